@@ -1,0 +1,385 @@
+"""Errors: one shape (RFC 9457 problem documents) and one catalogue, the only place where status codes live.
+
+Raise `ProblemError(Code.x, "what happened and what to do")` anywhere below a route; `install()` turns it, and
+every other exception, into `application/problem+json`. A failed job keeps the same object in `jobs.error`.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any, NamedTuple, TypeVar
+
+import httpx
+import orjson
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+MEDIA_TYPE = "application/problem+json"
+log = structlog.get_logger()
+T = TypeVar("T")
+
+
+class Code(StrEnum):
+    """Stable, machine-readable names; clients switch on these, never on titles."""
+
+    # The request
+    malformed_json = "malformed_json"
+    invalid_request = "invalid_request"
+    body_too_large = "body_too_large"
+    bad_op_key = "bad_op_key"
+    unknown_op = "unknown_op"
+    bad_parameter = "bad_parameter"
+    unsupported_type = "unsupported_type"
+    too_large = "too_large"
+    too_many_pixels = "too_many_pixels"
+    # The caller
+    invalid_token = "invalid_token"  # noqa: S105 - a code, not a secret
+    expired_token = "expired_token"  # noqa: S105
+    forbidden = "forbidden"
+    insufficient_credits = "insufficient_credits"
+    too_many_jobs = "too_many_jobs"
+    rate_limited = "rate_limited"
+    # The resource
+    not_found = "not_found"
+    job_not_found = "job_not_found"
+    method_not_allowed = "method_not_allowed"
+    conflict = "conflict"
+    job_finished = "job_finished"
+    upload_missing = "upload_missing"
+    # Us
+    dependency_unavailable = "dependency_unavailable"
+    internal = "internal"
+    # How a job fails
+    sha256_mismatch = "sha256_mismatch"
+    size_mismatch = "size_mismatch"
+    dimensions_mismatch = "dimensions_mismatch"
+    type_mismatch = "type_mismatch"
+    corrupt_image = "corrupt_image"
+    op_failed = "op_failed"
+    pixel_timeout = "pixel_timeout"
+    pixel_memory = "pixel_memory"
+    pixel_crash = "pixel_crash"
+
+
+class Entry(NamedTuple):
+    """A line of the catalogue. `retryable`: the same request may succeed later with nothing changed."""
+
+    status: int
+    title: str
+    retryable: bool
+    example: str
+
+
+_BYTES = "The file is not what was announced; hash and describe the exact bytes that are uploaded."
+
+CATALOGUE: Mapping[Code, Entry] = {
+    Code.malformed_json: Entry(400, "The body is not JSON", False, "Expected an object at line 1 column 2."),
+    Code.invalid_request: Entry(
+        422, "The request is not valid", False, "sha256: String should match 64 hex digits."
+    ),
+    Code.body_too_large: Entry(
+        413,
+        "The request body is too large",
+        False,
+        "A JSON body may hold at most 65536 bytes; pictures go to upload_url.",
+    ),
+    Code.bad_op_key: Entry(
+        422, "The op key cannot be read", False, "'resize' has no version: write it as resize-v1:width-800."
+    ),
+    Code.unknown_op: Entry(
+        422, "There is no such op", False, "No op is named 'sharpn-v1'; GET /ops lists them."
+    ),
+    Code.bad_parameter: Entry(
+        422,
+        "A parameter of the op is not valid",
+        False,
+        "resize-v1: width should be at most 6000, not 90000.",
+    ),
+    Code.unsupported_type: Entry(
+        415,
+        "This type of file is not supported",
+        False,
+        "SVG can run scripts and load other files, so it is not decoded here: export it as PNG.",
+    ),
+    Code.too_large: Entry(
+        413, "The picture has too many bytes", False, "25000000 bytes; at most 20971520 are accepted."
+    ),
+    Code.too_many_pixels: Entry(
+        413, "The picture has too many pixels", False, "9000 x 4000; at most 6000 px a side."
+    ),
+    Code.invalid_token: Entry(
+        401, "The access token is not valid", False, "The token was issued for another project."
+    ),
+    Code.expired_token: Entry(
+        401, "The access token has expired", False, "Refresh the session and send the new token."
+    ),
+    Code.forbidden: Entry(403, "This is not allowed", False, "Sign in to keep originals."),
+    Code.insufficient_credits: Entry(402, "Not enough credits", False, "This op costs 4 credits; 1 is left."),
+    Code.too_many_jobs: Entry(
+        429, "Too many unfinished jobs", True, "20 jobs are unfinished; wait for one to end."
+    ),
+    Code.rate_limited: Entry(429, "Too many requests", True, "Try again in 12 seconds."),
+    Code.not_found: Entry(404, "There is nothing here", False, "No route matches this path."),
+    Code.job_not_found: Entry(
+        404, "There is no such job", False, "No job of yours has this id; it may have expired."
+    ),
+    Code.method_not_allowed: Entry(405, "The method is not allowed", False, "Use POST."),
+    Code.conflict: Entry(409, "The state has changed meanwhile", False, "The job is running already."),
+    Code.job_finished: Entry(409, "The job has ended", False, "The job is done and cannot be canceled."),
+    Code.upload_missing: Entry(
+        409,
+        "The upload has not arrived",
+        True,
+        "Nothing was uploaded to upload_path yet: PUT the file first.",
+    ),
+    Code.dependency_unavailable: Entry(
+        503, "A service that Darkroom needs is away", True, "The database does not answer; try again shortly."
+    ),
+    Code.internal: Entry(
+        500, "Something went wrong here", True, "The error is logged under this request_id."
+    ),
+    Code.sha256_mismatch: Entry(422, "The content differs from its sha256", False, _BYTES),
+    Code.size_mismatch: Entry(422, "The content differs from its size", False, _BYTES),
+    Code.dimensions_mismatch: Entry(422, "The picture differs from its dimensions", False, _BYTES),
+    Code.type_mismatch: Entry(422, "The content differs from its type", False, _BYTES),
+    Code.corrupt_image: Entry(
+        422, "The picture cannot be decoded", False, "The JPEG data ends in the middle of the picture."
+    ),
+    Code.op_failed: Entry(
+        422, "The op could not be done on this picture", False, "The crop lies outside the picture."
+    ),
+    Code.pixel_timeout: Entry(422, "The op took too long", False, "Stopped after 60 seconds."),
+    Code.pixel_memory: Entry(
+        422, "The op needed too much memory", False, "Stopped at 1536 MiB; use a smaller picture."
+    ),
+    Code.pixel_crash: Entry(
+        422, "The op crashed on this picture", False, "The decoder ended abruptly; only this job failed."
+    ),
+}
+
+# Any route may answer with these; `responses()` adds them so that OpenAPI tells the whole truth.
+COMMON = (
+    Code.invalid_request,
+    Code.invalid_token,
+    Code.expired_token,
+    Code.rate_limited,
+    Code.dependency_unavailable,
+    Code.internal,
+)
+
+_BY_STATUS = {
+    404: Code.not_found,
+    405: Code.method_not_allowed,
+    400: Code.malformed_json,
+    413: Code.body_too_large,
+    403: Code.forbidden,
+    401: Code.invalid_token,
+}
+
+
+class ProblemItem(BaseModel):
+    """One fault of an invalid request."""
+
+    loc: list[str | int] = Field(description="path of the faulty value", examples=[["body", "sha256"]])
+    msg: str = Field(description="what is wrong with it")
+    type: str = Field(description="kind of fault, as pydantic names it")
+
+
+class Problem(BaseModel):
+    """An RFC 9457 problem document: the body of every error, and of `error` in a failed job."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: str = Field(
+        description="URI that identifies the kind of problem", examples=["urn:darkroom:problem:rate_limited"]
+    )
+    title: str = Field(description="what kind of problem it is; the same for every occurrence")
+    status: int = Field(description="HTTP status", ge=400, le=599)
+    detail: str = Field(description="what happened this time, and what to do")
+    code: Code = Field(description="stable machine-readable name")
+    retryable: bool = Field(description="the same request may succeed later")
+    charged: int = Field(default=0, ge=0, description="credits that this cost; a failure costs none")
+    request_id: str | None = Field(default=None, description="quote it when asking for help")
+    errors: list[ProblemItem] | None = Field(default=None, description="each fault, for an invalid request")
+
+
+class ProblemError(Exception):
+    """A refusal that the caller shall see. `headers` go out with the response."""
+
+    def __init__(
+        self,
+        code: Code,
+        detail: str,
+        *,
+        errors: Sequence[ProblemItem] | None = None,
+        headers: Mapping[str, str] | None = None,
+        retryable: bool | None = None,
+    ) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+        self.errors = list(errors) if errors else None
+        self.headers = dict(headers or {})
+        self.retryable = retryable
+
+    def problem(self, request_id: str | None = None) -> Problem:
+        return problem(
+            self.code, self.detail, errors=self.errors, request_id=request_id, retryable=self.retryable
+        )
+
+
+class DependencyError(ProblemError):
+    """A dependency (redis, database, storage or auth) does not answer. Safe to try again later."""
+
+    def __init__(self, dependency: str) -> None:
+        super().__init__(
+            Code.dependency_unavailable,
+            f"The {dependency} does not answer; try again shortly.",
+            headers={"Retry-After": "2"},
+        )
+        self.dependency = dependency
+
+
+def problem(
+    code: Code | str,
+    detail: str,
+    *,
+    errors: list[ProblemItem] | None = None,
+    request_id: str | None = None,
+    retryable: bool | None = None,
+) -> Problem:
+    """Complete a code and a detail from the catalogue; an unknown code (an older row) counts as internal."""
+    try:
+        known = Code(code)
+    except ValueError:
+        known = Code.internal
+    entry = CATALOGUE[known]
+    return Problem(
+        type=f"urn:darkroom:problem:{known}",
+        title=entry.title,
+        status=entry.status,
+        detail=detail,
+        code=known,
+        retryable=entry.retryable if retryable is None else retryable,
+        request_id=request_id,
+        errors=errors,
+    )
+
+
+def problem_response(document: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """The HTTP form of a problem."""
+    body = orjson.dumps(document.model_dump(mode="json", exclude_none=True))
+    sent = {"Cache-Control": "no-store", **(headers or {})}
+    if document.status == 401:
+        sent.setdefault(
+            "WWW-Authenticate", f'Bearer error="invalid_token", error_description="{document.title}"'
+        )
+    return Response(body, status_code=document.status, media_type=MEDIA_TYPE, headers=sent)
+
+
+def validated(adapter: TypeAdapter[T], body: bytes) -> T:
+    """Parse a raw JSON body in one pass (the quick way of hot routes). Raises ProblemError."""
+    try:
+        return adapter.validate_json(body)
+    except ValidationError as error:
+        raise _invalid(
+            error.errors(include_url=False, include_context=False, include_input=False), "body"
+        ) from None
+
+
+def _invalid(faults: Sequence[Any], prefix: str | None = None) -> ProblemError:
+    """Faults of pydantic as a problem. The faulty input is left out: it may be a secret."""
+    items = [
+        ProblemItem(
+            loc=([prefix] if prefix else []) + list(fault["loc"]),
+            msg=fault["msg"].removeprefix("Value error, "),
+            type=fault["type"],
+        )
+        for fault in faults
+    ]
+    first = items[0]
+    if first.type == "json_invalid":
+        return ProblemError(Code.malformed_json, first.msg)
+    where = ".".join(str(part) for part in first.loc if part != "body")
+    more = f" (and {len(items) - 1} more)" if len(items) > 1 else ""
+    return ProblemError(
+        Code.invalid_request, f"{where}: {first.msg}{more}" if where else first.msg, errors=items
+    )
+
+
+def responses(*codes: Code, common: bool = True) -> dict[int | str, dict[str, Any]]:
+    """The `responses=` of a route: every code it can answer with, by status, each with an example."""
+    grouped: dict[int | str, dict[str, Any]] = {}
+    for code in dict.fromkeys((*codes, *(COMMON if common else ()))):
+        entry = CATALOGUE[code]
+        response = grouped.setdefault(
+            entry.status,
+            {
+                "description": "",
+                "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}},
+            },
+        )
+        names = [*filter(None, response["description"].split(", ")), f"`{code}`"]
+        response["description"] = ", ".join(names)
+        example = problem(code, entry.example, request_id="req_01J8Z3V6Q2")
+        response["content"][MEDIA_TYPE]["examples"][str(code)] = {
+            "summary": entry.title,
+            "value": example.model_dump(mode="json", exclude_none=True),
+        }
+    return grouped
+
+
+def _request_id(request: Request) -> str | None:
+    value = request.scope.get("darkroom.request_id")
+    return value if isinstance(value, str) else None
+
+
+def _answer(request: Request, error: ProblemError) -> Response:
+    return problem_response(error.problem(_request_id(request)), error.headers)
+
+
+async def _on_problem(request: Request, error: ProblemError) -> Response:
+    return _answer(request, error)
+
+
+async def _on_validation(request: Request, error: RequestValidationError) -> Response:
+    return _answer(request, _invalid(error.errors()))
+
+
+async def _on_http(request: Request, error: HTTPException) -> Response:
+    """Errors of the framework: unknown path, wrong method, unreadable body."""
+    code = _BY_STATUS.get(
+        error.status_code, Code.internal if error.status_code >= 500 else Code.invalid_request
+    )
+    detail = error.detail
+    if code is Code.not_found:
+        detail = f"No route matches {request.method} {request.url.path}."
+    elif code is Code.method_not_allowed:
+        detail = f"{request.url.path} does not answer {request.method}."
+    return _answer(request, ProblemError(code, detail, headers=error.headers))
+
+
+async def _on_dependency(request: Request, error: Exception) -> Response:
+    """A transport error that no module put into its own words: the dependency is away."""
+    dependency = "cache" if isinstance(error, RedisError) else "database"
+    log.warning("dependency_unavailable", dependency=dependency, error=type(error).__name__)
+    return _answer(request, DependencyError(dependency))
+
+
+def unhandled(request_id: str | None) -> Response:
+    """What a caller sees of a bug: nothing of its cause."""
+    detail = "The error is logged under this request_id." if request_id else "The error is logged."
+    return problem_response(problem(Code.internal, detail, request_id=request_id))
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers. The telemetry middleware answers and logs what nobody handles."""
+    app.add_exception_handler(ProblemError, _on_problem)  # type: ignore[arg-type] # called for this class only
+    app.add_exception_handler(RequestValidationError, _on_validation)  # type: ignore[arg-type] # called for this class only
+    app.add_exception_handler(HTTPException, _on_http)  # type: ignore[arg-type] # called for this class only
+    app.add_exception_handler(httpx.TransportError, _on_dependency)
+    app.add_exception_handler(RedisError, _on_dependency)

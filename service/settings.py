@@ -1,0 +1,299 @@
+"""Settings: the only reader of the environment.
+
+`get_settings()` gives one frozen object per process. Values come, first match wins, from arguments (tests),
+the environment, a `.env` file in the working directory, and — in development only, when nobody names a
+Supabase project — the `local.json` that the embedded stack writes to `$DARKROOM_HOME`. In production the
+settings refuse placeholders, well-known development keys and plain HTTP, so that a half-configured deployment
+does not start.
+"""
+
+import base64
+import binascii
+import json
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+PLACEHOLDER = re.compile(
+    r"^$|^<.*>$|your[-_ ]|change[-_ ]?me|replace[-_ ]?me|placeholder|example|\bx{3,}\b|\btodo\b|\.\.\.",
+    re.IGNORECASE,
+)
+# Keys printed in public documentation or by `supabase start`: fine on a laptop, an open door anywhere else.
+WELL_KNOWN_SECRETS = frozenset(
+    {
+        "super-secret-jwt-token-with-at-least-32-characters-long",
+        "your-super-secret-jwt-token-with-at-least-32-characters-long",
+    }
+)
+WELL_KNOWN_ISSUER = "supabase-demo"
+MIN_SECRET_CHARACTERS = 32
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+class SettingsError(RuntimeError):
+    """The configuration is missing something or is unsafe; the message names each variable and what to do."""
+
+
+class Settings(BaseSettings):
+    """Everything that differs between one deployment and another. Units are in the names."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        env_prefix="DARKROOM_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        populate_by_name=True,
+        hide_input_in_errors=True,
+    )
+
+    environment: Literal["development", "production"] = Field(
+        "development", description="production turns on the refusals, JSON logs and closed CORS"
+    )
+
+    # The Supabase project and Redis: the names that Supabase's own tools print, without prefix.
+    supabase_url: str = Field(
+        validation_alias="SUPABASE_URL", description="https://<ref>.supabase.co, or the local gateway"
+    )
+    supabase_publishable_key: str = Field(
+        validation_alias="SUPABASE_PUBLISHABLE_KEY",
+        description="sb_publishable_… or the legacy anon key; public",
+    )
+    supabase_secret_key: SecretStr = Field(
+        validation_alias="SUPABASE_SECRET_KEY", description="sb_secret_… or the legacy service_role key"
+    )
+    supabase_jwt_secret: SecretStr | None = Field(
+        None,
+        validation_alias="SUPABASE_JWT_SECRET",
+        description="legacy HS256 secret; unset where the project signs by JWKS",
+    )
+    redis_url: str = Field(validation_alias="REDIS_URL", repr=False, description="redis:// or rediss://")
+
+    jwt_issuer: str | None = Field(
+        None, description="`iss` of user tokens, when it is not SUPABASE_URL/auth/v1 (custom domains)"
+    )
+    home: Path = Field(CHECKOUT / ".darkroom", description="state of the embedded stack (development)")
+
+    # What is accepted, and for how long it is kept.
+    max_bytes: int = Field(20 * 1024 * 1024, ge=1, description="largest upload, bytes")
+    max_side: int = Field(6000, ge=1, description="longest side of an input, pixels")
+    max_pixels: int = Field(36_000_000, ge=1, description="width x height of an input, pixels")
+    upload_ttl_hours: int = Field(24, ge=1, le=72, description="life of an upload")
+    output_ttl_hours: int = Field(24, ge=1, le=72, description="life of an output nobody asked to keep")
+    kept_ttl_days: int = Field(7, ge=1, le=30, description="life of an output the user asked to keep")
+    signed_url_seconds: int = Field(900, ge=10, le=900, description="life of a signed download URL")
+
+    # Workers.
+    queue: str = Field(
+        "default",
+        pattern=r"^[a-z0-9_-]{1,40}$",
+        description="queue that this worker serves and the API rings",
+    )
+    lease_seconds: int = Field(30, ge=1, le=600, description="a worker silent for this long loses its job")
+    worker_slots: int = Field(2, ge=1, le=64, description="jobs at once in one worker process")
+    pixel_memory_mb: int = Field(1536, ge=128, description="address space of one pixel process, MiB")
+    pixel_seconds: float = Field(
+        60, gt=0, description="wall time of one picture before its process is killed"
+    )
+    sweep_seconds: int = Field(5, ge=1, le=60, description="interval of the delivery sweep")
+    cleanup_seconds: int = Field(180, ge=1, le=3600, description="interval of the TTL cleanup")
+
+    # The HTTP face.
+    cors_origins: Annotated[tuple[str, ...], NoDecode] | None = Field(
+        None, description="comma-separated origins, or *; default * in development, none in production"
+    )
+    trusted_hops: int = Field(
+        0, ge=0, le=10, description="proxies in front whose X-Forwarded-For entry is ours to believe"
+    )
+    rate_per_ip_minute: int = Field(100, ge=1, description="requests a minute from one address")
+    rate_per_user_hour: int = Field(1000, ge=1, description="requests an hour from one user")
+
+    # Telemetry.
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    sentry_dsn: SecretStr | None = Field(None, validation_alias="SENTRY_DSN")
+    release: str = Field("dev", description="what Sentry and /health call this build")
+
+    @property
+    def production(self) -> bool:
+        return self.environment == "production"
+
+    @property
+    def issuer(self) -> str:
+        """`iss` that a user's token must carry."""
+        return self.jwt_issuer or f"{self.supabase_url}/auth/v1"
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        if self.cors_origins is not None:
+            return self.cors_origins
+        return () if self.production else ("*",)
+
+    @property
+    def service_headers(self) -> dict[str, str]:
+        """Headers of the service's own calls: new keys go in `apikey` alone, legacy JWTs in both places."""
+        key = self.supabase_secret_key.get_secret_value()
+        headers = {"apikey": key}
+        if not key.startswith("sb_"):
+            headers["Authorization"] = f"Bearer {key}"
+        return headers
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("supabase_url", mode="after")
+    @classmethod
+    def _origin_only(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("must be an http(s) origin such as https://<ref>.supabase.co")
+        return value.rstrip("/")
+
+    @field_validator("redis_url", mode="after")
+    @classmethod
+    def _redis_scheme(cls, value: str) -> str:
+        if urlsplit(value).scheme not in {"redis", "rediss", "unix"}:
+            raise ValueError("must start with redis://, rediss:// or unix://")
+        return value
+
+    @model_validator(mode="after")
+    def _refuse_swapped_keys(self) -> Self:
+        """Refuse a secret where a public key belongs: /config.json would publish it."""
+        secret, public = self.supabase_secret_key.get_secret_value(), self.supabase_publishable_key
+        if (
+            public.startswith("sb_secret_")
+            or _jwt_claims(public).get("role") == "service_role"
+            or public == secret
+        ):
+            raise ValueError(
+                "SUPABASE_PUBLISHABLE_KEY holds a secret key, which would be published to browsers"
+            )
+        if secret.startswith("sb_publishable_") or _jwt_claims(secret).get("role") == "anon":
+            raise ValueError(
+                "SUPABASE_SECRET_KEY holds the publishable key; the service needs the secret one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_unsafe_production(self) -> Self:
+        if self.production and (found := list(_unsafe(self))):
+            raise ValueError("; ".join(found))
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings, env_settings, dotenv_settings, _LocalStack(settings_cls))
+
+
+class _LocalStack(PydanticBaseSettingsSource):
+    """`local.json` of the embedded stack: used whole or not at all, and never beside a named project."""
+
+    NAMES: ClassVar = {
+        "supabase_url": "SUPABASE_URL",
+        "publishable_key": "SUPABASE_PUBLISHABLE_KEY",
+        "secret_key": "SUPABASE_SECRET_KEY",
+        "jwt_secret": "SUPABASE_JWT_SECRET",
+        "redis_url": "REDIS_URL",
+    }
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False  # this source answers as a whole, in __call__
+
+    def __call__(self) -> dict[str, Any]:
+        state = self.current_state
+        named = any(name in state for name in ("SUPABASE_URL", "supabase_url"))
+        if named or state.get("environment", "development") != "development":
+            return {}
+        home = Path(state.get("home") or CHECKOUT / ".darkroom")
+        try:
+            found = json.loads((home / "local.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return {name: found[key] for key, name in self.NAMES.items() if found.get(key) and name not in state}
+
+
+def _jwt_claims(key: str) -> dict[str, Any]:
+    """Unverified claims of a legacy JWT key; empty for any other kind of key."""
+    parts = key.split(".")
+    if len(parts) != 3:
+        return {}
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (binascii.Error, ValueError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def _unsafe(settings: Settings) -> list[str]:
+    """Why these settings must not serve the public; one phrase each, naming the variable, never its value."""
+    found = []
+    secret = settings.supabase_secret_key.get_secret_value()
+    for name, value in (
+        ("SUPABASE_URL", settings.supabase_url),
+        ("SUPABASE_PUBLISHABLE_KEY", settings.supabase_publishable_key),
+        ("SUPABASE_SECRET_KEY", secret),
+        ("REDIS_URL", settings.redis_url),
+    ):
+        if PLACEHOLDER.search(value):
+            found.append(f"{name} still holds a placeholder")
+    if not settings.supabase_url.startswith("https://"):
+        found.append("SUPABASE_URL must use https in production")
+    claims = _jwt_claims(secret)
+    if secret.startswith("sb_secret_"):
+        if len(secret) < MIN_SECRET_CHARACTERS:
+            found.append(f"SUPABASE_SECRET_KEY is shorter than {MIN_SECRET_CHARACTERS} characters")
+    elif claims.get("role") != "service_role":
+        found.append("SUPABASE_SECRET_KEY is neither an sb_secret_ key nor a service_role key")
+    elif claims.get("iss") == WELL_KNOWN_ISSUER:
+        found.append("SUPABASE_SECRET_KEY is the public demo key of local Supabase")
+    if settings.supabase_jwt_secret is not None:
+        jwt_secret = settings.supabase_jwt_secret.get_secret_value()
+        if jwt_secret in WELL_KNOWN_SECRETS or PLACEHOLDER.search(jwt_secret):
+            found.append("SUPABASE_JWT_SECRET is a well-known development secret")
+        elif len(jwt_secret) < MIN_SECRET_CHARACTERS:
+            found.append(f"SUPABASE_JWT_SECRET is shorter than {MIN_SECRET_CHARACTERS} characters")
+    return found
+
+
+def load_settings(**values: Any) -> Settings:
+    """Build settings; a refusal is one message that names variables and never shows a value.
+
+    Raises SettingsError.
+    """
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        lines = []
+        for item in error.errors(include_input=False, include_url=False, include_context=False):
+            name = str(item["loc"][0]) if item["loc"] else ""
+            field = Settings.model_fields.get(name)
+            if field is not None and field.validation_alias is None:
+                name = f"DARKROOM_{name.upper()}"
+            elif field is not None:
+                name = str(field.validation_alias)
+            reason = "is missing" if item["type"] == "missing" else item["msg"].removeprefix("Value error, ")
+            lines.append(f"  {name} {reason}".rstrip() if name else f"  {reason}")
+        hint = "Set them in the environment or .env, or start the embedded stack with ./scripts/run."
+        raise SettingsError("\n".join(["Darkroom cannot start with these settings:", *lines, hint])) from None
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Settings of this process, read once. Raises SettingsError."""
+    return load_settings()
