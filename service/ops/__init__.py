@@ -1,0 +1,1 @@
+"""The op registry: op_key grammar, parameter models, price, cacheability. Pure; no I/O."""

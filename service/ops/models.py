@@ -1,0 +1,444 @@
+"""The parameters of every op: one frozen pydantic model per op and version.
+
+The JSON schema of a model is enough to draw a form: title, description, range, default, ``x-unit`` and, for
+texts, a ``format`` (``color``; ``escaped-text``: write the value with :func:`service.ops.values.escape`).
+``canonical`` folds settings that give the same pixels into one, so that equal pixels have an equal key.
+"""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from service.ops.values import Aspect, Colour, Gravity, Tenth, Text, rgb
+
+MAX_OUTPUT_SIDE = 8192
+"""Pixels: no op makes a picture with a longer side."""
+
+MAX_OUTPUT_PIXELS = 50_000_000
+"""Pixels: no op makes a picture with more."""
+
+
+class _FormSchema(GenerateJsonSchema):
+    """An optional parameter is one that may be left out, so ``null`` needs no mention in its schema."""
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        if schema.get("default", ...) is None:
+            return self.generate_inner(schema["schema"])
+        return super().default_schema(schema)
+
+
+class Parameters(BaseModel):
+    """What every parameter model shares. Raises pydantic's ValidationError when built with bad values."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def canonical(self) -> Self:
+        """The same pixels with every parameter that makes no difference set to its default."""
+        return self
+
+    @classmethod
+    def schema_for_forms(cls) -> dict[str, Any]:
+        """JSON schema (2020-12) of the parameters."""
+        return cls.model_json_schema(schema_generator=_FormSchema)
+
+    def _reset(self, *names: str) -> Self:
+        return self.model_copy(update={name: type(self).model_fields[name].default for name in names})
+
+
+def _unit(unit: str) -> dict[str, Any]:
+    return {"x-unit": unit}
+
+
+class Resize(Parameters):
+    width: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_OUTPUT_SIDE,
+        title="Width",
+        description="Width of the box.",
+        json_schema_extra=_unit("px"),
+    )
+    height: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_OUTPUT_SIDE,
+        title="Height",
+        description="Height of the box.",
+        json_schema_extra=_unit("px"),
+    )
+    fit: Literal["inside", "contain", "cover", "fill"] = Field(
+        default="inside",
+        title="Fit",
+        description="inside: as large as fits in the box. contain: the same, centred on a transparent canvas "
+        "of the size of the box. cover: fills the box, the rest is cut off evenly. fill: "
+        "stretched to the box.",
+    )
+    upscale: bool = Field(
+        default=False,
+        title="Allow enlarging",
+        description="Without it no pixel of the picture is ever enlarged.",
+    )
+
+    @model_validator(mode="after")
+    def _has_a_size(self) -> Self:
+        if self.width is None and self.height is None:
+            raise ValueError("give width, height or both")
+        return self
+
+    def canonical(self) -> Self:
+        """With one side given every fit keeps the aspect ratio."""
+        return self._reset("fit") if self.width is None or self.height is None else self
+
+
+class Crop(Parameters):
+    aspect: Aspect | None = Field(
+        default=None,
+        title="Aspect ratio",
+        description="Cut to this aspect ratio, as large as possible.",
+        examples=["1x1", "4x5", "16x9"],
+    )
+    width: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_OUTPUT_SIDE,
+        title="Width",
+        description="Width to keep.",
+        json_schema_extra=_unit("px"),
+    )
+    height: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_OUTPUT_SIDE,
+        title="Height",
+        description="Height to keep.",
+        json_schema_extra=_unit("px"),
+    )
+    x: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_OUTPUT_SIDE,
+        title="Left",
+        description="Left edge of what is kept; without x and y the gravity places it.",
+        json_schema_extra=_unit("px"),
+    )
+    y: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_OUTPUT_SIDE,
+        title="Top",
+        description="Top edge of what is kept.",
+        json_schema_extra=_unit("px"),
+    )
+    gravity: Gravity = Field(default="center", title="Gravity", description="Which part is kept.")
+
+    @model_validator(mode="after")
+    def _is_one_way(self) -> Self:
+        sized = self.width is not None or self.height is not None
+        placed = self.x is not None or self.y is not None
+        if self.aspect is not None and (sized or placed):
+            raise ValueError("give either aspect or width and height, not both")
+        if self.aspect is None and (self.width is None or self.height is None):
+            raise ValueError("give aspect, or both width and height")
+        if placed and "gravity" in self.model_fields_set and self.gravity != "center":
+            raise ValueError("give either x and y or gravity, not both")
+        return self
+
+    def canonical(self) -> Self:
+        """A rectangle placed by one coordinate has the other at zero; at zero it is in the north-west."""
+        if self.x is None and self.y is None:
+            return self
+        if not self.x and not self.y:
+            return self._reset("x", "y").model_copy(update={"gravity": "northwest"})
+        return self.model_copy(update={"x": self.x or 0, "y": self.y or 0})
+
+
+_QUALITY = {"webp": 85, "jpeg": 85, "avif": 65, "png": 100}
+
+
+class Convert(Parameters):
+    format: Literal["webp", "jpeg", "png", "avif"] = Field(
+        default="webp",
+        title="Format",
+        description="File format of the output. JPEG has no transparency: it becomes white.",
+    )
+    quality: int | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        title="Quality",
+        description="Of lossy formats; when left out 85 for WebP and JPEG, 65 for AVIF.",
+    )
+    lossless: bool = Field(default=False, title="Lossless", description="WebP only; PNG always is.")
+
+    @model_validator(mode="after")
+    def _can_be_lossless(self) -> Self:
+        if self.lossless and self.format in {"jpeg", "avif"}:
+            raise ValueError(f"{self.format} has no lossless form here; use webp or png")
+        return self
+
+    @property
+    def effective_quality(self) -> int:
+        """1..100: the quality given, or that of the format."""
+        return _QUALITY[self.format] if self.quality is None else self.quality
+
+    def canonical(self) -> Self:
+        """Quality means nothing without loss, and the format's own is the default."""
+        if self.format == "png":
+            return self._reset("quality", "lossless")
+        if self.lossless or self.quality == _QUALITY[self.format]:
+            return self._reset("quality")
+        return self
+
+
+class Compress(Parameters):
+    max: int = Field(
+        default=200,
+        ge=2,
+        le=20_000,
+        title="Largest size",
+        description="The file is never larger: first the quality gives way, then the size of the picture.",
+        json_schema_extra=_unit("kB"),
+    )
+    format: Literal["webp", "jpeg", "avif"] = Field(
+        default="webp",
+        title="Format",
+        description="File format of the output. JPEG has no transparency: it becomes white.",
+    )
+
+
+class Enhance(Parameters):
+    levels: bool = Field(
+        default=True,
+        title="Auto levels",
+        description="Stretch the tones to the full range, at most moderately.",
+    )
+    balance: bool = Field(default=True, title="White balance", description="Remove a moderate colour cast.")
+    contrast: int = Field(
+        default=10,
+        ge=-100,
+        le=100,
+        title="Contrast",
+        description="An S-curve about the middle.",
+        json_schema_extra=_unit("%"),
+    )
+    saturation: int = Field(
+        default=10,
+        ge=-100,
+        le=100,
+        title="Saturation",
+        description="-100 is black and white.",
+        json_schema_extra=_unit("%"),
+    )
+    sharpen: int = Field(
+        default=25,
+        ge=0,
+        le=100,
+        title="Sharpness",
+        description="Unsharp mask on the lightness, a pixel wide.",
+        json_schema_extra=_unit("%"),
+    )
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        if not (self.levels or self.balance or self.contrast or self.saturation or self.sharpen):
+            raise ValueError("everything is switched off, so nothing would change")
+        return self
+
+
+class Flatten(Parameters):
+    color: Colour = Field(
+        default="white", title="Background colour", description="Laid behind what is transparent."
+    )
+
+
+class Shadow(Parameters):
+    kind: Literal["soft", "hard", "contact"] = Field(
+        default="soft",
+        title="Kind",
+        description="soft: blurred and displaced. hard: displaced only. contact: a flat pool under the foot "
+        "of the subject, as if it stood on a table.",
+    )
+    opacity: int = Field(
+        default=35,
+        ge=1,
+        le=100,
+        title="Opacity",
+        description="Of the darkest place.",
+        json_schema_extra=_unit("%"),
+    )
+    blur: Tenth = Field(
+        default=2.0,
+        ge=0,
+        le=20,
+        title="Blur",
+        description="Standard deviation, in per cent of the longer side of the picture.",
+        json_schema_extra=_unit("%"),
+    )
+    x: Tenth = Field(
+        default=0.0,
+        ge=-50,
+        le=50,
+        title="Displacement right",
+        description="In per cent of the longer side of the picture.",
+        json_schema_extra=_unit("%"),
+    )
+    y: Tenth = Field(
+        default=2.0,
+        ge=-50,
+        le=50,
+        title="Displacement down",
+        description="In per cent of the longer side of the picture.",
+        json_schema_extra=_unit("%"),
+    )
+    color: Colour = Field(default="black", title="Colour", description="Of the shadow.")
+    grow: bool = Field(
+        default=True,
+        title="Grow the canvas",
+        description="Make the picture larger where the shadow would be cut off; without it the size stays.",
+    )
+
+    def canonical(self) -> Self:
+        """A soft shadow without blur is hard; a hard one has no blur; a contact shadow is not displaced."""
+        if self.kind == "contact":
+            return self._reset("x", "y")
+        if self.kind == "hard" or self.blur == 0:
+            return self._reset("blur").model_copy(update={"kind": "hard"})
+        return self
+
+
+class Watermark(Parameters):
+    text: Text = Field(title="Text", description="What is written.", examples=["Darkroom"])
+    position: Gravity = Field(default="southeast", title="Position", description="Where it stands.")
+    tiled: bool = Field(default=False, title="Repeat", description="Cover the whole picture with the text.")
+    opacity: int = Field(
+        default=40, ge=1, le=100, title="Opacity", description="Of the text.", json_schema_extra=_unit("%")
+    )
+    size: Tenth = Field(
+        default=5.0,
+        ge=1,
+        le=50,
+        title="Size",
+        description="Height of a letter, in per cent of the shorter side of the picture.",
+        json_schema_extra=_unit("%"),
+    )
+    color: Colour = Field(
+        default="white", title="Colour", description="Of the text; a thin contrasting rim keeps it legible."
+    )
+    angle: int | None = Field(
+        default=None,
+        ge=-90,
+        le=90,
+        title="Angle",
+        description="Counter-clockwise; when left out 0, or 30 for repeated text.",
+        json_schema_extra=_unit("°"),
+    )
+
+    @property
+    def effective_angle(self) -> int:
+        """Degrees counter-clockwise: the angle given, or that of the layout."""
+        return (30 if self.tiled else 0) if self.angle is None else self.angle
+
+    def canonical(self) -> Self:
+        """Repeated text has no position, and the layout's own angle is the default."""
+        kept = self._reset("position") if self.tiled else self
+        return kept._reset("angle") if kept.angle == (30 if kept.tiled else 0) else kept
+
+
+class Upscale(Parameters):
+    factor: Literal[2, 3, 4] = Field(
+        default=2, title="Factor", description="How many times as wide and as high."
+    )
+    sharpen: int = Field(
+        default=30,
+        ge=0,
+        le=100,
+        title="Sharpness",
+        description="Light sharpening after enlarging.",
+        json_schema_extra=_unit("%"),
+    )
+
+
+class Bgremove(Parameters):
+    holes: bool = Field(
+        default=True,
+        title="Holes",
+        description="Also remove background seen through the subject, such as in a handle.",
+    )
+    tolerance: int = Field(
+        default=50,
+        ge=0,
+        le=100,
+        title="Tolerance",
+        description="How far from the background a colour may be and still count as background.",
+        json_schema_extra=_unit("%"),
+    )
+    trim: bool = Field(default=False, title="Trim", description="Cut the picture down to the subject.")
+
+
+class Compose(Parameters):
+    style: Literal["studio", "gradient", "plain"] = Field(
+        default="studio",
+        title="Style",
+        description="studio: a wall that fades into a floor, light from above. gradient: from color to "
+        "floor, top to bottom. plain: one colour.",
+    )
+    color: Colour = Field(
+        default="white", title="Colour", description="Of the wall, of the top, or of the whole."
+    )
+    floor: Colour | None = Field(
+        default=None,
+        title="Floor colour",
+        description="Of the floor or the bottom; when left out a shade darker than color.",
+    )
+    horizon: int = Field(
+        default=30,
+        ge=0,
+        le=90,
+        title="Horizon",
+        description="Height of the line between floor and wall above the lower edge (studio only).",
+        json_schema_extra=_unit("%"),
+    )
+    shadow: Literal["contact", "soft", "none"] = Field(
+        default="contact", title="Shadow", description="What the subject casts."
+    )
+    padding: int = Field(
+        default=12,
+        ge=0,
+        le=45,
+        title="Padding",
+        description="Free space around the subject on every side, in per cent of that side of the canvas.",
+        json_schema_extra=_unit("%"),
+    )
+    aspect: Aspect | None = Field(
+        default=None,
+        title="Aspect ratio",
+        description="Of the result; when left out, that of the picture sent.",
+        examples=["1x1", "4x5", "16x9"],
+    )
+
+    @property
+    def wall_rgb(self) -> tuple[int, int, int]:
+        """8-bit sRGB of the wall, the top or the whole."""
+        return rgb(self.color)
+
+    @property
+    def floor_rgb(self) -> tuple[int, int, int]:
+        """8-bit sRGB of the floor or the bottom."""
+        if self.floor is not None:
+            return rgb(self.floor)
+        red, green, blue = (round(level * 0.88) for level in self.wall_rgb)
+        return red, green, blue
+
+    def canonical(self) -> Self:
+        """A plain background has no floor, and only the studio has a horizon."""
+        if self.style == "plain":
+            return self._reset("floor", "horizon")
+        if self.style == "gradient" and self.floor_rgb == self.wall_rgb:
+            return self._reset("floor", "horizon").model_copy(update={"style": "plain"})
+        kept = self._reset("horizon") if self.style == "gradient" else self
+        return kept._reset("floor") if kept.floor_rgb == kept._reset("floor").floor_rgb else kept
