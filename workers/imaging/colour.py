@@ -1,0 +1,117 @@
+"""Everything becomes 8-bit sRGB, RGB or RGBA: pixel modes, ICC profiles and bit depths end here."""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from workers.imaging.errors import PixelError
+
+# A camera's profile has some kB, a press profile up to a few MB.
+_MAX_PROFILE_BYTES: Final = 8 * 1024 * 1024
+_FLAGS: Final = ImageCms.Flags.BLACKPOINTCOMPENSATION
+# Profile colour space -> the Pillow mode it applies to.
+_SPACES: Final = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
+_DEEP: Final = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+# Mode as decoded -> workable mode, without and with a transparent colour; any other becomes RGB.
+_OPAQUE: Final = {mode: mode for mode in ("RGB", "RGBA", "L", "LA", "CMYK", "LAB")} | {
+    "1": "L",
+    "PA": "RGBA",
+    "RGBa": "RGBA",
+    "La": "LA",
+}
+_TRANSPARENT: Final = _OPAQUE | {"RGB": "RGBA", "P": "RGBA", "L": "LA", "1": "LA"}
+_SRGB: Final = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+def to_workable(image: Image.Image) -> Image.Image:
+    """The same picture in a mode that can be resampled: RGB, RGBA, L, LA, CMYK or LAB.
+
+    Palettes are resolved, bits become levels, 16 and 32 bits are scaled to 8 (never clipped), a transparent
+    colour becomes an alpha channel.
+    """
+    image.load()
+    if image.mode in _DEEP:
+        return _from_deep(image)
+    modes = _TRANSPARENT if "transparency" in image.info else _OPAQUE
+    mode = modes.get(image.mode, "RGB")
+    return image if image.mode == mode else image.convert(mode)
+
+
+def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """A workable picture as sRGB, RGB or RGBA. profile: its ICC profile; without one, or with one that is
+    broken or meant for another mode, RGB and grey are taken as sRGB and CMYK as Pillow converts it."""
+    alpha = image.getchannel("A") if image.mode in {"RGBA", "LA"} else None
+    if alpha is not None and alpha.getextrema() == (255, 255):
+        alpha = None
+    colour = _drop_alpha(image)
+    transform = _transform(profile, colour.mode) if profile or colour.mode == "LAB" else None
+    if transform is not None:
+        converted = ImageCms.applyTransform(colour, transform)
+        assert converted is not None  # noqa: S101 - only in-place transforms return None
+        colour = converted
+    elif colour.mode != "RGB":
+        colour = colour.convert("RGB")
+    if alpha is None:
+        return colour
+    if colour is image:
+        return image
+    colour.putalpha(alpha)
+    return colour
+
+
+def _drop_alpha(image: Image.Image) -> Image.Image:
+    return image.convert({"RGBA": "RGB", "LA": "L"}[image.mode]) if image.mode in {"RGBA", "LA"} else image
+
+
+@lru_cache(maxsize=16)
+def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """The cached transform from a profile to sRGB; None when it is not usable or would change nothing.
+
+    Building one costs milliseconds, and a shop's pictures share two or three profiles.
+    """
+    try:
+        if profile is None:
+            source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+        elif len(profile) > _MAX_PROFILE_BYTES:
+            return None
+        else:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if _SPACES.get(source.profile.xcolor_space.strip()) != mode:
+            return None
+        transform = ImageCms.buildTransform(
+            source, _SRGB, mode, "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC, _FLAGS
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return None
+    return None if mode == "RGB" and _changes_nothing(transform) else transform
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
+    """Whether a transform moves no colour by more than one level: the many spellings of sRGB."""
+    levels = np.linspace(0, 255, 9).astype(np.uint8)
+    lattice = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(27, 27, 3)
+    converted = ImageCms.applyTransform(Image.fromarray(lattice), transform)
+    difference = np.asarray(converted, dtype=np.int16) - lattice.astype(np.int16)
+    return int(np.abs(difference).max()) <= 1
+
+
+def _from_deep(image: Image.Image) -> Image.Image:
+    """16-bit, 32-bit and float greys as L. Pillow's own conversion clips at 255 instead of scaling.
+
+    Integers that fit 16 bits are read as such (what PNG and TIFF files hold); floats up to 1.0 as 0..1.
+    """
+    values = np.asarray(image)
+    if values.dtype.kind == "f":
+        scale = 255.0 if float(np.nanmax(values, initial=0.0)) <= 1.0 else 1.0
+    else:
+        peak = int(values.max(initial=0))
+        scale = 255.0 / (65535 if peak <= 65535 else 2**31 - 1)
+    if values.size == 0:
+        raise PixelError("corrupt_image", "The picture has no pixels.")
+    levels = np.nan_to_num(values.astype(np.float32) * scale + 0.5)
+    return Image.fromarray(np.clip(levels, 0, 255).astype(np.uint8))

@@ -1,0 +1,89 @@
+"""Writing results. Pictures come bare out of decode(), so nothing but pixels is written."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any, Final
+
+import fpng_py
+from PIL import Image
+
+from workers.imaging.errors import PixelError
+from workers.imaging.types import EncodedFile, Encoding
+
+# What the formats themselves can hold, in pixels a side.
+_MAX_SIDE: Final = {"webp": 16383, "jpeg": 65535, "avif": 65535, "png": 2**24}
+_FPNG_CHANNELS: Final = {"RGB": 3, "RGBA": 4}
+
+
+def encode(image: Image.Image, encoding: Encoding, path: Path) -> EncodedFile:
+    """Write an RGB or RGBA picture to path. JPEG has no alpha: it is laid on white.
+
+    Raises PixelError op_failed when the format cannot hold the picture.
+    """
+    if max(image.size) > _MAX_SIDE[encoding.format]:
+        limit = _MAX_SIDE[encoding.format]
+        raise PixelError(
+            "op_failed",
+            f"{encoding.format.upper()} holds at most {limit} pixels a side; "
+            f"the result has {image.width} × {image.height}.",
+        )
+    data = _png(image) if encoding.format == "png" else _lossy(image, encoding)
+    path.write_bytes(data)
+    return EncodedFile(
+        path=path,
+        width=image.width,
+        height=image.height,
+        content_type=encoding.content_type,
+        size=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
+
+
+def _lossy(image: Image.Image, encoding: Encoding) -> bytes:
+    options: dict[str, Any] = {"quality": encoding.quality}
+    match encoding.format:
+        case "webp" if encoding.lossless:
+            options = {"lossless": True, "quality": 40, "method": 2}  # here quality means effort
+        case "webp":
+            options["method"] = 2  # half the time of the default 4 for 2 % of the size
+        case "avif":
+            options |= {"speed": 8, "max_threads": 2}
+            if encoding.lossless:
+                options |= {"quality": 100, "subsampling": "4:4:4"}
+        case _:
+            image = flatten(image)
+            # Colour detail is dropped only where the quality asked for says so.
+            options |= {
+                "optimize": True,
+                "progressive": True,
+                "subsampling": 0 if encoding.quality >= 90 else 2,
+            }
+    buffer = io.BytesIO()
+    image.save(buffer, encoding.format.upper(), **options)
+    return buffer.getvalue()
+
+
+def _png(image: Image.Image) -> bytes:
+    """PNG by fpng: many times as fast as zlib; Pillow's fastest level where fpng has no SSE."""
+    channels = _FPNG_CHANNELS.get(image.mode)
+    if channels and fpng_py.fpng_cpu_supports_sse41():
+        data: bytes | None = fpng_py.fpng_encode_image_to_memory(
+            image.tobytes(), image.width, image.height, channels, fpng_py.CompressionFlags.FPNG_ENCODE_SLOWER
+        )
+        if data:
+            return data
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def flatten(image: Image.Image, colour: tuple[int, int, int] = (255, 255, 255)) -> Image.Image:
+    """An RGBA picture laid on a colour; RGB passes unchanged."""
+    if image.mode != "RGBA":
+        return image
+    ground = Image.new("RGB", image.size, colour)
+    ground.paste(image, mask=image.getchannel("A"))
+    return ground

@@ -1,0 +1,55 @@
+"""Opening a picture with one decoder only, and every decoder's own exceptions turned into ours."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image, ImageFile
+
+from workers.imaging.errors import PixelError
+from workers.imaging.types import SourceFormat
+
+# A truncated picture is an error, never a half-grey result.
+ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """Inside, whatever a decoder raises becomes PixelError: too_many_pixels for Pillow's bomb guard,
+    corrupt_image for the rest. MemoryError passes: it is the child's limit speaking."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except (PixelError, MemoryError):
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise PixelError("too_many_pixels", "The picture has more pixels than are accepted.") from error
+    except Exception as error:
+        # Decoders raise nearly anything on hostile bytes (SyntaxError, struct.error, KeyError, …).
+        reason = str(error).split("\n", 1)[0][:200] or type(error).__name__
+        raise PixelError("corrupt_image", f"The picture cannot be decoded: {reason}.") from error
+
+
+def open_image(source: Path, kind: SourceFormat, max_pixels: int) -> Image.Image:
+    """The picture of a file, header read and pixels not, by the decoder of the sniffed format alone.
+
+    max_pixels is Pillow's own guard, in force before a decoder allocates its canvas. Call inside decoding().
+    """
+    if kind == "HEIF":
+        _register_heif()
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    return Image.open(source, formats=[kind])
+
+
+def _register_heif() -> None:
+    if "HEIF" in Image.OPEN:
+        return
+    import pillow_heif
+
+    # Embedded thumbnails would bypass the main picture; depth and auxiliary pictures are of no use here.
+    pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=2)

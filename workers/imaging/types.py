@@ -1,0 +1,118 @@
+"""Values that travel between the worker and its pixel children: plain, frozen, picklable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+SourceFormat = Literal["JPEG", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "TIFF", "BMP"]
+OutputFormat = Literal["webp", "jpeg", "png", "avif"]
+
+CONTENT_TYPES: Final[dict[SourceFormat, str]] = {
+    "JPEG": "image/jpeg",
+    "PNG": "image/png",
+    "WEBP": "image/webp",
+    "AVIF": "image/avif",
+    "HEIF": "image/heic",
+    "GIF": "image/gif",
+    "TIFF": "image/tiff",
+    "BMP": "image/bmp",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What the client said about its file. width, height: pixels, encoded or EXIF-oriented."""
+
+    width: int
+    height: int
+    content_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What we accept: bytes of the file, pixels of a side, pixels in all, frames or pages."""
+
+    max_bytes: int = 20 * 1024 * 1024
+    max_side: int = 6000
+    max_pixels: int = 36_000_000
+    max_frames: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class PixelTask:
+    """One job for a child. source: the downloaded bytes; workdir: a directory of the task's own;
+    op_key: canonical chain."""
+
+    source: Path
+    workdir: Path
+    op_key: str
+    claim: Claim
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class PixelResult:
+    """What a child made. output, thumb: files in the task's workdir; size: bytes and sha256: hex of the
+    output; timings: milliseconds by step."""
+
+    output: Path
+    thumb: Path
+    width: int
+    height: int
+    content_type: str
+    size: int
+    sha256: str
+    source_format: str
+    source_width: int
+    source_height: int
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """What the header of a verified file says. width, height: pixels as encoded; orientation: the EXIF
+    value (1..8) that decoding still has to bake in; size: bytes."""
+
+    format: SourceFormat
+    content_type: str
+    width: int
+    height: int
+    orientation: int
+    frames: int
+    size: int
+
+    @property
+    def oriented(self) -> tuple[int, int]:
+        """(width, height) as a viewer shows it."""
+        return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How to write the result. quality: 1..100, for lossy formats; lossless: WebP and AVIF only."""
+
+    format: OutputFormat = "webp"
+    quality: int = 85
+    lossless: bool = False
+
+    @property
+    def extension(self) -> str:
+        return "jpg" if self.format == "jpeg" else self.format
+
+    @property
+    def content_type(self) -> str:
+        return f"image/{self.format}"
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedFile:
+    """A written picture. width, height: pixels; size: bytes; sha256: hex."""
+
+    path: Path
+    width: int
+    height: int
+    content_type: str
+    size: int
+    sha256: str

@@ -1,0 +1,122 @@
+"""Bytes are never trusted before they are checked: type, dimensions and frames, without decoding a pixel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from PIL import Image
+
+from workers.imaging.errors import PixelError
+from workers.imaging.frames import count_frames
+from workers.imaging.opening import decoding, open_image
+from workers.imaging.sniff import HEAD_BYTES, sniff
+from workers.imaging.types import CONTENT_TYPES, Claim, Limits, SourceFormat, SourceInfo
+
+_ORIENTATION: Final = 0x0112
+# Labels that browsers and systems use for the same bytes. octet-stream says nothing, so it claims nothing.
+_SAME_TYPE: Final = {
+    "image/jpg": "image/jpeg",
+    "image/pjpeg": "image/jpeg",
+    "image/heif": "image/heic",
+    "image/heic-sequence": "image/heic",
+    "image/heif-sequence": "image/heic",
+    "image/x-ms-bmp": "image/bmp",
+    "image/x-bmp": "image/bmp",
+    "image/apng": "image/png",
+    "image/x-png": "image/png",
+    "image/tif": "image/tiff",
+    "application/octet-stream": "",
+}
+
+
+def verify(source: Path, claim: Claim, limits: Limits) -> SourceInfo:
+    """Check a file against what its sender claimed and what we accept; no pixel is decoded.
+
+    Raises PixelError: too_large, unsupported_type, type_mismatch, too_many_pixels, dimensions_mismatch,
+    corrupt_image.
+    """
+    size = source.stat().st_size
+    if size > limits.max_bytes:
+        raise PixelError("too_large", f"The file has {size} bytes; at most {limits.max_bytes} are accepted.")
+    if size == 0:
+        raise PixelError("corrupt_image", "The file is empty.")
+    with source.open("rb") as file:
+        kind = sniff(file.read(HEAD_BYTES))
+        _check_type(kind, claim)
+        frames = _check_frames(file, kind, limits)
+    with decoding(), open_image(source, kind, limits.max_pixels) as image:
+        width, height = image.size
+        _check_pixels(width, height, limits)
+        orientation = _orientation(image, kind)
+        frames = frames or int(getattr(image, "n_frames", 1))
+    turned = orientation >= 5
+    _check_dimensions(width, height, turned, claim)
+    baked = kind in {"TIFF", "HEIF"}  # these decoders report and deliver the oriented picture themselves
+    return SourceInfo(
+        format=kind,
+        content_type=CONTENT_TYPES[kind],
+        width=width,
+        height=height,
+        orientation=1 if baked else orientation,
+        frames=frames,
+        size=size,
+    )
+
+
+def _check_type(kind: SourceFormat, claim: Claim) -> None:
+    claimed = (claim.content_type or "").split(";")[0].strip().lower()
+    claimed = _SAME_TYPE.get(claimed, claimed)
+    if claimed and claimed != CONTENT_TYPES[kind]:
+        raise PixelError(
+            "type_mismatch", f"The file was announced as {claimed} but its bytes are {CONTENT_TYPES[kind]}."
+        )
+
+
+def _check_frames(file: BinaryIO, kind: SourceFormat, limits: Limits) -> int:
+    """Frames counted by walking the container, stopping above the limit; 0 where the decoder knows them."""
+    frames = count_frames(file, kind, limits.max_frames)
+    if frames > limits.max_frames:
+        raise PixelError("too_many_pixels", f"The picture has more than {limits.max_frames} frames or pages.")
+    return frames
+
+
+def _check_pixels(width: int, height: int, limits: Limits) -> None:
+    if width < 1 or height < 1:
+        raise PixelError("corrupt_image", f"The picture is {width} × {height} pixels.")
+    if max(width, height) > limits.max_side or width * height > limits.max_pixels:
+        raise PixelError(
+            "too_many_pixels",
+            f"The picture is {width} × {height} pixels; at most {limits.max_side} a side "
+            f"and {limits.max_pixels} in all are accepted.",
+        )
+
+
+def _check_dimensions(width: int, height: int, turned: bool, claim: Claim) -> None:
+    """A client that reads the header and one that asks a browser differ when EXIF turns the picture."""
+    claimed = (claim.width, claim.height)
+    if claimed == (width, height) or (turned and claimed == (height, width)):
+        return
+    raise PixelError(
+        "dimensions_mismatch",
+        f"The picture was announced as {claim.width} × {claim.height} pixels but is {width} × {height}.",
+    )
+
+
+def _orientation(image: Image.Image, kind: SourceFormat) -> int:
+    """The EXIF orientation, 1 when absent or absurd. Read from the header's own bytes where they are at
+    hand: asking a PNG for its EXIF would decode it."""
+    if kind == "HEIF":
+        value = image.info.get("original_orientation")
+    elif kind in {"TIFF", "JPEG"}:
+        value = image.getexif().get(_ORIENTATION)
+    elif isinstance(raw := image.info.get("exif"), bytes):
+        exif = Image.Exif()
+        try:
+            exif.load(raw)
+            value = exif.get(_ORIENTATION)
+        except Exception:  # broken metadata is dropped anyway; the pixels may be fine
+            value = None
+    else:
+        value = None
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
