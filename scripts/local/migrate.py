@@ -1,0 +1,61 @@
+"""Migrations by the Supabase CLI (npm `supabase`), the same way as on a hosted project."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from pathlib import Path
+
+import asyncpg
+
+from scripts.local.home import REPOSITORY
+from scripts.local.lite import NODE
+from scripts.local.process import StackError
+
+_NAME = re.compile(r"^(\d+)_.+\.sql$")
+_ENVIRONMENT = {
+    "DO_NOT_TRACK": "1",
+    "SUPABASE_TELEMETRY_DISABLED": "1",
+    "PGSSLMODE": "disable",
+    "NO_COLOR": "1",
+}
+CLI = REPOSITORY / "node_modules" / "supabase" / "dist" / "supabase.js"
+
+
+async def pending(database_url: str, migrations: Path) -> list[str]:
+    """File names in `migrations` that this database has not seen."""
+    files = {match[1]: match[0] for path in migrations.glob("*.sql") if (match := _NAME.match(path.name))}
+    connection = await asyncpg.connect(database_url)
+    try:
+        rows = await connection.fetch("select version from supabase_migrations.schema_migrations")
+    finally:
+        await connection.close()
+    return sorted(files[version] for version in files.keys() - {row["version"] for row in rows})
+
+
+async def migrate(database_url: str, workdir: Path = REPOSITORY) -> list[str]:
+    """Apply what is pending and return its names; StackError carries the CLI's words."""
+    names = await pending(database_url, workdir / "supabase" / "migrations")
+    if names:
+        await supabase("db", "push", f"--remote={database_url}", "--yes", "--skip-vault", workdir=workdir)
+    return names
+
+
+async def supabase(*arguments: str, workdir: Path = REPOSITORY) -> str:
+    """Run the Supabase CLI without questions or telemetry and return its standard output."""
+    process = await asyncio.create_subprocess_exec(
+        str(NODE),
+        str(CLI),
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=workdir,
+        env={**os.environ, **_ENVIRONMENT},
+    )
+    out, err = await process.communicate()
+    if process.returncode != 0:
+        words = (err + out).decode(errors="replace").strip()
+        raise StackError(f"supabase {arguments[0]} {arguments[1]} failed:\n{words}")
+    return out.decode()

