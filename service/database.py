@@ -1,0 +1,431 @@
+"""The database: one typed method per SQL function of supabase/functions, called by PostgREST with the service key.
+
+Nothing else talks to PostgREST, and no method does more than its function. Every function is one transaction, so
+a method either had its whole effect or none.
+
+Errors: what a function refuses comes back as `ProblemError` with the function's own code (`too_many_jobs`,
+`job_finished`, …); a lost lease as `LeaseLost`; a database that does not answer as `DependencyError`.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import httpx
+from postgrest import AsyncPostgrestClient
+from postgrest.exceptions import APIError
+from pydantic import BaseModel, ConfigDict
+
+from service.errors import Code, DependencyError, ProblemError
+
+Status = Literal["awaiting_upload", "queued", "running", "done", "error", "expired", "canceled"]
+TERMINAL: frozenset[Status] = frozenset({"done", "error", "expired", "canceled"})
+VARIANT = "full"
+"""What changes pixels beside the op; plans with a watermark or a working size will name others."""
+
+
+class LeaseLost(Exception):
+    """Another worker has this job, or it has ended: whoever gets this must write nothing more about it."""
+
+
+class OutputGone(Exception):
+    """The cached output that was about to be used has been removed since."""
+
+
+class Row(BaseModel):
+    """A document of the database. Unknown fields are ignored, so that a newer schema serves an older service."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class OutputRow(Row):
+    """A live output. Sizes in pixels and bytes; `expires_at` None: kept until its owner deletes it."""
+
+    output_id: UUID
+    user_id: UUID | None
+    bucket: str
+    path: str
+    thumb_path: str
+    content_type: str
+    width: int
+    height: int
+    size: int
+    sha256: str
+    expires_at: datetime | None
+
+
+class CachedOutput(OutputRow):
+    """An output as a source to copy, with the facts of the picture it was made from."""
+
+    input_content_type: str
+    input_width: int
+    input_height: int
+    input_size: int
+
+
+class JobRow(Row):
+    """A job as its caller may see it. `progress` 0..1; `output` None until done and again after its time."""
+
+    job_id: UUID
+    user_id: UUID | None
+    status: Status
+    op_key: str
+    variant: str
+    queue: str
+    queue_position: int | None
+    progress: float
+    step: str | None
+    attempts: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime
+    charged: int
+    error: dict[str, Any] | None
+    upload_path: str
+    upload_expires_at: datetime | None
+    last_event_id: int | None
+    output: OutputRow | None
+
+    @property
+    def terminal(self) -> bool:
+        return self.status in TERMINAL
+
+
+class ClaimedJob(Row):
+    """A job under lease: everything a worker needs to do it."""
+
+    id: UUID
+    user_id: UUID | None
+    lease_token: UUID
+    lease_expires_at: datetime
+    attempt: int
+    max_attempts: int
+    sha256: str
+    filename: str
+    content_type: str | None
+    size: int
+    width: int
+    height: int
+    op_key: str
+    variant: str
+    cache_key: str | None
+    wants_persist: bool
+    upload_path: str
+    request_id: str | None
+
+
+class IntakeResult(Row):
+    """`hit`: the caller's own output; `copy`: somebody else's, to be copied; `job`: made now or in flight."""
+
+    outcome: Literal["hit", "copy", "job"]
+    output: OutputRow | None = None
+    job: JobRow | None = None
+    created: bool = False
+
+
+class CacheCheck(Row):
+    """An output found by a worker; `own`: its job's owner holds it already."""
+
+    own: bool
+    output: CachedOutput
+
+
+class JobEvent(Row):
+    id: int
+    type: str
+    attempt: int
+    created_at: datetime
+
+
+class SweepReport(Row):
+    """`due`: jobs that wait now, by queue; `jobs`: those whose state the sweep changed."""
+
+    requeued: int
+    failed: int
+    expired: int
+    found: int
+    jobs: list[UUID]
+    due: dict[str, int]
+
+
+class Forget(Row):
+    """What the caches must forget: a key and the owner whose entry it is (None: the anonymous)."""
+
+    cache_key: str | None
+    user_id: UUID | None
+
+
+class ExpiryReport(Row):
+    expired_outputs: int
+    expired_uploads: int
+    forget: list[Forget]
+    more: bool
+
+
+class Tombstone(Row):
+    id: int
+    bucket: str
+    path: str
+
+
+class QueueStats(Row):
+    queued: int
+    running: int
+    oldest_due_seconds: float | None
+
+
+class Violation(Row):
+    invariant: str
+    subject: str
+
+
+def cache_key(sha256: str, op_key: str, variant: str = VARIANT) -> str:
+    """The hex digest that the cache is keyed by; equals the SQL function of the same name."""
+    return hashlib.sha256(f"{sha256}\n{op_key}\n{variant}".encode()).hexdigest()
+
+
+class Database:
+    """Typed access to the SQL functions. `rest` is a client of `{SUPABASE_URL}/rest/v1` with the service key."""
+
+    def __init__(self, rest: AsyncPostgrestClient) -> None:
+        self._rest = rest
+
+    async def _call(self, function: str, params: Mapping[str, Any]) -> Any:
+        try:
+            return (await self._rest.rpc(function, dict(params)).execute()).data
+        except APIError as error:
+            raise _translated(error) from error
+        except (httpx.TransportError, OSError) as error:
+            raise DependencyError("database") from error
+
+    # Intake
+
+    async def intake(
+        self,
+        *,
+        user_id: UUID | None,
+        sha256: str,
+        filename: str,
+        content_type: str | None,
+        size: int,
+        width: int,
+        height: int,
+        op_key: str,
+        cacheable: bool,
+        price: int,
+        queue: str,
+        wants_persist: bool,
+        await_seconds: int,
+        upload_seconds: int,
+        output_seconds: int,
+        request_id: str | None,
+        use_cache: bool = True,
+        variant: str = VARIANT,
+    ) -> IntakeResult:
+        """Look up the cache, else find or make the job and hold its price, in one transaction."""
+        return IntakeResult.model_validate(
+            await self._call(
+                "intake",
+                {
+                    "p_user_id": _text(user_id),
+                    "p_sha256": sha256,
+                    "p_filename": filename,
+                    "p_content_type": content_type,
+                    "p_size": size,
+                    "p_width": width,
+                    "p_height": height,
+                    "p_op_key": op_key,
+                    "p_variant": variant,
+                    "p_cacheable": cacheable,
+                    "p_price": price,
+                    "p_queue": queue,
+                    "p_wants_persist": wants_persist,
+                    "p_use_cache": use_cache,
+                    "p_await_seconds": await_seconds,
+                    "p_upload_seconds": upload_seconds,
+                    "p_output_seconds": output_seconds,
+                    "p_request_id": request_id,
+                },
+            )
+        )
+
+    async def adopt_output(
+        self,
+        *,
+        job_id: UUID,
+        user_id: UUID | None,
+        source_id: UUID,
+        filename: str,
+        path: str,
+        thumb_path: str,
+        output_seconds: int,
+        request_id: str | None,
+    ) -> JobRow:
+        """Give the caller a finished job whose objects were copied from another owner's output."""
+        return JobRow.model_validate(
+            await self._call(
+                "adopt_output",
+                {
+                    "p_job_id": str(job_id),
+                    "p_user_id": _text(user_id),
+                    "p_source_id": str(source_id),
+                    "p_filename": filename,
+                    "p_path": path,
+                    "p_thumb_path": thumb_path,
+                    "p_output_seconds": output_seconds,
+                    "p_request_id": request_id,
+                },
+            )
+        )
+
+    async def mark_uploaded(self, job_id: UUID, user_id: UUID | None) -> JobRow | None:
+        return _job(
+            await self._call("mark_uploaded", {"p_job_id": str(job_id), "p_user_id": _text(user_id)})
+        )
+
+    # Jobs, as their caller sees them
+
+    async def get_job(self, job_id: UUID, user_id: UUID | None) -> JobRow | None:
+        return _job(await self._call("get_job", {"p_job_id": str(job_id), "p_user_id": _text(user_id)}))
+
+    async def get_job_events(self, job_id: UUID, user_id: UUID | None, after: int) -> list[JobEvent]:
+        rows = await self._call(
+            "get_job_events", {"p_job_id": str(job_id), "p_user_id": _text(user_id), "p_after": after}
+        )
+        return [JobEvent.model_validate(row) for row in rows]
+
+    async def cancel_job(self, job_id: UUID, user_id: UUID | None) -> JobRow | None:
+        return _job(await self._call("cancel_job", {"p_job_id": str(job_id), "p_user_id": _text(user_id)}))
+
+    # Jobs, as a worker sees them
+
+    async def claim_next(self, queue: str, worker: str, lease_seconds: float) -> ClaimedJob | None:
+        row = await self._call(
+            "claim_next", {"p_queue": queue, "p_worker": worker, "p_lease_seconds": lease_seconds}
+        )
+        return None if row is None else ClaimedJob.model_validate(row)
+
+    async def heartbeat(
+        self, job: ClaimedJob, lease_seconds: float, progress: float | None = None, step: str | None = None
+    ) -> None:
+        await self._call(
+            "heartbeat",
+            {**_lease(job), "p_lease_seconds": lease_seconds, "p_progress": progress, "p_step": step},
+        )
+
+    async def snooze(self, job: ClaimedJob, seconds: float) -> None:
+        await self._call("snooze", {**_lease(job), "p_seconds": seconds})
+
+    async def cached_output(self, job: ClaimedJob, output_seconds: int) -> CacheCheck | None:
+        row = await self._call("cached_output", {**_lease(job), "p_output_seconds": output_seconds})
+        return None if row is None else CacheCheck.model_validate(row)
+
+    async def complete_from_cache(self, job: ClaimedJob, output_id: UUID) -> JobRow:
+        return JobRow.model_validate(
+            await self._call("complete_from_cache", {**_lease(job), "p_output_id": str(output_id)})
+        )
+
+    async def complete_job(self, job: ClaimedJob, output: Mapping[str, Any], output_seconds: int) -> JobRow:
+        """`output`: bucket, path, thumb_path, content_type, width, height, size, sha256 and the input_* facts."""
+        return JobRow.model_validate(
+            await self._call(
+                "complete_job",
+                {**_lease(job), "p_output": dict(output), "p_output_seconds": output_seconds},
+            )
+        )
+
+    async def fail_job(
+        self, job: ClaimedJob, error: Mapping[str, Any], *, retry_seconds: float | None, drop_upload: bool
+    ) -> JobRow:
+        return JobRow.model_validate(
+            await self._call(
+                "fail_job",
+                {
+                    **_lease(job),
+                    "p_error": dict(error),
+                    "p_retry_seconds": retry_seconds,
+                    "p_drop_upload": drop_upload,
+                },
+            )
+        )
+
+    # Sweep, cleanup and care
+
+    async def sweep(self) -> SweepReport:
+        return SweepReport.model_validate(await self._call("sweep", {}))
+
+    async def queue_stats(self) -> dict[str, QueueStats]:
+        rows = await self._call("queue_stats", {})
+        return {queue: QueueStats.model_validate(row) for queue, row in rows.items()}
+
+    async def expire_due(self, limit: int) -> ExpiryReport:
+        return ExpiryReport.model_validate(await self._call("expire_due", {"p_limit": limit}))
+
+    async def due_tombstones(self, limit: int) -> list[Tombstone]:
+        rows = await self._call("due_tombstones", {"p_limit": limit})
+        return [Tombstone.model_validate(row) for row in rows]
+
+    async def confirm_purged(self, ids: list[int]) -> int:
+        return int(await self._call("confirm_purged", {"p_ids": ids}))
+
+    async def entomb_orphans(self, older_than_seconds: int, limit: int) -> int:
+        return int(
+            await self._call(
+                "entomb_orphans", {"p_older_than": f"{older_than_seconds} seconds", "p_limit": limit}
+            )
+        )
+
+    async def bury_missing(self, limit: int) -> list[Forget]:
+        rows = await self._call("bury_missing", {"p_limit": limit})
+        return [Forget.model_validate(row) for row in rows]
+
+    async def grant_credits(self, user_id: UUID, amount: int, reason: str, reference: str) -> bool:
+        """False when this (user, reason, reference) was granted before."""
+        return bool(
+            await self._call(
+                "grant_credits",
+                {
+                    "p_user_id": str(user_id),
+                    "p_amount": amount,
+                    "p_reason": reason,
+                    "p_reference": reference,
+                },
+            )
+        )
+
+    async def check_invariants(self) -> list[Violation]:
+        return [Violation.model_validate(row) for row in await self._call("check_invariants", {})]
+
+
+def _text(value: UUID | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _lease(job: ClaimedJob) -> dict[str, str]:
+    return {"p_job_id": str(job.id), "p_lease_token": str(job.lease_token)}
+
+
+def _job(row: Any) -> JobRow | None:
+    return None if row is None else JobRow.model_validate(row)
+
+
+def _translated(error: APIError) -> Exception:
+    """A function's refusal (`raise exception using message = <code>`) as the exception of that code."""
+    match error.message:
+        case "lease_lost":
+            return LeaseLost(error.details)
+        case "output_not_found":
+            return OutputGone(error.details)
+        case str(message) if error.code == "P0001" and message in Code.__members__:
+            return ProblemError(Code(message), str(error.details or message))
+        case _ if error.code in _AWAY or str(error.code).startswith(("08", "57P", "5")):
+            return DependencyError("database")
+        case _:
+            return error
+
+
+_AWAY = {"PGRST000", "PGRST001", "PGRST002", "PGRST003", "53300", "502", "503", "504"}
+"""PostgREST's own words for a database that it cannot reach, and a gateway's statuses."""

@@ -1,0 +1,17 @@
+-- The compute cache is keyed by one 32-byte digest. service/database.py computes the same one for Redis.
+create or replace function public.cache_key(p_sha256 text, p_op_key text, p_variant text) returns bytea
+language sql immutable strict parallel safe set search_path = ''
+as $$
+  select pg_catalog.sha256(pg_catalog.convert_to(p_sha256 || E'\n' || p_op_key || E'\n' || p_variant, 'UTF8'))
+$$;
+revoke all on function public.cache_key(text, text, text) from public, anon, authenticated;
+grant execute on function public.cache_key(text, text, text) to service_role;
+
+-- The job that a key in uploads-ephemeral belongs to: '{job_id}/original'; null for any other name.
+create or replace function public.job_of_upload(p_path text) returns uuid
+language sql immutable strict parallel safe set search_path = ''
+as $$
+  select case when p_path ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/original$'
+              then pg_catalog.split_part(p_path, '/', 1)::uuid end
+$$;
+revoke all on function public.job_of_upload(text) from public, anon, authenticated, service_role;

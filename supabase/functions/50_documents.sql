@@ -1,0 +1,65 @@
+-- What leaves the database: jsonb documents with ISO timestamps, the same through every way of asking.
+
+create or replace function public.output_document(p_output public.image_outputs) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select jsonb_build_object(
+    'output_id', p_output.id, 'user_id', p_output.user_id, 'bucket', p_output.bucket, 'path', p_output.path,
+    'thumb_path', p_output.thumb_path, 'content_type', p_output.content_type, 'width', p_output.width,
+    'height', p_output.height, 'size', p_output.size, 'sha256', p_output.sha256, 'expires_at', p_output.expires_at)
+$$;
+
+-- Jobs ahead in this job's queue, in the order claim_next takes them; null unless queued.
+create or replace function public.queue_position(p_job_id uuid) returns integer
+language sql stable security definer set search_path = ''
+as $$
+  select (select count(*)::integer
+          from public.jobs o
+          where o.status = 'queued' and o.queue = j.queue
+            and (o.priority > j.priority
+                 or (o.priority = j.priority and (o.run_at, o.id) < (j.run_at, j.id))))
+  from public.jobs j
+  where j.id = p_job_id and j.status = 'queued'
+$$;
+
+create or replace function public.job_document(p_job public.jobs) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'job_id', p_job.id, 'user_id', p_job.user_id, 'status', p_job.status, 'op_key', p_job.op_key,
+    'variant', p_job.variant, 'queue', p_job.queue, 'progress', p_job.progress, 'step', p_job.step,
+    'attempts', p_job.attempt, 'queue_position', public.queue_position(p_job.id),
+    'created_at', p_job.created_at, 'started_at', p_job.started_at, 'finished_at', p_job.finished_at,
+    'expires_at', p_job.expires_at, 'charged', p_job.charged, 'error', p_job.error,
+    'upload_path', p_job.upload_path, 'upload_expires_at', p_job.upload_expires_at,
+    'last_event_id', (select max(e.id) from public.job_events e where e.job_id = p_job.id),
+    'output', (select public.output_document(o) from public.image_outputs o
+               where o.id = p_job.output_id and o.deleted_at is null
+                 and (o.expires_at is null or o.expires_at > now())))
+$$;
+
+-- One job as its caller may see it. A job of somebody else does not exist; an ownerless job is known by its id alone.
+create or replace function public.get_job(p_job_id uuid, p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select public.job_document(j) from public.jobs j
+  where j.id = p_job_id and (j.user_id is null or j.user_id = p_user_id)
+$$;
+
+create or replace function public.get_job_events(p_job_id uuid, p_user_id uuid, p_after bigint) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object('id', e.id, 'type', e.type, 'attempt', e.attempt,
+                                               'created_at', e.created_at) order by e.id), '[]')
+  from public.job_events e join public.jobs j on j.id = e.job_id
+  where e.job_id = p_job_id and e.id > p_after and (j.user_id is null or j.user_id = p_user_id)
+$$;
+
+revoke all on function public.output_document(public.image_outputs) from public, anon, authenticated, service_role;
+revoke all on function public.job_document(public.jobs) from public, anon, authenticated, service_role;
+revoke all on function public.queue_position(uuid) from public, anon, authenticated;
+revoke all on function public.get_job(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.get_job_events(uuid, uuid, bigint) from public, anon, authenticated;
+grant execute on function public.queue_position(uuid) to service_role;
+grant execute on function public.get_job(uuid, uuid) to service_role;
+grant execute on function public.get_job_events(uuid, uuid, bigint) to service_role;

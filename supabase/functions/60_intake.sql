@@ -1,0 +1,161 @@
+-- From a claim about a file to a hit, a job in flight, or a new job: one transaction.
+
+create or replace function public.intake(
+  p_user_id uuid, p_sha256 text, p_filename text, p_content_type text, p_size bigint, p_width integer,
+  p_height integer, p_op_key text, p_variant text, p_cacheable boolean, p_price integer, p_queue text,
+  p_wants_persist boolean, p_use_cache boolean, p_await_seconds integer, p_upload_seconds integer,
+  p_output_seconds integer, p_request_id text
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_key bytea := case when p_cacheable then public.cache_key(p_sha256, p_op_key, p_variant) end;
+  v_plan public.plans;
+  v_output public.image_outputs;
+  v_earlier public.jobs;
+  v_job public.jobs;
+  v_job_id uuid := gen_random_uuid();
+begin
+  if v_key is not null and p_use_cache then
+    v_output := public.find_output(v_key, p_user_id, make_interval(secs => p_output_seconds));
+    if v_output.id is not null then
+      return jsonb_build_object(
+        'outcome', case when v_output.user_id is not distinct from p_user_id then 'hit' else 'copy' end,
+        'output', public.output_document(v_output));
+    end if;
+  end if;
+
+  select p.* into v_plan
+  from public.plans p
+  where p.id = coalesce((select f.plan_id from public.profiles f where f.user_id = p_user_id), 'anonymous');
+
+  if p_user_id is not null then
+    -- One intake at a time per user: what follows reads before it writes.
+    perform 1 from public.profiles where user_id = p_user_id for no key update;
+    if not found then
+      raise exception using message = 'unknown_user', detail = 'This account no longer exists.';
+    end if;
+    select j.* into v_job from public.jobs j
+    where j.user_id = p_user_id and j.cache_key = v_key and j.status in ('awaiting_upload', 'queued', 'running');
+    if found then
+      if v_job.status = 'awaiting_upload' then
+        update public.jobs set expires_at = now() + make_interval(secs => p_await_seconds)
+        where id = v_job.id returning * into v_job;
+      end if;
+      return jsonb_build_object('outcome', 'job', 'created', false, 'job', public.job_document(v_job));
+    end if;
+    if (select count(*) from public.jobs j where j.user_id = p_user_id
+          and j.status in ('awaiting_upload', 'queued', 'running')) >= v_plan.max_pending then
+      raise exception using message = 'too_many_jobs',
+        detail = format('At most %s unfinished jobs at once on this plan.', v_plan.max_pending);
+    end if;
+    -- A re-run needs no upload while the bytes of an earlier, verified one are still there. The worker hashes them
+    -- again, so an object that changed since is refused, not served.
+    select j.* into v_earlier from public.jobs j
+    where j.user_id = p_user_id and j.sha256 = p_sha256 and j.status = 'done' and j.upload_expires_at > now()
+    order by j.finished_at desc limit 1;
+    if found then
+      update public.jobs set upload_expires_at = greatest(upload_expires_at, now() + interval '1 hour')
+      where id = v_earlier.id;
+    end if;
+  end if;
+
+  insert into public.jobs (
+    id, user_id, status, sha256, filename, content_type, size, width, height, op_key, variant, cache_key, queue,
+    priority, price, wants_persist, upload_path, upload_expires_at, request_id, expires_at)
+  values (
+    v_job_id, p_user_id, case when v_earlier.id is null then 'awaiting_upload' else 'queued' end, p_sha256,
+    p_filename, p_content_type, p_size, p_width, p_height, p_op_key, p_variant, v_key, p_queue, v_plan.priority,
+    p_price, p_wants_persist and v_plan.persistent, coalesce(v_earlier.upload_path, v_job_id || '/original'),
+    case when v_earlier.id is null then now() + make_interval(secs => p_upload_seconds) end, p_request_id,
+    now() + case when v_earlier.id is null then make_interval(secs => p_await_seconds) else interval '24 hours' end)
+  returning * into v_job;
+  perform public.hold_credits(v_job);
+  return jsonb_build_object('outcome', 'job', 'created', true, 'job', public.job_document(v_job));
+end $$;
+
+-- A hit on somebody else's output: the service has copied the bytes to p_path and p_thumb_path under a key of the
+-- caller's; this gives them a finished job and a row. When another request was first, its output is returned and
+-- the copies are marked for removal.
+create or replace function public.adopt_output(
+  p_job_id uuid, p_user_id uuid, p_source_id uuid, p_filename text, p_path text, p_thumb_path text,
+  p_output_seconds integer, p_request_id text
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_source public.image_outputs;
+  v_job public.jobs;
+  v_output public.image_outputs;
+begin
+  select * into v_source from public.image_outputs where id = p_source_id;
+  if not found then
+    raise exception using message = 'output_not_found', detail = 'The source output is gone.';
+  end if;
+  insert into public.jobs (
+    id, user_id, status, sha256, filename, content_type, size, width, height, op_key, variant, cache_key,
+    upload_path, request_id, progress, started_at, finished_at, expires_at)
+  values (
+    p_job_id, p_user_id, 'done', v_source.input_sha256, p_filename, v_source.input_content_type,
+    v_source.input_size, v_source.input_width, v_source.input_height, v_source.op_key, v_source.variant,
+    v_source.cache_key, p_job_id || '/original', p_request_id, 1, now(), now(), now())
+  returning * into v_job;
+  v_output := public.record_output(
+    v_job,
+    to_jsonb(v_source) || jsonb_build_object('bucket', 'outputs-ephemeral', 'path', p_path, 'thumb_path', p_thumb_path),
+    p_output_seconds);
+  update public.jobs set output_id = v_output.id where id = p_job_id returning * into v_job;
+  return public.job_document(v_job);
+end $$;
+
+-- awaiting_upload -> queued. Idempotent: a job that is further along is returned as it is.
+create or replace function public.mark_uploaded(p_job_id uuid, p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs;
+begin
+  select * into v_job from public.jobs
+  where id = p_job_id and (user_id is null or user_id = p_user_id) for no key update;
+  if not found then
+    return null;
+  end if;
+  if v_job.status = 'awaiting_upload' then
+    -- The caller's word is not enough: a job without an object would only fail in a worker.
+    if not exists (select 1 from storage.objects o
+                   where o.bucket_id = 'uploads-ephemeral' and o.name = v_job.upload_path) then
+      raise exception using message = 'upload_missing', detail = 'Nothing has been uploaded for this job yet.';
+    end if;
+    update public.jobs set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours' where id = p_job_id returning * into v_job;
+  end if;
+  return public.job_document(v_job);
+end $$;
+
+-- The safety net under mark_uploaded: a client that dies after its upload loses nothing. It fires for every object
+-- that appears under uploads-ephemeral; one that no job waits for (late, repeated after removal) is marked for removal.
+create or replace function public.handle_upload() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update public.jobs
+  set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours'
+  where id = public.job_of_upload(new.name) and status = 'awaiting_upload';
+  if not found then
+    perform public.entomb('uploads-ephemeral', new.name, 'unexpected_upload');
+  end if;
+  return null;
+end $$;
+
+create or replace trigger darkroom_upload after insert on storage.objects
+  for each row when (new.bucket_id = 'uploads-ephemeral') execute function public.handle_upload();
+
+revoke all on function public.handle_upload() from public, anon, authenticated, service_role;
+revoke all on function public.intake(uuid, text, text, text, bigint, integer, integer, text, text, boolean, integer,
+  text, boolean, boolean, integer, integer, integer, text) from public, anon, authenticated;
+revoke all on function public.adopt_output(uuid, uuid, uuid, text, text, text, integer, text)
+  from public, anon, authenticated;
+revoke all on function public.mark_uploaded(uuid, uuid) from public, anon, authenticated;
+grant execute on function public.intake(uuid, text, text, text, bigint, integer, integer, text, text, boolean,
+  integer, text, boolean, boolean, integer, integer, integer, text) to service_role;
+grant execute on function public.adopt_output(uuid, uuid, uuid, text, text, text, integer, text) to service_role;
+grant execute on function public.mark_uploaded(uuid, uuid) to service_role;

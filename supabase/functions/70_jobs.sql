@@ -1,0 +1,237 @@
+-- The state machine of a job. Each transition is one function and one transaction; nothing else writes status.
+-- heartbeat, snooze, complete, reuse and fail demand the lease token: whoever lost the lease can finish nothing.
+
+-- Takes the best due job of a queue: highest priority first, then the longest due. Skips a key that another worker
+-- is computing at this moment (the unique index jobs_single_flight has the last word) and users at their plan's
+-- concurrency. Returns null when there is nothing to do.
+create or replace function public.claim_next(p_queue text, p_worker text, p_lease_seconds double precision) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs;
+  v_skip uuid[] := '{}';
+  v_max integer;
+begin
+  loop
+    select j.* into v_job
+    from public.jobs j
+    where j.queue = p_queue and j.status = 'queued' and j.run_at <= now() and j.id <> all (v_skip)
+      and not exists (select 1 from public.jobs r where r.status = 'running' and r.cache_key = j.cache_key)
+      and (j.user_id is null
+           or (select count(*) from public.jobs r where r.status = 'running' and r.user_id = j.user_id)
+              < (select p.max_running from public.profiles f join public.plans p on p.id = f.plan_id
+                 where f.user_id = j.user_id))
+    order by j.priority desc, j.run_at, j.id
+    limit 1
+    for update of j skip locked;
+    if not found then
+      return null;
+    end if;
+    if v_job.user_id is not null then
+      -- Counted again behind the user's lock: two claims at once must not both find the last place free.
+      select p.max_running into v_max
+      from public.profiles f join public.plans p on p.id = f.plan_id
+      where f.user_id = v_job.user_id for no key update of f;
+      if (select count(*) from public.jobs r where r.status = 'running' and r.user_id = v_job.user_id) >= v_max then
+        v_skip := v_skip || v_job.id;
+        continue;
+      end if;
+    end if;
+    begin
+      update public.jobs
+      set status = 'running', attempt = attempt + 1, worker = p_worker, lease_token = gen_random_uuid(),
+          lease_expires_at = clock_timestamp() + make_interval(secs => p_lease_seconds),
+          started_at = coalesce(started_at, clock_timestamp()), step = 'claimed', progress = 0
+      where id = v_job.id returning * into v_job;
+    exception when unique_violation then
+      v_skip := v_skip || v_job.id;
+      continue;
+    end;
+    return to_jsonb(v_job) - 'cache_key' || jsonb_build_object('cache_key', encode(v_job.cache_key, 'hex'));
+  end loop;
+end $$;
+
+-- The row of a running job whose lease is p_lease_token, locked; anybody else gets 'lease_lost'.
+create or replace function public.leased_job(p_job_id uuid, p_lease_token uuid) returns public.jobs
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs;
+begin
+  select * into v_job from public.jobs
+  where id = p_job_id and status = 'running' and lease_token = p_lease_token for no key update;
+  if not found then
+    raise exception using message = 'lease_lost', detail = 'Another worker has this job, or it has ended.';
+  end if;
+  return v_job;
+end $$;
+
+create or replace function public.heartbeat(
+  p_job_id uuid, p_lease_token uuid, p_lease_seconds double precision, p_progress real, p_step text
+) returns timestamptz
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_expires timestamptz;
+begin
+  update public.jobs
+  set lease_expires_at = clock_timestamp() + make_interval(secs => p_lease_seconds),
+      progress = greatest(progress, coalesce(p_progress, progress)), step = coalesce(p_step, step)
+  where id = p_job_id and status = 'running' and lease_token = p_lease_token
+  returning lease_expires_at into v_expires;
+  if not found then
+    raise exception using message = 'lease_lost', detail = 'Another worker has this job, or it has ended.';
+  end if;
+  return v_expires;
+end $$;
+
+-- running -> queued without spending an attempt: the worker is leaving, or waits for something that is not a failure.
+create or replace function public.snooze(p_job_id uuid, p_lease_token uuid, p_seconds double precision) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform public.leased_job(p_job_id, p_lease_token);
+  update public.jobs
+  set status = 'queued', attempt = greatest(attempt - 1, 0), lease_token = null, lease_expires_at = null,
+      run_at = now() + make_interval(secs => p_seconds), step = null, progress = 0
+  where id = p_job_id;
+end $$;
+
+-- Ends a job for good: the hold is settled, and its upload is removed when p_drop_upload says so.
+create or replace function public.finish_job(
+  p_job public.jobs, p_status text, p_error jsonb, p_output_id uuid, p_charge integer, p_drop_upload boolean
+) returns public.jobs
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs;
+begin
+  perform public.settle_credits(p_job, p_charge);
+  if p_drop_upload then
+    perform public.entomb('uploads-ephemeral', p_job.upload_path, p_status);
+    -- Whoever else counted on these bytes (a re-run's source) must not.
+    update public.jobs set upload_expires_at = null
+    where id = public.job_of_upload(p_job.upload_path);
+  end if;
+  update public.jobs
+  set status = p_status, error = p_error, output_id = p_output_id, charged = p_charge, finished_at = clock_timestamp(),
+      lease_token = null, lease_expires_at = null, step = null,
+      progress = case when p_status = 'done' then 1 else progress end
+  where id = p_job.id returning * into v_job;
+  return v_job;
+end $$;
+
+-- running -> done: output, original, credit capture and event in one transaction.
+create or replace function public.complete_job(
+  p_job_id uuid, p_lease_token uuid, p_output jsonb, p_output_seconds integer
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs := public.leased_job(p_job_id, p_lease_token);
+  v_output public.image_outputs;
+begin
+  v_output := public.record_output(v_job, p_output, p_output_seconds);
+  return public.job_document(public.finish_job(v_job, 'done', null, v_output.id, v_job.price, false));
+end $$;
+
+-- What the cache has for a running job by now: null, or an output document and whether the job's owner holds it.
+create or replace function public.cached_output(p_job_id uuid, p_lease_token uuid, p_output_seconds integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs := public.leased_job(p_job_id, p_lease_token);
+  v_output public.image_outputs;
+begin
+  if v_job.cache_key is null then
+    return null;
+  end if;
+  v_output := public.find_output(v_job.cache_key, v_job.user_id, make_interval(secs => p_output_seconds));
+  if v_output.id is null then
+    return null;
+  end if;
+  return jsonb_build_object(
+    'own', v_output.user_id is not distinct from v_job.user_id,
+    'output', public.output_document(v_output)
+      || jsonb_build_object('input_content_type', v_output.input_content_type, 'input_width', v_output.input_width,
+                            'input_height', v_output.input_height, 'input_size', v_output.input_size));
+end $$;
+
+-- running -> done with an output the owner already holds: nothing was computed, so nothing is charged.
+create or replace function public.complete_from_cache(p_job_id uuid, p_lease_token uuid, p_output_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs := public.leased_job(p_job_id, p_lease_token);
+begin
+  if not exists (select 1 from public.image_outputs o
+                 where o.id = p_output_id and o.user_id is not distinct from v_job.user_id
+                   and o.cache_key = v_job.cache_key and o.deleted_at is null
+                   and (o.expires_at is null or o.expires_at > now())) then
+    raise exception using message = 'output_not_found', detail = 'The cached output has gone since.';
+  end if;
+  return public.job_document(public.finish_job(v_job, 'done', null, p_output_id, 0, true));
+end $$;
+
+-- running -> queued after p_retry_seconds while attempts are left, else -> error. p_retry_seconds null: permanent.
+create or replace function public.fail_job(
+  p_job_id uuid, p_lease_token uuid, p_error jsonb, p_retry_seconds double precision, p_drop_upload boolean
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs := public.leased_job(p_job_id, p_lease_token);
+begin
+  if p_retry_seconds is not null and v_job.attempt < v_job.max_attempts then
+    update public.jobs
+    set status = 'queued', error = p_error, lease_token = null, lease_expires_at = null, step = null, progress = 0,
+        run_at = now() + make_interval(secs => p_retry_seconds)
+    where id = p_job_id returning * into v_job;
+  else
+    v_job := public.finish_job(v_job, 'error', p_error, null, 0, p_drop_upload);
+  end if;
+  return public.job_document(v_job);
+end $$;
+
+-- Any unfinished state -> canceled. A running worker learns it from its next heartbeat. Returns null for a job that
+-- the caller may not see; a finished job raises 'job_finished'; cancelling twice is the same as once.
+create or replace function public.cancel_job(p_job_id uuid, p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs;
+begin
+  select * into v_job from public.jobs
+  where id = p_job_id and (user_id is null or user_id = p_user_id) for no key update;
+  if not found then
+    return null;
+  end if;
+  if v_job.status in ('done', 'error', 'expired') then
+    raise exception using message = 'job_finished', detail = format('This job has ended already: %s.', v_job.status);
+  end if;
+  if v_job.status <> 'canceled' then
+    insert into public.audit_log (actor, action, subject) values (p_user_id, 'job.cancel', p_job_id::text);
+    v_job := public.finish_job(v_job, 'canceled', null, null, 0, v_job.upload_expires_at is not null);
+  end if;
+  return public.job_document(v_job);
+end $$;
+
+revoke all on function public.leased_job(uuid, uuid) from public, anon, authenticated, service_role;
+revoke all on function public.finish_job(public.jobs, text, jsonb, uuid, integer, boolean)
+  from public, anon, authenticated, service_role;
+revoke all on function public.claim_next(text, text, double precision) from public, anon, authenticated;
+revoke all on function public.heartbeat(uuid, uuid, double precision, real, text) from public, anon, authenticated;
+revoke all on function public.snooze(uuid, uuid, double precision) from public, anon, authenticated;
+revoke all on function public.complete_job(uuid, uuid, jsonb, integer) from public, anon, authenticated;
+revoke all on function public.cached_output(uuid, uuid, integer) from public, anon, authenticated;
+revoke all on function public.complete_from_cache(uuid, uuid, uuid) from public, anon, authenticated;
+revoke all on function public.fail_job(uuid, uuid, jsonb, double precision, boolean) from public, anon, authenticated;
+revoke all on function public.cancel_job(uuid, uuid) from public, anon, authenticated;
+grant execute on function public.claim_next(text, text, double precision) to service_role;
+grant execute on function public.heartbeat(uuid, uuid, double precision, real, text) to service_role;
+grant execute on function public.snooze(uuid, uuid, double precision) to service_role;
+grant execute on function public.complete_job(uuid, uuid, jsonb, integer) to service_role;
+grant execute on function public.cached_output(uuid, uuid, integer) to service_role;
+grant execute on function public.complete_from_cache(uuid, uuid, uuid) to service_role;
+grant execute on function public.fail_job(uuid, uuid, jsonb, double precision, boolean) to service_role;
+grant execute on function public.cancel_job(uuid, uuid) to service_role;

@@ -1,0 +1,170 @@
+-- TTL. Rows become tombstones here; the Storage API removes the objects; confirm_purged closes the tombstones.
+
+-- Buries up to p_limit outputs and uploads that are past their time. Returns what the caches must forget and whether
+-- there may be more.
+create or replace function public.expire_due(p_limit integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_outputs jsonb;
+  v_count integer;
+  v_uploads integer;
+begin
+  with late as (
+    select o.id from public.image_outputs o
+    where o.deleted_at is null and o.expires_at < now()
+    order by o.expires_at, o.id limit p_limit for update skip locked
+  ), buried as (
+    update public.image_outputs o set deleted_at = now() from late where o.id = late.id
+    returning o.bucket, o.path, o.thumb_path, o.cache_key, o.user_id
+  ), entombed as (
+    insert into public.tombstones (bucket, path, reason)
+    select b.bucket, p.path, 'expired' from buried b, lateral (values (b.path), (b.thumb_path)) as p (path)
+    on conflict (bucket, path) where purged_at is null do nothing
+  )
+  select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(b.cache_key, 'hex'), 'user_id', b.user_id))
+                  filter (where b.cache_key is not null), '[]'), count(*)
+  into v_outputs, v_count from buried b;
+
+  with late as (
+    select j.id, j.upload_path from public.jobs j
+    where j.upload_expires_at < now() and j.status in ('done', 'error', 'expired', 'canceled')
+    order by j.upload_expires_at limit p_limit for update skip locked
+  ), cleared as (
+    update public.jobs j set upload_expires_at = null from late where j.id = late.id
+    returning late.upload_path
+  )
+  insert into public.tombstones (bucket, path, reason)
+  select 'uploads-ephemeral', c.upload_path, 'expired' from cleared c
+  on conflict (bucket, path) where purged_at is null do nothing;
+  get diagnostics v_uploads = row_count;
+
+  return jsonb_build_object('expired_outputs', v_count, 'expired_uploads', v_uploads, 'forget', v_outputs,
+                            'more', v_count >= p_limit or v_uploads >= p_limit);
+end $$;
+
+-- Up to p_limit open tombstones, oldest first; each is withheld from other cleaners for five minutes, longer after
+-- every failed attempt.
+create or replace function public.due_tombstones(p_limit integer) returns jsonb
+language sql security definer set search_path = ''
+as $$
+  with due as (
+    select t.id from public.tombstones t
+    where t.purged_at is null and t.not_before <= now()
+    order by t.not_before, t.id limit p_limit for update skip locked
+  ), taken as (
+    update public.tombstones t
+    set attempts = t.attempts + 1, not_before = now() + interval '5 minutes' * least(t.attempts + 1, 12)
+    from due where t.id = due.id
+    returning t.id, t.bucket, t.path
+  )
+  select coalesce(jsonb_agg(jsonb_build_object('id', k.id, 'bucket', k.bucket, 'path', k.path)), '[]') from taken k
+$$;
+
+create or replace function public.confirm_purged(p_ids bigint[]) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  update public.tombstones set purged_at = now() where id = any (p_ids) and purged_at is null;
+  get diagnostics v_count = row_count;
+  -- Closed tombstones are kept a month for whoever asks where an object went.
+  delete from public.tombstones where id in (
+    select t.id from public.tombstones t where t.purged_at < now() - interval '30 days' limit 1000);
+  return v_count;
+end $$;
+
+-- Objects in the ephemeral buckets and the library that no row knows, older than p_older_than: marked for removal.
+-- Young ones may be what a running job is writing, so they are left for the next time.
+create or replace function public.entomb_orphans(p_older_than interval, p_limit integer) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  with orphans as (
+    select o.bucket_id, o.name from storage.objects o
+    where o.created_at < now() - p_older_than
+      and o.bucket_id in ('uploads-ephemeral', 'outputs-ephemeral', 'user-library')
+      and not exists (select 1 from public.tombstones t
+                      where t.bucket = o.bucket_id and t.path = o.name and t.purged_at is null)
+      and case o.bucket_id
+        when 'uploads-ephemeral' then not exists (
+          select 1 from public.jobs j
+          where j.id = public.job_of_upload(o.name) and j.upload_expires_at is not null)
+        else not exists (
+               select 1 from public.image_outputs i
+               where i.bucket = o.bucket_id and i.path = o.name and i.deleted_at is null)
+             and not exists (
+               select 1 from public.image_outputs i
+               where i.bucket = o.bucket_id and i.thumb_path = o.name and i.deleted_at is null)
+             and not exists (
+               select 1 from public.jobs j
+               where j.status = 'running' and o.name ~ ('(^|/)' || j.id::text))
+      end
+    limit p_limit)
+  insert into public.tombstones (bucket, path, reason)
+  select bucket_id, name, 'orphan' from orphans
+  on conflict (bucket, path) where purged_at is null do nothing;
+  get diagnostics v_count = row_count;
+  return v_count;
+end $$;
+
+-- The other way round: live outputs whose object is gone. Reported and buried, so that nobody is sent to a 404.
+create or replace function public.bury_missing(p_limit integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_output public.image_outputs;
+  v_missing jsonb := '[]';
+begin
+  for v_output in
+    select i.* from public.image_outputs i
+    where i.deleted_at is null and i.created_at < now() - interval '1 minute'
+      and not exists (select 1 from storage.objects o where o.bucket_id = i.bucket and o.name = i.path)
+    limit p_limit
+  loop
+    perform public.bury_output(v_output.id, 'missing');
+    v_missing := v_missing || jsonb_build_object(
+      'output_id', v_output.id, 'cache_key', encode(v_output.cache_key, 'hex'), 'user_id', v_output.user_id);
+  end loop;
+  return v_missing;
+end $$;
+
+-- Money and state as sentences that must be empty. Run by the tests and by cron.
+create or replace function public.check_invariants() returns table (invariant text, subject text)
+language sql stable security definer set search_path = ''
+as $$
+  select 'balance is the sum of the ledger', c.user_id::text
+  from public.credits c
+  where c.balance <> coalesce((select sum(l.delta) from public.credit_ledger l where l.user_id = c.user_id), 0)
+  union all
+  select 'a finished job has no open hold', j.id::text
+  from public.jobs j
+  join public.credit_ledger h on h.user_id = j.user_id and h.reason = 'hold' and h.reference = j.id::text
+  where j.finished_at is not null and not exists (
+    select 1 from public.credit_ledger e
+    where e.user_id = j.user_id and e.reason in ('capture', 'release') and e.reference = j.id::text)
+  union all
+  select 'a hold ends once', c.reference
+  from public.credit_ledger c
+  join public.credit_ledger r on r.user_id = c.user_id and r.reference = c.reference and r.reason = 'release'
+  where c.reason = 'capture'
+  union all
+  select 'a done job had an output', j.id::text
+  from public.jobs j where j.status = 'done' and j.output_id is null
+$$;
+
+revoke all on function public.expire_due(integer) from public, anon, authenticated;
+revoke all on function public.due_tombstones(integer) from public, anon, authenticated;
+revoke all on function public.confirm_purged(bigint[]) from public, anon, authenticated;
+revoke all on function public.entomb_orphans(interval, integer) from public, anon, authenticated;
+revoke all on function public.bury_missing(integer) from public, anon, authenticated;
+revoke all on function public.check_invariants() from public, anon, authenticated;
+grant execute on function public.expire_due(integer) to service_role;
+grant execute on function public.due_tombstones(integer) to service_role;
+grant execute on function public.confirm_purged(bigint[]) to service_role;
+grant execute on function public.entomb_orphans(interval, integer) to service_role;
+grant execute on function public.bury_missing(integer) to service_role;
+grant execute on function public.check_invariants() to service_role;

@@ -1,0 +1,959 @@
+-- The compute cache is keyed by one 32-byte digest. service/database.py computes the same one for Redis.
+create or replace function public.cache_key(p_sha256 text, p_op_key text, p_variant text) returns bytea
+language sql immutable strict parallel safe set search_path = ''
+as $$
+  select pg_catalog.sha256(pg_catalog.convert_to(p_sha256 || E'\n' || p_op_key || E'\n' || p_variant, 'UTF8'))
+$$;
+revoke all on function public.cache_key(text, text, text) from public, anon, authenticated;
+grant execute on function public.cache_key(text, text, text) to service_role;
+
+-- The job that a key in uploads-ephemeral belongs to: '{job_id}/original'; null for any other name.
+create or replace function public.job_of_upload(p_path text) returns uuid
+language sql immutable strict parallel safe set search_path = ''
+as $$
+  select case when p_path ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/original$'
+              then pg_catalog.split_part(p_path, '/', 1)::uuid end
+$$;
+revoke all on function public.job_of_upload(text) from public, anon, authenticated, service_role;
+-- Every change of a job's status appends one event, whoever makes it; on hosted Supabase it is also broadcast
+-- over Realtime to the private topic "job:{id}". A broadcast is a hint, never the truth, so it may fail alone.
+create or replace function public.record_job_event() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_type text := case
+    when tg_op = 'UPDATE' and old.status = 'running' and new.status = 'queued' then 'retry'
+    else new.status
+  end;
+begin
+  insert into public.job_events (job_id, user_id, type, attempt)
+  values (new.id, new.user_id, v_type, new.attempt);
+  if pg_catalog.to_regprocedure('realtime.send(jsonb,text,text,boolean)') is not null then
+    begin
+      execute 'select realtime.send($1, $2, $3, true)'
+        using jsonb_build_object('job_id', new.id, 'status', new.status), v_type, 'job:' || new.id;
+    exception when others then
+      raise warning 'realtime broadcast failed: %', sqlerrm;
+    end;
+  end if;
+  return null;
+end $$;
+revoke all on function public.record_job_event() from public, anon, authenticated, service_role;
+
+create or replace trigger jobs_record_insert after insert on public.jobs
+  for each row execute function public.record_job_event();
+create or replace trigger jobs_record_transition after update of status on public.jobs
+  for each row when (old.status is distinct from new.status) execute function public.record_job_event();
+-- Money. The ledger is append-only and unique on (user_id, reason, reference), so that every movement below may be
+-- repeated without effect. balance is changed in the same statement's transaction, hence always the ledger's sum.
+-- These are building blocks: only grant_credits is callable from outside, the rest run inside intake and completion.
+
+create or replace function public.move_credits(p_user_id uuid, p_delta integer, p_reason text, p_reference text)
+returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  -- The balance row is locked before the ledger is asked, so that two repetitions cannot both find it empty.
+  perform 1 from public.credits where user_id = p_user_id for update;
+  if not found then
+    raise exception using message = 'no_credit_account', detail = 'This user has no credit account.';
+  end if;
+  insert into public.credit_ledger (user_id, delta, reason, reference)
+  values (p_user_id, p_delta, p_reason, p_reference)
+  on conflict (user_id, reason, reference) do nothing;
+  if not found then
+    return false;
+  end if;
+  begin
+    update public.credits set balance = balance + p_delta, updated_at = now() where user_id = p_user_id;
+  exception when check_violation then
+    raise exception using message = 'insufficient_credits',
+      detail = format('This needs %s credits and the balance is %s.', -p_delta,
+                      (select balance from public.credits where user_id = p_user_id));
+  end;
+  return true;
+end $$;
+
+create or replace function public.grant_credits(p_user_id uuid, p_amount integer, p_reason text, p_reference text)
+returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if p_amount <= 0 or p_reason not in ('signup_grant', 'purchase', 'refund') then
+    raise exception using message = 'invalid_grant', detail = 'A grant is positive, for signup_grant, purchase or refund.';
+  end if;
+  if not public.move_credits(p_user_id, p_amount, p_reason, p_reference) then
+    return false;
+  end if;
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'credits.grant', p_user_id::text,
+          jsonb_build_object('amount', p_amount, 'reason', p_reason, 'reference', p_reference));
+  return true;
+end $$;
+
+create or replace function public.hold_credits(p_job public.jobs) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if p_job.price = 0 then
+    return;
+  end if;
+  if p_job.user_id is null then
+    raise exception using message = 'sign_in_required', detail = 'This operation costs credits: sign in first.';
+  end if;
+  perform public.move_credits(p_job.user_id, -p_job.price, 'hold', p_job.id::text);
+end $$;
+
+-- Ends a job's hold: keeps the first p_charge credits and gives the rest back. Called once, when a job finishes.
+create or replace function public.settle_credits(p_job public.jobs, p_charge integer) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if p_job.price = 0 then
+    return;
+  end if;
+  if p_charge = p_job.price then
+    perform public.move_credits(p_job.user_id, 0, 'capture', p_job.id::text);
+    insert into public.audit_log (actor, action, subject, data)
+    values (p_job.user_id, 'credits.spend', p_job.id::text, jsonb_build_object('amount', p_charge));
+  elsif p_charge = 0 then
+    perform public.move_credits(p_job.user_id, p_job.price, 'release', p_job.id::text);
+  else
+    raise exception using message = 'partial_settlement', detail = 'A hold is captured or released as a whole.';
+  end if;
+end $$;
+
+revoke all on function public.move_credits(uuid, integer, text, text) from public, anon, authenticated, service_role;
+revoke all on function public.hold_credits(public.jobs) from public, anon, authenticated, service_role;
+revoke all on function public.settle_credits(public.jobs, integer) from public, anon, authenticated, service_role;
+revoke all on function public.grant_credits(uuid, integer, text, text) from public, anon, authenticated;
+grant execute on function public.grant_credits(uuid, integer, text, text) to service_role;
+-- A new account gets its profile, its credit account and the signup credits of its plan, in the sign-up's transaction.
+create or replace function public.handle_new_user() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_credits integer;
+begin
+  insert into public.profiles (user_id) values (new.id) on conflict (user_id) do nothing;
+  insert into public.credits (user_id) values (new.id) on conflict (user_id) do nothing;
+  select p.signup_credits into v_credits
+  from public.profiles f join public.plans p on p.id = f.plan_id where f.user_id = new.id;
+  if v_credits > 0 then
+    perform public.grant_credits(new.id, v_credits, 'signup_grant', 'signup');
+  end if;
+  return null;
+end $$;
+revoke all on function public.handle_new_user() from public, anon, authenticated, service_role;
+
+create or replace trigger darkroom_new_user after insert on auth.users
+  for each row execute function public.handle_new_user();
+-- What leaves the database: jsonb documents with ISO timestamps, the same through every way of asking.
+
+create or replace function public.output_document(p_output public.image_outputs) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select jsonb_build_object(
+    'output_id', p_output.id, 'user_id', p_output.user_id, 'bucket', p_output.bucket, 'path', p_output.path,
+    'thumb_path', p_output.thumb_path, 'content_type', p_output.content_type, 'width', p_output.width,
+    'height', p_output.height, 'size', p_output.size, 'sha256', p_output.sha256, 'expires_at', p_output.expires_at)
+$$;
+
+-- Jobs ahead in this job's queue, in the order claim_next takes them; null unless queued.
+create or replace function public.queue_position(p_job_id uuid) returns integer
+language sql stable security definer set search_path = ''
+as $$
+  select (select count(*)::integer
+          from public.jobs o
+          where o.status = 'queued' and o.queue = j.queue
+            and (o.priority > j.priority
+                 or (o.priority = j.priority and (o.run_at, o.id) < (j.run_at, j.id))))
+  from public.jobs j
+  where j.id = p_job_id and j.status = 'queued'
+$$;
+
+create or replace function public.job_document(p_job public.jobs) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'job_id', p_job.id, 'user_id', p_job.user_id, 'status', p_job.status, 'op_key', p_job.op_key,
+    'variant', p_job.variant, 'queue', p_job.queue, 'progress', p_job.progress, 'step', p_job.step,
+    'attempts', p_job.attempt, 'queue_position', public.queue_position(p_job.id),
+    'created_at', p_job.created_at, 'started_at', p_job.started_at, 'finished_at', p_job.finished_at,
+    'expires_at', p_job.expires_at, 'charged', p_job.charged, 'error', p_job.error,
+    'upload_path', p_job.upload_path, 'upload_expires_at', p_job.upload_expires_at,
+    'last_event_id', (select max(e.id) from public.job_events e where e.job_id = p_job.id),
+    'output', (select public.output_document(o) from public.image_outputs o
+               where o.id = p_job.output_id and o.deleted_at is null
+                 and (o.expires_at is null or o.expires_at > now())))
+$$;
+
+-- One job as its caller may see it. A job of somebody else does not exist; an ownerless job is known by its id alone.
+create or replace function public.get_job(p_job_id uuid, p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select public.job_document(j) from public.jobs j
+  where j.id = p_job_id and (j.user_id is null or j.user_id = p_user_id)
+$$;
+
+create or replace function public.get_job_events(p_job_id uuid, p_user_id uuid, p_after bigint) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object('id', e.id, 'type', e.type, 'attempt', e.attempt,
+                                               'created_at', e.created_at) order by e.id), '[]')
+  from public.job_events e join public.jobs j on j.id = e.job_id
+  where e.job_id = p_job_id and e.id > p_after and (j.user_id is null or j.user_id = p_user_id)
+$$;
+
+revoke all on function public.output_document(public.image_outputs) from public, anon, authenticated, service_role;
+revoke all on function public.job_document(public.jobs) from public, anon, authenticated, service_role;
+revoke all on function public.queue_position(uuid) from public, anon, authenticated;
+revoke all on function public.get_job(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.get_job_events(uuid, uuid, bigint) from public, anon, authenticated;
+grant execute on function public.queue_position(uuid) to service_role;
+grant execute on function public.get_job(uuid, uuid) to service_role;
+grant execute on function public.get_job_events(uuid, uuid, bigint) to service_role;
+-- The life of an output: recorded once per owner and key, buried with its objects.
+
+-- Marks an object for removal through the Storage API. Repeating it while the first removal is open changes nothing.
+create or replace function public.entomb(p_bucket text, p_path text, p_reason text) returns void
+language sql security definer set search_path = ''
+as $$
+  insert into public.tombstones (bucket, path, reason) values (p_bucket, p_path, p_reason)
+  on conflict (bucket, path) where purged_at is null do nothing
+$$;
+
+create or replace function public.bury_output(p_output_id uuid, p_reason text) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_output public.image_outputs;
+begin
+  update public.image_outputs set deleted_at = now()
+  where id = p_output_id and deleted_at is null returning * into v_output;
+  if found then
+    perform public.entomb(v_output.bucket, v_output.path, p_reason);
+    perform public.entomb(v_output.bucket, v_output.thumb_path, p_reason);
+  end if;
+end $$;
+
+-- The best live output for a key: the caller's own, else the anonymous one, else anybody's. Using an ephemeral
+-- output prolongs it. Returns null when there is none.
+create or replace function public.find_output(p_cache_key bytea, p_user_id uuid, p_ttl interval)
+returns public.image_outputs
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_output public.image_outputs;
+begin
+  select o.* into v_output
+  from public.image_outputs o
+  where o.cache_key = p_cache_key and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
+  order by (o.user_id is not distinct from p_user_id) desc, (o.user_id is null) desc, o.created_at
+  limit 1;
+  if not found then
+    return null;
+  end if;
+  -- A write only when it moves the end by a tenth of the life: a popular output must not be rewritten at each hit.
+  if v_output.expires_at < now() + p_ttl * 0.9 then
+    update public.image_outputs set expires_at = now() + p_ttl
+    where id = v_output.id and deleted_at is null
+    returning * into v_output;
+  end if;
+  return v_output;
+end $$;
+
+-- Writes the row of a finished job's output, and for an owner the row of the verified original. p_output has
+-- bucket, path, thumb_path, content_type, width, height, size, sha256 and input_content_type, input_width,
+-- input_height, input_size. When the owner already has a live output for the key, that one is returned and the new
+-- objects are marked for removal.
+create or replace function public.record_output(p_job public.jobs, p_output jsonb, p_output_seconds integer)
+returns public.image_outputs
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_image_id uuid;
+  v_new public.image_outputs := jsonb_populate_record(null::public.image_outputs, p_output);
+  v_output public.image_outputs;
+begin
+  if p_job.user_id is not null then
+    insert into public.images (user_id, sha256, filename, content_type, width, height, size)
+    values (p_job.user_id, p_job.sha256, p_job.filename, v_new.input_content_type, v_new.input_width,
+            v_new.input_height, v_new.input_size)
+    on conflict (user_id, sha256) do update set filename = images.filename
+    returning id into v_image_id;
+  end if;
+  perform public.bury_output(o.id, 'expired')
+  from public.image_outputs o
+  where o.cache_key = p_job.cache_key and o.user_id is not distinct from p_job.user_id
+    and o.deleted_at is null and o.expires_at <= now();
+  insert into public.image_outputs (
+    image_id, job_id, user_id, cache_key, input_sha256, input_content_type, input_width, input_height, input_size,
+    op_key, variant, bucket, path, thumb_path, content_type, width, height, size, sha256, expires_at)
+  values (
+    v_image_id, p_job.id, p_job.user_id, p_job.cache_key, p_job.sha256, v_new.input_content_type, v_new.input_width,
+    v_new.input_height, v_new.input_size, p_job.op_key, p_job.variant, v_new.bucket, v_new.path, v_new.thumb_path,
+    v_new.content_type, v_new.width, v_new.height, v_new.size, v_new.sha256,
+    case when v_new.bucket <> 'user-library' then now() + make_interval(secs => p_output_seconds) end)
+  on conflict (cache_key, user_id) where deleted_at is null and cache_key is not null do nothing
+  returning * into v_output;
+  if not found then
+    perform public.entomb(v_new.bucket, v_new.path, 'duplicate');
+    perform public.entomb(v_new.bucket, v_new.thumb_path, 'duplicate');
+    v_output := public.find_output(p_job.cache_key, p_job.user_id, make_interval(secs => p_output_seconds));
+  end if;
+  return v_output;
+end $$;
+
+revoke all on function public.entomb(text, text, text) from public, anon, authenticated, service_role;
+revoke all on function public.bury_output(uuid, text) from public, anon, authenticated, service_role;
+revoke all on function public.find_output(bytea, uuid, interval) from public, anon, authenticated, service_role;
+revoke all on function public.record_output(public.jobs, jsonb, integer) from public, anon, authenticated, service_role;
+-- From a claim about a file to a hit, a job in flight, or a new job: one transaction.
+
+create or replace function public.intake(
+  p_user_id uuid, p_sha256 text, p_filename text, p_content_type text, p_size bigint, p_width integer,
+  p_height integer, p_op_key text, p_variant text, p_cacheable boolean, p_price integer, p_queue text,
+  p_wants_persist boolean, p_use_cache boolean, p_await_seconds integer, p_upload_seconds integer,
+  p_output_seconds integer, p_request_id text
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_key bytea := case when p_cacheable then public.cache_key(p_sha256, p_op_key, p_variant) end;
+  v_plan public.plans;
+  v_output public.image_outputs;
+  v_earlier public.jobs;
+  v_job public.jobs;
+  v_job_id uuid := gen_random_uuid();
+begin
+  if v_key is not null and p_use_cache then
+    v_output := public.find_output(v_key, p_user_id, make_interval(secs => p_output_seconds));
+    if v_output.id is not null then
+      return jsonb_build_object(
+        'outcome', case when v_output.user_id is not distinct from p_user_id then 'hit' else 'copy' end,
+        'output', public.output_document(v_output));
+    end if;
+  end if;
+
+  select p.* into v_plan
+  from public.plans p
+  where p.id = coalesce((select f.plan_id from public.profiles f where f.user_id = p_user_id), 'anonymous');
+
+  if p_user_id is not null then
+    -- One intake at a time per user: what follows reads before it writes.
+    perform 1 from public.profiles where user_id = p_user_id for no key update;
+    if not found then
+      raise exception using message = 'unknown_user', detail = 'This account no longer exists.';
+    end if;
+    select j.* into v_job from public.jobs j
+    where j.user_id = p_user_id and j.cache_key = v_key and j.status in ('awaiting_upload', 'queued', 'running');
+    if found then
+      if v_job.status = 'awaiting_upload' then
+        update public.jobs set expires_at = now() + make_interval(secs => p_await_seconds)
+        where id = v_job.id returning * into v_job;
+      end if;
+      return jsonb_build_object('outcome', 'job', 'created', false, 'job', public.job_document(v_job));
+    end if;
+    if (select count(*) from public.jobs j where j.user_id = p_user_id
+          and j.status in ('awaiting_upload', 'queued', 'running')) >= v_plan.max_pending then
+      raise exception using message = 'too_many_jobs',
+        detail = format('At most %s unfinished jobs at once on this plan.', v_plan.max_pending);
+    end if;
+    -- A re-run needs no upload while the bytes of an earlier, verified one are still there. The worker hashes them
+    -- again, so an object that changed since is refused, not served.
+    select j.* into v_earlier from public.jobs j
+    where j.user_id = p_user_id and j.sha256 = p_sha256 and j.status = 'done' and j.upload_expires_at > now()
+    order by j.finished_at desc limit 1;
+    if found then
+      update public.jobs set upload_expires_at = greatest(upload_expires_at, now() + interval '1 hour')
+      where id = v_earlier.id;
+    end if;
+  end if;
+
+  insert into public.jobs (
+    id, user_id, status, sha256, filename, content_type, size, width, height, op_key, variant, cache_key, queue,
+    priority, price, wants_persist, upload_path, upload_expires_at, request_id, expires_at)
+  values (
+    v_job_id, p_user_id, case when v_earlier.id is null then 'awaiting_upload' else 'queued' end, p_sha256,
+    p_filename, p_content_type, p_size, p_width, p_height, p_op_key, p_variant, v_key, p_queue, v_plan.priority,
+    p_price, p_wants_persist and v_plan.persistent, coalesce(v_earlier.upload_path, v_job_id || '/original'),
+    case when v_earlier.id is null then now() + make_interval(secs => p_upload_seconds) end, p_request_id,
+    now() + case when v_earlier.id is null then make_interval(secs => p_await_seconds) else interval '24 hours' end)
+  returning * into v_job;
+  perform public.hold_credits(v_job);
+  return jsonb_build_object('outcome', 'job', 'created', true, 'job', public.job_document(v_job));
+end $$;
+
+-- A hit on somebody else's output: the service has copied the bytes to p_path and p_thumb_path under a key of the
+-- caller's; this gives them a finished job and a row. When another request was first, its output is returned and
+-- the copies are marked for removal.
+create or replace function public.adopt_output(
+  p_job_id uuid, p_user_id uuid, p_source_id uuid, p_filename text, p_path text, p_thumb_path text,
+  p_output_seconds integer, p_request_id text
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_source public.image_outputs;
+  v_job public.jobs;
+  v_output public.image_outputs;
+begin
+  select * into v_source from public.image_outputs where id = p_source_id;
+  if not found then
+    raise exception using message = 'output_not_found', detail = 'The source output is gone.';
+  end if;
+  insert into public.jobs (
+    id, user_id, status, sha256, filename, content_type, size, width, height, op_key, variant, cache_key,
+    upload_path, request_id, progress, started_at, finished_at, expires_at)
+  values (
+    p_job_id, p_user_id, 'done', v_source.input_sha256, p_filename, v_source.input_content_type,
+    v_source.input_size, v_source.input_width, v_source.input_height, v_source.op_key, v_source.variant,
+    v_source.cache_key, p_job_id || '/original', p_request_id, 1, now(), now(), now())
+  returning * into v_job;
+  v_output := public.record_output(
+    v_job,
+    to_jsonb(v_source) || jsonb_build_object('bucket', 'outputs-ephemeral', 'path', p_path, 'thumb_path', p_thumb_path),
+    p_output_seconds);
+  update public.jobs set output_id = v_output.id where id = p_job_id returning * into v_job;
+  return public.job_document(v_job);
+end $$;
+
+-- awaiting_upload -> queued. Idempotent: a job that is further along is returned as it is.
+create or replace function public.mark_uploaded(p_job_id uuid, p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs;
+begin
+  select * into v_job from public.jobs
+  where id = p_job_id and (user_id is null or user_id = p_user_id) for no key update;
+  if not found then
+    return null;
+  end if;
+  if v_job.status = 'awaiting_upload' then
+    -- The caller's word is not enough: a job without an object would only fail in a worker.
+    if not exists (select 1 from storage.objects o
+                   where o.bucket_id = 'uploads-ephemeral' and o.name = v_job.upload_path) then
+      raise exception using message = 'upload_missing', detail = 'Nothing has been uploaded for this job yet.';
+    end if;
+    update public.jobs set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours' where id = p_job_id returning * into v_job;
+  end if;
+  return public.job_document(v_job);
+end $$;
+
+-- The safety net under mark_uploaded: a client that dies after its upload loses nothing. It fires for every object
+-- that appears under uploads-ephemeral; one that no job waits for (late, repeated after removal) is marked for removal.
+create or replace function public.handle_upload() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update public.jobs
+  set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours'
+  where id = public.job_of_upload(new.name) and status = 'awaiting_upload';
+  if not found then
+    perform public.entomb('uploads-ephemeral', new.name, 'unexpected_upload');
+  end if;
+  return null;
+end $$;
+
+create or replace trigger darkroom_upload after insert on storage.objects
+  for each row when (new.bucket_id = 'uploads-ephemeral') execute function public.handle_upload();
+
+revoke all on function public.handle_upload() from public, anon, authenticated, service_role;
+revoke all on function public.intake(uuid, text, text, text, bigint, integer, integer, text, text, boolean, integer,
+  text, boolean, boolean, integer, integer, integer, text) from public, anon, authenticated;
+revoke all on function public.adopt_output(uuid, uuid, uuid, text, text, text, integer, text)
+  from public, anon, authenticated;
+revoke all on function public.mark_uploaded(uuid, uuid) from public, anon, authenticated;
+grant execute on function public.intake(uuid, text, text, text, bigint, integer, integer, text, text, boolean,
+  integer, text, boolean, boolean, integer, integer, integer, text) to service_role;
+grant execute on function public.adopt_output(uuid, uuid, uuid, text, text, text, integer, text) to service_role;
+grant execute on function public.mark_uploaded(uuid, uuid) to service_role;
+-- The state machine of a job. Each transition is one function and one transaction; nothing else writes status.
+-- heartbeat, snooze, complete, reuse and fail demand the lease token: whoever lost the lease can finish nothing.
+
+-- Takes the best due job of a queue: highest priority first, then the longest due. Skips a key that another worker
+-- is computing at this moment (the unique index jobs_single_flight has the last word) and users at their plan's
+-- concurrency. Returns null when there is nothing to do.
+create or replace function public.claim_next(p_queue text, p_worker text, p_lease_seconds double precision) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs;
+  v_skip uuid[] := '{}';
+  v_max integer;
+begin
+  loop
+    select j.* into v_job
+    from public.jobs j
+    where j.queue = p_queue and j.status = 'queued' and j.run_at <= now() and j.id <> all (v_skip)
+      and not exists (select 1 from public.jobs r where r.status = 'running' and r.cache_key = j.cache_key)
+      and (j.user_id is null
+           or (select count(*) from public.jobs r where r.status = 'running' and r.user_id = j.user_id)
+              < (select p.max_running from public.profiles f join public.plans p on p.id = f.plan_id
+                 where f.user_id = j.user_id))
+    order by j.priority desc, j.run_at, j.id
+    limit 1
+    for update of j skip locked;
+    if not found then
+      return null;
+    end if;
+    if v_job.user_id is not null then
+      -- Counted again behind the user's lock: two claims at once must not both find the last place free.
+      select p.max_running into v_max
+      from public.profiles f join public.plans p on p.id = f.plan_id
+      where f.user_id = v_job.user_id for no key update of f;
+      if (select count(*) from public.jobs r where r.status = 'running' and r.user_id = v_job.user_id) >= v_max then
+        v_skip := v_skip || v_job.id;
+        continue;
+      end if;
+    end if;
+    begin
+      update public.jobs
+      set status = 'running', attempt = attempt + 1, worker = p_worker, lease_token = gen_random_uuid(),
+          lease_expires_at = clock_timestamp() + make_interval(secs => p_lease_seconds),
+          started_at = coalesce(started_at, clock_timestamp()), step = 'claimed', progress = 0
+      where id = v_job.id returning * into v_job;
+    exception when unique_violation then
+      v_skip := v_skip || v_job.id;
+      continue;
+    end;
+    return to_jsonb(v_job) - 'cache_key' || jsonb_build_object('cache_key', encode(v_job.cache_key, 'hex'));
+  end loop;
+end $$;
+
+-- The row of a running job whose lease is p_lease_token, locked; anybody else gets 'lease_lost'.
+create or replace function public.leased_job(p_job_id uuid, p_lease_token uuid) returns public.jobs
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs;
+begin
+  select * into v_job from public.jobs
+  where id = p_job_id and status = 'running' and lease_token = p_lease_token for no key update;
+  if not found then
+    raise exception using message = 'lease_lost', detail = 'Another worker has this job, or it has ended.';
+  end if;
+  return v_job;
+end $$;
+
+create or replace function public.heartbeat(
+  p_job_id uuid, p_lease_token uuid, p_lease_seconds double precision, p_progress real, p_step text
+) returns timestamptz
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_expires timestamptz;
+begin
+  update public.jobs
+  set lease_expires_at = clock_timestamp() + make_interval(secs => p_lease_seconds),
+      progress = greatest(progress, coalesce(p_progress, progress)), step = coalesce(p_step, step)
+  where id = p_job_id and status = 'running' and lease_token = p_lease_token
+  returning lease_expires_at into v_expires;
+  if not found then
+    raise exception using message = 'lease_lost', detail = 'Another worker has this job, or it has ended.';
+  end if;
+  return v_expires;
+end $$;
+
+-- running -> queued without spending an attempt: the worker is leaving, or waits for something that is not a failure.
+create or replace function public.snooze(p_job_id uuid, p_lease_token uuid, p_seconds double precision) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform public.leased_job(p_job_id, p_lease_token);
+  update public.jobs
+  set status = 'queued', attempt = greatest(attempt - 1, 0), lease_token = null, lease_expires_at = null,
+      run_at = now() + make_interval(secs => p_seconds), step = null, progress = 0
+  where id = p_job_id;
+end $$;
+
+-- Ends a job for good: the hold is settled, and its upload is removed when p_drop_upload says so.
+create or replace function public.finish_job(
+  p_job public.jobs, p_status text, p_error jsonb, p_output_id uuid, p_charge integer, p_drop_upload boolean
+) returns public.jobs
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs;
+begin
+  perform public.settle_credits(p_job, p_charge);
+  if p_drop_upload then
+    perform public.entomb('uploads-ephemeral', p_job.upload_path, p_status);
+    -- Whoever else counted on these bytes (a re-run's source) must not.
+    update public.jobs set upload_expires_at = null
+    where id = public.job_of_upload(p_job.upload_path);
+  end if;
+  update public.jobs
+  set status = p_status, error = p_error, output_id = p_output_id, charged = p_charge, finished_at = clock_timestamp(),
+      lease_token = null, lease_expires_at = null, step = null,
+      progress = case when p_status = 'done' then 1 else progress end
+  where id = p_job.id returning * into v_job;
+  return v_job;
+end $$;
+
+-- running -> done: output, original, credit capture and event in one transaction.
+create or replace function public.complete_job(
+  p_job_id uuid, p_lease_token uuid, p_output jsonb, p_output_seconds integer
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs := public.leased_job(p_job_id, p_lease_token);
+  v_output public.image_outputs;
+begin
+  v_output := public.record_output(v_job, p_output, p_output_seconds);
+  return public.job_document(public.finish_job(v_job, 'done', null, v_output.id, v_job.price, false));
+end $$;
+
+-- What the cache has for a running job by now: null, or an output document and whether the job's owner holds it.
+create or replace function public.cached_output(p_job_id uuid, p_lease_token uuid, p_output_seconds integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs := public.leased_job(p_job_id, p_lease_token);
+  v_output public.image_outputs;
+begin
+  if v_job.cache_key is null then
+    return null;
+  end if;
+  v_output := public.find_output(v_job.cache_key, v_job.user_id, make_interval(secs => p_output_seconds));
+  if v_output.id is null then
+    return null;
+  end if;
+  return jsonb_build_object(
+    'own', v_output.user_id is not distinct from v_job.user_id,
+    'output', public.output_document(v_output)
+      || jsonb_build_object('input_content_type', v_output.input_content_type, 'input_width', v_output.input_width,
+                            'input_height', v_output.input_height, 'input_size', v_output.input_size));
+end $$;
+
+-- running -> done with an output the owner already holds: nothing was computed, so nothing is charged.
+create or replace function public.complete_from_cache(p_job_id uuid, p_lease_token uuid, p_output_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs := public.leased_job(p_job_id, p_lease_token);
+begin
+  if not exists (select 1 from public.image_outputs o
+                 where o.id = p_output_id and o.user_id is not distinct from v_job.user_id
+                   and o.cache_key = v_job.cache_key and o.deleted_at is null
+                   and (o.expires_at is null or o.expires_at > now())) then
+    raise exception using message = 'output_not_found', detail = 'The cached output has gone since.';
+  end if;
+  return public.job_document(public.finish_job(v_job, 'done', null, p_output_id, 0, true));
+end $$;
+
+-- running -> queued after p_retry_seconds while attempts are left, else -> error. p_retry_seconds null: permanent.
+create or replace function public.fail_job(
+  p_job_id uuid, p_lease_token uuid, p_error jsonb, p_retry_seconds double precision, p_drop_upload boolean
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs := public.leased_job(p_job_id, p_lease_token);
+begin
+  if p_retry_seconds is not null and v_job.attempt < v_job.max_attempts then
+    update public.jobs
+    set status = 'queued', error = p_error, lease_token = null, lease_expires_at = null, step = null, progress = 0,
+        run_at = now() + make_interval(secs => p_retry_seconds)
+    where id = p_job_id returning * into v_job;
+  else
+    v_job := public.finish_job(v_job, 'error', p_error, null, 0, p_drop_upload);
+  end if;
+  return public.job_document(v_job);
+end $$;
+
+-- Any unfinished state -> canceled. A running worker learns it from its next heartbeat. Returns null for a job that
+-- the caller may not see; a finished job raises 'job_finished'; cancelling twice is the same as once.
+create or replace function public.cancel_job(p_job_id uuid, p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs;
+begin
+  select * into v_job from public.jobs
+  where id = p_job_id and (user_id is null or user_id = p_user_id) for no key update;
+  if not found then
+    return null;
+  end if;
+  if v_job.status in ('done', 'error', 'expired') then
+    raise exception using message = 'job_finished', detail = format('This job has ended already: %s.', v_job.status);
+  end if;
+  if v_job.status <> 'canceled' then
+    insert into public.audit_log (actor, action, subject) values (p_user_id, 'job.cancel', p_job_id::text);
+    v_job := public.finish_job(v_job, 'canceled', null, null, 0, v_job.upload_expires_at is not null);
+  end if;
+  return public.job_document(v_job);
+end $$;
+
+revoke all on function public.leased_job(uuid, uuid) from public, anon, authenticated, service_role;
+revoke all on function public.finish_job(public.jobs, text, jsonb, uuid, integer, boolean)
+  from public, anon, authenticated, service_role;
+revoke all on function public.claim_next(text, text, double precision) from public, anon, authenticated;
+revoke all on function public.heartbeat(uuid, uuid, double precision, real, text) from public, anon, authenticated;
+revoke all on function public.snooze(uuid, uuid, double precision) from public, anon, authenticated;
+revoke all on function public.complete_job(uuid, uuid, jsonb, integer) from public, anon, authenticated;
+revoke all on function public.cached_output(uuid, uuid, integer) from public, anon, authenticated;
+revoke all on function public.complete_from_cache(uuid, uuid, uuid) from public, anon, authenticated;
+revoke all on function public.fail_job(uuid, uuid, jsonb, double precision, boolean) from public, anon, authenticated;
+revoke all on function public.cancel_job(uuid, uuid) from public, anon, authenticated;
+grant execute on function public.claim_next(text, text, double precision) to service_role;
+grant execute on function public.heartbeat(uuid, uuid, double precision, real, text) to service_role;
+grant execute on function public.snooze(uuid, uuid, double precision) to service_role;
+grant execute on function public.complete_job(uuid, uuid, jsonb, integer) to service_role;
+grant execute on function public.cached_output(uuid, uuid, integer) to service_role;
+grant execute on function public.complete_from_cache(uuid, uuid, uuid) to service_role;
+grant execute on function public.fail_job(uuid, uuid, jsonb, double precision, boolean) to service_role;
+grant execute on function public.cancel_job(uuid, uuid) to service_role;
+-- The delivery guarantee: whatever the queue, a worker or a client lost is found here. Called every second.
+create or replace function public.sweep() returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs;
+  v_requeued integer := 0;
+  v_failed integer := 0;
+  v_expired integer := 0;
+  v_found integer := 0;
+  v_touched jsonb := '[]';
+begin
+  -- Dead leases: the worker is gone. Another attempt, or the end.
+  for v_job in
+    select * from public.jobs where status = 'running' and lease_expires_at < clock_timestamp()
+    order by lease_expires_at limit 100 for update skip locked
+  loop
+    if v_job.attempt < v_job.max_attempts then
+      update public.jobs
+      set status = 'queued', lease_token = null, lease_expires_at = null, run_at = now(), step = null, progress = 0
+      where id = v_job.id;
+      v_requeued := v_requeued + 1;
+    else
+      perform public.finish_job(v_job, 'error', jsonb_build_object(
+        'type', 'about:blank', 'title', 'The job could not be finished', 'status', 500, 'code', 'worker_lost',
+        'detail', 'Every worker that took this job died. It costs nothing; try again later.',
+        'retryable', true, 'charged', 0), null, 0, false);
+      v_failed := v_failed + 1;
+    end if;
+    v_touched := v_touched || to_jsonb(v_job.id);
+  end loop;
+
+  -- Uploads whose trigger did not fire.
+  for v_job in
+    select j.* from public.jobs j
+    where j.status = 'awaiting_upload' and j.created_at < now() - interval '10 seconds'
+      and exists (select 1 from storage.objects o where o.bucket_id = 'uploads-ephemeral' and o.name = j.upload_path)
+    order by j.created_at limit 100 for update of j skip locked
+  loop
+    update public.jobs set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours'
+    where id = v_job.id;
+    v_found := v_found + 1;
+    v_touched := v_touched || to_jsonb(v_job.id);
+  end loop;
+
+  -- What nobody waits for any more.
+  for v_job in
+    select * from public.jobs where status in ('awaiting_upload', 'queued') and expires_at < now()
+    order by expires_at limit 100 for update skip locked
+  loop
+    perform public.finish_job(v_job, 'expired', null, null, 0, v_job.upload_expires_at is not null);
+    v_expired := v_expired + 1;
+    v_touched := v_touched || to_jsonb(v_job.id);
+  end loop;
+
+  return jsonb_build_object(
+    'requeued', v_requeued, 'failed', v_failed, 'expired', v_expired, 'found', v_found, 'jobs', v_touched,
+    'due', coalesce((select jsonb_object_agg(d.queue, d.n) from (
+             select j.queue, count(*) as n from public.jobs j
+             where j.status = 'queued' and j.run_at <= now() group by j.queue) d), '{}'));
+end $$;
+
+-- Queue depth, age of the oldest due job in seconds, and running jobs, by queue.
+create or replace function public.queue_stats() returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_object_agg(s.queue, jsonb_build_object(
+           'queued', s.queued, 'running', s.running, 'oldest_due_seconds', s.oldest)), '{}')
+  from (
+    select j.queue,
+           count(*) filter (where j.status = 'queued') as queued,
+           count(*) filter (where j.status = 'running') as running,
+           extract(epoch from now() - min(j.run_at) filter (where j.status = 'queued' and j.run_at <= now())) as oldest
+    from public.jobs j where j.status in ('queued', 'running') group by j.queue) s
+$$;
+
+revoke all on function public.sweep() from public, anon, authenticated;
+revoke all on function public.queue_stats() from public, anon, authenticated;
+grant execute on function public.sweep() to service_role;
+grant execute on function public.queue_stats() to service_role;
+-- TTL. Rows become tombstones here; the Storage API removes the objects; confirm_purged closes the tombstones.
+
+-- Buries up to p_limit outputs and uploads that are past their time. Returns what the caches must forget and whether
+-- there may be more.
+create or replace function public.expire_due(p_limit integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_outputs jsonb;
+  v_count integer;
+  v_uploads integer;
+begin
+  with late as (
+    select o.id from public.image_outputs o
+    where o.deleted_at is null and o.expires_at < now()
+    order by o.expires_at, o.id limit p_limit for update skip locked
+  ), buried as (
+    update public.image_outputs o set deleted_at = now() from late where o.id = late.id
+    returning o.bucket, o.path, o.thumb_path, o.cache_key, o.user_id
+  ), entombed as (
+    insert into public.tombstones (bucket, path, reason)
+    select b.bucket, p.path, 'expired' from buried b, lateral (values (b.path), (b.thumb_path)) as p (path)
+    on conflict (bucket, path) where purged_at is null do nothing
+  )
+  select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(b.cache_key, 'hex'), 'user_id', b.user_id))
+                  filter (where b.cache_key is not null), '[]'), count(*)
+  into v_outputs, v_count from buried b;
+
+  with late as (
+    select j.id, j.upload_path from public.jobs j
+    where j.upload_expires_at < now() and j.status in ('done', 'error', 'expired', 'canceled')
+    order by j.upload_expires_at limit p_limit for update skip locked
+  ), cleared as (
+    update public.jobs j set upload_expires_at = null from late where j.id = late.id
+    returning late.upload_path
+  )
+  insert into public.tombstones (bucket, path, reason)
+  select 'uploads-ephemeral', c.upload_path, 'expired' from cleared c
+  on conflict (bucket, path) where purged_at is null do nothing;
+  get diagnostics v_uploads = row_count;
+
+  return jsonb_build_object('expired_outputs', v_count, 'expired_uploads', v_uploads, 'forget', v_outputs,
+                            'more', v_count >= p_limit or v_uploads >= p_limit);
+end $$;
+
+-- Up to p_limit open tombstones, oldest first; each is withheld from other cleaners for five minutes, longer after
+-- every failed attempt.
+create or replace function public.due_tombstones(p_limit integer) returns jsonb
+language sql security definer set search_path = ''
+as $$
+  with due as (
+    select t.id from public.tombstones t
+    where t.purged_at is null and t.not_before <= now()
+    order by t.not_before, t.id limit p_limit for update skip locked
+  ), taken as (
+    update public.tombstones t
+    set attempts = t.attempts + 1, not_before = now() + interval '5 minutes' * least(t.attempts + 1, 12)
+    from due where t.id = due.id
+    returning t.id, t.bucket, t.path
+  )
+  select coalesce(jsonb_agg(jsonb_build_object('id', k.id, 'bucket', k.bucket, 'path', k.path)), '[]') from taken k
+$$;
+
+create or replace function public.confirm_purged(p_ids bigint[]) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  update public.tombstones set purged_at = now() where id = any (p_ids) and purged_at is null;
+  get diagnostics v_count = row_count;
+  -- Closed tombstones are kept a month for whoever asks where an object went.
+  delete from public.tombstones where id in (
+    select t.id from public.tombstones t where t.purged_at < now() - interval '30 days' limit 1000);
+  return v_count;
+end $$;
+
+-- Objects in the ephemeral buckets and the library that no row knows, older than p_older_than: marked for removal.
+-- Young ones may be what a running job is writing, so they are left for the next time.
+create or replace function public.entomb_orphans(p_older_than interval, p_limit integer) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  with orphans as (
+    select o.bucket_id, o.name from storage.objects o
+    where o.created_at < now() - p_older_than
+      and o.bucket_id in ('uploads-ephemeral', 'outputs-ephemeral', 'user-library')
+      and not exists (select 1 from public.tombstones t
+                      where t.bucket = o.bucket_id and t.path = o.name and t.purged_at is null)
+      and case o.bucket_id
+        when 'uploads-ephemeral' then not exists (
+          select 1 from public.jobs j
+          where j.id = public.job_of_upload(o.name) and j.upload_expires_at is not null)
+        else not exists (
+               select 1 from public.image_outputs i
+               where i.bucket = o.bucket_id and i.path = o.name and i.deleted_at is null)
+             and not exists (
+               select 1 from public.image_outputs i
+               where i.bucket = o.bucket_id and i.thumb_path = o.name and i.deleted_at is null)
+             and not exists (
+               select 1 from public.jobs j
+               where j.status = 'running' and o.name ~ ('(^|/)' || j.id::text))
+      end
+    limit p_limit)
+  insert into public.tombstones (bucket, path, reason)
+  select bucket_id, name, 'orphan' from orphans
+  on conflict (bucket, path) where purged_at is null do nothing;
+  get diagnostics v_count = row_count;
+  return v_count;
+end $$;
+
+-- The other way round: live outputs whose object is gone. Reported and buried, so that nobody is sent to a 404.
+create or replace function public.bury_missing(p_limit integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_output public.image_outputs;
+  v_missing jsonb := '[]';
+begin
+  for v_output in
+    select i.* from public.image_outputs i
+    where i.deleted_at is null and i.created_at < now() - interval '1 minute'
+      and not exists (select 1 from storage.objects o where o.bucket_id = i.bucket and o.name = i.path)
+    limit p_limit
+  loop
+    perform public.bury_output(v_output.id, 'missing');
+    v_missing := v_missing || jsonb_build_object(
+      'output_id', v_output.id, 'cache_key', encode(v_output.cache_key, 'hex'), 'user_id', v_output.user_id);
+  end loop;
+  return v_missing;
+end $$;
+
+-- Money and state as sentences that must be empty. Run by the tests and by cron.
+create or replace function public.check_invariants() returns table (invariant text, subject text)
+language sql stable security definer set search_path = ''
+as $$
+  select 'balance is the sum of the ledger', c.user_id::text
+  from public.credits c
+  where c.balance <> coalesce((select sum(l.delta) from public.credit_ledger l where l.user_id = c.user_id), 0)
+  union all
+  select 'a finished job has no open hold', j.id::text
+  from public.jobs j
+  join public.credit_ledger h on h.user_id = j.user_id and h.reason = 'hold' and h.reference = j.id::text
+  where j.finished_at is not null and not exists (
+    select 1 from public.credit_ledger e
+    where e.user_id = j.user_id and e.reason in ('capture', 'release') and e.reference = j.id::text)
+  union all
+  select 'a hold ends once', c.reference
+  from public.credit_ledger c
+  join public.credit_ledger r on r.user_id = c.user_id and r.reference = c.reference and r.reason = 'release'
+  where c.reason = 'capture'
+  union all
+  select 'a done job had an output', j.id::text
+  from public.jobs j where j.status = 'done' and j.output_id is null
+$$;
+
+revoke all on function public.expire_due(integer) from public, anon, authenticated;
+revoke all on function public.due_tombstones(integer) from public, anon, authenticated;
+revoke all on function public.confirm_purged(bigint[]) from public, anon, authenticated;
+revoke all on function public.entomb_orphans(interval, integer) from public, anon, authenticated;
+revoke all on function public.bury_missing(integer) from public, anon, authenticated;
+revoke all on function public.check_invariants() from public, anon, authenticated;
+grant execute on function public.expire_due(integer) to service_role;
+grant execute on function public.due_tombstones(integer) to service_role;
+grant execute on function public.confirm_purged(bigint[]) to service_role;
+grant execute on function public.entomb_orphans(interval, integer) to service_role;
+grant execute on function public.bury_missing(integer) to service_role;
+grant execute on function public.check_invariants() to service_role;
