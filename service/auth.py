@@ -2,8 +2,8 @@
 
 A token is verified as Supabase documents it: signature by the project's JWKS (ES256, RS256) or, where one is
 configured, by the legacy HS256 secret; `iss`, `aud=authenticated`, `role=authenticated` and `exp`. Plan and
-rights are not read here: they come from our own tables, never from the token's metadata. Verifying costs about
-100 us, so the outcome is kept by the token's digest until `exp`.
+rights are not read here: they come from our own tables, never from the token's metadata. Verifying costs
+about 100 us, so the outcome is kept by the token's digest until `exp`.
 """
 
 import asyncio
@@ -65,9 +65,9 @@ class _User:
 
 
 class KeySet:
-    """The project's public keys: fetched when first needed, refreshed every ten minutes and for an unknown `kid`.
+    """The project's public keys: fetched when first needed, again every ten minutes and for an unknown `kid`.
 
-    A fetch happens at most every ten seconds; keys that were good stay good while the endpoint is away.
+    A fetch is tried at most every ten seconds; keys that were good stay good while the endpoint is away.
     """
 
     def __init__(

@@ -117,6 +117,11 @@ class Settings(BaseSettings):
     # Telemetry.
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     sentry_dsn: SecretStr | None = Field(None, validation_alias="SENTRY_DSN")
+    prometheus_multiproc_dir: Path | None = Field(
+        None,
+        validation_alias="PROMETHEUS_MULTIPROC_DIR",
+        description="shared by several API processes on one machine",
+    )
     release: str = Field("dev", description="what Sentry and /health call this build")
 
     @property

@@ -1,0 +1,90 @@
+"""Resources: every client of the process, opened once and closed together, for the API, workers and tests.
+
+One HTTP client (HTTP/1.1 over aiohttp, whose CPU cost a call is a quarter of httpx's own transport under
+high concurrency) serves PostgREST, Storage and Auth. Nothing connects until it is used, so that a process
+starts while a dependency is away.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+from httpx_aiohttp import HttpxAiohttpClient
+from postgrest import AsyncPostgrestClient
+from redis.asyncio import ConnectionPool, Redis
+from storage3 import AsyncStorageClient
+
+from service.breaker import Breaker
+from service.database import Database
+from service.limits import Limiter
+from service.queue import Doorbell
+from service.settings import Settings
+from service.storage import Storage
+
+HTTP_TIMEOUT = httpx.Timeout(30, connect=5, pool=10)
+# Shorter than the keep-alive of Supabase's gateways: a call seldom meets a connection about to close.
+HTTP_LIMITS = httpx.Limits(max_connections=256, max_keepalive_connections=64, keepalive_expiry=30)
+REDIS_CONNECT_SECONDS = 0.5
+REDIS_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """The clients of one process. `redis_blocking` has no read timeout: for BLPOP and subscriptions only."""
+
+    settings: Settings
+    redis: Redis
+    redis_blocking: Redis
+    redis_breaker: Breaker
+    http: httpx.AsyncClient
+    database: Database
+    storage: Storage
+    limiter: Limiter
+    doorbell: Doorbell
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
+    """Build the clients and, at the end, close them. No I/O happens on the way in."""
+    pool = _pool(settings.redis_url, read_timeout=REDIS_SECONDS)
+    blocking_pool = _pool(settings.redis_url, read_timeout=None)
+    http = HttpxAiohttpClient(timeout=HTTP_TIMEOUT, limits=HTTP_LIMITS, follow_redirects=False)
+    redis: Redis = Redis(connection_pool=pool)
+    breaker = Breaker()
+    headers = settings.service_headers
+    storage_url = f"{settings.supabase_url}/storage/v1/"
+    try:
+        yield Resources(
+            settings=settings,
+            redis=redis,
+            redis_blocking=Redis(connection_pool=blocking_pool),
+            redis_breaker=breaker,
+            http=http,
+            # An RPC is a POST that may have had its effect: whether to repeat it is for the caller to say.
+            database=Database(
+                AsyncPostgrestClient(
+                    f"{settings.supabase_url}/rest/v1", headers=headers, http_client=http, retry_enabled=False
+                )
+            ),
+            storage=Storage(
+                AsyncStorageClient(storage_url, headers, http_client=http), http, storage_url, headers
+            ),
+            limiter=Limiter(redis, breaker),
+            doorbell=Doorbell(redis, breaker),
+        )
+    finally:
+        await http.aclose()
+        await pool.aclose()
+        await blocking_pool.aclose()
+
+
+def _pool(url: str, *, read_timeout: float | None) -> ConnectionPool:
+    """Connections that give up quickly: with Redis away the service goes on without it."""
+    return ConnectionPool.from_url(
+        url,
+        socket_connect_timeout=REDIS_CONNECT_SECONDS,
+        socket_timeout=read_timeout,
+        health_check_interval=0,
+        max_connections=1024,
+    )

@@ -1,0 +1,214 @@
+"""Telemetry: structured logs, the request id, Prometheus metrics and Sentry.
+
+One event name per log line, with what identifies it (`request_id`, `job_id`, `attempt`) as fields: JSON in
+production, readable on a terminal in development. Tokens, keys and signed URLs never reach a log: a processor
+masks them wherever they occur.
+"""
+
+import logging
+import re
+import sys
+import time
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+from uuid import uuid4
+
+import sentry_sdk
+import structlog
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+from prometheus_client import REGISTRY as DEFAULT_REGISTRY
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import unhandled
+from service.settings import Settings
+
+log = structlog.get_logger()
+
+REQUESTS = Histogram(
+    "darkroom_request_seconds",
+    "Time to the end of an answer, by route template",
+    ("method", "route", "status"),
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+)
+RATE_LIMIT = Counter("darkroom_rate_limit_total", "Requests by outcome of the rate limit", ("outcome",))
+CACHE = Counter("darkroom_cache_total", "Intakes by what the compute cache knew", ("outcome",))
+RINGS = Counter("darkroom_rings_total", "Rings of the doorbell", ("outcome",))
+JOBS = Counter("darkroom_jobs_total", "Jobs by how they ended", ("op", "outcome"))
+JOB_STEPS = Histogram(
+    "darkroom_job_step_seconds",
+    "Time of each step of a job",
+    ("step",),
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+QUEUE_DEPTH = Gauge(
+    "darkroom_queue_depth",
+    "Jobs by state, as the last sweep saw them",
+    ("queue", "status"),
+    multiprocess_mode="mostrecent",
+)
+TOMBSTONES = Gauge("darkroom_tombstones", "Objects that wait to be removed", multiprocess_mode="mostrecent")
+
+SANE_REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{8,64}$")
+MASK = "[redacted]"
+SECRET_NAMES = re.compile(
+    r"authorization|apikey|api_key|secret|password|token|cookie|signature|dsn", re.IGNORECASE
+)
+SECRET_VALUES = re.compile(
+    r"eyJ[\w-]{8,}\.[\w-]+\.[\w-]*"  # a JWT, so the token of a signed URL as well
+    r"|sb_(?:secret|publishable)_[\w-]+"
+    r"|(?<=[?&]token=)[^&\s\"']+"
+    r"|(?<=://)[^/@\s:]*:[^/@\s]+(?=@)"  # user:password in a URL
+    r"|(?<=[Bb]earer )\S+"
+)
+# Kubernetes-style probes every few seconds would drown the rest.
+QUIET_ROUTES = frozenset({"/health", "/ready", "/metrics"})
+
+
+def redact(value: Any) -> Any:
+    """The value with anything that grants access masked; containers are walked."""
+    if isinstance(value, str):
+        return SECRET_VALUES.sub(MASK, value)
+    if isinstance(value, bytes):
+        return redact(value.decode(errors="replace"))
+    if isinstance(value, Mapping):
+        return {
+            key: MASK
+            if isinstance(key, str) and SECRET_NAMES.search(key) and item is not None
+            else redact(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple | set | frozenset):
+        return [redact(item) for item in value]
+    if isinstance(value, BaseException):
+        return f"{type(value).__name__}: {redact(str(value))}"
+    return value
+
+
+def _redact_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    clean: dict[str, Any] = redact(event)
+    return clean
+
+
+def configure(settings: Settings, component: str) -> None:
+    """Set logging and Sentry up for one process; `component` is api, worker, sweep…"""
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+        _redact_event,
+    ]
+    renderer: structlog.types.Processor = (
+        structlog.processors.JSONRenderer()
+        if settings.production
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    # uvicorn, arq and other libraries log through the standard module: same form, same masking.
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(level, logging.INFO))
+    for chatty in ("httpx", "httpcore", "arq.worker", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)  # httpx logs every URL, signed ones included
+    if settings.sentry_dsn is not None:
+        sentry_sdk.init(
+            dsn=settings.sentry_dsn.get_secret_value(),
+            environment=settings.environment,
+            release=settings.release,
+            send_default_pii=False,
+            before_send=lambda event, _hint: redact(event),
+            server_name=component,
+        )
+    structlog.contextvars.bind_contextvars(component=component)
+
+
+def metrics(settings: Settings) -> tuple[bytes, str]:
+    """Every metric in Prometheus' text form, with its media type; of all processes that share a directory."""
+    if settings.prometheus_multiproc_dir is None:
+        return generate_latest(DEFAULT_REGISTRY), CONTENT_TYPE_LATEST
+    registry = CollectorRegistry() multiprocess.MultiProcessCollector(registry,
+    str(settings.prometheus_multiproc_dir))  # type: ignore[no-untyped-call] return
+    generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def route_template(scope: Scope) -> str:
+    """The route's path with its parameters unfilled, so that series stay few; else `unmatched`."""
+    route = scope.get("route")
+    template = getattr(route, "path", None)
+    return template if isinstance(template, str) else "unmatched"
+
+
+class TelemetryMiddleware:
+    """Gives each request its id, measures it, logs its end, and answers for what nobody else handled."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope["darkroom.request_id"] = request_id
+        status = 0
+        started = time.perf_counter()
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(raw=message["headers"])["X-Request-Id"] = request_id
+            await send(message)
+
+        tokens = structlog.contextvars.bind_contextvars(request_id=request_id)
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Exception:
+            log.exception("request_failed", method=scope["method"], route=route_template(scope))
+            sentry_sdk.capture_exception()
+            if status:
+                raise  # the answer has begun: only closing the connection tells the client that it is cut
+            await unhandled(request_id)(scope, receive, send_with_id)
+        finally:
+            seconds = time.perf_counter() - started
+            route = route_template(scope)
+            REQUESTS.labels(scope["method"], route, status).observe(seconds)
+            if route not in QUIET_ROUTES:
+                log.info(
+                    "request", method=scope["method"], route=route, status=status, ms=round(seconds * 1000, 2)
+                )
+            structlog.contextvars.reset_contextvars(**tokens)
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's X-Request-Id when it is a plain short token, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            given: str = value.decode("latin-1")
+            if SANE_REQUEST_ID.match(given):
+                return given
+            break
+    return uuid4().hex
