@@ -378,8 +378,9 @@ def unhandled(request_id: str | None) -> Response:
 
 def install(app: FastAPI) -> None:
     """Register the handlers. The telemetry middleware answers and logs what nobody handles."""
-    app.add_exception_handler(ProblemError, _on_problem)  # type: ignore[arg-type] # called for this class
-    only app.add_exception_handler(RequestValidationError, _on_validation)  # type: ignore[arg-type] #
-    called for this class only app.add_exception_handler(HTTPException, _on_http)  # type: ignore[arg-type]
-    # called for this class only app.add_exception_handler(httpx.TransportError, _on_dependency)
+    # Starlette types a handler as one of any exception; each of these is called for its own class alone.
+    app.add_exception_handler(ProblemError, _on_problem)  # type: ignore[arg-type]
+    app.add_exception_handler(RequestValidationError, _on_validation)  # type: ignore[arg-type]
+    app.add_exception_handler(HTTPException, _on_http)  # type: ignore[arg-type]
+    app.add_exception_handler(httpx.TransportError, _on_dependency)
     app.add_exception_handler(RedisError, _on_dependency)

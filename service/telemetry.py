@@ -149,9 +149,10 @@ def metrics(settings: Settings) -> tuple[bytes, str]:
     """Every metric in Prometheus' text form, with its media type; of all processes that share a directory."""
     if settings.prometheus_multiproc_dir is None:
         return generate_latest(DEFAULT_REGISTRY), CONTENT_TYPE_LATEST
-    registry = CollectorRegistry() multiprocess.MultiProcessCollector(registry,
-    str(settings.prometheus_multiproc_dir))  # type: ignore[no-untyped-call] return
-    generate_latest(registry), CONTENT_TYPE_LATEST
+    registry = CollectorRegistry()
+    directory = str(settings.prometheus_multiproc_dir)
+    multiprocess.MultiProcessCollector(registry, directory)  # type: ignore[no-untyped-call]
+    return generate_latest(registry), CONTENT_TYPE_LATEST
 
 
 def route_template(scope: Scope) -> str:
