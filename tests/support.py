@@ -1,0 +1,140 @@
+"""Helpers that tests share: the running stack seen from a test, unique ids, users."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from scripts.local import apps
+from scripts.local.home import REPOSITORY, Local
+from scripts.local.process import Child, unmeasured
+
+
+@dataclass
+class SharedStack:
+    """The stack of the test session: `local` says where things are; API and worker can be added to it.
+
+    Postgres, Redis and Storage are shared by all tests, also over xdist workers: use ids of your own. A test
+    that breaks parts of a stack starts its own: `Stack(tmp_path, api_port=0, supabase_port=0)`.
+    """
+
+    home: Path
+    local: Local
+    _children: list[Child] = field(default_factory=list)
+
+    def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The settings of service and workers for this stack, as environment variables."""
+        return apps.environment(self.local, extra)
+
+    async def start_api(self, env: Mapping[str, str] | None = None) -> Child:
+        """An API process on a free port (`.url`), ended with the session at the latest."""
+        child = await apps.start_api(self.local, self.home / "logs", env)
+        self._children.append(child)
+        return child
+
+    async def start_worker(self, env: Mapping[str, str] | None = None) -> Child:
+        """A worker process, ended with the session at the latest."""
+        child = await apps.start_worker(self.local, self.home / "logs", env)
+        self._children.append(child)
+        return child
+
+    async def close(self) -> None:
+        """Stop the processes started here, not the stack."""
+        for child in reversed(self._children):
+            await child.stop()
+        self._children.clear()
+
+
+def join_stack(home: Path, until_pid: int) -> Local:
+    """The stack on `home`, started now if no other process has: it lives until `until_pid` ends."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "start.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _runs(home):
+            _start(home, until_pid)
+        return Local.model_validate_json((home / "local.json").read_bytes())
+
+
+def end_stack(home: Path) -> None:
+    """Stop the stack on `home`, if one runs, and wait for it."""
+    if not _runs(home):
+        return
+    os.kill(int((home / "run.lock").read_text()), signal.SIGTERM)
+    with (home / "run.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # granted when the stack has ended
+
+
+def _runs(home: Path) -> bool:
+    path = home / "run.lock"
+    if not path.exists():
+        return False
+    with path.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _start(home: Path, until_pid: int) -> None:
+    log = home / "stack.log"
+    ports = {"DARKROOM_API_PORT": "0", "DARKROOM_SUPABASE_PORT": "0"}
+    argv = [sys.executable, "-m", "scripts.local", "up", "--no-app", "--home", str(home)]
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [*argv, "--until-pid", str(until_pid)],
+            cwd=REPOSITORY,
+            env={**os.environ, **unmeasured(), **ports},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + 90
+    while not (home / "local.json").exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the stack did not start:\n{log.read_text()}")
+        time.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class User:
+    """A signed-up user and a live session."""
+
+    id: uuid.UUID
+    email: str
+    password: str
+    token: str
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        """Headers for Darkroom's API."""
+        return {"Authorization": f"Bearer {self.token}"}
+
+
+async def sign_up(local: Local) -> User:
+    """A new user through Auth, as the browser does it."""
+    email, password = f"{secrets.token_hex(8)}@example.com", secrets.token_urlsafe(12)
+    async with httpx.AsyncClient(trust_env=False, headers={"apikey": local.publishable_key}) as client:
+        answer = await client.post(
+            f"{local.supabase_url}/auth/v1/signup", json={"email": email, "password": password}
+        )
+        answer.raise_for_status()
+    body = answer.json()
+    return User(uuid.UUID(body["user"]["id"]), email, password, body["access_token"])
+
+
+def new_sha256() -> str:
+    """A digest no other test has used, as 64 hex digits."""
+    return secrets.token_hex(32)
