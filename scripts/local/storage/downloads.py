@@ -1,0 +1,123 @@
+"""How bytes go out: whole or by range, with the validators and headers of the real server."""
+
+from __future__ import annotations
+
+import asyncio
+
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
+from typing import Any, BinaryIO
+from urllib.parse import quote
+
+from aiohttp import web
+
+from . import errors, files
+from .service import Storage
+
+CHUNK = 256 * 1024
+"""Bytes read at once; a smaller answer goes out in one piece."""
+
+
+async def send_object(
+    storage: Storage, request: web.Request, row: dict[str, Any], *, expires: datetime | None = None
+) -> web.StreamResponse:
+    """Answer GET or HEAD for the object of this row.
+
+    206 for one byte range, 416 for one outside the object, 304 when the caller's copy is current.
+    `expires` is the end of a signed URL; otherwise the object's own Cache-Control is sent.
+    """
+    headers = _headers(row, request.query.get("download"), expires)
+    if _is_current(request, headers):
+        return web.Response(status=304, headers=headers)
+    source, size = files.open_version(storage.files.path(row["version"]))
+    with source:
+        try:
+            span = _range(request, headers, size)
+        except errors.StorageError as error:
+            body = {**error.body()}
+            return web.json_response(body, status=416, headers={"Content-Range": f"bytes */{size}"})
+        start, stop = span or (0, size)
+        if span:
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+        return await _send(request, source, headers, start, stop, 206 if span else 200)
+
+
+async def _send(
+    request: web.Request, source: BinaryIO, headers: dict[str, str], start: int, stop: int, status: int
+) -> web.StreamResponse:
+    length = stop - start
+    source.seek(start)
+    if request.method == "HEAD":
+        return web.Response(status=status, headers={**headers, "Content-Length": str(length)})
+    if length <= CHUNK:
+        return web.Response(body=source.read(length), status=status, headers=headers)
+    response = web.StreamResponse(status=status, headers=headers)
+    response.content_length = length
+    await response.prepare(request)
+    while length > 0:
+        chunk = await asyncio.to_thread(source.read, min(CHUNK, length))
+        if not chunk:
+            break
+        await response.write(chunk)
+        length -= len(chunk)
+    await response.write_eof()
+    return response
+
+
+def _headers(row: dict[str, Any], download: str | None, expires: datetime | None) -> dict[str, str]:
+    metadata = row["metadata"] or {}
+    headers = {
+        "Accept-Ranges": "bytes",
+        "Content-Type": _harmless(metadata.get("mimetype", "application/octet-stream")),
+        "ETag": metadata.get("eTag", f'"{row["version"]}"'),
+        "Last-Modified": _http_date(metadata.get("lastModified") or row["updated_at"]),
+        "Cache-Control": metadata.get("cacheControl", "no-cache"),
+    }
+    if expires is not None:
+        headers["Expires"] = format_datetime(expires, usegmt=True)
+        del headers["Cache-Control"]
+    if encoding := metadata.get("contentEncoding"):
+        headers["Content-Encoding"] = encoding
+    if download == "":
+        headers["Content-Disposition"] = "attachment;"
+    elif download is not None:
+        name = quote(download, safe="!'()*~")
+        headers["Content-Disposition"] = f"attachment; filename={name}; filename*=UTF-8''{name};"
+    return headers
+
+
+def _harmless(mime_type: str) -> str:
+    """HTML is served as text, so that an upload cannot become a page of this origin."""
+    return "text/plain" if "text/html" in mime_type else mime_type
+
+
+def _http_date(moment: str) -> str:
+    return format_datetime(datetime.fromisoformat(moment).astimezone(UTC), usegmt=True)
+
+
+def _is_current(request: web.Request, headers: dict[str, str]) -> bool:
+    """Whether If-None-Match (or, without it, If-Modified-Since) says the caller already has these bytes."""
+    if wanted := request.headers.get("If-None-Match"):
+        tags = {tag.strip().removeprefix("W/") for tag in wanted.split(",")}
+        return "*" in tags or headers["ETag"] in tags
+    since = request.if_modified_since
+    return since is not None and parsedate_to_datetime(headers["Last-Modified"]) <= since
+
+
+def _range(request: web.Request, headers: dict[str, str], size: int) -> tuple[int, int] | None:
+    """The wanted bytes as [start, stop), None for the whole. StorageError 416 outside the object."""
+    wanted = request.headers.get("Range", "")
+    if not wanted.startswith("bytes=") or "," in wanted:
+        return None
+    if request.headers.get("If-Range", headers["ETag"]) not in (headers["ETag"], headers["Last-Modified"]):
+        return None
+    first, _, last = wanted.removeprefix("bytes=").strip().partition("-")
+    if not (first or last) or not (first + last).isdigit():
+        return None
+    if not first:
+        start, stop = max(size - int(last), 0), size
+    else:
+        start, stop = int(first), min(int(last) + 1 if last else size, size)
+    if start >= stop:
+        raise errors.invalid_range()
+    return start, stop

@@ -1,0 +1,186 @@
+"""How bytes come in: raw or multipart bodies, checked while they stream, and the row at the end.
+
+As in the real server the policies are asked before the body is read (a row is inserted and rolled back), and
+the row is written by the service role when the bytes are complete. Two uploads of one name that overlap may
+therefore both succeed, the later one winning.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from aiohttp import BodyPartReader, web
+
+from . import errors, limits, metadata
+from .database import SERVICE, Caller
+from .files import Incoming, Stored
+from .metadata import NewObject
+from .service import Storage
+
+CHUNK = 256 * 1024
+
+
+@dataclass
+class Target:
+    """Where an upload goes and in whose name."""
+
+    bucket_id: str
+    name: str
+    owner: str | None
+    upsert: bool
+
+    @property
+    def path(self) -> str:
+        return f"{self.bucket_id}/{self.name}"
+
+
+@dataclass
+class Described:
+    """What the sender says about the bytes."""
+
+    mime_type: str
+    cache_control: str
+    encoding: str | None
+    user_metadata: dict[str, Any] | None
+
+
+async def check_allowed(storage: Storage, caller: Caller, target: Target, operation: str) -> None:
+    """StorageError 403 or 409 unless the policies let the caller write this object."""
+    row = NewObject(target.bucket_id, target.name, target.owner, version="1")
+    async with storage.database.probing_as(caller, operation) as con:
+        if target.upsert:
+            await metadata.upsert_object(con, row)
+        else:
+            await metadata.insert_object(con, row)
+
+
+async def upload(
+    storage: Storage, request: web.Request, caller: Caller, target: Target, operation: str
+) -> str:
+    """Take the request's body as the object; returns the row's id."""
+    limits.check_key(target.name)
+    async with storage.database.acting_as(SERVICE, operation) as con:
+        bucket = await metadata.find_bucket(con, target.bucket_id)
+    await check_allowed(storage, caller, target, operation)
+    limit = min(bucket["file_size_limit"] or limits.MAX_FILE_SIZE, limits.MAX_FILE_SIZE)
+    multipart = request.content_type.startswith("multipart/")
+    if not multipart and (request.content_length or 0) > limit:
+        raise errors.too_large()
+    with storage.files.receive(limit) as incoming:
+        receive = _receive_multipart if multipart else _receive_raw
+        described = await receive(request, incoming, bucket["allowed_mime_types"])
+        stored = storage.files.keep(incoming)
+        return await complete(storage, target, stored, described, operation)
+
+
+async def complete(
+    storage: Storage, target: Target, stored: Stored, described: Described, operation: str
+) -> str:
+    """Name complete bytes by a row, in place of any former version; returns the row's id."""
+    row = NewObject(
+        target.bucket_id,
+        target.name,
+        target.owner,
+        stored.version,
+        metadata.describe(
+            size=stored.size,
+            md5=stored.md5,
+            mime_type=described.mime_type,
+            cache_control=described.cache_control,
+            encoding=described.encoding,
+        ),
+        described.user_metadata,
+    )
+    return await write_row(storage, row, operation)
+
+
+async def write_row(storage: Storage, row: NewObject, operation: str) -> str:
+    """Upsert the row as the service role and drop the bytes it replaces; on failure, its own."""
+    former: str | None = None
+    try:
+        async with storage.database.acting_as(SERVICE, operation) as con:
+            await metadata.lock_name(con, row.bucket_id, row.name)
+            former = await metadata.version_of(con, row.bucket_id, row.name)
+            object_id = await metadata.upsert_object(con, row)
+    except errors.StorageError:
+        storage.files.remove(row.version)
+        raise
+    storage.files.remove(former)
+    return object_id
+
+
+async def _receive_raw(request: web.Request, incoming: Incoming, allowed: list[str] | None) -> Described:
+    headers = request.headers
+    described = Described(
+        headers.get("Content-Type", "application/octet-stream"),
+        headers.get("Cache-Control", "no-cache"),
+        headers.get("Content-Encoding"),
+        metadata_header(headers.get("x-metadata")),
+    )
+    limits.check_mime_type(described.mime_type, allowed)
+    async for chunk in request.content.iter_any():
+        incoming.write(chunk)
+    return described
+
+
+async def _receive_multipart(
+    request: web.Request, incoming: Incoming, allowed: list[str] | None
+) -> Described:
+    """A form with one file and the fields cacheControl, metadata, contentType, contentEncoding before it."""
+    fields: dict[str, str] = {}
+    file_type: str | None = None
+    try:
+        async for part in await request.multipart():
+            if not isinstance(part, BodyPartReader):
+                raise errors.invalid_request("No content provided")
+            if part.filename is None:
+                fields[part.name or ""] = await _text_field(part)
+                continue
+            if file_type is not None:
+                raise errors.invalid_request("Only one file is expected")
+            file_type = fields.get("contentType") or part.headers.get("Content-Type", "text/plain")
+            limits.check_mime_type(file_type, allowed)
+            while chunk := await part.read_chunk(CHUNK):
+                incoming.write(bytes(chunk))
+    except (ValueError, AssertionError) as error:  # how aiohttp tells a malformed form
+        raise errors.invalid_request(f"Malformed multipart body: {error}") from error
+    if file_type is None:
+        raise errors.invalid_request("No content provided")
+    return Described(
+        file_type,
+        f"max-age={fields['cacheControl']}" if fields.get("cacheControl") else "no-cache",
+        fields.get("contentEncoding"),
+        parse_metadata(fields.get("metadata") or fields.get("userMetadata")),
+    )
+
+
+async def _text_field(part: BodyPartReader) -> str:
+    value = bytearray()
+    while chunk := await part.read_chunk(CHUNK):
+        value += chunk
+        if len(value) > limits.MAX_USER_METADATA:
+            raise errors.too_large("The user_metadata exceeded the maximum allowed size")
+    return value.decode(errors="replace")
+
+
+def parse_metadata(text: str | bytes | None) -> dict[str, Any] | None:
+    """Custom metadata as JSON; what is no JSON object is ignored, as the real server does."""
+    if not text:
+        return None
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def metadata_header(value: str | None) -> dict[str, Any] | None:
+    """Custom metadata of an `x-metadata` header: base64 of JSON."""
+    try:
+        return parse_metadata(base64.b64decode(value)) if value else None
+    except binascii.Error:
+        return None
