@@ -203,7 +203,7 @@ class Database:
 
     # Intake
 
-    async def intake(
+    async def intake(  # noqa: PLR0913 - the SQL function's own
         self,
         *,
         user_id: UUID | None,
@@ -252,7 +252,7 @@ class Database:
             )
         )
 
-    async def adopt_output(
+    async def adopt_output(  # noqa: PLR0913 - the SQL function's own
         self,
         *,
         job_id: UUID,
@@ -282,9 +282,7 @@ class Database:
         )
 
     async def mark_uploaded(self, job_id: UUID, user_id: UUID | None) -> JobRow | None:
-        return _job(
-            await self._call("mark_uploaded", {"p_job_id": str(job_id), "p_user_id": _text(user_id)})
-        )
+        return _job(await self._call("mark_uploaded", {"p_job_id": str(job_id), "p_user_id": _text(user_id)}))
 
     # Jobs, as their caller sees them
 

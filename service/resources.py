@@ -17,6 +17,7 @@ from storage3 import AsyncStorageClient
 
 from service.breaker import Breaker
 from service.database import Database
+from service.jobs.progress import Progress
 from service.limits import Limiter
 from service.queue import Doorbell
 from service.settings import Settings
@@ -42,6 +43,7 @@ class Resources:
     storage: Storage
     limiter: Limiter
     doorbell: Doorbell
+    progress: Progress
 
 
 @asynccontextmanager
@@ -51,6 +53,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     blocking_pool = _pool(settings.redis_url, read_timeout=None)
     http = HttpxAiohttpClient(timeout=HTTP_TIMEOUT, limits=HTTP_LIMITS, follow_redirects=False)
     redis: Redis = Redis(connection_pool=pool)
+    blocking: Redis = Redis(connection_pool=blocking_pool)
     breaker = Breaker()
     headers = settings.service_headers
     storage_url = f"{settings.supabase_url}/storage/v1/"
@@ -58,7 +61,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         yield Resources(
             settings=settings,
             redis=redis,
-            redis_blocking=Redis(connection_pool=blocking_pool),
+            redis_blocking=blocking,
             redis_breaker=breaker,
             http=http,
             # An RPC is a POST that may have had its effect: whether to repeat it is for the caller to say.
@@ -72,6 +75,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             ),
             limiter=Limiter(redis, breaker),
             doorbell=Doorbell(redis, breaker),
+            progress=Progress(redis, blocking, breaker),
         )
     finally:
         await http.aclose()

@@ -85,6 +85,9 @@ class Settings(BaseSettings):
     max_side: int = Field(6000, ge=1, description="longest side of an input, pixels")
     max_pixels: int = Field(36_000_000, ge=1, description="width x height of an input, pixels")
     upload_ttl_hours: int = Field(24, ge=1, le=72, description="life of an upload")
+    await_upload_seconds: int = Field(
+        7200, ge=60, le=86_400, description="how long a new job waits for its upload, seconds"
+    )
     output_ttl_hours: int = Field(24, ge=1, le=72, description="life of an output nobody asked to keep")
     kept_ttl_days: int = Field(7, ge=1, le=30, description="life of an output the user asked to keep")
     signed_url_seconds: int = Field(900, ge=10, le=900, description="life of a signed download URL")
@@ -101,7 +104,8 @@ class Settings(BaseSettings):
     pixel_seconds: float = Field(
         60, gt=0, description="wall time of one picture before its process is killed"
     )
-    sweep_seconds: int = Field(5, ge=1, le=60, description="interval of the delivery sweep")
+    sweep_seconds: int = Field(1, ge=1, le=60, description="interval of the delivery sweep")
+    drain_seconds: int = Field(25, ge=1, le=600, description="what a stopping worker gives its jobs")
     cleanup_seconds: int = Field(180, ge=1, le=3600, description="interval of the TTL cleanup")
 
     # The HTTP face.

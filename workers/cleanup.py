@@ -1,0 +1,110 @@
+"""TTL: rows become tombstones, tombstones become removals in Storage, removals are confirmed. And the orphans.
+
+A crash between any two of these repeats a removal, which changes nothing. Objects go only through the Storage API.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from service.database import Tombstone
+from service.errors import DependencyError
+from service.intake.hits import forget
+from service.resources import Resources
+from service.storage import StorageError
+
+log = structlog.get_logger()
+BATCH = 1000
+ORPHAN_SECONDS = 3600
+"""An object younger than this may belong to a job or an upload that is under way."""
+
+
+@dataclass(slots=True)
+class CleanupReport:
+    """What one cleanup did: rows expired, objects removed, removals that must be tried again."""
+
+    expired_outputs: int = 0
+    expired_uploads: int = 0
+    removed: int = 0
+    postponed: int = 0
+    orphans: int = 0
+    missing: int = 0
+
+
+Notice = Callable[[CleanupReport], None]
+
+
+def _silent(_report: CleanupReport) -> None:
+    return None
+
+
+async def cleanup(resources: Resources, *, batch: int = BATCH, notice: Notice = _silent) -> CleanupReport:
+    """Expire and purge until nothing is due. `notice` hears of every batch."""
+    report = CleanupReport()
+    while True:
+        expired = await resources.database.expire_due(batch)
+        # Before the objects go: from here on no answer in Redis may name them.
+        await forget(resources.redis, expired.forget)
+        report.expired_outputs += expired.expired_outputs
+        report.expired_uploads += expired.expired_uploads
+        notice(report)
+        if not expired.more:
+            break
+    await purge(resources, report, batch=batch, notice=notice)
+    if report != CleanupReport():
+        log.info("cleaned", **_fields(report))
+    return report
+
+
+async def purge(
+    resources: Resources, report: CleanupReport, *, batch: int = BATCH, notice: Notice = _silent
+) -> None:
+    """Remove the objects of all open tombstones that are due."""
+    while tombstones := await resources.database.due_tombstones(batch):
+        by_bucket: dict[str, list[Tombstone]] = defaultdict(list)
+        for tombstone in tombstones:
+            by_bucket[tombstone.bucket].append(tombstone)
+        results = await asyncio.gather(
+            *(_remove(resources, bucket, group) for bucket, group in by_bucket.items())
+        )
+        gone = [tombstone_id for ids in results for tombstone_id in ids]
+        await resources.database.confirm_purged(gone)
+        report.removed += len(gone)
+        report.postponed += len(tombstones) - len(gone)
+        notice(report)
+
+
+async def _remove(resources: Resources, bucket: str, tombstones: list[Tombstone]) -> list[int]:
+    """Ids of the tombstones whose objects are gone now. Storage answers with what it removed; what it does not
+    name was gone before, which is just as good. A failure leaves the tombstones for later."""
+    try:
+        await resources.storage.remove(bucket, [tombstone.path for tombstone in tombstones])
+    except (StorageError, DependencyError) as error:
+        log.warning("purge_postponed", bucket=bucket, objects=len(tombstones), error=type(error).__name__)
+        return []
+    return [tombstone.id for tombstone in tombstones]
+
+
+async def reconcile(
+    resources: Resources, *, older_than_seconds: int = ORPHAN_SECONDS, notice: Notice = _silent
+) -> CleanupReport:
+    """Find objects without rows and rows without objects; remove the former, bury the latter."""
+    report = CleanupReport()
+    while count := await resources.database.entomb_orphans(older_than_seconds, BATCH):
+        report.orphans += count
+        notice(report)
+    while missing := await resources.database.bury_missing(BATCH):
+        await forget(resources.redis, missing)
+        report.missing += len(missing)
+        notice(report)
+    await purge(resources, report, notice=notice)
+    if report.orphans or report.missing:
+        log.warning("reconciled", **_fields(report))
+    return report
+
+
+def _fields(report: CleanupReport) -> dict[str, int]:
+    return {name: getattr(report, name) for name in CleanupReport.__slots__}

@@ -1,0 +1,121 @@
+"""The lease of a job: the only holder of its token.
+
+While a worker is inside `Lease`, a task of its own beats the heart, with the step and progress of the moment. Whoever
+finds the lease lost (another worker has the job, the caller cancelled it, or the database was away for longer than
+the lease) is cancelled where it stands and must write nothing more.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+import structlog
+
+from service.database import ClaimedJob, Database, JobRow, LeaseLost
+from service.errors import DependencyError
+from service.jobs.progress import Progress
+
+log = structlog.get_logger()
+BEATS_PER_LEASE = 3
+MIN_BEAT_SECONDS = 0.25
+"""Steps that follow each other faster than this share one heartbeat."""
+
+
+class Lease:
+    """`async with Lease(...) as lease:` around the work; the block ends with complete, reuse, fail or snooze.
+
+    Leaving the block with the lease lost is silent: the job is somebody else's by then. Leaving it by cancellation
+    (the worker is stopping) snoozes the job, so that another worker takes it at once.
+    """
+
+    def __init__(self, database: Database, progress: Progress, job: ClaimedJob, seconds: float) -> None:
+        self.job = job
+        self._database = database
+        self._progress = progress
+        self._seconds = seconds
+        self._state: tuple[str, float] = ("claimed", 0.0)
+        self._moved = asyncio.Event()
+        self._lost = False
+        self._ended = False
+        self._owner: asyncio.Task[Any] | None = None
+        self._heart: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._owner = asyncio.current_task()
+        self._heart = asyncio.create_task(self._beat(), name=f"heartbeat-{self.job.id}")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        await self._stop_heart()
+        if self._lost or isinstance(error, LeaseLost):
+            if isinstance(error, asyncio.CancelledError) and self._owner is not None:
+                self._owner.uncancel()
+            log.info("lease_lost", step=self._state[0])
+            return error is None or isinstance(error, asyncio.CancelledError | LeaseLost)
+        if isinstance(error, asyncio.CancelledError) and not self._ended:
+            with contextlib.suppress(LeaseLost, DependencyError):
+                await asyncio.shield(self._database.snooze(self.job, 0))
+                log.info("job_snoozed", step=self._state[0])
+        return False
+
+    async def step(self, name: str, progress: float) -> None:
+        """Say what is being done; the heartbeat writes it, so the work does not wait for the database."""
+        self._state = (name, progress)
+        self._moved.set()
+        await self._progress.publish(self.job.id, {"step": name, "progress": progress})
+
+    async def complete(self, output: Mapping[str, Any], output_seconds: int) -> JobRow:
+        await self._stop_heart()
+        return await self._end(await self._database.complete_job(self.job, output, output_seconds))
+
+    async def reuse(self, output_id: UUID) -> JobRow:
+        return await self._end(await self._database.complete_from_cache(self.job, output_id))
+
+    async def fail(
+        self, error: Mapping[str, Any], *, retry_seconds: float | None, drop_upload: bool
+    ) -> JobRow:
+        return await self._end(
+            await self._database.fail_job(
+                self.job, error, retry_seconds=retry_seconds, drop_upload=drop_upload
+            )
+        )
+
+    async def _end(self, row: JobRow) -> JobRow:
+        self._ended = True
+        await self._progress.publish(self.job.id, {"status": row.status})
+        return row
+
+    async def _stop_heart(self) -> None:
+        if self._heart is not None:
+            self._heart.cancel()
+            await asyncio.wait([self._heart])
+            self._heart = None
+
+    async def _beat(self) -> None:
+        loop = asyncio.get_running_loop()
+        valid_until = loop.time() + self._seconds
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._moved.wait(), self._seconds / BEATS_PER_LEASE)
+            self._moved.clear()
+            sent = loop.time()
+            step, progress = self._state
+            try:
+                await self._database.heartbeat(self.job, self._seconds, progress, step)
+                valid_until = sent + self._seconds
+            except LeaseLost:
+                return self._give_up()
+            except DependencyError:
+                if loop.time() > valid_until:
+                    return self._give_up()
+            await asyncio.sleep(MIN_BEAT_SECONDS)
+
+    def _give_up(self) -> None:
+        self._lost = True
+        if self._owner is not None:
+            self._owner.cancel()

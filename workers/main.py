@@ -1,0 +1,200 @@
+"""The worker process: arq's settings, the cron table, start and stop hooks. No task bodies.
+
+arq is a doorbell here. Its worker polls every half second; ours also polls at once when somebody rings (a blocking pop
+on the wake list) or a slot comes free, and outlives Redis: while it is away, jobs under way go on, and new ones wait.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import structlog
+from arq import cron, func
+from arq.connections import ArqRedis
+from arq.cron import CronJob
+from arq.worker import Worker
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from service import telemetry
+from service.errors import DependencyError
+from service.queue import DRAIN, queue_key, wake_key
+from service.resources import Resources, open_resources
+from service.settings import Settings, get_settings
+from workers.cleanup import cleanup, reconcile
+from workers.imaging.pool import PixelPool
+from workers.run_job import run_job
+from workers.sweep import sweep
+from workers.workbench import Slots, Workbench
+
+log = structlog.get_logger()
+POLL_SECONDS = 0.5
+BLOCK_SECONDS = 5
+CRON_SLOTS = 4
+"""arq's places beside those for jobs: the cron tasks, and a ring that finds every place taken."""
+TURN_SECONDS = 3600
+"""arq's own limit on one call; jobs have their lease and the pixels their time limit."""
+RECONCILE_MINUTE = 17
+
+
+class DoorbellWorker(Worker):
+    """arq's worker, woken by rings and freed slots; `blocking` is the Redis client that may wait."""
+
+    def __init__(self, *, wake_list: str, blocking: Redis, slots: Slots, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._wake_list = wake_list
+        self._blocking = blocking
+        self._slots = slots
+        self._awake = asyncio.Event()
+        self.stopping = asyncio.Event()
+
+    async def main(self) -> None:
+        """Replaces arq's polling loop; everything else is arq's."""
+        bell = asyncio.create_task(self._listen(), name="doorbell")
+        try:
+            while True:
+                self._awake.clear()
+                try:
+                    await self._poll_iteration()
+                except (RedisError, OSError) as error:
+                    log.warning("redis_away", error=type(error).__name__)
+                    await asyncio.sleep(POLL_SECONDS)
+                    continue
+                try:
+                    await asyncio.wait_for(self._awake.wait(), POLL_SECONDS)
+                except TimeoutError:
+                    continue
+        finally:
+            bell.cancel()
+
+    async def _listen(self) -> None:
+        """Wait for rings. One token wakes one idle worker; a busy worker leaves tokens to the others."""
+        while True:
+            await self._slots.available.wait()
+            try:
+                if await cast("Awaitable[Any]", self._blocking.blpop([self._wake_list], timeout=BLOCK_SECONDS)):
+                    self._awake.set()
+            except (RedisError, OSError):
+                await asyncio.sleep(POLL_SECONDS)
+
+    def _release_sem_dec_counter_on_complete(self) -> None:
+        super()._release_sem_dec_counter_on_complete()
+        self._awake.set()
+
+    def handle_sig_wait_for_completion(self, signum: signal.Signals) -> None:
+        self.stopping.set()
+        super().handle_sig_wait_for_completion(signum)
+
+
+async def drain(context: dict[str, Any]) -> None:
+    """Answer a ring: do due jobs until there are none. Extra rings find nothing and end."""
+    bench: Workbench = context["bench"]
+    bench.slots.rings += 1
+    if bench.slots.full:
+        return  # whoever holds a place sees the count and looks again before leaving
+    async with bench.slots.take():
+        await _drain(bench, context["worker"].stopping)
+
+
+async def _drain(bench: Workbench, stopping: asyncio.Event) -> None:
+    settings, database = bench.resources.settings, bench.resources.database
+    while not stopping.is_set():
+        heard = bench.slots.rings
+        try:
+            job = await database.claim_next(settings.queue, bench.name, settings.lease_seconds)
+        except DependencyError:
+            log.warning("claim_skipped", reason="database is away")
+            return
+        if job is None:
+            if heard == bench.slots.rings:
+                return
+            continue
+        with structlog.contextvars.bound_contextvars(
+            job_id=str(job.id), attempt=job.attempt, request_id=job.request_id
+        ):
+            await run_job(bench, job)
+
+
+def _scheduled(task: Callable[[Resources], Awaitable[object]]) -> Callable[[dict[str, Any]], Awaitable[None]]:
+    """A cron entry around a task of ours: a dependency that is away is a line in the log, not a failure."""
+
+    async def run(context: dict[str, Any]) -> None:
+        try:
+            await task(context["bench"].resources)
+        except (DependencyError, RedisError, OSError) as error:
+            log.warning("cron_skipped", task=task.__name__, error=type(error).__name__)
+
+    run.__name__ = run.__qualname__ = task.__name__
+    return run
+
+
+def cron_table(settings: Settings) -> list[CronJob]:
+    """Sweep every few seconds, cleanup every few minutes, reconciliation hourly; once per tick over all workers."""
+    minutes = max(1, settings.cleanup_seconds // 60)
+    return [
+        cron(
+            _scheduled(sweep),  # type: ignore[arg-type] # arq wants its own protocol of the same shape
+            name="sweep",
+            second=set(range(0, 60, settings.sweep_seconds)),
+            run_at_startup=True,
+        ),
+        cron(_scheduled(cleanup), name="cleanup", minute=set(range(0, 60, minutes)), second=0),  # type: ignore[arg-type]
+        cron(_scheduled(reconcile), name="reconcile", minute=RECONCILE_MINUTE, second=30),  # type: ignore[arg-type]
+    ]
+
+
+def worker_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+async def serve(settings: Settings) -> None:
+    """Run one worker until SIGTERM or SIGINT: it takes nothing new, gives running jobs `drain_seconds` to end, and
+    hands the rest to other workers."""
+    async with open_resources(settings) as resources:
+        pixels = PixelPool(
+            workers=settings.worker_slots, memory_mb=settings.pixel_memory_mb, seconds=settings.pixel_seconds
+        )
+        bench = Workbench(resources, pixels, Slots(settings.worker_slots), worker_name())
+        context: dict[str, Any] = {"bench": bench}
+
+        async def stop_pixels(_context: dict[str, Any]) -> None:
+            await pixels.close()
+
+        worker = DoorbellWorker(
+            wake_list=wake_key(settings.queue),
+            blocking=resources.redis_blocking,
+            slots=bench.slots,
+            functions=[func(drain, name=DRAIN, max_tries=1)],  # type: ignore[arg-type]
+            cron_jobs=cron_table(settings),
+            queue_name=queue_key(settings.queue),
+            redis_pool=ArqRedis(connection_pool=resources.redis.connection_pool),
+            on_shutdown=stop_pixels,
+            ctx=context,
+            max_jobs=settings.worker_slots + CRON_SLOTS,
+            job_timeout=TURN_SECONDS,
+            keep_result=0,
+            max_tries=1,
+            poll_delay=POLL_SECONDS,
+            job_completion_wait=settings.drain_seconds,
+            health_check_interval=30,
+            log_results=False,
+        )
+        context["worker"] = worker
+        await pixels.start()
+        log.info("worker_started", worker=bench.name, queue=settings.queue, slots=settings.worker_slots)
+        try:
+            await worker.async_run()
+        except asyncio.CancelledError:
+            log.info("worker_stopping", worker=bench.name)
+        finally:
+            await worker.close()
+
+
+def run() -> None:
+    """Entry point of `darkroom worker`."""
+    settings = get_settings()
+    telemetry.configure(settings, "worker")
+    asyncio.run(serve(settings))

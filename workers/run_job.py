@@ -1,0 +1,261 @@
+"""The steps of a job, in order: cache again -> download -> verify and compute -> store -> complete.
+
+Each step may be repeated by another worker after a crash: reading changes nothing, storing replaces what a dead
+attempt left under the job's own keys, and completing is one transaction. What is verified is what is processed: the
+bytes are read once, hashed while they stream, and never looked up again under the upload key.
+"""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import structlog
+
+from service.database import CachedOutput, ClaimedJob, LeaseLost, OutputGone
+from service.errors import Code, DependencyError, problem
+from service.settings import Settings
+from service.storage import ObjectExistsError, ObjectNotFoundError, ObjectTooLargeError, StorageError
+from service.telemetry import JOB_STEPS, JOBS
+from workers.imaging.errors import PixelError
+from workers.imaging.types import CONTENT_TYPES, Claim, Limits, PixelResult, PixelTask, SourceFormat
+from workers.lease import Lease
+from workers.workbench import Workbench
+
+log = structlog.get_logger()
+
+UPLOADS = "uploads-ephemeral"
+OUTPUTS = "outputs-ephemeral"
+LIBRARY = "user-library"
+RETRY_SECONDS = (1.0, 5.0, 20.0)
+"""Pause before the second, third and fourth attempt."""
+
+Decision = Literal["retry", "permanent", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a job did not end well. `refused`: the bytes are not what was announced or not acceptable."""
+
+    code: Code
+    detail: str
+    decision: Decision
+
+
+class Refused(Exception):
+    """Raised by a step; carries the failure."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.detail)
+        self.failure = failure
+
+
+def refused(code: Code, detail: str) -> Refused:
+    return Refused(Failure(code, detail, "refused"))
+
+
+async def run_job(bench: Workbench, job: ClaimedJob) -> None:
+    """Bring a claimed job to its end, or leave it to whoever holds it by then. Raises nothing but cancellation."""
+    settings = bench.resources.settings
+    clock = StepClock()
+    log.info("job_started", op_key=job.op_key)
+    async with Lease(
+        bench.resources.database, bench.resources.progress, job, settings.lease_seconds
+    ) as lease:
+        try:
+            row = await _attempt(bench, lease, clock)
+        except Exception as error:
+            failure = classify(error)
+            if failure is None:
+                raise
+            if failure.code is Code.internal:
+                log.exception("job_attempt_crashed")
+            row = await _fail(lease, failure)
+        JOBS.labels(job.op_key.partition(":")[0], row).inc()
+        log.info("job_ended", status=row, op_key=job.op_key, milliseconds=clock.milliseconds)
+
+
+class StepClock:
+    """Time by step, for the metrics and the log."""
+
+    def __init__(self) -> None:
+        self.milliseconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, step: str) -> None:
+        now = time.perf_counter()
+        self.milliseconds[step] = round((now - self._last) * 1000, 2)
+        JOB_STEPS.labels(step).observe(now - self._last)
+        self._last = now
+
+
+async def _attempt(bench: Workbench, lease: Lease, clock: StepClock) -> str:
+    settings = bench.resources.settings
+    await lease.step("cache", 0.02)
+    if (status := await _from_cache(bench, lease)) is not None:
+        clock.lap("cache")
+        return status
+    clock.lap("cache")
+    with tempfile.TemporaryDirectory(prefix="darkroom-") as directory:
+        workdir = Path(directory)
+        await lease.step("download", 0.1)
+        source = await _download(bench, lease.job, workdir)
+        clock.lap("download")
+        await lease.step("pixels", 0.3)
+        result = await bench.pixels.run(_task(lease.job, source, workdir, settings))
+        clock.lap("pixels")
+        await lease.step("store", 0.8)
+        output = await _store(bench, lease.job, result)
+        clock.lap("store")
+    await lease.step("complete", 0.95)
+    row = await lease.complete(output, settings.output_ttl_hours * 3600)
+    clock.lap("complete")
+    return row.status
+
+
+async def _from_cache(bench: Workbench, lease: Lease) -> str | None:
+    """Use what another job has computed since the intake: no second computation, and no charge for the first kind."""
+    job, seconds = lease.job, bench.resources.settings.output_ttl_hours * 3600
+    if job.cache_key is None:
+        return None
+    found = await bench.resources.database.cached_output(job, seconds)
+    if found is None:
+        return None
+    try:
+        if found.own:
+            return (await lease.reuse(found.output.output_id)).status
+        output = await _copy(bench, job, found.output)
+    except (OutputGone, ObjectNotFoundError):
+        return None
+    return (await lease.complete(output, seconds)).status
+
+
+async def _copy(bench: Workbench, job: ClaimedJob, source: CachedOutput) -> dict[str, Any]:
+    """Every owner holds its own bytes: copy another owner's output, inside Storage, under this job's keys."""
+    storage = bench.resources.storage
+    path, thumb = output_keys(job, Path(source.path).suffix)
+
+    async def copy(origin: str, target: str) -> None:
+        async def attempt() -> None:
+            await storage.copy(source.bucket, origin, target, target_bucket=OUTPUTS)
+
+        await _replacing(bench, OUTPUTS, target, attempt)
+
+    await asyncio.gather(copy(source.path, path), copy(source.thumb_path, thumb))
+    facts = source.model_dump(exclude={"output_id", "user_id", "expires_at"})
+    return facts | {"bucket": OUTPUTS, "path": path, "thumb_path": thumb}
+
+
+async def _download(bench: Workbench, job: ClaimedJob, workdir: Path) -> Path:
+    """Stream the upload to disk, capped at the claimed size, and compare it with the claim. Raises Refused."""
+    source = workdir / "source"
+    cap = min(job.size, bench.resources.settings.max_bytes)
+    try:
+        got = await bench.resources.storage.download(UPLOADS, job.upload_path, source, max_bytes=cap)
+    except ObjectNotFoundError:
+        raise refused(
+            Code.upload_missing, "The uploaded file is gone; ask for a new intake and upload it again."
+        ) from None
+    except ObjectTooLargeError:
+        raise refused(
+            Code.size_mismatch, f"More than the announced {job.size} bytes were uploaded."
+        ) from None
+    if got.size != job.size:
+        raise refused(Code.size_mismatch, f"{got.size} bytes were uploaded, {job.size} were announced.")
+    if got.sha256 != job.sha256:
+        raise refused(Code.sha256_mismatch, "The sha256 of the uploaded bytes is not the announced one.")
+    return source
+
+
+def _task(job: ClaimedJob, source: Path, workdir: Path, settings: Settings) -> PixelTask:
+    return PixelTask(
+        source=source,
+        workdir=workdir,
+        op_key=job.op_key,
+        claim=Claim(job.width, job.height, job.content_type),
+        limits=Limits(settings.max_bytes, settings.max_side, settings.max_pixels),
+    )
+
+
+def output_keys(job: ClaimedJob, suffix: str) -> tuple[str, str]:
+    """Keys of a job's output and thumbnail in outputs-ephemeral; `suffix` with its dot."""
+    return f"{job.id}{suffix}", f"{job.id}.thumb.webp"
+
+
+async def _store(bench: Workbench, job: ClaimedJob, result: PixelResult) -> dict[str, Any]:
+    if job.wants_persist:
+        bucket, folder = LIBRARY, f"{job.user_id}/{job.id}/output"
+        path, thumb = (f"{folder}/{key}" for key in output_keys(job, result.output.suffix))
+    else:
+        bucket = OUTPUTS
+        path, thumb = output_keys(job, result.output.suffix)
+
+    async def upload(target: str, file: Path, content_type: str) -> None:
+        async def attempt() -> None:
+            await bench.resources.storage.upload(bucket, target, file, content_type)
+
+        await _replacing(bench, bucket, target, attempt)
+
+    await asyncio.gather(
+        upload(path, result.output, result.content_type), upload(thumb, result.thumb, "image/webp")
+    )
+    return {
+        "bucket": bucket,
+        "path": path,
+        "thumb_path": thumb,
+        "content_type": result.content_type,
+        "width": result.width,
+        "height": result.height,
+        "size": result.size,
+        "sha256": result.sha256,
+        "input_content_type": CONTENT_TYPES[cast("SourceFormat", result.source_format)],
+        "input_width": result.source_width,
+        "input_height": result.source_height,
+        "input_size": job.size,
+    }
+
+
+async def _replacing(bench: Workbench, bucket: str, path: str, write: Callable[[], Awaitable[None]]) -> None:
+    """Write an object once. One that is there already was left by a dead attempt of this very job, which nobody has
+    been told of: it is removed, never overwritten, so that a worker without the lease cannot replace ours."""
+    for _ in range(3):
+        try:
+            await write()
+        except ObjectExistsError:
+            await bench.resources.storage.remove(bucket, [path])
+        else:
+            return
+    await write()
+
+
+def classify(error: Exception) -> Failure | None:
+    """The retry decision as a value; None for what must travel on (a lost lease)."""
+    match error:
+        case LeaseLost():
+            return None
+        case Refused():
+            return error.failure
+        case PixelError(code="op_failed" | "pixel_timeout" | "pixel_memory" | "pixel_crash"):
+            return Failure(Code(error.code), error.detail, "retry" if error.retryable else "permanent")
+        case PixelError():
+            return Failure(Code(error.code), error.detail, "retry" if error.retryable else "refused")
+        case DependencyError() | StorageError() | OSError():
+            return Failure(Code.dependency_unavailable, "A service that this job needs is away.", "retry")
+        case _:
+            return Failure(Code.internal, "This attempt crashed; the error is logged.", "retry")
+
+
+async def _fail(lease: Lease, failure: Failure) -> str:
+    job = lease.job
+    pause = RETRY_SECONDS[min(job.attempt, len(RETRY_SECONDS)) - 1] if failure.decision == "retry" else None
+    document = problem(failure.code, failure.detail, request_id=job.request_id)
+    log.warning("job_failed", code=failure.code, decision=failure.decision, detail=failure.detail)
+    row = await lease.fail(
+        document.model_dump(mode="json", exclude_none=True),
+        retry_seconds=pause,
+        drop_upload=failure.decision == "refused",
+    )
+    return row.status

@@ -1,0 +1,40 @@
+"""The delivery guarantee: rings what is due, ends dead leases, finds uploads nobody reported, expires what is late.
+
+Whatever a worker, a queue or a client lost, the truth is still in Postgres and one SQL function finds it. Safe to run
+from any number of places at once, every second.
+"""
+
+import structlog
+
+from service.database import SweepReport
+from service.errors import DependencyError
+from service.resources import Resources
+from service.telemetry import QUEUE_DEPTH
+
+log = structlog.get_logger()
+MAX_RINGS = 64
+"""More bells than slots wake nobody else: each drain goes on until nothing is due."""
+
+
+async def sweep(resources: Resources) -> SweepReport | None:
+    """One sweep; None when the database is away (the next one finds everything again)."""
+    try:
+        report = await resources.database.sweep()
+    except DependencyError:
+        log.warning("sweep_skipped", reason="database is away")
+        return None
+    for queue, count in report.due.items():
+        QUEUE_DEPTH.labels(queue, "due").set(count)
+        await resources.doorbell.ring(queue, min(count, MAX_RINGS))
+    for job_id in report.jobs:
+        await resources.progress.publish(job_id, {"status": "swept"})
+    if report.jobs:
+        log.info(
+            "swept",
+            requeued=report.requeued,
+            failed=report.failed,
+            expired=report.expired,
+            found=report.found,
+            due=report.due,
+        )
+    return report

@@ -1,0 +1,44 @@
+"""What a worker process holds for its jobs: the clients, the pixel pool and its slots, opened once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from service.resources import Resources
+from workers.imaging.pool import PixelPool
+
+
+class Slots:
+    """Places for jobs in this process. Counts rings, so that one heard while every place was taken is not lost."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self.rings = 0
+        self.available = asyncio.Event()
+        self.available.set()
+
+    @property
+    def full(self) -> bool:
+        return self._free == 0
+
+    @asynccontextmanager
+    async def take(self) -> AsyncIterator[None]:
+        """Hold a place; only to be entered when not `full`."""
+        self._free -= 1
+        if self.full:
+            self.available.clear()
+        try:
+            yield
+        finally:
+            self._free += 1
+            self.available.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Workbench:
+    resources: Resources
+    pixels: PixelPool
+    slots: Slots
+    name: str
+    """Who this worker is, for `jobs.worker` and the logs."""
