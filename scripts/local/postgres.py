@@ -87,6 +87,8 @@ class Postgres:
                 await connection.execute(text)
         finally:
             await connection.close()
+        for old in self.home.postgres.glob(f"{script.stem}.*.stamp"):
+            old.unlink()
         stamp.touch()
 
     def _stamped(self, script: Path) -> tuple[str, Path]:
