@@ -29,6 +29,7 @@ from service.telemetry import RATE_LIMIT
 
 MINUTE = 60.0
 HOUR = 3600.0
+READS_PER_INTAKE = 10
 LOCAL_KEYS = 10_000
 
 log = structlog.get_logger()
@@ -193,12 +194,18 @@ class Limiter:
         return answer
 
 
-def limits_of(principal: Principal, settings: Settings) -> list[Limit]:
-    """The limits of an ordinary request: by address and, for a user, by user."""
-    found = [Limit("ip", f"darkroom:rate:ip:{network(principal.ip)}", settings.rate_per_ip_minute, MINUTE)]
+def limits_of(principal: Principal, settings: Settings, *, reads: bool = False) -> list[Limit]:
+    """The limits of a request: by address and, for a user, by user.
+
+    Reads (polling a job) are counted apart from intakes, and more of them are allowed: they cost little, and a
+    client without SSE needs dozens for one job.
+    """
+    kind, factor = ("reads", READS_PER_INTAKE) if reads else ("intakes", 1)
+    ip_key = f"darkroom:rate:{kind}:ip:{network(principal.ip)}"
+    found = [Limit("ip", ip_key, settings.rate_per_ip_minute * factor, MINUTE)]
     if principal.user_id is not None:
-        key = f"darkroom:rate:user:{principal.user_id}"
-        found.append(Limit("user", key, settings.rate_per_user_hour, HOUR))
+        key = f"darkroom:rate:{kind}:user:{principal.user_id}"
+        found.append(Limit("user", key, settings.rate_per_user_hour * factor, HOUR))
     return found
 
 
@@ -218,7 +225,8 @@ def network(ip: str) -> str:
 async def rate_limit(request: Request, response: Response, principal: Caller) -> Principal:
     """Dependency of ordinary routes: admits the caller or raises 429, and sets the RateLimit headers."""
     resources = request.app.state.resources
-    admission = await resources.limiter.admit(limits_of(principal, resources.settings))
+    limits = limits_of(principal, resources.settings, reads=request.method == "GET")
+    admission = await resources.limiter.admit(limits)
     admission.require()
     response.headers.update(admission.headers())
     return principal

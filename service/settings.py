@@ -126,6 +126,7 @@ class Settings(BaseSettings):
         validation_alias="PROMETHEUS_MULTIPROC_DIR",
         description="shared by several API processes on one machine",
     )
+    metrics_token: SecretStr | None = Field(None, description="bearer token for GET /metrics; open without")
     release: str = Field("dev", description="what Sentry and /health call this build")
 
     @property

@@ -1,0 +1,102 @@
+"""The HTTP face. `create_app()` puts together what the folders beside this file hold:
+
+    settings  errors  auth  limits  telemetry  middleware  openapi   what every route shares
+    resources  database  storage  queue  breaker                     the world outside
+    ops                                                              the op registry (pure)
+    intake  jobs  catalogue  health                                  routes, their schemas, the module that works
+    playground                                                       the page at / and darkroom.js
+
+No logic lives here. Run it with `darkroom api`, or `uvicorn --factory service.app:create_app`.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.middleware.cors import CORSMiddleware
+
+from service import __version__, errors, openapi, telemetry
+from service.auth import Authenticator
+from service.catalogue.routes import router as catalogue_router
+from service.health.checks import Checks
+from service.health.routes import router as health_router
+from service.intake.routes import router as intake_router
+from service.jobs.routes import router as jobs_router
+from service.middleware import BodyLimitMiddleware, SecurityHeadersMiddleware
+from service.resources import open_resources
+from service.settings import Settings, get_settings
+
+PLAYGROUND = Path(__file__).parent / "playground"
+CORS_REQUEST_HEADERS = ("Authorization", "Content-Type", "X-Request-Id", "Last-Event-ID")
+CORS_ANSWER_HEADERS = ("RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id")
+
+page = APIRouter(include_in_schema=False)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application under these settings (default: those of the environment). Raises SettingsError."""
+    settings = settings or get_settings()
+    app = FastAPI(
+        title="Darkroom",
+        version=__version__,
+        summary="The image backend of a Supabase application",
+        lifespan=_lifespan,
+        redoc_url=None,
+    )
+    app.state.settings = settings
+    errors.install(app)
+    openapi.install(app)
+    for router in (intake_router, jobs_router, catalogue_router, health_router, page):
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=PLAYGROUND), name="static")
+    # The last one added is the outermost: even the answer to a bug carries CORS headers and a request id.
+    app.add_middleware(BodyLimitMiddleware)
+    app.add_middleware(SecurityHeadersMiddleware)
+    app.add_middleware(telemetry.TelemetryMiddleware)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=("GET", "POST", "DELETE"),
+            allow_headers=CORS_REQUEST_HEADERS,
+            expose_headers=CORS_ANSWER_HEADERS,
+        )
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: Settings = app.state.settings
+    telemetry.configure(settings, "api")
+    async with open_resources(settings) as resources:
+        app.state.resources = resources
+        app.state.authenticator = Authenticator(settings, resources.http)
+        app.state.checks = Checks(resources)
+        yield
+
+
+@page.get("/")
+async def playground(request: Request) -> FileResponse:
+    """The playground, allowed to load its own files and to talk to this API and the Supabase project alone."""
+    supabase = request.app.state.settings.supabase_url
+    policy = (
+        "default-src 'self'; "
+        f"connect-src 'self' {supabase} blob:; img-src 'self' {supabase} blob: data:; "
+        "script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; style-src 'self' 'unsafe-inline'; "
+        "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    )
+    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-cache"}
+    return FileResponse(PLAYGROUND / "index.html", media_type="text/html", headers=headers)
+
+
+@page.get("/config.json")
+async def config(request: Request) -> JSONResponse:
+    """What a browser needs to reach the Supabase project; all of it public."""
+    settings: Settings = request.app.state.settings
+    return JSONResponse(
+        {"supabase_url": settings.supabase_url, "publishable_key": settings.supabase_publishable_key},
+        headers={"Cache-Control": "no-cache"},
+    )

@@ -1,0 +1,67 @@
+"""GET /ops: every op with its parameters, price and examples."""
+
+import hashlib
+
+from fastapi import APIRouter, Request, Response
+
+from service.catalogue.schemas import Catalogue, InputLimits, OpEntry
+from service.errors import Code, responses
+from service.ops.registry import catalogue
+from service.settings import Settings
+
+# Inputs that a worker can decode; SVG is refused on purpose.
+CONTENT_TYPES = (
+    "image/jpeg",
+    "image/png",
+    "image/webp",
+    "image/avif",
+    "image/heic",
+    "image/heif",
+    "image/gif",
+    "image/tiff",
+    "image/bmp",
+)
+
+router = APIRouter(tags=["ops"])
+
+
+def build(settings: Settings) -> Catalogue:
+    """The catalogue under these settings; it changes with a release only."""
+    entries = [
+        OpEntry(
+            name=op.name,
+            version=op.version,
+            key=op.key,
+            title=op.title,
+            description=op.description,
+            parameters=op.schema,
+            price=op.price,
+            cacheable=op.cacheable,
+            vendor=op.vendor,
+            examples=list(op.examples),
+        )
+        for op in catalogue()
+    ]
+    limits = InputLimits(
+        max_bytes=settings.max_bytes,
+        max_side=settings.max_side,
+        max_pixels=settings.max_pixels,
+        content_types=list(CONTENT_TYPES),
+    )
+    return Catalogue(ops=entries, limits=limits)
+
+
+@router.get(
+    "/ops", summary="List ops", response_model=Catalogue, responses=responses(Code.internal, common=False)
+)
+async def list_ops(request: Request) -> Response:
+    """Every op, with the JSON schema of its parameters, its price and example keys, and what an upload may be."""
+    state = request.app.state
+    if not hasattr(state, "catalogue"):
+        body = build(state.settings).model_dump_json().encode()
+        state.catalogue = body, f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+    body, etag = state.catalogue
+    headers = {"ETag": etag, "Cache-Control": "public, max-age=60"}
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type="application/json", headers=headers)

@@ -1,0 +1,36 @@
+"""Answer of GET /ops."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from service.ops.catalogue import Cacheable
+
+
+class OpEntry(BaseModel):
+    """One op: enough to draw a form for it and to write its key."""
+
+    name: str = Field(examples=["resize"])
+    version: int = Field(ge=1, examples=[1])
+    key: str = Field(description="how an op_key begins", examples=["resize-v1"])
+    title: str
+    description: str
+    parameters: dict[str, Any] = Field(description="JSON schema (2020-12) of the parameters")
+    price: int = Field(ge=0, description="credits")
+    cacheable: Cacheable
+    vendor: bool = Field(description="needs a paid service")
+    examples: list[str] = Field(description="op_keys that work as they are")
+
+
+class InputLimits(BaseModel):
+    """What an upload may be."""
+
+    max_bytes: int
+    max_side: int = Field(description="pixels")
+    max_pixels: int
+    content_types: list[str]
+
+
+class Catalogue(BaseModel):
+    ops: list[OpEntry]
+    limits: InputLimits

@@ -1,0 +1,140 @@
+"""The `darkroom` command: one entry point for every process of a deployment. Imports are lazy, so that each command
+loads only what it runs."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from service.settings import Settings, SettingsError, get_settings
+
+if TYPE_CHECKING:
+    from service.resources import Resources
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,  # locals hold keys
+    help="Darkroom: the image backend of a Supabase application.",
+)
+console = Console(stderr=True)
+
+
+def _settings() -> Settings:
+    """Settings, or a clear exit: what is missing is for the operator, not a traceback."""
+    try:
+        return get_settings()
+    except SettingsError as error:
+        console.print(str(error), style="red", markup=False, highlight=False)
+        raise typer.Exit(2) from None
+
+
+@app.command()
+def api(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="DARKROOM_API_PORT", help="Port to listen on.")] = 8000,
+    workers: Annotated[int, typer.Option(help="Processes; several need PROMETHEUS_MULTIPROC_DIR.")] = 1,
+) -> None:
+    """Serve the HTTP API."""
+    import uvicorn
+
+    _settings()
+    uvicorn.run(
+        "service.app:create_app",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        access_log=False,
+        log_config=None,
+        # X-Forwarded-For is believed by DARKROOM_TRUSTED_HOPS alone.
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
+
+
+@app.command()
+def worker() -> None:
+    """Run one worker: takes jobs, and sweeps and cleans up by the clock."""
+    _settings()
+    from workers.main import run
+
+    run()
+
+
+@app.command()
+def sweep() -> None:
+    """Do one delivery sweep, for an external scheduler."""
+    from workers.sweep import sweep as once
+
+    _report("sweep", once)
+
+
+@app.command()
+def cleanup(
+    orphans: Annotated[bool, typer.Option(help="Reconcile rows and objects as well.")] = False,
+) -> None:
+    """Expire and remove what has reached its end, for an external scheduler."""
+    from workers.cleanup import cleanup as once
+    from workers.cleanup import reconcile
+
+    _report("cleanup", once)
+    if orphans:
+        _report("reconcile", reconcile)
+
+
+@app.command()
+def ops() -> None:
+    """List the ops, with their parameters and examples."""
+    from service.ops.registry import catalogue
+
+    table = Table("op", "title", "credits", "parameters", "example", title="Ops")
+    for op in catalogue():
+        names = ", ".join(op.schema.get("properties", {}))
+        table.add_row(op.key, op.title, str(op.price), names, op.examples[-1])
+    Console().print(table)
+
+
+def _report(name: str, task: "Callable[[Resources], Awaitable[Any]]") -> None:
+    """Run a task of the workers once with resources of its own; exit 1 when a dependency is away."""
+    from service import telemetry
+    from service.errors import DependencyError
+    from service.resources import open_resources
+
+    settings = _settings()
+    telemetry.configure(settings, name)
+
+    async def once() -> Any:
+        async with open_resources(settings) as resources:
+            return await task(resources)
+
+    try:
+        done = asyncio.run(once())
+    except DependencyError as error:
+        console.print(error.detail, style="red", markup=False)
+        raise typer.Exit(1) from None
+    if done is None:
+        raise typer.Exit(1)
+    Console().print(done)
+
+
+def _mount_bench() -> None:
+    """`darkroom bench` exists in a checkout only: the benchmarks are no part of a deployment."""
+    try:
+        from scripts.bench.__main__ import app as bench
+    except ModuleNotFoundError:
+        return
+    app.add_typer(bench, name="bench")
+
+
+if sys.argv[1:2] == ["bench"] or "--help" in sys.argv:
+    _mount_bench()
+
+
+if __name__ == "__main__":
+    app()

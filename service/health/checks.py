@@ -1,0 +1,73 @@
+"""Whether each dependency answers, asked at most once a second however many monitors there are."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+import structlog
+
+from service.errors import DependencyError
+from service.health.schemas import Check, Readiness
+from service.resources import Resources
+from service.telemetry import QUEUE_DEPTH
+
+CHECK_SECONDS = 3.0
+FRESH_SECONDS = 1.0
+UPLOADS_BUCKET = "uploads-ephemeral"
+
+log = structlog.get_logger()
+
+
+class Checks:
+    """The readiness of one process."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._lock = asyncio.Lock()
+        self._last: Readiness | None = None
+        self._asked_at = float("-inf")
+
+    async def readiness(self) -> Readiness:
+        """Ask every dependency at the same time. Without Redis the service is slower, without the others it is down."""
+        async with self._lock:
+            if self._last is None or time.monotonic() - self._asked_at > FRESH_SECONDS:
+                self._last = await self._ask()
+                self._asked_at = time.monotonic()
+            return self._last
+
+    async def _ask(self) -> Readiness:
+        redis, database, storage = await asyncio.gather(
+            _check("redis", self._redis), _check("database", self._database), _check("storage", self._storage)
+        )
+        status: Literal["ok", "degraded", "down"] = "ok" if redis.ok else "degraded"
+        if not (database.ok and storage.ok):
+            status = "down"
+        return Readiness(status=status, checks={"redis": redis, "database": database, "storage": storage})
+
+    async def _redis(self) -> None:
+        await self._resources.redis.ping()
+
+    async def _database(self) -> None:
+        for queue, stats in (await self._resources.database.queue_stats()).items():
+            QUEUE_DEPTH.labels(queue, "queued").set(stats.queued)
+            QUEUE_DEPTH.labels(queue, "running").set(stats.running)
+
+    async def _storage(self) -> None:
+        await self._resources.storage.ping(UPLOADS_BUCKET)
+
+
+async def _check(name: str, ask: Callable[[], Awaitable[None]]) -> Check:
+    started = time.perf_counter()
+    detail = None
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await ask()
+    except TimeoutError:
+        detail = f"no answer within {CHECK_SECONDS:g} s"
+    except DependencyError:
+        detail = "does not answer"
+    except Exception as error:  # a check reports whatever is wrong, in a word that gives nothing away
+        log.warning("check_failed", dependency=name, error=error)
+        detail = type(error).__name__
+    return Check(ok=detail is None, ms=round((time.perf_counter() - started) * 1000, 2), detail=detail)

@@ -1,0 +1,47 @@
+"""GET /health, /ready and /metrics: for machines, so neither limited nor logged."""
+
+import secrets
+
+from fastapi import APIRouter, Request, Response
+
+from service.auth import bearer
+from service.errors import Code, ProblemError, responses
+from service.health.checks import Checks
+from service.health.schemas import Health, Readiness
+from service.telemetry import metrics
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/health", summary="Liveness")
+async def health() -> Health:
+    """The process is up. Restart it when this fails, and only then."""
+    return Health()
+
+
+@router.get("/ready", summary="Readiness", responses={503: {"model": Readiness, "description": "down"}})
+async def ready(request: Request, response: Response) -> Readiness:
+    """Each dependency with its answer time. 503 when intakes cannot be served; without Redis they can."""
+    checks: Checks = request.app.state.checks
+    readiness = await checks.readiness()
+    response.headers["Cache-Control"] = "no-store"
+    if readiness.status == "down":
+        response.status_code = 503
+    return readiness
+
+
+@router.get(
+    "/metrics",
+    summary="Prometheus metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}}, **responses(Code.invalid_token, common=False)},
+)
+async def read_metrics(request: Request) -> Response:
+    """Metrics of this process, or of all that share PROMETHEUS_MULTIPROC_DIR; a token is needed where one is set."""
+    settings = request.app.state.settings
+    if settings.metrics_token is not None:
+        given = bearer(request.headers.get("authorization", ""))
+        if not secrets.compare_digest(given.encode(), settings.metrics_token.get_secret_value().encode()):
+            raise ProblemError(Code.invalid_token, "This is not the metrics token.")
+    body, media_type = metrics(settings)
+    return Response(body, media_type=media_type)

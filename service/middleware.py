@@ -1,0 +1,62 @@
+"""Pure ASGI middleware of the HTTP face: BaseHTTPMiddleware wraps responses in tasks and halves throughput."""
+
+from fastapi import HTTPException
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import Code, problem, problem_response
+
+MAX_BODY_BYTES = 65_536
+
+
+class SecurityHeadersMiddleware:
+    """Headers that belong on every answer; pages that need a content policy set their own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(raw=message["headers"])
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers["Referrer-Policy"] = "no-referrer"
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class BodyLimitMiddleware:
+    """Refuses a body over the limit: by its announced length at once, else as soon as it has grown too long.
+
+    (FastAPI's own limiter answers in plain text, outside of CORS.)
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int = MAX_BODY_BYTES) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+        self.detail = f"A request body may hold at most {max_bytes} bytes; pictures go to upload_url."
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in {"GET", "HEAD", "OPTIONS"}:
+            await self.app(scope, receive, send)
+            return
+        announced = next((value for name, value in scope["headers"] if name == b"content-length"), None)
+        if announced is not None:
+            if announced.isdigit() and int(announced) <= self.max_bytes:
+                await self.app(scope, receive, send)
+                return
+            document = problem(Code.body_too_large, self.detail, request_id=scope.get("darkroom.request_id"))
+            await problem_response(document, {"Connection": "close"})(scope, receive, send)
+            return
+        received = 0
+
+        async def receive_counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.max_bytes:
+                raise HTTPException(413, self.detail, headers={"Connection": "close"})
+            return message
+
+        await self.app(scope, receive_counted, send)

@@ -1,0 +1,60 @@
+"""The OpenAPI document: what FastAPI derives, with problems as the only shape of an error and optional sign-in."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from service.errors import Problem
+
+DESCRIPTION = """
+Darkroom turns pictures into processed pictures: hash a file, ask `POST /intake`, upload it to the signed URL if it
+was not known yet, and follow the job to its outputs.
+
+Callers are anonymous, or send a Supabase user's access token. Every error is an RFC 9457 problem document whose
+`code` is stable; failed, refused and canceled jobs cost nothing.
+"""
+TAGS = [
+    {"name": "intake", "description": "Ask for a processed picture: from the cache at once, or as a job."},
+    {"name": "jobs", "description": "Follow, confirm and cancel jobs."},
+    {"name": "ops", "description": "What can be done to a picture, and the keys that name it."},
+    {"name": "health", "description": "For load balancers and monitors."},
+]
+
+
+def install(app: FastAPI) -> None:
+    """Make `app.openapi()` build our document, once."""
+
+    def build() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = build  # type: ignore[method-assign] # the way FastAPI documents for extending it
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title,
+        version=app.version,
+        summary=app.summary,
+        description=DESCRIPTION,
+        routes=app.routes,
+        tags=TAGS,
+    )
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
+    schemas.update(problem.pop("$defs", {}))
+    schemas["Problem"] = problem
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    document["components"]["securitySchemes"] = {
+        "user": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "Access token of a Supabase user. Leave it out to be anonymous.",
+        }
+    }
+    document["security"] = [{}, {"user": []}]
+    return document
