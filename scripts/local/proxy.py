@@ -34,11 +34,12 @@ _HOP_BY_HOP = frozenset(
 
 
 class Proxy:
-    """A keep-alive pool to one upstream origin."""
+    """A keep-alive pool to one upstream origin, open during `life`."""
+
+    _session: aiohttp.ClientSession
 
     def __init__(self, upstream: str) -> None:
         self._upstream = URL(upstream)
-        self._session: aiohttp.ClientSession | None = None
 
     async def life(self, _: web.Application) -> AsyncIterator[None]:
         # Idle connections are dropped before Node's own limit of five seconds: a request must not meet a
@@ -55,14 +56,12 @@ class Proxy:
 
     async def json_web_keys(self) -> list[dict[str, Any]]:
         """The public keys of the Auth server."""
-        assert self._session is not None
         async with self._session.get(self._upstream / "auth/v1/.well-known/jwks.json") as answer:
             keys: list[dict[str, Any]] = (await answer.json(content_type=None)).get("keys", [])
             return keys
 
     async def forward(self, request: web.Request) -> web.StreamResponse:
         """The upstream's answer, or 503/502 as JSON while there is none."""
-        assert self._session is not None
         body: bytes | aiohttp.StreamReader | None = None
         if request.body_exists:
             small = (request.content_length or WHOLE + 1) <= WHOLE

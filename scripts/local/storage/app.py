@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import ClientConnectionError, web
 
@@ -23,7 +23,7 @@ def add_storage(app: web.Application, storage: Storage) -> None:
     """Serve `storage` under /storage/v1 of a gateway application."""
     app[STORAGE] = storage
 
-    async def life(_: web.Application):  # type: ignore[no-untyped-def]
+    async def life(_: web.Application) -> AsyncIterator[None]:
         await storage.start()
         yield
         await storage.database.close()
@@ -31,8 +31,8 @@ def add_storage(app: web.Application, storage: Storage) -> None:
     app.cleanup_ctx.append(life)
     for method, path, handler in ROUTES:
         app.router.add_route(method, f"{PREFIX}{path}", _told(handler))
-    for path, handler in tus.ROUTES:
-        app.router.add_route("*", f"{PREFIX}{path}", handler)
+    for path in tus.ROUTES:
+        app.router.add_route("*", f"{PREFIX}{path}", tus.handle)
     app.router.add_route("*", PREFIX + "/{rest:.*}", _told(_unknown))
 
 

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from . import errors, limits, metadata
 from .database import SERVICE
+from .metadata import Listing
 from .requests import flag, json_body, number
 from .service import json_response, storage_of
 
@@ -21,11 +22,13 @@ async def list_buckets(request: web.Request) -> web.Response:
     async with storage.database.acting_as(caller, "storage.bucket.list") as con:
         rows = await metadata.list_buckets(
             con,
-            search=query.get("search", ""),
-            limit=number(query.get("limit"), None),
-            offset=number(query.get("offset"), 0) or 0,
-            column=query.get("sortColumn", "id"),
-            order=query.get("sortOrder", "asc"),
+            Listing(
+                search=query.get("search", ""),
+                limit=number(query.get("limit"), None),
+                offset=number(query.get("offset"), 0) or 0,
+                column=query.get("sortColumn", "id"),
+                order=query.get("sortOrder", "asc"),
+            ),
         )
     return json_response([_shown(row) for row in rows])
 

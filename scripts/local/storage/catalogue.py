@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
 
 from . import errors, limits, metadata, uploads
 from .database import SERVICE
-from .metadata import NewObject
+from .metadata import Listing, NewObject
 from .requests import json_body, number, text, wants_upsert
 from .service import json_response, storage_of
 from .uploads import Target
@@ -64,21 +65,11 @@ async def list_folder(request: web.Request) -> web.Response:
     storage = storage_of(request)
     caller = await storage.caller(request)
     body = await json_body(request)
-    folder = str(body.get("prefix") or "")
-    if folder and not folder.endswith("/"):
-        folder += "/"
-    sort = body.get("sortBy") or {}
+    listing = _listing(body, limit=100)
+    if listing.prefix and not listing.prefix.endswith("/"):
+        listing = replace(listing, prefix=listing.prefix + "/")
     async with storage.database.acting_as(caller, "storage.object.list") as con:
-        rows = await metadata.list_folder(
-            con,
-            request.match_info["bucket"],
-            folder,
-            search=str(body.get("search") or ""),
-            limit=number(body.get("limit"), 100) or 100,
-            offset=number(body.get("offset"), 0) or 0,
-            column=sort.get("column") or "name",
-            order=sort.get("order") or "asc",
-        )
+        rows = await metadata.list_folder(con, request.match_info["bucket"], listing)
     return json_response(rows)
 
 
@@ -86,17 +77,14 @@ async def list_page(request: web.Request) -> web.Response:
     storage = storage_of(request)
     caller = await storage.caller(request)
     body = await json_body(request)
-    sort = body.get("sortBy") or {}
+    listing = _listing(body, limit=1000)
     async with storage.database.acting_as(caller, "storage.object.list_v2") as con:
         entries, cursor = await metadata.list_page(
             con,
             request.match_info["bucket"],
-            str(body.get("prefix") or ""),
+            replace(listing, limit=min(listing.limit or 1000, 1000)),
             fold=bool(body.get("with_delimiter")),
             cursor=body.get("cursor") or None,
-            limit=min(number(body.get("limit"), 1000) or 1000, 1000),
-            column=sort.get("column") or "name",
-            order=sort.get("order") or "asc",
         )
     objects = [{**entry, "name": entry["key"]} for entry in entries if entry["id"] is not None]
     folders = [{"key": entry["key"], "name": entry["key"]} for entry in entries if entry["id"] is None]
@@ -184,9 +172,21 @@ async def purge_cache(request: web.Request) -> web.Response:
     return json_response({"message": "success"})
 
 
+def _listing(body: dict[str, Any], *, limit: int) -> Listing:
+    sort = body.get("sortBy") or {}
+    return Listing(
+        prefix=str(body.get("prefix") or ""),
+        search=str(body.get("search") or ""),
+        limit=number(body.get("limit"), limit) or limit,
+        offset=number(body.get("offset"), 0) or 0,
+        column=sort.get("column") or "name",
+        order=sort.get("order") or "asc",
+    )
+
+
 def _strings(body: dict[str, Any], name: str) -> list[str]:
     values = body.get(name)
     if not isinstance(values, list) or not values:
         raise errors.invalid_request(f"body/{name} must NOT have fewer than 1 items")
-    # Newer clients may send {name, versionId} entries; buckets here have a single version.
-    return [str(value["name"] if isinstance(value, dict) else value) for value in values]
+    # Newer clients may send {path, versionId} entries; buckets here have a single version.
+    return [str(value["path"] if isinstance(value, dict) else value) for value in values]

@@ -59,10 +59,11 @@ async def _prepare(connection: asyncpg.Connection[Any]) -> None:
 class Database:
     """A pool that connects on demand, so that a restart of Postgres costs only the requests meanwhile."""
 
+    _pool: asyncpg.Pool[Any]
+
     def __init__(self, url: str, *, connections: int = 10) -> None:
         self._url = url
         self._connections = connections
-        self._pool: asyncpg.Pool[Any] | None = None
 
     async def open(self) -> None:
         self._pool = await asyncpg.create_pool(
@@ -77,8 +78,7 @@ class Database:
         )
 
     async def close(self) -> None:
-        if self._pool is not None:
-            self._pool.terminate()
+        self._pool.terminate()
 
     @asynccontextmanager
     async def acting_as(self, caller: Caller, operation: str = "") -> AsyncIterator[Connection]:
@@ -86,7 +86,6 @@ class Database:
 
         Raises StorageError for whatever the database refuses (403, 404, 409, 503…).
         """
-        assert self._pool is not None
         try:
             async with self._pool.acquire(timeout=10) as connection, connection.transaction():
                 claims = orjson.dumps(caller.claims).decode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any, BinaryIO
@@ -34,32 +33,29 @@ async def send_object(
         try:
             span = _range(request, headers, size)
         except errors.StorageError as error:
-            body = {**error.body()}
-            return web.json_response(body, status=416, headers={"Content-Range": f"bytes */{size}"})
-        start, stop = span or (0, size)
+            return web.json_response(error.body(), status=416, headers={"Content-Range": f"bytes */{size}"})
         if span:
-            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
-        return await _send(request, source, headers, start, stop, 206 if span else 200)
+            headers["Content-Range"] = f"bytes {span[0]}-{span[1] - 1}/{size}"
+        response = web.StreamResponse(status=206 if span else 200, headers=headers)
+        return await _send(request, response, source, span or (0, size))
 
 
 async def _send(
-    request: web.Request, source: BinaryIO, headers: dict[str, str], start: int, stop: int, status: int
+    request: web.Request, response: web.StreamResponse, source: BinaryIO, span: tuple[int, int]
 ) -> web.StreamResponse:
+    """The bytes [start, stop) of the file, none of them for HEAD."""
+    start, stop = span
     length = stop - start
-    source.seek(start)
-    if request.method == "HEAD":
-        return web.Response(status=status, headers={**headers, "Content-Length": str(length)})
-    if length <= CHUNK:
-        return web.Response(body=source.read(length), status=status, headers=headers)
-    response = web.StreamResponse(status=status, headers=headers)
+    if request.method != "HEAD" and length <= CHUNK:
+        source.seek(start)
+        return web.Response(body=source.read(length), status=response.status, headers=response.headers)
     response.content_length = length
     await response.prepare(request)
-    while length > 0:
-        chunk = await asyncio.to_thread(source.read, min(CHUNK, length))
-        if not chunk:
-            break
-        await response.write(chunk)
-        length -= len(chunk)
+    if request.method != "HEAD":
+        source.seek(start)
+        while length > 0 and (chunk := await asyncio.to_thread(source.read, min(CHUNK, length))):
+            await response.write(chunk)
+            length -= len(chunk)
     await response.write_eof()
     return response
 

@@ -7,6 +7,8 @@ TUS, whose clients read the HTTP status, gets the meaningful one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import asyncpg
 
 
@@ -108,7 +110,7 @@ def unavailable() -> StorageError:
     return StorageError(503, "DatabaseUnavailable", "The database is not available. Please try again later.")
 
 
-_BY_SQLSTATE = {
+_BY_SQLSTATE: dict[str, Callable[[], StorageError]] = {
     "23503": lambda: StorageError(404, "InvalidRequest", "The related resource does not exist"),
     "23505": already_exists,
     "25006": lambda: StorageError(503, "DatabaseReadOnly", "The database is currently in read-only mode."),

@@ -84,11 +84,21 @@ class Files:
 
     def adopt(self, path: Path) -> str:
         """Rename a complete file into place and return its new version."""
+        version, target = self._new_version()
+        path.rename(target)
+        return version
+
+    def link(self, path: Path) -> str:
+        """As `adopt`, but `path` keeps its name too."""
+        version, target = self._new_version()
+        target.hardlink_to(path)
+        return version
+
+    def _new_version(self) -> tuple[str, Path]:
         version = str(uuid.uuid4())
         target = self.path(version)
         target.parent.mkdir(exist_ok=True)
-        path.rename(target)
-        return version
+        return version, target
 
     def copy(self, version: str) -> str:
         """A second, independent file with the same bytes; returns its version.
@@ -101,6 +111,12 @@ class Files:
         except FileNotFoundError:
             raise errors.no_such_key() from None
         return self.adopt(duplicate)
+
+    @staticmethod
+    def md5(path: Path) -> str:
+        """MD5 (hex) of a whole file."""
+        with path.open("rb") as source:
+            return hashlib.file_digest(source, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
     def remove(self, *versions: str | None) -> None:
         for version in versions:
@@ -123,12 +139,6 @@ class Files:
                 path.unlink()
                 swept += 1
         return swept
-
-
-def md5_of(path: Path) -> str:
-    """MD5 (hex) of a whole file."""
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def open_version(path: Path) -> tuple[BinaryIO, int]:

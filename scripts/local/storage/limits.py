@@ -62,7 +62,7 @@ def check_mime_type(mime_type: str, allowed: Sequence[str] | None) -> None:
     """Refuse a type that the bucket does not list; `image/*` stands for every subtype. Empty allows all."""
     if not allowed:
         return
-    essence = mime_type.split(";")[0].strip()
+    essence = mime_type.split(";", maxsplit=1)[0].strip()
     wildcard = essence.split("/")[0] + "/*"
     if "/" not in essence or not {mime_type, essence, wildcard, "*"} & set(allowed):
         raise errors.invalid_mime_type(mime_type)

@@ -18,7 +18,31 @@ from .database import Connection
 
 Row = dict[str, Any]
 
-OBJECT_COLUMNS = "id, bucket_id, name, owner, owner_id, version, created_at, updated_at, last_accessed_at, metadata, user_metadata"
+
+@dataclass(frozen=True)
+class Listing:
+    """What a listing is asked for: names under `prefix` that continue with `search`, sorted and cut."""
+
+    prefix: str = ""
+    search: str = ""
+    limit: int | None = None
+    offset: int = 0
+    column: str = "name"
+    order: str = "asc"
+
+    def sort(self, *columns: str) -> tuple[str, str]:
+        """The column, if it is one of `columns`, and the direction: safe to put into SQL."""
+        if self.column not in columns:
+            raise errors.invalid_request(f"cannot sort by {self.column}")
+        if self.order.lower() not in {"asc", "desc"}:
+            raise errors.invalid_request(f"cannot order {self.order}")
+        return self.column, self.order.lower()
+
+
+OBJECT_COLUMNS = (
+    "id, bucket_id, name, owner, owner_id, version, created_at, updated_at, last_accessed_at, metadata,"
+    " user_metadata"
+)
 BUCKET_COLUMNS = "id, name, owner, public, file_size_limit, allowed_mime_types, created_at, updated_at, type"
 
 
@@ -66,24 +90,22 @@ def as_row(record: asyncpg.Record) -> Row:
 async def find_bucket(con: Connection, bucket_id: str, *, lock: bool = False) -> Row:
     """The bucket, or StorageError NoSuchBucket (also when the caller may not see it)."""
     for_update = "for update" if lock else ""
-    query = f"select {BUCKET_COLUMNS} from storage.buckets where id = $1 {for_update}"
+    query = f"select {BUCKET_COLUMNS} from storage.buckets where id = $1 {for_update}"  # noqa: S608
     record = await con.fetchrow(query, bucket_id)
     if record is None:
         raise errors.no_such_bucket()
     return as_row(record)
 
 
-async def list_buckets(
-    con: Connection, *, search: str = "", limit: int | None, offset: int, column: str, order: str
-) -> list[Row]:
-    direction = _direction(order)
-    if column not in {"id", "name", "created_at", "updated_at"}:
-        raise errors.invalid_request(f"cannot sort by {column}")
+async def list_buckets(con: Connection, listing: Listing) -> list[Row]:
+    """The buckets the caller may see whose name contains `search`."""
+    column, direction = listing.sort("id", "name", "created_at", "updated_at")
     query = (
-        f"select {BUCKET_COLUMNS} from storage.buckets where position(lower($1) in lower(name)) > 0"
+        f"select {BUCKET_COLUMNS} from storage.buckets where position(lower($1) in lower(name)) > 0"  # noqa: S608
         f" order by {column} {direction}, id limit $2 offset $3"
     )
-    return [as_row(record) for record in await con.fetch(query, search, limit, offset)]
+    records = await con.fetch(query, listing.search, listing.limit, listing.offset)
+    return [as_row(record) for record in records]
 
 
 async def create_bucket(con: Connection, bucket: Row) -> None:
@@ -104,7 +126,7 @@ async def update_bucket(con: Connection, bucket_id: str, changes: Row) -> None:
     """Set the named columns; StorageError NoSuchBucket when no row could be changed."""
     names = [name for name in ("public", "file_size_limit", "allowed_mime_types") if name in changes]
     columns = "".join(f", {name} = ${index}" for index, name in enumerate(names, start=2))
-    query = f"update storage.buckets set updated_at = now(){columns} where id = $1"
+    query = f"update storage.buckets set updated_at = now(){columns} where id = $1"  # noqa: S608
     if await con.execute(query, bucket_id, *(changes[name] for name in names)) == "UPDATE 0":
         raise errors.no_such_bucket()
 
@@ -126,7 +148,7 @@ async def has_objects(con: Connection, bucket_id: str) -> bool:
 async def find_object(con: Connection, bucket_id: str, name: str, *, lock: bool = False) -> Row:
     """The object, or StorageError NoSuchKey (also when the caller may not see it)."""
     for_update = "for update" if lock else ""
-    query = f"select {OBJECT_COLUMNS} from storage.objects where bucket_id = $1 and name = $2 {for_update}"
+    query = f"select {OBJECT_COLUMNS} from storage.objects where bucket_id = $1 and name = $2 {for_update}"  # noqa: S608
     record = await con.fetchrow(query, bucket_id, name)
     if record is None:
         raise errors.no_such_key()
@@ -186,7 +208,7 @@ async def move_object(con: Connection, source: Row, bucket_id: str, name: str, o
 
 async def delete_objects(con: Connection, bucket_id: str, names: Sequence[str]) -> list[Row]:
     """Delete what the caller may delete; returns those rows."""
-    query = f"delete from storage.objects where bucket_id = $1 and name = any($2::text[]) returning {OBJECT_COLUMNS}"
+    query = f"delete from storage.objects where bucket_id = $1 and name = any($2::text[]) returning {OBJECT_COLUMNS}"  # noqa: S608
     return [as_row(record) for record in await con.fetch(query, bucket_id, list(names))]
 
 
@@ -222,22 +244,12 @@ limit $4 offset $5
 """
 
 
-async def list_folder(
-    con: Connection,
-    bucket_id: str,
-    folder: str,
-    *,
-    search: str,
-    limit: int,
-    offset: int,
-    column: str,
-    order: str,
-) -> list[Row]:
-    """The files and subfolders right under `folder` ("" or with a closing slash); subfolders first, id null."""
-    if column not in {"name", "updated_at", "created_at", "last_accessed_at"}:
-        raise errors.invalid_request(f"cannot sort by {column}")
-    query = _FOLDED.format(column=column, direction=_direction(order))
-    return [as_row(record) for record in await con.fetch(query, bucket_id, folder, search, limit, offset)]
+async def list_folder(con: Connection, bucket_id: str, listing: Listing) -> list[Row]:
+    """The files and subfolders right under the prefix ("" or with a closing slash); subfolders first, id null."""
+    column, direction = listing.sort("name", "updated_at", "created_at", "last_accessed_at")
+    query = _FOLDED.format(column=column, direction=direction)
+    records = await con.fetch(query, bucket_id, listing.prefix, listing.search, listing.limit, listing.offset)
+    return [as_row(record) for record in records]
 
 
 _PAGED = """
@@ -260,33 +272,24 @@ limit $6
 
 
 async def list_page(
-    con: Connection,
-    bucket_id: str,
-    prefix: str,
-    *,
-    fold: bool,
-    cursor: str | None,
-    limit: int,
-    column: str,
-    order: str,
+    con: Connection, bucket_id: str, listing: Listing, *, fold: bool, cursor: str | None
 ) -> tuple[list[Row], str | None]:
-    """One page of keys under `prefix` and the cursor of the next; `fold` collapses what lies in subfolders."""
-    direction = _direction(order)
-    sort = {"name": 'key collate "C"', "created_at": "created_at", "updated_at": "updated_at"}.get(column)
-    if sort is None:
-        raise errors.invalid_request(f"cannot sort by {column}")
-    sign = ">" if direction == "asc" else "<"
+    """One page of keys under the prefix and the cursor of the next; `fold` collapses what lies in subfolders."""
+    column, direction = listing.sort("name", "created_at", "updated_at")
+    sort = 'key collate "C"' if column == "name" else column
     bound = "$5" if column == "name" else "$5::text::timestamptz"
+    sign = ">" if direction == "asc" else "<"
     after = f'({sort}, key collate "C") {sign} ({bound}, $4)'
     key, value = _decode_cursor(cursor) if cursor else (None, None)
     query = _PAGED.format(after=after, column=sort, direction=direction)
-    records = await con.fetch(query, bucket_id, prefix, fold, key, value, limit + 1)
-    page, more = records[:limit], len(records) > limit
-    if not more:
-        return [as_row(record) for record in page], None
-    last = page[-1]
+    limit = listing.limit or 1000
+    records = await con.fetch(query, bucket_id, listing.prefix, fold, key, value, limit + 1)
+    page = [as_row(record) for record in records[:limit]]
+    if len(records) <= limit:
+        return page, None
+    last = records[limit - 1]
     position = last["key"] if column == "name" else last[column].isoformat()
-    return [as_row(record) for record in page], _encode_cursor(last["key"], position)
+    return page, _encode_cursor(last["key"], position)
 
 
 def _encode_cursor(key: str, value: str) -> str:
@@ -299,12 +302,6 @@ def _decode_cursor(cursor: str) -> tuple[str, str]:
     except (binascii.Error, ValueError):
         raise errors.invalid_request("Invalid cursor") from None
     return str(key), str(value)
-
-
-def _direction(order: str) -> str:
-    if order.lower() not in {"asc", "desc"}:
-        raise errors.invalid_request(f"cannot order {order}")
-    return order.lower()
 
 
 def _owner_uuid(owner: str | None) -> str | None:

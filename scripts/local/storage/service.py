@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 from aiohttp import web
@@ -13,6 +13,7 @@ from aiohttp import web
 from . import errors, metadata
 from .database import ANON, SERVICE, Caller, Database
 from .files import Files
+from .resumable import Resumables
 from .tokens import Tokens
 
 log = logging.getLogger("storage")
@@ -27,6 +28,10 @@ class Storage:
     tokens: Tokens
     upload_token_seconds: int = 7200
     resumable_seconds: int = 24 * 3600
+    resumables: Resumables = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.resumables = Resumables(self.files.resumable, self.resumable_seconds)
 
     async def start(self) -> None:
         """Sweep what a killed server left behind. Waits up to 30 s for a Postgres that is starting."""

@@ -142,7 +142,7 @@ async def _receive_multipart(
                 continue
             if file_type is not None:
                 raise errors.invalid_request("Only one file is expected")
-            file_type = fields.get("contentType") or part.headers.get("Content-Type", "text/plain")
+            file_type = str(fields.get("contentType") or part.headers.get("Content-Type", "text/plain"))
             limits.check_mime_type(file_type, allowed)
             while chunk := await part.read_chunk(CHUNK):
                 incoming.write(bytes(chunk))
