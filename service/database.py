@@ -394,6 +394,10 @@ class Database:
             )
         )
 
+    async def bury_output(self, output_id: UUID) -> None:
+        """Take an output whose object is gone out of the cache."""
+        await self._call("bury_output", {"p_output_id": str(output_id), "p_reason": "missing"})
+
     async def check_invariants(self) -> list[Violation]:
         return [Violation.model_validate(row) for row in await self._call("check_invariants", {})]
 

@@ -91,6 +91,7 @@ begin
 end $$;
 
 revoke all on function public.entomb(text, text, text) from public, anon, authenticated, service_role;
-revoke all on function public.bury_output(uuid, text) from public, anon, authenticated, service_role;
+revoke all on function public.bury_output(uuid, text) from public, anon, authenticated;
+grant execute on function public.bury_output(uuid, text) to service_role;
 revoke all on function public.find_output(bytea, uuid, interval) from public, anon, authenticated, service_role;
 revoke all on function public.record_output(public.jobs, jsonb, integer) from public, anon, authenticated, service_role;

@@ -306,7 +306,8 @@ begin
 end $$;
 
 revoke all on function public.entomb(text, text, text) from public, anon, authenticated, service_role;
-revoke all on function public.bury_output(uuid, text) from public, anon, authenticated, service_role;
+revoke all on function public.bury_output(uuid, text) from public, anon, authenticated;
+grant execute on function public.bury_output(uuid, text) to service_role;
 revoke all on function public.find_output(bytea, uuid, interval) from public, anon, authenticated, service_role;
 revoke all on function public.record_output(public.jobs, jsonb, integer) from public, anon, authenticated, service_role;
 -- From a claim about a file to a hit, a job in flight, or a new job: one transaction.

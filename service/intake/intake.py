@@ -1,0 +1,243 @@
+"""Intake: is it in the cache, is it under way, or is it work?
+
+The claimed sha256 is only a claim: it may find what a worker has verified before, and it may start a job, but nothing
+enters the cache on its word.
+"""
+
+import asyncio
+from uuid import UUID, uuid4
+
+import structlog
+
+from service.auth import Principal
+from service.database import IntakeResult, JobRow, OutputGone, OutputRow, cache_key
+from service.errors import Code, DependencyError, ProblemError
+from service.intake.hits import hit_key, remember
+from service.intake.schemas import IntakeAnswer, IntakeRequest
+from service.jobs.documents import SignedOutput, describe, sign_output
+from service.limits import Admission, limits_of
+from service.ops.errors import OpKeyError
+from service.ops.registry import Chain, parse
+from service.resources import Resources
+from service.storage import ObjectExistsError, ObjectNotFoundError
+from service.telemetry import CACHE
+
+log = structlog.get_logger()
+UPLOADS = "uploads-ephemeral"
+OUTPUTS = "outputs-ephemeral"
+MAX_LOOKUPS = 3
+"""An output can vanish between its lookup and its use; after this many times there is no more looking."""
+ACCEPTED = frozenset(
+    {
+        "image/jpeg",
+        "image/png",
+        "image/webp",
+        "image/avif",
+        "image/heic",
+        "image/heif",
+        "image/gif",
+        "image/tiff",
+        "image/bmp",
+    }
+)
+_SAME_TYPE = {
+    "image/jpg": "image/jpeg",
+    "image/pjpeg": "image/jpeg",
+    "image/x-ms-bmp": "image/bmp",
+    "image/tif": "image/tiff",
+}
+
+
+def check(claim: IntakeRequest, resources: Resources) -> Chain:
+    """What can be refused on the claim alone. Raises ProblemError."""
+    settings = resources.settings
+    content_type = _content_type(claim)
+    if content_type == "image/svg+xml" or claim.filename.lower().endswith((".svg", ".svgz")):
+        raise ProblemError(
+            Code.unsupported_type,
+            "SVG can run scripts and load other files, so it is not accepted: export it as PNG and send that.",
+        )
+    if content_type is not None and content_type not in ACCEPTED:
+        raise ProblemError(
+            Code.unsupported_type,
+            f"{content_type} is not accepted: send JPEG, PNG, WebP, AVIF, HEIC, GIF, TIFF or BMP.",
+        )
+    if claim.size > settings.max_bytes:
+        raise ProblemError(Code.too_large, f"{claim.size} bytes; at most {settings.max_bytes} are accepted.")
+    if max(claim.width, claim.height) > settings.max_side or claim.width * claim.height > settings.max_pixels:
+        raise ProblemError(
+            Code.too_many_pixels,
+            f"{claim.width} x {claim.height} px; at most {settings.max_side} px a side and "
+            f"{settings.max_pixels} px in all are accepted: scale it down first.",
+        )
+    try:
+        return parse(claim.op_key)
+    except OpKeyError as error:
+        raise ProblemError(Code(error.code), error.detail) from None
+
+
+def _content_type(claim: IntakeRequest) -> str | None:
+    if not claim.content_type:
+        return None
+    plain = claim.content_type.partition(";")[0].strip().lower()
+    return _SAME_TYPE.get(plain, plain)
+
+
+async def intake(
+    resources: Resources, principal: Principal, claim: IntakeRequest, request_id: str | None
+) -> tuple[bytes, Admission]:
+    """Answer a claim: the body of an IntakeAnswer, and the admission for its headers. Raises ProblemError.
+
+    A hit that Redis knows costs one round trip, rate limit included; everything else is one RPC and one call of
+    Storage, two for a copy.
+    """
+    chain = check(claim, resources)
+    cacheable = chain.cacheable != "never"
+    key = hit_key(cache_key(claim.sha256, chain.key), principal.user_id)
+    admission = await resources.limiter.admit(
+        limits_of(principal, resources.settings), get=key if cacheable and not claim.wants_persist else None
+    )
+    admission.require()
+    if admission.value is not None:
+        CACHE.labels("hot").inc()
+        return admission.value, admission
+    desk = _Desk(resources, principal, claim, chain, request_id)
+    return await desk.answer(key if cacheable else None), admission
+
+
+class _Desk:
+    """One intake that Redis could not answer."""
+
+    def __init__(
+        self,
+        resources: Resources,
+        principal: Principal,
+        claim: IntakeRequest,
+        chain: Chain,
+        request_id: str | None,
+    ) -> None:
+        self.resources = resources
+        self.settings = resources.settings
+        self.user_id = principal.user_id
+        self.claim = claim
+        self.chain = chain
+        self.request_id = request_id
+        self.output_seconds = self.settings.output_ttl_hours * 3600
+
+    async def answer(self, key: str | None) -> bytes:
+        for lookup in range(MAX_LOOKUPS + 1):
+            result = await self._ask(use_cache=lookup < MAX_LOOKUPS)
+            if result.outcome == "job" and result.job is not None:
+                CACHE.labels("miss" if result.created else "in_flight").inc()
+                return (await self._job(result.job, created=result.created)).model_dump_json().encode()
+            if result.output is None:
+                break
+            CACHE.labels(result.outcome).inc()
+            job_id, output = None, result.output
+            if result.outcome == "copy":
+                adopted = await self._adopt(result.output)
+                if adopted is None or adopted.output is None:
+                    continue
+                job_id, output = adopted.job_id, adopted.output
+            signed = await sign_output(self.resources, output)
+            if signed is None:
+                # A row without its object: nobody may be sent there again.
+                await self.resources.database.bury_output(output.output_id)
+                continue
+            body = self._hit(job_id, output, signed).model_dump_json().encode()
+            if key is not None:
+                await remember(
+                    self.resources.redis, key, body, url_seconds=signed.seconds, expires_at=output.expires_at
+                )
+            return body
+        raise DependencyError("storage")
+
+    async def _ask(self, *, use_cache: bool) -> IntakeResult:
+        claim, settings = self.claim, self.settings
+        return await self.resources.database.intake(
+            user_id=self.user_id,
+            sha256=claim.sha256,
+            filename=claim.filename,
+            content_type=_content_type(claim),
+            size=claim.size,
+            width=claim.width,
+            height=claim.height,
+            op_key=self.chain.key,
+            cacheable=self.chain.cacheable != "never",
+            price=self.chain.price,
+            queue=settings.queue,
+            wants_persist=claim.wants_persist,
+            use_cache=use_cache,
+            await_seconds=settings.await_upload_seconds,
+            upload_seconds=settings.upload_ttl_hours * 3600,
+            output_seconds=self.output_seconds,
+            request_id=self.request_id,
+        )
+
+    async def _adopt(self, source: OutputRow) -> JobRow | None:
+        """Copy somebody else's output under a key of the caller's; None when it went away meanwhile."""
+        job_id = uuid4()
+        suffix = source.path.rpartition(".")[2]
+        path, thumb = f"{job_id}.{suffix}", f"{job_id}.thumb.webp"
+        storage, database = self.resources.storage, self.resources.database
+        try:
+            await asyncio.gather(
+                storage.copy(source.bucket, source.path, path, target_bucket=OUTPUTS),
+                storage.copy(source.bucket, source.thumb_path, thumb, target_bucket=OUTPUTS),
+            )
+            return await database.adopt_output(
+                job_id=job_id,
+                user_id=self.user_id,
+                source_id=source.output_id,
+                filename=self.claim.filename,
+                path=path,
+                thumb_path=thumb,
+                output_seconds=self.output_seconds,
+                request_id=self.request_id,
+            )
+        except ObjectNotFoundError:
+            await database.bury_output(source.output_id)
+            return None
+        except OutputGone:
+            return None
+
+    def _hit(self, job_id: UUID | None, output: OutputRow, signed: SignedOutput) -> IntakeAnswer:
+        return IntakeAnswer(
+            cached=True,
+            job_id=job_id,
+            status="done",
+            op_key=self.chain.key,
+            expires_at=output.expires_at,
+            output_urls=[signed.url],
+            thumbnail_url=signed.thumbnail_url,
+            output=describe(output),
+        )
+
+    async def _job(self, job: JobRow, *, created: bool) -> IntakeAnswer:
+        answer = IntakeAnswer(
+            cached=False,
+            job_id=job.job_id,
+            status=job.status,
+            op_key=job.op_key,
+            expires_at=job.expires_at,
+            charged=job.charged,
+        )
+        if job.status != "awaiting_upload":
+            if created:
+                await self.resources.doorbell.ring(job.queue)
+            return answer
+        try:
+            signed = await self.resources.storage.sign_upload(UPLOADS, job.upload_path)
+        except ObjectExistsError:
+            # Uploaded while nobody looked: this was the trigger's to see, and the sweep will.
+            return answer
+        return answer.model_copy(
+            update={
+                "upload_url": signed.url,
+                "upload_token": signed.token,
+                "upload_bucket": UPLOADS,
+                "upload_path": job.upload_path,
+                "upload_expires_at": signed.expires_at,
+                "resumable_url": f"{self.settings.supabase_url}/storage/v1/upload/resumable/sign",
+            }
+        )

@@ -1,0 +1,78 @@
+"""What a client says about its file, and what it is told."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from service.database import Status
+from service.jobs.schemas import Output
+
+MAX_CLAIM = 2**31 - 1
+
+
+class IntakeRequest(BaseModel):
+    """A claim about a file, and what shall be done with it. A worker verifies every word of it."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                    "filename": "mug.jpg",
+                    "content_type": "image/jpeg",
+                    "size": 2_345_678,
+                    "width": 3000,
+                    "height": 4000,
+                    "op_key": "bgremove-v1+flatten-v1:color-white+shadow-v1",
+                }
+            ]
+        },
+    )
+
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)] = Field(
+        description="hex digest of the file's bytes"
+    )
+    filename: Annotated[
+        str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")
+    ] = Field(description="what the user calls it; kept as a label, never used as a path")
+    size: int = Field(gt=0, le=MAX_CLAIM, description="bytes")
+    content_type: Annotated[str, StringConstraints(max_length=100, pattern=r"^[\x20-\x7e]*$")] | None = Field(
+        None, description="media type, if the client has sniffed it", examples=["image/jpeg"]
+    )
+    width: int = Field(gt=0, le=MAX_CLAIM, description="pixels, as encoded or as shown")
+    height: int = Field(gt=0, le=MAX_CLAIM, description="pixels, as encoded or as shown")
+    op_key: Annotated[str, StringConstraints(max_length=512)] = Field(
+        description="what to do: name-v1:param-value, steps joined by +; see GET /ops",
+        examples=["resize-v1:width-800"],
+    )
+    wants_persist: bool = Field(False, description="keep the output in the library, where the plan allows it")
+
+
+class IntakeAnswer(BaseModel):
+    """Either a hit, with URLs at once, or a job, with a URL to upload to unless nothing needs to be uploaded."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cached: bool
+    job_id: UUID | None = Field(None, description="absent for a hit that needed no job")
+    status: Status
+    op_key: str = Field(description="canonical form")
+    expires_at: datetime | None = Field(
+        None, description="hit: when the output is removed; job: when an unfinished job is given up"
+    )
+    charged: int = Field(0, description="credits")
+    output_urls: list[str] = Field(default_factory=list)
+    thumbnail_url: str | None = None
+    output: Output | None = None
+    upload_url: str | None = Field(None, description="PUT the bytes here, with their Content-Type")
+    upload_token: str | None = Field(
+        None, description="for uploadToSignedUrl, or x-signature of resumable_url"
+    )
+    upload_bucket: str | None = None
+    upload_path: str | None = None
+    upload_expires_at: datetime | None = Field(None, description="when upload_url stops answering")
+    resumable_url: str | None = Field(None, description="TUS endpoint for the same upload, for large files")

@@ -1,0 +1,83 @@
+"""From rows to what callers see: signed URLs and nothing internal."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from service.database import JobRow, OutputRow
+from service.errors import Code, Problem, ProblemError, problem
+from service.jobs.schemas import JobDocument, Output
+from service.resources import Resources
+
+
+@dataclass(frozen=True, slots=True)
+class SignedOutput:
+    """An output with URLs that answer for `seconds`, never longer than the output lives."""
+
+    url: str
+    thumbnail_url: str
+    seconds: int
+
+
+async def sign_output(resources: Resources, output: OutputRow) -> SignedOutput | None:
+    """Sign both objects of an output in one call; None when it is about to expire or an object is gone."""
+    seconds = resources.settings.signed_url_seconds
+    if output.expires_at is not None:
+        seconds = min(seconds, int((output.expires_at - datetime.now(UTC)).total_seconds()))
+    if seconds <= 0:
+        return None
+    urls = await resources.storage.sign_downloads(output.bucket, [output.path, output.thumb_path], seconds)
+    url, thumbnail = urls.get(output.path), urls.get(output.thumb_path)
+    if url is None or thumbnail is None:
+        return None
+    return SignedOutput(url, thumbnail, seconds)
+
+
+def describe(output: OutputRow) -> Output:
+    return Output(**output.model_dump(include=set(Output.model_fields)))
+
+
+async def document(resources: Resources, row: JobRow) -> JobDocument:
+    """The document of a job, with fresh URLs when it has an output."""
+    signed = None if row.output is None else await sign_output(resources, row.output)
+    shown = row.output if signed is not None else None
+    return JobDocument(
+        **row.model_dump(include=_PLAIN),
+        expires_at=shown.expires_at if shown else None if row.terminal else row.expires_at,
+        output_urls=[signed.url] if signed else [],
+        thumbnail_url=signed.thumbnail_url if signed else None,
+        output=describe(shown) if shown else None,
+        error=_error(row),
+    )
+
+
+_PLAIN = {
+    "job_id",
+    "status",
+    "op_key",
+    "queue_position",
+    "progress",
+    "step",
+    "attempts",
+    "created_at",
+    "started_at",
+    "finished_at",
+    "charged",
+}
+
+
+def _error(row: JobRow) -> Problem | None:
+    """The stored problem, completed from today's catalogue; a job that succeeded on a later attempt shows none."""
+    if row.error is None or row.status == "done":
+        return None
+    return problem(
+        str(row.error.get("code", "internal")),
+        str(row.error.get("detail", "")),
+        request_id=row.error.get("request_id"),
+        retryable=row.error.get("retryable"),
+    )
+
+
+def job_not_found(job_id: UUID) -> ProblemError:
+    """For a job that does not exist and for one of somebody else: the two cannot be told apart."""
+    return ProblemError(Code.job_not_found, f"No job of yours has the id {job_id}.")

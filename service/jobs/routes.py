@@ -1,0 +1,96 @@
+"""Jobs: look, listen, report the upload, cancel."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Request
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from service.errors import Code, responses
+from service.jobs.documents import document, job_not_found
+from service.jobs.events import stream
+from service.jobs.schemas import JobDocument
+from service.limits import Admitted
+from service.resources import Resources
+
+PING_SECONDS = 15
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+
+def _resources(request: Request) -> Resources:
+    resources: Resources = request.app.state.resources
+    return resources
+
+
+@router.get("/{job_id}", responses=responses(Code.job_not_found))
+async def get_job(job_id: UUID, request: Request, caller: Admitted) -> JobDocument:
+    """A job as it stands, with fresh signed URLs when it is done. Poll no faster than once a second."""
+    resources = _resources(request)
+    row = await resources.database.get_job(job_id, caller.user_id)
+    if row is None:
+        raise job_not_found(job_id)
+    return await document(resources, row)
+
+
+@router.get(
+    "/{job_id}/events",
+    response_class=EventSourceResponse,
+    responses=responses(Code.job_not_found)
+    | {
+        200: {
+            "description": "A stream of events; `data` is a JobDocument",
+            "content": {"text/event-stream": {}},
+        }
+    },
+)
+async def get_job_events(
+    job_id: UUID,
+    request: Request,
+    caller: Admitted,
+    last_event_id: Annotated[str | None, Header(description="resume after this event")] = None,
+) -> EventSourceResponse:
+    """The job's life as server-sent events, from its present state to its end.
+
+    `event` is a status or `progress`; `id` counts transitions, and a stream that is opened again with
+    `Last-Event-ID` first tells what was missed.
+    """
+    resources = _resources(request)
+    row = await resources.database.get_job(job_id, caller.user_id)
+    if row is None:
+        raise job_not_found(job_id)
+    after = int(last_event_id) if last_event_id is not None and last_event_id.isdecimal() else 0
+
+    async def events() -> AsyncIterator[ServerSentEvent]:
+        async for event in stream(resources, row, caller.user_id, min(after, 2**62)):
+            yield event
+
+    return EventSourceResponse(
+        events(), ping=PING_SECONDS, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    )
+
+
+@router.post(
+    "/{job_id}/uploaded", status_code=202, responses=responses(Code.job_not_found, Code.upload_missing)
+)
+async def report_upload(job_id: UUID, request: Request, caller: Admitted) -> JobDocument:
+    """Say that the upload is complete. Repeating it changes nothing; a client that never says it is found anyway."""
+    resources = _resources(request)
+    row = await resources.database.mark_uploaded(job_id, caller.user_id)
+    if row is None:
+        raise job_not_found(job_id)
+    if row.status == "queued":
+        await resources.doorbell.ring(row.queue)
+        await resources.progress.publish(job_id, {"status": row.status})
+    return await document(resources, row)
+
+
+@router.delete("/{job_id}", responses=responses(Code.job_not_found, Code.job_finished))
+async def cancel_job(job_id: UUID, request: Request, caller: Admitted) -> JobDocument:
+    """Cancel a job that has not ended. It costs nothing, and its upload is removed."""
+    resources = _resources(request)
+    row = await resources.database.cancel_job(job_id, caller.user_id)
+    if row is None:
+        raise job_not_found(job_id)
+    await resources.progress.publish(job_id, {"status": row.status})
+    return await document(resources, row)

@@ -1,0 +1,47 @@
+"""What callers see of a job."""
+
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.database import Status
+from service.errors import Problem
+
+
+class Output(BaseModel):
+    """A finished picture. Sizes in pixels and bytes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    output_id: UUID
+    width: int = Field(description="pixels")
+    height: int = Field(description="pixels")
+    content_type: str
+    size: int = Field(description="bytes")
+    sha256: str = Field(description="hex digest of the picture's bytes")
+
+
+class JobDocument(BaseModel):
+    """A job at this moment. URLs are signed and short-lived: ask again rather than keep them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: UUID
+    status: Status
+    op_key: str = Field(description="canonical form")
+    queue_position: int | None = Field(None, description="jobs ahead while queued; 0 is next")
+    progress: float = Field(0, ge=0, le=1)
+    step: str | None = Field(None, description="what the worker is doing", examples=["pixels"])
+    attempts: int = Field(0, description="how often a worker has begun")
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    expires_at: datetime | None = Field(
+        None, description="when the output is removed; before that, when an unfinished job is given up"
+    )
+    output_urls: list[str] = Field(default_factory=list)
+    thumbnail_url: str | None = Field(None, description="WebP, 256 px on the longer side")
+    output: Output | None = Field(None, description="absent until done, and again once the output is removed")
+    error: Problem | None = Field(None, description="why the job failed, or why it is being tried again")
+    charged: int = Field(0, description="credits")
