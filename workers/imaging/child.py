@@ -67,6 +67,8 @@ def prepare(entry: str, memory_mb: int) -> None:
     with suppress(OSError):
         # When the machine runs out of memory, a child goes before the worker.
         Path("/proc/self/oom_score_adj").write_text("1000")
+    # From here on errors are values. What decoders print is up to the file: it has no place in our logs.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def ready() -> int:

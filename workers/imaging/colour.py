@@ -9,8 +9,6 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageCms
 
-from workers.imaging.errors import PixelError
-
 # A camera's profile has some kB, a press profile up to a few MB.
 _MAX_PROFILE_BYTES: Final = 8 * 1024 * 1024
 _FLAGS: Final = ImageCms.Flags.BLACKPOINTCOMPENSATION
@@ -109,9 +107,10 @@ def _from_deep(image: Image.Image) -> Image.Image:
     if values.dtype.kind == "f":
         scale = 255.0 if float(np.nanmax(values, initial=0.0)) <= 1.0 else 1.0
     else:
-        peak = int(values.max(initial=0))
-        scale = 255.0 / (65535 if peak <= 65535 else 2**31 - 1)
-    if values.size == 0:
-        raise PixelError("corrupt_image", "The picture has no pixels.")
-    levels = np.nan_to_num(values.astype(np.float32) * scale + 0.5)
-    return Image.fromarray(np.clip(levels, 0, 255).astype(np.uint8))
+        scale = 255.0 / (65535 if int(values.max(initial=0)) <= 65535 else 2**31 - 1)
+    levels = values.astype(np.float32)
+    levels *= scale
+    levels += 0.5
+    np.nan_to_num(levels, copy=False)
+    np.clip(levels, 0, 255, out=levels)
+    return Image.fromarray(levels.astype(np.uint8))

@@ -8,6 +8,7 @@ from typing import Final
 from PIL import Image
 
 from workers.imaging.colour import to_srgb, to_workable
+from workers.imaging.errors import PixelError
 from workers.imaging.opening import decoding, open_image
 from workers.imaging.resize import REDUCING_GAP, fit_size, resize
 from workers.imaging.types import SourceInfo
@@ -40,8 +41,13 @@ def decode(
         shrink = target[0] <= image.width and target[1] <= image.height and target != image.size
         if shrink and info.format == "JPEG":
             image.draft(None, (round(target[0] * REDUCING_GAP), round(target[1] * REDUCING_GAP)))
+            promised = image.size
+        else:
+            promised = (info.width, info.height)
         profile = image.info.get("icc_profile")
         picture = to_workable(image)
+        if picture.size != promised:  # a container may promise one size and hold another
+            raise PixelError("corrupt_image", "The picture is not of the size its header says.")
         if shrink:
             picture = resize(picture, target)
         picture = to_srgb(picture, profile if isinstance(profile, bytes) else None)

@@ -16,6 +16,7 @@ from PIL import (  # each plugin registers its format: Image.open() with a list 
     JpegImagePlugin,  # noqa: F401
     PngImagePlugin,  # noqa: F401
     TiffImagePlugin,  # noqa: F401
+    UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401
 )
 
@@ -39,6 +40,8 @@ def decoding() -> Iterator[None]:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PixelError("too_many_pixels", "The picture has more pixels than are accepted.") from error
+    except UnidentifiedImageError as error:  # its own message names our file
+        raise PixelError("corrupt_image", "The picture cannot be decoded: its header is damaged.") from error
     except Exception as error:
         # Decoders raise nearly anything on hostile bytes (SyntaxError, struct.error, KeyError, …).
         reason = str(error).split("\n", 1)[0][:200] or type(error).__name__

@@ -13,6 +13,7 @@ from workers.imaging.opening import decoding, open_image
 from workers.imaging.sniff import HEAD_BYTES, sniff
 from workers.imaging.types import CONTENT_TYPES, Claim, Limits, SourceFormat, SourceInfo
 
+_MAX_SCANS: Final = 200
 _ORIENTATION: Final = 0x0112
 # Labels that browsers and systems use for the same bytes. octet-stream says nothing, so it claims nothing.
 _SAME_TYPE: Final = {
@@ -45,6 +46,8 @@ def verify(source: Path, claim: Claim, limits: Limits) -> SourceInfo:
         kind = sniff(file.read(HEAD_BYTES))
         _check_type(kind, claim)
         frames = _check_frames(file, kind, limits)
+        if kind == "JPEG":
+            _check_scans(file)
     with decoding(), open_image(source, kind, limits.max_pixels) as image:
         width, height = image.size
         _check_pixels(width, height, limits)
@@ -79,6 +82,16 @@ def _check_frames(file: BinaryIO, kind: SourceFormat, limits: Limits) -> int:
     if frames > limits.max_frames:
         raise PixelError("too_many_pixels", f"The picture has more than {limits.max_frames} frames or pages.")
     return frames
+
+
+def _check_scans(file: BinaryIO) -> None:
+    """A progressive JPEG has some ten scans. Each costs a pass over every coefficient, however few its bytes:
+    thousands of them are an attack on the clock. Inside picture data 0xFF is always escaped, so markers can
+    simply be counted."""
+    file.seek(0)
+    scans = file.read().count(b"\xff\xda")
+    if scans > _MAX_SCANS:
+        raise PixelError("corrupt_image", f"The picture has {scans} scans; no camera or editor writes that.")
 
 
 def _check_pixels(width: int, height: int, limits: Limits) -> None:
