@@ -14,6 +14,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 import httpx
+import orjson
 from postgrest import AsyncPostgrestClient
 from postgrest.exceptions import APIError
 from pydantic import BaseModel, ConfigDict
@@ -331,7 +332,11 @@ class Database:
         return JobRow.model_validate(
             await self._call(
                 "complete_job",
-                {**_lease(job), "p_output": dict(output), "p_output_seconds": output_seconds},
+                {
+                    **_lease(job),
+                    "p_output": orjson.dumps(dict(output)).decode(),
+                    "p_output_seconds": output_seconds,
+                },
             )
         )
 
@@ -343,7 +348,7 @@ class Database:
                 "fail_job",
                 {
                     **_lease(job),
-                    "p_error": dict(error),
+                    "p_error": orjson.dumps(dict(error)).decode(),
                     "p_retry_seconds": retry_seconds,
                     "p_drop_upload": drop_upload,
                 },

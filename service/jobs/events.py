@@ -30,7 +30,7 @@ async def stream(
         while current is not None:
             shown = await document(resources, current)
             if (current.last_event_id or 0) > seen or seen == last_event_id:
-                for event in await _missed(resources, current, user_id, seen):
+                for event in await _missed(resources, current, shown, user_id, seen):
                     yield event
                 yield _event(current.status, shown, current.last_event_id)
                 seen = current.last_event_id or seen
@@ -42,17 +42,13 @@ async def stream(
 
 
 async def _missed(
-    resources: Resources, row: JobRow, user_id: UUID | None, seen: int
+    resources: Resources, row: JobRow, shown: JobDocument, user_id: UUID | None, seen: int
 ) -> list[ServerSentEvent]:
-    """Transitions between `seen` and now, for a client that asked to resume; their data is the transition alone."""
+    """Transitions between `seen` and the present one, for a client that has seen some."""
     if seen == 0:
         return []
     events = await resources.database.get_job_events(row.job_id, user_id, seen)
-    return [
-        ServerSentEvent(event=event.type, id=str(event.id), data=event.model_dump_json())
-        for event in events
-        if event.id != row.last_event_id
-    ]
+    return [_event(event.type, shown, event.id) for event in events if event.id != row.last_event_id]
 
 
 async def _progress(listener: Any, shown: JobDocument) -> AsyncIterator[ServerSentEvent]:

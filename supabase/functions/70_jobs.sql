@@ -121,9 +121,10 @@ begin
   return v_job;
 end $$;
 
--- running -> done: output, original, credit capture and event in one transaction.
+-- running -> done: output, original, credit capture and event in one transaction. Documents come in as text: an
+-- object in the body of an RPC does not arrive alike through every PostgREST.
 create or replace function public.complete_job(
-  p_job_id uuid, p_lease_token uuid, p_output jsonb, p_output_seconds integer
+  p_job_id uuid, p_lease_token uuid, p_output text, p_output_seconds integer
 ) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -131,7 +132,7 @@ declare
   v_job public.jobs := public.leased_job(p_job_id, p_lease_token);
   v_output public.image_outputs;
 begin
-  v_output := public.record_output(v_job, p_output, p_output_seconds);
+  v_output := public.record_output(v_job, p_output::jsonb, p_output_seconds);
   return public.job_document(public.finish_job(v_job, 'done', null, v_output.id, v_job.price, false));
 end $$;
 
@@ -175,7 +176,7 @@ end $$;
 
 -- running -> queued after p_retry_seconds while attempts are left, else -> error. p_retry_seconds null: permanent.
 create or replace function public.fail_job(
-  p_job_id uuid, p_lease_token uuid, p_error jsonb, p_retry_seconds double precision, p_drop_upload boolean
+  p_job_id uuid, p_lease_token uuid, p_error text, p_retry_seconds double precision, p_drop_upload boolean
 ) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -184,11 +185,11 @@ declare
 begin
   if p_retry_seconds is not null and v_job.attempt < v_job.max_attempts then
     update public.jobs
-    set status = 'queued', error = p_error, lease_token = null, lease_expires_at = null, step = null, progress = 0,
+    set status = 'queued', error = p_error::jsonb, lease_token = null, lease_expires_at = null, step = null, progress = 0,
         run_at = now() + make_interval(secs => p_retry_seconds)
     where id = p_job_id returning * into v_job;
   else
-    v_job := public.finish_job(v_job, 'error', p_error, null, 0, p_drop_upload);
+    v_job := public.finish_job(v_job, 'error', p_error::jsonb, null, 0, p_drop_upload);
   end if;
   return public.job_document(v_job);
 end $$;
@@ -222,16 +223,16 @@ revoke all on function public.finish_job(public.jobs, text, jsonb, uuid, integer
 revoke all on function public.claim_next(text, text, double precision) from public, anon, authenticated;
 revoke all on function public.heartbeat(uuid, uuid, double precision, real, text) from public, anon, authenticated;
 revoke all on function public.snooze(uuid, uuid, double precision) from public, anon, authenticated;
-revoke all on function public.complete_job(uuid, uuid, jsonb, integer) from public, anon, authenticated;
+revoke all on function public.complete_job(uuid, uuid, text, integer) from public, anon, authenticated;
 revoke all on function public.cached_output(uuid, uuid, integer) from public, anon, authenticated;
 revoke all on function public.complete_from_cache(uuid, uuid, uuid) from public, anon, authenticated;
-revoke all on function public.fail_job(uuid, uuid, jsonb, double precision, boolean) from public, anon, authenticated;
+revoke all on function public.fail_job(uuid, uuid, text, double precision, boolean) from public, anon, authenticated;
 revoke all on function public.cancel_job(uuid, uuid) from public, anon, authenticated;
 grant execute on function public.claim_next(text, text, double precision) to service_role;
 grant execute on function public.heartbeat(uuid, uuid, double precision, real, text) to service_role;
 grant execute on function public.snooze(uuid, uuid, double precision) to service_role;
-grant execute on function public.complete_job(uuid, uuid, jsonb, integer) to service_role;
+grant execute on function public.complete_job(uuid, uuid, text, integer) to service_role;
 grant execute on function public.cached_output(uuid, uuid, integer) to service_role;
 grant execute on function public.complete_from_cache(uuid, uuid, uuid) to service_role;
-grant execute on function public.fail_job(uuid, uuid, jsonb, double precision, boolean) to service_role;
+grant execute on function public.fail_job(uuid, uuid, text, double precision, boolean) to service_role;
 grant execute on function public.cancel_job(uuid, uuid) to service_role;
