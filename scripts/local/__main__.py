@@ -1,4 +1,4 @@
-"""`python -m scripts.local up [--no-app] [--home DIR]`: the embedded stack in the foreground until Ctrl-C."""
+"""The local tools: `run` (scripts/run), `check` (scripts/test), `up` (the stack alone), `types`."""
 
 from __future__ import annotations
 
@@ -7,44 +7,85 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
 
+from scripts.local.check import TYPES, check, generate_types
+from scripts.local.demo import SAMPLE_OP, DemoError
 from scripts.local.process import StackError
+from scripts.local.run import Options, run
 from scripts.local.stack import Stack
 
 
-async def _up(home: Path | None, *, app: bool, until: int | None) -> None:
-    stopped = stop_event()
-    if until is not None:
-        watched = os.pidfd_open(until)  # readable when that process has ended
-        asyncio.get_running_loop().add_reader(watched, stopped.set)
+async def _up(home: Path | None, *, app: bool) -> int:
     async with Stack(home, app=app) as stack:
         print(stack.home.local_json.read_text("utf-8"), end="", flush=True)
-        await stopped.wait()
+        await asyncio.Event().wait()
+    return 0
 
 
-def stop_event() -> asyncio.Event:
-    """Set by Ctrl-C, SIGTERM, or the terminal going away."""
-    stopped = asyncio.Event()
+async def _until_stopped(main: Coroutine[None, None, int], until_pid: int | None = None) -> int:
+    """Run `main`; Ctrl-C, SIGTERM, a closed terminal or the end of `until_pid` cancels it, once."""
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(main)
+    stopping = False
+
+    def stop() -> None:
+        nonlocal stopping
+        if not stopping:
+            stopping = True
+            print("\nstopping", file=sys.stderr)
+            task.cancel()
+
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    return stopped
+        loop.add_signal_handler(number, stop)
+    if until_pid is not None:
+        loop.add_reader(os.pidfd_open(until_pid), stop)  # readable when that process has ended
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return 0
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m scripts.local", description=__doc__)
+    arguments, rest = _parser().parse_known_args()
+    if rest and arguments.command != "check":
+        _parser().error(f"unrecognized arguments: {' '.join(rest)}")
+    try:
+        match arguments.command:
+            case "check":
+                return check(rest)
+            case "types":
+                TYPES.write_text(asyncio.run(generate_types()), "utf-8")
+                return 0
+            case "up":
+                up = _up(arguments.home, app=not arguments.no_app)
+                return asyncio.run(_until_stopped(up, arguments.until_pid))
+            case _:
+                options = Options(arguments.once, arguments.photo, arguments.op_key, arguments.out)
+                return asyncio.run(_until_stopped(run(options)))
+    except (StackError, DemoError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts.local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    up = commands.add_parser("up", help="run the stack in the foreground")
+    up = commands.add_parser("up", help="run the stack in the foreground until Ctrl-C")
     up.add_argument("--no-app", action="store_true", help="platform only: no API, no worker")
     up.add_argument("--home", type=Path, help="state directory (default: DARKROOM_HOME or .darkroom)")
     up.add_argument("--until-pid", type=int, help="stop when this process has ended")
-    arguments = parser.parse_args()
-    try:
-        asyncio.run(_up(arguments.home, app=not arguments.no_app, until=arguments.until_pid))
-    except StackError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    start = commands.add_parser("run", help="the whole stack with a demonstration", prog="scripts/run")
+    start.add_argument("--once", action="store_true", help="stop after the demonstration")
+    start.add_argument("photo", nargs="?", type=Path, help="your picture (default: a sample)")
+    start.add_argument(
+        "op_key", nargs="?", default=SAMPLE_OP, metavar="OP_KEY", help="e.g. resize-v1:width-800"
+    )
+    start.add_argument("--out", type=Path, help="where to write output.*, thumb.webp and result.json")
+    commands.add_parser("check", help="every check; further arguments go to pytest", add_help=False)
+    commands.add_parser("types", help="write supabase/types.ts from the migrations")
+    return parser
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ class Secrets(BaseModel):
         return cls(
             publishable_key=f"sb_publishable_{secrets.token_urlsafe(24)}",
             secret_key=f"sb_secret_{secrets.token_urlsafe(24)}",
-            jwt_secret=secrets.token_urlsafe(48),
+            jwt_secret=secrets.token_hex(32),  # no leading hyphen: it travels as an argument
         )
 
 

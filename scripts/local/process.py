@@ -127,7 +127,15 @@ def unmeasured() -> dict[str, str]:
 
 
 async def until_ready(child: Child, probe: Callable[[], Awaitable[object]], seconds: float) -> None:
-    """Call the async `probe` until it returns without an error; StackError if it ends or time is up."""
+    """Call `probe` until it returns without an error; StackError, and the child killed, when that is hopeless."""
+    try:
+        await _probe_until(child, probe, seconds)
+    except BaseException:
+        child.kill()
+        raise
+
+
+async def _probe_until(child: Child, probe: Callable[[], Awaitable[object]], seconds: float) -> None:
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
         if child.returncode is not None:

@@ -1,0 +1,121 @@
+"""What `scripts/test` does: every check in turn, all of them even when one fails, and a summary."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import difflib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from scripts.local.home import REPOSITORY
+from scripts.local.migrate import supabase
+from scripts.local.process import StackError
+from scripts.local.stack import Stack
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+TYPES = REPOSITORY / "supabase" / "types.ts"
+
+
+def check(pytest_arguments: list[str]) -> int:
+    """Run all checks; returns 0 when every one passed."""
+    steps: list[tuple[str, Callable[[], bool]]] = [
+        ("browser", _browser),
+        ("ruff check", lambda: _program("ruff", "check", ".")),
+        ("ruff format", lambda: _program("ruff", "format", "--check", ".")),
+        ("mypy", lambda: _program("mypy")),
+        ("database", lambda: asyncio.run(_database())),
+        ("pytest", lambda: _pytest(pytest_arguments)),
+    ]
+    failed = []
+    for name, step in steps:
+        print(f"\n== {name}", flush=True)
+        started = time.monotonic()
+        if not step():
+            failed.append(name)
+        print(f"-- {name}: {time.monotonic() - started:.1f} s", flush=True)
+    print(f"\n{'FAILED: ' + ', '.join(failed) if failed else 'All checks passed.'}")
+    return int(bool(failed))
+
+
+def _program(*argv: str) -> bool:
+    return subprocess.run([sys.executable, "-m", *argv], cwd=REPOSITORY, check=False).returncode == 0
+
+
+def _pytest(arguments: list[str]) -> bool:
+    """Coverage counts API and workers in child processes too; a selection of tests need not reach the goal."""
+    selected = ["--cov-fail-under=0"] if arguments else []
+    return _program("pytest", "--cov", "--cov-report=term", *selected, *arguments)
+
+
+def _browser() -> bool:
+    """Chromium for the playground's tests: Debian's, installed when it is missing and we are root."""
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if found:
+        print(found)
+        return True
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        print("installing Debian's chromium")
+        for argv in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", "chromium"]):
+            if subprocess.run(["apt-get", *argv], stdout=subprocess.DEVNULL, check=False).returncode != 0:
+                break
+        if shutil.which("chromium"):
+            return True
+    print("no Chromium: install it (apt-get install chromium) or set CHROMIUM to its path")
+    return False
+
+
+async def _database() -> bool:
+    """Migrations on an empty database, the CLI's advisors, and the committed types."""
+    try:
+        async with _fresh_stack() as stack:
+            url = stack.local.database_url
+            print(await _advisors(url))
+            return _compare_types(await _types(url))
+    except StackError as error:
+        print(error)
+        return False
+
+
+async def generate_types() -> str:
+    """TypeScript types of a freshly migrated database."""
+    async with _fresh_stack() as stack:
+        return await _types(stack.local.database_url)
+
+
+@contextlib.asynccontextmanager
+async def _fresh_stack() -> AsyncIterator[Stack]:
+    with tempfile.TemporaryDirectory(prefix="darkroom-check-") as directory:
+        os.chmod(directory, 0o755)  # noqa: S103, PTH101 - Postgres may run as another user
+        async with Stack(Path(directory), api_port=0, supabase_port=0) as stack:
+            yield stack
+
+
+async def _advisors(url: str) -> str:
+    """The findings at level warn and above are an error of the CLI."""
+    options = ["--type=all", "--level=warn", "--fail-on=warn", "--agent=no"]
+    output = await supabase("db", "advisors", f"--remote={url}", *options)
+    return output.strip() or "advisors: no finding"
+
+
+async def _types(url: str) -> str:
+    return await supabase("gen", "types", "typescript", f"--remote={url}", "--schema=public")
+
+
+def _compare_types(generated: str) -> bool:
+    committed = TYPES.read_text("utf-8") if TYPES.exists() else ""
+    if generated == committed:
+        print("supabase/types.ts matches the database")
+        return True
+    difference = difflib.unified_diff(
+        committed.splitlines(), generated.splitlines(), "supabase/types.ts", "generated", lineterm="", n=1
+    )
+    print("\n".join(list(difference)[:40]))
+    print("supabase/types.ts is out of date: `python -m scripts.local types` writes it")
+    return False

@@ -1,0 +1,108 @@
+"""What `scripts/run` does: the whole stack, a photograph through it twice, then serving until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from scripts.local.demo import Demo, DemoError, Pass, progress_bars, stamped_sample
+from scripts.local.stack import Stack
+
+
+@dataclass(frozen=True)
+class Options:
+    """`photo` None is the sample; `out` None is demo/ in the stack's home."""
+
+    once: bool
+    photo: Path | None
+    op_key: str
+    out: Path | None
+
+
+async def run(options: Options) -> int:
+    """Exit status: 0, or 1 when a step of the demonstration failed under --once."""
+    console = Console()
+    if options.photo is not None:
+        try:
+            data = options.photo.read_bytes()
+        except OSError as error:
+            raise DemoError(f"cannot read {options.photo}: {error.strerror}") from error
+        name = options.photo.name
+    else:
+        name, data = "sample.jpg", stamped_sample()
+    console.print("[bold]Starting[/bold] Postgres, Redis, Supabase gateway, API, worker …")
+    stack = Stack(app=True, say=lambda line: console.print(line, highlight=False, markup=False))
+    async with stack:
+        failed = False
+        try:
+            await _demonstrate(console, stack, name, data, options)
+        except (DemoError, httpx.HTTPError) as error:
+            failed = True
+            console.print(f"[red]error:[/red] {str(error) or repr(error)}", highlight=False, soft_wrap=True)
+            console.print(f"logs: {stack.home.logs}", highlight=False, soft_wrap=True)
+        if not options.once:
+            _invite(console, stack)
+            await asyncio.Event().wait()
+    return int(failed)
+
+
+async def _demonstrate(console: Console, stack: Stack, name: str, data: bytes, options: Options) -> None:
+    out = (options.out or stack.home.root / "demo").resolve()
+    timeout = httpx.Timeout(60, read=45)
+    async with httpx.AsyncClient(timeout=timeout, trust_env=False) as client:
+        passes: list[Pass] = []
+        for title in ("First time", "The same picture again"):
+            console.print(f"\n[bold]{title}[/bold]: {name}, {options.op_key}", highlight=False)
+            with progress_bars() as progress:
+                demo = Demo(client, stack.local.api_url, progress)
+                passes.append(await demo.put_through(name, data, options.op_key))
+        first, second = passes
+        if not second.cached:
+            raise DemoError("the second time was no cache hit")
+        files = await demo.download(second, out)
+    result = out / "result.json"
+    result.write_text(json.dumps(_summary(first, second), indent=2) + "\n", "utf-8")
+    _report(console, first, second, [*files, result])
+
+
+def _summary(first: Pass, second: Pass) -> dict[str, object]:
+    """result.json: the job's document and the milliseconds of both passes."""
+    return {
+        "job": first.job,
+        "cached": {"first": first.cached, "second": second.cached},
+        "timings": {"first": first.timings, "second": second.timings},
+    }
+
+
+def _report(console: Console, first: Pass, second: Pass, files: list[Path]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("ms", "hash", "intake", "upload", "process", "total"):
+        table.add_column(column, justify="left" if column == "ms" else "right")
+    for label, made in (("first", first), ("again", second)):
+        cells = [made.timings.get(step) for step in ("hash", "intake", "upload", "process", "total")]
+        table.add_row(
+            f"{label} ({'cache hit' if made.cached else 'computed'})",
+            *("-" if cell is None else f"{cell:.1f}" for cell in cells),
+        )
+    console.print()
+    console.print(table)
+    times = first.timings["total"] / second.timings["total"]
+    console.print(f"The second answer came {times:.0f} times as fast.\n" if times >= 2 else "")
+    for path in files:
+        console.print(f"  {path}", highlight=False, soft_wrap=True)
+    console.print(f"  {second.output_urls[0]}", highlight=False, soft_wrap=True)
+
+
+def _invite(console: Console, stack: Stack) -> None:
+    local = stack.local
+    console.print(f"\n[bold]Playground[/bold]  {local.api_url}/")
+    console.print(f"[bold]API[/bold]         {local.api_url}/docs")
+    console.print(f"[bold]Supabase[/bold]    {local.supabase_url}")
+    console.print(f"[bold]Keys[/bold]        {stack.home.local_json}", soft_wrap=True)
+    console.print("Ctrl-C stops everything.")
