@@ -179,6 +179,10 @@ class Settings(BaseSettings):
     def _refuse_swapped_keys(self) -> Self:
         """Refuse a secret where a public key belongs: /config.json would publish it."""
         secret, public = self.supabase_secret_key.get_secret_value(), self.supabase_publishable_key
+        if secret.startswith("sb_publishable_") or _jwt_claims(secret).get("role") == "anon":
+            raise ValueError(
+                "SUPABASE_SECRET_KEY holds the publishable key; the service needs the secret one"
+            )
         if (
             public.startswith("sb_secret_")
             or _jwt_claims(public).get("role") == "service_role"
@@ -186,10 +190,6 @@ class Settings(BaseSettings):
         ):
             raise ValueError(
                 "SUPABASE_PUBLISHABLE_KEY holds a secret key, which would be published to browsers"
-            )
-        if secret.startswith("sb_publishable_") or _jwt_claims(secret).get("role") == "anon":
-            raise ValueError(
-                "SUPABASE_SECRET_KEY holds the publishable key; the service needs the secret one"
             )
         return self
 

