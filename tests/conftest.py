@@ -13,6 +13,10 @@ import pytest
 import redis.asyncio
 
 from scripts.local.home import Local
+from scripts.local.process import Child
+from service.resources import Resources, open_resources
+from service.settings import load_settings
+from tests.client import Client
 from tests.support import SharedStack, User, end_stack, join_stack, sign_up
 
 _HOME = "DARKROOM_TEST_HOME"
@@ -75,3 +79,39 @@ async def redis_client(local: Local) -> AsyncIterator[redis.asyncio.Redis]:
 async def user(local: Local) -> User:
     """A fresh user with a session."""
     return await sign_up(local)
+
+
+UNLIMITED = {"DARKROOM_RATE_PER_IP_MINUTE": "1000000", "DARKROOM_RATE_PER_USER_HOUR": "1000000"}
+
+
+@pytest.fixture(scope="session")
+async def api(stack: SharedStack) -> Child:
+    """An API on the shared stack whose rate limits no test reaches; `.url` is its address."""
+    return await stack.start_api(UNLIMITED)
+
+
+@pytest.fixture(scope="session")
+async def worker(stack: SharedStack) -> Child:
+    """A worker for the API's queue."""
+    return await stack.start_worker()
+
+
+@pytest.fixture
+async def client(api: Child, worker: Child) -> AsyncIterator[Client]:
+    """An anonymous caller of an API whose jobs are worked on."""
+    async with Client(api.url) as anonymous:
+        yield anonymous
+
+
+@pytest.fixture
+async def user_client(api: Child, worker: Child, user: User) -> AsyncIterator[Client]:
+    """The caller whose account is the fixture `user`."""
+    async with Client(api.url, user.token) as signed_in:
+        yield signed_in
+
+
+@pytest.fixture(scope="session")
+async def resources(stack: SharedStack) -> AsyncIterator[Resources]:
+    """The service's own clients, in this process, on the shared stack."""
+    async with open_resources(load_settings(**stack.environment())) as opened:
+        yield opened

@@ -92,7 +92,7 @@ async def generate_types() -> str:
 @contextlib.asynccontextmanager
 async def _fresh_stack() -> AsyncIterator[Stack]:
     with tempfile.TemporaryDirectory(prefix="darkroom-check-") as directory:
-        os.chmod(directory, 0o755)  # noqa: S103, PTH101 - Postgres may run as another user
+        os.chmod(directory, 0o755)  # noqa: S103 - Postgres may run as another user
         async with Stack(Path(directory), api_port=0, supabase_port=0) as stack:
             yield stack
 

