@@ -29,7 +29,7 @@ from service.telemetry import RATE_LIMIT
 
 MINUTE = 60.0
 HOUR = 3600.0
-READS_PER_INTAKE = 10
+FOLLOW_UPS_PER_INTAKE = 10
 LOCAL_KEYS = 10_000
 
 log = structlog.get_logger()
@@ -194,13 +194,13 @@ class Limiter:
         return answer
 
 
-def limits_of(principal: Principal, settings: Settings, *, reads: bool = False) -> list[Limit]:
+def limits_of(principal: Principal, settings: Settings, *, follow_up: bool = False) -> list[Limit]:
     """The limits of a request: by address and, for a user, by user.
 
-    Reads (polling a job) are counted apart from intakes, and more of them are allowed: they cost little, and a
-    client without SSE needs dozens for one job.
+    What follows an intake (polling, confirming, canceling) is counted apart, and more of it is allowed: it costs
+    little, and a client without SSE polls dozens of times for one job.
     """
-    kind, factor = ("reads", READS_PER_INTAKE) if reads else ("intakes", 1)
+    kind, factor = ("jobs", FOLLOW_UPS_PER_INTAKE) if follow_up else ("intake", 1)
     ip_key = f"darkroom:rate:{kind}:ip:{network(principal.ip)}"
     found = [Limit("ip", ip_key, settings.rate_per_ip_minute * factor, MINUTE)]
     if principal.user_id is not None:
@@ -225,7 +225,7 @@ def network(ip: str) -> str:
 async def rate_limit(request: Request, response: Response, principal: Caller) -> Principal:
     """Dependency of ordinary routes: admits the caller or raises 429, and sets the RateLimit headers."""
     resources = request.app.state.resources
-    limits = limits_of(principal, resources.settings, reads=request.method == "GET")
+    limits = limits_of(principal, resources.settings, follow_up=True)
     admission = await resources.limiter.admit(limits)
     admission.require()
     response.headers.update(admission.headers())

@@ -4,8 +4,10 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
 from service.errors import Problem
+from service.intake.schemas import IntakeRequest
 
 DESCRIPTION = """
 Darkroom turns pictures into processed pictures: hash a file, ask `POST /intake`, upload it to the signed URL if it
@@ -14,6 +16,8 @@ was not known yet, and follow the job to its outputs.
 Callers are anonymous, or send a Supabase user's access token. Every error is an RFC 9457 problem document whose
 `code` is stable; failed, refused and canceled jobs cost nothing.
 """
+# Models that routes refer to by name, since FastAPI does not see them in their signatures.
+_UNSEEN: tuple[type[BaseModel], ...] = (Problem, IntakeRequest)
 TAGS = [
     {"name": "intake", "description": "Ask for a processed picture: from the cache at once, or as a job."},
     {"name": "jobs", "description": "Follow, confirm and cancel jobs."},
@@ -43,9 +47,10 @@ def _document(app: FastAPI) -> dict[str, Any]:
         tags=TAGS,
     )
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
-    schemas.update(problem.pop("$defs", {}))
-    schemas["Problem"] = problem
+    for model in _UNSEEN:
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(schema.pop("$defs", {}))
+        schemas[model.__name__] = schema
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     document["components"]["securitySchemes"] = {

@@ -6,21 +6,9 @@ from fastapi import APIRouter, Request, Response
 
 from service.catalogue.schemas import Catalogue, InputLimits, OpEntry
 from service.errors import Code, responses
+from service.intake.intake import ACCEPTED
 from service.ops.registry import catalogue
 from service.settings import Settings
-
-# Inputs that a worker can decode; SVG is refused on purpose.
-CONTENT_TYPES = (
-    "image/jpeg",
-    "image/png",
-    "image/webp",
-    "image/avif",
-    "image/heic",
-    "image/heif",
-    "image/gif",
-    "image/tiff",
-    "image/bmp",
-)
 
 router = APIRouter(tags=["ops"])
 
@@ -46,7 +34,7 @@ def build(settings: Settings) -> Catalogue:
         max_bytes=settings.max_bytes,
         max_side=settings.max_side,
         max_pixels=settings.max_pixels,
-        content_types=list(CONTENT_TYPES),
+        content_types=sorted(ACCEPTED),
     )
     return Catalogue(ops=entries, limits=limits)
 
