@@ -9,7 +9,7 @@ from PIL import Image
 
 from workers.imaging.colour import to_srgb, to_workable
 from workers.imaging.errors import PixelError
-from workers.imaging.opening import decoding, open_image
+from workers.imaging.opening import opened
 from workers.imaging.resize import REDUCING_GAP, fit_size, resize
 from workers.imaging.types import SourceInfo
 
@@ -37,7 +37,7 @@ def decode(
     target = size or (fit_size(info.oriented, max_side) if max_side else info.oriented)
     if info.orientation >= 5:
         target = (target[1], target[0])
-    with decoding(), open_image(source, info.format, info.width * info.height) as image:
+    with opened(source, info.format, info.width * info.height) as image:
         shrink = target[0] <= image.width and target[1] <= image.height and target != image.size
         if shrink and info.format == "JPEG":
             image.draft(None, (round(target[0] * REDUCING_GAP), round(target[1] * REDUCING_GAP)))

@@ -28,14 +28,22 @@ ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
 @contextmanager
-def decoding() -> Iterator[None]:
-    """Inside, whatever a decoder raises becomes PixelError: too_many_pixels for Pillow's bomb guard,
-    corrupt_image for the rest. MemoryError passes: it is the child's limit speaking."""
+def opened(source: Path, kind: SourceFormat, max_pixels: int) -> Iterator[Image.Image]:
+    """The picture of a file, header read and pixels not, by the decoder of the sniffed format alone.
+
+    max_pixels is Pillow's own guard, in force before a decoder allocates its canvas. Inside, whatever a
+    decoder raises becomes PixelError: too_many_pixels from that guard, corrupt_image from anything else.
+    MemoryError passes: it is the child's limit speaking.
+    """
+    if kind == "HEIF":
+        _register_heif()
+    guard, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            yield
+            with Image.open(source, formats=[kind]) as image:
+                yield image
     except (PixelError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -46,17 +54,8 @@ def decoding() -> Iterator[None]:
         # Decoders raise nearly anything on hostile bytes (SyntaxError, struct.error, KeyError, …).
         reason = str(error).split("\n", 1)[0][:200] or type(error).__name__
         raise PixelError("corrupt_image", f"The picture cannot be decoded: {reason}.") from error
-
-
-def open_image(source: Path, kind: SourceFormat, max_pixels: int) -> Image.Image:
-    """The picture of a file, header read and pixels not, by the decoder of the sniffed format alone.
-
-    max_pixels is Pillow's own guard, in force before a decoder allocates its canvas. Call inside decoding().
-    """
-    if kind == "HEIF":
-        _register_heif()
-    Image.MAX_IMAGE_PIXELS = max_pixels
-    return Image.open(source, formats=[kind])
+    finally:
+        Image.MAX_IMAGE_PIXELS = guard
 
 
 def _register_heif() -> None:

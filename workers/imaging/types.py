@@ -91,7 +91,8 @@ class SourceInfo:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How to write the result. quality: 1..100, for lossy formats; lossless: WebP and AVIF only."""
+    """How to write the result. quality: 1..100, for lossy formats; lossless: WebP exactly, AVIF within
+    the rounding of its colour space; PNG always is."""
 
     format: OutputFormat = "webp"
     quality: int = 85

@@ -9,7 +9,7 @@ from PIL import Image
 
 from workers.imaging.errors import PixelError
 from workers.imaging.frames import count_frames
-from workers.imaging.opening import decoding, open_image
+from workers.imaging.opening import opened
 from workers.imaging.sniff import HEAD_BYTES, sniff
 from workers.imaging.types import CONTENT_TYPES, Claim, Limits, SourceFormat, SourceInfo
 
@@ -48,7 +48,7 @@ def verify(source: Path, claim: Claim, limits: Limits) -> SourceInfo:
         frames = _check_frames(file, kind, limits)
         if kind == "JPEG":
             _check_scans(file)
-    with decoding(), open_image(source, kind, limits.max_pixels) as image:
+    with opened(source, kind, limits.max_pixels) as image:
         width, height = image.size
         _check_pixels(width, height, limits)
         orientation = _orientation(image, kind)
