@@ -30,27 +30,41 @@ function planDrawing(opKey, source) {
   return Math.max(canvas.width, canvas.height) <= LOCAL_MAX_SIDE ? { canvas, picture, encoding } : null;
 }
 
-/** @param {Size} source @param {Record<string, string>} params of resize-v1, as text */
-function placeResized({ width, height }, { width: boxWidth, height: boxHeight, fit = "inside", upscale = "false", ...unknown }) {
-  const box = { width: Number(boxWidth ?? NaN), height: Number(boxHeight ?? NaN) };
-  const scales = [box.width / width, box.height / height].filter((scale) => scale > 0);
-  if (!scales.length || Object.keys(unknown).length) return null;
-  const single = scales.length === 1; // with one side given, every fit keeps the aspect ratio
-  let scale = fit === "cover" ? Math.max(...scales) : Math.min(...scales);
-  if (upscale !== "true" && scale > 1) {
-    if (!single && fit !== "inside") return null; // what the other fits do then is the server's business
-    scale = 1;
+/** Halves go to the even side, as the server rounds. @param {number} value */
+const round = (value) => (value % 1 === 0.5 ? 2 * Math.round(value / 2) : Math.round(value));
+
+/** @param {Size} size @param {number} across @param {number} [down] @returns {Size} */
+const scaled = ({ width, height }, across, down = across) => ({
+  width: Math.max(1, round(width * across)), height: Math.max(1, round(height * down)),
+});
+
+/**
+ * What resize-v1 does on the server: the size of the canvas, and where on it the whole picture goes.
+ * @param {Size} source @param {Record<string, string>} params as text
+ * @returns {{canvas: Size, picture: Size & {x: number, y: number}}|null} null for parameters it does not know
+ */
+function placeResized(source, { width, height, fit = "inside", upscale = "false", ...unknown }) {
+  const capped = (/** @type {number} */ scale) => (upscale === "true" ? scale : Math.min(scale, 1));
+  const across = width ? Number(width) / source.width : null, down = height ? Number(height) / source.height : null;
+  if (Object.keys(unknown).length || !(across ?? down) || !["inside", "contain", "cover", "fill"].includes(fit)) return null;
+  let picture, canvas;
+  if (!across || !down) {
+    picture = scaled(source, capped(/** @type {number} */ (across ?? down)));
+  } else if (fit === "fill") {
+    picture = scaled(source, capped(across), capped(down));
+  } else {
+    const scale = fit === "cover" ? Math.max(across, down) : Math.min(across, down);
+    picture = scaled(source, capped(scale));
+    canvas = { width: Number(width), height: Number(height) };
+    if (fit === "inside") canvas = picture;
+    if (fit === "cover") {
+      if (capped(scale) < scale) canvas = scaled(canvas, 1 / scale); // the largest part that has the shape of the box
+      canvas = { width: Math.min(canvas.width, picture.width), height: Math.min(canvas.height, picture.height) };
+    }
   }
-  const side = (/** @type {number} */ length) => Math.max(1, Math.round(length * scale));
-  const scaled = { width: side(width), height: side(height) };
-  if (single || fit === "inside") return { canvas: scaled, picture: { x: 0, y: 0, ...scaled } };
-  if (fit === "fill") {
-    if (upscale !== "true" && (box.width > width || box.height > height)) return null;
-    return { canvas: box, picture: { x: 0, y: 0, ...box } };
-  }
-  if (fit !== "cover" && fit !== "contain") return null;
-  const x = Math.round((box.width - scaled.width) / 2), y = Math.round((box.height - scaled.height) / 2);
-  return { canvas: box, picture: { x, y, ...scaled } };
+  canvas ??= picture;
+  const x = -Math.floor((picture.width - canvas.width) / 2), y = -Math.floor((picture.height - canvas.height) / 2);
+  return { canvas, picture: { ...picture, x, y } };
 }
 
 /** @param {Blob} file @param {string} opKey @param {AbortSignal} [signal] @returns {Promise<LocalResult>} */

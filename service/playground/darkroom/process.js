@@ -27,8 +27,7 @@ export async function processFile(client, file, opKey, { onStage, wantsPersist =
   const sha256 = await timings.of("hash", client.hash(file, { onProgress: (progress) => onStage?.({ stage: "hash", progress }), signal }));
   onStage?.({ stage: "hash", progress: 1, sha256 });
   onStage?.({ stage: "intake" });
-  const name = filename || /** @type {File} */ (file).name || "image";
-  const request = { sha256, filename: name, op_key: opKey, wants_persist: wantsPersist, ...meta };
+  const request = { sha256, filename: label(filename || /** @type {File} */ (file).name), op_key: opKey, wants_persist: wantsPersist, ...meta };
   const answer = await timings.of("intake", client.intake(request, { signal }));
   onStage?.({ stage: "intake", answer });
   try {
@@ -45,6 +44,9 @@ export async function processFile(client, file, opKey, { onStage, wantsPersist =
     throw error;
   }
 }
+
+/** A name that the API takes. @param {string|undefined} name */
+const label = (name) => (name ?? "").replace(/[\x00-\x1f\x7f]/g, " ").trim().slice(-255) || "image";
 
 /**
  * Uploads where wanted and waits for the end.

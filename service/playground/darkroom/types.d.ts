@@ -131,7 +131,10 @@ export interface Operation {
 
 export interface Limits {
   max_bytes: number;
+  /** Pixels. */
   max_side: number;
+  /** Width times height. */
+  max_pixels?: number;
   content_types: string[];
 }
 

@@ -1,0 +1,168 @@
+/** The form of "What to do": steps drawn from the catalogue's JSON schemas, and the op_key that they make. */
+/** @import { Operation } from "../darkroom/types.js" */
+import { buildOpKey, parseOpKey } from "../darkroom.js";
+import { byId, make } from "./dom.js";
+
+const RECIPES = [
+  ["Cut out", "bgremove-v1"],
+  ["White background", "bgremove-v1+flatten-v1+shadow-v1:kind-contact"],
+  ["Studio", "compose-v1:color-f1e7da"],
+  ["Web size", "resize-v1:width-1024"],
+  ["Square", "crop-v1:aspect-1x1"],
+  ["Enhance", "enhance-v1"],
+  ["Under 100 kB", "compress-v1:max-100"],
+];
+const COLOURS = ["white", "black", "gray", "silver", "beige", "ivory", "navy", "teal"];
+
+/** @param {string} colour name or hex @returns {string} #rrggbb */
+function toHex(colour) {
+  const context = /** @type {CanvasRenderingContext2D} */ (document.createElement("canvas").getContext("2d"));
+  context.fillStyle = /^[0-9a-f]{3}([0-9a-f]{3})?$/.test(colour) ? `#${colour}` : colour;
+  return String(context.fillStyle);
+}
+
+export class Chain extends EventTarget {
+  /** @param {Operation[]} operations */
+  constructor(operations) {
+    super();
+    this.operations = operations;
+    /** @type {{key: string, params: Record<string, any>}[]} */
+    this.steps = [];
+    this.input = byId("op-key");
+    this.input.addEventListener("input", () => this.#read());
+    byId("add-step").addEventListener("click", () => this.#add());
+    const known = new Set(operations.map((operation) => operation.key));
+    for (const [label, key] of RECIPES.filter(([, key]) => parseOpKey(key).every((step) => known.has(step.key)))) {
+      byId("recipes").append(make("button", { type: "button", className: "chip", "data-key": key, onclick: () => { this.key = key; } }, label));
+    }
+    this.key = RECIPES.find(([, key]) => parseOpKey(key).every((step) => known.has(step.key)))?.[1] ?? operations[0].key;
+  }
+
+  /** The op_key as it stands in its field. */
+  get key() { return this.input.value.trim(); }
+
+  set key(key) {
+    this.input.value = key;
+    this.#read();
+  }
+
+  /** Field to forms. */
+  #read() {
+    const steps = parseOpKey(this.key, this.operations);
+    const known = steps.every((step) => this.operations.some((operation) => operation.key === step.key));
+    this.input.setAttribute("aria-invalid", String(!known));
+    if (known) { this.steps = steps; this.#draw(); }
+    this.#tell();
+  }
+
+  /** Forms to field. */
+  #write() {
+    this.input.value = this.steps.map(({ key, params }) => buildOpKey(this.#operation(key), params)).join("+");
+    this.input.setAttribute("aria-invalid", "false");
+    this.#tell();
+  }
+
+  #tell() {
+    for (const chip of byId("recipes").children) chip.setAttribute("aria-pressed", String(chip.dataset.key === this.key));
+    this.dispatchEvent(new Event("change"));
+  }
+
+  /** @param {string} key @returns {Operation} */
+  #operation(key) { return /** @type {Operation} */ (this.operations.find((operation) => operation.key === key)); }
+
+  /** The first example of an op is a sensible start. @param {string} key */
+  #start(key) {
+    const example = this.#operation(key).examples.find((text) => text.split(":")[0] === key && !text.includes("+"));
+    return parseOpKey(example ?? key, this.operations)[0];
+  }
+
+  #add() {
+    const used = new Set(this.steps.map((step) => step.key));
+    const next = ["flatten-v1", "resize-v1", "convert-v1"].find((key) => !used.has(key) && this.#operation(key)) ?? this.operations[0].key;
+    this.steps.push(this.#start(next));
+    this.#draw();
+    this.#write();
+    byId("steps").lastElementChild.querySelector("select").focus();
+  }
+
+  #draw() {
+    byId("steps").replaceChildren(...this.steps.map((step, index) => this.#drawStep(step, index)));
+  }
+
+  /** @param {{key: string, params: Record<string, any>}} step @param {number} index */
+  #drawStep(step, index) {
+    const operation = this.#operation(step.key);
+    const name = this.steps.length > 1 ? `Step ${index + 1}` : "Operation";
+    const select = make("select", {
+      "aria-label": name,
+      onchange: () => {
+        this.steps[index] = this.#start(select.value);
+        this.#draw();
+        this.#write();
+        /** @type {HTMLElement} */ (byId("steps").children[index].querySelector("select")).focus();
+      },
+    }, ...this.operations.map(({ key, title }) => make("option", { value: key, selected: key === step.key }, title)));
+    const head = make("div", { className: "step-head" }, select);
+    if (this.steps.length > 1) {
+      head.append(make("button", {
+        type: "button", className: "quiet icon", "aria-label": `Remove step ${index + 1}, ${operation.title}`,
+        onclick: () => { this.steps.splice(index, 1); this.#draw(); this.#write(); byId("add-step").focus(); },
+      }, "×"));
+    }
+    const drawn = Object.entries(operation.parameters.properties ?? {}).map(([parameter, schema]) => ({
+      schema,
+      field: this.#drawField(`p-${index}-${parameter}`, schema, step.params[parameter], (value) => { step.params[parameter] = value; this.#write(); }),
+    }));
+    const of = (/** @type {boolean} */ switches) => drawn.filter(({ schema }) => (schema.type === "boolean") === switches).map(({ field }) => field);
+    return make("fieldset", { className: "step" }, make("legend", { className: "hidden" }, `${name}: ${operation.title}`), head,
+      make("p", { className: "hint" }, operation.description), make("div", { className: "fields" }, ...of(false), make("div", { className: "switches" }, ...of(true))));
+  }
+
+  /** @param {string} id @param {any} schema @param {any} value @param {(value: any) => void} set */
+  #drawField(id, schema, value, set) {
+    const about = { id, title: schema.description ?? "" };
+    const current = value ?? schema.default;
+    if (schema.type === "boolean") {
+      const box = make("input", { ...about, type: "checkbox", checked: Boolean(current), onchange: () => set(box.checked) });
+      return make("label", { className: "switch field", for: id, title: about.title }, box, ` ${schema.title}`);
+    }
+    const control = this.#drawControl(about, schema, current, set);
+    const label = make("span", {}, schema.title, schema["x-unit"] ? make("i", {}, ` ${schema["x-unit"]}`) : "");
+    return make("label", { className: "field", for: id, title: about.title }, label, control);
+  }
+
+  /** @param {{id: string, title: string}} about @param {any} schema @param {any} current @param {(value: any) => void} set */
+  #drawControl(about, schema, current, set) {
+    if (schema.enum) {
+      const numeric = typeof schema.enum[0] === "number";
+      const select = make("select", { ...about, onchange: () => set(numeric ? Number(select.value) : select.value) },
+        ...schema.enum.map((/** @type {any} */ option) => make("option", { value: option, selected: option === current }, String(option))));
+      return select;
+    }
+    if (schema.format === "color") return this.#drawColour(about, current, set);
+    const number = schema.type === "integer" || schema.type === "number";
+    const box = make("input", {
+      ...about, type: number ? "number" : "text", value: current ?? "", placeholder: current === undefined ? "auto" : "",
+      min: schema.minimum, max: schema.maximum, step: schema.multipleOf ?? (number ? 1 : undefined), autocomplete: "off",
+      maxLength: schema.maxLength, inputMode: number ? "decimal" : undefined,
+      oninput: () => { if (box.validity.valid) set(box.value === "" ? undefined : number ? Number(box.value) : box.value); },
+    });
+    if (!schema.examples?.length) return box;
+    box.setAttribute("list", `${about.id}-list`);
+    return make("span", {}, box, make("datalist", { id: `${about.id}-list` }, ...schema.examples.map((/** @type {string} */ value) => make("option", { value }))));
+  }
+
+  /** @param {{id: string, title: string}} about @param {string|undefined} current @param {(value: any) => void} set */
+  #drawColour(about, current, set) {
+    const well = make("input", {
+      type: "color", value: toHex(current ?? "silver"), "aria-label": "Pick the colour",
+      oninput: () => { text.value = well.value.slice(1); set(text.value); },
+    });
+    const text = make("input", {
+      ...about, type: "text", value: current ?? "", placeholder: "auto", autocomplete: "off", list: `${about.id}-list`,
+      oninput: () => { if (text.value) well.value = toHex(text.value.toLowerCase()); set(text.value.toLowerCase().replace("#", "") || undefined); },
+    });
+    return make("span", { className: "colour" }, well, text,
+      make("datalist", { id: `${about.id}-list` }, ...COLOURS.map((value) => make("option", { value }))));
+  }
+}
