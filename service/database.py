@@ -420,13 +420,14 @@ def _job(row: Any) -> JobRow | None:
 
 
 def _translated(error: APIError) -> Exception:
-    """A function's refusal (`raise exception using message = <code>`) as the exception of that code."""
+    """A function's refusal as the exception of its code: SQLSTATE `PTxyz` (PostgREST answers with status xyz), the
+    code in `message`, a sentence for people in `detail`."""
     match error.message:
         case "lease_lost":
             return LeaseLost(error.details)
         case "output_not_found":
             return OutputGone(error.details)
-        case str(message) if error.code == "P0001" and message in Code.__members__:
+        case str(message) if str(error.code).startswith("PT") and message in Code.__members__:
             return ProblemError(Code(message), str(error.details or message))
         case _ if error.code in _AWAY or str(error.code).startswith(("08", "57P", "5")):
             return DependencyError("database")

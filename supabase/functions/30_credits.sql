@@ -10,7 +10,7 @@ begin
   -- The balance row is locked before the ledger is asked, so that two repetitions cannot both find it empty.
   perform 1 from public.credits where user_id = p_user_id for update;
   if not found then
-    raise exception using message = 'no_credit_account', detail = 'This user has no credit account.';
+    raise exception using errcode = 'PT404', message = 'no_credit_account', detail = 'This user has no credit account.';
   end if;
   insert into public.credit_ledger (user_id, delta, reason, reference)
   values (p_user_id, p_delta, p_reason, p_reference)
@@ -21,7 +21,7 @@ begin
   begin
     update public.credits set balance = balance + p_delta, updated_at = now() where user_id = p_user_id;
   exception when check_violation then
-    raise exception using message = 'insufficient_credits',
+    raise exception using errcode = 'PT402', message = 'insufficient_credits',
       detail = format('This needs %s credits and the balance is %s.', -p_delta,
                       (select balance from public.credits where user_id = p_user_id));
   end;
@@ -34,7 +34,7 @@ language plpgsql security definer set search_path = ''
 as $$
 begin
   if p_amount <= 0 or p_reason not in ('signup_grant', 'purchase', 'refund') then
-    raise exception using message = 'invalid_grant', detail = 'A grant is positive, for signup_grant, purchase or refund.';
+    raise exception using errcode = 'PT400', message = 'invalid_grant', detail = 'A grant is positive, for signup_grant, purchase or refund.';
   end if;
   if not public.move_credits(p_user_id, p_amount, p_reason, p_reference) then
     return false;
@@ -53,7 +53,7 @@ begin
     return;
   end if;
   if p_job.user_id is null then
-    raise exception using message = 'sign_in_required', detail = 'This operation costs credits: sign in first.';
+    raise exception using errcode = 'PT402', message = 'insufficient_credits', detail = 'This operation costs credits: sign in first.';
   end if;
   perform public.move_credits(p_job.user_id, -p_job.price, 'hold', p_job.id::text);
 end $$;
@@ -73,7 +73,7 @@ begin
   elsif p_charge = 0 then
     perform public.move_credits(p_job.user_id, p_job.price, 'release', p_job.id::text);
   else
-    raise exception using message = 'partial_settlement', detail = 'A hold is captured or released as a whole.';
+    raise exception using errcode = 'PT400', message = 'partial_settlement', detail = 'A hold is captured or released as a whole.';
   end if;
 end $$;
 

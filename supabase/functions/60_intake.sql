@@ -33,7 +33,7 @@ begin
     -- One intake at a time per user: what follows reads before it writes.
     perform 1 from public.profiles where user_id = p_user_id for no key update;
     if not found then
-      raise exception using message = 'unknown_user', detail = 'This account no longer exists.';
+      raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
     end if;
     select j.* into v_job from public.jobs j
     where j.user_id = p_user_id and j.cache_key = v_key and j.status in ('awaiting_upload', 'queued', 'running');
@@ -46,7 +46,7 @@ begin
     end if;
     if (select count(*) from public.jobs j where j.user_id = p_user_id
           and j.status in ('awaiting_upload', 'queued', 'running')) >= v_plan.max_pending then
-      raise exception using message = 'too_many_jobs',
+      raise exception using errcode = 'PT429', message = 'too_many_jobs',
         detail = format('At most %s unfinished jobs at once on this plan.', v_plan.max_pending);
     end if;
     -- A re-run needs no upload while the bytes of an earlier, verified one are still there. The worker hashes them
@@ -90,7 +90,7 @@ declare
 begin
   select * into v_source from public.image_outputs where id = p_source_id;
   if not found then
-    raise exception using message = 'output_not_found', detail = 'The source output is gone.';
+    raise exception using errcode = 'PT404', message = 'output_not_found', detail = 'The source output is gone.';
   end if;
   insert into public.jobs (
     id, user_id, status, sha256, filename, content_type, size, width, height, op_key, variant, cache_key,
@@ -124,7 +124,7 @@ begin
     -- The caller's word is not enough: a job without an object would only fail in a worker.
     if not exists (select 1 from storage.objects o
                    where o.bucket_id = 'uploads-ephemeral' and o.name = v_job.upload_path) then
-      raise exception using message = 'upload_missing', detail = 'Nothing has been uploaded for this job yet.';
+      raise exception using errcode = 'PT409', message = 'upload_missing', detail = 'Nothing has been uploaded for this job yet.';
     end if;
     update public.jobs set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours' where id = p_job_id returning * into v_job;
   end if;

@@ -61,7 +61,7 @@ begin
   select * into v_job from public.jobs
   where id = p_job_id and status = 'running' and lease_token = p_lease_token for no key update;
   if not found then
-    raise exception using message = 'lease_lost', detail = 'Another worker has this job, or it has ended.';
+    raise exception using errcode = 'PT409', message = 'lease_lost', detail = 'Another worker has this job, or it has ended.';
   end if;
   return v_job;
 end $$;
@@ -80,7 +80,7 @@ begin
   where id = p_job_id and status = 'running' and lease_token = p_lease_token
   returning lease_expires_at into v_expires;
   if not found then
-    raise exception using message = 'lease_lost', detail = 'Another worker has this job, or it has ended.';
+    raise exception using errcode = 'PT409', message = 'lease_lost', detail = 'Another worker has this job, or it has ended.';
   end if;
   return v_expires;
 end $$;
@@ -169,7 +169,7 @@ begin
                  where o.id = p_output_id and o.user_id is not distinct from v_job.user_id
                    and o.cache_key = v_job.cache_key and o.deleted_at is null
                    and (o.expires_at is null or o.expires_at > now())) then
-    raise exception using message = 'output_not_found', detail = 'The cached output has gone since.';
+    raise exception using errcode = 'PT404', message = 'output_not_found', detail = 'The cached output has gone since.';
   end if;
   return public.job_document(public.finish_job(v_job, 'done', null, p_output_id, 0, true));
 end $$;
@@ -208,7 +208,7 @@ begin
     return null;
   end if;
   if v_job.status in ('done', 'error', 'expired') then
-    raise exception using message = 'job_finished', detail = format('This job has ended already: %s.', v_job.status);
+    raise exception using errcode = 'PT409', message = 'job_finished', detail = format('This job has ended already: %s.', v_job.status);
   end if;
   if v_job.status <> 'canceled' then
     insert into public.audit_log (actor, action, subject) values (p_user_id, 'job.cancel', p_job_id::text);

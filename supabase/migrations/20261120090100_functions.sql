@@ -56,7 +56,7 @@ begin
   -- The balance row is locked before the ledger is asked, so that two repetitions cannot both find it empty.
   perform 1 from public.credits where user_id = p_user_id for update;
   if not found then
-    raise exception using message = 'no_credit_account', detail = 'This user has no credit account.';
+    raise exception using errcode = 'PT404', message = 'no_credit_account', detail = 'This user has no credit account.';
   end if;
   insert into public.credit_ledger (user_id, delta, reason, reference)
   values (p_user_id, p_delta, p_reason, p_reference)
@@ -67,7 +67,7 @@ begin
   begin
     update public.credits set balance = balance + p_delta, updated_at = now() where user_id = p_user_id;
   exception when check_violation then
-    raise exception using message = 'insufficient_credits',
+    raise exception using errcode = 'PT402', message = 'insufficient_credits',
       detail = format('This needs %s credits and the balance is %s.', -p_delta,
                       (select balance from public.credits where user_id = p_user_id));
   end;
@@ -80,7 +80,7 @@ language plpgsql security definer set search_path = ''
 as $$
 begin
   if p_amount <= 0 or p_reason not in ('signup_grant', 'purchase', 'refund') then
-    raise exception using message = 'invalid_grant', detail = 'A grant is positive, for signup_grant, purchase or refund.';
+    raise exception using errcode = 'PT400', message = 'invalid_grant', detail = 'A grant is positive, for signup_grant, purchase or refund.';
   end if;
   if not public.move_credits(p_user_id, p_amount, p_reason, p_reference) then
     return false;
@@ -99,7 +99,7 @@ begin
     return;
   end if;
   if p_job.user_id is null then
-    raise exception using message = 'sign_in_required', detail = 'This operation costs credits: sign in first.';
+    raise exception using errcode = 'PT402', message = 'insufficient_credits', detail = 'This operation costs credits: sign in first.';
   end if;
   perform public.move_credits(p_job.user_id, -p_job.price, 'hold', p_job.id::text);
 end $$;
@@ -119,7 +119,7 @@ begin
   elsif p_charge = 0 then
     perform public.move_credits(p_job.user_id, p_job.price, 'release', p_job.id::text);
   else
-    raise exception using message = 'partial_settlement', detail = 'A hold is captured or released as a whole.';
+    raise exception using errcode = 'PT400', message = 'partial_settlement', detail = 'A hold is captured or released as a whole.';
   end if;
 end $$;
 
@@ -345,7 +345,7 @@ begin
     -- One intake at a time per user: what follows reads before it writes.
     perform 1 from public.profiles where user_id = p_user_id for no key update;
     if not found then
-      raise exception using message = 'unknown_user', detail = 'This account no longer exists.';
+      raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
     end if;
     select j.* into v_job from public.jobs j
     where j.user_id = p_user_id and j.cache_key = v_key and j.status in ('awaiting_upload', 'queued', 'running');
@@ -358,7 +358,7 @@ begin
     end if;
     if (select count(*) from public.jobs j where j.user_id = p_user_id
           and j.status in ('awaiting_upload', 'queued', 'running')) >= v_plan.max_pending then
-      raise exception using message = 'too_many_jobs',
+      raise exception using errcode = 'PT429', message = 'too_many_jobs',
         detail = format('At most %s unfinished jobs at once on this plan.', v_plan.max_pending);
     end if;
     -- A re-run needs no upload while the bytes of an earlier, verified one are still there. The worker hashes them
@@ -402,7 +402,7 @@ declare
 begin
   select * into v_source from public.image_outputs where id = p_source_id;
   if not found then
-    raise exception using message = 'output_not_found', detail = 'The source output is gone.';
+    raise exception using errcode = 'PT404', message = 'output_not_found', detail = 'The source output is gone.';
   end if;
   insert into public.jobs (
     id, user_id, status, sha256, filename, content_type, size, width, height, op_key, variant, cache_key,
@@ -436,7 +436,7 @@ begin
     -- The caller's word is not enough: a job without an object would only fail in a worker.
     if not exists (select 1 from storage.objects o
                    where o.bucket_id = 'uploads-ephemeral' and o.name = v_job.upload_path) then
-      raise exception using message = 'upload_missing', detail = 'Nothing has been uploaded for this job yet.';
+      raise exception using errcode = 'PT409', message = 'upload_missing', detail = 'Nothing has been uploaded for this job yet.';
     end if;
     update public.jobs set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours' where id = p_job_id returning * into v_job;
   end if;
@@ -534,7 +534,7 @@ begin
   select * into v_job from public.jobs
   where id = p_job_id and status = 'running' and lease_token = p_lease_token for no key update;
   if not found then
-    raise exception using message = 'lease_lost', detail = 'Another worker has this job, or it has ended.';
+    raise exception using errcode = 'PT409', message = 'lease_lost', detail = 'Another worker has this job, or it has ended.';
   end if;
   return v_job;
 end $$;
@@ -553,7 +553,7 @@ begin
   where id = p_job_id and status = 'running' and lease_token = p_lease_token
   returning lease_expires_at into v_expires;
   if not found then
-    raise exception using message = 'lease_lost', detail = 'Another worker has this job, or it has ended.';
+    raise exception using errcode = 'PT409', message = 'lease_lost', detail = 'Another worker has this job, or it has ended.';
   end if;
   return v_expires;
 end $$;
@@ -642,7 +642,7 @@ begin
                  where o.id = p_output_id and o.user_id is not distinct from v_job.user_id
                    and o.cache_key = v_job.cache_key and o.deleted_at is null
                    and (o.expires_at is null or o.expires_at > now())) then
-    raise exception using message = 'output_not_found', detail = 'The cached output has gone since.';
+    raise exception using errcode = 'PT404', message = 'output_not_found', detail = 'The cached output has gone since.';
   end if;
   return public.job_document(public.finish_job(v_job, 'done', null, p_output_id, 0, true));
 end $$;
@@ -681,7 +681,7 @@ begin
     return null;
   end if;
   if v_job.status in ('done', 'error', 'expired') then
-    raise exception using message = 'job_finished', detail = format('This job has ended already: %s.', v_job.status);
+    raise exception using errcode = 'PT409', message = 'job_finished', detail = format('This job has ended already: %s.', v_job.status);
   end if;
   if v_job.status <> 'canceled' then
     insert into public.audit_log (actor, action, subject) values (p_user_id, 'job.cancel', p_job_id::text);

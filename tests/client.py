@@ -1,0 +1,87 @@
+"""The main job as a client does it over HTTP: intake, upload, report, listen."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import orjson
+
+from tests.photos import Photo
+
+TERMINAL = {"done", "error", "expired", "canceled"}
+
+
+class Client:
+    """One caller of the API; `token` makes it a signed-in user."""
+
+    def __init__(self, api_url: str, token: str | None = None) -> None:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self.http = httpx.AsyncClient(base_url=api_url, headers=headers, timeout=60, trust_env=False)
+        self._plain = httpx.AsyncClient(timeout=60, trust_env=False)
+
+    async def __aenter__(self) -> "Client":
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self.http.aclose()
+        await self._plain.aclose()
+
+    async def intake(self, photo: Photo, op_key: str, **changed: Any) -> dict[str, Any]:
+        """The answer to an intake that is accepted."""
+        answer = await self.http.post("/intake", json=photo.claim(op_key, **changed))
+        assert answer.status_code == 200, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+    async def put(self, url: str, data: bytes, content_type: str = "image/jpeg") -> httpx.Response:
+        """Raw bytes to a presigned URL."""
+        return await self._plain.put(url, content=data, headers={"Content-Type": content_type})
+
+    async def upload(self, answer: dict[str, Any], photo: Photo, data: bytes | None = None) -> None:
+        """PUT the photo (or other bytes in its place) and report it."""
+        sent = await self.put(answer["upload_url"], photo.data if data is None else data, photo.content_type)
+        assert sent.status_code == 200, sent.text
+        reported = await self.http.post(f"/jobs/{answer['job_id']}/uploaded")
+        assert reported.status_code == 202, reported.text
+
+    async def events(
+        self, job_id: str, last_event_id: int | None = None
+    ) -> AsyncIterator[tuple[str, str | None, dict[str, Any]]]:
+        """(event, id, document) as they come."""
+        headers = {} if last_event_id is None else {"Last-Event-ID": str(last_event_id)}
+        async with self.http.stream("GET", f"/jobs/{job_id}/events", headers=headers) as answer:
+            assert answer.status_code == 200, await answer.aread()
+            fields: dict[str, str] = {}
+            async for line in answer.aiter_lines():
+                if not line:
+                    if "data" in fields:
+                        yield fields["event"], fields.get("id"), orjson.loads(fields["data"])
+                    fields = {}
+                elif not line.startswith(":"):
+                    name, _, value = line.partition(": ")
+                    fields[name] = value
+
+    async def wait(self, job_id: str) -> dict[str, Any]:
+        """Listen until the job has ended; its last document."""
+        async for _event, _id, document in self.events(job_id):
+            if document["status"] in TERMINAL:
+                return document
+        raise AssertionError("the stream ended before the job did")
+
+    async def process(self, photo: Photo, op_key: str, **changed: Any) -> dict[str, Any]:
+        """The whole main job; the answer of a hit, or the document of a job that has ended."""
+        answer = await self.intake(photo, op_key, **changed)
+        if answer["cached"]:
+            return answer
+        if answer["upload_url"] is not None:
+            await self.upload(answer, photo)
+        return await self.wait(answer["job_id"])
+
+    async def job(self, job_id: str) -> dict[str, Any]:
+        answer = await self.http.get(f"/jobs/{job_id}")
+        assert answer.status_code == 200, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+    async def download(self, url: str) -> httpx.Response:
+        return await self._plain.get(url)
