@@ -10,7 +10,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping, MutableMapping
-from typing import Any
+from typing import Any, TextIO
 from uuid import uuid4
 
 import sentry_sdk
@@ -69,6 +69,7 @@ SECRET_VALUES = re.compile(
     r"|(?<=://)[^/@\s:]*:[^/@\s]+(?=@)"  # user:password in a URL
     r"|(?<=[Bb]earer )\S+"
 )
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Kubernetes-style probes every few seconds would drown the rest.
 QUIET_ROUTES = frozenset({"/health", "/ready", "/metrics"})
 
@@ -98,8 +99,9 @@ def _redact_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -
     return clean
 
 
-def configure(settings: Settings, component: str) -> None:
-    """Set logging and Sentry up for one process; `component` is api, worker, sweep…"""
+def configure(settings: Settings, component: str, *, stream: TextIO | None = None) -> None:
+    """Set logging (to `stream`, default stderr) and Sentry up for a process; `component` is api, worker, sweep…"""
+    stream = stream or sys.stderr
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -112,16 +114,16 @@ def configure(settings: Settings, component: str) -> None:
     renderer: structlog.types.Processor = (
         structlog.processors.JSONRenderer()
         if settings.production
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(colors=stream.isatty())
     )
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
     # uvicorn, arq and other libraries log through the standard module: same form, same masking.
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -196,7 +198,8 @@ class TelemetryMiddleware:
         finally:
             seconds = time.perf_counter() - started
             route = route_template(scope)
-            REQUESTS.labels(scope["method"], route, status).observe(seconds)
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            REQUESTS.labels(method, route, status).observe(seconds)
             if route not in QUIET_ROUTES:
                 log.info(
                     "request", method=scope["method"], route=route, status=status, ms=round(seconds * 1000, 2)

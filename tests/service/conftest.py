@@ -152,13 +152,3 @@ async def client_of() -> AsyncIterator[Callable[[FastAPI], httpx.AsyncClient]]:
             return client
 
         yield make
-
-
-@pytest.fixture
-def log_lines(capsys: pytest.CaptureFixture[str]) -> Callable[[], list[dict[str, Any]]]:
-    """Reads what was logged, as the JSON objects of production."""
-
-    def read() -> list[dict[str, Any]]:
-        return [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
-
-    return read

@@ -1,0 +1,217 @@
+"""Rate limits: the arithmetic under an injected clock, in Redis and in its fallback, and Redis coming and going."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from redis.asyncio import Redis
+
+from scripts.local.home import Local
+from service.auth import Authenticator, Principal
+from service.breaker import Breaker
+from service.errors import Code, ProblemError
+from service.limits import Admitted, Limit, Limiter, limits_of, network
+from service.resources import open_resources
+from tests.service.conftest import RedisServer, settings_for, settings_with
+
+
+class Clock:
+    """Unix seconds, moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["redis", "fallback"])
+async def limiter(request: pytest.FixtureRequest, local: Local, clock: Clock) -> AsyncIterator[Limiter]:
+    """The same behaviour is demanded of the script and of the fallback."""
+    breaker = Breaker(open_seconds=3600)
+    if request.param == "fallback":
+        breaker.failed()
+    async with Redis.from_url(local.redis_url) as redis:
+        yield Limiter(redis, breaker, clock=clock)
+
+
+def limit(burst: int, period_s: float, name: str = "test") -> Limit:
+    return Limit(name, f"test:{uuid.uuid4()}", burst, period_s)
+
+
+async def test_a_burst_then_a_steady_rate(limiter: Limiter, clock: Clock) -> None:
+    rule = limit(3, 30)
+    for left in (2, 1, 0):
+        admission = await limiter.admit([rule])
+        assert admission.allowed
+        assert admission.remaining == left
+        assert admission.reset_s == pytest.approx(10 * (3 - left))
+    refused = await limiter.admit([rule])
+    assert not refused.allowed
+    assert refused.remaining == 0
+    assert refused.retry_after_s == pytest.approx(10)
+    assert refused.reset_s == pytest.approx(30)
+    clock.now += 9.9
+    assert not (await limiter.admit([rule])).allowed
+    clock.now += 0.2
+    assert (await limiter.admit([rule])).allowed
+    assert not (await limiter.admit([rule])).allowed
+
+
+async def test_refusals_cost_nothing_and_rest_restores_the_burst(limiter: Limiter, clock: Clock) -> None:
+    rule = limit(2, 20)
+    outcomes = [(await limiter.admit([rule])).allowed for _ in range(20)]
+    assert outcomes == [True, True] + [False] * 18
+    clock.now += 20
+    assert [(await limiter.admit([rule])).allowed for _ in range(3)] == [True, True, False]
+
+
+async def test_over_a_long_time_the_rate_is_the_limit(limiter: Limiter, clock: Clock) -> None:
+    rule = limit(10, 60)
+    allowed = 0
+    for _ in range(600):  # ten minutes of a request a second
+        allowed += (await limiter.admit([rule])).allowed
+        clock.now += 1
+    assert 100 <= allowed <= 110  # ten a minute, and the first burst
+
+
+async def test_several_limits_are_decided_together(limiter: Limiter) -> None:
+    wide, narrow = limit(100, 60, "ip"), limit(1, 60, "user")
+    first = await limiter.admit([wide, narrow])
+    assert first.allowed
+    assert first.limit is narrow
+    refused = await limiter.admit([wide, narrow])
+    assert not refused.allowed
+    assert refused.limit is narrow
+    # The wide one was not charged for the refusal: one of a hundred is spent.
+    assert (await limiter.admit([wide])).remaining == 98
+
+
+async def test_headers_speak_of_the_tightest_limit(limiter: Limiter) -> None:
+    rule = limit(2, 60, "ip")
+    assert (await limiter.admit([rule])).headers() == {
+        "RateLimit-Policy": '"ip";q=2;w=60',
+        "RateLimit": '"ip";r=1;t=30',
+    }
+    await limiter.admit([rule])
+    refused = await limiter.admit([rule])
+    assert refused.headers()["Retry-After"] == "30"
+    with pytest.raises(ProblemError, match="wait 30 s") as problem:
+        refused.require()
+    assert problem.value.code is Code.rate_limited
+    assert problem.value.headers == refused.headers()
+
+
+async def test_a_cache_key_is_read_in_the_same_call(local: Local, redis_client: Redis, clock: Clock) -> None:
+    limiter = Limiter(redis_client, Breaker(), clock=clock)
+    key, rule = f"test:{uuid.uuid4()}", limit(2, 60)
+    await redis_client.set(key, b"\x00answer\xff", px=60_000)
+    assert (await limiter.admit([rule], get=key)).value == b"\x00answer\xff"
+    assert (await limiter.admit([rule], get=f"{key}:absent")).value is None
+    assert (await limiter.admit([rule], get=key)).value is None  # refused: nothing is handed out
+    assert (await limiter.admit([], get=key)).value == b"\x00answer\xff"
+
+
+async def test_keys_expire_when_they_say_nothing_any_more(
+    local: Local, redis_client: Redis, clock: Clock
+) -> None:
+    rule = limit(10, 60)
+    await Limiter(redis_client, Breaker(), clock=clock).admit([rule])
+    assert 0 < await redis_client.pttl(rule.key) <= 7_000
+
+
+async def test_the_clock_of_redis_is_used_by_default(redis_client: Redis) -> None:
+    rule = limit(2, 1000)
+    limiter = Limiter(redis_client, Breaker())
+    assert [(await limiter.admit([rule])).allowed for _ in range(3)] == [True, True, False]
+
+
+async def test_at_once_no_more_than_the_burst(redis_client: Redis) -> None:
+    rule = limit(10, 3600)
+    limiter = Limiter(redis_client, Breaker())
+    admissions = await asyncio.gather(*(limiter.admit([rule]) for _ in range(50)))
+    assert sum(admission.allowed for admission in admissions) == 10
+
+
+async def test_redis_killed_and_back(own_redis: RedisServer) -> None:
+    breaker_clock = Clock()
+    settings = settings_with(redis_url=own_redis.url)
+    async with open_resources(settings) as resources:
+        breaker = Breaker(open_seconds=2, clock=breaker_clock)
+        limiter = Limiter(resources.redis, breaker)
+        rule = limit(3, 3600)
+        assert (await limiter.admit([rule])).allowed
+        await own_redis.kill()
+        # Without Redis the process limits by itself, from a full bucket, at the same rate.
+        outcomes = [await limiter.admit([rule], get="key") for _ in range(4)]
+        assert [outcome.allowed for outcome in outcomes] == [True, True, True, False]
+        assert {outcome.value for outcome in outcomes} == {None}
+        assert not breaker.closed
+        await own_redis.start()
+        assert not (await limiter.admit([rule])).allowed  # the breaker is open: Redis is not asked yet
+        breaker_clock.now += 3
+        back = await limiter.admit([rule])
+        assert breaker.closed
+        assert back.allowed  # an empty Redis knows of nothing spent; the loss is one burst
+        assert back.remaining == 2
+
+
+@pytest.mark.parametrize(
+    ("ip", "expected"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("testclient", "unknown"),
+    ],
+)
+def test_what_counts_as_one_caller(ip: str, expected: str) -> None:
+    assert network(ip) == expected
+
+
+def test_limits_by_address_and_by_user() -> None:
+    settings = settings_with(rate_per_ip_minute=7, rate_per_user_hour=70)
+    anonymous = Principal(None, "anon", "203.0.113.7")
+    user = Principal(uuid.uuid4(), "authenticated", "203.0.113.7")
+    assert [(one.name, one.burst, one.period_s) for one in limits_of(anonymous, settings)] == [("ip", 7, 60)]
+    assert [(one.name, one.burst, one.period_s) for one in limits_of(user, settings)] == [
+        ("ip", 7, 60),
+        ("user", 70, 3600),
+    ]
+    intake, follow_up = limits_of(user, settings), limits_of(user, settings, follow_up=True)
+    assert [one.burst for one in follow_up] == [70, 700]
+    assert {one.key for one in intake}.isdisjoint(one.key for one in follow_up)
+
+
+async def test_the_dependency(
+    local: Local, probe: FastAPI, client_of: Callable[[FastAPI], httpx.AsyncClient]
+) -> None:
+    settings = settings_for(local, rate_per_ip_minute=1, trusted_hops=1)
+    async with open_resources(settings) as opened:
+        probe.state.resources = opened
+        probe.state.authenticator = Authenticator(settings, opened.http)
+
+        @probe.get("/limited")
+        async def limited(caller: Admitted) -> str:
+            return caller.ip
+
+        client = client_of(probe)
+        headers = {"X-Forwarded-For": f"2001:db8:{uuid.uuid4().hex[:4]}:{uuid.uuid4().hex[:4]}::1"}
+        for left in range(9, -1, -1):
+            answer = await client.get("/limited", headers=headers)
+            assert answer.status_code == 200
+            assert answer.headers["RateLimit"].startswith(f'"ip";r={left};')
+        refused = await client.get("/limited", headers=headers)
+        assert refused.status_code == 429
+        assert refused.json()["code"] == "rate_limited"
+        assert 1 <= int(refused.headers["Retry-After"]) <= 6
+        assert refused.headers["RateLimit"].startswith('"ip";r=0;')
