@@ -43,8 +43,8 @@ def mug(size: tuple[int, int] = (900, 700), look: Look | None = None) -> Scene:
     cast = Image.new("L", size)
     cast.paste(truth, (round(0.015 * width), round(0.02 * height)))
     dark = np.asarray(cast.filter(ImageFilter.GaussianBlur(0.02 * width)), np.float32)[..., None] / 255
-    scene = scene * (1 - look.shadow * dark)
-    scene = scene * (1 - matte) + _glaze(size, look) * matte
+    scene = np.asarray(scene * (1 - look.shadow * dark), np.float32)
+    scene = np.asarray(scene * (1 - matte) + _glaze(size, look) * matte, np.float32)
     rng = np.random.default_rng(look.seed)
     scene += rng.normal(0, look.noise, scene.shape).astype(np.float32) if look.noise else 0
     return Scene(Image.fromarray(np.rint(np.clip(scene, 0, 255)).astype(np.uint8)), truth)

@@ -227,8 +227,8 @@ def _holes(candidates: Mask, near: Mask, slope: Floats) -> Mask:
     area = np.bincount(labels.ravel(), minlength=count + 1)
     alike = ndimage.mean(near, labels, index)
     grown = ndimage.grey_dilation(labels, size=(5, 5))
-    rim = np.where((labels == 0) & (grown > 0), grown, 0)
-    steep = ndimage.median(slope, rim, index)
+    rim = np.nonzero((labels == 0) & (grown > 0))
+    steep = ndimage.median(slope[rim], grown[rim], index)
     chosen = (area > max(24, _HOLE * candidates.size)) & (alike > 0.4) & (steep > 2 * _SHADOW_SLOPE)
     chosen[0] = False
     found = np.asarray(chosen[labels], np.bool_)
@@ -263,15 +263,14 @@ def _basis(rows: NDArray[np.intp], columns: NDArray[np.intp], shape: tuple[int, 
 
 
 def _evaluate(coefficients: Floats, shape: tuple[int, ...], order: int) -> Floats:
-    """Horner by rows: for each power of x a polynomial of y, so no (h, w, terms) array is ever made."""
+    """The polynomial on the whole grid: one matrix product of powers of x and, for each, a polynomial of y."""
     y = (2 * np.arange(shape[0]) / shape[0] - 1).astype(np.float32)
     x = (2 * np.arange(shape[1]) / shape[1] - 1).astype(np.float32)
-    surface = np.zeros((shape[0], shape[1], coefficients.shape[1]), np.float32)
+    powers = np.stack([x**i for i in range(order + 1)])
+    columns = np.zeros((shape[0], coefficients.shape[1], order + 1), np.float32)
     term = 0
     for i in range(order + 1):
-        column = np.zeros((shape[0], coefficients.shape[1]), np.float32)
         for j in range(order + 1 - i):
-            column += (y**j)[:, None] * coefficients[term]
+            columns[..., i] += (y**j)[:, None] * coefficients[term]
             term += 1
-        surface += (x**i)[None, :, None] * column[:, None, :]
-    return surface
+    return np.ascontiguousarray(np.moveaxis(columns @ powers, 1, 2))

@@ -11,7 +11,7 @@ _DOWN = {"north": 0.0, "south": 1.0}
 
 
 def place(room: tuple[int, int], gravity: str) -> tuple[int, int]:
-    """Offset (left, top) of what leaves ``room`` (pixels across, down) free and is drawn towards ``gravity``."""
+    """Offset (left, top) of what leaves room (pixels across, down) free and is drawn towards gravity."""
     across = next((part for side, part in _ACROSS.items() if gravity.endswith(side)), 0.5)
     down = next((part for side, part in _DOWN.items() if gravity.startswith(side)), 0.5)
     return int(room[0] * across), int(room[1] * down)

@@ -1,4 +1,4 @@
-"""What a pixel child does with one task: verify, decode, run the chain, write the output and its thumbnail."""
+"""What a pixel child does with a task: verify, decode, run the chain, write the output and its thumbnail."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -47,7 +47,7 @@ APPLY: dict[type[models.Parameters], Callable[[Image.Image, Any], Image.Image]] 
 def process(task: PixelTask) -> PixelResult:
     """Run the task's chain; writes ``output.{ext}`` and ``thumb.webp`` into its workdir.
 
-    Raises PixelError (bytes refused, op_failed) and OpKeyError (a key that no registry of this version gave out).
+    Raises PixelError (bytes refused, op_failed), and OpKeyError for a key that this registry did not give.
     """
     clock = _Clock()
     chain = parse(task.op_key)

@@ -2,7 +2,8 @@
 
 import math
 
-from PIL import Image, ImageChops, ImageFilter
+import numpy as np
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from service.ops.models import Shadow
 from service.ops.values import rgb
@@ -12,7 +13,8 @@ Box = tuple[int, int, int, int]
 
 _REACH = 2.6  # standard deviations after which a blurred edge is no longer seen
 _POOL_DEPTH = 0.1  # of a contact shadow: height in parts of the width of the foot
-_FOOT = 0.3  # lower part of the subject that makes the contact shadow
+_FOOT = 0.07  # lowest part of the subject, of its height, that is taken to stand on the table
+_SOLID = 64  # alpha that casts a shadow of its own
 
 
 def apply(image: Image.Image, params: Shadow) -> Image.Image:
@@ -45,19 +47,31 @@ def cast(subject: Image.Image, blur: float, shift: tuple[int, int]) -> Image.Ima
 
 
 def pool(subject: Image.Image, blur: float) -> Image.Image:
-    """Shadow on the table below: the foot of the matte (L) pressed flat, in two layers; same size."""
+    """Shadow on the table below: an ellipse under everything the matte (L) stands on; same size."""
     bounds = subject.point(_only_solid).getbbox()
-    if bounds is None:
-        return Image.new("L", subject.size)
-    left, top, right, bottom = bounds
-    foot = subject.crop((left, bottom - max(1, round((bottom - top) * _FOOT)), right, bottom))
-    depth = max(1, round((right - left) * _POOL_DEPTH))
-    flat = foot.resize((right - left, depth), Image.Resampling.BOX)
     placed = Image.new("L", subject.size)
-    placed.paste(flat, (left, bottom - round(depth * 0.6)))
+    if bounds is None:
+        return placed
+    draw = ImageDraw.Draw(placed)
+    for left, right, bottom in _feet(subject, bounds):
+        depth = max(1.0, min((right - left) * 0.16, (bounds[2] - bounds[0]) * _POOL_DEPTH))
+        draw.ellipse((left, bottom - 0.65 * depth, right - 1, bottom + 0.35 * depth), fill=255)
     wide = placed.filter(ImageFilter.GaussianBlur((max(blur, 0.5), max(blur * 0.5, 0.5))))
     tight = placed.filter(ImageFilter.GaussianBlur((max(blur * 0.3, 0.3), max(blur * 0.12, 0.3))))
     return ImageChops.screen(wide.point(_share(0.7)), tight.point(_share(0.7)))
+
+
+def _feet(subject: Image.Image, bounds: Box) -> list[tuple[int, int, int]]:
+    """(left, right, bottom) of each run of columns that reaches into the lowest part of the subject."""
+    left, top, right, bottom = bounds
+    start = bottom - max(1, round((bottom - top) * _FOOT))
+    solid = np.asarray(subject.crop((left, start, right, bottom))) >= _SOLID
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], solid.any(axis=0), [0]])))
+    lowest = np.where(solid.any(axis=0), bottom - np.argmax(solid[::-1], axis=0), 0)
+    return [
+        (left + int(begin), left + int(end), int(lowest[begin:end].max()))
+        for begin, end in zip(edges[::2], edges[1::2], strict=True)
+    ]
 
 
 def under(image: Image.Image, mask: Image.Image, opacity: int, colour: tuple[int, int, int]) -> Image.Image:
@@ -96,4 +110,4 @@ def _share(part: float) -> list[int]:
     return [round(level * part) for level in range(256)]
 
 
-_only_solid = [0] * 64 + [255] * 192
+_only_solid = [0] * _SOLID + [255] * (256 - _SOLID)

@@ -11,11 +11,11 @@ from workers.ops.crop import place
 
 _MIN_FONT, _MARGIN = 6, 0.03  # pixels; part of the shorter side kept free around the text
 _RIM_OPACITY = 0.5  # of the text's own
-_GAP_ACROSS, _GAP_DOWN = 0.5, 2.2  # between repeated texts, in parts of the text's width and height
+_GAP_ACROSS, _GAP_DOWN = 0.2, 0.15  # between repeated texts, in parts of the text's width and height
 
 
 def apply(image: Image.Image, params: Watermark) -> Image.Image:
-    """The picture with the text on it. A text too wide for the picture is set smaller; it is cut off at worst."""
+    """The picture with the text on it. Too wide for the picture, it is set smaller, and cut off at worst."""
     stamp = _stamp(image.size, params)
     marked = image.copy()
     for left, top in _places(image.size, stamp.size, params):
@@ -83,7 +83,7 @@ def _places(size: tuple[int, int], stamp: tuple[int, int], params: Watermark) ->
         yield across + margin, down + margin
         return
     # Rows are staggered, which reads as a pattern and leaves no clean lane between columns.
-    step = (max(8, round(stamp[0] * (1 + _GAP_ACROSS))), max(8, round(stamp[1] * (1 + _GAP_DOWN / 4))))
+    step = (max(8, round(stamp[0] * (1 + _GAP_ACROSS))), max(8, round(stamp[1] * (1 + _GAP_DOWN))))
     for row, top in enumerate(range(-stamp[1] // 2, size[1], step[1])):
         for left in range(-stamp[0] // 2 - (row % 2) * step[0] // 2, size[0], step[0]):
             yield left, top
