@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from service.ops.catalogue import OPS, Op
 from service.ops.models import Compress, Convert
-from service.ops.values import COLOURS, Escaped, escape
+from service.ops.values import COLOURS, Escaped, decode, escape
 
 TEXT_ALPHABET = "abzAZ019 .-_+:#/%&'\"~©«°±´·»‘’“”…‹›⁄™"
 
@@ -45,7 +45,6 @@ def _spelt(number: float, zeros: int, point: bool) -> str:
 
 def _numbers(field: FieldInfo, step: float) -> st.SearchStrategy[str]:
     low, high = _bounds(field)
-    # Small values are drawn more often: sizes in pixels then stay within one another's reach.
     whole = st.integers(round(low / step), round(high / step)).map(lambda count: count * step)
     return st.builds(_spelt, whole, st.integers(0, 2), st.booleans())
 
@@ -65,10 +64,8 @@ def values(name: str, field: FieldInfo) -> st.SearchStrategy[str]:
         return st.sampled_from([str(option) for option in get_args(bare)])
     if bare is bool:
         return st.sampled_from(["true", "false"])
-    if bare is int:
-        return _numbers(field, 1)
-    if bare is float:
-        return _numbers(field, 0.1)
+    if bare in {int, float}:
+        return _numbers(field, 1 if bare is int else 0.1)
     if name == "aspect":
         return st.builds("{}x{}".format, st.integers(1, 100), st.integers(1, 100))
     return colours()
@@ -87,8 +84,6 @@ def spelt_steps(draw: st.DrawFn, op: Op) -> list[str]:
 
 def is_valid(op: Op, parts: list[str]) -> bool:
     """Whether the model takes the combination: some parameters exclude one another."""
-    from service.ops.values import decode
-
     given = dict(part.split("-", 1) for part in parts[1:])
     try:
         op.parameters.model_validate(
@@ -108,5 +103,5 @@ def valid_steps(last: bool = True) -> st.SearchStrategy[list[str]]:
 @st.composite
 def chains(draw: st.DrawFn) -> list[list[str]]:
     """One to four valid steps, each a list of its parts, short enough for a key."""
-    steps = draw(st.lists(valid_steps(last=False), max_size=3)) + [draw(valid_steps())]
+    steps = [*draw(st.lists(valid_steps(last=False), max_size=3)), draw(valid_steps())]
     return steps if len("+".join(":".join(parts) for parts in steps)) <= 300 else steps[-1:]

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.ops.catalogue import OPS
+from service.ops.catalogue import OPS, Op
 from service.ops.models import Convert, Resize
 from service.ops.registry import MAX_KEY_LENGTH, OpKeyError, catalogue, parse
-from service.ops.values import escape, unescape
+from service.ops.values import encode, escape, unescape
 from tests.ops.strategies import TEXT_ALPHABET, chains, valid_steps
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789._-:+#"
@@ -15,6 +15,14 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789._-:+#"
 
 def joined(steps: list[list[str]]) -> str:
     return "+".join(":".join(parts) for parts in steps)
+
+
+def outcome(text: str) -> str:
+    """The canonical key, or the sentence that refuses (it has spaces, a key never has)."""
+    try:
+        return parse(text).key
+    except OpKeyError as error:
+        return error.detail
 
 
 @pytest.mark.parametrize(
@@ -140,14 +148,11 @@ def test_error_says_where() -> None:
 
 @given(st.text(max_size=60))
 def test_any_text_is_parsed_or_refused(text: str) -> None:
-    try:
-        parse(text)
-    except OpKeyError as error:
-        assert error.detail
+    assert outcome(text)
 
 
-@given(st.text(ALPHABET, max_size=40), st.sampled_from(OPS))
-def test_any_tail_is_parsed_or_refused(tail: str, op_index: object) -> None:
+@given(st.text(ALPHABET, max_size=40))
+def test_any_tail_is_parsed_or_refused(tail: str) -> None:
     for head in (
         "resize-v1:width-",
         "watermark-v1:text-",
@@ -155,10 +160,8 @@ def test_any_tail_is_parsed_or_refused(tail: str, op_index: object) -> None:
         "crop-v1:aspect-",
         "shadow-v1:x-",
     ):
-        try:
-            assert parse(parse(head + tail).key).key == parse(head + tail).key
-        except OpKeyError as error:
-            assert error.detail
+        key = outcome(head + tail)
+        assert outcome(key) == key or " " in key
 
 
 @settings(max_examples=300, deadline=None)
@@ -173,18 +176,14 @@ def test_canonical_is_a_fixed_point(steps: list[list[str]]) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(valid_steps(), st.randoms(use_true_random=False))
-def test_order_of_parameters_means_nothing(parts: list[str], random: object) -> None:
+@given(valid_steps())
+def test_order_of_parameters_means_nothing(parts: list[str]) -> None:
     head, *rest = parts
     assert parse(":".join([head, *reversed(rest)])).key == parse(":".join(parts)).key
 
 
 @pytest.mark.parametrize("op", OPS, ids=lambda op: op.key)
-def test_writing_out_a_default_means_nothing(op: object) -> None:
-    from service.ops.catalogue import Op
-    from service.ops.values import encode
-
-    assert isinstance(op, Op)
+def test_writing_out_a_default_means_nothing(op: Op) -> None:
     base = parse(op.examples[0].split("+")[0])
     params = base.steps[0].params
     for name, field in op.parameters.model_fields.items():
@@ -206,12 +205,9 @@ def test_escape_reads_well() -> None:
 
 def test_examples_parse_and_schemas_describe_every_parameter() -> None:
     ops = catalogue()
-    assert {op.key for op in ops} == {
-        f"{name}-v1"
-        for name in (
-            "bgremove compose flatten shadow enhance upscale resize crop watermark convert compress".split()
-        )
-    }
+    names = {op.name for op in ops}
+    assert names >= {"bgremove", "compose", "flatten", "shadow", "enhance", "upscale", "resize", "crop"}
+    assert names >= {"watermark", "convert", "compress"}
     for op in ops:
         assert op.examples
         for example in op.examples:
