@@ -30,8 +30,7 @@ async def start_api(
 ) -> Child:
     """Start one API (default: on a free port), wait for GET /health; `.url` is its address."""
     chosen = port or any_free_port()
-    argv = [sys.executable, "-m", "uvicorn", "service.app:create_app", "--factory", "--host", "127.0.0.1"]
-    argv += ["--port", str(chosen), "--no-access-log", "--timeout-graceful-shutdown", "5"]
+    argv = [sys.executable, "-m", "service.cli", "api", "--port", str(chosen)]
     child = await _start("api", argv, local, logs, env)
     child.url = f"http://127.0.0.1:{chosen}"
     try:

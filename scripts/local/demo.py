@@ -69,7 +69,8 @@ class Demo:
         self._client = client
         self._api = api_url
         self._progress = progress
-        pillow_heif.register_heif_opener()
+        pillow_heif.register_heif_opener()  # and the other plugins, before the clock runs
+        Image.init()
 
     async def put_through(self, name: str, data: bytes, op_key: str) -> Pass:
         """Hash, intake, upload, wait; DemoError when any step fails."""

@@ -13,6 +13,7 @@ import os
 import pwd
 import shutil
 import stat
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,20 +97,23 @@ def _drop(uid: int, gid: int, capability: int | None) -> None:
 
 
 def _reachable_copy(installation: Path) -> Path:
-    """A copy of the programs that any user can reach, made once; only root can write to it."""
-    target = Path("/var/tmp") / f"darkroom-{installation.name}-{int(installation.stat().st_mtime)}"  # noqa: S108
-    if target.exists():
-        owner = target.lstat()
-        if not stat.S_ISDIR(owner.st_mode) or owner.st_uid != 0 or owner.st_mode & 0o022:
-            raise StackError(f"{target} is not ours; remove it")
-        return target
-    fresh = target.with_name(f"{target.name}.{os.getpid()}")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(mode=0o755)
-    shutil.copytree(installation, fresh, symlinks=True, dirs_exist_ok=True)
-    fresh.chmod(0o755)
-    try:
-        fresh.rename(target)
-    except OSError:  # another stack was faster
-        shutil.rmtree(fresh)
-    return target
+    """A copy of the programs, with the libraries the wheel keeps beside its package, that any user can reach.
+
+    Made once; only root can write to it.
+    """
+    package = installation.parent
+    target = Path("/var/tmp") / f"darkroom-postgres-{installation.stat().st_mtime_ns}"  # noqa: S108
+    if not target.exists():
+        fresh = Path(tempfile.mkdtemp(dir=target.parent, prefix=target.name))
+        shutil.copytree(installation, fresh / package.name / installation.name, symlinks=True)
+        libraries = package.with_suffix(".libs")
+        shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
+        fresh.chmod(0o755)
+        try:
+            fresh.rename(target)
+        except OSError:  # another stack was faster
+            shutil.rmtree(fresh)
+    owner = target.lstat()
+    if not stat.S_ISDIR(owner.st_mode) or owner.st_uid != 0 or owner.st_mode & 0o022:
+        raise StackError(f"{target} is not ours; remove it")
+    return target / package.name / installation.name

@@ -31,6 +31,8 @@ from scripts.local.migrate import migrate
 from scripts.local.postgres import PLATFORM, STORAGE_SCHEMA, Postgres
 from scripts.local.process import Child, Command, StackError, unmeasured, until_ready
 
+# Ctrl-C should not take long; a job that is cut off is taken up again at the next start.
+_SHORT_DRAIN = {"DARKROOM_DRAIN_SECONDS": "5"}
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
 
 
@@ -145,7 +147,7 @@ class Stack:
         rest = [self.reload_schema(), self._keep("gateway", self._start_gateway)]
         if self._app:
             rest.append(self._keep("api", lambda: self.start_api(port=self.ports.api)))
-            rest.append(self._keep("worker", self.start_worker))
+            rest.append(self._keep("worker", lambda: self.start_worker(_SHORT_DRAIN)))
         await asyncio.gather(*rest)
 
     async def _start_gateway(self) -> Child:
@@ -180,6 +182,7 @@ class Stack:
                 pause = min(pause * 2, _LONGEST_PAUSE)
                 with contextlib.suppress(StackError):
                     child = self._track(await start())
+                    self._say(f"{name} is running again")
                     break
 
     def _track(self, child: Child) -> Child:
