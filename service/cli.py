@@ -2,7 +2,6 @@
 loads only what it runs."""
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -123,17 +122,19 @@ def _report(name: str, task: "Callable[[Resources], Awaitable[Any]]") -> None:
     Console().print(done)
 
 
-def _mount_bench() -> None:
-    """`darkroom bench` exists in a checkout only: the benchmarks are no part of a deployment."""
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+)
+def bench(context: typer.Context) -> None:
+    """Measure, in a checkout: the benchmarks are no part of a deployment."""
     try:
-        from scripts.bench.__main__ import app as bench
+        from scripts.bench.__main__ import app as benchmarks
     except ModuleNotFoundError:
-        return
-    app.add_typer(bench, name="bench")
-
-
-if sys.argv[1:2] == ["bench"] or "--help" in sys.argv:
-    _mount_bench()
+        console.print(
+            "The benchmarks are in the repository's scripts/bench; run this in a checkout.", style="red"
+        )
+        raise typer.Exit(2) from None
+    benchmarks(args=context.args, prog_name="darkroom bench")
 
 
 if __name__ == "__main__":

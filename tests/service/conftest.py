@@ -50,13 +50,14 @@ def settings_with(**values: Any) -> Settings:
 
 def settings_for(local: Local, **values: Any) -> Settings:
     """Settings of the embedded stack."""
-    return settings_with(
-        supabase_url=local.supabase_url,
-        supabase_publishable_key=local.publishable_key,
-        supabase_secret_key=local.secret_key,
-        supabase_jwt_secret=local.jwt_secret,
-        **{"redis_url": local.redis_url, **values},
-    )
+    stack = {
+        "supabase_url": local.supabase_url,
+        "supabase_publishable_key": local.publishable_key,
+        "supabase_secret_key": local.secret_key,
+        "supabase_jwt_secret": local.jwt_secret,
+        "redis_url": local.redis_url,
+    }
+    return settings_with(**{**stack, **values})
 
 
 @pytest.fixture

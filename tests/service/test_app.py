@@ -1,0 +1,256 @@
+"""The application as it is put together: health, the catalogue, the page, CORS, the OpenAPI document."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, ClassVar
+
+import httpx
+import pytest
+import structlog
+
+from scripts.local.home import Local
+from service.app import create_app
+from service.errors import CATALOGUE, Code
+from service.ops.registry import parse
+from service.settings import Settings, SettingsError, get_settings
+from tests.service.conftest import RedisServer, settings_for, settings_with
+
+AppFor = Callable[[Settings], AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+@pytest.fixture
+def serve() -> Iterator[AppFor]:
+    """Runs the whole application, its lifespan included, in this process; the session's loggers come back."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+
+    @asynccontextmanager
+    async def run(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+        app = create_app(settings)
+        transport = httpx.ASGITransport(app, client=("192.0.2.1", 1))
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://darkroom") as client,
+        ):
+            yield client
+
+    yield run
+    root.handlers[:], root.level = handlers, level
+    structlog.contextvars.clear_contextvars()
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+async def client(local: Local, serve: AppFor) -> AsyncIterator[httpx.AsyncClient]:
+    async with serve(settings_for(local)) as opened:
+        yield opened
+
+
+async def test_liveness_needs_nobody(serve: AppFor) -> None:
+    async with serve(settings_with()) as client:
+        answer = await client.get("/health")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+async def test_readiness_with_everything_there(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/ready")
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["status"] == "ok"
+    assert set(body["checks"]) == {"redis", "database", "storage"}
+    for check in body["checks"].values():
+        assert check["ok"]
+        assert 0 < check["ms"] < 3000
+
+
+async def test_without_redis_it_is_degraded_but_serves(
+    local: Local, serve: AppFor, own_redis: RedisServer
+) -> None:
+    async with serve(settings_for(local, redis_url=own_redis.url)) as client:
+        await own_redis.kill()
+        ready = await client.get("/ready")
+        assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+        assert not ready.json()["checks"]["redis"]["ok"]
+        missing = await client.get("/jobs/00000000-0000-4000-8000-000000000000")
+        assert (missing.status_code, missing.json()["code"]) == (404, "job_not_found")
+        assert missing.headers["cache-control"] == "no-store"
+
+
+async def test_without_supabase_it_is_down(local: Local, serve: AppFor) -> None:
+    async with serve(settings_with(redis_url=local.redis_url)) as client:
+        ready = await client.get("/ready")
+        assert (ready.status_code, ready.json()["status"]) == (503, "down")
+        checks = ready.json()["checks"]
+        assert checks["redis"]["ok"]
+        assert checks["database"] == {
+            "ok": False,
+            "ms": checks["database"]["ms"],
+            "detail": "does not answer",
+        }
+        job = await client.get("/jobs/00000000-0000-4000-8000-000000000000")
+        assert (job.status_code, job.json()["code"]) == (503, "dependency_unavailable")
+
+
+async def test_many_monitors_ask_once(client: httpx.AsyncClient) -> None:
+    answers = await asyncio.gather(*(client.get("/ready") for _ in range(20)))
+    assert len({answer.text for answer in answers}) == 1
+
+
+async def test_metrics_name_routes_by_their_template(client: httpx.AsyncClient) -> None:
+    await client.get("/jobs/00000000-0000-4000-8000-000000000000")
+    text = (await client.get("/metrics")).text
+    assert 'route="/jobs/{job_id}"' in text
+    assert "00000000-0000" not in text
+
+
+async def test_metrics_can_be_kept_private(local: Local, serve: AppFor) -> None:
+    async with serve(settings_for(local, metrics_token="m" * 32)) as client:
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic x"}):
+            assert (await client.get("/metrics", headers=headers)).status_code == 401
+        assert (
+            await client.get("/metrics", headers={"Authorization": f"Bearer {'m' * 32}"})
+        ).status_code == 200
+
+
+async def test_the_catalogue_is_enough_to_write_keys(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/ops")
+    body = answer.json()
+    names = {op["name"] for op in body["ops"]}
+    assert {"resize", "crop", "convert", "compress", "enhance", "flatten", "shadow", "watermark"} <= names
+    assert {"upscale", "bgremove", "compose"} <= names
+    for op in body["ops"]:
+        assert op["parameters"]["type"] == "object"
+        for key in op["examples"]:
+            assert parse(key).key
+    assert body["limits"]["max_bytes"] == 20 * 1024 * 1024
+    assert "image/svg+xml" not in body["limits"]["content_types"]
+    again = await client.get("/ops", headers={"If-None-Match": answer.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+async def test_the_page_may_talk_to_its_own_project_only(client: httpx.AsyncClient, local: Local) -> None:
+    page = await client.get("/")
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    policy = page.headers["content-security-policy"]
+    assert f"connect-src 'self' {local.supabase_url} " in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "'unsafe-inline'" not in policy.split("script-src")[1].split(";")[0]
+
+
+async def test_the_client_module_is_served_as_a_module(client: httpx.AsyncClient) -> None:
+    module = await client.get("/static/darkroom.js")
+    assert module.status_code == 200
+    assert module.headers["content-type"].startswith("text/javascript")
+    assert module.headers["x-content-type-options"] == "nosniff"
+    outside = await client.get("/static/../app.py")
+    assert outside.status_code == 404
+    assert (await client.get("/static/%2e%2e/app.py")).status_code == 404
+
+
+async def test_the_configuration_for_browsers_holds_no_secret(
+    client: httpx.AsyncClient, local: Local
+) -> None:
+    answer = await client.get("/config.json")
+    assert answer.json() == {"supabase_url": local.supabase_url, "publishable_key": local.publishable_key}
+    assert local.secret_key not in answer.text
+
+
+class TestCors:
+    PREFLIGHT: ClassVar = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type,x-request-id",
+    }
+
+    async def test_any_origin_in_development(self, client: httpx.AsyncClient) -> None:
+        headers = {"Origin": "http://localhost:3000"}
+        preflight = await client.options("/intake", headers={**headers, **self.PREFLIGHT})
+        assert preflight.status_code == 200
+        assert preflight.headers["access-control-allow-origin"] == "*"
+        refused = await client.post("/intake", content=b"{", headers=headers)
+        assert refused.status_code == 400
+        assert refused.headers["access-control-allow-origin"] == "*"
+        exposed = refused.headers["access-control-expose-headers"]
+        for name in ("RateLimit", "Retry-After", "X-Request-Id"):
+            assert name in exposed
+        assert "access-control-allow-credentials" not in refused.headers
+
+    async def test_named_origins_only(self, local: Local, serve: AppFor) -> None:
+        async with serve(settings_for(local, cors_origins="https://app.example")) as client:
+            for origin, allowed in (("https://app.example", True), ("https://evil.example", False)):
+                preflight = await client.options("/intake", headers={"Origin": origin, **self.PREFLIGHT})
+                assert (preflight.status_code == 200) is allowed
+                assert (preflight.headers.get("access-control-allow-origin") == origin) is allowed
+
+    async def test_closed_in_production(self, serve: AppFor) -> None:
+        settings = settings_with(environment="production", supabase_url="https://abcdefgh.supabase.co")
+        async with serve(settings) as client:
+            answer = await client.get("/health", headers={"Origin": "https://evil.example"})
+            assert "access-control-allow-origin" not in answer.headers
+
+
+class TestOpenApi:
+    @pytest.fixture
+    def document(self) -> dict[str, Any]:
+        return create_app(settings_with()).openapi()
+
+    def test_every_reference_leads_somewhere(self, document: dict[str, Any]) -> None:
+        found: set[str] = set()
+
+        def walk(node: Any) -> None:
+            if isinstance(node, dict):
+                if isinstance(node.get("$ref"), str):
+                    found.add(node["$ref"].rpartition("/")[2])
+                for value in node.values():
+                    walk(value)
+            elif isinstance(node, list):
+                for value in node:
+                    walk(value)
+
+        walk(document)
+        assert found
+        assert found <= set(document["components"]["schemas"])
+
+    def test_errors_are_problems_and_nothing_else(self, document: dict[str, Any]) -> None:
+        operations = [
+            operation
+            for path in document["paths"].values()
+            for operation in path.values()
+            if "responses" in operation
+        ]
+        assert len(operations) >= 8
+        for operation in operations:
+            for status, response in operation["responses"].items():
+                if int(status) >= 400 and operation["operationId"].startswith("ready") is False:
+                    assert set(response["content"]) == {"application/problem+json"}, operation["operationId"]
+        assert "HTTPValidationError" not in document["components"]["schemas"]
+
+    def test_the_codes_of_an_intake_are_listed_with_examples(self, document: dict[str, Any]) -> None:
+        listed = document["paths"]["/intake"]["post"]["responses"]
+        codes = {
+            code
+            for status, response in listed.items()
+            if int(status) >= 400
+            for code in response["content"]["application/problem+json"]["examples"]
+        }
+        expected = {
+            Code.unknown_op,
+            Code.bad_parameter,
+            Code.unsupported_type,
+            Code.too_large,
+            Code.too_many_jobs,
+        }
+        assert {*expected, Code.insufficient_credits, Code.rate_limited, Code.malformed_json} <= codes
+        for code in codes:
+            assert str(CATALOGUE[Code(code)].status) in listed
+
+    def test_signing_in_is_optional(self, document: dict[str, Any]) -> None:
+        assert document["security"] == [{}, {"user": []}]
+
+
+def test_an_application_without_configuration_says_what_is_missing() -> None:
+    get_settings.cache_clear()
+    with pytest.raises(SettingsError, match="SUPABASE_URL is missing"):
+        create_app()

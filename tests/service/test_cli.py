@@ -1,0 +1,78 @@
+"""The command line, as an operator runs it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from scripts.local.home import Local
+from service.cli import app
+from service.settings import get_settings
+from tests.support import SharedStack
+
+
+@pytest.fixture(autouse=True)
+def fresh_settings() -> None:
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def runner() -> CliRunner:
+    return CliRunner()
+
+
+@pytest.fixture
+def on_the_stack(stack: SharedStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in stack.environment().items():
+        monkeypatch.setenv(name, value)
+
+
+def test_help_names_every_command(runner: CliRunner) -> None:
+    shown = runner.invoke(app, ["--help"]).output
+    for command in ("api", "worker", "sweep", "cleanup", "ops", "bench"):
+        assert command in shown
+
+
+def test_ops_needs_no_configuration(runner: CliRunner) -> None:
+    result = runner.invoke(app, ["ops"])
+    assert result.exit_code == 0
+    assert "resize-v1" in result.output
+
+
+@pytest.mark.parametrize("command", ["api", "worker", "sweep", "cleanup"])
+def test_a_missing_configuration_is_said_without_a_traceback(runner: CliRunner, command: str) -> None:
+    result = runner.invoke(app, [command])
+    assert result.exit_code == 2
+    assert "SUPABASE_URL is missing" in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.usefixtures("on_the_stack")
+@pytest.mark.parametrize("arguments", [["sweep"], ["cleanup"], ["cleanup", "--orphans"]])
+def test_maintenance_runs_once_and_reports(local: Local, arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "service.cli", *arguments],
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "=" in done.stdout
+    assert local.secret_key not in done.stdout + done.stderr
+
+
+@pytest.mark.usefixtures("on_the_stack")
+def test_maintenance_fails_clearly_without_the_database() -> None:
+    environment = {**os.environ, "SUPABASE_URL": "http://127.0.0.1:9"}
+    done = subprocess.run(
+        [sys.executable, "-m", "service.cli", "sweep"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
