@@ -6,7 +6,6 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
-from functools import cache
 from typing import Final
 
 from PIL import Image
@@ -17,10 +16,14 @@ _BOMB: Final = "too_many_pixels"
 _ZEROS: Final = bytes(1 << 20)
 
 
-@cache
 def _deflated(megabytes: int) -> bytes:
-    packer = zlib.compressobj(1)
-    return b"".join(packer.compress(_ZEROS) for _ in range(megabytes)) + packer.flush()
+    """A zlib stream of that many megabytes of zeros: one megabyte deflated, then said again and again."""
+    packer = zlib.compressobj(9, wbits=-15)
+    megabyte = packer.compress(_ZEROS) + packer.flush(zlib.Z_FULL_FLUSH)
+    checksum = 1
+    for _ in range(megabytes):
+        checksum = zlib.adler32(_ZEROS, checksum)
+    return b"\x78\x01" + megabyte * megabytes + b"\x03\x00" + struct.pack(">I", checksum)
 
 
 def huge_headers() -> Iterator[Hostile]:
