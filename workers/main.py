@@ -186,7 +186,8 @@ async def serve(settings: Settings) -> None:
         await pixels.start()
         log.info("worker_started", worker=bench.name, queue=settings.queue, slots=settings.worker_slots)
         try:
-            await worker.async_run()
+            if not worker.stopping.is_set():  # a signal before arq's main task exists would be lost
+                await worker.async_run()
         except asyncio.CancelledError:
             log.info("worker_stopping", worker=bench.name)
         finally:
