@@ -7,7 +7,6 @@ Children are forked from a server process that has everything imported and nothi
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import signal
 from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
@@ -17,6 +16,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from workers.imaging import child
 from workers.imaging.errors import PixelError
+from workers.imaging.forking import LeanForkServerContext
 from workers.imaging.types import PixelResult, PixelTask
 
 ENTRY: Final = "workers.ops.pipeline:process"
@@ -128,7 +128,7 @@ class _Slot:
         self._future: asyncio.Future[child.Outcome] | None = None
 
     async def open(self) -> None:
-        context = multiprocessing.get_context("forkserver")
+        context = LeanForkServerContext()
         context.set_forkserver_preload(["workers.imaging.preload", self._entry.partition(":")[0]])
         self._pool = ProcessPool(
             max_workers=1,
