@@ -8,6 +8,7 @@ Errors: what a function refuses comes back as `ProblemError` with the function's
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
@@ -15,11 +16,14 @@ from uuid import UUID
 
 import httpx
 import orjson
+import structlog
 from postgrest import AsyncPostgrestClient
 from postgrest.exceptions import APIError
 from pydantic import BaseModel, ConfigDict
 
 from service.errors import Code, DependencyError, ProblemError
+
+log = structlog.get_logger()
 
 Status = Literal["awaiting_upload", "queued", "running", "done", "error", "expired", "canceled"]
 TERMINAL: frozenset[Status] = frozenset({"done", "error", "expired", "canceled"})
@@ -429,11 +433,19 @@ def _translated(error: APIError) -> Exception:
             return OutputGone(error.details)
         case str(message) if str(error.code).startswith("PT") and message in Code.__members__:
             return ProblemError(Code(message), str(error.details or message))
-        case _ if error.code in _AWAY or str(error.code).startswith(("08", "57P", "5")):
+        case _ if _away(str(error.code)):
+            log.warning("database_unavailable", code=error.code, reason=error.message)
             return DependencyError("database")
         case _:
             return error
 
 
-_AWAY = {"PGRST000", "PGRST001", "PGRST002", "PGRST003", "53300", "502", "503", "504"}
-"""PostgREST's own words for a database that it cannot reach, and a gateway's statuses."""
+def _away(code: str) -> bool:
+    """Whether an error tells that Postgres cannot be reached, is stopping or is out of connections, or comes from
+    something in front of PostgREST: a gateway's error has neither a SQLSTATE nor a code of PostgREST's."""
+    if code.startswith("PGRST"):
+        return code in {"PGRST000", "PGRST001", "PGRST002", "PGRST003"}
+    return _SQLSTATE.fullmatch(code) is None or code.startswith(("08", "53", "57"))
+
+
+_SQLSTATE = re.compile(r"[0-9A-Z]{5}")

@@ -1,0 +1,47 @@
+"""A worker that kills itself with SIGKILL at one step of its first job: `python -m tests.chaos.dying_worker STEP`.
+
+Steps are those that the lease is told of, and two more: `claimed`, before any, and `completed`, after the job's last
+transaction. The product has no such hook; this file wraps the lease from outside.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from service.database import JobRow
+from workers import main, run_job
+from workers.lease import Lease
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DyingLease(Lease):
+    async def __aenter__(self) -> "DyingLease":
+        await super().__aenter__()
+        if _STEP == "claimed":
+            _die()
+        return self
+
+    async def step(self, name: str, progress: float) -> None:
+        await super().step(name, progress)
+        if name == _STEP:
+            _die()
+
+    async def complete(self, output: Mapping[str, Any], output_seconds: int) -> JobRow:
+        if _STEP == "stored":
+            _die()
+        row = await super().complete(output, output_seconds)
+        if _STEP == "completed":
+            _die()
+        return row
+
+
+_STEP = sys.argv[1] if len(sys.argv) > 1 else ""
+
+if __name__ == "__main__":
+    run_job.Lease = DyingLease  # type: ignore[misc]
+    main.run()

@@ -1,0 +1,74 @@
+"""kill -9 of a worker at every step of a job: another finishes it, once, with one output and one ledger effect."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+
+import asyncpg
+import pytest
+
+from scripts.local.home import REPOSITORY
+from scripts.local.process import Child, Command
+from service.resources import Resources
+from tests.jobs import finished, new_queue, queue_job
+from tests.photos import photo
+from tests.support import SharedStack, User
+
+LEASE_SECONDS = 2
+PRICE = 7
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize(
+    "step", ["claimed", "cache", "download", "pixels", "store", "stored", "complete", "completed"]
+)
+async def test_another_worker_finishes_the_job_once(
+    stack: SharedStack,
+    resources: Resources,
+    user: User,
+    db: asyncpg.Connection[asyncpg.Record],
+    step: str,
+) -> None:
+    queue = new_queue()
+    env = {
+        "DARKROOM_QUEUE": queue,
+        "DARKROOM_LEASE_SECONDS": str(LEASE_SECONDS),
+        "DARKROOM_WORKER_SLOTS": "1",
+    }
+    command = Command(
+        "dying-worker",
+        [sys.executable, "-m", "tests.chaos.dying_worker", step],
+        env=stack.environment(env),
+        cwd=REPOSITORY,
+    )
+    job_id = await queue_job(resources, photo(), "resize-v1:width-64", queue, user_id=user.id, price=PRICE)
+    dying = await Child.start(command, stack.home / "logs" / f"dying-{step}.log")
+    await resources.doorbell.ring(queue)
+    await asyncio.wait_for(dying.wait(), 30)
+    died = time.monotonic()
+
+    survivor = await stack.start_worker(env)
+    row = await finished(resources, job_id, user.id)
+    took = time.monotonic() - died
+    await survivor.stop()
+
+    assert row.status == "done"
+    assert row.attempts == (1 if step == "completed" else 2)
+    assert took < LEASE_SECONDS + 8  # the start of the second worker included
+    assert row.charged == PRICE
+    ledger = await db.fetch(
+        "select reason, delta from credit_ledger where user_id = $1 and reference = $2 order by id",
+        user.id,
+        str(job_id),
+    )
+    assert [tuple(entry) for entry in ledger] == [("hold", -PRICE), ("capture", 0)]
+    outputs = await db.fetch("select path, thumb_path from image_outputs where job_id = $1", job_id)
+    assert len(outputs) == 1
+    stored = await db.fetch(
+        "select name from storage.objects where bucket_id = 'outputs-ephemeral' and name like $1 || '%'",
+        str(job_id),
+    )
+    assert {entry["name"] for entry in stored} == {outputs[0]["path"], outputs[0]["thumb_path"]}
+    assert not await resources.database.check_invariants()

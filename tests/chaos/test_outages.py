@@ -1,0 +1,104 @@
+"""Redis killed and restarted empty, Postgres restarted under load: every job still finishes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from scripts.local.apps import answers
+from scripts.local.stack import Stack
+from service.resources import Resources, open_resources
+from service.settings import load_settings
+from tests.client import Client
+from tests.conftest import UNLIMITED
+from tests.jobs import finished, queue_job
+from tests.photos import photo
+from tests.support import sign_up
+
+pytestmark = pytest.mark.chaos
+OP = "resize-v1:width-64"
+ENV = UNLIMITED | {"DARKROOM_LEASE_SECONDS": "3"}
+
+
+@pytest.fixture(scope="module")
+async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """A stack that this file may break."""
+    home: Path = tmp_path_factory.mktemp("chaos")
+    async with Stack(home, api_port=0, supabase_port=0) as stack:
+        yield stack
+
+
+@pytest.fixture
+async def own(own_stack: Stack) -> AsyncIterator[Resources]:
+    async with open_resources(load_settings(**own_stack.environment(ENV))) as opened:
+        yield opened
+
+
+async def test_redis_killed_and_restarted_empty(own_stack: Stack, own: Resources) -> None:
+    jobs = [await queue_job(own, photo(), OP, "default") for _ in range(6)]
+    for _ in jobs:
+        await own.doorbell.ring("default")
+    await own_stack.kill_redis()
+    await own_stack.start_redis()
+    assert await own.redis.dbsize() == 0
+    worker = await own_stack.start_worker(ENV)
+    rows = await asyncio.gather(*(finished(own, job) for job in jobs))
+    assert {row.status for row in rows} == {"done"}
+    await worker.stop()
+
+
+async def test_redis_killed_under_a_working_worker(own_stack: Stack, own: Resources) -> None:
+    """The worker outlives it: what it was doing goes on, what comes later is found by the sweep."""
+    worker = await own_stack.start_worker(ENV)
+    first = [await queue_job(own, photo(1200, 900), OP, "default") for _ in range(6)]
+    await own.doorbell.ring("default", len(first))
+    async with own.progress.listen(first[0]) as listener:
+        await listener.next(20)
+    await own_stack.kill_redis()
+    second = [await queue_job(own, photo(), OP, "default") for _ in range(3)]
+    await own_stack.start_redis()
+    rows = await asyncio.gather(*(finished(own, job) for job in (*first, *second)))
+    assert {row.status for row in rows} == {"done"}
+    assert worker.returncode is None
+    await worker.stop()
+
+
+async def test_postgres_restarted_under_load(own_stack: Stack, own: Resources) -> None:
+    user = await sign_up(own_stack.local)
+    api, worker = await own_stack.start_api(ENV), await own_stack.start_worker(ENV)
+    async with Client(api.url, user.token) as client:
+        await client.process(photo(), OP)  # everybody is connected
+        jobs = []
+        for _ in range(8):
+            picture = photo(800, 600)
+            answer = await client.intake(picture, OP)
+            await client.upload(answer, picture)
+            jobs.append(answer["job_id"])
+        await own_stack.restart_postgres()
+        await answers(api, f"{api.url}/ready")
+        documents = await asyncio.gather(*(client.wait(job) for job in jobs))
+    assert {document["status"] for document in documents} == {"done"}
+    assert not await own.database.check_invariants()
+    assert worker.returncode is None
+    await worker.stop()
+    await api.stop()
+
+
+async def test_a_worker_that_is_told_to_stop_hands_over(own_stack: Stack, own: Resources) -> None:
+    """SIGTERM with no time to drain: the job goes back without an attempt spent, and another worker takes it."""
+    env = ENV | {"DARKROOM_DRAIN_SECONDS": "1", "DARKROOM_LEASE_SECONDS": "60", "DARKROOM_WORKER_SLOTS": "1"}
+    leaving = await own_stack.start_worker(env)
+    jobs = [await queue_job(own, photo(1200, 900), "bgremove-v1+shadow-v1", "default") for _ in range(2)]
+    async with own.progress.listen(jobs[0]) as listener:
+        await own.doorbell.ring("default")
+        await listener.next(20)
+    await leaving.stop()
+    staying = await own_stack.start_worker(env)
+    rows = await asyncio.gather(*(finished(own, job) for job in jobs))
+    # This picture has no plain background, so the op may refuse it; what matters is that nobody waits for a lease.
+    assert {row.status for row in rows} <= {"done", "error"}
+    assert {row.attempts for row in rows} == {1}
+    await staying.stop()
