@@ -55,7 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # The last one added is the outermost: even the answer to a bug carries CORS headers and a request id.
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)
-    app.add_middleware(telemetry.TelemetryMiddleware)
+    app.add_middleware(telemetry.TelemetryMiddleware, log_all=settings.log_level == "debug")
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,

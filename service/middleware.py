@@ -1,12 +1,12 @@
 """Pure ASGI middleware of the HTTP face: BaseHTTPMiddleware wraps responses in tasks and halves throughput."""
 
 from fastapi import HTTPException
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import Code, problem, problem_response
 
 MAX_BODY_BYTES = 65_536
+EVERYWHERE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 
 
 class SecurityHeadersMiddleware:
@@ -18,9 +18,7 @@ class SecurityHeadersMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(raw=message["headers"])
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers["Referrer-Policy"] = "no-referrer"
+                message["headers"] = [*message["headers"], *EVERYWHERE]
             await send(message)
 
         await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)

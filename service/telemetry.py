@@ -6,12 +6,12 @@ masks them wherever they occur.
 """
 
 import logging
+import os
 import re
 import sys
 import time
 from collections.abc import Mapping, MutableMapping
 from typing import Any, TextIO
-from uuid import uuid4
 
 import sentry_sdk
 import structlog
@@ -25,7 +25,6 @@ from prometheus_client import (
     multiprocess,
 )
 from prometheus_client import REGISTRY as DEFAULT_REGISTRY
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import unhandled
@@ -70,8 +69,7 @@ SECRET_VALUES = re.compile(
     r"|(?<=[Bb]earer )\S+"
 )
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# Kubernetes-style probes every few seconds would drown the rest.
-QUIET_ROUTES = frozenset({"/health", "/ready", "/metrics"})
+SLOW_SECONDS = 1.0
 
 
 def redact(value: Any) -> Any:
@@ -165,10 +163,15 @@ def route_template(scope: Scope) -> str:
 
 
 class TelemetryMiddleware:
-    """Gives each request its id, measures it, logs its end, and answers for what nobody else handled."""
+    """Gives each request its id, measures it, and answers for what nobody else handled.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Failed and slow requests are logged, the others with `log_all` only: a log line costs more than answering a
+    cache hit, and the metrics count every request.
+    """
+
+    def __init__(self, app: ASGIApp, *, log_all: bool = False) -> None:
         self.app = app
+        self.log_all = log_all
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -183,7 +186,7 @@ class TelemetryMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(raw=message["headers"])["X-Request-Id"] = request_id
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
         tokens = structlog.contextvars.bind_contextvars(request_id=request_id)
@@ -200,10 +203,8 @@ class TelemetryMiddleware:
             route = route_template(scope)
             method = scope["method"] if scope["method"] in METHODS else "other"
             REQUESTS.labels(method, route, status).observe(seconds)
-            if route not in QUIET_ROUTES:
-                log.info(
-                    "request", method=scope["method"], route=route, status=status, ms=round(seconds * 1000, 2)
-                )
+            if self.log_all or status >= 400 or seconds > SLOW_SECONDS:
+                log.info("request", method=method, route=route, status=status, ms=round(seconds * 1000, 2))
             structlog.contextvars.reset_contextvars(**tokens)
 
 
@@ -215,4 +216,4 @@ def _request_id(scope: Scope) -> str:
             if SANE_REQUEST_ID.match(given):
                 return given
             break
-    return uuid4().hex
+    return os.urandom(16).hex()

@@ -1,4 +1,4 @@
-"""GET /health, /ready and /metrics: for machines, so neither limited nor logged."""
+"""GET /health, /ready and /metrics: for machines, so they are not limited."""
 
 import secrets
 

@@ -135,8 +135,9 @@ def probe() -> FastAPI:
     """An application without routes, with the handlers and middleware of the real one."""
     app = FastAPI()
     errors.install(app)
-    for middleware in (BodyLimitMiddleware, SecurityHeadersMiddleware, TelemetryMiddleware):
-        app.add_middleware(middleware)
+    app.add_middleware(BodyLimitMiddleware)
+    app.add_middleware(SecurityHeadersMiddleware)
+    app.add_middleware(TelemetryMiddleware, log_all=True)
     return app
 
 

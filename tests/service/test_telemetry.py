@@ -138,6 +138,21 @@ async def test_a_bug_is_logged_with_its_cause_and_without_its_secrets(
     assert failed["request_id"] == answer.json()["request_id"]
 
 
+async def test_good_requests_are_logged_on_demand_only(client_of: ClientOf, log_lines: LogLines) -> None:
+    quiet = FastAPI()
+    quiet.add_middleware(telemetry.TelemetryMiddleware)
+
+    @quiet.get("/fine")
+    async def fine() -> None:
+        return None
+
+    client = client_of(quiet)
+    await client.get("/fine")
+    await client.get("/nowhere")
+    (line,) = log_lines()
+    assert (line["route"], line["status"]) == ("unmatched", 404)
+
+
 def observed(**labels: str) -> float:
     return REGISTRY.get_sample_value("darkroom_request_seconds_count", labels) or 0.0
 
