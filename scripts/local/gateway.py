@@ -77,6 +77,8 @@ async def serve(options: argparse.Namespace) -> None:
         auto_decompress=False,
         keepalive_timeout=75,
         lingering_time=5,
+        max_line_size=64 * 1024,
+        max_field_size=64 * 1024,
         shutdown_timeout=2,
     )
     stop = asyncio.Event()

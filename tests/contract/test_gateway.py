@@ -90,9 +90,11 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def _begin_upload(gateway: Gateway, bucket: str, *, multipart: bool) -> asyncio.StreamWriter:
+async def _begin_upload(
+    gateway: Gateway, bucket: str, *, multipart: bool
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Send the first half of an upload and stop; returns when those bytes are on disk."""
-    _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     kind, prefix = "image/png", b""
     if multipart:
         kind = "multipart/form-data; boundary=x"
@@ -106,13 +108,13 @@ async def _begin_upload(gateway: Gateway, bucket: str, *, multipart: bool) -> as
     writer.write(head.encode() + prefix + HALF)
     await writer.drain()
     await until(lambda: any(path.stat().st_size > 500_000 for path in gateway.files("incoming")))
-    return writer
+    return reader, writer
 
 
 @pytest.mark.parametrize("multipart", [False, True], ids=["raw", "multipart"])
 async def test_a_killed_gateway_leaves_no_half_object(gateway: Gateway, multipart: bool) -> None:
     bucket = await make_bucket(gateway.http, {})
-    writer = await _begin_upload(gateway, bucket, multipart=multipart)
+    _, writer = await _begin_upload(gateway, bucket, multipart=multipart)
     await gateway.kill()
     writer.close()
     assert len(gateway.files("incoming")) == 1
@@ -126,9 +128,22 @@ async def test_a_killed_gateway_leaves_no_half_object(gateway: Gateway, multipar
     assert again.status_code == 200
 
 
+async def test_overlapping_uploads_may_both_succeed(gateway: Gateway) -> None:
+    """As in the real server: permission is asked before the body, so a slow upload overwrites a later one."""
+    bucket = await make_bucket(gateway.http, {})
+    reader, writer = await _begin_upload(gateway, bucket, multipart=False)
+    quick = await gateway.http.post(f"/object/{bucket}/a.png", content=b"quick")
+    assert quick.status_code == 200
+    writer.write(HALF)
+    assert (await reader.readline()).split()[1] == b"200"
+    writer.close()
+    assert (await gateway.http.get(f"/object/{bucket}/a.png")).content == HALF + HALF
+    assert len(gateway.files("objects")) == 1
+
+
 async def test_a_client_that_vanishes_leaves_nothing(gateway: Gateway) -> None:
     bucket = await make_bucket(gateway.http, {})
-    writer = await _begin_upload(gateway, bucket, multipart=False)
+    _, writer = await _begin_upload(gateway, bucket, multipart=False)
     writer.transport.abort()
     await until(lambda: gateway.files("incoming") == [])
     assert (await gateway.http.get(f"/object/{bucket}/a.png")).json()["statusCode"] == "404"

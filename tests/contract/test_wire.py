@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 
@@ -179,6 +180,28 @@ async def test_a_malformed_json_body_is_refused(
 ) -> None:
     answer = await http.post(f"/object/sign/{bucket}/a.png", headers=service_key, content=body)
     assert (answer.status_code, answer.json()["error"]) == (400, "InvalidRequest")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"limit": -1}, {"limit": 10**30}, {"offset": "x"}, {"sortBy": {"column": "id; drop"}}, {"prefix": "\0"}],
+)
+async def test_a_senseless_listing_is_refused(
+    http: httpx.AsyncClient, service_key: dict[str, str], bucket: str, body: dict[str, object]
+) -> None:
+    answer = await http.post(f"/object/list/{bucket}", headers=service_key, json=body)
+    assert (answer.status_code, answer.json()["statusCode"]) == (400, "400")
+
+
+async def test_custom_metadata_may_be_large(
+    http: httpx.AsyncClient, service_key: dict[str, str], bucket: str
+) -> None:
+    custom = {"text": "x" * 20_000}
+    encoded = base64.b64encode(json.dumps(custom).encode()).decode()
+    headers = {**service_key, "x-metadata": encoded, "Content-Type": "image/png"}
+    await http.post(f"/object/{bucket}/a.png", headers=headers, content=b"x")
+    found = await http.get(f"/object/info/{bucket}/a.png", headers=service_key)
+    assert found.json()["metadata"] == custom
 
 
 # -- callers

@@ -19,11 +19,9 @@ NOT_VISIBLE = "Either the object does not exist or you do not have access to it"
 
 
 def _expiry(body: dict[str, Any]) -> int:
-    seconds = number(body.get("expiresIn"), None)
+    seconds = number(body.get("expiresIn"), None, minimum=1)
     if seconds is None:
         raise errors.invalid_request("body must have required property 'expiresIn'")
-    if seconds < 1:
-        raise errors.invalid_request("body/expiresIn must be >= 1")
     return seconds
 
 

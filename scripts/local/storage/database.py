@@ -93,6 +93,8 @@ class Database:
                 yield connection
         except asyncpg.PostgresError as error:
             raise errors.from_postgres(error) from error
+        except ValueError as error:  # a parameter that its type cannot hold
+            raise errors.invalid_request(str(error)) from error
         except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
             raise errors.unavailable() from error
 

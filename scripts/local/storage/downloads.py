@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
-from typing import Any, BinaryIO
+from typing import BinaryIO
 from urllib.parse import quote
 
 from aiohttp import web
 
-from . import errors, files
+from . import errors
+from .metadata import Row
 from .service import Storage
 
 CHUNK = 256 * 1024
@@ -18,26 +21,44 @@ CHUNK = 256 * 1024
 
 
 async def send_object(
-    storage: Storage, request: web.Request, row: dict[str, Any], *, expires: datetime | None = None
+    storage: Storage,
+    request: web.Request,
+    find: Callable[[], Awaitable[Row]],
+    *,
+    expires: datetime | None = None,
 ) -> web.StreamResponse:
-    """Answer GET or HEAD for the object of this row.
+    """Answer GET or HEAD for the object whose row `find` gives.
 
     206 for one byte range, 416 for one outside the object, 304 when the caller's copy is current.
     `expires` is the end of a signed URL; otherwise the object's own Cache-Control is sent.
     """
-    headers = _headers(row, request.query.get("download"), expires)
-    if _is_current(request, headers):
-        return web.Response(status=304, headers=headers)
-    source, size = files.open_version(storage.files.path(row["version"]))
+    row, source = await _open(storage, find)
     with source:
+        headers = _headers(row, request.query.get("download"), expires)
+        if _is_current(request, headers):
+            return web.Response(status=304, headers=headers)
+        size = os.fstat(source.fileno()).st_size
         try:
             span = _range(request, headers, size)
         except errors.StorageError as error:
-            return web.json_response(error.body(), status=416, headers={"Content-Range": f"bytes */{size}"})
+            return web.json_response(
+                error.body(), status=error.status, headers={"Content-Range": f"bytes */{size}"}
+            )
         if span:
             headers["Content-Range"] = f"bytes {span[0]}-{span[1] - 1}/{size}"
         response = web.StreamResponse(status=206 if span else 200, headers=headers)
         return await _send(request, response, source, span or (0, size))
+
+
+async def _open(storage: Storage, find: Callable[[], Awaitable[Row]]) -> tuple[Row, BinaryIO]:
+    """The row and its bytes. Between the two an upload may have replaced both, so look twice."""
+    for _ in range(2):
+        row = await find()
+        try:
+            return row, storage.files.path(row["version"]).open("rb")
+        except FileNotFoundError:
+            continue
+    raise errors.no_such_key()
 
 
 async def _send(
@@ -60,7 +81,7 @@ async def _send(
     return response
 
 
-def _headers(row: dict[str, Any], download: str | None, expires: datetime | None) -> dict[str, str]:
+def _headers(row: Row, download: str | None, expires: datetime | None) -> dict[str, str]:
     metadata = row["metadata"] or {}
     headers = {
         "Accept-Ranges": "bytes",

@@ -116,7 +116,6 @@ _BY_SQLSTATE: dict[str, Callable[[], StorageError]] = {
     "25006": lambda: StorageError(503, "DatabaseReadOnly", "The database is currently in read-only mode."),
     "55P03": lambda: StorageError(423, "ResourceLocked", "The resource is locked"),
     "57014": lambda: StorageError(544, "DatabaseTimeout", "The connection to the database timed out"),
-    "22P02": lambda: StorageError(400, "InvalidParameter", "Invalid value format"),
     "42P01": lambda: StorageError(503, "DatabaseSchemaMismatch", "The database schema is out of sync."),
     "42703": lambda: StorageError(503, "DatabaseSchemaMismatch", "The database schema is out of sync."),
 }
@@ -132,6 +131,8 @@ def from_postgres(error: asyncpg.PostgresError) -> StorageError:
         return access_denied("new row violates row-level security policy" if row_level else text)
     if make := _BY_SQLSTATE.get(state):
         return make()
+    if state.startswith("22"):
+        return StorageError(400, "InvalidParameter", text)
     if state.startswith(("57P", "08", "53")):
         return unavailable()
     return StorageError(500, "DatabaseError", f"database error, code: {state}")

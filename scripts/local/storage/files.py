@@ -7,7 +7,6 @@ it. Whatever a killed server left behind (an unfinished file, a version that no 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import time
 import uuid
@@ -139,12 +138,3 @@ class Files:
                 path.unlink()
                 swept += 1
         return swept
-
-
-def open_version(path: Path) -> tuple[BinaryIO, int]:
-    """The open file and its size; StorageError 404 when the bytes are gone."""
-    try:
-        source = path.open("rb")
-    except FileNotFoundError:
-        raise errors.no_such_key() from None
-    return source, os.fstat(source.fileno()).st_size

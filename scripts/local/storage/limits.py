@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from . import errors
 
@@ -48,6 +49,12 @@ def parse_size(value: int | str | None) -> int | None:
     if size > MAX_FILE_SIZE:
         raise errors.too_large()
     return size
+
+
+def size_limit(bucket: dict[str, Any]) -> int:
+    """Bytes an object of this bucket may have."""
+    own = bucket["file_size_limit"]
+    return MAX_FILE_SIZE if own is None else min(int(own), MAX_FILE_SIZE)
 
 
 def check_mime_types(types: Sequence[str] | None) -> list[str] | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
 from aiohttp import web
 
 from . import downloads, errors, limits, metadata, uploads
 from .database import SERVICE
+from .metadata import Row
 from .requests import wants_upsert
 from .service import Storage, json_response, storage_of
 from .uploads import Target
@@ -16,6 +16,13 @@ from .uploads import Target
 
 def _names(request: web.Request) -> tuple[str, str]:
     return request.match_info["bucket"], request.match_info["path"]
+
+
+def _token(request: web.Request) -> str:
+    token = request.query.get("token")
+    if token is None:
+        raise errors.invalid_request("querystring must have required property 'token'")
+    return token
 
 
 async def upload(request: web.Request) -> web.Response:
@@ -46,46 +53,28 @@ async def sign_upload(request: web.Request) -> web.Response:
 async def upload_signed(request: web.Request) -> web.Response:
     storage = storage_of(request)
     bucket_id, name = _names(request)
-    token = request.query.get("token")
-    if token is None:
-        raise errors.invalid_request("querystring must have required property 'token'")
-    signed = storage.tokens.verify_upload(token, f"{bucket_id}/{name}")
+    signed = storage.tokens.verify_upload(_token(request), f"{bucket_id}/{name}")
     target = Target(bucket_id, name, signed.owner, signed.upsert)
     object_id = await uploads.upload(storage, request, SERVICE, target, "storage.object.upload_signed")
     return json_response({"Key": target.path, "Id": object_id})
 
 
-async def _visible(storage: Storage, request: web.Request, operation: str) -> dict[str, Any]:
+async def _visible(storage: Storage, request: web.Request) -> Row:
     """The row, if its bucket is public or the caller's policies show it."""
     bucket_id, name = _names(request)
     caller, named = await storage.caller_or_anon(request)
-    async with storage.database.acting_as(SERVICE, operation) as con:
+    async with storage.database.acting_as(SERVICE, "storage.object.get") as con:
         bucket = await metadata.find_bucket(con, bucket_id)
         if bucket["public"]:
             return await metadata.find_object(con, bucket_id, name)
     if not named:
         raise errors.no_such_bucket()
-    async with storage.database.acting_as(caller, operation) as con:
+    async with storage.database.acting_as(caller, "storage.object.get_authenticated") as con:
         return await metadata.find_object(con, bucket_id, name)
 
 
-async def download(request: web.Request) -> web.StreamResponse:
-    """GET and HEAD of an object by policy (or of a public bucket)."""
-    storage = storage_of(request)
-    row = await _visible(storage, request, "storage.object.get_authenticated")
-    return await downloads.send_object(storage, request, row)
-
-
-async def download_authenticated(request: web.Request) -> web.StreamResponse:
-    storage = storage_of(request)
-    caller = await storage.caller(request)
-    bucket_id, name = _names(request)
-    async with storage.database.acting_as(caller, "storage.object.get_authenticated") as con:
-        row = await metadata.find_object(con, bucket_id, name)
-    return await downloads.send_object(storage, request, row)
-
-
-async def _public_row(storage: Storage, request: web.Request) -> dict[str, Any]:
+async def _public(storage: Storage, request: web.Request) -> Row:
+    """The row, if its bucket is public."""
     bucket_id, name = _names(request)
     async with storage.database.acting_as(SERVICE, "storage.object.get_public") as con:
         bucket = await metadata.find_bucket(con, bucket_id)
@@ -94,35 +83,53 @@ async def _public_row(storage: Storage, request: web.Request) -> dict[str, Any]:
         return await metadata.find_object(con, bucket_id, name)
 
 
+async def download(request: web.Request) -> web.StreamResponse:
+    """GET and HEAD of an object by policy (or of a public bucket)."""
+    storage = storage_of(request)
+    return await downloads.send_object(storage, request, lambda: _visible(storage, request))
+
+
+async def download_authenticated(request: web.Request) -> web.StreamResponse:
+    storage = storage_of(request)
+    caller = await storage.caller(request)
+    bucket_id, name = _names(request)
+
+    async def find() -> Row:
+        async with storage.database.acting_as(caller, "storage.object.get_authenticated") as con:
+            return await metadata.find_object(con, bucket_id, name)
+
+    return await downloads.send_object(storage, request, find)
+
+
 async def download_public(request: web.Request) -> web.StreamResponse:
     storage = storage_of(request)
-    return await downloads.send_object(storage, request, await _public_row(storage, request))
+    return await downloads.send_object(storage, request, lambda: _public(storage, request))
 
 
 async def download_signed(request: web.Request) -> web.StreamResponse:
     storage = storage_of(request)
     bucket_id, name = _names(request)
-    token = request.query.get("token")
-    if token is None:
-        raise errors.invalid_request("querystring must have required property 'token'")
-    claims = storage.tokens.verify_download(token, f"{bucket_id}/{name}")
-    async with storage.database.acting_as(SERVICE, "storage.object.get_signed") as con:
-        row = await metadata.find_object(con, bucket_id, name)
+    claims = storage.tokens.verify_download(_token(request), f"{bucket_id}/{name}")
+
+    async def find() -> Row:
+        async with storage.database.acting_as(SERVICE, "storage.object.get_signed") as con:
+            return await metadata.find_object(con, bucket_id, name)
+
     expires = datetime.fromtimestamp(claims["exp"], UTC)
-    return await downloads.send_object(storage, request, row, expires=expires)
+    return await downloads.send_object(storage, request, find, expires=expires)
 
 
 async def info(request: web.Request) -> web.Response:
     storage = storage_of(request)
-    return _info_response(await _visible(storage, request, "storage.object.info"))
+    return _info_response(await _visible(storage, request))
 
 
 async def info_public(request: web.Request) -> web.Response:
     storage = storage_of(request)
-    return _info_response(await _public_row(storage, request))
+    return _info_response(await _public(storage, request))
 
 
-def _info_response(row: dict[str, Any]) -> web.Response:
+def _info_response(row: Row) -> web.Response:
     described = row["metadata"] or {}
     return json_response(
         {

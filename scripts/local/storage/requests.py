@@ -32,14 +32,17 @@ def text(body: dict[str, Any], name: str) -> str:
     return value
 
 
-def number(value: object, default: int | None) -> int | None:
+def number(value: object, default: int | None, *, minimum: int = 0) -> int | None:
     """An integer, also one written as a string. StorageError 400 for anything else."""
     if value is None:
         return default
     try:
-        return int(str(value))
+        parsed = int(str(value))
     except ValueError:
         raise errors.invalid_request(f"{value!r} must be integer") from None
+    if parsed < minimum:
+        raise errors.invalid_request(f"{value!r} must be >= {minimum}")
+    return parsed
 
 
 def flag(value: object) -> bool:

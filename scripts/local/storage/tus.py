@@ -85,7 +85,7 @@ async def _create(request: web.Request) -> web.Response:
         owner=permit.owner,
         upsert=permit.upsert,
         length=_length(request),
-        limit=min(bucket["file_size_limit"] or limits.MAX_FILE_SIZE, limits.MAX_FILE_SIZE),
+        limit=limits.size_limit(bucket),
         metadata=described,
     )
     headers = {"Location": _location(request, upload), "Upload-Expires": storage.resumables.expires(upload)}

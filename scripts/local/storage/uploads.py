@@ -66,7 +66,7 @@ async def upload(
     async with storage.database.acting_as(SERVICE, operation) as con:
         bucket = await metadata.find_bucket(con, target.bucket_id)
     await check_allowed(storage, caller, target, operation)
-    limit = min(bucket["file_size_limit"] or limits.MAX_FILE_SIZE, limits.MAX_FILE_SIZE)
+    limit = limits.size_limit(bucket)
     multipart = request.content_type.startswith("multipart/")
     if not multipart and (request.content_length or 0) > limit:
         raise errors.too_large()
