@@ -54,7 +54,7 @@ async def start_lite(home: Home, secrets: Secrets, database_url: str, ports: Por
         Command(
             name="lite",
             argv=[str(NODE), str(script), "--no-telemetry", "start", "--no-admin"],
-            env=_QUIET,
+            env={**_QUIET, "HOME": str(home.lite)},
             cwd=home.lite,
         ),
         home.logs / "lite.log",

@@ -20,6 +20,8 @@ _ENVIRONMENT = {
     "PGSSLMODE": "disable",
     "NO_COLOR": "1",
 }
+# The CLI keeps a few files of its own under HOME; the user's stays untouched.
+_CLI_HOME = REPOSITORY / "node_modules" / ".cache"
 CLI = REPOSITORY / "node_modules" / "supabase" / "dist" / "supabase.js"
 
 
@@ -52,7 +54,7 @@ async def supabase(*arguments: str, workdir: Path = REPOSITORY) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=workdir,
-        env={**os.environ, **_ENVIRONMENT},
+        env={**os.environ, **_ENVIRONMENT, "HOME": str(_CLI_HOME)},
     )
     out, err = await process.communicate()
     if process.returncode != 0:
