@@ -72,10 +72,11 @@ async def start_lite(home: Home, secrets: Secrets, database_url: str, ports: Por
 async def reload_schema(ports: Ports, secrets: Secrets) -> None:
     """Make lite read the catalogue again: it keeps its first reading until told so.
 
-    The request with the secret key settles lite's other lazy state, whether roles and claims are applied:
-    it is decided once, at the first request, by the presence of a table with row level security.
+    The request for a table settles lite's other lazy state, whether roles and claims are applied: it is decided
+    once, at the first request that needs the database, by the presence of a table with row level security. That
+    request also tries to grant lite's own roles everything, which fails here as it should; so does the request.
     """
     headers = {"apikey": secrets.secret_key}
     async with httpx.AsyncClient(base_url=_url(ports), trust_env=False, headers=headers) as client:
         await client.get("/_system/introspect", timeout=30)
-        await client.get("/rest/v1/", timeout=30)
+        await client.get("/rest/v1/plans", params={"limit": 1}, timeout=30)
