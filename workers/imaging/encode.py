@@ -21,7 +21,8 @@ _FPNG_CHANNELS: Final = {"RGB": 3, "RGBA": 4}
 def encode(image: Image.Image, encoding: Encoding, path: Path) -> EncodedFile:
     """Write an RGB or RGBA picture to path. JPEG has no alpha: it is laid on white.
 
-    Raises PixelError op_failed when the format cannot hold the picture.
+    Raises PixelError op_failed when the format cannot hold the picture, MemoryError when encoding it takes
+    more than there is.
     """
     if max(image.size) > _MAX_SIDE[encoding.format]:
         limit = _MAX_SIDE[encoding.format]
@@ -62,7 +63,13 @@ def _lossy(image: Image.Image, encoding: Encoding) -> bytes:
                 "subsampling": 0 if encoding.quality >= 90 else 2,
             }
     buffer = io.BytesIO()
-    image.save(buffer, encoding.format.upper(), **options)
+    try:
+        image.save(buffer, encoding.format.upper(), **options)
+    except ValueError as error:
+        # libwebp's VP8_ENC_ERROR_OUT_OF_MEMORY is 1, BITSTREAM_OUT_OF_MEMORY 2; Pillow passes the number on.
+        if str(error) in {"encoding error 1", "encoding error 2"}:
+            raise MemoryError(str(error)) from error
+        raise
     return buffer.getvalue()
 
 

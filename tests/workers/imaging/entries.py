@@ -8,6 +8,7 @@ import resource
 import signal
 
 import numpy as np
+from PIL import Image
 
 from workers.imaging.decode import decode
 from workers.imaging.encode import encode
@@ -69,6 +70,8 @@ def misbehave(task: PixelTask) -> PixelResult:  # noqa: PLR0912 - one branch per
         case "hoard":
             while True:
                 _kept.append(np.ones(16 * 1024 * 1024, dtype=np.uint8))
+        case "encode":
+            encode(Image.new("RGBA", (4000, 4000)), Encoding("webp"), task.workdir / "large.webp")
         case "leak":
             _kept.append(np.ones(100 * 1024 * 1024, dtype=np.uint8))
         case "flood":

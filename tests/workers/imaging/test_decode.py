@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +11,15 @@ import pillow_heif
 import pytest
 from PIL import Image, ImageCms, TiffImagePlugin
 
+from tests.hostile.make import chunk, png
 from tests.workers.imaging.conftest import QUARTERS, Store, corners, near
 from workers.imaging.decode import decode
 from workers.imaging.errors import PixelError
 from workers.imaging.resize import fit_size
 from workers.imaging.types import Claim, Limits
 from workers.imaging.verify import verify
+
+pillow_heif.register_heif_opener()  # so that Pillow can write the sources
 
 _ORIENTATION = 0x0112
 # For each EXIF value, what has to be done to an upright picture so that it is stored that way.
@@ -38,11 +43,16 @@ def _stored(picture: Image.Image, orientation: int) -> tuple[Image.Image, Image.
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF"])
 def test_orientation_is_baked_in(store: Store, quarters: Image.Image, orientation: int, form: str) -> None:
     picture, exif = _stored(quarters, orientation)
-    options: dict[str, object] = {"quality": 95} if form in {"JPEG", "WEBP", "AVIF"} else {}
-    path, info = store(picture, form, exif=exif, **options)
+    options: dict[str, object] = {"quality": 95} if form in {"JPEG", "WEBP", "AVIF", "HEIF"} else {}
+    if form == "HEIF":  # turned by its own boxes, which the encoder writes for the EXIF of the picture
+        picture = picture.copy()
+        picture.info["exif"] = exif.tobytes()
+    else:
+        options["exif"] = exif
+    path, info = store(picture, form, **options)
     assert info.oriented == (120, 80)
     decoded = decode(path, info)
     assert (decoded.size, decoded.mode) == ((120, 80), "RGB")
@@ -148,6 +158,17 @@ def test_a_sixteen_bit_grey_is_scaled_not_clipped(store: Store) -> None:
     assert (decoded[:, 0] == decoded[:, 2]).all()
 
 
+def test_sixteen_bit_colour_keeps_its_tone(tmp_path: Path) -> None:
+    row = b"\0" + b"".join(
+        struct.pack(">HHH", level * 257, 65535 - level * 257, 0x8040) for level in range(256)
+    )
+    path = tmp_path / "deep.png"
+    path.write_bytes(png(256, 4, chunk(b"IDAT", zlib.compress(row * 4)), depth=16))
+    decoded = np.asarray(decode(path, verify(path, Claim(256, 4), Limits())))[2].astype(int)
+    wanted = np.stack([np.arange(256), 255 - np.arange(256), np.full(256, 0x80)], axis=1)
+    assert np.abs(decoded - wanted).max() <= 1
+
+
 def test_float_greys_are_read_as_zero_to_one(store: Store) -> None:
     ramp = np.tile(np.linspace(0, 1, 256).astype(np.float32), (16, 1))
     path, info = store(Image.fromarray(ramp), "TIFF")
@@ -228,6 +249,16 @@ def test_animations_and_pages_give_their_first(store: Store, quarters: Image.Ima
         assert all(near(got, wanted, 40) for got, wanted in zip(corners(decoded), QUARTERS, strict=True)), (
             form
         )
+
+
+def test_a_phone_photo_with_a_second_picture_inside_is_a_jpeg(store: Store, quarters: Image.Image) -> None:
+    """Multi-picture JPEGs (depth maps, gain maps) keep their main picture first."""
+    path, _ = store(quarters, "MPO", save_all=True, append_images=[quarters.resize((60, 40))], quality=95)
+    info = verify(path, Claim(120, 80, "image/jpeg"), Limits())
+    assert (info.format, info.frames) == ("JPEG", 1)
+    assert all(
+        near(got, wanted) for got, wanted in zip(corners(decode(path, info, 90)), QUARTERS, strict=True)
+    )
 
 
 def test_a_file_that_changed_after_verification_is_refused(store: Store, quarters: Image.Image) -> None:

@@ -76,10 +76,11 @@ async def test_an_endless_task_is_killed_at_its_time_limit(make_task: Make, misd
 
 
 async def test_memory_is_limited(make_task: Make) -> None:
-    async with PixelPool(workers=1, memory_mb=64, seconds=20, entry=ENTRY) as pool:
-        with pytest.raises(PixelError) as failure:
-            await pool.run(make_task("hoard"))
-        assert failure.value.code == "pixel_memory"
+    async with PixelPool(workers=1, memory_mb=128, seconds=20, entry=ENTRY) as pool:
+        for misdeed in ("hoard", "encode"):  # one allocates in Python, the other in an encoder
+            with pytest.raises(PixelError) as failure:
+                await pool.run(make_task(misdeed))
+            assert failure.value.code == "pixel_memory"
         assert await _works(pool, make_task)
 
 
