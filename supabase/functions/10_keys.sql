@@ -15,3 +15,11 @@ as $$
               then pg_catalog.split_part(p_path, '/', 1)::uuid end
 $$;
 revoke all on function public.job_of_upload(text) from public, anon, authenticated, service_role;
+
+-- The job that wrote an output or a thumbnail: '…{job_id}.{ext}', in whatever folder; null for any other name.
+create or replace function public.job_of_output(p_path text) returns uuid
+language sql immutable strict parallel safe set search_path = ''
+as $$
+  select pg_catalog.substring(p_path, '(?:^|/)([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.[^/]+$')::uuid
+$$;
+revoke all on function public.job_of_output(text) from public, anon, authenticated, service_role;

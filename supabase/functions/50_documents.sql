@@ -9,13 +9,14 @@ as $$
     'height', p_output.height, 'size', p_output.size, 'sha256', p_output.sha256, 'expires_at', p_output.expires_at)
 $$;
 
--- Jobs ahead in this job's queue, in the order claim_next takes them; null unless queued.
+-- Jobs ahead in this job's queue, in the order claim_next takes them; null unless queued. Those that are not due
+-- before this one (snoozed, waiting for a retry) are not ahead of it, whatever their priority.
 create or replace function public.queue_position(p_job_id uuid) returns integer
 language sql stable security definer set search_path = ''
 as $$
   select (select count(*)::integer
           from public.jobs o
-          where o.status = 'queued' and o.queue = j.queue
+          where o.status = 'queued' and o.queue = j.queue and o.run_at <= greatest(j.run_at, now())
             and (o.priority > j.priority
                  or (o.priority = j.priority and (o.run_at, o.id) < (j.run_at, j.id))))
   from public.jobs j

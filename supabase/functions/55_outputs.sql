@@ -50,8 +50,8 @@ end $$;
 
 -- Writes the row of a finished job's output, and for an owner the row of the verified original. p_output has
 -- bucket, path, thumb_path, content_type, width, height, size, sha256 and input_content_type, input_width,
--- input_height, input_size. When the owner already has a live output for the key, that one is returned and the new
--- objects are marked for removal.
+-- input_height, input_size. When the owner already has a live output for the key, that one is prolonged and
+-- returned, and the new objects are marked for removal.
 create or replace function public.record_output(p_job public.jobs, p_output jsonb, p_output_seconds integer)
 returns public.image_outputs
 language plpgsql security definer set search_path = ''
@@ -80,12 +80,14 @@ begin
     v_new.input_height, v_new.input_size, p_job.op_key, p_job.variant, v_new.bucket, v_new.path, v_new.thumb_path,
     v_new.content_type, v_new.width, v_new.height, v_new.size, v_new.sha256,
     case when v_new.bucket <> 'user-library' then now() + make_interval(secs => p_output_seconds) end)
-  on conflict (cache_key, user_id) where deleted_at is null and cache_key is not null do nothing
+  -- Prolonged in the same statement: between two, the other output could be buried.
+  on conflict (cache_key, user_id) where deleted_at is null and cache_key is not null
+  do update set expires_at = case when image_outputs.expires_at is not null
+                                  then greatest(image_outputs.expires_at, excluded.expires_at) end
   returning * into v_output;
-  if not found then
+  if (v_output.bucket, v_output.path) <> (v_new.bucket, v_new.path) then
     perform public.entomb(v_new.bucket, v_new.path, 'duplicate');
     perform public.entomb(v_new.bucket, v_new.thumb_path, 'duplicate');
-    v_output := public.find_output(p_job.cache_key, p_job.user_id, make_interval(secs => p_output_seconds));
   end if;
   return v_output;
 end $$;

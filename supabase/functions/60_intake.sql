@@ -38,10 +38,12 @@ begin
     select j.* into v_job from public.jobs j
     where j.user_id = p_user_id and j.cache_key = v_key and j.status in ('awaiting_upload', 'queued', 'running');
     if found then
-      if v_job.status = 'awaiting_upload' then
-        update public.jobs set expires_at = now() + make_interval(secs => p_await_seconds)
-        where id = v_job.id returning * into v_job;
-      end if;
+      -- More time to upload, unless the job is being moved on at this moment: whoever does that may hold the job
+      -- and ask for the user, whom this transaction holds.
+      update public.jobs set expires_at = now() + make_interval(secs => p_await_seconds)
+      where id = (select j.id from public.jobs j where j.id = v_job.id and j.status = 'awaiting_upload'
+                  for no key update skip locked);
+      select * into v_job from public.jobs where id = v_job.id;
       return jsonb_build_object('outcome', 'job', 'created', false, 'job', public.job_document(v_job));
     end if;
     if (select count(*) from public.jobs j where j.user_id = p_user_id
@@ -50,14 +52,14 @@ begin
         detail = format('At most %s unfinished jobs at once on this plan.', v_plan.max_pending);
     end if;
     -- A re-run needs no upload while the bytes of an earlier, verified one are still there. The worker hashes them
-    -- again, so an object that changed since is refused, not served.
-    select j.* into v_earlier from public.jobs j
-    where j.user_id = p_user_id and j.sha256 = p_sha256 and j.status = 'done' and j.upload_expires_at > now()
-    order by j.finished_at desc limit 1;
-    if found then
-      update public.jobs set upload_expires_at = greatest(upload_expires_at, now() + interval '1 hour')
-      where id = v_earlier.id;
-    end if;
+    -- again, so an object that changed since is refused, not served. They are kept an hour longer than this job may
+    -- wait; asked again under the lock, since expire_due may be taking them away.
+    update public.jobs set upload_expires_at = greatest(upload_expires_at, now() + interval '25 hours')
+    where upload_expires_at > now() and id = (
+      select j.id from public.jobs j
+      where j.user_id = p_user_id and j.sha256 = p_sha256 and j.status = 'done' and j.upload_expires_at > now()
+      order by j.finished_at desc limit 1)
+    returning * into v_earlier;
   end if;
 
   insert into public.jobs (
@@ -91,6 +93,9 @@ begin
   select * into v_source from public.image_outputs where id = p_source_id;
   if not found then
     raise exception using errcode = 'PT404', message = 'output_not_found', detail = 'The source output is gone.';
+  end if;
+  if p_user_id is not null and not exists (select 1 from public.profiles where user_id = p_user_id) then
+    raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
   end if;
   insert into public.jobs (
     id, user_id, status, sha256, filename, content_type, size, width, height, op_key, variant, cache_key,

@@ -27,27 +27,26 @@ begin
     if not found then
       return null;
     end if;
-    if v_job.user_id is not null then
-      -- Counted again behind the user's lock: two claims at once must not both find the last place free.
-      select p.max_running into v_max
-      from public.profiles f join public.plans p on p.id = f.plan_id
-      where f.user_id = v_job.user_id for no key update of f;
-      if (select count(*) from public.jobs r where r.status = 'running' and r.user_id = v_job.user_id) >= v_max then
-        v_skip := v_skip || v_job.id;
-        continue;
-      end if;
-    end if;
     begin
+      if v_job.user_id is not null then
+        -- Counted again behind the user's lock: two claims at once must not both find the last place free.
+        select p.max_running into v_max
+        from public.profiles f join public.plans p on p.id = f.plan_id
+        where f.user_id = v_job.user_id for no key update of f;
+        if (select count(*) from public.jobs r where r.status = 'running' and r.user_id = v_job.user_id) >= v_max then
+          raise exception using errcode = 'object_in_use', message = 'user_busy';
+        end if;
+      end if;
       update public.jobs
       set status = 'running', attempt = attempt + 1, worker = p_worker, lease_token = gen_random_uuid(),
           lease_expires_at = clock_timestamp() + make_interval(secs => p_lease_seconds),
           started_at = coalesce(started_at, clock_timestamp()), step = 'claimed', progress = 0
       where id = v_job.id returning * into v_job;
-    exception when unique_violation then
+      return to_jsonb(v_job) - 'cache_key' || jsonb_build_object('cache_key', encode(v_job.cache_key, 'hex'));
+    exception when unique_violation or object_in_use then
+      -- Leaving the block lets go of the user: no claim waits for a second one while it holds a first.
       v_skip := v_skip || v_job.id;
-      continue;
     end;
-    return to_jsonb(v_job) - 'cache_key' || jsonb_build_object('cache_key', encode(v_job.cache_key, 'hex'));
   end loop;
 end $$;
 
@@ -97,7 +96,8 @@ begin
   where id = p_job_id;
 end $$;
 
--- Ends a job for good: the hold is settled, and its upload is removed when p_drop_upload says so.
+-- Ends a job for good: the hold is settled, and its upload is removed when p_drop_upload says so. Locks are taken in
+-- the order job, source of a re-run, tombstone, credits; as in intake and expire_due.
 create or replace function public.finish_job(
   p_job public.jobs, p_status text, p_error jsonb, p_output_id uuid, p_charge integer, p_drop_upload boolean
 ) returns public.jobs
@@ -106,13 +106,13 @@ as $$
 declare
   v_job public.jobs;
 begin
-  perform public.settle_credits(p_job, p_charge);
   if p_drop_upload then
-    perform public.entomb('uploads-ephemeral', p_job.upload_path, p_status);
     -- Whoever else counted on these bytes (a re-run's source) must not.
     update public.jobs set upload_expires_at = null
     where id = public.job_of_upload(p_job.upload_path);
+    perform public.entomb('uploads-ephemeral', p_job.upload_path, p_status);
   end if;
+  perform public.settle_credits(p_job, p_charge);
   update public.jobs
   set status = p_status, error = p_error, output_id = p_output_id, charged = p_charge, finished_at = clock_timestamp(),
       lease_token = null, lease_expires_at = null, step = null,
@@ -133,7 +133,9 @@ declare
   v_output public.image_outputs;
 begin
   v_output := public.record_output(v_job, p_output::jsonb, p_output_seconds);
-  return public.job_document(public.finish_job(v_job, 'done', null, v_output.id, v_job.price, false));
+  -- A statement of its own: job_document sees what was written before its statement began.
+  v_job := public.finish_job(v_job, 'done', null, v_output.id, v_job.price, false);
+  return public.job_document(v_job);
 end $$;
 
 -- What the cache has for a running job by now: null, or an output document and whether the job's owner holds it.
@@ -158,7 +160,8 @@ begin
                             'input_height', v_output.input_height, 'input_size', v_output.input_size));
 end $$;
 
--- running -> done with an output the owner already holds: nothing was computed, so nothing is charged.
+-- running -> done with an output the owner already holds: nothing was computed, so nothing is charged. The job's own
+-- upload was never verified and goes; an earlier job's stays, since other re-runs may be reading it.
 create or replace function public.complete_from_cache(p_job_id uuid, p_lease_token uuid, p_output_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -171,7 +174,8 @@ begin
                    and (o.expires_at is null or o.expires_at > now())) then
     raise exception using errcode = 'PT404', message = 'output_not_found', detail = 'The cached output has gone since.';
   end if;
-  return public.job_document(public.finish_job(v_job, 'done', null, p_output_id, 0, true));
+  v_job := public.finish_job(v_job, 'done', null, p_output_id, 0, v_job.upload_expires_at is not null);
+  return public.job_document(v_job);
 end $$;
 
 -- running -> queued after p_retry_seconds while attempts are left, else -> error. p_retry_seconds null: permanent.

@@ -10,6 +10,9 @@ declare
   v_found integer := 0;
   v_touched jsonb := '[]';
 begin
+  -- One sweep at a time: each settles the credits of many users, and two could wait for each other's.
+  perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('darkroom.sweep'));
+
   -- Dead leases: the worker is gone. Another attempt, or the end.
   for v_job in
     select * from public.jobs where status = 'running' and lease_expires_at < clock_timestamp()

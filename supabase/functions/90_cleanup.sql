@@ -33,11 +33,12 @@ begin
   ), cleared as (
     update public.jobs j set upload_expires_at = null from late where j.id = late.id
     returning late.upload_path
+  ), entombed as (
+    insert into public.tombstones (bucket, path, reason)
+    select 'uploads-ephemeral', c.upload_path, 'expired' from cleared c
+    on conflict (bucket, path) where purged_at is null do nothing
   )
-  insert into public.tombstones (bucket, path, reason)
-  select 'uploads-ephemeral', c.upload_path, 'expired' from cleared c
-  on conflict (bucket, path) where purged_at is null do nothing;
-  get diagnostics v_uploads = row_count;
+  select count(*) into v_uploads from cleared;
 
   return jsonb_build_object('expired_outputs', v_count, 'expired_uploads', v_uploads, 'forget', v_outputs,
                             'more', v_count >= p_limit or v_uploads >= p_limit);
@@ -76,7 +77,8 @@ begin
 end $$;
 
 -- Objects in the ephemeral buckets and the library that no row knows, older than p_older_than: marked for removal.
--- Young ones may be what a running job is writing, so they are left for the next time.
+-- Young ones may be what a job is writing, and those of an unfinished job may be what its next attempt replaces: they
+-- are left for the next time.
 create or replace function public.entomb_orphans(p_older_than interval, p_limit integer) returns integer
 language plpgsql security definer set search_path = ''
 as $$
@@ -101,8 +103,9 @@ begin
                where i.bucket = o.bucket_id and i.thumb_path = o.name and i.deleted_at is null)
              and not exists (
                select 1 from public.jobs j
-               where j.status = 'running' and o.name ~ ('(^|/)' || j.id::text))
+               where j.id = public.job_of_output(o.name) and j.finished_at is null)
       end
+    order by o.bucket_id, o.name
     limit p_limit)
   insert into public.tombstones (bucket, path, reason)
   select bucket_id, name, 'orphan' from orphans
@@ -111,7 +114,7 @@ begin
   return v_count;
 end $$;
 
--- The other way round: live outputs whose object is gone. Reported and buried, so that nobody is sent to a 404.
+-- The other way round: live outputs whose object or thumbnail is gone. Reported and buried, so that nobody is sent to a 404.
 create or replace function public.bury_missing(p_limit integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -122,8 +125,9 @@ begin
   for v_output in
     select i.* from public.image_outputs i
     where i.deleted_at is null and i.created_at < now() - interval '1 minute'
-      and not exists (select 1 from storage.objects o where o.bucket_id = i.bucket and o.name = i.path)
-    limit p_limit
+      and (not exists (select 1 from storage.objects o where o.bucket_id = i.bucket and o.name = i.path)
+           or not exists (select 1 from storage.objects o where o.bucket_id = i.bucket and o.name = i.thumb_path))
+    limit p_limit for update of i skip locked
   loop
     perform public.bury_output(v_output.id, 'missing');
     v_missing := v_missing || jsonb_build_object(
@@ -146,6 +150,28 @@ as $$
   where j.finished_at is not null and not exists (
     select 1 from public.credit_ledger e
     where e.user_id = j.user_id and e.reason in ('capture', 'release') and e.reference = j.id::text)
+  union all
+  select 'an unfinished job of a price has an open hold', j.id::text
+  from public.jobs j
+  where j.finished_at is null and j.price > 0 and 1 <> (
+    select count(*) from public.credit_ledger l
+    where l.user_id = j.user_id and l.reference = j.id::text and l.reason in ('hold', 'capture', 'release')
+      and (l.reason <> 'hold' or l.delta = -j.price))
+  union all
+  select 'a job is charged what was captured', j.id::text
+  from public.jobs j
+  where j.charged <> case when exists (
+    select 1 from public.credit_ledger l
+    where l.user_id = j.user_id and l.reason = 'capture' and l.reference = j.id::text) then j.price else 0 end
+  union all
+  select 'only a done job is charged', j.id::text
+  from public.jobs j where j.charged > 0 and j.status <> 'done'
+  union all
+  select 'a release gives back its hold', r.reference
+  from public.credit_ledger r
+  where r.reason = 'release' and not exists (
+    select 1 from public.credit_ledger h
+    where h.user_id = r.user_id and h.reason = 'hold' and h.reference = r.reference and h.delta = -r.delta)
   union all
   select 'a hold ends once', c.reference
   from public.credit_ledger c

@@ -172,7 +172,7 @@ comment on column public.image_outputs.expires_at is 'null: kept until the user 
 create unique index image_outputs_cache on public.image_outputs (cache_key, user_id)
   nulls not distinct where deleted_at is null and cache_key is not null;
 create index image_outputs_expiry on public.image_outputs (expires_at, id) where deleted_at is null;
-create index image_outputs_by_user on public.image_outputs (user_id, created_at desc, id) where deleted_at is null;
+create index image_outputs_by_user on public.image_outputs (user_id, created_at desc, id);
 create index image_outputs_by_image on public.image_outputs (image_id);
 create index image_outputs_by_job on public.image_outputs (job_id);
 create unique index image_outputs_path on public.image_outputs (bucket, path) where deleted_at is null;
@@ -223,6 +223,8 @@ begin
     execute format('revoke all on table %s from public, anon, authenticated, service_role', v_table);
     execute format('grant select on table %s to service_role', v_table);
   end loop;
+  -- The service role keeps its right to sequences: PostgREST stand-ins that re-grant at start trip over none at all.
+  revoke all on all sequences in schema public from public, anon, authenticated;
 end $$;
 
 insert into storage.buckets (id, name, public, file_size_limit, allowed_mime_types) values

@@ -15,6 +15,14 @@ as $$
               then pg_catalog.split_part(p_path, '/', 1)::uuid end
 $$;
 revoke all on function public.job_of_upload(text) from public, anon, authenticated, service_role;
+
+-- The job that wrote an output or a thumbnail: '…{job_id}.{ext}', in whatever folder; null for any other name.
+create or replace function public.job_of_output(p_path text) returns uuid
+language sql immutable strict parallel safe set search_path = ''
+as $$
+  select pg_catalog.substring(p_path, '(?:^|/)([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.[^/]+$')::uuid
+$$;
+revoke all on function public.job_of_output(text) from public, anon, authenticated, service_role;
 -- Every change of a job's status appends one event, whoever makes it; on hosted Supabase it is also broadcast
 -- over Realtime to the private topic "job:{id}". A broadcast is a hint, never the truth, so it may fail alone.
 create or replace function public.record_job_event() returns trigger
@@ -159,13 +167,14 @@ as $$
     'height', p_output.height, 'size', p_output.size, 'sha256', p_output.sha256, 'expires_at', p_output.expires_at)
 $$;
 
--- Jobs ahead in this job's queue, in the order claim_next takes them; null unless queued.
+-- Jobs ahead in this job's queue, in the order claim_next takes them; null unless queued. Those that are not due
+-- before this one (snoozed, waiting for a retry) are not ahead of it, whatever their priority.
 create or replace function public.queue_position(p_job_id uuid) returns integer
 language sql stable security definer set search_path = ''
 as $$
   select (select count(*)::integer
           from public.jobs o
-          where o.status = 'queued' and o.queue = j.queue
+          where o.status = 'queued' and o.queue = j.queue and o.run_at <= greatest(j.run_at, now())
             and (o.priority > j.priority
                  or (o.priority = j.priority and (o.run_at, o.id) < (j.run_at, j.id))))
   from public.jobs j
@@ -265,8 +274,8 @@ end $$;
 
 -- Writes the row of a finished job's output, and for an owner the row of the verified original. p_output has
 -- bucket, path, thumb_path, content_type, width, height, size, sha256 and input_content_type, input_width,
--- input_height, input_size. When the owner already has a live output for the key, that one is returned and the new
--- objects are marked for removal.
+-- input_height, input_size. When the owner already has a live output for the key, that one is prolonged and
+-- returned, and the new objects are marked for removal.
 create or replace function public.record_output(p_job public.jobs, p_output jsonb, p_output_seconds integer)
 returns public.image_outputs
 language plpgsql security definer set search_path = ''
@@ -295,12 +304,14 @@ begin
     v_new.input_height, v_new.input_size, p_job.op_key, p_job.variant, v_new.bucket, v_new.path, v_new.thumb_path,
     v_new.content_type, v_new.width, v_new.height, v_new.size, v_new.sha256,
     case when v_new.bucket <> 'user-library' then now() + make_interval(secs => p_output_seconds) end)
-  on conflict (cache_key, user_id) where deleted_at is null and cache_key is not null do nothing
+  -- Prolonged in the same statement: between two, the other output could be buried.
+  on conflict (cache_key, user_id) where deleted_at is null and cache_key is not null
+  do update set expires_at = case when image_outputs.expires_at is not null
+                                  then greatest(image_outputs.expires_at, excluded.expires_at) end
   returning * into v_output;
-  if not found then
+  if (v_output.bucket, v_output.path) <> (v_new.bucket, v_new.path) then
     perform public.entomb(v_new.bucket, v_new.path, 'duplicate');
     perform public.entomb(v_new.bucket, v_new.thumb_path, 'duplicate');
-    v_output := public.find_output(p_job.cache_key, p_job.user_id, make_interval(secs => p_output_seconds));
   end if;
   return v_output;
 end $$;
@@ -350,10 +361,12 @@ begin
     select j.* into v_job from public.jobs j
     where j.user_id = p_user_id and j.cache_key = v_key and j.status in ('awaiting_upload', 'queued', 'running');
     if found then
-      if v_job.status = 'awaiting_upload' then
-        update public.jobs set expires_at = now() + make_interval(secs => p_await_seconds)
-        where id = v_job.id returning * into v_job;
-      end if;
+      -- More time to upload, unless the job is being moved on at this moment: whoever does that may hold the job
+      -- and ask for the user, whom this transaction holds.
+      update public.jobs set expires_at = now() + make_interval(secs => p_await_seconds)
+      where id = (select j.id from public.jobs j where j.id = v_job.id and j.status = 'awaiting_upload'
+                  for no key update skip locked);
+      select * into v_job from public.jobs where id = v_job.id;
       return jsonb_build_object('outcome', 'job', 'created', false, 'job', public.job_document(v_job));
     end if;
     if (select count(*) from public.jobs j where j.user_id = p_user_id
@@ -362,14 +375,14 @@ begin
         detail = format('At most %s unfinished jobs at once on this plan.', v_plan.max_pending);
     end if;
     -- A re-run needs no upload while the bytes of an earlier, verified one are still there. The worker hashes them
-    -- again, so an object that changed since is refused, not served.
-    select j.* into v_earlier from public.jobs j
-    where j.user_id = p_user_id and j.sha256 = p_sha256 and j.status = 'done' and j.upload_expires_at > now()
-    order by j.finished_at desc limit 1;
-    if found then
-      update public.jobs set upload_expires_at = greatest(upload_expires_at, now() + interval '1 hour')
-      where id = v_earlier.id;
-    end if;
+    -- again, so an object that changed since is refused, not served. They are kept an hour longer than this job may
+    -- wait; asked again under the lock, since expire_due may be taking them away.
+    update public.jobs set upload_expires_at = greatest(upload_expires_at, now() + interval '25 hours')
+    where upload_expires_at > now() and id = (
+      select j.id from public.jobs j
+      where j.user_id = p_user_id and j.sha256 = p_sha256 and j.status = 'done' and j.upload_expires_at > now()
+      order by j.finished_at desc limit 1)
+    returning * into v_earlier;
   end if;
 
   insert into public.jobs (
@@ -403,6 +416,9 @@ begin
   select * into v_source from public.image_outputs where id = p_source_id;
   if not found then
     raise exception using errcode = 'PT404', message = 'output_not_found', detail = 'The source output is gone.';
+  end if;
+  if p_user_id is not null and not exists (select 1 from public.profiles where user_id = p_user_id) then
+    raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
   end if;
   insert into public.jobs (
     id, user_id, status, sha256, filename, content_type, size, width, height, op_key, variant, cache_key,
@@ -500,27 +516,26 @@ begin
     if not found then
       return null;
     end if;
-    if v_job.user_id is not null then
-      -- Counted again behind the user's lock: two claims at once must not both find the last place free.
-      select p.max_running into v_max
-      from public.profiles f join public.plans p on p.id = f.plan_id
-      where f.user_id = v_job.user_id for no key update of f;
-      if (select count(*) from public.jobs r where r.status = 'running' and r.user_id = v_job.user_id) >= v_max then
-        v_skip := v_skip || v_job.id;
-        continue;
-      end if;
-    end if;
     begin
+      if v_job.user_id is not null then
+        -- Counted again behind the user's lock: two claims at once must not both find the last place free.
+        select p.max_running into v_max
+        from public.profiles f join public.plans p on p.id = f.plan_id
+        where f.user_id = v_job.user_id for no key update of f;
+        if (select count(*) from public.jobs r where r.status = 'running' and r.user_id = v_job.user_id) >= v_max then
+          raise exception using errcode = 'object_in_use', message = 'user_busy';
+        end if;
+      end if;
       update public.jobs
       set status = 'running', attempt = attempt + 1, worker = p_worker, lease_token = gen_random_uuid(),
           lease_expires_at = clock_timestamp() + make_interval(secs => p_lease_seconds),
           started_at = coalesce(started_at, clock_timestamp()), step = 'claimed', progress = 0
       where id = v_job.id returning * into v_job;
-    exception when unique_violation then
+      return to_jsonb(v_job) - 'cache_key' || jsonb_build_object('cache_key', encode(v_job.cache_key, 'hex'));
+    exception when unique_violation or object_in_use then
+      -- Leaving the block lets go of the user: no claim waits for a second one while it holds a first.
       v_skip := v_skip || v_job.id;
-      continue;
     end;
-    return to_jsonb(v_job) - 'cache_key' || jsonb_build_object('cache_key', encode(v_job.cache_key, 'hex'));
   end loop;
 end $$;
 
@@ -570,7 +585,8 @@ begin
   where id = p_job_id;
 end $$;
 
--- Ends a job for good: the hold is settled, and its upload is removed when p_drop_upload says so.
+-- Ends a job for good: the hold is settled, and its upload is removed when p_drop_upload says so. Locks are taken in
+-- the order job, source of a re-run, tombstone, credits; as in intake and expire_due.
 create or replace function public.finish_job(
   p_job public.jobs, p_status text, p_error jsonb, p_output_id uuid, p_charge integer, p_drop_upload boolean
 ) returns public.jobs
@@ -579,13 +595,13 @@ as $$
 declare
   v_job public.jobs;
 begin
-  perform public.settle_credits(p_job, p_charge);
   if p_drop_upload then
-    perform public.entomb('uploads-ephemeral', p_job.upload_path, p_status);
     -- Whoever else counted on these bytes (a re-run's source) must not.
     update public.jobs set upload_expires_at = null
     where id = public.job_of_upload(p_job.upload_path);
+    perform public.entomb('uploads-ephemeral', p_job.upload_path, p_status);
   end if;
+  perform public.settle_credits(p_job, p_charge);
   update public.jobs
   set status = p_status, error = p_error, output_id = p_output_id, charged = p_charge, finished_at = clock_timestamp(),
       lease_token = null, lease_expires_at = null, step = null,
@@ -606,7 +622,9 @@ declare
   v_output public.image_outputs;
 begin
   v_output := public.record_output(v_job, p_output::jsonb, p_output_seconds);
-  return public.job_document(public.finish_job(v_job, 'done', null, v_output.id, v_job.price, false));
+  -- A statement of its own: job_document sees what was written before its statement began.
+  v_job := public.finish_job(v_job, 'done', null, v_output.id, v_job.price, false);
+  return public.job_document(v_job);
 end $$;
 
 -- What the cache has for a running job by now: null, or an output document and whether the job's owner holds it.
@@ -631,7 +649,8 @@ begin
                             'input_height', v_output.input_height, 'input_size', v_output.input_size));
 end $$;
 
--- running -> done with an output the owner already holds: nothing was computed, so nothing is charged.
+-- running -> done with an output the owner already holds: nothing was computed, so nothing is charged. The job's own
+-- upload was never verified and goes; an earlier job's stays, since other re-runs may be reading it.
 create or replace function public.complete_from_cache(p_job_id uuid, p_lease_token uuid, p_output_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -644,7 +663,8 @@ begin
                    and (o.expires_at is null or o.expires_at > now())) then
     raise exception using errcode = 'PT404', message = 'output_not_found', detail = 'The cached output has gone since.';
   end if;
-  return public.job_document(public.finish_job(v_job, 'done', null, p_output_id, 0, true));
+  v_job := public.finish_job(v_job, 'done', null, p_output_id, 0, v_job.upload_expires_at is not null);
+  return public.job_document(v_job);
 end $$;
 
 -- running -> queued after p_retry_seconds while attempts are left, else -> error. p_retry_seconds null: permanent.
@@ -721,6 +741,9 @@ declare
   v_found integer := 0;
   v_touched jsonb := '[]';
 begin
+  -- One sweep at a time: each settles the credits of many users, and two could wait for each other's.
+  perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('darkroom.sweep'));
+
   -- Dead leases: the worker is gone. Another attempt, or the end.
   for v_job in
     select * from public.jobs where status = 'running' and lease_expires_at < clock_timestamp()
@@ -824,11 +847,12 @@ begin
   ), cleared as (
     update public.jobs j set upload_expires_at = null from late where j.id = late.id
     returning late.upload_path
+  ), entombed as (
+    insert into public.tombstones (bucket, path, reason)
+    select 'uploads-ephemeral', c.upload_path, 'expired' from cleared c
+    on conflict (bucket, path) where purged_at is null do nothing
   )
-  insert into public.tombstones (bucket, path, reason)
-  select 'uploads-ephemeral', c.upload_path, 'expired' from cleared c
-  on conflict (bucket, path) where purged_at is null do nothing;
-  get diagnostics v_uploads = row_count;
+  select count(*) into v_uploads from cleared;
 
   return jsonb_build_object('expired_outputs', v_count, 'expired_uploads', v_uploads, 'forget', v_outputs,
                             'more', v_count >= p_limit or v_uploads >= p_limit);
@@ -867,7 +891,8 @@ begin
 end $$;
 
 -- Objects in the ephemeral buckets and the library that no row knows, older than p_older_than: marked for removal.
--- Young ones may be what a running job is writing, so they are left for the next time.
+-- Young ones may be what a job is writing, and those of an unfinished job may be what its next attempt replaces: they
+-- are left for the next time.
 create or replace function public.entomb_orphans(p_older_than interval, p_limit integer) returns integer
 language plpgsql security definer set search_path = ''
 as $$
@@ -892,8 +917,9 @@ begin
                where i.bucket = o.bucket_id and i.thumb_path = o.name and i.deleted_at is null)
              and not exists (
                select 1 from public.jobs j
-               where j.status = 'running' and o.name ~ ('(^|/)' || j.id::text))
+               where j.id = public.job_of_output(o.name) and j.finished_at is null)
       end
+    order by o.bucket_id, o.name
     limit p_limit)
   insert into public.tombstones (bucket, path, reason)
   select bucket_id, name, 'orphan' from orphans
@@ -902,7 +928,7 @@ begin
   return v_count;
 end $$;
 
--- The other way round: live outputs whose object is gone. Reported and buried, so that nobody is sent to a 404.
+-- The other way round: live outputs whose object or thumbnail is gone. Reported and buried, so that nobody is sent to a 404.
 create or replace function public.bury_missing(p_limit integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -913,8 +939,9 @@ begin
   for v_output in
     select i.* from public.image_outputs i
     where i.deleted_at is null and i.created_at < now() - interval '1 minute'
-      and not exists (select 1 from storage.objects o where o.bucket_id = i.bucket and o.name = i.path)
-    limit p_limit
+      and (not exists (select 1 from storage.objects o where o.bucket_id = i.bucket and o.name = i.path)
+           or not exists (select 1 from storage.objects o where o.bucket_id = i.bucket and o.name = i.thumb_path))
+    limit p_limit for update of i skip locked
   loop
     perform public.bury_output(v_output.id, 'missing');
     v_missing := v_missing || jsonb_build_object(
@@ -937,6 +964,28 @@ as $$
   where j.finished_at is not null and not exists (
     select 1 from public.credit_ledger e
     where e.user_id = j.user_id and e.reason in ('capture', 'release') and e.reference = j.id::text)
+  union all
+  select 'an unfinished job of a price has an open hold', j.id::text
+  from public.jobs j
+  where j.finished_at is null and j.price > 0 and 1 <> (
+    select count(*) from public.credit_ledger l
+    where l.user_id = j.user_id and l.reference = j.id::text and l.reason in ('hold', 'capture', 'release')
+      and (l.reason <> 'hold' or l.delta = -j.price))
+  union all
+  select 'a job is charged what was captured', j.id::text
+  from public.jobs j
+  where j.charged <> case when exists (
+    select 1 from public.credit_ledger l
+    where l.user_id = j.user_id and l.reason = 'capture' and l.reference = j.id::text) then j.price else 0 end
+  union all
+  select 'only a done job is charged', j.id::text
+  from public.jobs j where j.charged > 0 and j.status <> 'done'
+  union all
+  select 'a release gives back its hold', r.reference
+  from public.credit_ledger r
+  where r.reason = 'release' and not exists (
+    select 1 from public.credit_ledger h
+    where h.user_id = r.user_id and h.reason = 'hold' and h.reference = r.reference and h.delta = -r.delta)
   union all
   select 'a hold ends once', c.reference
   from public.credit_ledger c
