@@ -8,19 +8,17 @@ from PIL import Image
 from service.ops.models import Compress
 from workers.imaging import resize as resampling
 from workers.imaging.encode import encode
-from workers.imaging.errors import PixelError
 from workers.imaging.types import EncodedFile, Encoding
 
 _BEST, _WORST = 92, 30  # quality; below it a smaller picture looks better than a coarser one
 _CLOSE_ENOUGH = 0.97  # of the limit: no further trials
-_MIN_SIDE = 16
 
 
 def write(image: Image.Image, params: Compress, path: Path) -> EncodedFile:
     """Write the picture to path in at most ``max`` kilobytes of 1000 bytes.
 
     Quality is searched first; when the lowest is still too much, the picture is made smaller and the search
-    starts again. Raises PixelError op_failed when even a picture of 16 pixels does not fit.
+    starts again. A picture of a few pixels fits in the smallest limit there is, so it always ends.
     """
     limit = params.max * 1000
     picture = image
@@ -30,9 +28,7 @@ def write(image: Image.Image, params: Compress, path: Path) -> EncodedFile:
             return _best_quality(picture, params, smallest, path)
         # The size of a file grows a little slower than its area, so a step rarely overshoots.
         shrink = min(0.9, math.sqrt(limit / smallest.size))
-        longer = int(max(picture.size) * shrink)
-        if longer < _MIN_SIDE:
-            raise PixelError("op_failed", f"the picture does not fit in {params.max} kB as {params.format}")
+        longer = max(1, int(max(picture.size) * shrink))
         picture = resampling.resize(image, resampling.fit_size(image.size, longer))
 
 
