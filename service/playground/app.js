@@ -2,7 +2,7 @@
 /** @import { Darkroom } from "./darkroom.js" */
 /** @import { ImageMeta, ProcessResult, LocalResult } from "./darkroom/types.js" */
 import { createDarkroom, DarkroomError } from "./darkroom.js";
-import { accessToken, connect, showImages, wireAccount } from "./ui/account.js";
+import { accessToken, clearImages, connect, showImages, wireAccount } from "./ui/account.js";
 import { Chain } from "./ui/chain.js";
 import { announce, byId, duration, fileSize, make, typeName } from "./ui/dom.js";
 import { failStages, resetStages, showStage } from "./ui/stages.js";
@@ -209,6 +209,7 @@ async function start() {
         byId("library").hidden = !signedIn;
         update();
         if (signedIn) showImages(supabase, darkroom);
+        else clearImages();
       });
     }
   } catch (error) {

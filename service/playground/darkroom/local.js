@@ -13,8 +13,9 @@ const ENCODABLE = new Set(["webp", "jpeg", "png"]);
  * @param {string} opKey @param {Size} source upright
  */
 function planDrawing(opKey, source) {
-  let canvas = { ...source };
-  let picture = { x: 0, y: 0, ...source }; // where on the canvas the whole picture is drawn
+  const { width, height } = source;
+  let canvas = { width, height };
+  let picture = { x: 0, y: 0, width, height }; // where on the canvas the whole picture is drawn
   let encoding = { format: "webp", quality: 85 };
   for (const [index, { key, params }] of parseOpKey(opKey).entries()) {
     if (key === "resize-v1" && index === 0) {

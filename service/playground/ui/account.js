@@ -40,16 +40,26 @@ export function wireAccount(client, onChange) {
   });
 }
 
+let latest = 0; // of several lists asked for, only the last is drawn: never one of a user who has signed out
+
+/** Nobody's images. */
+export function clearImages() {
+  latest += 1;
+  byId("images").replaceChildren();
+}
+
 /** Draws the signed-in user's newest results. @param {any} client @param {Darkroom} darkroom */
 export async function showImages(client, darkroom) {
+  const own = ++latest;
   const { data, error } = await client
     .from("image_outputs")
     .select("id, job_id, bucket, path, thumb_path, op_key, content_type, width, height, size, expires_at, images(filename)")
     .order("created_at", { ascending: false })
     .limit(LIST_LENGTH);
+  const thumbs = await signThumbs(client, darkroom, data ?? []);
+  if (own !== latest) return;
   byId("library-hint").textContent = error ? `Supabase answered: ${error.message}`
     : data.length ? "Read from Supabase directly: row level security shows you your own." : "Nothing yet. What you process while signed in appears here.";
-  const thumbs = await signThumbs(client, darkroom, data ?? []);
   byId("images").replaceChildren(...(data ?? []).map((/** @type {any} */ row) => card(client, row, thumbs.get(row.id))));
 }
 

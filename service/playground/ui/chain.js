@@ -127,8 +127,8 @@ export class Chain extends EventTarget {
       return make("label", { className: "switch field", for: id, title: about.title }, box, ` ${schema.title}`);
     }
     const control = this.#drawControl(about, schema, current, set);
-    const label = make("span", {}, schema.title, schema["x-unit"] ? make("i", {}, ` ${schema["x-unit"]}`) : "");
-    return make("label", { className: "field", for: id, title: about.title }, label, control);
+    const label = make("label", { for: id }, schema.title, schema["x-unit"] ? make("i", {}, ` ${schema["x-unit"]}`) : "");
+    return make("div", { className: "field", title: about.title }, label, control);
   }
 
   /** @param {{id: string, title: string}} about @param {any} schema @param {any} current @param {(value: any) => void} set */
@@ -139,10 +139,10 @@ export class Chain extends EventTarget {
         ...schema.enum.map((/** @type {any} */ option) => make("option", { value: option, selected: option === current }, String(option))));
       return select;
     }
-    if (schema.format === "color") return this.#drawColour(about, current, set);
+    if (schema.format === "color") return this.#drawColour(about, schema, current, set);
     const number = schema.type === "integer" || schema.type === "number";
     const box = make("input", {
-      ...about, type: number ? "number" : "text", value: current ?? "", placeholder: current === undefined ? "auto" : "",
+      ...about, type: number ? "number" : "text", value: current ?? "", placeholder: String(schema.default ?? "auto"),
       min: schema.minimum, max: schema.maximum, step: schema.multipleOf ?? (number ? 1 : undefined), autocomplete: "off",
       maxLength: schema.maxLength, inputMode: number ? "decimal" : undefined,
       oninput: () => { if (box.validity.valid) set(box.value === "" ? undefined : number ? Number(box.value) : box.value); },
@@ -152,14 +152,14 @@ export class Chain extends EventTarget {
     return make("span", {}, box, make("datalist", { id: `${about.id}-list` }, ...schema.examples.map((/** @type {string} */ value) => make("option", { value }))));
   }
 
-  /** @param {{id: string, title: string}} about @param {string|undefined} current @param {(value: any) => void} set */
-  #drawColour(about, current, set) {
+  /** @param {{id: string, title: string}} about @param {any} schema @param {string|undefined} current @param {(value: any) => void} set */
+  #drawColour(about, schema, current, set) {
     const well = make("input", {
       type: "color", value: toHex(current ?? "silver"), "aria-label": "Pick the colour",
       oninput: () => { text.value = well.value.slice(1); set(text.value); },
     });
     const text = make("input", {
-      ...about, type: "text", value: current ?? "", placeholder: "auto", autocomplete: "off", list: `${about.id}-list`,
+      ...about, type: "text", value: current ?? "", placeholder: schema.default ?? "auto", autocomplete: "off", list: `${about.id}-list`,
       oninput: () => { if (text.value) well.value = toHex(text.value.toLowerCase()); set(text.value.toLowerCase().replace("#", "") || undefined); },
     });
     return make("span", { className: "colour" }, well, text,

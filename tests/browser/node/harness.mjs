@@ -1,0 +1,153 @@
+// Cases run in order in one process with one browser; each answers one JSON line: {"name", "error"}.
+import assert from 'node:assert/strict'
+import { createServer, connect } from 'node:net'
+import { once } from 'node:events'
+import { chromium } from 'playwright-core'
+
+export const { local, pictures, chromium: executablePath } = JSON.parse(process.env.BROWSER_TESTS)
+export { assert }
+
+const CASE_MS = 60_000
+const cases = []
+
+export function test(name, body) {
+  cases.push({ name, body })
+}
+
+export async function run() {
+  for (const { name, body } of cases) {
+    const line = { name, error: null }
+    const late = AbortSignal.timeout(CASE_MS)
+    try {
+      await Promise.race([body(), once(late, 'abort').then(() => Promise.reject(new Error('the case took too long')))])
+    } catch (error) {
+      line.error = error?.stack ?? String(error)
+    }
+    await Promise.all(opened.splice(0).map((context) => context.close()))
+    process.stdout.write(JSON.stringify(line) + '\n')
+  }
+}
+
+/** A TCP relay to a server, that can be told to break the connection in the middle. */
+export class Relay {
+  constructor(url) {
+    this.target = new URL(url)
+    this.sockets = new Set()
+    this.heard = '' // what clients said, as latin-1
+    this.onSent = () => {}
+    this.onReceived = () => {}
+    this.server = createServer((client) => this.relay(client))
+  }
+
+  async listen() {
+    this.server.listen(0, '127.0.0.1')
+    await once(this.server, 'listening')
+    this.url = `http://127.0.0.1:${this.server.address().port}`
+    return this
+  }
+
+  relay(client) {
+    const upstream = connect(this.target.port, this.target.hostname)
+    const cut = () => { client.resetAndDestroy(); upstream.destroy() }
+    for (const [from, to] of [[client, upstream], [upstream, client]]) {
+      from.on('data', (chunk) => {
+        if (from === client) this.heard += chunk.subarray(0, 2000).toString('latin1')
+        to.write(chunk)
+        if (from === client) this.onSent(chunk, cut)
+        else this.onReceived(chunk, cut)
+      })
+      from.on('error', () => to.destroy())
+      from.on('close', () => to.destroy())
+    }
+    this.sockets.add(client)
+    client.on('close', () => this.sockets.delete(client))
+  }
+
+  /** Resets the connection that has carried this many bytes from now on, once. */
+  cutAfterSending(bytes) {
+    return new Promise((resolve) => {
+      let left = bytes
+      this.onSent = (chunk, cut) => {
+        left -= chunk.length
+        if (left > 0) return
+        this.onSent = () => {}
+        cut()
+        resolve()
+      }
+    })
+  }
+
+  close() {
+    for (const socket of this.sockets) socket.destroy()
+    this.server.close()
+  }
+}
+
+/** Everything the browser says to Supabase goes through this. */
+export const supabase = await new Relay(local.supabase_url).listen()
+
+export const browser = await chromium.launch({
+  executablePath,
+  args: [
+    '--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking', '--no-first-run', '--disable-quic',
+    '--disable-component-update', '--disable-sync',
+    `--host-resolver-rules=MAP ${new URL(local.supabase_url).host} ${new URL(supabase.url).host}`,
+  ],
+})
+
+const opened = []
+
+/** A page of a fresh context. `page.complaints` collects errors of its scripts and refusals of its content policy. */
+export async function open(path = '/', options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options })
+  opened.push(context)
+  const page = await context.newPage()
+  page.complaints = []
+  page.on('pageerror', (error) => page.complaints.push(error.stack))
+  page.on('console', (message) => {
+    if (message.type() === 'error' && !/^Failed to load resource/.test(message.text())) page.complaints.push(message.text())
+  })
+  await page.goto(local.api_url + path)
+  return page
+}
+
+/** The playground, ready for use. */
+export async function openPlayground(options) {
+  const page = await open('/', options)
+  await page.waitForSelector('html[data-ready]')
+  return page
+}
+
+/** A page of the API's origin with darkroom.js in `window.lib` and a client in `window.darkroom`. */
+export async function openClient() {
+  const page = await open('/health')
+  await page.evaluate(async () => {
+    window.lib = await import('/static/darkroom.js')
+    window.darkroom = window.lib.createDarkroom({ apiUrl: location.origin })
+    const input = document.createElement('input')
+    Object.assign(input, { type: 'file', id: 'given' })
+    document.body.append(input)
+  })
+  return page
+}
+
+/** A picture of the test as a File in the page. */
+export async function give(page, name) {
+  await page.setInputFiles('#given', pictures[name].path)
+  return page.evaluateHandle(() => document.querySelector('#given').files[0])
+}
+
+/** What a promise in the page was rejected with, as plain data. */
+export const rejection = (page, body, argument) => page.evaluate(
+  async ({ source, argument }) => {
+    const body = (0, eval)(`(${source})`)
+    try {
+      await body(argument)
+    } catch (error) {
+      const { name, code, status, source, message, retryable } = error
+      return { name, code, status, source, message, retryable }
+    }
+    return null
+  },
+  { source: String(body), argument },
+)

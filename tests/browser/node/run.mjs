@@ -1,0 +1,16 @@
+// Every case. Reads {local, pictures, chromium} from BROWSER_TESTS.
+import { browser, run, supabase } from './harness.mjs'
+
+await import('./hashing.mjs')
+await import('./prechecks.mjs')
+await import('./locally.mjs')
+await import('./jobs.mjs')
+await import('./under_node.mjs')
+await import('./playground.mjs')
+await import('./accounts.mjs')
+await import('./access.mjs')
+
+await run()
+await browser.close()
+supabase.close()
+process.exit(0)

@@ -1,0 +1,49 @@
+// A frontend in TypeScript, as docs/frontend.md has it. It is only type-checked: the @ts-expect-error lines prove that
+// the types are precise enough to refuse mistakes.
+import { createDarkroom, DarkroomError, type Darkroom } from "../../../service/playground/darkroom.js";
+import type { JobDocument, ProcessResult, Stage } from "../../../service/playground/darkroom/types.js";
+
+declare const supabase: { auth: { getSession(): Promise<{ data: { session: { access_token: string } | null } }> } };
+
+export const darkroom: Darkroom = createDarkroom({
+  apiUrl: "https://images.example.com",
+  getAccessToken: async () => (await supabase.auth.getSession()).data.session?.access_token,
+});
+
+export async function cutOut(file: File, signal: AbortSignal): Promise<string> {
+  const show = (stage: Stage): string => {
+    switch (stage.stage) {
+      case "precheck": return `${stage.meta.width} × ${stage.meta.height}`;
+      case "hash": return stage.progress.toFixed(2);
+      case "intake": return stage.answer?.cached ? stage.answer.output.sha256 : "asking";
+      case "upload": return stage.method;
+      case "queued": return String(stage.queue_position);
+      case "running": return stage.job.status;
+      case "done": return stage.result.op_key;
+    }
+  };
+  try {
+    const result: ProcessResult = await darkroom.process(file, "bgremove-v1", { onStage: show, wantsPersist: true, signal });
+    return result.output_urls[0];
+  } catch (error) {
+    if (error instanceof DarkroomError && error.retryable) return error.problem.request_id ?? error.code;
+    throw error;
+  }
+}
+
+export async function wire(file: File): Promise<JobDocument> {
+  const meta = await darkroom.precheck(file);
+  const answer = await darkroom.intake({ ...meta, sha256: await darkroom.hash(file), filename: file.name, op_key: "enhance-v1" });
+  if (answer.cached) throw new Error(answer.output_urls[0]);
+  await darkroom.upload(answer, file, { onProgress: (fraction, method) => console.log(fraction.toFixed(1), method.toUpperCase()) });
+  return darkroom.watch(answer.job_id, { onEvent: (job, event) => console.log(job.progress, event.via) });
+}
+
+// @ts-expect-error an intake without the size
+void darkroom.intake({ sha256: "", filename: "", width: 1, height: 1, op_key: "" });
+// @ts-expect-error a hit has no upload_url
+void darkroom.intake({ sha256: "", filename: "", size: 1, width: 1, height: 1, op_key: "" }).then((answer) => answer.cached && answer.upload_url);
+// @ts-expect-error no such status
+void darkroom.job("id").then((job) => job.status === "finished");
+// @ts-expect-error an option that does not exist
+void darkroom.process(new Blob(), "enhance-v1", { persist: true });
