@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import io
 import json
-import mimetypes
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import Any
 
 import httpx
 import pillow_heif
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 SAMPLE = Path(__file__).with_name("sample.jpg")
@@ -33,14 +32,26 @@ class DemoError(Exception):
 
 @dataclass(frozen=True)
 class Photo:
-    """What a client knows of a file before it asks: bytes, digest and header, nothing decoded."""
+    """What a client knows of a file before it asks: the bytes and their header, nothing decoded."""
 
     name: str
     data: bytes
-    sha256: str
     width: int
     height: int
     content_type: str
+
+    @classmethod
+    def of(cls, name: str, data: bytes) -> Photo:
+        """DemoError when this client cannot read the header."""
+        pillow_heif.register_heif_opener()
+        Image.init()
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                kind = Image.MIME.get(image.format or "", "application/octet-stream")
+                return cls(name, data, image.width, image.height, kind)
+        except Exception as error:
+            reason = "unknown format" if isinstance(error, UnidentifiedImageError) else error
+            raise DemoError(f"{name} is not a picture this client can read: {reason}") from error
 
 
 @dataclass
@@ -69,15 +80,13 @@ class Demo:
         self._client = client
         self._api = api_url
         self._progress = progress
-        pillow_heif.register_heif_opener()  # and the other plugins, before the clock runs
-        Image.init()
 
-    async def put_through(self, name: str, data: bytes, op_key: str) -> Pass:
+    async def put_through(self, photo: Photo, op_key: str) -> Pass:
         """Hash, intake, upload, wait; DemoError when any step fails."""
         clock = _Clock()
-        photo = await self._read(name, data)
+        sha256 = await self._hash(photo)
         clock.lap("hash")
-        answer = await self._intake(photo, op_key)
+        answer = await self._intake(photo, sha256, op_key)
         clock.lap("intake")
         if answer["cached"]:
             return Pass(True, **_result(answer), job=answer, timings=clock.finish())
@@ -99,22 +108,23 @@ class Demo:
         extension = _EXTENSIONS.get(kind, ".bin")
         return [_write(directory, f"output{extension}", answer), _write(directory, "thumb.webp", thumb)]
 
-    async def _read(self, name: str, data: bytes) -> Photo:
-        task = self._progress.add_task("hash", total=len(data), note="sha256")
+    async def _hash(self, photo: Photo) -> str:
+        size = len(photo.data)
+        note = f"{photo.width}x{photo.height}, {size:,} bytes"
+        task = self._progress.add_task("hash", total=size, note=note)
         digest = hashlib.sha256()
-        for start in range(0, len(data), 16 * _CHUNK):
-            part = data[start : start + 16 * _CHUNK]
+        for start in range(0, size, 16 * _CHUNK):
+            part = photo.data[start : start + 16 * _CHUNK]
             digest.update(part)
             self._progress.update(task, advance=len(part))
             await asyncio.sleep(0)
-        width, height, content_type = _header(name, data)
-        self._progress.update(task, note=f"{digest.hexdigest()[:12]}… {width}x{height}, {len(data):,} bytes")
-        return Photo(name, data, digest.hexdigest(), width, height, content_type)
+        self._progress.update(task, note=f"{note}, sha256 {digest.hexdigest()[:12]}…")
+        return digest.hexdigest()
 
-    async def _intake(self, photo: Photo, op_key: str) -> dict[str, Any]:
+    async def _intake(self, photo: Photo, sha256: str, op_key: str) -> dict[str, Any]:
         task = self._progress.add_task("intake", total=1, note=op_key)
         question = {
-            "sha256": photo.sha256,
+            "sha256": sha256,
             "filename": photo.name,
             "size": len(photo.data),
             "content_type": photo.content_type,
@@ -220,20 +230,6 @@ def _write(directory: Path, name: str, answer: httpx.Response) -> Path:
     return path
 
 
-def _header(name: str, data: bytes) -> tuple[int, int, str]:
-    """Width, height and type from the file's header."""
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            kind = Image.MIME.get(image.format or "", "")
-            return (
-                image.width,
-                image.height,
-                kind or mimetypes.guess_type(name)[0] or "application/octet-stream",
-            )
-    except Exception as error:
-        raise DemoError(f"{name} is not a picture this client can read: {error}") from error
-
-
 def _result(document: dict[str, Any]) -> dict[str, Any]:
     return {key: document[key] for key in ("output_urls", "thumbnail_url", "output")}
 
@@ -250,6 +246,6 @@ def _checked(answer: httpx.Response, step: str) -> httpx.Response:
 
 def _describe(problem: dict[str, Any]) -> str:
     """A problem document, or Storage's error body, in one line."""
-    words = [problem.get("code"), problem.get("title") or problem.get("error")]
-    words += [problem.get("detail") or problem.get("message")]
+    words = [problem.get("code") or problem.get("error")]
+    words += [problem.get("detail") or problem.get("message") or problem.get("title")]
     return " — ".join(str(word) for word in words if word) or json.dumps(problem)[:300]

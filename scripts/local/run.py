@@ -11,7 +11,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from scripts.local.demo import Demo, DemoError, Pass, progress_bars, stamped_sample
+from scripts.local.demo import Demo, DemoError, Pass, Photo, progress_bars, stamped_sample
 from scripts.local.stack import Stack
 
 
@@ -28,20 +28,13 @@ class Options:
 async def run(options: Options) -> int:
     """Exit status: 0, or 1 when a step of the demonstration failed under --once."""
     console = Console()
-    if options.photo is not None:
-        try:
-            data = options.photo.read_bytes()
-        except OSError as error:
-            raise DemoError(f"cannot read {options.photo}: {error.strerror}") from error
-        name = options.photo.name
-    else:
-        name, data = "sample.jpg", stamped_sample()
+    photo = _photo(options.photo)
     console.print("[bold]Starting[/bold] Postgres, Redis, Supabase gateway, API, worker …")
     stack = Stack(app=True, say=lambda line: console.print(line, highlight=False, markup=False))
     async with stack:
         failed = False
         try:
-            await _demonstrate(console, stack, name, data, options)
+            await _demonstrate(console, stack, photo, options)
         except (DemoError, httpx.HTTPError) as error:
             failed = True
             console.print(f"[red]error:[/red] {str(error) or repr(error)}", highlight=False, soft_wrap=True)
@@ -52,16 +45,26 @@ async def run(options: Options) -> int:
     return int(failed)
 
 
-async def _demonstrate(console: Console, stack: Stack, name: str, data: bytes, options: Options) -> None:
+def _photo(path: Path | None) -> Photo:
+    """The user's picture, or the sample with the time in it."""
+    if path is None:
+        return Photo.of("sample.jpg", stamped_sample())
+    try:
+        return Photo.of(path.name, path.read_bytes())
+    except OSError as error:
+        raise DemoError(f"cannot read {path}: {error.strerror}") from error
+
+
+async def _demonstrate(console: Console, stack: Stack, photo: Photo, options: Options) -> None:
     out = (options.out or stack.home.root / "demo").resolve()
     timeout = httpx.Timeout(60, read=45)
     async with httpx.AsyncClient(timeout=timeout, trust_env=False) as client:
         passes: list[Pass] = []
         for title in ("First time", "The same picture again"):
-            console.print(f"\n[bold]{title}[/bold]: {name}, {options.op_key}", highlight=False)
+            console.print(f"\n[bold]{title}[/bold]: {photo.name}, {options.op_key}", highlight=False)
             with progress_bars() as progress:
                 demo = Demo(client, stack.local.api_url, progress)
-                passes.append(await demo.put_through(name, data, options.op_key))
+                passes.append(await demo.put_through(photo, options.op_key))
         first, second = passes
         if not second.cached:
             raise DemoError("the second time was no cache hit")
