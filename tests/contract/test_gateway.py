@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import shutil
 import sys
 import tempfile
@@ -171,28 +172,52 @@ async def test_replaced_and_removed_bytes_go_at_once(gateway: Gateway) -> None:
     assert gateway.files("objects") == []
 
 
-async def test_a_resumable_upload_survives_a_kill(gateway: Gateway) -> None:
-    bucket = await make_bucket(gateway.http, {})
-    tus = {"Tus-Resumable": "1.0.0"}
+TUS = {"Tus-Resumable": "1.0.0"}
+PATCH = {**TUS, "Content-Type": "application/offset+octet-stream"}
+
+
+async def _create_resumable(gateway: Gateway, bucket: str, size: int) -> str:
     described = f"bucketName {_base64(bucket)},objectName {_base64('a.png')}"
-    created = await gateway.http.post(
-        "/upload/resumable",
-        headers={**tus, "Upload-Length": str(2 * len(HALF)), "Upload-Metadata": described},
-    )
-    url = created.headers["location"]
-    patch = {**tus, "Content-Type": "application/offset+octet-stream"}
-    first = await gateway.http.patch(url, headers={**patch, "Upload-Offset": "0"}, content=HALF)
-    assert first.status_code == 204
-    await gateway.kill()
-    await gateway.start()
-    head = await gateway.http.head(url, headers=tus)
+    headers = {**TUS, "Upload-Length": str(size), "Upload-Metadata": described}
+    created = await gateway.http.post("/upload/resumable", headers=headers)
+    assert created.status_code == 201
+    return created.headers["location"]
+
+
+async def _finish_resumable(gateway: Gateway, bucket: str, url: str) -> None:
+    """From what HEAD says to the end; the object must be HALF twice."""
+    head = await gateway.http.head(url, headers=TUS)
     assert (head.status_code, head.headers["upload-offset"]) == (200, str(len(HALF)))
-    last = await gateway.http.patch(
-        url, headers={**patch, "Upload-Offset": head.headers["upload-offset"]}, content=HALF
-    )
+    offset = {"Upload-Offset": head.headers["upload-offset"]}
+    last = await gateway.http.patch(url, headers={**PATCH, **offset}, content=HALF)
     assert last.status_code == 204
     assert (await gateway.http.get(f"/object/{bucket}/a.png")).content == HALF + HALF
     assert gateway.files("resumable") == []
+
+
+async def test_a_resumable_upload_survives_a_kill(gateway: Gateway) -> None:
+    bucket = await make_bucket(gateway.http, {})
+    url = await _create_resumable(gateway, bucket, 2 * len(HALF))
+    first = await gateway.http.patch(url, headers={**PATCH, "Upload-Offset": "0"}, content=HALF)
+    assert first.status_code == 204
+    await gateway.kill()
+    await gateway.start()
+    await _finish_resumable(gateway, bucket, url)
+
+
+async def test_a_client_that_comes_back_takes_over_its_stalled_request(gateway: Gateway) -> None:
+    bucket = await make_bucket(gateway.http, {})
+    url = await _create_resumable(gateway, bucket, 2 * len(HALF))
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    headers = {**PATCH, "Upload-Offset": "0", "Content-Length": str(2 * len(HALF)), "Host": "x"}
+    headers["apikey"] = gateway.local.secret_key
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    writer.write(f"PATCH {httpx.URL(url).path} HTTP/1.1\r\n{lines}\r\n".encode() + HALF)
+    await until(lambda: any(path.stat().st_size == len(HALF) for path in gateway.files("resumable")))
+    await _finish_resumable(gateway, bucket, url)
+    with contextlib.suppress(ConnectionError):
+        assert await reader.read() == b""  # cut off without an answer
+    writer.close()
 
 
 def _base64(text: str) -> str:

@@ -98,13 +98,13 @@ async def copy(request: web.Request) -> web.Response:
     source_bucket, source_name = text(body, "bucketId"), text(body, "sourceKey")
     target = Target(
         str(body.get("destinationBucket") or source_bucket),
-        limits.check_key(text(body, "destinationKey")),
+        text(body, "destinationKey"),
         caller.sub,
         wants_upsert(request),
     )
     async with storage.database.acting_as(caller, "storage.object.copy") as con:
         source = await metadata.find_object(con, source_bucket, source_name)
-    await uploads.check_allowed(storage, caller, target, "storage.object.copy")
+    await uploads.admit(storage, caller, target, "storage.object.copy")
     described, custom = dict(source["metadata"] or {}), source["user_metadata"]
     if body.get("copyMetadata") is False:
         changes = body.get("metadata") or {}

@@ -42,6 +42,12 @@ SERVICE = Caller("service_role", {"role": "service_role"})
 ANON = Caller("anon", {"role": "anon"})
 
 
+async def become(connection: Connection, caller: Caller, operation: str) -> None:
+    """Take on the caller's role and claims until the transaction ends."""
+    claims = orjson.dumps(caller.claims).decode()
+    await connection.execute(_IDENTITY, caller.role, claims, caller.sub or "", operation)
+
+
 async def _keep_as_is(_: object) -> None:
     """Nothing outlives a transaction here, so a returned connection needs no cleaning."""
 
@@ -88,8 +94,7 @@ class Database:
         """
         try:
             async with self._pool.acquire(timeout=10) as connection, connection.transaction():
-                claims = orjson.dumps(caller.claims).decode()
-                await connection.execute(_IDENTITY, caller.role, claims, caller.sub or "", operation)
+                await become(connection, caller, operation)
                 yield connection
         except asyncpg.PostgresError as error:
             raise errors.from_postgres(error) from error

@@ -155,41 +155,30 @@ async def find_object(con: Connection, bucket_id: str, name: str, *, lock: bool 
     return as_row(record)
 
 
-async def version_of(con: Connection, bucket_id: str, name: str) -> str | None:
-    """The version whose bytes the row names, if there is a row; locks it."""
-    query = "select version from storage.objects where bucket_id = $1 and name = $2 for update"
-    version: str | None = await con.fetchval(query, bucket_id, name)
-    return version
-
-
 async def existing_names(con: Connection, bucket_id: str, names: Sequence[str]) -> set[str]:
     query = "select name from storage.objects where bucket_id = $1 and name = any($2::text[])"
     return {record["name"] for record in await con.fetch(query, bucket_id, list(names))}
 
 
-async def insert_object(con: Connection, row: NewObject) -> None:
-    await con.execute(
-        "insert into storage.objects (bucket_id, name, owner, owner_id, version, metadata, user_metadata)"
-        " values ($1, $2, $3, $4, $5, $6, $7)",
-        *_values(row),
-    )
+_INSERT = """
+insert into storage.objects (bucket_id, name, owner, owner_id, version, metadata, user_metadata)
+values ($1, $2, $3, $4, $5, $6, $7)
+"""
+_UPSERT = f"""{_INSERT}
+on conflict (bucket_id, name) do update set owner = excluded.owner, owner_id = excluded.owner_id,
+  version = excluded.version, metadata = excluded.metadata, user_metadata = excluded.user_metadata
+"""
 
 
-async def upsert_object(con: Connection, row: NewObject) -> str:
-    """Write the row, replacing one of the same name; returns its id."""
-    query = (
-        "insert into storage.objects (bucket_id, name, owner, owner_id, version, metadata, user_metadata)"
-        " values ($1, $2, $3, $4, $5, $6, $7)"
-        " on conflict (bucket_id, name) do update set owner = excluded.owner, owner_id = excluded.owner_id,"
-        " version = excluded.version, metadata = excluded.metadata, user_metadata = excluded.user_metadata"
-        " returning id"
-    )
-    return str(await con.fetchval(query, *_values(row)))
+async def try_to_write(con: Connection, row: NewObject, *, upsert: bool) -> None:
+    """Insert or upsert without reading anything back, so that only the policies of writing are asked."""
+    await con.execute(_UPSERT if upsert else _INSERT, *_values(row))
 
 
-async def lock_name(con: Connection, bucket_id: str, name: str) -> None:
-    """Wait for whoever else is completing an upload of this name. Held until the transaction ends."""
-    await con.execute("select pg_advisory_xact_lock(hashtextextended($1, 0))", f"{bucket_id}/{name}")
+async def write_object(con: Connection, row: NewObject) -> tuple[str, str | None]:
+    """Upsert the row; returns its id and the version whose bytes it replaced, if any."""
+    [record] = await con.fetch(f"{_UPSERT} returning new.id, old.version as replaced", *_values(row))
+    return record["id"], record["replaced"]
 
 
 async def move_object(con: Connection, source: Row, bucket_id: str, name: str, owner: str | None) -> str:

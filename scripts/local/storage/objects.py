@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from . import downloads, errors, limits, metadata, uploads
+from . import downloads, errors, metadata, uploads
 from .database import SERVICE
 from .metadata import Row
 from .requests import wants_upsert
@@ -41,9 +41,8 @@ async def sign_upload(request: web.Request) -> web.Response:
     storage = storage_of(request)
     caller = await storage.caller(request)
     bucket_id, name = _names(request)
-    limits.check_key(name)
     target = Target(bucket_id, name, caller.sub, wants_upsert(request))
-    await uploads.check_allowed(storage, caller, target, "storage.object.upload_signed_url")
+    await uploads.admit(storage, caller, target, "storage.object.upload_signed_url")
     token = storage.tokens.sign_upload(
         target.path, storage.upload_token_seconds, owner=target.owner, upsert=target.upsert
     )

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from . import errors, limits, metadata, uploads
+from . import errors, limits, uploads
 from .database import SERVICE, Caller
 from .errors import StorageError
 from .files import Stored
+from .metadata import Row
 from .requests import wants_upsert
 from .resumable import Resumable, Resumables
 from .service import Storage, storage_of
@@ -72,12 +73,8 @@ async def _create(request: web.Request) -> web.Response:
     if not described:
         raise StorageError(400, "InvalidRequest", "Metadata header is required")
     bucket_id, name = described.get("bucketName", ""), described.get("objectName", "")
-    limits.check_bucket_name(bucket_id)
-    limits.check_key(name)
     permit = await _permit(storage, request, bucket_id, name)
-    await _check_allowed(storage, permit, bucket_id, name)
-    async with storage.database.acting_as(SERVICE, OPERATION) as con:
-        bucket = await metadata.find_bucket(con, bucket_id)
+    bucket = await _admit(storage, permit, bucket_id, name)
     limits.check_mime_type(described.get("contentType", ""), bucket["allowed_mime_types"])
     upload = storage.resumables.create(
         bucket_id=bucket_id,
@@ -123,7 +120,7 @@ async def _patch(request: web.Request) -> web.Response:
         raise StorageError(403, "TusError", "Upload-Offset header required")
     upload = _find(storage.resumables, request)
     permit = await _permit(storage, request, upload.bucket_id, upload.name)
-    await _check_allowed(storage, permit, upload.bucket_id, upload.name)
+    await _admit(storage, permit, upload.bucket_id, upload.name)
     async with _exclusive(request, upload):
         if int(claimed) != upload.offset:
             raise StorageError(409, "TusError", "Upload-Offset conflict")
@@ -140,7 +137,7 @@ async def _terminate(request: web.Request) -> web.Response:
     storage = storage_of(request)
     upload = _find(storage.resumables, request)
     permit = await _permit(storage, request, upload.bucket_id, upload.name)
-    await _check_allowed(storage, permit, upload.bucket_id, upload.name)
+    await _admit(storage, permit, upload.bucket_id, upload.name)
     async with _exclusive(request, upload):
         storage.resumables.discard(upload)
     return web.Response(status=204)
@@ -174,9 +171,9 @@ async def _permit(storage: Storage, request: web.Request, bucket_id: str, name: 
     return _Permit(caller, caller.sub, wants_upsert(request))
 
 
-async def _check_allowed(storage: Storage, permit: _Permit, bucket_id: str, name: str) -> None:
+async def _admit(storage: Storage, permit: _Permit, bucket_id: str, name: str) -> Row:
     target = Target(bucket_id, name, permit.owner, permit.upsert)
-    await uploads.check_allowed(storage, permit.caller, target, OPERATION)
+    return await uploads.admit(storage, permit.caller, target, OPERATION)
 
 
 # -- bytes

@@ -16,9 +16,9 @@ import orjson
 from aiohttp import BodyPartReader, web
 
 from . import errors, limits, metadata
-from .database import SERVICE, Caller
+from .database import SERVICE, Caller, become
 from .files import Incoming, Stored
-from .metadata import NewObject
+from .metadata import NewObject, Row
 from .service import Storage
 
 CHUNK = 256 * 1024
@@ -48,24 +48,22 @@ class Described:
     user_metadata: dict[str, Any] | None
 
 
-async def check_allowed(storage: Storage, caller: Caller, target: Target, operation: str) -> None:
-    """StorageError 403 or 409 unless the policies let the caller write this object."""
-    row = NewObject(target.bucket_id, target.name, target.owner, version="1")
-    async with storage.database.probing_as(caller, operation) as con:
-        if target.upsert:
-            await metadata.upsert_object(con, row)
-        else:
-            await metadata.insert_object(con, row)
+async def admit(storage: Storage, caller: Caller, target: Target, operation: str) -> Row:
+    """The bucket, if the policies let the caller write this object; StorageError 403, 404 or 409 if not."""
+    limits.check_key(target.name)
+    async with storage.database.probing_as(SERVICE, operation) as con:
+        bucket = await metadata.find_bucket(con, target.bucket_id)
+        await become(con, caller, operation)
+        row = NewObject(target.bucket_id, target.name, target.owner, version="1")
+        await metadata.try_to_write(con, row, upsert=target.upsert)
+    return bucket
 
 
 async def upload(
     storage: Storage, request: web.Request, caller: Caller, target: Target, operation: str
 ) -> str:
     """Take the request's body as the object; returns the row's id."""
-    limits.check_key(target.name)
-    async with storage.database.acting_as(SERVICE, operation) as con:
-        bucket = await metadata.find_bucket(con, target.bucket_id)
-    await check_allowed(storage, caller, target, operation)
+    bucket = await admit(storage, caller, target, operation)
     limit = limits.size_limit(bucket)
     multipart = request.content_type.startswith("multipart/")
     if not multipart and (request.content_length or 0) > limit:
@@ -99,17 +97,14 @@ async def complete(
 
 
 async def write_row(storage: Storage, row: NewObject, operation: str) -> str:
-    """Upsert the row as the service role and drop the bytes it replaces; on failure, its own."""
-    former: str | None = None
+    """Write the row as the service role and drop the bytes it replaces; on failure, its own."""
     try:
         async with storage.database.acting_as(SERVICE, operation) as con:
-            await metadata.lock_name(con, row.bucket_id, row.name)
-            former = await metadata.version_of(con, row.bucket_id, row.name)
-            object_id = await metadata.upsert_object(con, row)
+            object_id, replaced = await metadata.write_object(con, row)
     except errors.StorageError:
         storage.files.remove(row.version)
         raise
-    storage.files.remove(former)
+    storage.files.remove(replaced)
     return object_id
 
 
