@@ -17,8 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 MEDIA_TYPE = "application/problem+json"
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 log = structlog.get_logger()
 T = TypeVar("T")
 
@@ -355,12 +357,25 @@ async def _on_http(request: Request, error: HTTPException) -> Response:
     code = _BY_STATUS.get(
         error.status_code, Code.internal if error.status_code >= 500 else Code.invalid_request
     )
-    detail = error.detail
+    detail, headers = error.detail, error.headers
     if code is Code.not_found:
         detail = f"No route matches {request.method} {request.url.path}."
     elif code is Code.method_not_allowed:
         detail = f"{request.url.path} does not answer {request.method}."
-    return _answer(request, ProblemError(code, detail, headers=error.headers))
+        headers = {"Allow": ", ".join(_allowed(request))}
+    return _answer(request, ProblemError(code, detail, headers=headers))
+
+
+def _allowed(request: Request) -> list[str]:
+    """Every method that this path answers; the router itself tells those of the first route only."""
+    return [
+        method
+        for method in METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
 
 
 async def _on_dependency(request: Request, error: Exception) -> Response:

@@ -27,7 +27,7 @@ from prometheus_client import (
 from prometheus_client import REGISTRY as DEFAULT_REGISTRY
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import unhandled
+from service.errors import METHODS, unhandled
 from service.settings import Settings
 
 log = structlog.get_logger()
@@ -68,7 +68,6 @@ SECRET_VALUES = re.compile(
     r"|(?<=://)[^/@\s:]*:[^/@\s]+(?=@)"  # user:password in a URL
     r"|(?<=[Bb]earer )\S+"
 )
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 SLOW_SECONDS = 1.0
 
 
@@ -165,8 +164,8 @@ def route_template(scope: Scope) -> str:
 class TelemetryMiddleware:
     """Gives each request its id, measures it, and answers for what nobody else handled.
 
-    Failed and slow requests are logged, the others with `log_all` only: a log line costs more than answering a
-    cache hit, and the metrics count every request.
+    Failed and slow requests are logged, the others (and the flood that the rate limit refuses) with `log_all`
+    only: a log line costs more than answering a cache hit, and the metrics count every request.
     """
 
     def __init__(self, app: ASGIApp, *, log_all: bool = False) -> None:
@@ -203,7 +202,7 @@ class TelemetryMiddleware:
             route = route_template(scope)
             method = scope["method"] if scope["method"] in METHODS else "other"
             REQUESTS.labels(method, route, status).observe(seconds)
-            if self.log_all or status >= 400 or seconds > SLOW_SECONDS:
+            if self.log_all or (status >= 400 and status != 429) or seconds > SLOW_SECONDS:
                 log.info("request", method=method, route=route, status=status, ms=round(seconds * 1000, 2))
             structlog.contextvars.reset_contextvars(**tokens)
 

@@ -98,6 +98,12 @@ async def test_many_monitors_ask_once(client: httpx.AsyncClient) -> None:
     assert len({answer.text for answer in answers}) == 1
 
 
+async def test_a_path_lists_all_its_methods(client: httpx.AsyncClient) -> None:
+    answer = await client.put("/jobs/00000000-0000-4000-8000-000000000000")
+    assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+    assert answer.headers["allow"] == "GET, DELETE"
+
+
 async def test_metrics_name_routes_by_their_template(client: httpx.AsyncClient) -> None:
     await client.get("/jobs/00000000-0000-4000-8000-000000000000")
     text = (await client.get("/metrics")).text

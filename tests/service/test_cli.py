@@ -1,13 +1,17 @@
 """The command line, as an operator runs it."""
 
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
-from scripts.local.home import Local
+from scripts.local.home import Local, any_free_port
+from scripts.local.process import Child, Command, until_ready
 from service.cli import app
 from service.settings import get_settings
 from tests.support import SharedStack
@@ -76,3 +80,19 @@ def test_maintenance_fails_clearly_without_the_database() -> None:
     )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
+
+
+async def test_the_api_starts_answers_and_stops(stack: SharedStack, tmp_path: Path) -> None:
+    port = any_free_port()
+    argv = [sys.executable, "-m", "service.cli", "api", "--port", str(port)]
+    child = await Child.start(Command("api", argv, env=stack.environment()), tmp_path / "api.log")
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            await until_ready(child, lambda: client.get("/health"), 30)
+            ready = await client.get("/ready", headers={"X-Forwarded-For": "203.0.113.9"})
+            assert ready.json()["status"] == "ok"
+            assert "server" not in ready.headers
+    finally:
+        status = await child.stop()
+    assert status in {0, -signal.SIGTERM}
+    assert "Traceback" not in child.tail(100)

@@ -48,6 +48,10 @@ def client(probe: FastAPI, client_of: ClientOf) -> httpx.AsyncClient:
     async def item(number: int) -> int:
         return number
 
+    @probe.delete("/items/{number}")
+    async def remove(number: int) -> None:
+        return None
+
     @probe.get("/refuse/{code}")
     async def refuse(code: Code) -> None:
         raise ProblemError(code, "said so", headers={"Retry-After": "7"})
@@ -133,7 +137,7 @@ async def test_unknown_paths_and_methods(client: httpx.AsyncClient) -> None:
     assert "/nowhere" in check(await client.get("/nowhere"), 404, Code.not_found).detail
     answer = await client.put("/items/1")
     check(answer, 405, Code.method_not_allowed)
-    assert answer.headers["allow"] == "GET"
+    assert answer.headers["allow"] == "GET, DELETE"
 
 
 @pytest.mark.parametrize("what", ["http", "timeout", "redis", "typed"])
