@@ -106,6 +106,9 @@ class Settings(BaseSettings):
     )
     sweep_seconds: int = Field(1, ge=1, le=60, description="interval of the delivery sweep")
     drain_seconds: int = Field(25, ge=1, le=600, description="what a stopping worker gives its jobs")
+    metrics_port: int | None = Field(
+        None, ge=1, le=65_535, description="where a worker serves /metrics, on all addresses; none by default"
+    )
     cleanup_seconds: int = Field(180, ge=1, le=3600, description="interval of the TTL cleanup")
 
     # The HTTP face.

@@ -16,6 +16,7 @@ from arq import cron, func
 from arq.connections import ArqRedis
 from arq.cron import CronJob
 from arq.worker import Worker
+from prometheus_client import start_http_server
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -75,7 +76,9 @@ class DoorbellWorker(Worker):
         while True:
             await self._slots.available.wait()
             try:
-                if await cast("Awaitable[Any]", self._blocking.blpop([self._wake_list], timeout=BLOCK_SECONDS)):
+                if await cast(
+                    "Awaitable[Any]", self._blocking.blpop([self._wake_list], timeout=BLOCK_SECONDS)
+                ):
                     self._awake.set()
             except (RedisError, OSError):
                 await asyncio.sleep(POLL_SECONDS)
@@ -150,52 +153,55 @@ def worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
+def _worker(bench: Workbench) -> DoorbellWorker:
+    settings, resources = bench.resources.settings, bench.resources
+    context: dict[str, Any] = {"bench": bench}
+    worker = DoorbellWorker(
+        wake_list=wake_key(settings.queue),
+        blocking=resources.redis_blocking,
+        slots=bench.slots,
+        functions=[func(drain, name=DRAIN, max_tries=1)],  # type: ignore[arg-type]
+        cron_jobs=cron_table(settings),
+        queue_name=queue_key(settings.queue),
+        redis_pool=ArqRedis(connection_pool=resources.redis.connection_pool),
+        ctx=context,
+        max_jobs=settings.worker_slots + CRON_SLOTS,
+        job_timeout=TURN_SECONDS,
+        keep_result=0,
+        max_tries=1,
+        poll_delay=POLL_SECONDS,
+        job_completion_wait=settings.drain_seconds,
+        health_check_interval=30,
+        log_results=False,
+    )
+    context["worker"] = worker
+    return worker
+
+
 async def serve(settings: Settings) -> None:
     """Run one worker until SIGTERM or SIGINT: it takes nothing new, gives running jobs `drain_seconds` to end, and
     hands the rest to other workers."""
+    pixels = PixelPool(
+        workers=settings.worker_slots, memory_mb=settings.pixel_memory_mb, seconds=settings.pixel_seconds
+    )
     async with open_resources(settings) as resources:
-        pixels = PixelPool(
-            workers=settings.worker_slots, memory_mb=settings.pixel_memory_mb, seconds=settings.pixel_seconds
-        )
         bench = Workbench(resources, pixels, Slots(settings.worker_slots), worker_name())
-        context: dict[str, Any] = {"bench": bench}
-
-        async def stop_pixels(_context: dict[str, Any]) -> None:
-            await pixels.close()
-
-        worker = DoorbellWorker(
-            wake_list=wake_key(settings.queue),
-            blocking=resources.redis_blocking,
-            slots=bench.slots,
-            functions=[func(drain, name=DRAIN, max_tries=1)],  # type: ignore[arg-type]
-            cron_jobs=cron_table(settings),
-            queue_name=queue_key(settings.queue),
-            redis_pool=ArqRedis(connection_pool=resources.redis.connection_pool),
-            on_shutdown=stop_pixels,
-            ctx=context,
-            max_jobs=settings.worker_slots + CRON_SLOTS,
-            job_timeout=TURN_SECONDS,
-            keep_result=0,
-            max_tries=1,
-            poll_delay=POLL_SECONDS,
-            job_completion_wait=settings.drain_seconds,
-            health_check_interval=30,
-            log_results=False,
-        )
-        context["worker"] = worker
-        await pixels.start()
-        log.info("worker_started", worker=bench.name, queue=settings.queue, slots=settings.worker_slots)
-        try:
-            if not worker.stopping.is_set():  # a signal before arq's main task exists would be lost
-                await worker.async_run()
-        except asyncio.CancelledError:
-            log.info("worker_stopping", worker=bench.name)
-        finally:
-            await worker.close()
+        worker = _worker(bench)
+        async with pixels:
+            log.info("worker_started", worker=bench.name, queue=settings.queue, slots=settings.worker_slots)
+            try:
+                if not worker.stopping.is_set():  # a signal before arq's main task exists would be lost
+                    await worker.async_run()
+            except asyncio.CancelledError:
+                log.info("worker_stopping", worker=bench.name)
+            finally:
+                await worker.close()
 
 
 def run() -> None:
     """Entry point of `darkroom worker`."""
     settings = get_settings()
     telemetry.configure(settings, "worker")
+    if settings.metrics_port is not None:
+        start_http_server(settings.metrics_port)
     asyncio.run(serve(settings))
