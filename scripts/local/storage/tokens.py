@@ -54,14 +54,12 @@ class Tokens:
         api_key = headers.get("apikey", "")
         scheme, _, bearer = headers.get("Authorization", "").partition(" ")
         token = bearer.strip() if scheme.lower() == "bearer" else ""
-        if token in self._api_keys:  # the clients repeat their key here when nobody is signed in
-            token = ""
-        if not token and api_key in self._api_keys:
-            return self._api_keys[api_key]
-        token = token or api_key or bearer.strip()
-        if token in self._api_keys:
-            return self._api_keys[token]
-        return await self._from_jwt(token) if token else None
+        if token and token not in self._api_keys:
+            return await self._from_jwt(token)
+        key = api_key or token  # the clients repeat their key as bearer when nobody is signed in
+        if key in self._api_keys:
+            return self._api_keys[key]
+        return await self._from_jwt(key) if key else None
 
     async def _from_jwt(self, token: str) -> Caller:
         cached = self._callers.get(token)
