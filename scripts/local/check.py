@@ -76,8 +76,8 @@ async def _database() -> bool:
     try:
         async with _fresh_stack() as stack:
             url = stack.local.database_url
-            print(await _advisors(url))
-            return _compare_types(await _types(url))
+            print(await advisors(url))
+            return compare_types(await _types(url))
     except StackError as error:
         print(error)
         return False
@@ -97,7 +97,7 @@ async def _fresh_stack() -> AsyncIterator[Stack]:
             yield stack
 
 
-async def _advisors(url: str) -> str:
+async def advisors(url: str) -> str:
     """The findings at level warn and above are an error of the CLI."""
     options = ["--type=all", "--level=warn", "--fail-on=warn", "--agent=no"]
     output = await supabase("db", "advisors", f"--remote={url}", *options)
@@ -108,7 +108,7 @@ async def _types(url: str) -> str:
     return await supabase("gen", "types", "typescript", f"--remote={url}", "--schema=public")
 
 
-def _compare_types(generated: str) -> bool:
+def compare_types(generated: str) -> bool:
     committed = TYPES.read_text("utf-8") if TYPES.exists() else ""
     if generated == committed:
         print("supabase/types.ts matches the database")

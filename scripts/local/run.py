@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +35,13 @@ async def run(options: Options) -> int:
     async with stack:
         failed = False
         try:
+            await stack.worker_ready(os.environ.get("DARKROOM_QUEUE") or "default")
             await _demonstrate(console, stack, photo, options)
+        except TimeoutError:
+            failed = True
+            console.print(
+                f"[red]error:[/red] the worker does not start; logs: {stack.home.logs}", soft_wrap=True
+            )
         except (DemoError, httpx.HTTPError) as error:
             failed = True
             console.print(f"[red]error:[/red] {str(error) or repr(error)}", highlight=False, soft_wrap=True)

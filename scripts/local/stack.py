@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Self
 
 import redis.asyncio
+from arq.constants import health_check_key_suffix
 
 from scripts.local import apps
 from scripts.local.home import REPOSITORY, Home, Local, Ports, package_directory
@@ -30,7 +31,9 @@ from scripts.local.lite import reload_schema, start_lite
 from scripts.local.migrate import migrate
 from scripts.local.postgres import PLATFORM, STORAGE_SCHEMA, Postgres
 from scripts.local.process import Child, Command, StackError, unmeasured, until_ready
+from service.queue import queue_key
 
+_STOP_ORDER = (("worker", "api"), ("gateway",), ("lite",), ("redis",), ("postgres",))
 # Ctrl-C should not take long; a job that is cut off is taken up again at the next start.
 _SHORT_DRAIN = {"DARKROOM_DRAIN_SECONDS": "5"}
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
@@ -79,13 +82,13 @@ class Stack:
         await self.close()
 
     async def close(self) -> None:
-        """Stop everything in the reverse order of its start; Postgres last, by a fast shutdown."""
+        """Stop workers and APIs, then what they need; Postgres last, by a fast shutdown."""
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
         self._keepers.clear()
-        for child in reversed(self._children):
-            await child.stop()
+        for names in _STOP_ORDER:
+            await asyncio.gather(*(child.stop() for child in self._children if child.command.name in names))
         self._children.clear()
         self.home.close()
 
@@ -123,6 +126,12 @@ class Stack:
     async def start_worker(self, env: Mapping[str, str] | None = None) -> Child:
         """Start one more worker with extra environment variables. It is not restarted when it dies."""
         return self._track(await apps.start_worker(self.local, self.home.logs, env))
+
+    async def worker_ready(self, queue: str = "default", seconds: float = 60) -> None:
+        """Wait until some worker serves `queue`: arq's workers say so in Redis. TimeoutError after `seconds`."""
+        async with redis.asyncio.Redis.from_url(self.local.redis_url) as client, asyncio.timeout(seconds):
+            while not await client.exists(queue_key(queue) + health_check_key_suffix):  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.05)
 
     async def reload_schema(self) -> None:
         """Tell lite that tables or functions have changed."""
