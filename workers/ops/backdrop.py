@@ -22,13 +22,15 @@ _BORDER = 0.03  # depth of the band that is taken for background, part of the sh
 _SAMPLES = 12_000
 _PLAIN_PART = 0.62  # of the border that must agree on one surface
 _MAX_NOISE = 4.5  # deviation (ΔE) of a border that still counts as plain
-_SHADOW_DEPTH = 0.56  # ΔL that a shadow may have for each point of tolerance
+_SHADOW_DEPTH = 0.8  # ΔL that a shadow may have for each point of tolerance
 _SHADOW_SLOPE = 1.1  # ΔL a pixel; an edge is steeper
+_CHROMA = 1.6  # weight of a difference in colour against one in lightness: light varies, paint does not
 _SPECK = 0.004  # part of the largest piece below which a piece of subject is dust
 _HOLE = 1.5e-4  # part of the picture below which a hole is a highlight
 _FOOT = 4.0  # pixels of the working copy over which an edge spoils the slope
 _COARSE = 4  # pixels of the working copy to one of the map on which enclosure is judged
 _ENCLOSED = 6  # of 8 directions in which the subject must be met
+_BOUNDED = 0.72  # part of the rim of such a place that must be subject: a corner in shadow is more open
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class _Rule:
 def _segment(difference: Floats, slope: Floats, rule: _Rule) -> Split:
     """difference: (h, w, 3) CIELAB from the background surface; slope: (h, w)."""
     lightness, chroma = difference[..., 0], np.hypot(difference[..., 1], difference[..., 2])
-    distance = np.asarray(np.hypot(lightness, 1.3 * chroma) / rule.threshold, np.float32)
+    distance = np.asarray(np.hypot(lightness, _CHROMA * chroma) / rule.threshold, np.float32)
     near = distance < 1
     darker = (lightness < 0) & (lightness > -rule.shadow_depth)
     shaded = darker & (chroma < 0.7 * rule.threshold) & (slope < _SHADOW_SLOPE)
@@ -173,7 +175,12 @@ def _enclosed(shadow: Mask, subject: Mask) -> Mask:
         votes += _met(blocks, clear, shear)
     votes = ndimage.median_filter(votes, size=5)
     inside = np.repeat(np.repeat(votes >= _ENCLOSED, _COARSE, axis=0), _COARSE, axis=1)
-    return np.asarray(inside[:height, :width] & shadow, np.bool_)
+    pieces, count = ndimage.label(inside[:height, :width] & shadow)
+    grown = ndimage.grey_dilation(pieces, size=(3, 3))
+    rim = np.nonzero((pieces == 0) & (grown > 0))
+    length = np.bincount(grown[rim], minlength=count + 1)
+    bounded = np.bincount(grown[rim], subject[rim], minlength=count + 1)
+    return np.asarray((bounded > _BOUNDED * length)[pieces] & (pieces > 0), np.bool_)
 
 
 def _coarsely(mask: Mask) -> Mask:
