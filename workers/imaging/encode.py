@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import fpng_py
-from PIL import Image
+from PIL import Image, ImageFile
 
 from workers.imaging.errors import PixelError
 from workers.imaging.types import EncodedFile, Encoding
@@ -56,6 +56,8 @@ def _lossy(image: Image.Image, encoding: Encoding) -> bytes:
                 options |= {"quality": 100, "subsampling": "4:4:4"}
         case _:
             image = flatten(image)
+            # An optimised or progressive JPEG must fit in one buffer, and Pillow's guess is too small for noise.
+            ImageFile.MAXBLOCK = max(ImageFile.MAXBLOCK, 4 * image.width * image.height)
             # Colour detail is dropped only where the quality asked for says so.
             options |= {
                 "optimize": True,
