@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 from scripts.local.home import REPOSITORY
@@ -25,13 +25,13 @@ TYPES = REPOSITORY / "supabase" / "types.ts"
 
 def check(pytest_arguments: list[str]) -> int:
     """Run all checks; returns 0 when every one passed."""
+    browser = _browser()
     steps: list[tuple[str, Callable[[], bool]]] = [
-        ("browser", _browser),
         ("ruff check", lambda: _program("ruff", "check", ".")),
         ("ruff format", lambda: _program("ruff", "format", "--check", ".")),
         ("mypy", lambda: _program("mypy")),
         ("database", lambda: asyncio.run(_database())),
-        ("pytest", lambda: _pytest(pytest_arguments)),
+        ("pytest", lambda: _pytest(pytest_arguments, browser)),
     ]
     failed = []
     for name, step in steps:
@@ -41,34 +41,36 @@ def check(pytest_arguments: list[str]) -> int:
             failed.append(name)
         print(f"-- {name}: {time.monotonic() - started:.1f} s", flush=True)
     print(f"\n{'FAILED: ' + ', '.join(failed) if failed else 'All checks passed.'}")
+    if browser is None:
+        print("Not run: the browser tests, for want of Chromium (apt-get install chromium, or set CHROMIUM).")
     return int(bool(failed))
 
 
-def _program(*argv: str) -> bool:
-    return subprocess.run([sys.executable, "-m", *argv], cwd=REPOSITORY, check=False).returncode == 0
+def _program(*argv: str, env: Mapping[str, str] | None = None) -> bool:
+    whole = {**os.environ, **(env or {})}
+    return (
+        subprocess.run([sys.executable, "-m", *argv], cwd=REPOSITORY, env=whole, check=False).returncode == 0
+    )
 
 
-def _pytest(arguments: list[str]) -> bool:
+def _pytest(arguments: list[str], browser: str | None) -> bool:
     """Coverage counts API and workers in child processes too; a selection of tests need not reach the goal."""
-    selected = ["--cov-fail-under=0"] if arguments else []
-    return _program("pytest", "--cov", "--cov-report=term", *selected, *arguments)
+    chosen = ["--cov-fail-under=0", *arguments] if arguments else []
+    if browser is None:
+        return _program("pytest", "--cov", "--cov-report=term", "-m", "not browser", *chosen)
+    return _program("pytest", "--cov", "--cov-report=term", *chosen, env={"CHROMIUM": browser})
 
 
-def _browser() -> bool:
-    """Chromium for the playground's tests: Debian's, installed when it is missing and we are root."""
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _BROWSERS)), None)
-    if found:
-        print(found)
-        return True
+def _browser() -> str | None:
+    """Path of a Chromium for the playground's tests: Debian's, installed when it is missing and we are root."""
+    if found := os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _BROWSERS)), None):
+        return found
     if os.geteuid() == 0 and shutil.which("apt-get"):
-        print("installing Debian's chromium")
+        print("installing Debian's chromium", flush=True)
         for argv in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", "chromium"]):
             if subprocess.run(["apt-get", *argv], stdout=subprocess.DEVNULL, check=False).returncode != 0:
-                break
-        if shutil.which("chromium"):
-            return True
-    print("no Chromium: install it (apt-get install chromium) or set CHROMIUM to its path")
-    return False
+                return None
+    return shutil.which("chromium")
 
 
 async def _database() -> bool:

@@ -16,6 +16,7 @@ import stat
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from scripts.local.process import StackError
@@ -102,7 +103,7 @@ def _reachable_copy(installation: Path) -> Path:
     Made once; only root can write to it.
     """
     package = installation.parent
-    target = Path("/var/tmp") / f"darkroom-postgres-{installation.stat().st_mtime_ns}"  # noqa: S108
+    target = Path("/var/tmp") / f"darkroom-postgres-{version(package.name)}"  # noqa: S108
     if not target.exists():
         fresh = Path(tempfile.mkdtemp(dir=target.parent, prefix=target.name))
         shutil.copytree(installation, fresh / package.name / installation.name, symlinks=True)
