@@ -20,6 +20,7 @@ from service.database import Database
 from service.jobs.progress import Progress
 from service.limits import Limiter
 from service.queue import Doorbell
+from service.redis_connection import QuickConnection
 from service.settings import Settings
 from service.storage import Storage
 
@@ -87,6 +88,7 @@ def _pool(url: str, *, read_timeout: float | None) -> ConnectionPool:
     """Connections that give up quickly: with Redis away the service goes on without it."""
     return ConnectionPool.from_url(
         url,
+        connection_class=QuickConnection,
         socket_connect_timeout=REDIS_CONNECT_SECONDS,
         socket_timeout=read_timeout,
         health_check_interval=0,
