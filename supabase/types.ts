@@ -327,6 +327,9 @@ isOneToOne: false
 "job_document":
 { Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']> }; Returns: Json
                            },
+"job_of_output":
+{ Args: { "p_path": string }; Returns: string
+                           },
 "job_of_upload":
 { Args: { "p_path": string }; Returns: string
                            },

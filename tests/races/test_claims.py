@@ -16,7 +16,7 @@ from tests.support import new_sha256
 WORKERS = 6
 
 
-async def drain(worker: World, queue: str) -> list[Document]:
+async def _drain(worker: World, queue: str) -> list[Document]:
     """Claim until there is nothing more to claim."""
     claimed = []
     while job := await worker.claim(queue):
@@ -28,7 +28,8 @@ async def test_every_job_is_claimed_once(world: World, open_world: Opener) -> No
     queue = secrets.token_hex(6)
     jobs = {(await world.queued(queue=queue))["job_id"] for _ in range(24)}
     workers = [await open_world() for _ in range(WORKERS)]
-    claimed = sum(await together([drain(worker, queue) for worker in workers]), [])
+    drained = await together([_drain(worker, queue) for worker in workers])
+    claimed = [job for one in drained for job in one]
     assert Counter(job["id"] for job in claimed) == Counter(jobs)
     assert len({job["lease_token"] for job in claimed}) == 24
 

@@ -145,9 +145,10 @@ class World:
         return answer
 
     async def queued(self, user_id: uuid.UUID | None = None, **changes: Any) -> Document:
-        """The document of a new job whose upload has arrived."""
+        """The document of a new job whose upload has arrived, or that re-runs an earlier one's."""
         job: Document = (await self.intake(user_id, **changes))["job"]
-        await self.put(job["upload_path"])
+        if job["status"] == "awaiting_upload":
+            await self.put(job["upload_path"])
         found = await self.call("get_job", p_job_id=job["job_id"], p_user_id=user_id)
         assert found["status"] == "queued"
         return dict(found)
@@ -257,7 +258,8 @@ def paths_of(job_id: object) -> list[str]:
 
 async def open_connection(url: str) -> Connection:
     """A superuser connection that speaks jsonb as Python values."""
-    connection = await asyncpg.connect(url, server_settings={"jit": "off"})
+    settings = {"jit": "off", "statement_timeout": "20s"}
+    connection = await asyncpg.connect(url, server_settings=settings)
     await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
     return connection
 

@@ -1,0 +1,179 @@
+"""Credits: a hold with the job, one capture or release at its end, and sentences that find whatever is wrong."""
+
+from __future__ import annotations
+
+import uuid
+
+import asyncpg
+import pytest
+
+from scripts.local.home import Local
+from tests.races.order import refused
+from tests.sql.world import World, open_connection
+from tests.support import new_sha256
+
+PRICE = 7
+HELD = ("hold", -PRICE)
+CAPTURED = [HELD, ("capture", 0)]
+RELEASED = [HELD, ("release", PRICE)]
+
+
+@pytest.fixture
+async def payer(world: World) -> uuid.UUID:
+    """A user who can pay for one job."""
+    return await world.user(balance=PRICE)
+
+
+async def test_a_new_account_gets_its_credits_once(world: World) -> None:
+    user = await world.user()
+    granted = await world.value("select signup_credits from public.plans where id = 'free'")
+    assert await world.balance(user) == granted > 0
+    again = {"p_user_id": user, "p_amount": 5, "p_reason": "signup_grant", "p_reference": "signup"}
+    assert await world.call("grant_credits", **again) is False
+    assert await world.balance(user) == granted
+
+
+async def test_a_purchase_is_granted_once(world: World, payer: uuid.UUID) -> None:
+    grant = {"p_user_id": payer, "p_amount": 5, "p_reason": "purchase", "p_reference": "cs_1"}
+    assert [await world.call("grant_credits", **grant) for _ in range(2)] == [True, False]
+    assert await world.balance(payer) == PRICE + 5
+    audit = "select count(*) from public.audit_log where actor = $1 and data->>'reference' = 'cs_1'"
+    assert await world.value(audit, payer) == 1
+
+
+@pytest.mark.parametrize(
+    ("amount", "reason"), [(0, "purchase"), (-5, "refund"), (5, "hold"), (5, "capture"), (5, "release")]
+)
+async def test_nothing_but_a_gift_can_be_granted(
+    world: World, payer: uuid.UUID, amount: int, reason: str
+) -> None:
+    with refused("invalid_grant"):
+        await world.call("grant_credits", p_user_id=payer, p_amount=amount, p_reason=reason, p_reference="x")
+
+
+async def test_a_hold_comes_with_the_job_and_a_capture_with_its_end(world: World, payer: uuid.UUID) -> None:
+    job = await world.running(payer, price=PRICE)
+    assert await world.balance(payer) == 0
+    assert await world.ledger(payer, job["id"]) == [HELD]
+    document = await world.complete(job)
+    assert document["charged"] == PRICE
+    assert await world.ledger(payer, job["id"]) == CAPTURED
+    assert await world.balance(payer) == 0
+
+
+@pytest.mark.parametrize("end", ["fail", "cancel", "cancel before upload", "expire", "reuse"])
+async def test_what_brings_no_new_picture_costs_nothing(world: World, payer: uuid.UUID, end: str) -> None:
+    sha256 = new_sha256()
+    own = await world.done(payer, sha256=sha256)
+    if end in {"cancel before upload", "expire"}:
+        job_id = (await world.intake(payer, price=PRICE))["job"]["job_id"]
+    else:
+        job = await world.running(payer, sha256=sha256, price=PRICE, use_cache=False)
+        job_id = job["id"]
+    assert await world.balance(payer) == 0
+    match end:
+        case "fail":
+            await world.fail(job)
+        case "reuse":
+            await world.reuse(job, own["output"]["output_id"])
+        case "expire":
+            await world.late("expires_at", job_id)
+            assert job_id in (await world.sweep())["jobs"]
+        case _:
+            await world.cancel(job_id, payer)
+    assert await world.ledger(payer, job_id) == RELEASED
+    assert (await world.job(job_id))["charged"] == 0
+    assert await world.balance(payer) == PRICE
+
+
+async def test_a_retry_keeps_the_hold(world: World, payer: uuid.UUID) -> None:
+    job = await world.running(payer, price=PRICE)
+    await world.fail(job, retry=0.0)
+    assert await world.ledger(payer, job["id"]) == [HELD]
+    again = await world.claim(job["queue"])
+    assert again is not None
+    await world.complete(again)
+    assert await world.ledger(payer, job["id"]) == CAPTURED
+
+
+async def test_asking_twice_holds_once(world: World, payer: uuid.UUID) -> None:
+    sha256 = new_sha256()
+    jobs = [(await world.intake(payer, sha256=sha256, price=PRICE))["job"]["job_id"] for _ in range(2)]
+    assert jobs[0] == jobs[1]
+    assert await world.ledger(payer, jobs[0]) == [HELD]
+
+
+async def test_too_few_credits_leave_no_job(world: World, payer: uuid.UUID) -> None:
+    with refused("insufficient_credits"):
+        await world.intake(payer, price=PRICE + 1)
+    assert await world.value("select count(*) from public.jobs where user_id = $1", payer) == 0
+    assert (
+        await world.value(
+            "select count(*) from public.credit_ledger where user_id = $1 and reason = 'hold'", payer
+        )
+        == 0
+    )
+    assert await world.balance(payer) == PRICE
+
+
+async def test_a_price_asks_for_an_account(world: World) -> None:
+    sha256 = new_sha256()
+    with refused("insufficient_credits"):
+        await world.intake(price=1, sha256=sha256)
+    assert not await world.value("select exists (select from public.jobs where sha256 = $1)", sha256)
+
+
+@pytest.mark.parametrize("table", ["credit_ledger", "credits", "jobs", "audit_log"])
+@pytest.mark.parametrize("verb", ["insert into {} default values", "truncate {}", "delete from {}"])
+async def test_the_service_role_cannot_write_money_or_state(world: World, table: str, verb: str) -> None:
+    async with world.connection.transaction():
+        await world.connection.execute("set local role service_role")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            async with world.connection.transaction():
+                await world.connection.execute(verb.format(f"public.{table}"))
+
+
+VIOLATIONS = {
+    "balance is the sum of the ledger": "update public.credits set balance = balance + 1 where user_id = $1",
+    "a finished job has no open hold": "delete from public.credit_ledger where user_id = $1 and reason = 'capture'",
+    "a hold ends once": "insert into public.credit_ledger (user_id, delta, reason, reference)"
+    " select user_id, 0, 'release', reference from public.credit_ledger where user_id = $1 and reason = 'capture'",
+    "a release gives back its hold": "insert into public.credit_ledger (user_id, delta, reason, reference)"
+    " values ($1, 3, 'release', 'nothing')",
+    "a done job had an output": "update public.jobs set output_id = null where user_id = $1 and status = 'done'",
+    "a job is charged what was captured": "update public.jobs set charged = 0 where user_id = $1 and status = 'done'",
+    "only a done job is charged": "update public.jobs set charged = 7, status = 'canceled'"
+    " where user_id = $1 and status = 'done'",
+    "an unfinished job of a price has an open hold": "delete from public.credit_ledger"
+    " where user_id = $1 and reason = 'hold'",
+}
+
+
+@pytest.mark.parametrize("invariant", VIOLATIONS)
+async def test_a_violation_is_found(world: World, invariant: str) -> None:
+    """Nothing but a superuser can make one."""
+    user = await world.user(balance=2 * PRICE)
+    await world.complete(await world.running(user, price=PRICE))
+    await world.intake(user, price=PRICE)
+    transaction = world.connection.transaction()
+    await transaction.start()
+    await world.connection.execute(VIOLATIONS[invariant], user)
+    assert invariant in {found for found, _ in await world.violations()}
+    await transaction.rollback()
+    assert await world.violations() == []
+
+
+async def test_every_sentence_has_its_violation(world: World) -> None:
+    """So that a new sentence cannot be forgotten here."""
+    source = await world.value("select prosrc from pg_proc where proname = 'check_invariants'")
+    assert source.count("\n  select '") == len(VIOLATIONS)
+    assert all(f"select '{invariant}'" in source for invariant in VIOLATIONS)
+
+
+async def test_the_shared_database_adds_up(local: Local) -> None:
+    """Whatever the other tests of this session have done until now."""
+    connection = await open_connection(local.database_url)
+    try:
+        assert await World(connection).violations() == []
+    finally:
+        await connection.close()

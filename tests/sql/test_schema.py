@@ -1,0 +1,129 @@
+"""The schema as deployed: it is what functions/ and policies/ say, and nobody may do more than is listed here."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+from scripts.local.check import TYPES
+from scripts.local.home import REPOSITORY, Local
+from scripts.local.migrate import supabase
+from tests.sql.scratch import dump_schema
+from tests.sql.world import World
+
+SUPABASE = REPOSITORY / "supabase"
+CALLABLE_BY_USERS: set[str] = set()
+"""Functions that anon, authenticated or PUBLIC may execute: none. Users go through the API."""
+CALLABLE_BY_SERVICE = {
+    *("intake", "adopt_output", "mark_uploaded", "cancel_job", "get_job", "get_job_events", "queue_position"),
+    *(
+        "claim_next",
+        "heartbeat",
+        "snooze",
+        "cached_output",
+        "complete_from_cache",
+        "complete_job",
+        "fail_job",
+    ),
+    *("sweep", "queue_stats", "expire_due", "due_tombstones", "confirm_purged", "entomb_orphans"),
+    *("bury_missing", "bury_output", "cache_key", "grant_credits", "check_invariants"),
+}
+
+
+async def test_functions_and_policies_are_what_is_deployed(world: World, scratch: str) -> None:
+    before = await dump_schema(scratch)
+    files = [*sorted((SUPABASE / "functions").glob("*.sql")), *sorted((SUPABASE / "policies").glob("*.sql"))]
+    assert len(files) > 8
+    for file in files:
+        await world.connection.execute(file.read_text("utf-8"))
+    after = await dump_schema(scratch)
+    changes = list(difflib.unified_diff(before.splitlines(), after.splitlines(), "migrations", "now", n=2))
+    assert not changes, "add a migration with the text of what was changed:\n" + "\n".join(changes[:60])
+
+
+def test_migrations_are_named_as_the_cli_orders_them() -> None:
+    names = [file.name for file in (SUPABASE / "migrations").iterdir()]
+    assert all(re.fullmatch(r"20\d{12}_[a-z0-9_]+\.sql", name) for name in names)
+    assert len({name[:14] for name in names}) == len(names)
+
+
+async def test_the_advisors_have_no_finding(local: Local) -> None:
+    report = await supabase(
+        *("db", "advisors", f"--remote={local.database_url}"),
+        *("--type=all", "--level=warn", "--fail-on=warn", "--agent=no", "--output-format=json"),
+    )
+    assert not re.search(r'"level":\s*"(WARN|ERROR)"', report)
+
+
+async def test_the_types_for_typescript_are_current(local: Local) -> None:
+    generated = await supabase(
+        "gen", "types", "typescript", f"--remote={local.database_url}", "--schema=public"
+    )
+    assert TYPES.read_text("utf-8") == generated, "`python -m scripts.local types` writes them"
+
+
+async def test_functions_with_rights_of_their_owner_pin_the_search_path(world: World) -> None:
+    rows = await world.connection.fetch(
+        "select proname, prosecdef, coalesce(proconfig, '{}') as config from pg_proc"
+        " where pronamespace = 'public'::regnamespace"
+    )
+    assert {row["proname"] for row in rows} > CALLABLE_BY_SERVICE
+    assert [row["proname"] for row in rows if 'search_path=""' not in row["config"]] == []
+
+
+async def test_each_function_is_callable_by_those_listed_only(world: World) -> None:
+    rows = await world.connection.fetch(
+        "select p.proname, coalesce(r.rolname, 'public') as role"
+        " from pg_proc p, lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a"
+        " left join pg_roles r on r.oid = a.grantee"
+        " where p.pronamespace = 'public'::regnamespace and a.grantee <> p.proowner"
+    )
+    granted: dict[str, set[str]] = {}
+    for row in rows:
+        granted.setdefault(row["role"], set()).add(row["proname"])
+    assert granted.pop("service_role") == CALLABLE_BY_SERVICE
+    assert set().union(*granted.values()) <= CALLABLE_BY_USERS
+
+
+async def test_row_level_security_is_on_everywhere(world: World) -> None:
+    rows = await world.connection.fetch(
+        "select relname, relrowsecurity from pg_class"
+        " where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')"
+    )
+    assert len(rows) >= 10
+    assert [row["relname"] for row in rows if not row["relrowsecurity"]] == []
+
+
+async def test_nobody_writes_a_table_or_its_sequence(world: World) -> None:
+    rows = await world.connection.fetch(
+        "select c.relname, a.grantee::regrole::text as role, a.privilege_type as privilege"
+        " from pg_class c, lateral aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a"
+        " where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'S')"
+        " and a.grantee <> c.relowner and not (c.relkind <> 'S' and a.privilege_type = 'SELECT')"
+    )
+    assert [tuple(row) for row in rows] == []
+
+
+async def test_policies_are_for_reading(world: World) -> None:
+    rows = await world.connection.fetch(
+        "select tablename, policyname, cmd, roles from pg_policies where schemaname in ('public', 'storage')"
+    )
+    assert [row["policyname"] for row in rows if row["cmd"] != "SELECT"] == []
+    to_all = [row["tablename"] for row in rows if set(row["roles"]) != {"authenticated"}]
+    assert to_all == ["plans"]
+
+
+async def test_foreign_keys_are_indexed(world: World) -> None:
+    """By an index that holds every row the key can have: partial ones may only leave out nulls of it."""
+    rows = await world.connection.fetch(
+        """
+        select k.conrelid::regclass::text || '.' || a.attname as key
+        from pg_constraint k join pg_attribute a on a.attrelid = k.conrelid and a.attnum = k.conkey[1]
+        where k.contype = 'f' and k.connamespace = 'public'::regnamespace and not exists (
+          select 1 from pg_index i
+          where i.indrelid = k.conrelid and i.indkey[0] = k.conkey[1]
+            and (i.indpred is null
+                 or pg_get_expr(i.indpred, i.indrelid) = format('(%I IS NOT NULL)', a.attname)))
+        """
+    )
+    assert [row["key"] for row in rows] == []
