@@ -146,11 +146,13 @@ def test_error_says_where() -> None:
     assert (caught.value.step, caught.value.parameter) == (1, "width")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     assert outcome(text)
 
 
+@settings(deadline=None)
 @given(st.text(ALPHABET, max_size=40))
 def test_any_tail_is_parsed_or_refused(tail: str) -> None:
     for head in (
@@ -192,6 +194,7 @@ def test_writing_out_a_default_means_nothing(op: Op) -> None:
         assert parse(f"{base.key}:{name}-{encode(field, field.default)}").key == base.key
 
 
+@settings(deadline=None)
 @given(st.text(TEXT_ALPHABET, max_size=30))
 def test_escape_is_reversible(text: str) -> None:
     written = escape(text)

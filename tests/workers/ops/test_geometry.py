@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -43,6 +43,7 @@ def test_plan_of_800_by_600(params: Resize, scaled: tuple[int, int], canvas: tup
     assert (plan.scaled, plan.canvas) == (scaled, canvas)
 
 
+@settings(deadline=None)
 @given(sides, sides, resizes)
 def test_planning_again_changes_nothing(width: int, height: int, params: Resize) -> None:
     """Decoding at the planned size and then running the op must equal the op alone."""
@@ -50,6 +51,7 @@ def test_planning_again_changes_nothing(width: int, height: int, params: Resize)
     assert resize.plan(plan.scaled, params) == plan
 
 
+@settings(deadline=None)
 @given(sides, sides, resizes)
 def test_nothing_is_enlarged_unasked(width: int, height: int, params: Resize) -> None:
     plan = resize.plan((width, height), params)
