@@ -8,7 +8,7 @@ from pathlib import Path
 import fpng_py
 import numpy as np
 import pytest
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, ImageDraw
 
 from workers.imaging.encode import encode, flatten
 from workers.imaging.errors import PixelError
@@ -65,6 +65,18 @@ def test_png_without_fpng(
     picture = photo.convert(mode)
     with Image.open(encode(picture, Encoding("png"), tmp_path / "out").path) as image:
         assert image.tobytes() == picture.tobytes()
+
+
+def test_png_of_text_is_not_swollen(tmp_path: Path) -> None:
+    page = Image.new("RGB", (800, 600), "white")
+    draw = ImageDraw.Draw(page)
+    for line in range(0, 600, 14):
+        draw.text((8, line), "The quick brown fox jumps over the lazy dog. " * 3, fill="black")
+    page.save(tmp_path / "plain.png")
+    written = encode(page, Encoding("png"), tmp_path / "out.png")
+    assert written.size <= 1.1 * (tmp_path / "plain.png").stat().st_size
+    with Image.open(written.path) as image:
+        assert image.tobytes() == page.tobytes()
 
 
 def test_a_picture_too_long_for_its_format_is_told(tmp_path: Path) -> None:
