@@ -27,7 +27,7 @@
 import { sha256 } from "./darkroom/hash.js";
 import { createHttp } from "./darkroom/http.js";
 import { canDraw, drawLocally } from "./darkroom/local.js";
-import { IN_NODE } from "./darkroom/platform.js";
+import { beside, IN_NODE } from "./darkroom/platform.js";
 import { examine } from "./darkroom/precheck.js";
 import { processFile } from "./darkroom/process.js";
 import { uploadFile } from "./darkroom/upload.js";
@@ -39,8 +39,6 @@ export { LOCAL_MAX_SIDE } from "./darkroom/local.js";
 export { buildOpKey, parseOpKey } from "./darkroom/opkey.js";
 export { DEFAULT_LIMITS } from "./darkroom/precheck.js";
 export { TUS_THRESHOLD } from "./darkroom/upload.js";
-
-const HERE = import.meta.url; // under another name, so that no bundler takes vendor/ for an asset of its own
 
 /**
  * A client of one Darkroom. It holds no connection open, and there is nothing to close.
@@ -81,7 +79,8 @@ export function createDarkroom(options) {
      * @param {WaitOptions} [options]
      * @returns {Promise<IntakeAnswer>}
      */
-    intake: (request, { signal } = {}) => http.json("/intake", { method: "POST", body: JSON.stringify(request), signal }),
+    intake: (request, { signal } = {}) =>
+      http.json("/intake", { method: "POST", body: JSON.stringify(request), signal }),
 
     /**
      * Sends the bytes straight to the storage: one PUT, or TUS above 6 MiB, which survives a broken connection and
@@ -169,16 +168,25 @@ function once(call) {
   /** @type {Promise<T>|null} */
   let result = null;
   return () => {
-    result ??= call().catch((error) => { result = null; throw error; });
+    result ??= call().catch((error) => {
+      result = null;
+      throw error;
+    });
     return result;
   };
 }
 
-/** tus-js-client, or null where there is none: a plain PUT does then. @param {Modules} modules @returns {Promise<any>} */
+/**
+ * tus-js-client, or null where there is none: a plain PUT does then.
+ * @param {Modules} modules
+ * @returns {Promise<any>}
+ */
 async function findTus(modules) {
   if (!modules.tus && IN_NODE) return null;
-  const vendored = new URL("vendor/tus.js", HERE).href;
-  const load = modules.tus ?? (() => import(/* webpackIgnore: true */ /* turbopackIgnore: true */ /* @vite-ignore */ vendored));
+  const vendored = beside(import.meta.url, "vendor/tus.js");
+  const load =
+    modules.tus ??
+    (() => import(/* webpackIgnore: true */ /* turbopackIgnore: true */ /* @vite-ignore */ vendored));
   const module = await load().catch(() => null);
   return module?.Upload ? module : (module?.default ?? /** @type {any} */ (globalThis).tus ?? null);
 }

@@ -19,7 +19,7 @@ from scripts.local.lite import NODE
 from scripts.local.process import Child
 from tests.browser.pictures import write_all
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 SCRIPTS = Path(__file__).parent / "node"
 CASES = [
@@ -53,7 +53,7 @@ async def results(
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(280):
+        async with asyncio.timeout(540):
             out, err = await process.communicate()
     finally:
         if process.returncode is None:

@@ -36,7 +36,8 @@ const round = (value) => (value % 1 === 0.5 ? 2 * Math.round(value / 2) : Math.r
 
 /** @param {Size} size @param {number} across @param {number} [down] @returns {Size} */
 const scaled = ({ width, height }, across, down = across) => ({
-  width: Math.max(1, round(width * across)), height: Math.max(1, round(height * down)),
+  width: Math.max(1, round(width * across)),
+  height: Math.max(1, round(height * down)),
 });
 
 /**
@@ -46,8 +47,14 @@ const scaled = ({ width, height }, across, down = across) => ({
  */
 function placeResized(source, { width, height, fit = "inside", upscale = "false", ...unknown }) {
   const capped = (/** @type {number} */ scale) => (upscale === "true" ? scale : Math.min(scale, 1));
-  const across = width ? Number(width) / source.width : null, down = height ? Number(height) / source.height : null;
-  if (Object.keys(unknown).length || !(across ?? down) || !["inside", "contain", "cover", "fill"].includes(fit)) return null;
+  const across = width ? Number(width) / source.width : null,
+    down = height ? Number(height) / source.height : null;
+  if (
+    Object.keys(unknown).length ||
+    !(across ?? down) ||
+    !["inside", "contain", "cover", "fill"].includes(fit)
+  )
+    return null;
   let picture, canvas;
   if (!across || !down) {
     picture = scaled(source, capped(/** @type {number} */ (across ?? down)));
@@ -60,38 +67,65 @@ function placeResized(source, { width, height, fit = "inside", upscale = "false"
     if (fit === "inside") canvas = picture;
     if (fit === "cover") {
       if (capped(scale) < scale) canvas = scaled(canvas, 1 / scale); // the largest part that has the shape of the box
-      canvas = { width: Math.min(canvas.width, picture.width), height: Math.min(canvas.height, picture.height) };
+      canvas = {
+        width: Math.min(canvas.width, picture.width),
+        height: Math.min(canvas.height, picture.height),
+      };
     }
   }
   canvas ??= picture;
-  const x = -Math.floor((picture.width - canvas.width) / 2), y = -Math.floor((picture.height - canvas.height) / 2);
+  const x = -Math.floor((picture.width - canvas.width) / 2),
+    y = -Math.floor((picture.height - canvas.height) / 2);
   return { canvas, picture: { ...picture, x, y } };
 }
 
-/** @param {Blob} file @param {string} opKey @param {AbortSignal} [signal] @returns {Promise<LocalResult>} */
+/**
+ * @param {Blob} file
+ * @param {string} opKey
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<LocalResult>}
+ */
 export async function drawLocally(file, opKey, signal) {
   signal?.throwIfAborted();
-  if (typeof OffscreenCanvas !== "function") throw refuse("not_local", "There is no canvas here: this needs a browser.");
-  const bitmap = await createImageBitmap(file).catch((cause) => { // upright, and in sRGB once drawn
-    throw new DarkroomError({ code: "corrupt_image", detail: "The browser cannot decode this picture.", status: 422 }, { cause });
+  if (typeof OffscreenCanvas !== "function")
+    throw refuse("not_local", "There is no canvas here: this needs a browser.");
+  const bitmap = await createImageBitmap(file).catch((cause) => {
+    // upright, and in sRGB once drawn
+    throw new DarkroomError(
+      { code: "corrupt_image", detail: "The browser cannot decode this picture.", status: 422 },
+      { cause },
+    );
   });
   try {
     signal?.throwIfAborted();
     const plan = planDrawing(opKey, bitmap);
     if (!plan || Math.max(bitmap.width, bitmap.height) > LOCAL_MAX_SIDE) {
-      throw refuse("not_local", `${opKey} of a picture of ${bitmap.width} × ${bitmap.height} pixels is work for the server.`);
+      throw refuse(
+        "not_local",
+        `${opKey} of a picture of ${bitmap.width} × ${bitmap.height} pixels is work for the server.`,
+      );
     }
-    const { canvas: { width, height }, picture, encoding } = plan;
+    const {
+      canvas: { width, height },
+      picture,
+      encoding,
+    } = plan;
     const canvas = new OffscreenCanvas(width, height);
-    const context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d", { alpha: encoding.format !== "jpeg" }));
-    if (encoding.format === "jpeg") { context.fillStyle = "white"; context.fillRect(0, 0, width, height); }
+    const context = /** @type {OffscreenCanvasRenderingContext2D} */ (
+      canvas.getContext("2d", { alpha: encoding.format !== "jpeg" })
+    );
+    if (encoding.format === "jpeg") {
+      context.fillStyle = "white";
+      context.fillRect(0, 0, width, height);
+    }
     context.imageSmoothingQuality = "high";
     context.drawImage(bitmap, picture.x, picture.y, picture.width, picture.height);
     const content_type = `image/${encoding.format}`;
     const blob = await canvas.convertToBlob({ type: content_type, quality: encoding.quality / 100 });
     signal?.throwIfAborted();
     // A browser that cannot write a format silently writes PNG instead (Safari and WebP).
-    if (blob.type !== content_type) throw refuse("not_local", `This browser cannot write ${encoding.format}.`);
+    if (blob.type !== content_type)
+      throw refuse("not_local", `This browser cannot write ${encoding.format}.`);
     return { blob, width, height, content_type };
   } finally {
     bitmap.close();
@@ -103,5 +137,7 @@ export async function drawLocally(file, opKey, signal) {
  * @returns {boolean}
  */
 export const canDraw = (opKey, meta) =>
-  typeof OffscreenCanvas === "function" && DECODABLE.has(meta.content_type)
-  && Math.max(meta.width, meta.height) <= LOCAL_MAX_SIDE && planDrawing(opKey, meta) !== null;
+  typeof OffscreenCanvas === "function" &&
+  DECODABLE.has(meta.content_type) &&
+  Math.max(meta.width, meta.height) <= LOCAL_MAX_SIDE &&
+  planDrawing(opKey, meta) !== null;

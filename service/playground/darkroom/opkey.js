@@ -9,15 +9,23 @@
  */
 export function buildOpKey(operation, values) {
   const properties = operation.parameters.properties ?? {};
-  const given = Object.keys(values).sort().flatMap((name) => {
-    const value = values[name], schema = properties[name] ?? {};
-    if (value === null || value === undefined || value === "" || value === schema.default) return [];
-    return [`${name}-${schema.format === "escaped-text" ? escapeText(String(value)) : String(value).toLowerCase()}`];
-  });
+  const given = Object.keys(values)
+    .sort()
+    .flatMap((name) => {
+      const value = values[name],
+        schema = properties[name] ?? {};
+      if (value === null || value === undefined || value === "" || value === schema.default) return [];
+      return [
+        `${name}-${schema.format === "escaped-text" ? escapeText(String(value)) : String(value).toLowerCase()}`,
+      ];
+    });
   return [operation.key, ...given].join(":");
 }
 
-/** Capitals as `_a`, a space as `__`, anything else beyond `a-z0-9.-` as `_.hex.`. @param {string} text */
+/**
+ * Capitals as `_a`, a space as `__`, anything else beyond `a-z0-9.-` as `_.hex.`.
+ * @param {string} text
+ */
 function escapeText(text) {
   return Array.from(text, (character) => {
     if (/[a-z0-9.-]/.test(character)) return character;
@@ -27,8 +35,10 @@ function escapeText(text) {
 }
 
 /** @param {string} text the inverse of escapeText */
-const unescapeText = (text) => text.replace(/__|_\.([0-9a-f]+)\.|_([a-z])/g, (match, code, capital) =>
-  code ? String.fromCodePoint(parseInt(code, 16)) : capital ? capital.toUpperCase() : " ");
+const unescapeText = (text) =>
+  text.replace(/__|_\.([0-9a-f]+)\.|_([a-z])/g, (match, code, capital) =>
+    code ? String.fromCodePoint(parseInt(code, 16)) : capital ? capital.toUpperCase() : " ",
+  );
 
 /**
  * Reads an op_key into its steps. With the catalogue, values take the types that the schema gives them.
@@ -40,12 +50,20 @@ export function parseOpKey(opKey, operations = []) {
   return opKey.split("+").map((step) => {
     const [key, ...pairs] = step.split(":");
     const schemas = operations.find((operation) => operation.key === key)?.parameters.properties ?? {};
-    return { key, params: Object.fromEntries(pairs.map((pair) => {
-      const cut = pair.indexOf("-");
-      const name = pair.slice(0, cut), value = pair.slice(cut + 1), schema = schemas[name] ?? {};
-      if (schema.type === "integer" || schema.type === "number" || typeof schema.enum?.[0] === "number") return [name, Number(value)];
-      if (schema.type === "boolean") return [name, value === "true"];
-      return [name, schema.format === "escaped-text" ? unescapeText(value) : value];
-    })) };
+    return {
+      key,
+      params: Object.fromEntries(
+        pairs.map((pair) => {
+          const cut = pair.indexOf("-");
+          const name = pair.slice(0, cut),
+            value = pair.slice(cut + 1),
+            schema = schemas[name] ?? {};
+          if (schema.type === "integer" || schema.type === "number" || typeof schema.enum?.[0] === "number")
+            return [name, Number(value)];
+          if (schema.type === "boolean") return [name, value === "true"];
+          return [name, schema.format === "escaped-text" ? unescapeText(value) : value];
+        }),
+      ),
+    };
   });
 }

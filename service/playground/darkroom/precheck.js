@@ -4,12 +4,24 @@ import { ascii, DIMENSIONS } from "./dimensions.js";
 import { refuse } from "./errors.js";
 import { MIB, readWhole } from "./platform.js";
 
-/** What the server allows unless configured otherwise; `ops()` tells the truth. @type {Readonly<Limits>} */
+/**
+ * What the server allows unless configured otherwise; `ops()` tells the truth.
+ * @type {Readonly<Limits>}
+ */
 export const DEFAULT_LIMITS = Object.freeze({
   max_bytes: 20 * MIB,
   max_side: 6000,
   max_pixels: 36_000_000,
-  content_types: ["image/jpeg", "image/png", "image/webp", "image/avif", "image/heic", "image/gif", "image/tiff", "image/bmp"],
+  content_types: [
+    "image/jpeg",
+    "image/png",
+    "image/webp",
+    "image/avif",
+    "image/heic",
+    "image/gif",
+    "image/tiff",
+    "image/bmp",
+  ],
 });
 
 /** The type by magic bytes, or null. @param {DataView} head @returns {string|null} */
@@ -21,7 +33,12 @@ function sniff(head) {
   if (start.startsWith("RIFF") && start.endsWith("WEBP")) return "image/webp";
   if (/^GIF8[79]a/.test(start)) return "image/gif";
   if (/^(II[*+]\0|MM\0[*+])/.test(start)) return "image/tiff";
-  if (start.startsWith("BM") && head.byteLength > 18 && [12, 16, 40, 52, 56, 64, 108, 124].includes(head.getUint32(14, true))) return "image/bmp";
+  if (
+    start.startsWith("BM") &&
+    head.byteLength > 18 &&
+    [12, 16, 40, 52, 56, 64, 108, 124].includes(head.getUint32(14, true))
+  )
+    return "image/bmp";
   if (start.slice(4, 8) === "ftyp") {
     const brands = ascii(head, 8, Math.min(head.getUint32(0), 64) - 8);
     if (/avi[fs]/.test(brands)) return "image/avif";
@@ -31,8 +48,10 @@ function sniff(head) {
 }
 
 /** @param {DataView} head */
-const looksLikeSvg = (head) => /^\s*(<\?xml|<!--|<!DOCTYPE svg|<svg)/i.test(ascii(head, 0, head.byteLength).replace(/^\xef\xbb\xbf/, ""))
-  && /<svg[\s>]/i.test(ascii(head, 0, head.byteLength));
+const looksLikeSvg = (head) =>
+  /^\s*(<\?xml|<!--|<!DOCTYPE svg|<svg)/i.test(
+    ascii(head, 0, head.byteLength).replace(/^\xef\xbb\xbf/, ""),
+  ) && /<svg[\s>]/i.test(ascii(head, 0, head.byteLength));
 
 const megabytes = (/** @type {number} */ bytes) => `${Number((bytes / MIB).toPrecision(3))} MB`;
 
@@ -41,7 +60,11 @@ function acceptedType(head, limits) {
   const found = sniff(head);
   if (found && limits.content_types.includes(found)) return found;
   if (!found && looksLikeSvg(head)) {
-    throw refuse("unsupported_type", "SVG is not accepted: it can carry scripts and outside references. Export it as PNG first.", 415);
+    throw refuse(
+      "unsupported_type",
+      "SVG is not accepted: it can carry scripts and outside references. Export it as PNG first.",
+      415,
+    );
   }
   const names = limits.content_types.map((type) => type.replace("image/", "").toUpperCase()).join(", ");
   throw refuse("unsupported_type", `This is not a picture of a supported type (${names}).`, 415);
@@ -51,7 +74,11 @@ function acceptedType(head, limits) {
 function checkPixels({ width, height }, { max_side, max_pixels = Infinity }) {
   if (Math.max(width, height) <= max_side && width * height <= max_pixels) return;
   const most = Number.isFinite(max_pixels) ? ` and ${max_pixels / 1e6} megapixels in all` : "";
-  throw refuse("too_many_pixels", `The picture is ${width} × ${height} pixels; at most ${max_side} a side${most} are accepted.`, 422);
+  throw refuse(
+    "too_many_pixels",
+    `The picture is ${width} × ${height} pixels; at most ${max_side} a side${most} are accepted.`,
+    413,
+  );
 }
 
 /** @param {Blob} file @param {PrecheckOptions} [options] @returns {Promise<ImageMeta>} */
@@ -59,7 +86,11 @@ export async function examine(file, { limits = DEFAULT_LIMITS, signal } = {}) {
   signal?.throwIfAborted();
   if (file.size === 0) throw refuse("corrupt_image", "The file is empty.", 422);
   if (file.size > limits.max_bytes) {
-    throw refuse("too_large", `The file has ${megabytes(file.size)}; at most ${megabytes(limits.max_bytes)} are accepted.`, 413);
+    throw refuse(
+      "too_large",
+      `The file has ${megabytes(file.size)}; at most ${megabytes(limits.max_bytes)} are accepted.`,
+      413,
+    );
   }
   /** @type {Peek} */
   const peek = async (offset, length) => new DataView(await readWhole(file.slice(offset, offset + length)));
@@ -68,9 +99,10 @@ export async function examine(file, { limits = DEFAULT_LIMITS, signal } = {}) {
     if (error instanceof RangeError) return null; // cut short
     throw error;
   });
-  const size = fromHeader ?? await decodedSize(file);
+  const size = fromHeader ?? (await decodedSize(file));
   signal?.throwIfAborted();
-  if (!size || size.width < 1 || size.height < 1) throw refuse("corrupt_image", "The picture's header is damaged or cut short.", 422);
+  if (!size || size.width < 1 || size.height < 1)
+    throw refuse("corrupt_image", "The picture's header is damaged or cut short.", 422);
   checkPixels(size, limits);
   return { content_type, ...size, size: file.size };
 }

@@ -15,23 +15,36 @@ const PUT_ATTEMPTS = 4;
  * @param {IntakeMiss} answer @param {Blob} file @param {UploadOptions} options
  * @returns {Promise<{method: "put"|"tus"}>}
  */
-export async function uploadFile(http, loadTus, answer, file, { contentType = file.type, onProgress, signal }) {
+export async function uploadFile(
+  http,
+  loadTus,
+  answer,
+  file,
+  { contentType = file.type, onProgress, signal },
+) {
   const type = contentType || "application/octet-stream";
   if (!answer.upload_url) throw refuse("nothing_to_upload", "This job wants no upload.");
   const tus = file.size > TUS_THRESHOLD && answer.resumable_url ? await loadTus() : null;
   if (tus) {
-    await uploadByTus(tus, answer, file, type, { onProgress: (fraction) => onProgress?.(fraction, "tus"), signal });
+    await uploadByTus(tus, answer, file, type, {
+      onProgress: (fraction) => onProgress?.(fraction, "tus"),
+      signal,
+    });
     return { method: "tus" };
   }
   const put = typeof XMLHttpRequest === "function" ? putByXhr : putByFetch.bind(null, http);
   for (let attempt = 1; ; attempt++) {
     try {
-      const raw = await put(answer.upload_url, file, type, { onProgress: (fraction) => onProgress?.(fraction, "put"), signal });
+      const raw = await put(answer.upload_url, file, type, {
+        onProgress: (fraction) => onProgress?.(fraction, "put"),
+        signal,
+      });
       const refused = storageError(raw);
       if (refused) throw refused;
       onProgress?.(1, "put");
       return { method: "put" };
-    } catch (error) { // a repeated PUT is harmless: upsert is off
+    } catch (error) {
+      // a repeated PUT is harmless: upsert is off
       signal?.throwIfAborted();
       if (!(error instanceof DarkroomError) || !error.retryable || attempt === PUT_ATTEMPTS) throw error;
       await pause(backoff(attempt), signal);
@@ -62,7 +75,11 @@ function putByXhr(url, file, type, { onProgress, signal }) {
 }
 
 /**
- * @param {Http} http @param {string} url @param {Blob} file @param {string} type @param {HashOptions} options
+ * @param {Http} http
+ * @param {string} url
+ * @param {Blob} file
+ * @param {string} type
+ * @param {HashOptions} options
  * @returns {Promise<RawAnswer>}
  */
 async function putByFetch(http, url, file, type, { signal }) {
@@ -79,7 +96,11 @@ function storageError({ status, text }) {
   if (status >= 200 && status < 300) return null;
   /** @type {{statusCode?: string, error?: string, message?: string}} */
   let body = {};
-  try { body = JSON.parse(text); } catch { /* not every proxy answers in JSON */ }
+  try {
+    body = JSON.parse(text);
+  } catch {
+    /* not every proxy answers in JSON */
+  }
   const real = Number(body.statusCode) || status; // Supabase Storage says 400 and means the code inside
   if (real === 409) return null; // already uploaded: an earlier try arrived although its answer did not
   const expired = /jwt|signature/i.test(`${body.error} ${body.message}`);
@@ -96,7 +117,11 @@ function storageError({ status, text }) {
 
 /**
  * Resumes by itself after a broken connection, and after a reload of the page.
- * @param {any} tus @param {IntakeMiss} answer @param {Blob} file @param {string} type @param {HashOptions} options
+ * @param {any} tus
+ * @param {IntakeMiss} answer
+ * @param {Blob} file
+ * @param {string} type
+ * @param {HashOptions} options
  * @returns {Promise<void>}
  */
 async function uploadByTus(tus, answer, file, type, { onProgress, signal }) {
@@ -113,7 +138,8 @@ async function uploadByTus(tus, answer, file, type, { onProgress, signal }) {
     fingerprint: async () => `darkroom-${answer.job_id}-${file.size}`,
     removeFingerprintOnSuccess: true,
     onShouldRetry: mayRetry,
-    onProgress: (/** @type {number} */ sent, /** @type {number} */ total) => onProgress?.(total ? sent / total : 0),
+    onProgress: (/** @type {number} */ sent, /** @type {number} */ total) =>
+      onProgress?.(total ? sent / total : 0),
     onSuccess: resolve,
     onError: (/** @type {any} */ error) => {
       const status = statusOf(error);
@@ -121,12 +147,20 @@ async function uploadByTus(tus, answer, file, type, { onProgress, signal }) {
         addEventListener("online", start, { once: true });
         return;
       }
-      const refused = status ? storageError({ status, text: error.originalResponse.getBody() ?? "" }) : networkError(error, "The storage");
-      if (refused) reject(refused); else resolve();
+      const refused = status
+        ? storageError({ status, text: error.originalResponse.getBody() ?? "" })
+        : networkError(error, "The storage");
+      if (refused) reject(refused);
+      else resolve();
     },
   });
-  const start = () => { if (!signal?.aborted) upload.start(); };
-  const abort = () => { void upload.abort(); reject(signal?.reason); };
+  const start = () => {
+    if (!signal?.aborted) upload.start();
+  };
+  const abort = () => {
+    void upload.abort();
+    reject(signal?.reason);
+  };
   signal?.addEventListener("abort", abort, { once: true });
   const [previous] = await upload.findPreviousUploads();
   if (previous) upload.resumeFromPreviousUpload(previous);
@@ -137,9 +171,17 @@ async function uploadByTus(tus, answer, file, type, { onProgress, signal }) {
 /** @param {any} error of tus-js-client @returns {number} 0 when no answer came */
 const statusOf = (error) => error.originalResponse?.getStatus() ?? 0;
 
-/** A 409 to PATCH is an offset to ask for again; a 409 to POST is an object that exists. @param {any} error */
+/**
+ * A 409 to PATCH is an offset to ask for again; a 409 to POST is an object that exists.
+ * @param {any} error
+ */
 function mayRetry(error) {
   const status = statusOf(error);
-  return status === 0 || status >= 500 || status === 423 || status === 429
-    || (status === 409 && error.originalRequest.getMethod() === "PATCH");
+  return (
+    status === 0 ||
+    status >= 500 ||
+    status === 423 ||
+    status === 429 ||
+    (status === 409 && error.originalRequest.getMethod() === "PATCH")
+  );
 }

@@ -34,7 +34,10 @@ export async function watchJob(http, jobId, options) {
 
 /**
  * One connection to the event stream.
- * @param {Http} http @param {string} jobId @param {{lastEventId?: string}} position @param {WatchOptions} options
+ * @param {Http} http
+ * @param {string} jobId
+ * @param {{lastEventId?: string}} position
+ * @param {WatchOptions} options
  * @returns {Promise<JobDocument|"broken"|"useless">}
  */
 async function follow(http, jobId, position, { onEvent, signal }) {
@@ -48,7 +51,10 @@ async function follow(http, jobId, position, { onEvent, signal }) {
   };
   try {
     const { body, headers } = await http.request(`${jobPath(jobId)}/events`, {
-      headers: { Accept: "text/event-stream", ...(position.lastEventId && { "Last-Event-ID": position.lastEventId }) },
+      headers: {
+        Accept: "text/event-stream",
+        ...(position.lastEventId && { "Last-Event-ID": position.lastEventId }),
+      },
       signal: signal ? AbortSignal.any([signal, silence.signal]) : silence.signal,
       cache: "no-store",
     });
@@ -75,7 +81,9 @@ async function follow(http, jobId, position, { onEvent, signal }) {
  * @returns {Promise<JobDocument>}
  */
 async function poll(http, jobId, { onEvent, signal }) {
-  let failures = 0, interval = POLL_MS.least, seen = "";
+  let failures = 0,
+    interval = POLL_MS.least,
+    seen = "";
   for (;;) {
     let wait;
     try {

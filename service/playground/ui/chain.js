@@ -32,14 +32,33 @@ export class Chain extends EventTarget {
     this.input.addEventListener("input", () => this.#read());
     byId("add-step").addEventListener("click", () => this.#add());
     const known = new Set(operations.map((operation) => operation.key));
-    for (const [label, key] of RECIPES.filter(([, key]) => parseOpKey(key).every((step) => known.has(step.key)))) {
-      byId("recipes").append(make("button", { type: "button", className: "chip", "data-key": key, onclick: () => { this.key = key; } }, label));
+    for (const [label, key] of RECIPES.filter(([, key]) =>
+      parseOpKey(key).every((step) => known.has(step.key)),
+    )) {
+      byId("recipes").append(
+        make(
+          "button",
+          {
+            type: "button",
+            className: "chip",
+            "data-key": key,
+            onclick: () => {
+              this.key = key;
+            },
+          },
+          label,
+        ),
+      );
     }
-    this.key = RECIPES.find(([, key]) => parseOpKey(key).every((step) => known.has(step.key)))?.[1] ?? operations[0].key;
+    this.key =
+      RECIPES.find(([, key]) => parseOpKey(key).every((step) => known.has(step.key)))?.[1] ??
+      operations[0].key;
   }
 
   /** The op_key as it stands in its field. */
-  get key() { return this.input.value.trim(); }
+  get key() {
+    return this.input.value.trim();
+  }
 
   set key(key) {
     this.input.value = key;
@@ -51,34 +70,46 @@ export class Chain extends EventTarget {
     const steps = parseOpKey(this.key, this.operations);
     const known = steps.every((step) => this.operations.some((operation) => operation.key === step.key));
     this.input.setAttribute("aria-invalid", String(!known));
-    if (known) { this.steps = steps; this.#draw(); }
+    if (known) {
+      this.steps = steps;
+      this.#draw();
+    }
     this.#tell();
   }
 
   /** Forms to field. */
   #write() {
-    this.input.value = this.steps.map(({ key, params }) => buildOpKey(this.#operation(key), params)).join("+");
+    this.input.value = this.steps
+      .map(({ key, params }) => buildOpKey(this.#operation(key), params))
+      .join("+");
     this.input.setAttribute("aria-invalid", "false");
     this.#tell();
   }
 
   #tell() {
-    for (const chip of byId("recipes").children) chip.setAttribute("aria-pressed", String(chip.dataset.key === this.key));
+    for (const chip of byId("recipes").children)
+      chip.setAttribute("aria-pressed", String(chip.dataset.key === this.key));
     this.dispatchEvent(new Event("change"));
   }
 
   /** @param {string} key @returns {Operation} */
-  #operation(key) { return /** @type {Operation} */ (this.operations.find((operation) => operation.key === key)); }
+  #operation(key) {
+    return /** @type {Operation} */ (this.operations.find((operation) => operation.key === key));
+  }
 
   /** The first example of an op is a sensible start. @param {string} key */
   #start(key) {
-    const example = this.#operation(key).examples.find((text) => text.split(":")[0] === key && !text.includes("+"));
+    const example = this.#operation(key).examples.find(
+      (text) => text.split(":")[0] === key && !text.includes("+"),
+    );
     return parseOpKey(example ?? key, this.operations)[0];
   }
 
   #add() {
     const used = new Set(this.steps.map((step) => step.key));
-    const next = ["flatten-v1", "resize-v1", "convert-v1"].find((key) => !used.has(key) && this.#operation(key)) ?? this.operations[0].key;
+    const next =
+      ["flatten-v1", "resize-v1", "convert-v1"].find((key) => !used.has(key) && this.#operation(key)) ??
+      this.operations[0].key;
     this.steps.push(this.#start(next));
     this.#draw();
     this.#write();
@@ -93,29 +124,58 @@ export class Chain extends EventTarget {
   #drawStep(step, index) {
     const operation = this.#operation(step.key);
     const name = this.steps.length > 1 ? `Step ${index + 1}` : "Operation";
-    const select = make("select", {
-      "aria-label": name,
-      onchange: () => {
-        this.steps[index] = this.#start(select.value);
-        this.#draw();
-        this.#write();
-        /** @type {HTMLElement} */ (byId("steps").children[index].querySelector("select")).focus();
+    const select = make(
+      "select",
+      {
+        "aria-label": name,
+        onchange: () => {
+          this.steps[index] = this.#start(select.value);
+          this.#draw();
+          this.#write();
+          /** @type {HTMLElement} */ (byId("steps").children[index].querySelector("select")).focus();
+        },
       },
-    }, ...this.operations.map(({ key, title }) => make("option", { value: key, selected: key === step.key }, title)));
+      ...this.operations.map(({ key, title }) =>
+        make("option", { value: key, selected: key === step.key }, title),
+      ),
+    );
     const head = make("div", { className: "step-head" }, select);
     if (this.steps.length > 1) {
-      head.append(make("button", {
-        type: "button", className: "quiet icon", "aria-label": `Remove step ${index + 1}, ${operation.title}`,
-        onclick: () => { this.steps.splice(index, 1); this.#draw(); this.#write(); byId("add-step").focus(); },
-      }, "×"));
+      head.append(
+        make(
+          "button",
+          {
+            type: "button",
+            className: "quiet icon",
+            "aria-label": `Remove step ${index + 1}, ${operation.title}`,
+            onclick: () => {
+              this.steps.splice(index, 1);
+              this.#draw();
+              this.#write();
+              byId("add-step").focus();
+            },
+          },
+          "×",
+        ),
+      );
     }
     const drawn = Object.entries(operation.parameters.properties ?? {}).map(([parameter, schema]) => ({
       schema,
-      field: this.#drawField(`p-${index}-${parameter}`, schema, step.params[parameter], (value) => { step.params[parameter] = value; this.#write(); }),
+      field: this.#drawField(`p-${index}-${parameter}`, schema, step.params[parameter], (value) => {
+        step.params[parameter] = value;
+        this.#write();
+      }),
     }));
-    const of = (/** @type {boolean} */ switches) => drawn.filter(({ schema }) => (schema.type === "boolean") === switches).map(({ field }) => field);
-    return make("fieldset", { className: "step" }, make("legend", { className: "hidden" }, `${name}: ${operation.title}`), head,
-      make("p", { className: "hint" }, operation.description), make("div", { className: "fields" }, ...of(false), make("div", { className: "switches" }, ...of(true))));
+    const of = (/** @type {boolean} */ switches) =>
+      drawn.filter(({ schema }) => (schema.type === "boolean") === switches).map(({ field }) => field);
+    return make(
+      "fieldset",
+      { className: "step" },
+      make("legend", { className: "hidden" }, `${name}: ${operation.title}`),
+      head,
+      make("p", { className: "hint" }, operation.description),
+      make("div", { className: "fields" }, ...of(false), make("div", { className: "switches" }, ...of(true))),
+    );
   }
 
   /** @param {string} id @param {any} schema @param {any} value @param {(value: any) => void} set */
@@ -123,46 +183,112 @@ export class Chain extends EventTarget {
     const about = { id, title: schema.description ?? "" };
     const current = value ?? schema.default;
     if (schema.type === "boolean") {
-      const box = make("input", { ...about, type: "checkbox", checked: Boolean(current), onchange: () => set(box.checked) });
-      return make("label", { className: "switch field", for: id, title: about.title }, box, ` ${schema.title}`);
+      const box = make("input", {
+        ...about,
+        type: "checkbox",
+        checked: Boolean(current),
+        onchange: () => set(box.checked),
+      });
+      return make(
+        "label",
+        { className: "switch field", for: id, title: about.title },
+        box,
+        ` ${schema.title}`,
+      );
     }
     const control = this.#drawControl(about, schema, current, set);
-    const label = make("label", { for: id }, schema.title, schema["x-unit"] ? make("i", {}, ` ${schema["x-unit"]}`) : "");
+    const label = make(
+      "label",
+      { for: id },
+      schema.title,
+      schema["x-unit"] ? make("i", {}, ` ${schema["x-unit"]}`) : "",
+    );
     return make("div", { className: "field", title: about.title }, label, control);
   }
 
-  /** @param {{id: string, title: string}} about @param {any} schema @param {any} current @param {(value: any) => void} set */
+  /**
+   * @param {{id: string, title: string}} about
+   * @param {any} schema
+   * @param {any} current
+   * @param {(value: any) => void} set
+   */
   #drawControl(about, schema, current, set) {
     if (schema.enum) {
       const numeric = typeof schema.enum[0] === "number";
-      const select = make("select", { ...about, onchange: () => set(numeric ? Number(select.value) : select.value) },
-        ...schema.enum.map((/** @type {any} */ option) => make("option", { value: option, selected: option === current }, String(option))));
+      const select = make(
+        "select",
+        { ...about, onchange: () => set(numeric ? Number(select.value) : select.value) },
+        ...schema.enum.map((/** @type {any} */ option) =>
+          make("option", { value: option, selected: option === current }, String(option)),
+        ),
+      );
       return select;
     }
     if (schema.format === "color") return this.#drawColour(about, schema, current, set);
     const number = schema.type === "integer" || schema.type === "number";
     const box = make("input", {
-      ...about, type: number ? "number" : "text", value: current ?? "", placeholder: String(schema.default ?? "auto"),
-      min: schema.minimum, max: schema.maximum, step: schema.multipleOf ?? (number ? 1 : undefined), autocomplete: "off",
-      maxLength: schema.maxLength, inputMode: number ? "decimal" : undefined,
-      oninput: () => { if (box.validity.valid) set(box.value === "" ? undefined : number ? Number(box.value) : box.value); },
+      ...about,
+      type: number ? "number" : "text",
+      value: current ?? "",
+      placeholder: String(schema.default ?? "auto"),
+      min: schema.minimum,
+      max: schema.maximum,
+      step: schema.multipleOf ?? (number ? 1 : undefined),
+      autocomplete: "off",
+      maxLength: schema.maxLength,
+      inputMode: number ? "decimal" : undefined,
+      oninput: () => {
+        if (box.validity.valid) set(box.value === "" ? undefined : number ? Number(box.value) : box.value);
+      },
     });
     if (!schema.examples?.length) return box;
     box.setAttribute("list", `${about.id}-list`);
-    return make("span", {}, box, make("datalist", { id: `${about.id}-list` }, ...schema.examples.map((/** @type {string} */ value) => make("option", { value }))));
+    return make(
+      "span",
+      {},
+      box,
+      make(
+        "datalist",
+        { id: `${about.id}-list` },
+        ...schema.examples.map((/** @type {string} */ value) => make("option", { value })),
+      ),
+    );
   }
 
-  /** @param {{id: string, title: string}} about @param {any} schema @param {string|undefined} current @param {(value: any) => void} set */
+  /**
+   * @param {{id: string, title: string}} about
+   * @param {any} schema
+   * @param {string|undefined} current
+   * @param {(value: any) => void} set
+   */
   #drawColour(about, schema, current, set) {
     const well = make("input", {
-      type: "color", value: toHex(current ?? "silver"), "aria-label": "Pick the colour",
-      oninput: () => { text.value = well.value.slice(1); set(text.value); },
+      type: "color",
+      value: toHex(current ?? "silver"),
+      "aria-label": "Pick the colour",
+      oninput: () => {
+        text.value = well.value.slice(1);
+        set(text.value);
+      },
     });
     const text = make("input", {
-      ...about, type: "text", value: current ?? "", placeholder: schema.default ?? "auto", autocomplete: "off", list: `${about.id}-list`,
-      oninput: () => { if (text.value) well.value = toHex(text.value.toLowerCase()); set(text.value.toLowerCase().replace("#", "") || undefined); },
+      ...about,
+      type: "text",
+      value: current ?? "",
+      placeholder: schema.default ?? "auto",
+      autocomplete: "off",
+      list: `${about.id}-list`,
+      oninput: () => {
+        if (text.value) well.value = toHex(text.value.toLowerCase());
+        set(text.value.toLowerCase().replace("#", "") || undefined);
+      },
     });
-    return make("span", { className: "colour" }, well, text,
-      make("datalist", { id: `${about.id}-list` }, ...COLOURS.map((value) => make("option", { value }))));
+    return make(
+      "span",
+      { className: "colour" },
+      well,
+      text,
+      make("datalist", { id: `${about.id}-list` }, ...COLOURS.map((value) => make("option", { value }))),
+    );
   }
 }

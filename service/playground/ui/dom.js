@@ -4,7 +4,8 @@
 export const byId = (id) => document.getElementById(id);
 
 /**
- * @param {string} tag @param {Record<string, any>} [properties] DOM properties; `aria-…`, `data-…` and `for` as attributes
+ * @param {string} tag
+ * @param {Record<string, any>} [properties] DOM properties; `aria-…`, `data-…` and `for` as attributes
  * @param {...(Node|string)} children
  * @returns {any}
  */
@@ -27,7 +28,8 @@ export function fileSize(bytes) {
 }
 
 /** @param {number} ms */
-export const duration = (ms) => (ms < 995 ? `${ms < 9.5 ? ms.toFixed(1) : Math.round(ms)} ms` : `${(ms / 1000).toFixed(2)} s`);
+export const duration = (ms) =>
+  ms < 995 ? `${ms < 9.5 ? ms.toFixed(1) : Math.round(ms)} ms` : `${(ms / 1000).toFixed(2)} s`;
 
 /** @param {string} contentType */
 export const typeName = (contentType) =>

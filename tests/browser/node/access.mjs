@@ -9,9 +9,14 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
 async function violations(page) {
   await page.evaluate(AXE)
   return page.evaluate(async () => {
-    const { violations, passes } = await axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] })
+    const { violations, passes } = await axe.run({
+      runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
+    })
     if (passes.length < 20) throw new Error('axe has looked at nothing')
-    return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target, failureSummary }) => `${target} ${failureSummary}`).join('; ')}`)
+    return violations.map(
+      ({ id, nodes }) =>
+        `${id}: ${nodes.map(({ target, failureSummary }) => `${target} ${failureSummary}`).join('; ')}`,
+    )
   })
 }
 
@@ -40,7 +45,8 @@ test('axe finds nothing to complain about by night', () => assertAccessible('dar
 
 test('the keyboard alone does the whole job, in the order of the page', async () => {
   const page = await openPlayground()
-  const focused = () => page.evaluate(() => document.activeElement.id || document.activeElement.textContent.trim().slice(0, 20))
+  const focused = () =>
+    page.evaluate(() => document.activeElement.id || document.activeElement.textContent.trim().slice(0, 20))
   const until = async (id) => {
     const passed = []
     for (let steps = 0; steps < 40; steps++) {
@@ -52,14 +58,20 @@ test('the keyboard alone does the whole job, in the order of the page', async ()
   }
   await page.keyboard.press('Tab')
   assert.equal(await focused(), 'Skip to the picture')
-  const way = [...await until('sample')]
-  assert.deepEqual(way.filter((id) => ['sign-in', 'theme', 'file', 'sample'].includes(id)), ['sign-in', 'theme', 'file', 'sample'])
+  const way = [...(await until('sample'))]
+  assert.deepEqual(
+    way.filter((id) => ['sign-in', 'theme', 'file', 'sample'].includes(id)),
+    ['sign-in', 'theme', 'file', 'sample'],
+  )
   await page.keyboard.press('Enter')
   await page.waitForSelector('#run:enabled')
   await until('Web size')
   await page.keyboard.press('Space')
   assert.equal(await page.inputValue('#op-key'), 'resize-v1:width-1024')
-  assert.deepEqual((await until('run')).filter((id) => ['add-step', 'op-key', 'run'].includes(id)), ['add-step', 'op-key', 'run'])
+  assert.deepEqual(
+    (await until('run')).filter((id) => ['add-step', 'op-key', 'run'].includes(id)),
+    ['add-step', 'op-key', 'run'],
+  )
   await page.keyboard.press('Enter')
   await page.waitForSelector('#result:not([hidden])')
   assert.match(await page.textContent('#announce'), /(Developed|Cache hit) in .*1024 × 768/)
@@ -67,9 +79,17 @@ test('the keyboard alone does the whole job, in the order of the page', async ()
 
 test('every visible control has a name, and the choice of light or dark is kept', async () => {
   const page = await openPlayground({ colorScheme: 'light' })
-  const nameless = await page.$$eval('button, input, select, a', (controls) => controls
-    .filter((control) => control.checkVisibility() && !control.labels?.length && !control.getAttribute('aria-label') && !control.textContent.trim())
-    .map((control) => control.outerHTML))
+  const nameless = await page.$$eval('button, input, select, a', (controls) =>
+    controls
+      .filter(
+        (control) =>
+          control.checkVisibility() &&
+          !control.labels?.length &&
+          !control.getAttribute('aria-label') &&
+          !control.textContent.trim(),
+      )
+      .map((control) => control.outerHTML),
+  )
   assert.deepEqual(nameless, [])
   const scheme = () => page.evaluate(() => getComputedStyle(document.documentElement).colorScheme)
   await page.click('#theme')

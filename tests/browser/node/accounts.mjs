@@ -3,7 +3,10 @@ import { assert, openPlayground, pictures, test } from './harness.mjs'
 import { freshKey } from './jobs.mjs'
 import { develop } from './playground.mjs'
 
-const newCredentials = () => ({ email: `${randomBytes(6).toString('hex')}@example.com`, password: randomBytes(9).toString('hex') })
+const newCredentials = () => ({
+  email: `${randomBytes(6).toString('hex')}@example.com`,
+  password: randomBytes(9).toString('hex'),
+})
 
 /** Fills the dialog and presses one of its buttons. */
 async function enter(page, { email, password }, how) {
@@ -13,7 +16,8 @@ async function enter(page, { email, password }, how) {
   await page.click(`button[value=${how}]`)
 }
 
-const listed = (page, count) => page.waitForFunction((count) => document.querySelectorAll('#images li').length === count, count)
+const listed = (page, count) =>
+  page.waitForFunction((count) => document.querySelectorAll('#images li').length === count, count)
 
 /** Processes a picture while signed in; its op_key. */
 async function processOne(page) {
@@ -43,7 +47,9 @@ test('who signs up sees their own images, read from Supabase, and nobody elses',
   const stranger = await openPlayground()
   await enter(stranger, newCredentials(), 'up')
   await stranger.waitForSelector('#library:not([hidden])')
-  await stranger.waitForFunction(() => /Nothing yet/.test(document.querySelector('#library-hint').textContent))
+  await stranger.waitForFunction(() =>
+    /Nothing yet/.test(document.querySelector('#library-hint').textContent),
+  )
   assert.equal(await stranger.locator('#images li').count(), 0)
   assert.deepEqual([...page.complaints, ...stranger.complaints], [])
 })

@@ -1,5 +1,6 @@
-// Cases run in order in one process with one browser; each answers one JSON line: {"name", "error"}.
+// Cases run in order in one process with one browser; each answers one JSON line: {"name", "error", "seconds"}.
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import { createServer, connect } from 'node:net'
 import { once } from 'node:events'
 import { chromium } from 'playwright-core'
@@ -16,13 +17,18 @@ export function test(name, body) {
 
 export async function run() {
   for (const { name, body } of cases) {
-    const line = { name, error: null }
+    const line = { name, error: null, seconds: 0 }
+    const started = performance.now()
     const late = AbortSignal.timeout(CASE_MS)
     try {
-      await Promise.race([body(), once(late, 'abort').then(() => Promise.reject(new Error('the case took too long')))])
+      await Promise.race([
+        body(),
+        once(late, 'abort').then(() => Promise.reject(new Error('the case took too long'))),
+      ])
     } catch (error) {
       line.error = error?.stack ?? String(error)
     }
+    line.seconds = (performance.now() - started) / 1000
     await Promise.all(opened.splice(0).map((context) => context.close()))
     process.stdout.write(JSON.stringify(line) + '\n')
   }
@@ -48,8 +54,14 @@ export class Relay {
 
   relay(client) {
     const upstream = connect(this.target.port, this.target.hostname)
-    const cut = () => { client.resetAndDestroy(); upstream.destroy() }
-    for (const [from, to] of [[client, upstream], [upstream, client]]) {
+    const cut = () => {
+      client.resetAndDestroy()
+      upstream.destroy()
+    }
+    for (const [from, to] of [
+      [client, upstream],
+      [upstream, client],
+    ]) {
       from.on('data', (chunk) => {
         if (from === client) this.heard += chunk.subarray(0, 2000).toString('latin1')
         to.write(chunk)
@@ -89,8 +101,14 @@ export const supabase = await new Relay(local.supabase_url).listen()
 export const browser = await chromium.launch({
   executablePath,
   args: [
-    '--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking', '--no-first-run', '--disable-quic',
-    '--disable-component-update', '--disable-sync',
+    '--headless',
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-background-networking',
+    '--no-first-run',
+    '--disable-quic',
+    '--disable-component-update',
+    '--disable-sync',
     `--host-resolver-rules=MAP ${new URL(local.supabase_url).host} ${new URL(supabase.url).host}`,
   ],
 })
@@ -105,7 +123,8 @@ export async function open(path = '/', options = {}) {
   page.complaints = []
   page.on('pageerror', (error) => page.complaints.push(error.stack))
   page.on('console', (message) => {
-    if (message.type() === 'error' && !/^Failed to load resource/.test(message.text())) page.complaints.push(message.text())
+    if (message.type() === 'error' && !/^Failed to load resource/.test(message.text()))
+      page.complaints.push(message.text())
   })
   await page.goto(local.api_url + path)
   return page
@@ -119,16 +138,30 @@ export async function openPlayground(options) {
 }
 
 /** A page of the API's origin with darkroom.js in `window.lib` and a client in `window.darkroom`. */
-export async function openClient() {
+export async function openClient(token) {
   const page = await open('/health')
-  await page.evaluate(async () => {
+  await prepareClient(page, token)
+  return page
+}
+
+export const prepareClient = (page, token) =>
+  page.evaluate(async (token) => {
     window.lib = await import('/static/darkroom.js')
-    window.darkroom = window.lib.createDarkroom({ apiUrl: location.origin })
+    window.darkroom = window.lib.createDarkroom({ apiUrl: location.origin, getAccessToken: () => token })
     const input = document.createElement('input')
     Object.assign(input, { type: 'file', id: 'given' })
     document.body.append(input)
+  }, token)
+
+/** The access token of a fresh user. */
+export async function signUp() {
+  const answer = await fetch(`${local.supabase_url}/auth/v1/signup`, {
+    method: 'POST',
+    headers: { apikey: local.publishable_key, 'Content-Type': 'application/json' },
+    body: JSON.stringify({ email: `${randomUUID()}@example.com`, password: randomUUID() }),
   })
-  return page
+  assert.equal(answer.status, 200)
+  return (await answer.json()).access_token
 }
 
 /** A picture of the test as a File in the page. */
@@ -138,16 +171,17 @@ export async function give(page, name) {
 }
 
 /** What a promise in the page was rejected with, as plain data. */
-export const rejection = (page, body, argument) => page.evaluate(
-  async ({ source, argument }) => {
-    const body = (0, eval)(`(${source})`)
-    try {
-      await body(argument)
-    } catch (error) {
-      const { name, code, status, source, message, retryable } = error
-      return { name, code, status, source, message, retryable }
-    }
-    return null
-  },
-  { source: String(body), argument },
-)
+export const rejection = (page, body, argument) =>
+  page.evaluate(
+    async ({ source, argument }) => {
+      const body = (0, eval)(`(${source})`)
+      try {
+        await body(argument)
+      } catch (error) {
+        const { name, code, status, source, message, retryable } = error
+        return { name, code, status, source, message, retryable }
+      }
+      return null
+    },
+    { source: String(body), argument },
+  )

@@ -1,10 +1,14 @@
 import { assert, give, openClient, rejection, test } from './harness.mjs'
 
 /** Runs an op on the client; pixels at the centres of the four quadrants, and facts about the file. */
-const locally = async (page, name, key) => page.evaluate(async ({ file, key }) => {
-  const { blob, ...facts } = await darkroom.local(file, key)
-  return { ...facts, ...(await window.look(blob)) }
-}, { file: await give(page, name), key })
+const locally = async (page, name, key) =>
+  page.evaluate(
+    async ({ file, key }) => {
+      const { blob, ...facts } = await darkroom.local(file, key)
+      return { ...facts, ...(await window.look(blob)) }
+    },
+    { file: await give(page, name), key },
+  )
 
 /** Adds `look(blob)` to the page. */
 async function prepare() {
@@ -14,10 +18,14 @@ async function prepare() {
       const bitmap = await createImageBitmap(blob)
       const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext('2d')
       context.drawImage(bitmap, 0, 0)
-      const at = (x, y) => [...context.getImageData(Math.floor(bitmap.width * x), Math.floor(bitmap.height * y), 1, 1).data]
+      const at = (x, y) => [
+        ...context.getImageData(Math.floor(bitmap.width * x), Math.floor(bitmap.height * y), 1, 1).data,
+      ]
       const text = new TextDecoder('latin1').decode(await blob.arrayBuffer())
       return {
-        size: [bitmap.width, bitmap.height], type: blob.type, exif: /Exif|Secret Camera/.test(text),
+        size: [bitmap.width, bitmap.height],
+        type: blob.type,
+        exif: /Exif|Secret Camera/.test(text),
         corners: [at(0.25, 0.25), at(0.75, 0.25), at(0.25, 0.75), at(0.75, 0.75)],
       }
     }
@@ -25,11 +33,22 @@ async function prepare() {
   return page
 }
 
-const COLOURS = [[220, 40, 30, 255], [40, 180, 60, 255], [30, 60, 210, 255], [240, 200, 40, 255]]
+const COLOURS = [
+  [220, 40, 30, 255],
+  [40, 180, 60, 255],
+  [30, 60, 210, 255],
+  [240, 200, 40, 255],
+]
 
 function assertColours(found, expected, tolerance = 12) {
-  found.forEach((pixel, corner) => pixel.forEach((value, channel) =>
-    assert.ok(Math.abs(value - expected[corner][channel]) <= tolerance, `corner ${corner}: ${found[corner]} is not ${expected[corner]}`)))
+  found.forEach((pixel, corner) =>
+    pixel.forEach((value, channel) =>
+      assert.ok(
+        Math.abs(value - expected[corner][channel]) <= tolerance,
+        `corner ${corner}: ${found[corner]} is not ${expected[corner]}`,
+      ),
+    ),
+  )
 }
 
 test('resize and convert on the client give the right pixels', async () => {
@@ -60,17 +79,26 @@ test('transparency is kept, and turns white in JPEG', async () => {
 test('the client makes the same picture as the server', async () => {
   const page = await prepare()
   const keys = [
-    'resize-v1:width-301', 'resize-v1:height-75', 'resize-v1:width-2000', 'resize-v1:upscale-true:width-1001',
-    'resize-v1:fit-cover:height-200:width-200', 'resize-v1:fit-cover:height-900:width-700', 'resize-v1:fit-contain:height-300:width-300',
-    'resize-v1:fit-fill:height-300:width-300', 'resize-v1:height-120:width-500',
+    'resize-v1:width-301',
+    'resize-v1:height-75',
+    'resize-v1:width-2000',
+    'resize-v1:upscale-true:width-1001',
+    'resize-v1:fit-cover:height-200:width-200',
+    'resize-v1:fit-cover:height-900:width-700',
+    'resize-v1:fit-contain:height-300:width-300',
+    'resize-v1:fit-fill:height-300:width-300',
+    'resize-v1:height-120:width-500',
   ]
   const file = await give(page, 'quadrants.jpg')
   for (const key of keys.map((key) => `${key}+convert-v1:format-png`)) {
     const here = await locally(page, 'quadrants.jpg', key)
-    const there = await page.evaluate(async ({ file, key }) => {
-      const { output_urls } = await darkroom.process(file, key)
-      return window.look(await (await fetch(output_urls[0])).blob())
-    }, { file, key })
+    const there = await page.evaluate(
+      async ({ file, key }) => {
+        const { output_urls } = await darkroom.process(file, key)
+        return window.look(await (await fetch(output_urls[0])).blob())
+      },
+      { file, key },
+    )
     assert.deepEqual(here.size, there.size, key)
     assertColours(here.corners, there.corners)
   }
@@ -78,13 +106,20 @@ test('the client makes the same picture as the server', async () => {
 
 test('nothing is sent when a picture is processed on the client', async () => {
   const page = await prepare()
-  page.on('request', (request) => { if (!request.url().startsWith('blob:')) assert.fail(`asked for ${request.url()}`) })
+  page.on('request', (request) => {
+    if (!request.url().startsWith('blob:')) assert.fail(`asked for ${request.url()}`)
+  })
   await locally(page, 'quadrants.jpg', 'resize-v1:width-100')
 })
 
 test('what the canvas cannot do is left to the server', async () => {
   const page = await prepare()
-  const can = (key, meta = {}) => page.evaluate(({ key, meta }) => darkroom.canRunLocally(key, { content_type: 'image/jpeg', width: 2048, height: 1000, ...meta }), { key, meta })
+  const can = (key, meta = {}) =>
+    page.evaluate(
+      ({ key, meta }) =>
+        darkroom.canRunLocally(key, { content_type: 'image/jpeg', width: 2048, height: 1000, ...meta }),
+      { key, meta },
+    )
   assert.equal(await can('resize-v1:width-800'), true)
   assert.equal(await can('convert-v1'), true)
   assert.equal(await can('resize-v1:width-800', { width: 2049 }), false)
@@ -94,6 +129,10 @@ test('what the canvas cannot do is left to the server', async () => {
   assert.equal(await can('convert-v1:lossless-true'), false)
   assert.equal(await can('bgremove-v1'), false)
   assert.equal(await can('resize-v1:width-80+enhance-v1'), false)
-  const error = await rejection(page, (file) => darkroom.local(file, 'bgremove-v1'), await give(page, 'quadrants.jpg'))
+  const error = await rejection(
+    page,
+    (file) => darkroom.local(file, 'bgremove-v1'),
+    await give(page, 'quadrants.jpg'),
+  )
   assert.equal(error.code, 'not_local')
 })

@@ -5,12 +5,15 @@ import { freshKey } from './jobs.mjs'
 /** Drops a picture of the test on the page, as a file manager does. */
 async function drop(page, name) {
   const { path, content_type: type } = pictures[name]
-  const transfer = await page.evaluateHandle(({ base64, name, type }) => {
-    const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0))
-    const transfer = new DataTransfer()
-    transfer.items.add(new File([bytes], name, { type }))
-    return transfer
-  }, { base64: readFileSync(path).toString('base64'), name, type })
+  const transfer = await page.evaluateHandle(
+    ({ base64, name, type }) => {
+      const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0))
+      const transfer = new DataTransfer()
+      transfer.items.add(new File([bytes], name, { type }))
+      return transfer
+    },
+    { base64: readFileSync(path).toString('base64'), name, type },
+  )
   await page.dispatchEvent('body', 'drop', { dataTransfer: transfer })
 }
 
@@ -22,7 +25,8 @@ export async function develop(page) {
   await page.waitForSelector('#result:not([hidden]), #problem:not([hidden])')
 }
 
-const stage = (page, name) => page.$eval(`[data-stage=${name}]`, (item) => [item.dataset.state, item.querySelector('.value').textContent])
+const stage = (page, name) =>
+  page.$eval(`[data-stage=${name}]`, (item) => [item.dataset.state, item.querySelector('.value').textContent])
 
 test('dropping a picture shows it, and dropping it again after the job is a cache hit', async () => {
   const page = await openPlayground()
@@ -36,7 +40,8 @@ test('dropping a picture shows it, and dropping it again after the job is a cach
     assert.equal(await page.getAttribute('#badge', 'data-kind'), kind)
     assert.equal((await stage(page, 'upload'))[0], kind === 'hit' ? 'skipped' : 'done')
     assert.match((await stage(page, 'intake'))[1], kind === 'hit' ? /^hit/ : /^miss/)
-    for (const name of ['precheck', 'hash', 'intake']) assert.equal((await stage(page, name))[0], 'done', name)
+    for (const name of ['precheck', 'hash', 'intake'])
+      assert.equal((await stage(page, name))[0], 'done', name)
   }
   assert.equal(JSON.parse(await page.textContent('#answer')).cached, true)
   assert.deepEqual(page.complaints, [])
@@ -58,9 +63,17 @@ test('the slider shows original and result, by mouse and by keyboard', async () 
   const box = await slider.boundingBox()
   await page.mouse.click(box.x + box.width * 0.25, box.y + box.height / 2)
   assert.ok(Math.abs(parseFloat(await split()) - 25) < 3, await split())
-  assert.ok(await page.$$eval('.slider img', (images) => images.length === 2 && images.every((image) => image.naturalWidth > 0)))
+  assert.ok(
+    await page.$$eval(
+      '.slider img',
+      (images) => images.length === 2 && images.every((image) => image.naturalWidth > 0),
+    ),
+  )
   await page.check('input[value=pair]', { force: true })
-  assert.deepEqual(await page.$$eval('figcaption', (captions) => captions.map((caption) => caption.textContent)), ['Original', 'Result'])
+  assert.deepEqual(
+    await page.$$eval('figcaption', (captions) => captions.map((caption) => caption.textContent)),
+    ['Original', 'Result'],
+  )
 })
 
 test('the download is the result, under a name of its own', async () => {
@@ -110,10 +123,24 @@ test('every op of the catalogue can be chosen, and its first form is accepted', 
   await chosen(page)
   for (const key of await page.$$eval('#steps option', (options) => options.map((option) => option.value))) {
     await page.selectOption('#steps select', key)
-    const answer = await page.evaluate(async (op_key) => (await fetch('intake', {
-      method: 'POST', headers: { 'Content-Type': 'application/json' },
-      body: JSON.stringify({ sha256: 'ab'.repeat(32), filename: 'x', size: 9, width: 9, height: 9, op_key }),
-    })).status, await page.inputValue('#op-key'))
+    const answer = await page.evaluate(
+      async (op_key) =>
+        (
+          await fetch('intake', {
+            method: 'POST',
+            headers: { 'Content-Type': 'application/json' },
+            body: JSON.stringify({
+              sha256: 'ab'.repeat(32),
+              filename: 'x',
+              size: 9,
+              width: 9,
+              height: 9,
+              op_key,
+            }),
+          })
+        ).status,
+      await page.inputValue('#op-key'),
+    )
     assert.equal(answer, 200, key)
   }
 })
@@ -162,7 +189,9 @@ test('on this device nothing is sent', async () => {
   assert.equal(await page.isVisible('#local-row'), false, 'the first recipe is work for the server')
   await page.fill('#op-key', 'resize-v1:width-200+convert-v1:format-jpeg')
   await page.check('#local')
-  page.on('request', (request) => { if (!/^(blob|data):/.test(request.url())) assert.fail(request.url()) })
+  page.on('request', (request) => {
+    if (!/^(blob|data):/.test(request.url())) assert.fail(request.url())
+  })
   await develop(page)
   assert.equal(await page.getAttribute('#badge', 'data-kind'), 'local')
   assert.match(await page.textContent('#facts'), /200 × 125, .* JPEG$/)
@@ -199,6 +228,10 @@ test('no page of the playground needs another origin than the API and Supabase',
   await page.click('#sample')
   await chosen(page)
   await develop(page)
-  for (const origin of origins) assert.ok(['null', new URL(local.api_url).origin, new URL(local.supabase_url).origin].includes(origin), origin)
+  for (const origin of origins)
+    assert.ok(
+      ['null', new URL(local.api_url).origin, new URL(local.supabase_url).origin].includes(origin),
+      origin,
+    )
   assert.deepEqual(page.complaints, [])
 })

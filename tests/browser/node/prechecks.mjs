@@ -2,7 +2,11 @@ import { assert, give, openClient, pictures, rejection, test } from './harness.m
 
 test('type and dimensions of every format come from the header', async () => {
   const page = await openClient()
-  await page.evaluate(() => { window.createImageBitmap = () => { throw new Error('nothing may be decoded') } })
+  await page.evaluate(() => {
+    window.createImageBitmap = () => {
+      throw new Error('nothing may be decoded')
+    }
+  })
   const good = Object.entries(pictures).filter(([, facts]) => facts.format)
   assert.ok(good.length >= 13)
   for (const [name, { width, height, content_type }] of good) {
@@ -27,10 +31,17 @@ test('what the server would refuse is refused before anything is sent, with its 
 test('the limits of the server are obeyed', async () => {
   const page = await openClient()
   const file = await give(page, 'quadrants.jpg')
-  const under = (change) => page.evaluate(async ({ file, change }) => {
-    const { limits } = await darkroom.ops()
-    return darkroom.precheck(file, { limits: { ...limits, ...change } }).then(() => 'ok', (error) => error.code)
-  }, { file, change })
+  const under = (change) =>
+    page.evaluate(
+      async ({ file, change }) => {
+        const { limits } = await darkroom.ops()
+        return darkroom.precheck(file, { limits: { ...limits, ...change } }).then(
+          () => 'ok',
+          (error) => error.code,
+        )
+      },
+      { file, change },
+    )
   assert.equal(await under({}), 'ok')
   assert.equal(await under({ max_bytes: 1000 }), 'too_large')
   assert.equal(await under({ max_side: 639 }), 'too_many_pixels')

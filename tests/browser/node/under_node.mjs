@@ -1,7 +1,12 @@
 import { createHash } from 'node:crypto'
 import { openAsBlob, readFileSync } from 'node:fs'
 import * as tus from 'tus-js-client'
-import { createDarkroom, DarkroomError, buildOpKey, parseOpKey } from '../../../service/playground/darkroom.js'
+import {
+  createDarkroom,
+  DarkroomError,
+  buildOpKey,
+  parseOpKey,
+} from '../../../service/playground/darkroom.js'
 import { assert, local, pictures, Relay, test } from './harness.mjs'
 import { freshKey } from './jobs.mjs'
 
@@ -10,7 +15,10 @@ test('the module does the whole job under Node', async () => {
   const file = await openAsBlob(pictures['product.jpg'].path)
   const result = await darkroom.process(file, freshKey(), { filename: 'from\nnode.jpg' })
   assert.equal(result.cached, false)
-  assert.equal(result.sha256, createHash('sha256').update(readFileSync(pictures['product.jpg'].path)).digest('hex'))
+  assert.equal(
+    result.sha256,
+    createHash('sha256').update(readFileSync(pictures['product.jpg'].path)).digest('hex'),
+  )
   assert.equal(darkroom.canRunLocally('convert-v1', result.meta), false)
   const bytes = await (await fetch(result.output_urls[0])).bytes()
   assert.equal(createHash('sha256').update(bytes).digest('hex'), result.output.sha256)
@@ -19,7 +27,9 @@ test('the module does the whole job under Node', async () => {
 test('under Node a large file goes by TUS where the library is given', async () => {
   const darkroom = createDarkroom({ apiUrl: local.api_url, modules: { tus: async () => tus } })
   const methods = new Set()
-  const onStage = (stage) => { if (stage.stage === 'upload' && stage.progress > 0) methods.add(stage.method) }
+  const onStage = (stage) => {
+    if (stage.stage === 'upload' && stage.progress > 0) methods.add(stage.method)
+  }
   await darkroom.process(await openAsBlob(pictures['large.bmp'].path), freshKey(), { onStage })
   assert.deepEqual([...methods], ['tus'])
 })
@@ -29,7 +39,12 @@ test('a broken event stream is taken up after the last event', async () => {
   const darkroom = createDarkroom({ apiUrl: relay.url })
   const file = await openAsBlob(pictures['product.jpg'].path)
   const meta = await darkroom.precheck(file)
-  const answer = await darkroom.intake({ ...meta, sha256: await darkroom.hash(file), filename: 'x.jpg', op_key: freshKey() })
+  const answer = await darkroom.intake({
+    ...meta,
+    sha256: await darkroom.hash(file),
+    filename: 'x.jpg',
+    op_key: freshKey(),
+  })
   const seen = []
   const broken = Promise.withResolvers()
   relay.onReceived = (chunk, cut) => {
@@ -38,20 +53,28 @@ test('a broken event stream is taken up after the last event', async () => {
     cut()
     broken.resolve()
   }
-  const watching = darkroom.watch(answer.job_id, { onEvent: (job, event) => seen.push({ status: job.status, ...event }) })
+  const watching = darkroom.watch(answer.job_id, {
+    onEvent: (job, event) => seen.push({ status: job.status, ...event }),
+  })
   await broken.promise
   await darkroom.upload(answer, file, { contentType: meta.content_type })
   await darkroom.uploaded(answer.job_id)
   assert.equal((await watching).status, 'done')
   relay.close()
-  assert.deepEqual(seen.map(({ via }) => via).filter((via) => via !== 'sse'), [])
+  assert.deepEqual(
+    seen.map(({ via }) => via).filter((via) => via !== 'sse'),
+    [],
+  )
   assert.match(relay.heard, /last-event-id: \d+/i)
 })
 
 test('watching a job that does not exist is refused at once', async () => {
   const darkroom = createDarkroom({ apiUrl: local.api_url })
   const unknown = darkroom.watch('00000000-0000-4000-8000-000000000000')
-  await assert.rejects(unknown, (error) => error instanceof DarkroomError && error.status === 404 && !error.retryable)
+  await assert.rejects(
+    unknown,
+    (error) => error instanceof DarkroomError && error.status === 404 && !error.retryable,
+  )
 })
 
 test('a token is asked for at every request and sent as bearer', async () => {
@@ -59,17 +82,28 @@ test('a token is asked for at every request and sent as bearer', async () => {
   const darkroom = createDarkroom({
     apiUrl: `${local.api_url}/`,
     getAccessToken: async () => 'not-a-token',
-    fetch: (url, init) => { sent.push([url, new Headers(init.headers).get('authorization')]); return fetch(url, init) },
+    fetch: (url, init) => {
+      sent.push([url, new Headers(init.headers).get('authorization')])
+      return fetch(url, init)
+    },
   })
-  await assert.rejects(darkroom.job('00000000-0000-4000-8000-000000000000'), (error) => error.status === 401 && error.source === 'api')
-  assert.deepEqual(sent, [[`${local.api_url}/jobs/00000000-0000-4000-8000-000000000000`, 'Bearer not-a-token']])
+  await assert.rejects(
+    darkroom.job('00000000-0000-4000-8000-000000000000'),
+    (error) => error.status === 401 && error.source === 'api',
+  )
+  assert.deepEqual(sent, [
+    [`${local.api_url}/jobs/00000000-0000-4000-8000-000000000000`, 'Bearer not-a-token'],
+  ])
 })
 
 test('op_keys are written as the server reads them', async () => {
   const darkroom = createDarkroom({ apiUrl: local.api_url })
   const { ops } = await darkroom.ops()
   const op = (key) => ops.find((entry) => entry.key === key)
-  assert.equal(buildOpKey(op('resize-v1'), { width: 800, height: undefined, fit: 'inside', upscale: true }), 'resize-v1:upscale-true:width-800')
+  assert.equal(
+    buildOpKey(op('resize-v1'), { width: 800, height: undefined, fit: 'inside', upscale: true }),
+    'resize-v1:upscale-true:width-800',
+  )
   const text = 'Darkroom © 24'
   const key = buildOpKey(op('watermark-v1'), { text, tiled: true })
   assert.equal(key, 'watermark-v1:text-_darkroom___.a9.__24:tiled-true')
@@ -77,7 +111,9 @@ test('op_keys are written as the server reads them', async () => {
   const file = await openAsBlob(pictures['product.jpg'].path)
   const request = { ...(await darkroom.precheck(file)), sha256: await darkroom.hash(file), filename: 'x.jpg' }
   for (const example of ops.flatMap(({ examples }) => examples)) {
-    const written = parseOpKey(example, ops).map(({ key, params }) => buildOpKey(op(key), params)).join('+')
+    const written = parseOpKey(example, ops)
+      .map(({ key, params }) => buildOpKey(op(key), params))
+      .join('+')
     const { op_key } = await darkroom.intake({ ...request, op_key: example })
     assert.equal((await darkroom.intake({ ...request, op_key: written })).op_key, op_key, example)
   }

@@ -3,7 +3,9 @@
 import { createDarkroom, DarkroomError, type Darkroom } from "../../../service/playground/darkroom.js";
 import type { JobDocument, ProcessResult, Stage } from "../../../service/playground/darkroom/types.js";
 
-declare const supabase: { auth: { getSession(): Promise<{ data: { session: { access_token: string } | null } }> } };
+declare const supabase: {
+  auth: { getSession(): Promise<{ data: { session: { access_token: string } | null } }> };
+};
 
 export const darkroom: Darkroom = createDarkroom({
   apiUrl: "https://images.example.com",
@@ -13,17 +15,28 @@ export const darkroom: Darkroom = createDarkroom({
 export async function cutOut(file: File, signal: AbortSignal): Promise<string> {
   const show = (stage: Stage): string => {
     switch (stage.stage) {
-      case "precheck": return `${stage.meta.width} × ${stage.meta.height}`;
-      case "hash": return stage.progress.toFixed(2);
-      case "intake": return stage.answer?.cached ? stage.answer.output.sha256 : "asking";
-      case "upload": return stage.method;
-      case "queued": return String(stage.queue_position);
-      case "running": return stage.job.status;
-      case "done": return stage.result.op_key;
+      case "precheck":
+        return `${stage.meta.width} × ${stage.meta.height}`;
+      case "hash":
+        return stage.progress.toFixed(2);
+      case "intake":
+        return stage.answer?.cached ? stage.answer.output.sha256 : "asking";
+      case "upload":
+        return stage.method;
+      case "queued":
+        return String(stage.queue_position);
+      case "running":
+        return stage.job.status;
+      case "done":
+        return stage.result.op_key;
     }
   };
   try {
-    const result: ProcessResult = await darkroom.process(file, "bgremove-v1", { onStage: show, wantsPersist: true, signal });
+    const result: ProcessResult = await darkroom.process(file, "bgremove-v1", {
+      onStage: show,
+      wantsPersist: true,
+      signal,
+    });
     return result.output_urls[0];
   } catch (error) {
     if (error instanceof DarkroomError && error.retryable) return error.problem.request_id ?? error.code;
@@ -33,16 +46,25 @@ export async function cutOut(file: File, signal: AbortSignal): Promise<string> {
 
 export async function wire(file: File): Promise<JobDocument> {
   const meta = await darkroom.precheck(file);
-  const answer = await darkroom.intake({ ...meta, sha256: await darkroom.hash(file), filename: file.name, op_key: "enhance-v1" });
+  const answer = await darkroom.intake({
+    ...meta,
+    sha256: await darkroom.hash(file),
+    filename: file.name,
+    op_key: "enhance-v1",
+  });
   if (answer.cached) throw new Error(answer.output_urls[0]);
-  await darkroom.upload(answer, file, { onProgress: (fraction, method) => console.log(fraction.toFixed(1), method.toUpperCase()) });
+  await darkroom.upload(answer, file, {
+    onProgress: (fraction, method) => console.log(fraction.toFixed(1), method.toUpperCase()),
+  });
   return darkroom.watch(answer.job_id, { onEvent: (job, event) => console.log(job.progress, event.via) });
 }
 
+declare const request: Parameters<Darkroom["intake"]>[0];
+const { size, ...sizeless } = request;
 // @ts-expect-error an intake without the size
-void darkroom.intake({ sha256: "", filename: "", width: 1, height: 1, op_key: "" });
+void darkroom.intake(sizeless);
 // @ts-expect-error a hit has no upload_url
-void darkroom.intake({ sha256: "", filename: "", size: 1, width: 1, height: 1, op_key: "" }).then((answer) => answer.cached && answer.upload_url);
+void darkroom.intake(request).then((answer) => answer.cached && answer.upload_url);
 // @ts-expect-error no such status
 void darkroom.job("id").then((job) => job.status === "finished");
 // @ts-expect-error an option that does not exist
