@@ -149,7 +149,7 @@ class Limiter:
                 answer = await self._script(keys=keys, args=arguments)
             except (RedisError, OSError) as error:
                 self._breaker.failed()
-                log.warning("redis_unavailable", user="rate_limit", error=type(error).__name__)
+                log.warning("redis_unavailable", user="rate_limit", error=error)
             else:
                 self._breaker.succeeded()
                 return self._decided(limits, answer)
