@@ -39,6 +39,7 @@ CRON_SLOTS = 4
 TURN_SECONDS = 3600
 """arq's own limit on one call; jobs have their lease and the pixels their time limit."""
 RECONCILE_MINUTE = 17
+SECRETS = ("SUPABASE_SECRET_KEY", "SUPABASE_JWT_SECRET", "REDIS_URL", "SENTRY_DSN")
 
 
 class DoorbellWorker(Worker):
@@ -202,6 +203,9 @@ def run() -> None:
     """Entry point of `darkroom worker`."""
     settings = get_settings()
     telemetry.configure(settings, "worker")
+    # Pixel children inherit the environment and decode what strangers send: nothing secret may be in it.
+    for name in SECRETS:
+        os.environ.pop(name, None)
     if settings.metrics_port is not None:
         start_http_server(settings.metrics_port)
     asyncio.run(serve(settings))
