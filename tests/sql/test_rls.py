@@ -1,0 +1,236 @@
+"""Row level security as a table: role x table x verb, over every table there is, refusals included.
+
+Each table gets rows of an owner, and where it can hold them, rows of nobody; a role then tries every verb. The same
+cells are asked twice: in SQL, as the role with its claims, and over PostgREST with real keys and tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import asyncpg
+import httpx
+import pytest
+
+from scripts.local.home import Local
+from tests.sql.world import Connection, Document, World, open_connection
+from tests.support import User, sign_up
+
+Role = str
+ROLES: tuple[Role, ...] = ("anon", "stranger", "owner", "service")
+VERBS = ("insert", "update", "delete")
+
+EVERY = "every row"
+OWN = "the owner's rows"
+NONE = "none of the owner's rows"
+DENIED = "denied"
+
+#                     anon    stranger owner service
+READS: dict[str, tuple[str, str, str, str]] = {
+    "plans": (EVERY, EVERY, EVERY, EVERY),
+    "profiles": (DENIED, NONE, OWN, EVERY),
+    "credits": (DENIED, NONE, OWN, EVERY),
+    "credit_ledger": (DENIED, NONE, OWN, EVERY),
+    "images": (DENIED, NONE, OWN, EVERY),
+    "image_outputs": (DENIED, NONE, OWN, EVERY),
+    "jobs": (DENIED, NONE, OWN, EVERY),
+    "job_events": (DENIED, NONE, OWN, EVERY),
+    "tombstones": (DENIED, DENIED, DENIED, EVERY),
+    "audit_log": (DENIED, DENIED, DENIED, EVERY),
+}
+"""Who reads what. Nobody writes anything: every change is a function."""
+OWNED_BY = {"audit_log": "actor"}
+"""The owner's column, where it is not user_id."""
+
+
+def cells() -> list[tuple[str, Role, str]]:
+    return [(table, role, READS[table][index]) for table in READS for index, role in enumerate(ROLES)]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Two users, rows of the first and of nobody in the shared database, and a superuser to look at them with."""
+
+    local: Local
+    world: World
+    owner: User
+    stranger: User
+
+    def headers(self, role: Role) -> dict[str, str]:
+        """Keys and token of a role, as the official clients send them."""
+        match role:
+            case "anon":
+                return {"apikey": self.local.publishable_key}
+            case "service":
+                return {"apikey": self.local.secret_key}
+            case _:
+                user = self.owner if role == "owner" else self.stranger
+                return {"apikey": self.local.publishable_key} | user.bearer
+
+    async def become(self, role: Role) -> None:
+        """Take a role and its claims until the end of the transaction, as PostgREST does for a request."""
+        name = {"anon": "anon", "service": "service_role"}.get(role, "authenticated")
+        user = {"owner": self.owner, "stranger": self.stranger}.get(role)
+        claims = {"role": name} | ({"sub": str(user.id)} if user else {})
+        for setting, value in (
+            ("request.jwt.claims", json.dumps(claims)),
+            ("request.jwt.claim.sub", claims.get("sub", "")),
+            ("request.jwt.claim.role", name),
+        ):
+            await self.world.value("select set_config($1, $2, true)", setting, value)
+        await self.world.connection.execute(f"set local role {name}")
+
+    async def expected(self, table: str, outcome: str) -> set[str]:
+        """The rows that an outcome means, as text of their whole content, among those of this scene."""
+        if outcome in {NONE, DENIED}:
+            return set()
+        rows = await self.world.connection.fetch(
+            f"select t::text as row, t.{_owner(table)} as owner from public.{table} t"
+            if table not in {"plans", "tombstones"}
+            else f"select t::text as row, null::uuid as owner from public.{table} t"
+        )
+        return {row["row"] for row in rows if outcome == EVERY or row["owner"] == self.owner.id}
+
+
+def _owner(table: str) -> str:
+    return OWNED_BY.get(table, "user_id")
+
+
+@pytest.fixture(scope="module")
+async def scene(local: Local) -> AsyncIterator[Scene]:
+    connection: Connection = await open_connection(local.database_url)
+    world = World(connection)
+    scene = Scene(local, world, await sign_up(local), await sign_up(local))
+    for who in (scene.owner.id, None):
+        await _rows(world, who)
+    yield scene
+    await connection.close()
+
+
+async def _rows(world: World, user_id: uuid.UUID | None) -> None:
+    """A row in every table that a finished, a canceled and a buried job leave."""
+    done = await world.done(user_id)
+    await world.cancel((await world.intake(user_id))["job"]["job_id"], user_id)
+    buried = await world.done(user_id)
+    await world.call("bury_output", p_output_id=buried["output"]["output_id"], p_reason="test")
+    assert done["output"] is not None
+
+
+async def test_every_table_has_its_line(world: World) -> None:
+    rows = await world.connection.fetch(
+        "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v', 'm')"
+    )
+    assert {row["relname"] for row in rows} == set(READS)
+
+
+@pytest.mark.parametrize(("table", "role", "outcome"), cells())
+async def test_reading_in_sql(scene: Scene, table: str, role: Role, outcome: str) -> None:
+    transaction = scene.world.connection.transaction(isolation="repeatable_read")
+    await transaction.start()
+    try:
+        expected = await scene.expected(table, outcome)
+        if table == "image_outputs" and role == "owner":
+            dead = "select t::text from public.image_outputs t where deleted_at is not null"
+            expected -= {row[0] for row in await scene.world.connection.fetch(dead)}
+        assert expected or outcome in {NONE, DENIED}
+        await scene.become(role)
+        if outcome == DENIED:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await scene.world.connection.fetch(f"select * from public.{table}")
+            return
+        rows = await scene.world.connection.fetch(f"select t::text from public.{table} t")
+        if outcome == NONE:  # a stranger has an account, too
+            rows = [row for row in rows if str(scene.stranger.id) not in row[0]]
+        assert {row[0] for row in rows} == expected
+    finally:
+        await transaction.rollback()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("role", ROLES)
+async def test_writing_in_sql_is_denied(scene: Scene, role: Role, verb: str) -> None:
+    for table in READS:
+        column = await scene.world.value(
+            "select attname from pg_attribute"
+            " where attrelid = $1::text::regclass and attnum > 0 and attidentity::text = '' order by attnum limit 1",
+            f"public.{table}",
+        )
+        statement = {
+            "insert": f"insert into public.{table} default values",
+            "update": f"update public.{table} set {column} = {column}",
+            "delete": f"delete from public.{table}",
+        }[verb]
+        transaction = scene.world.connection.transaction()
+        await transaction.start()
+        try:
+            await scene.become(role)
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match=table):
+                await scene.world.connection.execute(statement)
+        finally:
+            await transaction.rollback()
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_reading_and_writing_over_postgrest(scene: Scene, role: Role) -> None:
+    """Every table: what comes back belongs to whom it should, and a write is refused and changes nothing."""
+    async with httpx.AsyncClient(
+        base_url=f"{scene.local.supabase_url}/rest/v1", headers=scene.headers(role), trust_env=False
+    ) as client:
+        for table in READS:
+            outcome = READS[table][ROLES.index(role)]
+            answer = await client.get(f"/{table}", params={"limit": "1000"})
+            if outcome == DENIED:
+                assert answer.status_code in {401, 403}, (table, answer.text)
+            else:
+                _check_owner(scene, table, outcome, answer)
+            body = {"id": "x"} if table == "plans" else {"bucket": "x"} if table == "tombstones" else None
+            body = body or {_owner(table): str(scene.owner.id)}
+            refusal = await client.post(f"/{table}", json=body)
+            assert refusal.status_code in {401, 403}, (table, refusal.status_code, refusal.text)
+    assert (
+        await scene.world.value("select count(*) from public.credits where user_id = $1", scene.owner.id) == 1
+    )
+
+
+def _check_owner(scene: Scene, table: str, outcome: str, answer: httpx.Response) -> None:
+    assert answer.status_code == 200, (table, answer.text)
+    rows: list[Document] = answer.json()
+    if outcome == NONE and table in {"profiles", "credits", "credit_ledger"}:
+        assert {row["user_id"] for row in rows} == {str(scene.stranger.id)}, table
+    elif outcome == NONE:
+        assert rows == [], table
+    elif outcome == OWN:
+        assert {row["user_id"] for row in rows} == {str(scene.owner.id)}, table
+        assert not any(row.get("deleted_at") for row in rows)
+    else:
+        assert rows, table
+
+
+@pytest.mark.parametrize("role", ["anon", "stranger", "owner"])
+async def test_no_function_can_be_called_by_users(scene: Scene, role: Role) -> None:
+    """Not even for their own account: credits, leases and other people's jobs are arguments of these functions."""
+    async with httpx.AsyncClient(
+        base_url=f"{scene.local.supabase_url}/rest/v1/rpc", headers=scene.headers(role), trust_env=False
+    ) as client:
+        grant = {
+            "p_user_id": str(scene.owner.id),
+            "p_amount": 5,
+            "p_reason": "purchase",
+            "p_reference": "free",
+        }
+        refusals = [
+            await client.post("/grant_credits", json=grant),
+            await client.post("/sweep", json={}),
+            await client.post(
+                "/claim_next", json={"p_queue": "default", "p_worker": "me", "p_lease_seconds": 60}
+            ),
+            await client.post(
+                "/get_job", json={"p_job_id": str(uuid.uuid4()), "p_user_id": str(scene.owner.id)}
+            ),
+        ]
+    assert {answer.status_code for answer in refusals} <= {401, 403, 404}
+    bought = "select count(*) from public.credit_ledger where user_id = $1 and reason = 'purchase'"
+    assert await scene.world.value(bought, scene.owner.id) == 0
