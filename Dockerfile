@@ -1,5 +1,13 @@
 # One image, two processes: `darkroom api` and `darkroom worker` (fly.toml names them).
 #   docker build -t darkroom . && docker run --env-file .env -p 8080:8080 darkroom
+FROM node:24-slim AS vendor
+# What the playground loads in the browser, at the versions that package-lock.json pins.
+WORKDIR /src
+COPY package.json package-lock.json ./
+RUN npm ci --ignore-scripts --no-audit --no-fund
+COPY scripts/vendor scripts/vendor
+RUN sh scripts/vendor
+
 FROM python:3.11-slim AS build
 
 ENV UV_PYTHON_DOWNLOADS=never UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy
@@ -12,6 +20,7 @@ RUN uv pip install --no-cache --python /app/bin/python --constraint requirements
 COPY README.md ./
 COPY service service
 COPY workers workers
+COPY --from=vendor /src/service/playground/vendor service/playground/vendor
 RUN uv pip install --no-cache --python /app/bin/python --no-deps .
 
 FROM python:3.11-slim
