@@ -12,11 +12,14 @@ No logic lives here. Run it with `darkroom api`, or `uvicorn --factory service.a
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
+from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 
 from service import __version__, errors, openapi, telemetry
 from service.auth import Authenticator
@@ -33,6 +36,16 @@ PLAYGROUND = Path(__file__).parent / "playground"
 CORS_REQUEST_HEADERS = ("Authorization", "Content-Type", "X-Request-Id", "Last-Event-ID")
 CORS_ANSWER_HEADERS = ("RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id")
 
+
+class PlaygroundFiles(StaticFiles):
+    """Modules keep their names when they change: a browser asks each time, so that it never mixes two versions."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
 page = APIRouter(include_in_schema=False)
 ROUTERS = (intake_router, jobs_router, catalogue_router, health_router, page)
 
@@ -40,7 +53,7 @@ ROUTERS = (intake_router, jobs_router, catalogue_router, health_router, page)
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application under these settings (default: those of the environment). Raises SettingsError."""
     settings = settings or get_settings()
-    app = FastAPI(
+    app = FastAPIOffline(  # /docs loads its script from here, not from a CDN
         title="Darkroom",
         version=__version__,
         summary="The image backend of a Supabase application",
@@ -54,7 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     errors.install(app)
     openapi.install(app)
-    app.mount("/static", StaticFiles(directory=PLAYGROUND), name="static")
+    app.mount("/static", PlaygroundFiles(directory=PLAYGROUND), name="static")
     # The last one added is the outermost: even the answer to a bug carries CORS headers and a request id.
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)
@@ -86,10 +99,10 @@ async def playground(request: Request) -> FileResponse:
     """The playground, allowed to load its own files and to talk to this API and the Supabase project alone."""
     supabase = request.app.state.settings.supabase_url
     policy = (
-        "default-src 'self'; "
-        f"connect-src 'self' {supabase} blob:; img-src 'self' {supabase} blob: data:; "
-        "script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; style-src 'self' 'unsafe-inline'; "
-        "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        "default-src 'none'; "
+        f"connect-src 'self' {supabase}; img-src 'self' {supabase} blob: data:; "
+        "script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     )
     headers = {"Content-Security-Policy": policy, "Cache-Control": "no-cache"}
     return FileResponse(PLAYGROUND / "index.html", media_type="text/html", headers=headers)
