@@ -23,9 +23,7 @@ CHECKS = (
 
 
 @pytest.mark.parametrize("signed_in", [False, True], ids=["anonymous", "user"])
-async def test_no_request_breaks_the_service(
-    api: Child, user: User, signed_in: bool, tmp_path: Path
-) -> None:
+async def test_no_request_breaks_the_service(api: Child, user: User, signed_in: bool, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{api.url}/openapi.json"]
     command += ["--checks", ",".join(CHECKS), "--max-examples", EXAMPLES, "--seed", "1", "--no-color"]
     command += ["--phases", "examples,coverage,fuzzing", "--request-timeout", "20"]

@@ -30,7 +30,9 @@ def _computations(stack: SharedStack, jobs: set[str]) -> int:
     """Jobs of ours whose worker says that it reached the pixels."""
     text = (stack.home / "logs" / "worker.log").read_text()
     ended = [line for line in text.splitlines() if "job_ended" in line and "'pixels'" in line]
-    return sum(1 for line in ended if (found := re.search(r"job_id=([0-9a-f-]{36})", line)) and found[1] in jobs)
+    return sum(
+        1 for line in ended if (found := re.search(r"job_id=([0-9a-f-]{36})", line)) and found[1] in jobs
+    )
 
 
 async def test_fifty_identical_intakes_cost_one_computation(
@@ -59,7 +61,8 @@ async def test_fifty_identical_intakes_cost_one_computation(
     assert _computations(stack, jobs) == 1
 
     owners = await db.fetch(
-        "select user_id, path from image_outputs where input_sha256 = $1 and deleted_at is null", picture.sha256
+        "select user_id, path from image_outputs where input_sha256 = $1 and deleted_at is null",
+        picture.sha256,
     )
     # Everybody holds their own bytes; the anonymous share theirs.
     assert len(owners) == len({row["user_id"] for row in owners}) == USERS + 1

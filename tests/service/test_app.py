@@ -141,7 +141,7 @@ async def test_the_page_may_talk_to_its_own_project_only(client: httpx.AsyncClie
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")
     policy = page.headers["content-security-policy"]
-    assert f"connect-src 'self' {local.supabase_url} " in policy
+    assert f"connect-src 'self' {local.supabase_url};" in policy
     assert "frame-ancestors 'none'" in policy
     assert "'unsafe-inline'" not in policy.split("script-src")[1].split(";")[0]
 
