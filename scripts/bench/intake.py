@@ -37,8 +37,7 @@ async def run(*, requests: int = 3000, rounds: int = 9) -> list[Row]:
         hit, slow, probe = await _prepare(stack, rounds, max(50, requests // 10))
         hot = await _in_process(stack, probe)
         async with _server(stack) as server:
-            cases = {"plain": (PLAIN, hit), "raw": (RAW, hit), "empty": (EMPTY, hit), "hit": (SERVICE, hit)}
-            loads = await _over_http(server, cases, slow, probe, requests, rounds)
+            loads = await _over_http(server, _requests(probe, hit, slow, requests), rounds)
     return [*_report(loads, hot), *_spent(loads, hot)]
 
 
@@ -92,18 +91,16 @@ async def _server(stack: Stack) -> AsyncIterator[Child]:
         await child.stop()
 
 
-async def _over_http(
-    server: Child,
-    cases: dict[str, tuple[str, bytes]],
-    slow: bytes,
-    probe: Probe,
-    requests: int,
-    rounds: int,
-) -> dict[str, list[Load]]:
-    port = urlsplit(server.url).port or 0
+def _requests(probe: Probe, hit: bytes, slow: bytes, count: int) -> dict[str, tuple[bytes, int]]:
+    """What is sent, by name, and how often in a round."""
     headers = {"Authorization": f"Bearer {probe.token}", "Origin": "http://127.0.0.1:3000"}
-    sent = {name: (post(path, body, headers), requests) for name, (path, body) in cases.items()}
-    sent["rpc"] = (post(SERVICE, slow, headers), max(CONNECTIONS, requests // SLOW_SHARE))
+    paths = {"plain": PLAIN, "raw": RAW, "empty": EMPTY, "hit": SERVICE}
+    sent = {name: (post(path, hit, headers), count) for name, path in paths.items()}
+    return sent | {"rpc": (post(SERVICE, slow, headers), max(CONNECTIONS, count // SLOW_SHARE))}
+
+
+async def _over_http(server: Child, sent: dict[str, tuple[bytes, int]], rounds: int) -> dict[str, list[Load]]:
+    port = urlsplit(server.url).port or 0
     loads: dict[str, list[Load]] = {name: [] for name in sent}
     for number in range(rounds + 1):
         for name in list(sent)[:: -1 if number % 2 else 1]:
@@ -133,42 +130,40 @@ def _report(loads: dict[str, list[Load]], hot: dict[str, Sample]) -> list[Row]:
         per_second = statistics.median(load.per_second for load in loads[name])
         used = statistics.median(load.cpu_microseconds for load in loads[name])
         note = f"{per_second:.0f} requests/s; {used:.0f} us of the server's processor each"
-        rows.append(sample_row(f"{label}: latency over uvicorn, {CONNECTIONS} connections", latency, note))
+        rows.append(sample_row(f"{label}: latency, {CONNECTIONS} connections", latency, note))
     return [
         *rows,
         at_least(
-            "no I/O, ours : plain, ASGI",
-            ratio(hot["plain"], hot["raw"]),
-            1.6,
-            note=f"{_us(hot['raw']):.0f} us of processor time against {_us(hot['plain']):.0f}",
-        ),
-        _plain(
-            "no I/O, ours : plain, uvicorn, processor time",
+            "no I/O, ours : plain, processor time",
             1 / _paired(loads, "raw", "plain", "cpu_microseconds"),
+            1.6,
+            note="of the server",
         ),
-        _plain("no I/O, ours : plain, uvicorn, requests/s", _paired(loads, "raw", "plain", "per_second")),
+        _plain("… requests/s", _paired(loads, "raw", "plain", "per_second")),
+        _plain("… without the server (ASGI)", ratio(hot["plain"], hot["raw"]), _against(hot, "raw", "plain")),
         at_least(
-            "whole hit : no I/O, ASGI",
-            ratio(hot["raw"], hot["hit"]),
-            0.42,
-            note=f"{_us(hot['hit']):.0f} us of processor time against {_us(hot['raw']):.0f}",
-        ),
-        at_least(
-            "whole hit : no I/O, uvicorn, processor time",
+            "whole hit : no I/O, processor time",
             1 / _paired(loads, "hit", "raw", "cpu_microseconds"),
             0.42,
+            note="of the server",
         ),
-        _plain("whole hit : no I/O, uvicorn, requests/s", _paired(loads, "hit", "raw", "per_second")),
+        _plain("… requests/s", _paired(loads, "hit", "raw", "per_second")),
+        _plain("… without the server (ASGI)", ratio(hot["raw"], hot["hit"]), _against(hot, "hit", "raw")),
         at_least("whole hit : hit by RPC + sign, requests/s", _paired(loads, "hit", "rpc", "per_second"), 10),
         _plain(
-            "whole hit : hit by RPC + sign, the API's processor time alone",
+            "… the API's processor time alone",
             _paired(loads, "rpc", "hit", "cpu_microseconds"),
+            "what PostgREST, Postgres and Storage spend is not in it",
         ),
     ]
 
 
-def _plain(name: str, value: float) -> Row:
-    return Row(name, f"{value:.2f} ×", figure=value)
+def _against(hot: dict[str, Sample], name: str, other: str) -> str:
+    return f"{_us(hot[name]):.0f} us of processor time against {_us(hot[other]):.0f}"
+
+
+def _plain(name: str, value: float, note: str = "") -> Row:
+    return Row(name, f"{value:.2f} ×", note=note, figure=value)
 
 
 def _us(sample: Sample) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import multiprocessing
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,15 +15,15 @@ from typing import Final
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
-from rich.console import Console
 
-from scripts.bench.measure import Row, at_least, at_most, interleave, ratio, sample_row, table
+from scripts.bench.measure import Row, at_least, at_most, interleave, ratio, sample_row
 from workers.imaging.decode import decode
 from workers.imaging.encode import encode
 from workers.imaging.thumbnail import thumbnail
 from workers.imaging.types import Claim, Encoding, Limits
 from workers.imaging.verify import verify
 
+TITLE: Final = "Pixels, against plain Pillow"
 _TWELVE: Final = (4000, 3000)
 _TWENTY_FOUR: Final = (6000, 4000)
 _SIDE: Final = 1024
@@ -109,13 +108,10 @@ def _shrink(picture: Image.Image, side: int, path: Path) -> None:
     picture.save(path, "WEBP", quality=85)
 
 
-def main(rounds: int = 9) -> bool:
-    """Measure and print; True when every goal holds."""
+def run(rounds: int = 9) -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        rows = [*_speed(directory, rounds), *_memory(directory), *_png(directory, rounds)]
-    Console().print(table("Pixels: ours against plain Pillow", rows))
-    return all(row.holds is not False for row in rows)
+        return [*_speed(directory, rounds), *_memory(directory), *_png(directory, rounds)]
 
 
 def _speed(directory: Path, rounds: int) -> list[Row]:
@@ -192,7 +188,3 @@ def _png(directory: Path, rounds: int) -> list[Row]:
         at_least("… times as fast", ratio(taken["plain"], taken["ours"]), 6),
         at_most("… of the size", sizes[0] / sizes[1], 1.15, note=f"{sizes[0] / 1e6:.2f} MB"),
     ]
-
-
-if __name__ == "__main__":
-    sys.exit(0 if main() else 1)

@@ -1,0 +1,148 @@
+"""`darkroom bench`: every promise about speed, measured here and now. See docs/benchmarks.md.
+
+Each command exits 1 when a goal is missed; `--json FILE` also writes the figures.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import sys
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import structlog
+import typer
+import uvloop
+from rich.console import Console
+
+from scripts.bench import cache, intake, job, pixels, queue, recovery
+from scripts.bench.measure import Row, table
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure what Darkroom promises.")
+Json = Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")]
+
+
+@app.callback()
+def quiet() -> None:
+    """Measure what Darkroom promises, on an embedded stack of its own. Other work on the machine blurs it."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+@app.command("intake")
+def intake_command(
+    requests: Annotated[int, typer.Option(min=16, help="Requests of each kind in a round.")] = 3000,
+    rounds: Annotated[int, typer.Option(min=1)] = 9,
+    json: Json = None,
+) -> None:
+    """Intake without I/O, a whole cache hit, and the hit by RPC."""
+    _finish({intake.TITLE: _measured(lambda: intake.run(requests=requests, rounds=rounds))}, json)
+
+
+@app.command("queue")
+def queue_command(
+    samples: Annotated[int, typer.Option(min=1, help="Rings.")] = 300,
+    jobs: Annotated[int, typer.Option(min=1, help="Jobs of 50 ms.")] = 100,
+    json: Json = None,
+) -> None:
+    """From a ring to the start of its job, and the use of a slot; beside stock arq."""
+    _finish({queue.TITLE: _measured(lambda: queue.run(samples=samples, jobs=jobs))}, json)
+
+
+@app.command("recovery")
+def recovery_command(
+    repetitions: Annotated[int, typer.Option(min=1, help="Workers to kill.")] = 5, json: Json = None
+) -> None:
+    """kill -9 of a worker in the middle of a job, until another one has done it."""
+    _finish({recovery.TITLE: _measured(lambda: recovery.run(repetitions=repetitions))}, json)
+
+
+@app.command("job")
+def job_command(
+    jobs: Annotated[int, typer.Option(min=1, help="Jobs one by one, for the steps.")] = 60,
+    burst: Annotated[int, typer.Option(min=1, help="Jobs at once, for the rate.")] = 60,
+    json: Json = None,
+) -> None:
+    """What a job costs beyond its op and its storage calls; jobs per second."""
+    _finish({job.TITLE: _measured(lambda: job.run(jobs=jobs, burst=burst))}, json)
+
+
+@app.command("cache")
+def cache_command(
+    rows: Annotated[int, typer.Option(min=1000, help="10000000 for the full size: 30 GB of disk.")] = 200_000,
+    lookups: Annotated[int, typer.Option(min=20, help="Lookups by SQL on each side.")] = 4000,
+    calls: Annotated[int, typer.Option(min=20, help="Intakes by RPC on each side.")] = 400,
+    json: Json = None,
+) -> None:
+    """The lookup in a cache of many rows against one of ten thousand."""
+    _finish({cache.TITLE: _measured(lambda: cache.run(rows=rows, lookups=lookups, calls=calls))}, json)
+
+
+@app.command("pixels")
+def pixels_command(rounds: Annotated[int, typer.Option(min=1)] = 9, json: Json = None) -> None:
+    """Pixels against plain Pillow: time, memory, size."""
+    _finish({pixels.TITLE: pixels.run(rounds)}, json)
+
+
+@app.command("all")
+def all_command(
+    quick: Annotated[bool, typer.Option(help="Small sizes: a minute or two, coarser figures.")] = False,
+    json: Json = None,
+) -> None:
+    """Every benchmark, one after the other."""
+    results = {
+        intake.TITLE: _measured(
+            lambda: intake.run(requests=500, rounds=5) if quick else intake.run(requests=3000, rounds=9)
+        ),
+        queue.TITLE: _measured(lambda: queue.run(samples=100, jobs=40) if quick else queue.run()),
+        recovery.TITLE: _measured(lambda: recovery.run(repetitions=2) if quick else recovery.run()),
+        job.TITLE: _measured(lambda: job.run(jobs=20, burst=20) if quick else job.run()),
+        cache.TITLE: _measured(
+            lambda: cache.run(rows=50_000, lookups=1000, calls=100) if quick else cache.run()
+        ),
+        pixels.TITLE: pixels.run(3 if quick else 9),
+    }
+    _finish(results, json)
+
+
+def _measured(bench: Callable[[], Coroutine[Any, Any, list[Row]]]) -> list[Row]:
+    """Run one benchmark on uvloop, as uvicorn runs the API."""
+    return uvloop.run(bench())
+
+
+def _finish(results: dict[str, list[Row]], path: Path | None) -> None:
+    """Print the tables, write the figures, and exit 1 when a goal was missed."""
+    console = Console()
+    for title, rows in results.items():
+        console.print(table(title, rows))
+    if path is not None:
+        path.write_bytes(orjson.dumps(_document(results), option=orjson.OPT_INDENT_2) + b"\n")
+    if any(row.holds is False for rows in results.values() for row in rows):
+        raise typer.Exit(1)
+
+
+def _document(results: dict[str, list[Row]]) -> dict[str, Any]:
+    return {
+        "at": datetime.now(UTC),
+        "machine": {
+            "processors": os.cpu_count(),
+            "load": os.getloadavg(),
+            "platform": platform.platform(),
+            "python": platform.python_version(),
+        },
+        "benchmarks": {
+            title: [{name: getattr(row, name) for name in Row.__slots__} for row in rows]
+            for title, rows in results.items()
+        },
+    }
+
+
+if __name__ == "__main__":
+    app()

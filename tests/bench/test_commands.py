@@ -1,0 +1,40 @@
+"""Every benchmark runs with tiny sizes, prints its table and writes its figures. No figure is asserted."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from scripts.bench.__main__ import app
+from scripts.bench.measure import Sample
+
+TINY = {
+    "intake": (["--requests", "32", "--rounds", "1"], "whole hit : no I/O, processor time"),
+    "queue": (["--samples", "10", "--jobs", "20"], "slot in use, 50 ms jobs, ours"),
+    "recovery": (["--repetitions", "1"], "kill -9 to done by another worker"),
+    "job": (["--jobs", "2", "--burst", "3"], "overhead beyond op and storage"),
+    "cache": (["--rows", "2000", "--lookups", "20", "--calls", "20"], "prepared SQL, p95"),
+    "pixels": (["--rounds", "1"], "24 MP, peak memory"),
+}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", TINY)
+def test_benchmark_prints_its_table_and_writes_its_figures(name: str, tmp_path: Path) -> None:
+    arguments, row = TINY[name]
+    figures = tmp_path / "figures.json"
+    result = CliRunner().invoke(app, [name, *arguments, "--json", str(figures)], env={"COLUMNS": "200"})
+    assert result.exit_code in {0, 1}, result.output  # 1: a goal was missed, as it may be here
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert row in result.output
+    [rows] = json.loads(figures.read_text())["benchmarks"].values()
+    promised = [row for row in rows if row["holds"] is not None]
+    assert promised
+    assert all(isinstance(row["figure"], float) and row["goal"] for row in promised)
+    assert (result.exit_code == 0) == all(row["holds"] for row in promised)
+
+
+def test_percentile_is_the_nearest_rank() -> None:
+    assert Sample(tuple(range(1, 101))).p95 == 95
+    assert Sample((3.0,)).p95 == 3.0
