@@ -39,7 +39,8 @@ insert into public.image_outputs (job_id, cache_key, input_sha256, input_content
                                   input_size, op_key, variant, bucket, path, thumb_path, content_type, width, height,
                                   size, sha256, expires_at)
   select j.id, j.cache_key, j.sha256, 'image/jpeg', 1, 1, 1, j.op_key, 'full', 'outputs-ephemeral', j.id || '.webp',
-         j.id || '.thumb.webp', 'image/webp', 1, 1, 1, j.sha256, now() + (row_number() over () - 10) * interval '1 second'
+         j.id || '.thumb.webp', 'image/webp', 1, 1, 1, j.sha256,
+         now() + (row_number() over () - 10) * interval '1 second'
   from public.jobs j;
 """
 
@@ -67,8 +68,8 @@ HOT = {
     "expiry": ("select public.expire_due(1000)", {"image_outputs_expiry", "jobs_uploads"}),
     "sweep": ("select public.sweep()", {"jobs_leases", "jobs_awaiting", "jobs_deadline"}),
     "miss of a user": (
-        f"select public.intake('{FREE_USER}', repeat('a', 64), 'f', null, 1, 1, 1, 'resize-v1', 'full', true, 0, 'default',"
-        " false, true, 900, 86400, 86400, null)",
+        f"select public.intake('{FREE_USER}', repeat('a', 64), 'f', null, 1, 1, 1, 'resize-v1', 'full', true, 0,"
+        " 'default', false, true, 900, 86400, 86400, null)",
         {"image_outputs_cache", "jobs_in_flight", "jobs_reusable_upload"},
     ),
     "job": (f"select public.get_job('{JOB}', null)", {"jobs_pkey"}),
