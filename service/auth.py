@@ -150,7 +150,7 @@ class Authenticator:
         """Who sent this request. Raises ProblemError (401) for a malformed, foreign or expired token."""
         headers = request.headers
         peer = request.client.host if request.client else ""
-        ip = client_ip(peer, headers.getlist("x-forwarded-for"), self._hops)
+        ip = client_ip(peer, headers.getlist("x-forwarded-for"), self._hops) if self._hops else peer
         authorization = headers.get("authorization")
         if authorization is None:
             return Principal(None, "anon", ip)

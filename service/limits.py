@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Annotated, Any
 
@@ -209,6 +210,7 @@ def limits_of(principal: Principal, settings: Settings, *, follow_up: bool = Fal
     return found
 
 
+@lru_cache(maxsize=LOCAL_KEYS)
 def network(ip: str) -> str:
     """What counts as one caller: an IPv4 address, or the /64 that an IPv6 subscriber is given whole."""
     try:
