@@ -135,6 +135,8 @@ class Players(RuleBasedStateMachine):
         if answer is None:
             assert (refusal, affordable) == ("insufficient_credits", False)
             return
+        if "output" in answer:
+            assert (answer["outcome"] == "hit") == (answer["output"]["user_id"] == (who and str(who)))
         if answer["outcome"] == "copy":
             job = self.run(self.world.adopt(who, answer["output"]["output_id"]))
             self.model.jobs[job["job_id"]] = Job(job["job_id"], who, (sha256, op), 0, "", "done")
