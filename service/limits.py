@@ -6,19 +6,20 @@ nothing of the others. With Redis away each process limits by itself, at the sam
 requests the wait.
 """
 
+import hashlib
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import structlog
 from fastapi import Depends
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -32,6 +33,8 @@ MINUTE = 60.0
 HOUR = 3600.0
 FOLLOW_UPS_PER_INTAKE = 10
 LOCAL_KEYS = 10_000
+
+ALLOWED, REFUSED = RATE_LIMIT.labels("allowed"), RATE_LIMIT.labels("refused")
 
 log = structlog.get_logger()
 
@@ -71,6 +74,7 @@ end
 answer[1] = refused
 return answer
 """
+SCRIPT_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,7 @@ class Limiter:
 
     def __init__(self, redis: Redis, breaker: Breaker, *, clock: Callable[[], float] | None = None) -> None:
         """`clock` (unix seconds) replaces the clock of Redis and of the fallback, for tests."""
-        self._script = redis.register_script(SCRIPT)
+        self._redis = redis
         self._breaker = breaker
         self._clock = clock
         self._local: OrderedDict[str, float] = OrderedDict()
@@ -147,7 +151,7 @@ class Limiter:
             if get is not None:
                 keys.append(get)
             try:
-                answer = await self._script(keys=keys, args=arguments)
+                answer = await self._run(keys, arguments)
             except (RedisError, OSError) as error:
                 self._breaker.failed()
                 log.warning("redis_unavailable", user="rate_limit", error=error)
@@ -157,10 +161,18 @@ class Limiter:
         RATE_LIMIT.labels("fallback").inc()
         return self._decided(limits, self._locally(limits))
 
+    async def _run(self, keys: Sequence[str], arguments: Sequence[Any]) -> Sequence[Any]:
+        try:
+            found = self._redis.evalsha(SCRIPT_SHA, len(keys), *keys, *arguments)
+            return await cast("Awaitable[Sequence[Any]]", found)
+        except NoScriptError:  # the first time since Redis started: EVAL also keeps it
+            found = self._redis.eval(SCRIPT, len(keys), *keys, *arguments)
+            return await cast("Awaitable[Sequence[Any]]", found)
+
     def _decided(self, limits: Sequence[Limit], answer: Sequence[Any]) -> Admission:
         refused = answer[0]
         value = answer[3 * len(limits) + 1] if len(answer) > 3 * len(limits) + 1 else None
-        RATE_LIMIT.labels("refused" if refused else "allowed").inc()
+        (REFUSED if refused else ALLOWED).inc()
         if not limits:
             return Admission(True, None, 0, 0.0, 0.0, value)
         tightest = (

@@ -10,7 +10,7 @@ Whatever else a connection can do (timeouts of reads, reconnecting, health check
 from collections.abc import Iterable
 from typing import Any
 
-from redis.asyncio import Connection
+from redis.asyncio import Connection, ConnectionPool
 from redis.connection import HiredisRespSerializer
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -24,12 +24,17 @@ class QuickConnection(Connection):
         packed: list[bytes] = self._serializer.pack(*args)
         return packed
 
-    async def can_read_destructive(self) -> bool:
-        """Whether something is there to be read that nobody asked for. Raises ConnectionError at its end."""
+    @property
+    def idle(self) -> bool:
+        """Whether it is open and has nothing to be read that nobody asked for."""
         reader = self._reader
-        if reader is None or reader.at_eof():
+        return reader is not None and not reader.at_eof() and not reader._buffer  # type: ignore[attr-defined]
+
+    async def can_read_destructive(self) -> bool:
+        """`not idle`, for the pool. Raises ConnectionError when it is closed."""
+        if self._reader is None or self._reader.at_eof():
             raise RedisConnectionError("Connection closed by server.")
-        return bool(reader._buffer)  # type: ignore[attr-defined]
+        return not self.idle
 
     async def send_packed_command(
         self, command: bytes | str | Iterable[bytes], check_health: bool = True
@@ -40,3 +45,19 @@ class QuickConnection(Connection):
             writer.writelines(command)  # type: ignore[arg-type] # bytes each; str and bytes went the other way
         else:
             await super().send_packed_command(command, check_health)
+
+
+class QuickPool(ConnectionPool):
+    """Gives out an idle connection without redis-py's lock, which only making a new one needs, and takes it back
+    without its event, which only credentials that change need."""
+
+    async def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
+        last = self._available_connections[-1] if self._available_connections else None
+        if not isinstance(last, QuickConnection) or not last.idle:
+            return await super().get_connection()
+        self._in_use_connections.add(self._available_connections.pop())
+        return last
+
+    async def release(self, connection: Any) -> None:
+        self._in_use_connections.remove(connection)
+        self._available_connections.append(connection)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import httpx
 from httpx_aiohttp import HttpxAiohttpClient
 from postgrest import AsyncPostgrestClient
-from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio import Redis
 from storage3 import AsyncStorageClient
 
 from service.breaker import Breaker
@@ -20,7 +20,7 @@ from service.database import Database
 from service.jobs.progress import Progress
 from service.limits import Limiter
 from service.queue import Doorbell
-from service.redis_connection import QuickConnection
+from service.redis_connection import QuickConnection, QuickPool
 from service.settings import Settings
 from service.storage import Storage
 
@@ -84,9 +84,9 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         await blocking_pool.aclose()
 
 
-def _pool(url: str, *, read_timeout: float | None) -> ConnectionPool:
+def _pool(url: str, *, read_timeout: float | None) -> QuickPool:
     """Connections that give up quickly: with Redis away the service goes on without it."""
-    return ConnectionPool.from_url(
+    return QuickPool.from_url(
         url,
         connection_class=QuickConnection,
         socket_connect_timeout=REDIS_CONNECT_SECONDS,

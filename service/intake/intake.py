@@ -22,6 +22,8 @@ from service.resources import Resources
 from service.storage import ObjectExistsError, ObjectNotFoundError
 from service.telemetry import CACHE
 
+HOT = CACHE.labels("hot")
+
 log = structlog.get_logger()
 UPLOADS = "uploads-ephemeral"
 OUTPUTS = "outputs-ephemeral"
@@ -99,7 +101,7 @@ async def intake(
     )
     admission.require()
     if admission.value is not None:
-        CACHE.labels("hot").inc()
+        HOT.inc()
         return admission.value, admission
     desk = _Desk(resources, principal, claim, chain, request_id)
     return await desk.answer(key if cacheable else None), admission
