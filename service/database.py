@@ -104,6 +104,7 @@ class ClaimedJob(Row):
 
     id: UUID
     user_id: UUID | None
+    image_id: UUID | None
     lease_token: UUID
     lease_expires_at: datetime
     attempt: int

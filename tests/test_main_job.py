@@ -14,7 +14,7 @@ from scripts.local.home import Local
 from scripts.local.process import Child
 from tests.client import Client
 from tests.photos import photo
-from tests.support import sign_up
+from tests.support import User, sign_up
 
 RESIZE = "resize-v1:width-100"
 
@@ -198,3 +198,18 @@ async def test_what_can_be_refused_on_the_claim_alone(
     assert problem["status"] == status
     assert problem["charged"] == 0
     assert problem["request_id"] == answer.headers["x-request-id"]
+
+
+async def test_a_plan_with_a_library_keeps_what_is_asked_to_persist(
+    user_client: Client, user: User, db: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    await db.execute("update profiles set plan_id = 'pro' where user_id = $1", user.id)
+    done = await user_client.process(photo(), RESIZE, wants_persist=True)
+    assert (done["status"], done["expires_at"]) == ("done", None)
+    row = await db.fetchrow("select * from image_outputs where job_id = $1::uuid", done["job_id"])
+    assert row is not None
+    assert (row["bucket"], row["expires_at"]) == ("user-library", None)
+    folder = f"{user.id}/{row['image_id']}/output"
+    assert row["path"] == f"{folder}/{done['job_id']}.webp"
+    assert row["thumb_path"] == f"{folder}/{done['job_id']}.thumb.webp"
+    assert (await user_client.download(done["output_urls"][0])).status_code == 200

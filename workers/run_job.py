@@ -187,7 +187,7 @@ def output_keys(job: ClaimedJob, suffix: str) -> tuple[str, str]:
 
 async def _store(bench: Workbench, job: ClaimedJob, result: PixelResult) -> dict[str, Any]:
     if job.wants_persist:
-        bucket, folder = LIBRARY, f"{job.user_id}/{job.id}/output"
+        bucket, folder = LIBRARY, f"{job.user_id}/{job.image_id}/output"
         path, thumb = (f"{folder}/{key}" for key in output_keys(job, result.output.suffix))
     else:
         bucket = OUTPUTS
@@ -215,6 +215,7 @@ async def _store(bench: Workbench, job: ClaimedJob, result: PixelResult) -> dict
         "input_width": result.source_width,
         "input_height": result.source_height,
         "input_size": job.size,
+        "image_id": None if job.image_id is None else str(job.image_id),
     }
 
 

@@ -50,7 +50,7 @@ end $$;
 
 -- Writes the row of a finished job's output, and for an owner the row of the verified original. p_output has
 -- bucket, path, thumb_path, content_type, width, height, size, sha256 and input_content_type, input_width,
--- input_height, input_size. When the owner already has a live output for the key, that one is prolonged and
+-- input_height, input_size; image_id where a key was made from it. When the owner already has a live output for the key, that one is prolonged and
 -- returned, and the new objects are marked for removal.
 create or replace function public.record_output(p_job public.jobs, p_output jsonb, p_output_seconds integer)
 returns public.image_outputs
@@ -62,9 +62,9 @@ declare
   v_output public.image_outputs;
 begin
   if p_job.user_id is not null then
-    insert into public.images (user_id, sha256, filename, content_type, width, height, size)
-    values (p_job.user_id, p_job.sha256, p_job.filename, v_new.input_content_type, v_new.input_width,
-            v_new.input_height, v_new.input_size)
+    insert into public.images (id, user_id, sha256, filename, content_type, width, height, size)
+    values (coalesce(v_new.image_id, gen_random_uuid()), p_job.user_id, p_job.sha256, p_job.filename,
+            v_new.input_content_type, v_new.input_width, v_new.input_height, v_new.input_size)
     on conflict (user_id, sha256) do update set filename = images.filename
     returning id into v_image_id;
   end if;

@@ -107,7 +107,7 @@ begin
   returning * into v_job;
   v_output := public.record_output(
     v_job,
-    to_jsonb(v_source) || jsonb_build_object('bucket', 'outputs-ephemeral', 'path', p_path, 'thumb_path', p_thumb_path),
+    to_jsonb(v_source) - 'image_id' || jsonb_build_object('bucket', 'outputs-ephemeral', 'path', p_path, 'thumb_path', p_thumb_path),
     p_output_seconds);
   update public.jobs set output_id = v_output.id where id = p_job_id returning * into v_job;
   return public.job_document(v_job);

@@ -42,7 +42,12 @@ begin
           lease_expires_at = clock_timestamp() + make_interval(secs => p_lease_seconds),
           started_at = coalesce(started_at, clock_timestamp()), step = 'claimed', progress = 0
       where id = v_job.id returning * into v_job;
-      return to_jsonb(v_job) - 'cache_key' || jsonb_build_object('cache_key', encode(v_job.cache_key, 'hex'));
+      return to_jsonb(v_job) || jsonb_build_object(
+        'cache_key', encode(v_job.cache_key, 'hex'),
+        -- The library's keys begin with the image, so the worker must know its id before there is a row.
+        'image_id', case when v_job.user_id is not null then coalesce(
+          (select i.id from public.images i where i.user_id = v_job.user_id and i.sha256 = v_job.sha256),
+          gen_random_uuid()) end);
     exception when unique_violation or object_in_use then
       -- Leaving the block lets go of the user: no claim waits for a second one while it holds a first.
       v_skip := v_skip || v_job.id;

@@ -274,7 +274,7 @@ end $$;
 
 -- Writes the row of a finished job's output, and for an owner the row of the verified original. p_output has
 -- bucket, path, thumb_path, content_type, width, height, size, sha256 and input_content_type, input_width,
--- input_height, input_size. When the owner already has a live output for the key, that one is prolonged and
+-- input_height, input_size; image_id where a key was made from it. When the owner already has a live output for the key, that one is prolonged and
 -- returned, and the new objects are marked for removal.
 create or replace function public.record_output(p_job public.jobs, p_output jsonb, p_output_seconds integer)
 returns public.image_outputs
@@ -286,9 +286,9 @@ declare
   v_output public.image_outputs;
 begin
   if p_job.user_id is not null then
-    insert into public.images (user_id, sha256, filename, content_type, width, height, size)
-    values (p_job.user_id, p_job.sha256, p_job.filename, v_new.input_content_type, v_new.input_width,
-            v_new.input_height, v_new.input_size)
+    insert into public.images (id, user_id, sha256, filename, content_type, width, height, size)
+    values (coalesce(v_new.image_id, gen_random_uuid()), p_job.user_id, p_job.sha256, p_job.filename,
+            v_new.input_content_type, v_new.input_width, v_new.input_height, v_new.input_size)
     on conflict (user_id, sha256) do update set filename = images.filename
     returning id into v_image_id;
   end if;
@@ -430,7 +430,7 @@ begin
   returning * into v_job;
   v_output := public.record_output(
     v_job,
-    to_jsonb(v_source) || jsonb_build_object('bucket', 'outputs-ephemeral', 'path', p_path, 'thumb_path', p_thumb_path),
+    to_jsonb(v_source) - 'image_id' || jsonb_build_object('bucket', 'outputs-ephemeral', 'path', p_path, 'thumb_path', p_thumb_path),
     p_output_seconds);
   update public.jobs set output_id = v_output.id where id = p_job_id returning * into v_job;
   return public.job_document(v_job);
@@ -531,7 +531,12 @@ begin
           lease_expires_at = clock_timestamp() + make_interval(secs => p_lease_seconds),
           started_at = coalesce(started_at, clock_timestamp()), step = 'claimed', progress = 0
       where id = v_job.id returning * into v_job;
-      return to_jsonb(v_job) - 'cache_key' || jsonb_build_object('cache_key', encode(v_job.cache_key, 'hex'));
+      return to_jsonb(v_job) || jsonb_build_object(
+        'cache_key', encode(v_job.cache_key, 'hex'),
+        -- The library's keys begin with the image, so the worker must know its id before there is a row.
+        'image_id', case when v_job.user_id is not null then coalesce(
+          (select i.id from public.images i where i.user_id = v_job.user_id and i.sha256 = v_job.sha256),
+          gen_random_uuid()) end);
     exception when unique_violation or object_in_use then
       -- Leaving the block lets go of the user: no claim waits for a second one while it holds a first.
       v_skip := v_skip || v_job.id;
