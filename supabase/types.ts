@@ -222,6 +222,9 @@ isOneToOne: false
 "entomb":
 { Args: { "p_bucket": string,"p_path": string,"p_reason": string }; Returns: undefined
                            },
+"entomb_leftovers":
+{ Args: { "p_bucket": string,"p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_path": string,"p_thumb_path": string }; Returns: undefined
+                           },
 "entomb_orphans":
 { Args: { "p_limit": number,"p_older_than": string }; Returns: number
                            },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 
 import asyncpg
 import httpx
@@ -210,6 +211,6 @@ async def test_a_plan_with_a_library_keeps_what_is_asked_to_persist(
     assert row is not None
     assert (row["bucket"], row["expires_at"]) == ("user-library", None)
     folder = f"{user.id}/{row['image_id']}/output"
-    assert row["path"] == f"{folder}/{done['job_id']}.webp"
-    assert row["thumb_path"] == f"{folder}/{done['job_id']}.thumb.webp"
+    assert re.fullmatch(rf"{folder}/{done['job_id']}\.[0-9a-f]{{8}}\.webp", row["path"])
+    assert row["thumb_path"] == row["path"].removesuffix(".webp") + ".thumb.webp"
     assert (await user_client.download(done["output_urls"][0])).status_code == 200

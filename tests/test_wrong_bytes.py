@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import asyncpg
@@ -12,9 +14,10 @@ from PIL import Image
 
 from service.resources import Resources
 from tests.client import Client
+from tests.gated_pixels import gate_of, wait_for
 from tests.jobs import finished, new_queue, queue_job
 from tests.photos import Photo, photo
-from tests.support import SharedStack, User
+from tests.support import User
 from workers.cleanup import CleanupReport, purge
 from workers.imaging.pool import PixelPool
 from workers.run_job import run_job
@@ -23,44 +26,34 @@ from workers.workbench import Slots, Workbench
 OP = "resize-v1:width-64"
 
 
-def _relabelled(picture: Photo) -> Photo:
-    return Photo(picture.data, picture.width, picture.height, "image/png")
+@dataclass(frozen=True)
+class Lie:
+    """What is claimed of a picture, what is uploaded in its place, and how the job ends."""
+
+    code: str
+    claimed: Callable[[Photo], Photo]
+    uploaded: Callable[[Photo], bytes]
 
 
-def _resized(picture: Photo) -> Photo:
-    return Photo(picture.data, picture.width + 1, picture.height, picture.content_type)
-
-
-def _same_size(picture: Photo) -> bytes:
-    """Other bytes of the same length."""
-    return picture.data[:-2] + bytes(2)
-
-
-@pytest.mark.parametrize(
-    ("claimed", "uploaded", "code"),
-    [
-        (lambda p: p, _same_size, "sha256_mismatch"),
-        (lambda p: p, lambda p: p.data + b"more", "size_mismatch"),
-        (lambda p: p, lambda p: p.data[:-1], "size_mismatch"),
-        (_resized, lambda p: p.data, "dimensions_mismatch"),
-        (_relabelled, lambda p: p.data, "type_mismatch"),
-    ],
-    ids=["content", "longer", "shorter", "dimensions", "type"],
+LIES = (
+    Lie("sha256_mismatch", lambda p: p, lambda p: p.data[:-2] + bytes(2)),
+    Lie("size_mismatch", lambda p: p, lambda p: p.data + b"more"),
+    Lie("size_mismatch", lambda p: p, lambda p: p.data[:-1]),
+    Lie("dimensions_mismatch", lambda p: replace(p, width=p.width + 1), lambda p: p.data),
+    Lie("type_mismatch", lambda p: replace(p, content_type="image/png"), lambda p: p.data),
 )
+
+
+@pytest.mark.parametrize("lie", LIES, ids=["content", "longer", "shorter", "dimensions", "type"])
 async def test_bytes_that_differ_from_the_claim(
-    client: Client,
-    resources: Resources,
-    db: asyncpg.Connection[asyncpg.Record],
-    claimed: object,
-    uploaded: object,
-    code: str,
+    client: Client, resources: Resources, db: asyncpg.Connection[asyncpg.Record], lie: Lie
 ) -> None:
     picture = photo()
-    lie: Photo = claimed(picture)  # type: ignore[operator]
-    answer = await client.intake(lie, OP)
-    await client.upload(answer, lie, uploaded(picture))  # type: ignore[operator]
+    claimed = lie.claimed(picture)
+    answer = await client.intake(claimed, OP)
+    await client.upload(answer, claimed, lie.uploaded(picture))
     failed = await client.wait(answer["job_id"])
-    assert (failed["status"], failed["error"]["code"]) == ("error", code)
+    assert (failed["status"], failed["error"]["code"]) == ("error", lie.code)
     assert (failed["output"], failed["output_urls"], failed["charged"]) == (None, [], 0)
 
     await purge(resources, CleanupReport())
@@ -104,22 +97,22 @@ def _assert_looks_like(picture: Photo, served: bytes) -> None:
 
 
 async def test_an_object_overwritten_while_the_job_computes_changes_nothing(
-    stack: SharedStack, resources: Resources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    resources: Resources, tmp_path: Path
 ) -> None:
     """The bytes are read once: the child works on a file that was hashed while it arrived."""
     picture, evil, queue = photo(), photo(), new_queue()
     job_id = await queue_job(resources, picture, OP, queue)
     job = await resources.database.claim_next(queue, "test", 30)
     assert job is not None
-    monkeypatch.setenv("DARKROOM_TEST_GATE", str(tmp_path))
+    gate = gate_of(picture.sha256)
     pixels = PixelPool(workers=1, entry="tests.gated_pixels:process")
     async with pixels:
         bench = Workbench(resources, pixels, Slots(1), "test")
         running = asyncio.create_task(run_job(bench, job))
-        await asyncio.to_thread(_wait_for, tmp_path / "entered")
+        await asyncio.to_thread(wait_for, gate / "entered")
         await resources.storage.remove("uploads-ephemeral", [job.upload_path])
         await resources.storage.upload("uploads-ephemeral", job.upload_path, evil.data, "image/jpeg")
-        (tmp_path / "go").touch()
+        (gate / "go").touch()
         await running
     row = await finished(resources, job_id)
     assert row.status == "done"
@@ -129,9 +122,3 @@ async def test_an_object_overwritten_while_the_job_computes_changes_nothing(
     )
     assert got.sha256 == row.output.sha256
     _assert_looks_like(picture, (tmp_path / "output").read_bytes())
-
-
-def _wait_for(path: Path) -> None:
-    from tests.gated_pixels import wait_for
-
-    wait_for(path)

@@ -100,8 +100,10 @@ class Lease:
         loop = asyncio.get_running_loop()
         valid_until = loop.time() + self._seconds
         while True:
+            # Not wait_for: before Python 3.12 it loses a cancellation that meets the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._moved.wait(), self._seconds / BEATS_PER_LEASE)
+                async with asyncio.timeout(self._seconds / BEATS_PER_LEASE):
+                    await self._moved.wait()
             self._moved.clear()
             sent = loop.time()
             step, progress = self._state

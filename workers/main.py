@@ -5,6 +5,7 @@ on the wake list) or a slot comes free, and outlives Redis: while it is away, jo
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -65,10 +66,10 @@ class DoorbellWorker(Worker):
                     log.warning("redis_away", error=type(error).__name__)
                     await asyncio.sleep(POLL_SECONDS)
                     continue
-                try:
-                    await asyncio.wait_for(self._awake.wait(), POLL_SECONDS)
-                except TimeoutError:
-                    continue
+                # Not wait_for: before Python 3.12 it loses a cancellation that meets the event.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_SECONDS):
+                        await self._awake.wait()
         finally:
             bell.cancel()
 

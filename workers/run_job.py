@@ -1,14 +1,14 @@
 """The steps of a job, in order: cache again -> download -> verify and compute -> store -> complete.
 
-Each step may be repeated by another worker after a crash: reading changes nothing, storing replaces what a dead
-attempt left under the job's own keys, and completing is one transaction. What is verified is what is processed: the
-bytes are read once, hashed while they stream, and never looked up again under the upload key.
+Each step may be repeated by another worker after a crash: reading changes nothing, every attempt stores under keys of
+its own, and completing is one transaction. What is verified is what is processed: the bytes are read once, hashed while
+they stream, and never looked up again under the upload key.
 """
 
 import asyncio
+import secrets
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -18,7 +18,7 @@ import structlog
 from service.database import CachedOutput, ClaimedJob, LeaseLost, OutputGone
 from service.errors import Code, DependencyError, problem
 from service.settings import Settings
-from service.storage import ObjectExistsError, ObjectNotFoundError, ObjectTooLargeError, StorageError
+from service.storage import ObjectNotFoundError, ObjectTooLargeError, StorageError
 from service.telemetry import JOB_STEPS, JOBS
 from workers.imaging.errors import PixelError
 from workers.imaging.types import CONTENT_TYPES, Claim, Limits, PixelResult, PixelTask, SourceFormat
@@ -137,14 +137,10 @@ async def _copy(bench: Workbench, job: ClaimedJob, source: CachedOutput) -> dict
     """Every owner holds its own bytes: copy another owner's output, inside Storage, under this job's keys."""
     storage = bench.resources.storage
     path, thumb = output_keys(job, Path(source.path).suffix)
-
-    async def copy(origin: str, target: str) -> None:
-        async def attempt() -> None:
-            await storage.copy(source.bucket, origin, target, target_bucket=OUTPUTS)
-
-        await _replacing(bench, OUTPUTS, target, attempt)
-
-    await asyncio.gather(copy(source.path, path), copy(source.thumb_path, thumb))
+    await asyncio.gather(
+        storage.copy(source.bucket, source.path, path, target_bucket=OUTPUTS),
+        storage.copy(source.bucket, source.thumb_path, thumb, target_bucket=OUTPUTS),
+    )
     facts = source.model_dump(exclude={"output_id", "user_id", "expires_at"})
     return facts | {"bucket": OUTPUTS, "path": path, "thumb_path": thumb}
 
@@ -181,8 +177,13 @@ def _task(job: ClaimedJob, source: Path, workdir: Path, settings: Settings) -> P
 
 
 def output_keys(job: ClaimedJob, suffix: str) -> tuple[str, str]:
-    """Keys of a job's output and thumbnail in outputs-ephemeral; `suffix` with its dot."""
-    return f"{job.id}{suffix}", f"{job.id}.thumb.webp"
+    """New keys for an output and its thumbnail; `suffix` with its dot.
+
+    Each call gives others: what a dead attempt left is never replaced, and a worker that lost its lease cannot touch
+    what its successor wrote. `complete_job` marks the leftovers for removal.
+    """
+    stem = f"{job.id}.{secrets.token_hex(4)}"
+    return f"{stem}{suffix}", f"{stem}.thumb.webp"
 
 
 async def _store(bench: Workbench, job: ClaimedJob, result: PixelResult) -> dict[str, Any]:
@@ -192,15 +193,10 @@ async def _store(bench: Workbench, job: ClaimedJob, result: PixelResult) -> dict
     else:
         bucket = OUTPUTS
         path, thumb = output_keys(job, result.output.suffix)
-
-    async def upload(target: str, file: Path, content_type: str) -> None:
-        async def attempt() -> None:
-            await bench.resources.storage.upload(bucket, target, file, content_type)
-
-        await _replacing(bench, bucket, target, attempt)
-
+    storage = bench.resources.storage
     await asyncio.gather(
-        upload(path, result.output, result.content_type), upload(thumb, result.thumb, "image/webp")
+        storage.upload(bucket, path, result.output, result.content_type),
+        storage.upload(bucket, thumb, result.thumb, "image/webp"),
     )
     return {
         "bucket": bucket,
@@ -217,19 +213,6 @@ async def _store(bench: Workbench, job: ClaimedJob, result: PixelResult) -> dict
         "input_size": job.size,
         "image_id": None if job.image_id is None else str(job.image_id),
     }
-
-
-async def _replacing(bench: Workbench, bucket: str, path: str, write: Callable[[], Awaitable[None]]) -> None:
-    """Write an object once. One that is there already was left by a dead attempt of this very job, which nobody has
-    been told of: it is removed, never overwritten, so that a worker without the lease cannot replace ours."""
-    for _ in range(3):
-        try:
-            await write()
-        except ObjectExistsError:
-            await bench.resources.storage.remove(bucket, [path])
-        else:
-            return
-    await write()
 
 
 def classify(error: Exception) -> Failure | None:

@@ -126,6 +126,19 @@ begin
   return v_job;
 end $$;
 
+-- Marks what earlier attempts of a job have left in Storage: every attempt writes '…{job_id}.{random}.…', and
+-- p_path is the one that counts.
+create or replace function public.entomb_leftovers(p_job public.jobs, p_bucket text, p_path text, p_thumb_path text)
+returns void
+language sql security definer set search_path = ''
+as $$
+  select public.entomb(o.bucket_id, o.name, 'leftover')
+  from storage.objects o
+  where (select count(*) from public.job_events e where e.job_id = p_job.id and e.type = 'running') > 1
+    and o.bucket_id = p_bucket and o.name not in (p_path, p_thumb_path)
+    and o.name like pg_catalog.split_part(p_path, p_job.id::text, 1) || p_job.id || '.%'
+$$;
+
 -- running -> done: output, original, credit capture and event in one transaction. Documents come in as text: an
 -- object in the body of an RPC does not arrive alike through every PostgREST.
 create or replace function public.complete_job(
@@ -138,6 +151,8 @@ declare
   v_output public.image_outputs;
 begin
   v_output := public.record_output(v_job, p_output::jsonb, p_output_seconds);
+  perform public.entomb_leftovers(v_job, p_output::jsonb ->> 'bucket', p_output::jsonb ->> 'path',
+                                  p_output::jsonb ->> 'thumb_path');
   -- A statement of its own: job_document sees what was written before its statement began.
   v_job := public.finish_job(v_job, 'done', null, v_output.id, v_job.price, false);
   return public.job_document(v_job);
@@ -226,6 +241,8 @@ begin
   return public.job_document(v_job);
 end $$;
 
+revoke all on function public.entomb_leftovers(public.jobs, text, text, text)
+  from public, anon, authenticated, service_role;
 revoke all on function public.leased_job(uuid, uuid) from public, anon, authenticated, service_role;
 revoke all on function public.finish_job(public.jobs, text, jsonb, uuid, integer, boolean)
   from public, anon, authenticated, service_role;

@@ -43,5 +43,5 @@ class DyingLease(Lease):
 _STEP = sys.argv[1] if len(sys.argv) > 1 else ""
 
 if __name__ == "__main__":
-    run_job.Lease = DyingLease  # type: ignore[misc]
+    setattr(run_job, "Lease", DyingLease)  # noqa: B010 - a module's attribute, replaced from outside
     main.run()
