@@ -41,6 +41,7 @@ class Code(StrEnum):
     # The caller
     invalid_token = "invalid_token"  # noqa: S105 - a code, not a secret
     expired_token = "expired_token"  # noqa: S105
+    sign_in_required = "sign_in_required"
     forbidden = "forbidden"
     insufficient_credits = "insufficient_credits"
     too_many_jobs = "too_many_jobs"
@@ -48,10 +49,26 @@ class Code(StrEnum):
     # The resource
     not_found = "not_found"
     job_not_found = "job_not_found"
+    image_not_found = "image_not_found"
+    output_expired = "output_expired"
+    output_not_found = "output_not_found"
     method_not_allowed = "method_not_allowed"
     conflict = "conflict"
     job_finished = "job_finished"
     upload_missing = "upload_missing"
+    # Collections
+    collection_not_found = "collection_not_found"
+    collection_exists = "collection_exists"
+    collection_too_deep = "collection_too_deep"
+    too_many_collections = "too_many_collections"
+    # A share link
+    share_not_found = "share_not_found"
+    share_expired = "share_expired"
+    share_revoked = "share_revoked"
+    share_used_up = "share_used_up"
+    too_many_shares = "too_many_shares"
+    password_required = "password_required"  # noqa: S105
+    wrong_password = "wrong_password"  # noqa: S105
     # Us
     dependency_unavailable = "dependency_unavailable"
     internal = "internal"
@@ -119,6 +136,9 @@ CATALOGUE: Mapping[Code, Entry] = {
     Code.expired_token: Entry(
         401, "The access token has expired", False, "Refresh the session and send the new token."
     ),
+    Code.sign_in_required: Entry(
+        401, "This needs an account", False, "Sign in and send the session's access token."
+    ),
     Code.forbidden: Entry(403, "This is not allowed", False, "Sign in to keep originals."),
     Code.insufficient_credits: Entry(402, "Not enough credits", False, "This op costs 4 credits; 1 is left."),
     Code.too_many_jobs: Entry(
@@ -129,6 +149,9 @@ CATALOGUE: Mapping[Code, Entry] = {
     Code.job_not_found: Entry(
         404, "There is no such job", False, "No job of yours has this id; it may have expired."
     ),
+    Code.image_not_found: Entry(404, "There is no such image", False, "No image of yours has this id."),
+    Code.output_not_found: Entry(404, "There is no such output", False, "No output of yours has this id."),
+    Code.output_expired: Entry(410, "The picture is no longer kept", False, "It was removed; make it again."),
     Code.method_not_allowed: Entry(405, "The method is not allowed", False, "Use POST."),
     Code.conflict: Entry(409, "The state has changed meanwhile", False, "The job is running already."),
     Code.job_finished: Entry(409, "The job has ended", False, "The job is done and cannot be canceled."),
@@ -138,6 +161,31 @@ CATALOGUE: Mapping[Code, Entry] = {
         True,
         "Nothing was uploaded to upload_path yet: PUT the file first.",
     ),
+    Code.collection_not_found: Entry(
+        404, "There is no such collection", False, "No collection of yours has this id."
+    ),
+    Code.collection_exists: Entry(
+        409, "There is a collection of this name", False, "Another one in the same place is called so."
+    ),
+    Code.collection_too_deep: Entry(
+        409, "Collections nest one level", False, "A collection that lies in another holds none itself."
+    ),
+    Code.too_many_collections: Entry(
+        409, "Too many collections", False, "At most 500 collections are kept: delete one first."
+    ),
+    Code.share_not_found: Entry(404, "There is no such link", False, "No picture is shared under this link."),
+    Code.share_expired: Entry(410, "The link has expired", False, "Ask whoever shared it for a new one."),
+    Code.share_revoked: Entry(410, "The link was revoked", False, "Its owner has taken it back."),
+    Code.share_used_up: Entry(
+        410, "The link is used up", False, "It was opened as often as its owner allowed."
+    ),
+    Code.too_many_shares: Entry(
+        409, "Too many links", False, "This picture has 100 links already; revoke one first."
+    ),
+    Code.password_required: Entry(
+        401, "This link needs a password", False, "Post the form field `password` to this address."
+    ),
+    Code.wrong_password: Entry(403, "The password is wrong", False, "Check it and try again."),
     Code.dependency_unavailable: Entry(
         503, "A service that Darkroom needs is away", True, "The database does not answer; try again shortly."
     ),

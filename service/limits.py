@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Annotated, Any, cast
+from uuid import UUID
 
 import structlog
 from fastapi import Depends
@@ -161,6 +162,16 @@ class Limiter:
         RATE_LIMIT.labels("fallback").inc()
         return self._decided(limits, self._locally(limits))
 
+    async def forgive(self, limit: Limit) -> None:
+        """Forget what a key has spent: an attempt has turned out well. Best effort."""
+        self._local.pop(limit.key, None)
+        if self._breaker.allows():
+            try:
+                await self._redis.delete(limit.key)
+            except (RedisError, OSError) as error:
+                self._breaker.failed()
+                log.warning("redis_unavailable", user="rate_limit", error=error)
+
     async def _run(self, keys: Sequence[str], arguments: Sequence[Any]) -> Sequence[Any]:
         try:
             found = self._redis.evalsha(SCRIPT_SHA, len(keys), *keys, *arguments)
@@ -247,3 +258,17 @@ async def rate_limit(request: Request, response: Response, principal: Caller) ->
 
 
 Admitted = Annotated[Principal, Depends(rate_limit)]
+
+
+async def _signed_in(principal: Admitted) -> UUID:
+    """The user who calls, for routes that the anonymous cannot use. Raises ProblemError (401)."""
+    if principal.user_id is None:
+        raise ProblemError(
+            Code.sign_in_required,
+            "Send a Supabase user's access token as 'Authorization: Bearer …'.",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    return principal.user_id
+
+
+SignedIn = Annotated[UUID, Depends(_signed_in)]
