@@ -14,11 +14,21 @@ as $$
 declare
   v_output public.image_outputs;
 begin
+  -- The image before its outputs, as whoever writes a new version does.
+  perform 1 from public.images i
+  where i.id = (select o.image_id from public.image_outputs o where o.id = p_output_id and o.version is not null)
+  for no key update;
   update public.image_outputs set deleted_at = now()
   where id = p_output_id and deleted_at is null returning * into v_output;
   if found then
     perform public.entomb(v_output.bucket, v_output.path, p_reason);
     perform public.entomb(v_output.bucket, v_output.thumb_path, p_reason);
+    -- The version shown is gone: the newest that is left takes its place.
+    update public.images i set current_output_id = (
+      select o.id from public.image_outputs o
+      where o.image_id = i.id and o.deleted_at is null and o.version is not null
+      order by o.version desc limit 1)
+    where i.current_output_id = p_output_id;
   end if;
 end $$;
 
@@ -48,10 +58,64 @@ begin
   return v_output;
 end $$;
 
+-- The row of a verified original: the owner's earlier one, or a new one. p_original_path is what a worker has just
+-- stored, null where it stored nothing; an original that is on record already is kept and the other one removed.
+create or replace function public.record_image(
+  p_job public.jobs, p_input public.image_outputs, p_original_path text
+) returns uuid
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_id uuid := coalesce(p_input.image_id, gen_random_uuid());
+  v_path text := p_original_path;
+  v_image public.images;
+begin
+  -- The image was deleted while its job ran: the folder's original is on its way out, and a new image gets a new id.
+  if exists (select 1 from public.tombstones t where t.bucket = 'user-library' and t.path = v_path) then
+    v_id := gen_random_uuid();
+    v_path := null;
+  end if;
+  insert into public.images (id, user_id, sha256, filename, content_type, width, height, size, original_path)
+  values (v_id, p_job.user_id, p_job.sha256, p_job.filename, p_input.input_content_type, p_input.input_width,
+          p_input.input_height, p_input.input_size, v_path)
+  on conflict (user_id, sha256) do update
+  set original_path = coalesce(images.original_path, excluded.original_path),
+      original_due_at = case when excluded.original_path is null then images.original_due_at end
+  returning * into v_image;
+  if p_original_path is distinct from v_image.original_path and p_original_path is not null then
+    perform public.entomb('user-library', p_original_path, 'duplicate');
+  end if;
+  return v_image.id;
+end $$;
+
+-- Makes p_output the version that is shown and buries what is older than the newest versions_to_keep. Returns what
+-- the caches must forget.
+create or replace function public.show_version(p_output public.image_outputs) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_old public.image_outputs;
+  v_forget jsonb := '[]';
+begin
+  update public.images set current_output_id = p_output.id where id = p_output.image_id;
+  for v_old in
+    select o.* from public.image_outputs o
+    where o.image_id = p_output.image_id and o.deleted_at is null and o.version is not null and o.id <> p_output.id
+    order by o.version desc
+    offset (select f.versions_to_keep - 1 from public.profiles f where f.user_id = p_output.user_id)
+  loop
+    perform public.bury_output(v_old.id, 'old_version');
+    v_forget := v_forget || jsonb_build_object(
+      'cache_key', encode(v_old.cache_key, 'hex'), 'user_id', v_old.user_id);
+  end loop;
+  return v_forget;
+end $$;
+
 -- Writes the row of a finished job's output, and for an owner the row of the verified original. p_output has
 -- bucket, path, thumb_path, content_type, width, height, size, sha256 and input_content_type, input_width,
--- input_height, input_size; image_id where a key was made from it. When the owner already has a live output for the key, that one is prolonged and
--- returned, and the new objects are marked for removal.
+-- input_height, input_size; image_id where a key was made from it, original_path where the original was stored. When
+-- the owner already has a live output for the key, that one is prolonged and returned, and the new objects are marked
+-- for removal.
 create or replace function public.record_output(p_job public.jobs, p_output jsonb, p_output_seconds integer)
 returns public.image_outputs
 language plpgsql security definer set search_path = ''
@@ -62,11 +126,7 @@ declare
   v_output public.image_outputs;
 begin
   if p_job.user_id is not null then
-    insert into public.images (id, user_id, sha256, filename, content_type, width, height, size)
-    values (coalesce(v_new.image_id, gen_random_uuid()), p_job.user_id, p_job.sha256, p_job.filename,
-            v_new.input_content_type, v_new.input_width, v_new.input_height, v_new.input_size)
-    on conflict (user_id, sha256) do update set filename = images.filename
-    returning id into v_image_id;
+    v_image_id := public.record_image(p_job, v_new, p_output ->> 'original_path');
   end if;
   perform public.bury_output(o.id, 'expired')
   from public.image_outputs o
@@ -74,12 +134,15 @@ begin
     and o.deleted_at is null and o.expires_at <= now();
   insert into public.image_outputs (
     image_id, job_id, user_id, cache_key, input_sha256, input_content_type, input_width, input_height, input_size,
-    op_key, variant, bucket, path, thumb_path, content_type, width, height, size, sha256, expires_at)
+    op_key, variant, bucket, path, thumb_path, content_type, width, height, size, sha256, expires_at, version)
   values (
     v_image_id, p_job.id, p_job.user_id, p_job.cache_key, p_job.sha256, v_new.input_content_type, v_new.input_width,
     v_new.input_height, v_new.input_size, p_job.op_key, p_job.variant, v_new.bucket, v_new.path, v_new.thumb_path,
     v_new.content_type, v_new.width, v_new.height, v_new.size, v_new.sha256,
-    case when v_new.bucket <> 'user-library' then now() + make_interval(secs => p_output_seconds) end)
+    case when v_new.bucket <> 'user-library' then now() + make_interval(
+      secs => greatest(p_output_seconds, coalesce(p_job.keep_days, 0) * 86400)) end,
+    -- The image's row is locked: nobody else counts at this moment.
+    case when v_new.bucket = 'user-library' then public.next_version(v_image_id) end)
   -- Prolonged in the same statement: between two, the other output could be buried.
   on conflict (cache_key, user_id) where deleted_at is null and cache_key is not null
   do update set expires_at = case when image_outputs.expires_at is not null
@@ -92,6 +155,17 @@ begin
   return v_output;
 end $$;
 
+-- Numbers of removed versions are not given again.
+create or replace function public.next_version(p_image_id uuid) returns integer
+language sql security definer set search_path = ''
+as $$
+  select coalesce(max(o.version), 0) + 1 from public.image_outputs o where o.image_id = p_image_id
+$$;
+
+revoke all on function public.record_image(public.jobs, public.image_outputs, text)
+  from public, anon, authenticated, service_role;
+revoke all on function public.show_version(public.image_outputs) from public, anon, authenticated, service_role;
+revoke all on function public.next_version(uuid) from public, anon, authenticated, service_role;
 revoke all on function public.entomb(text, text, text) from public, anon, authenticated, service_role;
 revoke all on function public.bury_output(uuid, text) from public, anon, authenticated;
 grant execute on function public.bury_output(uuid, text) to service_role;

@@ -27,6 +27,7 @@ CALLABLE_BY_SERVICE = {
     ),
     *("sweep", "queue_stats", "expire_due", "due_tombstones", "confirm_purged", "entomb_orphans"),
     *("bury_missing", "bury_output", "cache_key", "grant_credits", "check_invariants"),
+    *("delete_image", "delete_output"),
 }
 
 

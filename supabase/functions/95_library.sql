@@ -1,0 +1,68 @@
+-- The library. Locks: user, job, image, output, tombstone, credits.
+
+-- Removes an image of p_user_id with its original and every output of it, also the ephemeral ones. Returns what the
+-- caches must forget, [{cache_key, user_id}]; null when p_user_id has no such image. Other people's copies are theirs.
+create or replace function public.delete_image(p_image_id uuid, p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_image public.images;
+  v_forget jsonb;
+  v_count integer;
+begin
+  perform 1 from public.profiles where user_id = p_user_id for no key update;
+  select * into v_image from public.images where id = p_image_id and user_id = p_user_id;
+  if not found then
+    return null;
+  end if;
+  -- The uploads it came from: the next expiry takes them.
+  update public.jobs set upload_expires_at = now() - interval '1 second'
+  where id in (select j.id from public.jobs j
+               where j.user_id = p_user_id and j.sha256 = v_image.sha256 and j.finished_at is not null
+                 and j.upload_expires_at > now()
+               order by j.id for no key update);
+  select * into v_image from public.images where id = p_image_id and user_id = p_user_id for update;
+  if not found then
+    return null;
+  end if;
+  select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'user_id', o.user_id))
+                  filter (where o.cache_key is not null), '[]'), count(*)
+  into v_forget, v_count
+  from public.image_outputs o where o.image_id = p_image_id and o.deleted_at is null;
+  perform public.bury_output(o.id, 'deleted')
+  from (select i.id from public.image_outputs i where i.image_id = p_image_id and i.deleted_at is null order by i.id) o;
+  update public.image_outputs set image_id = null where image_id = p_image_id;
+  if v_image.original_path is not null then
+    perform public.entomb('user-library', v_image.original_path, 'deleted');
+  end if;
+  delete from public.images where id = p_image_id;
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'image.delete', p_image_id::text, jsonb_build_object('outputs', v_count));
+  return v_forget;
+end $$;
+
+-- Removes one output of p_user_id, of whatever bucket. Returns as delete_image does.
+create or replace function public.delete_output(p_output_id uuid, p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_output public.image_outputs;
+begin
+  select * into v_output from public.image_outputs
+  where id = p_output_id and user_id = p_user_id and deleted_at is null;
+  if not found then
+    return null;
+  end if;
+  perform public.bury_output(p_output_id, 'deleted');
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'output.delete', p_output_id::text,
+          jsonb_build_object('image_id', v_output.image_id, 'version', v_output.version));
+  return case when v_output.cache_key is null then '[]'::jsonb
+         else jsonb_build_array(jsonb_build_object(
+           'cache_key', encode(v_output.cache_key, 'hex'), 'user_id', v_output.user_id)) end;
+end $$;
+
+revoke all on function public.delete_image(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.delete_output(uuid, uuid) from public, anon, authenticated;
+grant execute on function public.delete_image(uuid, uuid) to service_role;
+grant execute on function public.delete_output(uuid, uuid) to service_role;
