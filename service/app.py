@@ -3,7 +3,7 @@
     settings  errors  auth  limits  telemetry  middleware  openapi   what every route shares
     resources  database  storage  queue  breaker                     the world outside
     ops                                                              the op registry (pure)
-    intake  jobs  catalogue  health                                  routes, their schemas, the module that works
+    intake  jobs  catalogue  health  sharing                               routes, their schemas, the module that works
     playground                                                       the page at / and darkroom.js
 
 No logic lives here. Run it with `darkroom api`, or `uvicorn --factory service.app:create_app`.
@@ -29,9 +29,12 @@ from service.health.checks import Checks
 from service.health.routes import router as health_router
 from service.intake.routes import router as intake_router
 from service.jobs.routes import router as jobs_router
+from service.library.collections import router as collections_router
+from service.library.image_routes import router as images_router
 from service.middleware import BodyLimitMiddleware, SecurityHeadersMiddleware
 from service.resources import open_resources
 from service.settings import Settings, get_settings
+from service.sharing.routes import router as sharing_router
 
 PLAYGROUND = Path(__file__).parent / "playground"
 CORS_REQUEST_HEADERS = ("Authorization", "Content-Type", "X-Request-Id", "Last-Event-ID")
@@ -50,7 +53,16 @@ class PlaygroundFiles(StaticFiles):
 GC_THRESHOLDS = (50_000, 20, 20)
 
 page = APIRouter(include_in_schema=False)
-ROUTERS = (intake_router, jobs_router, catalogue_router, health_router, page)
+ROUTERS = (
+    intake_router,
+    jobs_router,
+    catalogue_router,
+    images_router,
+    collections_router,
+    health_router,
+    sharing_router,
+    page,
+)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -79,7 +91,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.allowed_origins,
-            allow_methods=("GET", "POST", "DELETE"),
+            allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
             allow_headers=CORS_REQUEST_HEADERS,
             expose_headers=CORS_ANSWER_HEADERS,
         )

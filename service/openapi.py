@@ -22,6 +22,14 @@ TAGS = [
     {"name": "intake", "description": "Ask for a processed picture: from the cache at once, or as a job."},
     {"name": "jobs", "description": "Follow, confirm and cancel jobs."},
     {"name": "ops", "description": "What can be done to a picture, and the keys that name it."},
+    {
+        "name": "sharing",
+        "description": "Links to one picture: made by its owner, opened by whoever has them.",
+    },
+    {
+        "name": "library",
+        "description": "The images of a signed-in user: list, versions, collections, archive.",
+    },
     {"name": "health", "description": "For load balancers and monitors."},
 ]
 

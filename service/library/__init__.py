@@ -1,0 +1,1 @@
+"""The library of a signed-in user: images, versions, collections."""

@@ -1,0 +1,136 @@
+"""Collections: folders of a user, nested one level; an image may lie in many."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from service.database import CollectionRow
+from service.errors import Code, ProblemError, responses
+from service.library.images import change_one
+from service.limits import SignedIn
+from service.resources import Resources
+
+router = APIRouter(prefix="/collections", tags=["library"])
+
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=80, pattern=r"^[^\x00-\x1f\x7f]+$"),
+]
+
+
+class Collection(BaseModel):
+    """A folder of images."""
+
+    model_config = ConfigDict(frozen=True)
+
+    collection_id: UUID
+    parent_id: UUID | None = Field(description="the collection that it lies in")
+    name: str
+    images: int = Field(description="how many a list of it shows; the archive is left aside")
+    created_at: datetime
+    updated_at: datetime
+
+
+class CollectionList(BaseModel):
+    collections: list[Collection] = Field(description="by name; nested ones among them")
+
+
+class NewCollection(BaseModel):
+    """Names are unique in their place, upper and lower case aside."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", json_schema_extra={"examples": [{"name": "Mugs", "parent_id": None}]}
+    )
+
+    name: Name
+    parent_id: UUID | None = Field(None, description="a collection that lies in none itself")
+
+
+class CollectionChange(BaseModel):
+    """What is absent stays as it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"examples": [{"name": "Cups"}]})
+
+    name: Name | None = None
+    parent_id: UUID | None = Field(None, description="moves it; null moves it out")
+
+
+def collection_not_found(collection_id: UUID) -> ProblemError:
+    return ProblemError(Code.collection_not_found, f"No collection of yours has the id {collection_id}.")
+
+
+def _resources(request: Request) -> Resources:
+    resources: Resources = request.app.state.resources
+    return resources
+
+
+def _shown(row: CollectionRow) -> Collection:
+    return Collection(**row.model_dump())
+
+
+@router.get("", responses=responses(Code.sign_in_required))
+async def list_collections(request: Request, user_id: SignedIn) -> CollectionList:
+    """All of the caller's collections, at most 500."""
+    rows = await _resources(request).database.list_collections(user_id)
+    return CollectionList(collections=[_shown(row) for row in rows])
+
+
+_REFUSALS = (
+    Code.sign_in_required,
+    Code.malformed_json,
+    Code.collection_not_found,
+    Code.collection_exists,
+    Code.collection_too_deep,
+)
+
+
+@router.post("", status_code=201, responses=responses(*_REFUSALS, Code.too_many_collections))
+async def create_collection(request: Request, user_id: SignedIn, wanted: NewCollection) -> Collection:
+    """A new, empty collection."""
+    return _shown(
+        await _resources(request).database.create_collection(user_id, wanted.name, wanted.parent_id)
+    )
+
+
+@router.patch("/{collection_id}", responses=responses(*_REFUSALS))
+async def update_collection(
+    collection_id: UUID, request: Request, user_id: SignedIn, wanted: CollectionChange
+) -> Collection:
+    """Rename a collection, or move it into another or out of one."""
+    row = await _resources(request).database.update_collection(
+        collection_id,
+        user_id,
+        name=wanted.name,
+        move="parent_id" in wanted.model_fields_set,
+        parent_id=wanted.parent_id,
+    )
+    if row is None:
+        raise collection_not_found(collection_id)
+    return _shown(row)
+
+
+@router.delete(
+    "/{collection_id}", status_code=204, responses=responses(Code.sign_in_required, Code.collection_not_found)
+)
+async def delete_collection(collection_id: UUID, request: Request, user_id: SignedIn) -> None:
+    """Delete a collection and those that lie in it. Their images stay."""
+    if not await _resources(request).database.delete_collection(collection_id, user_id):
+        raise collection_not_found(collection_id)
+
+
+_MEMBER = responses(Code.sign_in_required, Code.collection_not_found, Code.image_not_found)
+
+
+@router.put("/{collection_id}/images/{image_id}", status_code=204, responses=_MEMBER)
+async def add_image(collection_id: UUID, image_id: UUID, request: Request, user_id: SignedIn) -> None:
+    """Put an image into a collection; it stays in those it is in. Repeating it changes nothing."""
+    await change_one(_resources(request), user_id, image_id, "add", collection_id)
+
+
+@router.delete("/{collection_id}/images/{image_id}", status_code=204, responses=_MEMBER)
+async def remove_image(collection_id: UUID, image_id: UUID, request: Request, user_id: SignedIn) -> None:
+    """Take an image out of a collection. The image stays; repeating it changes nothing."""
+    await change_one(_resources(request), user_id, image_id, "remove", collection_id)

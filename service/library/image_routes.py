@@ -1,0 +1,60 @@
+"""Images: list, look, archive, and many at once."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+
+from service.errors import Code, responses
+from service.library import images
+from service.library.image_schemas import BulkAnswer, BulkRequest, ImageDocument, ImageFilter, ImagePage
+from service.limits import SignedIn
+from service.resources import Resources
+
+router = APIRouter(prefix="/images", tags=["library"])
+
+
+def _resources(request: Request) -> Resources:
+    resources: Resources = request.app.state.resources
+    return resources
+
+
+@router.get("", responses=responses(Code.sign_in_required, Code.collection_not_found))
+async def list_images(
+    request: Request, user_id: SignedIn, wanted: Annotated[ImageFilter, Query()]
+) -> ImagePage:
+    """The caller's images, newest first, a page at a time. Pages do not shift when images are added meanwhile."""
+    return await images.list_page(_resources(request), user_id, wanted)
+
+
+@router.post(
+    "/bulk", responses=responses(Code.sign_in_required, Code.collection_not_found, Code.malformed_json)
+)
+async def change_images(request: Request, user_id: SignedIn, wanted: BulkRequest) -> BulkAnswer:
+    """Delete, move, archive or unarchive up to 100 images in one transaction.
+
+    Ids that are not the caller's are told apart and change nothing for the others. Repeating a request is harmless.
+    """
+    return await images.change_many(_resources(request), user_id, wanted)
+
+
+@router.get("/{image_id}", responses=responses(Code.sign_in_required, Code.image_not_found))
+async def get_image(image_id: UUID, request: Request, user_id: SignedIn) -> ImageDocument:
+    """An image with all its versions, newest first, and signed URLs; the original's where it is kept."""
+    return await images.image_document(_resources(request), user_id, image_id)
+
+
+@router.post(
+    "/{image_id}/archive", status_code=204, responses=responses(Code.sign_in_required, Code.image_not_found)
+)
+async def archive_image(image_id: UUID, request: Request, user_id: SignedIn) -> None:
+    """Take an image out of lists. Its bytes stay, and so do its collections; repeating it changes nothing."""
+    await images.change_one(_resources(request), user_id, image_id, "archive")
+
+
+@router.post(
+    "/{image_id}/unarchive", status_code=204, responses=responses(Code.sign_in_required, Code.image_not_found)
+)
+async def unarchive_image(image_id: UUID, request: Request, user_id: SignedIn) -> None:
+    """Bring an image back into lists. Its time until it is archived by age begins anew."""
+    await images.change_one(_resources(request), user_id, image_id, "unarchive")

@@ -1,0 +1,315 @@
+-- Lists, collections and the archive. Locks as in 95_library: user, image; collections are changed under their user.
+
+-- What a user typed as a question for images.search: words, "phrases", or, -word, of which the last may be unfinished.
+-- Whatever it holds, the answer is a valid query; one of no words finds nothing.
+create or replace function public.search_query(p_text text) returns tsquery
+language plpgsql immutable set search_path = ''
+as $$
+declare
+  -- Hyphens within a word part it, as in the column; one before a word excludes it.
+  v_query text := websearch_to_tsquery('simple', regexp_replace(
+    translate(p_text, '_./\:@+=&%#()[]{}', '                 '), '([^\s"])-+', '\1 ', 'g'))::text;
+begin
+  -- Half a word at the end finds the whole one, unless a space or a quote has closed it or it is excluded.
+  if v_query like '%''' and p_text !~ '[\s"]$' and v_query !~ '!''[^'']*''$' then
+    v_query := v_query || ':*';
+  end if;
+  return v_query::tsquery;
+end $$;
+
+-- An output with what made it and when; cache_key is for the caches.
+create or replace function public.version_document(p_output public.image_outputs) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select public.output_document(p_output) || jsonb_build_object(
+    'job_id', p_output.job_id, 'op_key', p_output.op_key, 'version', p_output.version,
+    'created_at', p_output.created_at, 'cache_key', encode(p_output.cache_key, 'hex'))
+$$;
+
+-- An image with what a list shows of it: its current output, how many live ones there are, where it lies.
+create or replace function public.image_document(p_image public.images) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'image_id', p_image.id, 'filename', p_image.filename, 'prompt', p_image.prompt, 'sha256', p_image.sha256,
+    'content_type', p_image.content_type, 'width', p_image.width, 'height', p_image.height, 'size', p_image.size,
+    'original_path', p_image.original_path, 'created_at', p_image.created_at, 'archived_at', p_image.archived_at,
+    'versions', (select count(*) from public.image_outputs o
+                 where o.image_id = p_image.id and o.deleted_at is null
+                   and (o.expires_at is null or o.expires_at > now())),
+    'collection_ids', (select coalesce(jsonb_agg(c.collection_id order by c.created_at, c.collection_id), '[]')
+                       from public.collection_items c where c.image_id = p_image.id),
+    'current', (select public.version_document(o) from public.image_outputs o
+                where o.image_id = p_image.id and o.deleted_at is null
+                  and (o.expires_at is null or o.expires_at > now())
+                order by (o.id = p_image.current_output_id) is true desc, o.created_at desc, o.id desc limit 1))
+$$;
+
+-- A page of a user's images, newest first, of those after the cursor (p_after, p_after_id). Any filter may be null;
+-- p_archived null lists both kinds. Planned anew for each call: most filters are absent most of the time, and what
+-- is absent must not cost the index.
+create or replace function public.list_images(
+  p_user_id uuid, p_limit integer, p_after timestamptz, p_after_id uuid, p_archived boolean, p_op text,
+  p_collection_id uuid, p_created_after timestamptz, p_created_before timestamptz, p_query text
+) returns jsonb
+language plpgsql stable security definer set search_path = '' set plan_cache_mode = 'force_custom_plan'
+as $$
+declare
+  v_query tsquery := public.search_query(p_query);
+begin
+  if p_collection_id is not null and not exists (
+    select 1 from public.collections c where c.id = p_collection_id and c.user_id = p_user_id) then
+    raise exception using errcode = 'PT404', message = 'collection_not_found',
+      detail = format('No collection of yours has the id %s.', p_collection_id);
+  end if;
+  return (
+    select coalesce(jsonb_agg(public.image_document(page.image) order by (page.image).created_at desc,
+                              (page.image).id desc), '[]')
+    from (
+      select i as image
+      from public.images i
+      where i.user_id = p_user_id
+        and (p_after is null or (i.created_at, i.id) < (p_after, p_after_id))
+        and (p_archived is null or (case when p_archived then i.archived_at is not null else i.archived_at is null end))
+        and (p_created_after is null or i.created_at >= p_created_after)
+        and (p_created_before is null or i.created_at < p_created_before)
+        and (v_query is null or i.search @@ v_query)
+        and (p_collection_id is null or exists (
+          select 1 from public.collection_items c where c.collection_id = p_collection_id and c.image_id = i.id))
+        and (p_op is null or exists (
+          select 1 from public.image_outputs o
+          where o.image_id = i.id and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
+            and o.ops @> array[p_op]))
+      order by i.created_at desc, i.id desc
+      limit p_limit) page);
+end $$;
+
+-- One image with its live outputs, newest first, at most 200; null when p_user_id has no such image.
+create or replace function public.get_image(p_image_id uuid, p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select public.image_document(i) || jsonb_build_object('outputs', (
+    select coalesce(jsonb_agg(public.version_document(v.output) order by (v.output).created_at desc, (v.output).id desc),
+                    '[]')
+    from (select o as output from public.image_outputs o
+          where o.image_id = i.id and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
+          order by o.created_at desc, o.id desc limit 200) v))
+  from public.images i
+  where i.id = p_image_id and i.user_id = p_user_id
+$$;
+
+-- A user's collections by name, each with how many images a list of it shows.
+create or replace function public.list_collections(p_user_id uuid, p_collection_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+           'collection_id', c.id, 'parent_id', c.parent_id, 'name', c.name, 'images', coalesce(n.images, 0),
+           'created_at', c.created_at, 'updated_at', c.updated_at) order by lower(c.name), c.id), '[]')
+  from public.collections c
+  left join lateral (
+    select count(*) as images
+    from public.collection_items t join public.images i on i.id = t.image_id
+    where t.collection_id = c.id and i.archived_at is null) n on true
+  where c.user_id = p_user_id and (p_collection_id is null or c.id = p_collection_id)
+$$;
+
+-- Changes of one user's collections come one after the other.
+create or replace function public.lock_user(p_user_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform 1 from public.profiles where user_id = p_user_id for no key update;
+  if not found then
+    raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
+  end if;
+end $$;
+
+-- Why a name or a place is refused, beside what the table's own constraints hold.
+create or replace function public.check_place(p_user_id uuid, p_collection_id uuid, p_parent_id uuid, p_name text)
+returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if p_parent_id is not null then
+    perform 1 from public.collections c where c.id = p_parent_id and c.user_id = p_user_id;
+    if not found then
+      raise exception using errcode = 'PT404', message = 'collection_not_found',
+        detail = format('No collection of yours has the id %s.', p_parent_id);
+    end if;
+    if p_parent_id = p_collection_id
+       or exists (select 1 from public.collections c where c.id = p_parent_id and c.parent_id is not null)
+       or exists (select 1 from public.collections c where c.parent_id = p_collection_id) then
+      raise exception using errcode = 'PT409', message = 'collection_too_deep',
+        detail = 'Collections nest one level: a collection that lies in another holds none itself.';
+    end if;
+  end if;
+  if exists (select 1 from public.collections c
+             where c.user_id = p_user_id and c.parent_id is not distinct from p_parent_id
+               and lower(normalize(c.name, nfkc)) = lower(normalize(p_name, nfkc))
+               and c.id is distinct from p_collection_id) then
+    raise exception using errcode = 'PT409', message = 'collection_exists',
+      detail = 'There is a collection of this name already, upper and lower case aside.';
+  end if;
+end $$;
+
+create or replace function public.create_collection(p_user_id uuid, p_name text, p_parent_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_id uuid;
+begin
+  perform public.lock_user(p_user_id);
+  perform public.check_place(p_user_id, null, p_parent_id, p_name);
+  if (select count(*) from public.collections c where c.user_id = p_user_id) >= 500 then
+    raise exception using errcode = 'PT409', message = 'too_many_collections',
+      detail = 'At most 500 collections are kept: delete one first.';
+  end if;
+  insert into public.collections (user_id, parent_id, name) values (p_user_id, p_parent_id, p_name)
+  returning id into v_id;
+  return public.list_collections(p_user_id, v_id) -> 0;
+end $$;
+
+-- Renames (p_name not null) and, where p_move says so, puts a collection into another or (p_parent_id null) into none.
+create or replace function public.update_collection(
+  p_collection_id uuid, p_user_id uuid, p_name text, p_move boolean, p_parent_id uuid
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_old public.collections;
+  v_name text;
+  v_parent_id uuid;
+begin
+  perform public.lock_user(p_user_id);
+  select * into v_old from public.collections where id = p_collection_id and user_id = p_user_id;
+  if not found then
+    return null;
+  end if;
+  v_name := coalesce(p_name, v_old.name);
+  v_parent_id := case when p_move then p_parent_id else v_old.parent_id end;
+  if (v_name, v_parent_id) is distinct from (v_old.name, v_old.parent_id) then
+    perform public.check_place(p_user_id, p_collection_id, v_parent_id, v_name);
+    update public.collections set name = v_name, parent_id = v_parent_id, updated_at = now()
+    where id = p_collection_id;
+  end if;
+  return public.list_collections(p_user_id, p_collection_id) -> 0;
+end $$;
+
+-- Deletes a collection and those in it; their images stay. False when p_user_id has no such collection.
+create or replace function public.delete_collection(p_collection_id uuid, p_user_id uuid) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_inner integer;
+begin
+  perform public.lock_user(p_user_id);
+  select count(*) into v_inner from public.collections where parent_id = p_collection_id and user_id = p_user_id;
+  delete from public.collections where id = p_collection_id and user_id = p_user_id;
+  if not found then
+    return false;
+  end if;
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'collection.delete', p_collection_id::text, jsonb_build_object('nested', v_inner));
+  return true;
+end $$;
+
+-- Does one thing to many images in one transaction: all that are p_user_id's, whatever else is named.
+-- p_action: delete | archive | unarchive | add and remove (to and from p_collection_id) | move (into it alone; null:
+-- out of all). Returns {done: [image_id], forget: [{cache_key, user_id}]}.
+create or replace function public.change_images(
+  p_user_id uuid, p_image_ids uuid[], p_action text, p_collection_id uuid
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_id uuid;
+  v_ids uuid[];
+  v_forget jsonb := '[]';
+begin
+  perform public.lock_user(p_user_id);
+  if p_collection_id is not null and not exists (
+    select 1 from public.collections c where c.id = p_collection_id and c.user_id = p_user_id) then
+    raise exception using errcode = 'PT404', message = 'collection_not_found',
+      detail = format('No collection of yours has the id %s.', p_collection_id);
+  end if;
+  -- Held in the order of their ids; delete_image locks a job before its image, so it is left to do so.
+  if p_action = 'delete' then
+    select array_agg(i.id order by i.id) into v_ids
+    from public.images i where i.id = any (p_image_ids) and i.user_id = p_user_id;
+  else
+    select array_agg(held.id) into v_ids from (
+      select i.id from public.images i where i.id = any (p_image_ids) and i.user_id = p_user_id
+      order by i.id for no key update) held;
+  end if;
+  case p_action
+    when 'delete' then
+      foreach v_id in array coalesce(v_ids, '{}') loop
+        v_forget := v_forget || coalesce(public.delete_image(v_id, p_user_id), '[]');
+      end loop;
+    when 'archive' then
+      update public.images set archived_at = now() where id = any (v_ids) and archived_at is null;
+    when 'unarchive' then
+      update public.images set archived_at = null, listed_since = now()
+      where id = any (v_ids) and archived_at is not null;
+    when 'add' then
+      insert into public.collection_items (collection_id, image_id, user_id)
+      select p_collection_id, u.id, p_user_id from unnest(v_ids) as u (id) on conflict do nothing;
+    when 'remove' then
+      delete from public.collection_items where collection_id = p_collection_id and image_id = any (v_ids);
+    when 'move' then
+      delete from public.collection_items where image_id = any (v_ids) and collection_id is distinct from p_collection_id;
+      insert into public.collection_items (collection_id, image_id, user_id)
+      select p_collection_id, u.id, p_user_id from unnest(v_ids) as u (id) where p_collection_id is not null
+      on conflict do nothing;
+  end case;
+  return jsonb_build_object('done', to_jsonb(coalesce(v_ids, '{}')), 'forget', v_forget);
+end $$;
+
+-- Puts into the archive what its owner wants there: images that are older than archive_after_days, have no younger
+-- output and were not taken out of the archive since. Up to p_limit; returns how many.
+create or replace function public.archive_due(p_limit integer) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  with due as (
+    select i.id
+    from public.profiles p
+    join public.images i on i.user_id = p.user_id and i.archived_at is null
+      and i.created_at < now() - make_interval(days => p.archive_after_days)
+    where p.archive_after_days is not null
+      and (i.listed_since is null or i.listed_since < now() - make_interval(days => p.archive_after_days))
+      and not exists (select 1 from public.image_outputs o
+                      where o.image_id = i.id and o.deleted_at is null
+                        and o.created_at >= now() - make_interval(days => p.archive_after_days))
+    order by i.id
+    limit p_limit for no key update of i skip locked)
+  update public.images i set archived_at = now() from due where i.id = due.id;
+  get diagnostics v_count = row_count;
+  return v_count;
+end $$;
+
+revoke all on function public.search_query(text) from public, anon, authenticated, service_role;
+revoke all on function public.image_document(public.images) from public, anon, authenticated, service_role;
+revoke all on function public.version_document(public.image_outputs) from public, anon, authenticated, service_role;
+revoke all on function public.lock_user(uuid) from public, anon, authenticated, service_role;
+revoke all on function public.check_place(uuid, uuid, uuid, text) from public, anon, authenticated, service_role;
+revoke all on function public.list_images(uuid, integer, timestamptz, uuid, boolean, text, uuid, timestamptz, timestamptz, text)
+  from public, anon, authenticated;
+revoke all on function public.get_image(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.list_collections(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.create_collection(uuid, text, uuid) from public, anon, authenticated;
+revoke all on function public.update_collection(uuid, uuid, text, boolean, uuid) from public, anon, authenticated;
+revoke all on function public.delete_collection(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.change_images(uuid, uuid[], text, uuid) from public, anon, authenticated;
+revoke all on function public.archive_due(integer) from public, anon, authenticated;
+grant execute on function public.list_images(uuid, integer, timestamptz, uuid, boolean, text, uuid, timestamptz, timestamptz, text)
+  to service_role;
+grant execute on function public.get_image(uuid, uuid) to service_role;
+grant execute on function public.list_collections(uuid, uuid) to service_role;
+grant execute on function public.create_collection(uuid, text, uuid) to service_role;
+grant execute on function public.update_collection(uuid, uuid, text, boolean, uuid) to service_role;
+grant execute on function public.delete_collection(uuid, uuid) to service_role;
+grant execute on function public.change_images(uuid, uuid[], text, uuid) to service_role;
+grant execute on function public.archive_due(integer) to service_role;
