@@ -19,6 +19,52 @@ export type Database = {
                   Relationships: [
                     
                   ]
+                },"collection_items": {
+                  Row: {
+                    "collection_id": string,"created_at": string,"image_id": string,"user_id": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "collection_id": string,"created_at"?: string,"image_id": string,"user_id": string
+                  }
+                  Update: {
+                    "collection_id"?: string,"created_at"?: string,"image_id"?: string,"user_id"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "collection_items_collection"
+      columns: ["collection_id","user_id"]
+isOneToOne: false
+      referencedRelation: "collections"
+      referencedColumns: ["id","user_id"]
+    },{
+      foreignKeyName: "collection_items_image"
+      columns: ["image_id","user_id"]
+isOneToOne: false
+      referencedRelation: "images"
+      referencedColumns: ["id","user_id"]
+    }
+                  ]
+                },"collections": {
+                  Row: {
+                    "created_at": string,"id": string,"name": string,"parent_id": string | null,"parent_top": boolean | null,"top": boolean,"updated_at": string,"user_id": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "created_at"?: string,"id"?: string,"name": string,"parent_id"?: string | null,"parent_top"?: never,"top"?: never,"updated_at"?: string,"user_id": string
+                  }
+                  Update: {
+                    "created_at"?: string,"id"?: string,"name"?: string,"parent_id"?: string | null,"parent_top"?: never,"top"?: never,"updated_at"?: string,"user_id"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "collections_parent"
+      columns: ["parent_id","user_id","parent_top"]
+isOneToOne: false
+      referencedRelation: "collections"
+      referencedColumns: ["id","user_id","top"]
+    }
+                  ]
                 },"credit_ledger": {
                   Row: {
                     "created_at": string,"delta": number,"id": number,"reason": string,"reference": string,"user_id": string
@@ -49,14 +95,14 @@ export type Database = {
                   ]
                 },"image_outputs": {
                   Row: {
-                    "bucket": string,"cache_key": string | null,"content_type": string,"created_at": string,"deleted_at": string | null,"expires_at": string | null,"height": number,"id": string,"image_id": string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id": string | null,"op_key": string,"path": string,"sha256": string,"size": number,"thumb_path": string,"user_id": string | null,"variant": string,"width": number,"output_document": Json | null
+                    "bucket": string,"cache_key": string | null,"content_type": string,"created_at": string,"deleted_at": string | null,"expires_at": string | null,"height": number,"id": string,"image_id": string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id": string | null,"op_key": string,"ops": (string)[],"path": string,"sha256": string,"size": number,"thumb_path": string,"user_id": string | null,"variant": string,"version": number | null,"width": number,"output_document": Json | null,"show_version": Json | null,"version_document": Json | null
                   }
-                  ComputedFields: "output_document"
+                  ComputedFields: "output_document" | "show_version" | "version_document"
                   Insert: {
-                    "bucket": string,"cache_key"?: string | null,"content_type": string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"height": number,"id"?: string,"image_id"?: string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id"?: string | null,"op_key": string,"path": string,"sha256": string,"size": number,"thumb_path": string,"user_id"?: string | null,"variant": string,"width": number
+                    "bucket": string,"cache_key"?: string | null,"content_type": string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"height": number,"id"?: string,"image_id"?: string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id"?: string | null,"op_key": string,"ops"?: never,"path": string,"sha256": string,"size": number,"thumb_path": string,"user_id"?: string | null,"variant": string,"version"?: number | null,"width": number
                   }
                   Update: {
-                    "bucket"?: string,"cache_key"?: string | null,"content_type"?: string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"height"?: number,"id"?: string,"image_id"?: string | null,"input_content_type"?: string,"input_height"?: number,"input_sha256"?: string,"input_size"?: number,"input_width"?: number,"job_id"?: string | null,"op_key"?: string,"path"?: string,"sha256"?: string,"size"?: number,"thumb_path"?: string,"user_id"?: string | null,"variant"?: string,"width"?: number
+                    "bucket"?: string,"cache_key"?: string | null,"content_type"?: string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"height"?: number,"id"?: string,"image_id"?: string | null,"input_content_type"?: string,"input_height"?: number,"input_sha256"?: string,"input_size"?: number,"input_width"?: number,"job_id"?: string | null,"op_key"?: string,"ops"?: never,"path"?: string,"sha256"?: string,"size"?: number,"thumb_path"?: string,"user_id"?: string | null,"variant"?: string,"version"?: number | null,"width"?: number
                   }
                   Relationships: [
                     {
@@ -75,17 +121,23 @@ isOneToOne: false
                   ]
                 },"images": {
                   Row: {
-                    "content_type": string,"created_at": string,"filename": string,"height": number,"id": string,"sha256": string,"size": number,"user_id": string,"width": number
+                    "archived_at": string | null,"content_type": string,"created_at": string,"current_output_id": string | null,"filename": string,"height": number,"id": string,"listed_since": string | null,"original_attempts": number,"original_due_at": string | null,"original_path": string | null,"prompt": string | null,"search": unknown,"sha256": string,"size": number,"user_id": string,"width": number,"image_document": Json | null
                   }
-                  ComputedFields: never
+                  ComputedFields: "image_document"
                   Insert: {
-                    "content_type": string,"created_at"?: string,"filename": string,"height": number,"id"?: string,"sha256": string,"size": number,"user_id": string,"width": number
+                    "archived_at"?: string | null,"content_type": string,"created_at"?: string,"current_output_id"?: string | null,"filename": string,"height": number,"id"?: string,"listed_since"?: string | null,"original_attempts"?: number,"original_due_at"?: string | null,"original_path"?: string | null,"prompt"?: string | null,"search"?: never,"sha256": string,"size": number,"user_id": string,"width": number
                   }
                   Update: {
-                    "content_type"?: string,"created_at"?: string,"filename"?: string,"height"?: number,"id"?: string,"sha256"?: string,"size"?: number,"user_id"?: string,"width"?: number
+                    "archived_at"?: string | null,"content_type"?: string,"created_at"?: string,"current_output_id"?: string | null,"filename"?: string,"height"?: number,"id"?: string,"listed_since"?: string | null,"original_attempts"?: number,"original_due_at"?: string | null,"original_path"?: string | null,"prompt"?: string | null,"search"?: never,"sha256"?: string,"size"?: number,"user_id"?: string,"width"?: number
                   }
                   Relationships: [
-                    
+                    {
+      foreignKeyName: "images_current_output_id_fkey"
+      columns: ["current_output_id"]
+isOneToOne: false
+      referencedRelation: "image_outputs"
+      referencedColumns: ["id"]
+    }
                   ]
                 },"job_events": {
                   Row: {
@@ -109,14 +161,14 @@ isOneToOne: false
                   ]
                 },"jobs": {
                   Row: {
-                    "attempt": number,"cache_key": string | null,"charged": number,"content_type": string | null,"created_at": string,"error": Json | null,"expires_at": string,"filename": string,"finished_at": string | null,"height": number,"id": string,"lease_expires_at": string | null,"lease_token": string | null,"max_attempts": number,"op_key": string,"output_id": string | null,"price": number,"priority": number,"progress": number,"queue": string,"request_id": string | null,"run_at": string,"sha256": string,"size": number,"started_at": string | null,"status": string,"step": string | null,"upload_expires_at": string | null,"upload_path": string,"user_id": string | null,"variant": string,"wants_persist": boolean,"width": number,"worker": string | null,"hold_credits": undefined | null,"job_document": Json | null
+                    "attempt": number,"cache_key": string | null,"charged": number,"content_type": string | null,"created_at": string,"error": Json | null,"expires_at": string,"filename": string,"finished_at": string | null,"height": number,"id": string,"image_id": string | null,"keep_days": number | null,"lease_expires_at": string | null,"lease_token": string | null,"max_attempts": number,"op_key": string,"output_id": string | null,"price": number,"priority": number,"progress": number,"queue": string,"request_id": string | null,"run_at": string,"sha256": string,"size": number,"source_bucket": string,"started_at": string | null,"status": string,"step": string | null,"upload_expires_at": string | null,"upload_path": string,"user_id": string | null,"variant": string,"wants_persist": boolean,"width": number,"worker": string | null,"hold_credits": undefined | null,"job_document": Json | null
                   }
                   ComputedFields: "hold_credits" | "job_document"
                   Insert: {
-                    "attempt"?: number,"cache_key"?: string | null,"charged"?: number,"content_type"?: string | null,"created_at"?: string,"error"?: Json | null,"expires_at": string,"filename": string,"finished_at"?: string | null,"height": number,"id"?: string,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts"?: number,"op_key": string,"output_id"?: string | null,"price"?: number,"priority"?: number,"progress"?: number,"queue"?: string,"request_id"?: string | null,"run_at"?: string,"sha256": string,"size": number,"started_at"?: string | null,"status"?: string,"step"?: string | null,"upload_expires_at"?: string | null,"upload_path": string,"user_id"?: string | null,"variant"?: string,"wants_persist"?: boolean,"width": number,"worker"?: string | null
+                    "attempt"?: number,"cache_key"?: string | null,"charged"?: number,"content_type"?: string | null,"created_at"?: string,"error"?: Json | null,"expires_at": string,"filename": string,"finished_at"?: string | null,"height": number,"id"?: string,"image_id"?: string | null,"keep_days"?: number | null,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts"?: number,"op_key": string,"output_id"?: string | null,"price"?: number,"priority"?: number,"progress"?: number,"queue"?: string,"request_id"?: string | null,"run_at"?: string,"sha256": string,"size": number,"source_bucket"?: string,"started_at"?: string | null,"status"?: string,"step"?: string | null,"upload_expires_at"?: string | null,"upload_path": string,"user_id"?: string | null,"variant"?: string,"wants_persist"?: boolean,"width": number,"worker"?: string | null
                   }
                   Update: {
-                    "attempt"?: number,"cache_key"?: string | null,"charged"?: number,"content_type"?: string | null,"created_at"?: string,"error"?: Json | null,"expires_at"?: string,"filename"?: string,"finished_at"?: string | null,"height"?: number,"id"?: string,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts"?: number,"op_key"?: string,"output_id"?: string | null,"price"?: number,"priority"?: number,"progress"?: number,"queue"?: string,"request_id"?: string | null,"run_at"?: string,"sha256"?: string,"size"?: number,"started_at"?: string | null,"status"?: string,"step"?: string | null,"upload_expires_at"?: string | null,"upload_path"?: string,"user_id"?: string | null,"variant"?: string,"wants_persist"?: boolean,"width"?: number,"worker"?: string | null
+                    "attempt"?: number,"cache_key"?: string | null,"charged"?: number,"content_type"?: string | null,"created_at"?: string,"error"?: Json | null,"expires_at"?: string,"filename"?: string,"finished_at"?: string | null,"height"?: number,"id"?: string,"image_id"?: string | null,"keep_days"?: number | null,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts"?: number,"op_key"?: string,"output_id"?: string | null,"price"?: number,"priority"?: number,"progress"?: number,"queue"?: string,"request_id"?: string | null,"run_at"?: string,"sha256"?: string,"size"?: number,"source_bucket"?: string,"started_at"?: string | null,"status"?: string,"step"?: string | null,"upload_expires_at"?: string | null,"upload_path"?: string,"user_id"?: string | null,"variant"?: string,"wants_persist"?: boolean,"width"?: number,"worker"?: string | null
                   }
                   Relationships: [
                     {
@@ -129,28 +181,28 @@ isOneToOne: false
                   ]
                 },"plans": {
                   Row: {
-                    "created_at": string,"id": string,"max_pending": number,"max_running": number,"name": string,"persistent": boolean,"priority": number,"signup_credits": number
+                    "created_at": string,"id": string,"max_pending": number,"max_running": number,"name": string,"persistent": boolean,"priority": number,"promote_price": number,"signup_credits": number,"working_side": number
                   }
                   ComputedFields: never
                   Insert: {
-                    "created_at"?: string,"id": string,"max_pending": number,"max_running": number,"name": string,"persistent"?: boolean,"priority"?: number,"signup_credits"?: number
+                    "created_at"?: string,"id": string,"max_pending": number,"max_running": number,"name": string,"persistent"?: boolean,"priority"?: number,"promote_price"?: number,"signup_credits"?: number,"working_side"?: number
                   }
                   Update: {
-                    "created_at"?: string,"id"?: string,"max_pending"?: number,"max_running"?: number,"name"?: string,"persistent"?: boolean,"priority"?: number,"signup_credits"?: number
+                    "created_at"?: string,"id"?: string,"max_pending"?: number,"max_running"?: number,"name"?: string,"persistent"?: boolean,"priority"?: number,"promote_price"?: number,"signup_credits"?: number,"working_side"?: number
                   }
                   Relationships: [
                     
                   ]
                 },"profiles": {
                   Row: {
-                    "created_at": string,"plan_id": string,"updated_at": string,"user_id": string
+                    "archive_after_days": number | null,"created_at": string,"keep_full_res": boolean,"keep_original": boolean,"plan_id": string,"updated_at": string,"user_id": string,"versions_to_keep": number
                   }
                   ComputedFields: never
                   Insert: {
-                    "created_at"?: string,"plan_id"?: string,"updated_at"?: string,"user_id": string
+                    "archive_after_days"?: number | null,"created_at"?: string,"keep_full_res"?: boolean,"keep_original"?: boolean,"plan_id"?: string,"updated_at"?: string,"user_id": string,"versions_to_keep"?: number
                   }
                   Update: {
-                    "created_at"?: string,"plan_id"?: string,"updated_at"?: string,"user_id"?: string
+                    "archive_after_days"?: number | null,"created_at"?: string,"keep_full_res"?: boolean,"keep_original"?: boolean,"plan_id"?: string,"updated_at"?: string,"user_id"?: string,"versions_to_keep"?: number
                   }
                   Relationships: [
                     {
@@ -158,6 +210,46 @@ isOneToOne: false
       columns: ["plan_id"]
 isOneToOne: false
       referencedRelation: "plans"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },"share_links": {
+                  Row: {
+                    "created_at": string,"expires_at": string,"has_password": boolean,"id": string,"last_viewed_at": string | null,"max_views": number | null,"output_id": string | null,"revoked_at": string | null,"user_id": string,"views": number,"share_document": Json | null,"share_status": string | null
+                  }
+                  ComputedFields: "share_document" | "share_status"
+                  Insert: {
+                    "created_at"?: string,"expires_at": string,"has_password": boolean,"id"?: string,"last_viewed_at"?: string | null,"max_views"?: number | null,"output_id"?: string | null,"revoked_at"?: string | null,"user_id": string,"views"?: number
+                  }
+                  Update: {
+                    "created_at"?: string,"expires_at"?: string,"has_password"?: boolean,"id"?: string,"last_viewed_at"?: string | null,"max_views"?: number | null,"output_id"?: string | null,"revoked_at"?: string | null,"user_id"?: string,"views"?: number
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "share_links_output_id_fkey"
+      columns: ["output_id"]
+isOneToOne: false
+      referencedRelation: "image_outputs"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },"share_secrets": {
+                  Row: {
+                    "password_hash": string | null,"share_id": string,"token_hash": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "password_hash"?: string | null,"share_id": string,"token_hash": string
+                  }
+                  Update: {
+                    "password_hash"?: string | null,"share_id"?: string,"token_hash"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "share_secrets_share_id_fkey"
+      columns: ["share_id"]
+isOneToOne: true
+      referencedRelation: "share_links"
       referencedColumns: ["id"]
     }
                   ]
@@ -184,6 +276,9 @@ isOneToOne: false
             "adopt_output":
 { Args: { "p_filename": string,"p_job_id": string,"p_output_seconds": number,"p_path": string,"p_request_id": string,"p_source_id": string,"p_thumb_path": string,"p_user_id": string }; Returns: Json
                            },
+"archive_due":
+{ Args: { "p_limit": number }; Returns: number
+                           },
 "bury_missing":
 { Args: { "p_limit": number }; Returns: Json
                            },
@@ -199,10 +294,16 @@ isOneToOne: false
 "cancel_job":
 { Args: { "p_job_id": string,"p_user_id": string }; Returns: Json
                            },
+"change_images":
+{ Args: { "p_action": string,"p_collection_id": string,"p_image_ids": (string)[],"p_user_id": string }; Returns: Json
+                           },
 "check_invariants":
 { Args: Record<PropertyKey, never>; Returns: {
               "invariant": string,"subject": string
             }[]
+                           },
+"check_place":
+{ Args: { "p_collection_id": string,"p_name": string,"p_parent_id": string,"p_user_id": string }; Returns: undefined
                            },
 "claim_next":
 { Args: { "p_lease_seconds": number,"p_queue": string,"p_worker": string }; Returns: Json
@@ -215,6 +316,21 @@ isOneToOne: false
                            },
 "confirm_purged":
 { Args: { "p_ids": (number)[] }; Returns: number
+                           },
+"create_collection":
+{ Args: { "p_name": string,"p_parent_id": string,"p_user_id": string }; Returns: Json
+                           },
+"create_share":
+{ Args: { "p_max_views": number,"p_output_id": string,"p_password_hash": string,"p_seconds": number,"p_token_hash": string,"p_user_id": string }; Returns: Json
+                           },
+"delete_collection":
+{ Args: { "p_collection_id": string,"p_user_id": string }; Returns: boolean
+                           },
+"delete_image":
+{ Args: { "p_image_id": string,"p_user_id": string }; Returns: Json
+                           },
+"delete_output":
+{ Args: { "p_output_id": string,"p_user_id": string }; Returns: Json
                            },
 "due_tombstones":
 { Args: { "p_limit": number }; Returns: Json
@@ -252,12 +368,14 @@ isOneToOne: false
 "input_width": number,
 "job_id": string | null,
 "op_key": string,
+"ops": (string)[],
 "path": string,
 "sha256": string,
 "size": number,
 "thumb_path": string,
 "user_id": string | null,
 "variant": string,
+"version": number | null,
 "width": number
             }
                           SetofOptions: {
@@ -266,6 +384,9 @@ isOneToOne: false
         isOneToOne: true
         isSetofReturn: false
       } },
+"find_share":
+{ Args: { "p_token_hash": string }; Returns: Json
+                           },
 "finish_job":
 { Args: { "p_charge": number,"p_drop_upload": boolean,"p_error": Json,"p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_output_id": string,"p_status": string }; Returns: {
               "attempt": number,
@@ -279,6 +400,8 @@ isOneToOne: false
 "finished_at": string | null,
 "height": number,
 "id": string,
+"image_id": string | null,
+"keep_days": number | null,
 "lease_expires_at": string | null,
 "lease_token": string | null,
 "max_attempts": number,
@@ -292,6 +415,7 @@ isOneToOne: false
 "run_at": string,
 "sha256": string,
 "size": number,
+"source_bucket": string,
 "started_at": string | null,
 "status": string,
 "step": string | null,
@@ -309,6 +433,9 @@ isOneToOne: false
         isOneToOne: true
         isSetofReturn: false
       } },
+"get_image":
+{ Args: { "p_image_id": string,"p_user_id": string }; Returns: Json
+                           },
 "get_job":
 { Args: { "p_job_id": string,"p_user_id": string }; Returns: Json
                            },
@@ -324,8 +451,17 @@ isOneToOne: false
 "hold_credits":
 { Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']> }; Returns: undefined
                            },
+"image_document":
+{ Args: { "p_image": Omit<Database["public"]['Tables']["images"]['Row'], Database["public"]['Tables']["images"]['ComputedFields']> }; Returns: Json
+                           },
+"image_of_key":
+{ Args: { "p_path": string }; Returns: string
+                           },
 "intake":
-{ Args: { "p_await_seconds": number,"p_cacheable": boolean,"p_content_type": string,"p_filename": string,"p_height": number,"p_op_key": string,"p_output_seconds": number,"p_price": number,"p_queue": string,"p_request_id": string,"p_sha256": string,"p_size": number,"p_upload_seconds": number,"p_use_cache": boolean,"p_user_id": string,"p_variant": string,"p_wants_persist": boolean,"p_width": number }; Returns: Json
+{ Args: { "p_await_seconds": number,"p_cacheable": boolean,"p_content_type": string,"p_filename": string,"p_height": number,"p_keep_days"?: number,"p_may_upload"?: boolean,"p_op_key": string,"p_output_seconds": number,"p_price": number,"p_queue": string,"p_request_id": string,"p_sha256": string,"p_size": number,"p_upload_seconds": number,"p_use_cache": boolean,"p_user_id": string,"p_variant": string,"p_wants_persist": boolean,"p_width": number }; Returns: Json
+                           },
+"is_original":
+{ Args: { "p_path": string }; Returns: boolean
                            },
 "job_document":
 { Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']> }; Returns: Json
@@ -349,6 +485,8 @@ isOneToOne: false
 "finished_at": string | null,
 "height": number,
 "id": string,
+"image_id": string | null,
+"keep_days": number | null,
 "lease_expires_at": string | null,
 "lease_token": string | null,
 "max_attempts": number,
@@ -362,6 +500,7 @@ isOneToOne: false
 "run_at": string,
 "sha256": string,
 "size": number,
+"source_bucket": string,
 "started_at": string | null,
 "status": string,
 "step": string | null,
@@ -379,20 +518,44 @@ isOneToOne: false
         isOneToOne: true
         isSetofReturn: false
       } },
+"list_collections":
+{ Args: { "p_collection_id": string,"p_user_id": string }; Returns: Json
+                           },
+"list_images":
+{ Args: { "p_after": string,"p_after_id": string,"p_archived": boolean,"p_collection_id": string,"p_created_after": string,"p_created_before": string,"p_limit": number,"p_op": string,"p_query": string,"p_user_id": string }; Returns: Json
+                           },
+"list_shares":
+{ Args: { "p_output_id": string,"p_user_id": string }; Returns: Json
+                           },
+"lock_user":
+{ Args: { "p_user_id": string }; Returns: undefined
+                           },
 "mark_uploaded":
 { Args: { "p_job_id": string,"p_user_id": string }; Returns: Json
                            },
 "move_credits":
 { Args: { "p_delta": number,"p_reason": string,"p_reference": string,"p_user_id": string }; Returns: boolean
                            },
+"next_version":
+{ Args: { "p_image_id": string }; Returns: number
+                           },
+"open_share":
+{ Args: { "p_share_id": string }; Returns: undefined
+                           },
 "output_document":
 { Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']> }; Returns: Json
+                           },
+"purge_shares":
+{ Args: { "p_limit": number }; Returns: number
                            },
 "queue_position":
 { Args: { "p_job_id": string }; Returns: number
                            },
 "queue_stats":
 { Args: Record<PropertyKey, never>; Returns: Json
+                           },
+"record_image":
+{ Args: { "p_input": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_original_path": string }; Returns: string
                            },
 "record_output":
 { Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_output": Json,"p_output_seconds": number }; Returns: {
@@ -412,12 +575,14 @@ isOneToOne: false
 "input_width": number,
 "job_id": string | null,
 "op_key": string,
+"ops": (string)[],
 "path": string,
 "sha256": string,
 "size": number,
 "thumb_path": string,
 "user_id": string | null,
 "variant": string,
+"version": number | null,
 "width": number
             }
                           SetofOptions: {
@@ -426,14 +591,35 @@ isOneToOne: false
         isOneToOne: true
         isSetofReturn: false
       } },
+"revoke_share":
+{ Args: { "p_share_id": string,"p_user_id": string }; Returns: Json
+                           },
+"search_query":
+{ Args: { "p_text": string }; Returns: unknown
+                           },
 "settle_credits":
 { Args: { "p_charge": number,"p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']> }; Returns: undefined
+                           },
+"share_document":
+{ Args: { "p_link": Omit<Database["public"]['Tables']["share_links"]['Row'], Database["public"]['Tables']["share_links"]['ComputedFields']> }; Returns: Json
+                           },
+"share_status":
+{ Args: { "p_link": Omit<Database["public"]['Tables']["share_links"]['Row'], Database["public"]['Tables']["share_links"]['ComputedFields']> }; Returns: string
+                           },
+"show_version":
+{ Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']> }; Returns: Json
                            },
 "snooze":
 { Args: { "p_job_id": string,"p_lease_token": string,"p_seconds": number }; Returns: undefined
                            },
 "sweep":
 { Args: Record<PropertyKey, never>; Returns: Json
+                           },
+"update_collection":
+{ Args: { "p_collection_id": string,"p_move": boolean,"p_name": string,"p_parent_id": string,"p_user_id": string }; Returns: Json
+                           },
+"version_document":
+{ Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']> }; Returns: Json
                            }
           }
           Enums: {

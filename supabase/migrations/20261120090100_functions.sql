@@ -23,6 +23,15 @@ as $$
   select pg_catalog.substring(p_path, '(?:^|/)([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.[^/]+$')::uuid
 $$;
 revoke all on function public.job_of_output(text) from public, anon, authenticated, service_role;
+
+-- The image that a key in user-library belongs to: '{user_id}/{image_id}/…'; null for any other name.
+create or replace function public.image_of_key(p_path text) returns uuid
+language sql immutable strict parallel safe set search_path = ''
+as $$
+  select pg_catalog.substring(
+    p_path, '^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/')::uuid
+$$;
+revoke all on function public.image_of_key(text) from public, anon, authenticated, service_role;
 -- Every change of a job's status appends one event, whoever makes it; on hosted Supabase it is also broadcast
 -- over Realtime to the private topic "job:{id}". A broadcast is a hint, never the truth, so it may fail alone.
 create or replace function public.record_job_event() returns trigger
@@ -238,11 +247,21 @@ as $$
 declare
   v_output public.image_outputs;
 begin
+  -- The image before its outputs, as whoever writes a new version does.
+  perform 1 from public.images i
+  where i.id = (select o.image_id from public.image_outputs o where o.id = p_output_id and o.version is not null)
+  for no key update;
   update public.image_outputs set deleted_at = now()
   where id = p_output_id and deleted_at is null returning * into v_output;
   if found then
     perform public.entomb(v_output.bucket, v_output.path, p_reason);
     perform public.entomb(v_output.bucket, v_output.thumb_path, p_reason);
+    -- The version shown is gone: the newest that is left takes its place.
+    update public.images i set current_output_id = (
+      select o.id from public.image_outputs o
+      where o.image_id = i.id and o.deleted_at is null and o.version is not null
+      order by o.version desc limit 1)
+    where i.current_output_id = p_output_id;
   end if;
 end $$;
 
@@ -272,10 +291,64 @@ begin
   return v_output;
 end $$;
 
+-- The row of a verified original: the owner's earlier one, or a new one. p_original_path is what a worker has just
+-- stored, null where it stored nothing; an original that is on record already is kept and the other one removed.
+create or replace function public.record_image(
+  p_job public.jobs, p_input public.image_outputs, p_original_path text
+) returns uuid
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_id uuid := coalesce(p_input.image_id, gen_random_uuid());
+  v_path text := p_original_path;
+  v_image public.images;
+begin
+  -- The image was deleted while its job ran: the folder's original is on its way out, and a new image gets a new id.
+  if exists (select 1 from public.tombstones t where t.bucket = 'user-library' and t.path = v_path) then
+    v_id := gen_random_uuid();
+    v_path := null;
+  end if;
+  insert into public.images (id, user_id, sha256, filename, content_type, width, height, size, original_path)
+  values (v_id, p_job.user_id, p_job.sha256, p_job.filename, p_input.input_content_type, p_input.input_width,
+          p_input.input_height, p_input.input_size, v_path)
+  on conflict (user_id, sha256) do update
+  set original_path = coalesce(images.original_path, excluded.original_path),
+      original_due_at = case when excluded.original_path is null then images.original_due_at end
+  returning * into v_image;
+  if p_original_path is distinct from v_image.original_path and p_original_path is not null then
+    perform public.entomb('user-library', p_original_path, 'duplicate');
+  end if;
+  return v_image.id;
+end $$;
+
+-- Makes p_output the version that is shown and buries what is older than the newest versions_to_keep. Returns what
+-- the caches must forget.
+create or replace function public.show_version(p_output public.image_outputs) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_old public.image_outputs;
+  v_forget jsonb := '[]';
+begin
+  update public.images set current_output_id = p_output.id where id = p_output.image_id;
+  for v_old in
+    select o.* from public.image_outputs o
+    where o.image_id = p_output.image_id and o.deleted_at is null and o.version is not null and o.id <> p_output.id
+    order by o.version desc
+    offset (select f.versions_to_keep - 1 from public.profiles f where f.user_id = p_output.user_id)
+  loop
+    perform public.bury_output(v_old.id, 'old_version');
+    v_forget := v_forget || jsonb_build_object(
+      'cache_key', encode(v_old.cache_key, 'hex'), 'user_id', v_old.user_id);
+  end loop;
+  return v_forget;
+end $$;
+
 -- Writes the row of a finished job's output, and for an owner the row of the verified original. p_output has
 -- bucket, path, thumb_path, content_type, width, height, size, sha256 and input_content_type, input_width,
--- input_height, input_size; image_id where a key was made from it. When the owner already has a live output for the key, that one is prolonged and
--- returned, and the new objects are marked for removal.
+-- input_height, input_size; image_id where a key was made from it, original_path where the original was stored. When
+-- the owner already has a live output for the key, that one is prolonged and returned, and the new objects are marked
+-- for removal.
 create or replace function public.record_output(p_job public.jobs, p_output jsonb, p_output_seconds integer)
 returns public.image_outputs
 language plpgsql security definer set search_path = ''
@@ -286,24 +359,25 @@ declare
   v_output public.image_outputs;
 begin
   if p_job.user_id is not null then
-    insert into public.images (id, user_id, sha256, filename, content_type, width, height, size)
-    values (coalesce(v_new.image_id, gen_random_uuid()), p_job.user_id, p_job.sha256, p_job.filename,
-            v_new.input_content_type, v_new.input_width, v_new.input_height, v_new.input_size)
-    on conflict (user_id, sha256) do update set filename = images.filename
-    returning id into v_image_id;
+    v_image_id := public.record_image(p_job, v_new, p_output ->> 'original_path');
   end if;
-  perform public.bury_output(o.id, 'expired')
+  perform public.bury_output(o.id, case when o.expires_at <= now() then 'expired' else 'superseded' end)
   from public.image_outputs o
   where o.cache_key = p_job.cache_key and o.user_id is not distinct from p_job.user_id
-    and o.deleted_at is null and o.expires_at <= now();
+    and o.deleted_at is null
+    -- An ephemeral output gives way to one for the library.
+    and (o.expires_at <= now() or (v_new.bucket = 'user-library' and o.bucket <> 'user-library'));
   insert into public.image_outputs (
     image_id, job_id, user_id, cache_key, input_sha256, input_content_type, input_width, input_height, input_size,
-    op_key, variant, bucket, path, thumb_path, content_type, width, height, size, sha256, expires_at)
+    op_key, variant, bucket, path, thumb_path, content_type, width, height, size, sha256, expires_at, version)
   values (
     v_image_id, p_job.id, p_job.user_id, p_job.cache_key, p_job.sha256, v_new.input_content_type, v_new.input_width,
     v_new.input_height, v_new.input_size, p_job.op_key, p_job.variant, v_new.bucket, v_new.path, v_new.thumb_path,
     v_new.content_type, v_new.width, v_new.height, v_new.size, v_new.sha256,
-    case when v_new.bucket <> 'user-library' then now() + make_interval(secs => p_output_seconds) end)
+    case when v_new.bucket <> 'user-library' then now() + make_interval(
+      secs => greatest(p_output_seconds, coalesce(p_job.keep_days, 0) * 86400)) end,
+    -- The image's row is locked: nobody else counts at this moment.
+    case when v_new.bucket = 'user-library' then public.next_version(v_image_id) end)
   -- Prolonged in the same statement: between two, the other output could be buried.
   on conflict (cache_key, user_id) where deleted_at is null and cache_key is not null
   do update set expires_at = case when image_outputs.expires_at is not null
@@ -316,6 +390,17 @@ begin
   return v_output;
 end $$;
 
+-- Numbers of removed versions are not given again.
+create or replace function public.next_version(p_image_id uuid) returns integer
+language sql security definer set search_path = ''
+as $$
+  select coalesce(max(o.version), 0) + 1 from public.image_outputs o where o.image_id = p_image_id
+$$;
+
+revoke all on function public.record_image(public.jobs, public.image_outputs, text)
+  from public, anon, authenticated, service_role;
+revoke all on function public.show_version(public.image_outputs) from public, anon, authenticated, service_role;
+revoke all on function public.next_version(uuid) from public, anon, authenticated, service_role;
 revoke all on function public.entomb(text, text, text) from public, anon, authenticated, service_role;
 revoke all on function public.bury_output(uuid, text) from public, anon, authenticated;
 grant execute on function public.bury_output(uuid, text) to service_role;
@@ -327,7 +412,7 @@ create or replace function public.intake(
   p_user_id uuid, p_sha256 text, p_filename text, p_content_type text, p_size bigint, p_width integer,
   p_height integer, p_op_key text, p_variant text, p_cacheable boolean, p_price integer, p_queue text,
   p_wants_persist boolean, p_use_cache boolean, p_await_seconds integer, p_upload_seconds integer,
-  p_output_seconds integer, p_request_id text
+  p_output_seconds integer, p_request_id text, p_keep_days integer default null, p_may_upload boolean default true
 ) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -338,10 +423,16 @@ declare
   v_earlier public.jobs;
   v_job public.jobs;
   v_job_id uuid := gen_random_uuid();
+  v_original text;
 begin
   if v_key is not null and p_use_cache then
     v_output := public.find_output(v_key, p_user_id, make_interval(secs => p_output_seconds));
     if v_output.id is not null then
+      if p_keep_days is not null and v_output.user_id = p_user_id then
+        update public.image_outputs set expires_at = greatest(expires_at, now() + make_interval(days => p_keep_days))
+        where id = v_output.id and deleted_at is null and expires_at is not null;
+        select * into v_output from public.image_outputs where id = v_output.id;
+      end if;
       return jsonb_build_object(
         'outcome', case when v_output.user_id is not distinct from p_user_id then 'hit' else 'copy' end,
         'output', public.output_document(v_output));
@@ -363,7 +454,10 @@ begin
     if found then
       -- More time to upload, unless the job is being moved on at this moment: whoever does that may hold the job
       -- and ask for the user, whom this transaction holds.
-      update public.jobs set expires_at = now() + make_interval(secs => p_await_seconds)
+      update public.jobs
+      set expires_at = now() + make_interval(secs => p_await_seconds),
+          wants_persist = wants_persist or (p_wants_persist and v_plan.persistent),
+          keep_days = greatest(keep_days, p_keep_days)
       where id = (select j.id from public.jobs j where j.id = v_job.id and j.status = 'awaiting_upload'
                   for no key update skip locked);
       select * into v_job from public.jobs where id = v_job.id;
@@ -374,26 +468,34 @@ begin
       raise exception using errcode = 'PT429', message = 'too_many_jobs',
         detail = format('At most %s unfinished jobs at once on this plan.', v_plan.max_pending);
     end if;
-    -- A re-run needs no upload while the bytes of an earlier, verified one are still there. The worker hashes them
+    -- A re-run needs no upload where the library keeps the original, nor while the bytes of an earlier, verified one are still there. The worker hashes them
     -- again, so an object that changed since is refused, not served. They are kept an hour longer than this job may
     -- wait; asked again under the lock, since expire_due may be taking them away.
+    select i.original_path into v_original from public.images i where i.user_id = p_user_id and i.sha256 = p_sha256;
     update public.jobs set upload_expires_at = greatest(upload_expires_at, now() + interval '25 hours')
-    where upload_expires_at > now() and id = (
+    where v_original is null and upload_expires_at > now() and id = (
       select j.id from public.jobs j
       where j.user_id = p_user_id and j.sha256 = p_sha256 and j.status = 'done' and j.upload_expires_at > now()
       order by j.finished_at desc limit 1)
     returning * into v_earlier;
   end if;
+  v_original := coalesce(v_original, v_earlier.upload_path);
+  if v_original is null and not p_may_upload then
+    raise exception using errcode = 'PT410', message = 'original_missing',
+      detail = 'The original was not kept and its upload is gone: send it again with POST /intake.';
+  end if;
 
   insert into public.jobs (
     id, user_id, status, sha256, filename, content_type, size, width, height, op_key, variant, cache_key, queue,
-    priority, price, wants_persist, upload_path, upload_expires_at, request_id, expires_at)
+    priority, price, wants_persist, keep_days, source_bucket, upload_path, upload_expires_at, request_id, expires_at)
   values (
-    v_job_id, p_user_id, case when v_earlier.id is null then 'awaiting_upload' else 'queued' end, p_sha256,
+    v_job_id, p_user_id, case when v_original is null then 'awaiting_upload' else 'queued' end, p_sha256,
     p_filename, p_content_type, p_size, p_width, p_height, p_op_key, p_variant, v_key, p_queue, v_plan.priority,
-    p_price, p_wants_persist and v_plan.persistent, coalesce(v_earlier.upload_path, v_job_id || '/original'),
-    case when v_earlier.id is null then now() + make_interval(secs => p_upload_seconds) end, p_request_id,
-    now() + case when v_earlier.id is null then make_interval(secs => p_await_seconds) else interval '24 hours' end)
+    p_price, p_wants_persist and v_plan.persistent, p_keep_days,
+    case when v_original is null or v_earlier.id is not null then 'uploads-ephemeral' else 'user-library' end,
+    coalesce(v_original, v_job_id || '/original'),
+    case when v_original is null then now() + make_interval(secs => p_upload_seconds) end, p_request_id,
+    now() + case when v_original is null then make_interval(secs => p_await_seconds) else interval '24 hours' end)
   returning * into v_job;
   perform public.hold_credits(v_job);
   return jsonb_build_object('outcome', 'job', 'created', true, 'job', public.job_document(v_job));
@@ -413,7 +515,8 @@ declare
   v_job public.jobs;
   v_output public.image_outputs;
 begin
-  select * into v_source from public.image_outputs where id = p_source_id;
+  -- Shared until the end: what its owner deletes from here on was copied before.
+  select * into v_source from public.image_outputs where id = p_source_id and deleted_at is null for share;
   if not found then
     raise exception using errcode = 'PT404', message = 'output_not_found', detail = 'The source output is gone.';
   end if;
@@ -479,12 +582,12 @@ create or replace trigger darkroom_upload after insert on storage.objects
 
 revoke all on function public.handle_upload() from public, anon, authenticated, service_role;
 revoke all on function public.intake(uuid, text, text, text, bigint, integer, integer, text, text, boolean, integer,
-  text, boolean, boolean, integer, integer, integer, text) from public, anon, authenticated;
+  text, boolean, boolean, integer, integer, integer, text, integer, boolean) from public, anon, authenticated;
 revoke all on function public.adopt_output(uuid, uuid, uuid, text, text, text, integer, text)
   from public, anon, authenticated;
 revoke all on function public.mark_uploaded(uuid, uuid) from public, anon, authenticated;
 grant execute on function public.intake(uuid, text, text, text, bigint, integer, integer, text, text, boolean,
-  integer, text, boolean, boolean, integer, integer, integer, text) to service_role;
+  integer, text, boolean, boolean, integer, integer, integer, text, integer, boolean) to service_role;
 grant execute on function public.adopt_output(uuid, uuid, uuid, text, text, text, integer, text) to service_role;
 grant execute on function public.mark_uploaded(uuid, uuid) to service_role;
 -- The state machine of a job. Each transition is one function and one transaction; nothing else writes status.
@@ -529,14 +632,17 @@ begin
       update public.jobs
       set status = 'running', attempt = attempt + 1, worker = p_worker, lease_token = gen_random_uuid(),
           lease_expires_at = clock_timestamp() + make_interval(secs => p_lease_seconds),
-          started_at = coalesce(started_at, clock_timestamp()), step = 'claimed', progress = 0
+          started_at = coalesce(started_at, clock_timestamp()), step = 'claimed', progress = 0,
+          -- The library's keys begin with the image, so the worker must know its id before there is a row.
+          image_id = case when user_id is not null then coalesce(
+            (select i.id from public.images i where i.user_id = v_job.user_id and i.sha256 = v_job.sha256),
+            image_id, gen_random_uuid()) end
       where id = v_job.id returning * into v_job;
       return to_jsonb(v_job) || jsonb_build_object(
         'cache_key', encode(v_job.cache_key, 'hex'),
-        -- The library's keys begin with the image, so the worker must know its id before there is a row.
-        'image_id', case when v_job.user_id is not null then coalesce(
-          (select i.id from public.images i where i.user_id = v_job.user_id and i.sha256 = v_job.sha256),
-          gen_random_uuid()) end);
+        'store_original', v_job.wants_persist
+          and (select f.keep_original from public.profiles f where f.user_id = v_job.user_id)
+          and not exists (select 1 from public.images i where i.id = v_job.image_id and i.original_path is not null));
     exception when unique_violation or object_in_use then
       -- Leaving the block lets go of the user: no claim waits for a second one while it holds a first.
       v_skip := v_skip || v_job.id;
@@ -600,7 +706,8 @@ as $$
 declare
   v_job public.jobs;
 begin
-  if p_drop_upload then
+  -- An original in the library is its owner's, whatever has become of this job.
+  if p_drop_upload and p_job.source_bucket = 'uploads-ephemeral' then
     -- Whoever else counted on these bytes (a re-run's source) must not.
     update public.jobs set upload_expires_at = null
     where id = public.job_of_upload(p_job.upload_path);
@@ -628,7 +735,7 @@ as $$
     and o.name like pg_catalog.split_part(p_path, p_job.id::text, 1) || p_job.id || '.%'
 $$;
 
--- running -> done: output, original, credit capture and event in one transaction. Documents come in as text: an
+-- running -> done: output, original, older versions, credit capture and event in one transaction. Documents come in as text: an
 -- object in the body of an RPC does not arrive alike through every PostgREST.
 create or replace function public.complete_job(
   p_job_id uuid, p_lease_token uuid, p_output text, p_output_seconds integer
@@ -638,13 +745,21 @@ as $$
 declare
   v_job public.jobs := public.leased_job(p_job_id, p_lease_token);
   v_output public.image_outputs;
+  v_forget jsonb := '[]';
 begin
   v_output := public.record_output(v_job, p_output::jsonb, p_output_seconds);
+  if v_output.version is not null then
+    v_forget := public.show_version(v_output)
+      || jsonb_build_object('cache_key', encode(v_job.cache_key, 'hex'), 'user_id', v_job.user_id);
+  end if;
   perform public.entomb_leftovers(v_job, p_output::jsonb ->> 'bucket', p_output::jsonb ->> 'path',
                                   p_output::jsonb ->> 'thumb_path');
   -- A statement of its own: job_document sees what was written before its statement began.
   v_job := public.finish_job(v_job, 'done', null, v_output.id, v_job.price, false);
-  return public.job_document(v_job);
+  if v_output.version is not null then
+    perform public.want_original(v_output.image_id);
+  end if;
+  return public.job_document(v_job) || jsonb_build_object('forget', v_forget);
 end $$;
 
 -- What the cache has for a running job by now: null, or an output document and whether the job's owner holds it.
@@ -913,8 +1028,20 @@ begin
 end $$;
 
 -- Objects in the ephemeral buckets and the library that no row knows, older than p_older_than: marked for removal.
+-- Originals of the library that no image names are among them, unless a worker may be about to record one.
 -- Young ones may be what a job is writing, and those of an unfinished job may be what its next attempt replaces: they
 -- are left for the next time.
+create or replace function public.is_original(p_path text) returns boolean
+language sql stable security definer set search_path = ''
+as $$
+  select exists (select 1 from public.images i where i.original_path = p_path)
+    or (p_path like '%/original.%'
+        and (exists (select 1 from public.jobs j
+                     where j.image_id = public.image_of_key(p_path) and j.finished_at is null)
+             or exists (select 1 from public.images i
+                        where i.id = public.image_of_key(p_path) and i.original_due_at is not null)))
+$$;
+
 create or replace function public.entomb_orphans(p_older_than interval, p_limit integer) returns integer
 language plpgsql security definer set search_path = ''
 as $$
@@ -940,6 +1067,7 @@ begin
              and not exists (
                select 1 from public.jobs j
                where j.id = public.job_of_output(o.name) and j.finished_at is null)
+             and not (o.bucket_id = 'user-library' and public.is_original(o.name))
       end
     order by o.bucket_id, o.name
     limit p_limit)
@@ -950,12 +1078,13 @@ begin
   return v_count;
 end $$;
 
--- The other way round: live outputs whose object or thumbnail is gone. Reported and buried, so that nobody is sent to a 404.
+-- The other way round: live outputs whose object or thumbnail is gone, and originals that are. Reported and buried, so that nobody is sent to a 404.
 create or replace function public.bury_missing(p_limit integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_output public.image_outputs;
+  v_image public.images;
   v_missing jsonb := '[]';
 begin
   for v_output in
@@ -968,6 +1097,15 @@ begin
     perform public.bury_output(v_output.id, 'missing');
     v_missing := v_missing || jsonb_build_object(
       'output_id', v_output.id, 'cache_key', encode(v_output.cache_key, 'hex'), 'user_id', v_output.user_id);
+  end loop;
+  for v_image in
+    select i.* from public.images i
+    where i.original_path is not null and not exists (
+      select 1 from storage.objects o where o.bucket_id = 'user-library' and o.name = i.original_path)
+    limit p_limit for no key update of i skip locked
+  loop
+    update public.images set original_path = null where id = v_image.id;
+    v_missing := v_missing || jsonb_build_object('image_id', v_image.id, 'cache_key', null, 'user_id', v_image.user_id);
   end loop;
   return v_missing;
 end $$;
@@ -1021,6 +1159,7 @@ $$;
 revoke all on function public.expire_due(integer) from public, anon, authenticated;
 revoke all on function public.due_tombstones(integer) from public, anon, authenticated;
 revoke all on function public.confirm_purged(bigint[]) from public, anon, authenticated;
+revoke all on function public.is_original(text) from public, anon, authenticated, service_role;
 revoke all on function public.entomb_orphans(interval, integer) from public, anon, authenticated;
 revoke all on function public.bury_missing(integer) from public, anon, authenticated;
 revoke all on function public.check_invariants() from public, anon, authenticated;
@@ -1030,3 +1169,540 @@ grant execute on function public.confirm_purged(bigint[]) to service_role;
 grant execute on function public.entomb_orphans(interval, integer) to service_role;
 grant execute on function public.bury_missing(integer) to service_role;
 grant execute on function public.check_invariants() to service_role;
+-- The library. Locks: user, job, image, output, tombstone, credits.
+
+-- Removes an image of p_user_id with its original and every output of it, also the ephemeral ones. Returns what the
+-- caches must forget, [{cache_key, user_id}]; null when p_user_id has no such image. Other people's copies are theirs.
+create or replace function public.delete_image(p_image_id uuid, p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_image public.images;
+  v_forget jsonb;
+  v_count integer;
+begin
+  perform 1 from public.profiles where user_id = p_user_id for no key update;
+  select * into v_image from public.images where id = p_image_id and user_id = p_user_id;
+  if not found then
+    return null;
+  end if;
+  -- The uploads it came from: the next expiry takes them.
+  update public.jobs set upload_expires_at = now() - interval '1 second'
+  where id in (select j.id from public.jobs j
+               where j.user_id = p_user_id and j.sha256 = v_image.sha256 and j.finished_at is not null
+                 and j.upload_expires_at > now()
+               order by j.id for no key update);
+  select * into v_image from public.images where id = p_image_id and user_id = p_user_id for update;
+  if not found then
+    return null;
+  end if;
+  select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'user_id', o.user_id))
+                  filter (where o.cache_key is not null), '[]'), count(*)
+  into v_forget, v_count
+  from public.image_outputs o where o.image_id = p_image_id and o.deleted_at is null;
+  perform public.bury_output(o.id, 'deleted')
+  from (select i.id from public.image_outputs i where i.image_id = p_image_id and i.deleted_at is null order by i.id) o;
+  update public.image_outputs set image_id = null where image_id = p_image_id;
+  if v_image.original_path is not null then
+    perform public.entomb('user-library', v_image.original_path, 'deleted');
+  end if;
+  delete from public.images where id = p_image_id;
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'image.delete', p_image_id::text, jsonb_build_object('outputs', v_count));
+  return v_forget;
+end $$;
+
+-- Removes one output of p_user_id, of whatever bucket. Returns as delete_image does.
+create or replace function public.delete_output(p_output_id uuid, p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_output public.image_outputs;
+begin
+  select * into v_output from public.image_outputs
+  where id = p_output_id and user_id = p_user_id and deleted_at is null;
+  if not found then
+    return null;
+  end if;
+  perform public.bury_output(p_output_id, 'deleted');
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'output.delete', p_output_id::text,
+          jsonb_build_object('image_id', v_output.image_id, 'version', v_output.version));
+  return case when v_output.cache_key is null then '[]'::jsonb
+         else jsonb_build_array(jsonb_build_object(
+           'cache_key', encode(v_output.cache_key, 'hex'), 'user_id', v_output.user_id)) end;
+end $$;
+
+revoke all on function public.delete_image(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.delete_output(uuid, uuid) from public, anon, authenticated;
+grant execute on function public.delete_image(uuid, uuid) to service_role;
+grant execute on function public.delete_output(uuid, uuid) to service_role;
+-- Lists, collections and the archive. Locks as in 95_library: user, image; collections are changed under their user.
+
+-- What a user typed as a question for images.search: words, "phrases", or, -word, of which the last may be unfinished.
+-- Whatever it holds, the answer is a valid query; one of no words finds nothing.
+create or replace function public.search_query(p_text text) returns tsquery
+language plpgsql immutable set search_path = ''
+as $$
+declare
+  -- Hyphens within a word part it, as in the column; one before a word excludes it.
+  v_query text := websearch_to_tsquery('simple', regexp_replace(
+    translate(p_text, '_./\:@+=&%#()[]{}', '                 '), '([^\s"])-+', '\1 ', 'g'))::text;
+begin
+  -- Half a word at the end finds the whole one, unless a space or a quote has closed it or it is excluded.
+  if v_query like '%''' and p_text !~ '[\s"]$' and v_query !~ '!''[^'']*''$' then
+    v_query := v_query || ':*';
+  end if;
+  return v_query::tsquery;
+end $$;
+
+-- An output with what made it and when; cache_key is for the caches.
+create or replace function public.version_document(p_output public.image_outputs) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select public.output_document(p_output) || jsonb_build_object(
+    'job_id', p_output.job_id, 'op_key', p_output.op_key, 'version', p_output.version,
+    'created_at', p_output.created_at, 'cache_key', encode(p_output.cache_key, 'hex'))
+$$;
+
+-- An image with what a list shows of it: its current output, how many live ones there are, where it lies.
+create or replace function public.image_document(p_image public.images) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'image_id', p_image.id, 'filename', p_image.filename, 'prompt', p_image.prompt, 'sha256', p_image.sha256,
+    'content_type', p_image.content_type, 'width', p_image.width, 'height', p_image.height, 'size', p_image.size,
+    'original_path', p_image.original_path, 'created_at', p_image.created_at, 'archived_at', p_image.archived_at,
+    'versions', (select count(*) from public.image_outputs o
+                 where o.image_id = p_image.id and o.deleted_at is null
+                   and (o.expires_at is null or o.expires_at > now())),
+    'collection_ids', (select coalesce(jsonb_agg(c.collection_id order by c.created_at, c.collection_id), '[]')
+                       from public.collection_items c where c.image_id = p_image.id),
+    'current', (select public.version_document(o) from public.image_outputs o
+                where o.image_id = p_image.id and o.deleted_at is null
+                  and (o.expires_at is null or o.expires_at > now())
+                order by (o.id = p_image.current_output_id) is true desc, o.created_at desc, o.id desc limit 1))
+$$;
+
+-- A page of a user's images, newest first, of those after the cursor (p_after, p_after_id). Any filter may be null;
+-- p_archived null lists both kinds. Planned anew for each call: most filters are absent most of the time, and what
+-- is absent must not cost the index.
+create or replace function public.list_images(
+  p_user_id uuid, p_limit integer, p_after timestamptz, p_after_id uuid, p_archived boolean, p_op text,
+  p_collection_id uuid, p_created_after timestamptz, p_created_before timestamptz, p_query text
+) returns jsonb
+language plpgsql stable security definer set search_path = '' set plan_cache_mode = 'force_custom_plan'
+as $$
+declare
+  v_query tsquery := public.search_query(p_query);
+begin
+  if p_collection_id is not null and not exists (
+    select 1 from public.collections c where c.id = p_collection_id and c.user_id = p_user_id) then
+    raise exception using errcode = 'PT404', message = 'collection_not_found',
+      detail = format('No collection of yours has the id %s.', p_collection_id);
+  end if;
+  return (
+    select coalesce(jsonb_agg(public.image_document(page.image) order by (page.image).created_at desc,
+                              (page.image).id desc), '[]')
+    from (
+      select i as image
+      from public.images i
+      where i.user_id = p_user_id
+        and (p_after is null or (i.created_at, i.id) < (p_after, p_after_id))
+        and (p_archived is null or (case when p_archived then i.archived_at is not null else i.archived_at is null end))
+        and (p_created_after is null or i.created_at >= p_created_after)
+        and (p_created_before is null or i.created_at < p_created_before)
+        and (v_query is null or i.search @@ v_query)
+        and (p_collection_id is null or exists (
+          select 1 from public.collection_items c where c.collection_id = p_collection_id and c.image_id = i.id))
+        and (p_op is null or exists (
+          select 1 from public.image_outputs o
+          where o.image_id = i.id and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
+            and o.ops @> array[p_op]))
+      order by i.created_at desc, i.id desc
+      limit p_limit) page);
+end $$;
+
+-- One image with its live outputs, newest first, at most 200; null when p_user_id has no such image.
+create or replace function public.get_image(p_image_id uuid, p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select public.image_document(i) || jsonb_build_object('outputs', (
+    select coalesce(jsonb_agg(public.version_document(v.output) order by (v.output).created_at desc, (v.output).id desc),
+                    '[]')
+    from (select o as output from public.image_outputs o
+          where o.image_id = i.id and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
+          order by o.created_at desc, o.id desc limit 200) v))
+  from public.images i
+  where i.id = p_image_id and i.user_id = p_user_id
+$$;
+
+-- A user's collections by name, each with how many images a list of it shows.
+create or replace function public.list_collections(p_user_id uuid, p_collection_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+           'collection_id', c.id, 'parent_id', c.parent_id, 'name', c.name, 'images', coalesce(n.images, 0),
+           'created_at', c.created_at, 'updated_at', c.updated_at) order by lower(c.name), c.id), '[]')
+  from public.collections c
+  left join lateral (
+    select count(*) as images
+    from public.collection_items t join public.images i on i.id = t.image_id
+    where t.collection_id = c.id and i.archived_at is null) n on true
+  where c.user_id = p_user_id and (p_collection_id is null or c.id = p_collection_id)
+$$;
+
+-- Changes of one user's collections come one after the other.
+create or replace function public.lock_user(p_user_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform 1 from public.profiles where user_id = p_user_id for no key update;
+  if not found then
+    raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
+  end if;
+end $$;
+
+-- Why a name or a place is refused, beside what the table's own constraints hold.
+create or replace function public.check_place(p_user_id uuid, p_collection_id uuid, p_parent_id uuid, p_name text)
+returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if p_parent_id is not null then
+    perform 1 from public.collections c where c.id = p_parent_id and c.user_id = p_user_id;
+    if not found then
+      raise exception using errcode = 'PT404', message = 'collection_not_found',
+        detail = format('No collection of yours has the id %s.', p_parent_id);
+    end if;
+    if p_parent_id = p_collection_id
+       or exists (select 1 from public.collections c where c.id = p_parent_id and c.parent_id is not null)
+       or exists (select 1 from public.collections c where c.parent_id = p_collection_id) then
+      raise exception using errcode = 'PT409', message = 'collection_too_deep',
+        detail = 'Collections nest one level: a collection that lies in another holds none itself.';
+    end if;
+  end if;
+  if exists (select 1 from public.collections c
+             where c.user_id = p_user_id and c.parent_id is not distinct from p_parent_id
+               and lower(normalize(c.name, nfkc)) = lower(normalize(p_name, nfkc))
+               and c.id is distinct from p_collection_id) then
+    raise exception using errcode = 'PT409', message = 'collection_exists',
+      detail = 'There is a collection of this name already, upper and lower case aside.';
+  end if;
+end $$;
+
+create or replace function public.create_collection(p_user_id uuid, p_name text, p_parent_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_id uuid;
+begin
+  perform public.lock_user(p_user_id);
+  perform public.check_place(p_user_id, null, p_parent_id, p_name);
+  if (select count(*) from public.collections c where c.user_id = p_user_id) >= 500 then
+    raise exception using errcode = 'PT409', message = 'too_many_collections',
+      detail = 'At most 500 collections are kept: delete one first.';
+  end if;
+  insert into public.collections (user_id, parent_id, name) values (p_user_id, p_parent_id, p_name)
+  returning id into v_id;
+  return public.list_collections(p_user_id, v_id) -> 0;
+end $$;
+
+-- Renames (p_name not null) and, where p_move says so, puts a collection into another or (p_parent_id null) into none.
+create or replace function public.update_collection(
+  p_collection_id uuid, p_user_id uuid, p_name text, p_move boolean, p_parent_id uuid
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_old public.collections;
+  v_name text;
+  v_parent_id uuid;
+begin
+  perform public.lock_user(p_user_id);
+  select * into v_old from public.collections where id = p_collection_id and user_id = p_user_id;
+  if not found then
+    return null;
+  end if;
+  v_name := coalesce(p_name, v_old.name);
+  v_parent_id := case when p_move then p_parent_id else v_old.parent_id end;
+  if (v_name, v_parent_id) is distinct from (v_old.name, v_old.parent_id) then
+    perform public.check_place(p_user_id, p_collection_id, v_parent_id, v_name);
+    update public.collections set name = v_name, parent_id = v_parent_id, updated_at = now()
+    where id = p_collection_id;
+  end if;
+  return public.list_collections(p_user_id, p_collection_id) -> 0;
+end $$;
+
+-- Deletes a collection and those in it; their images stay. False when p_user_id has no such collection.
+create or replace function public.delete_collection(p_collection_id uuid, p_user_id uuid) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_inner integer;
+begin
+  perform public.lock_user(p_user_id);
+  select count(*) into v_inner from public.collections where parent_id = p_collection_id and user_id = p_user_id;
+  delete from public.collections where id = p_collection_id and user_id = p_user_id;
+  if not found then
+    return false;
+  end if;
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'collection.delete', p_collection_id::text, jsonb_build_object('nested', v_inner));
+  return true;
+end $$;
+
+-- Does one thing to many images in one transaction: all that are p_user_id's, whatever else is named.
+-- p_action: delete | archive | unarchive | add and remove (to and from p_collection_id) | move (into it alone; null:
+-- out of all). Returns {done: [image_id], forget: [{cache_key, user_id}]}.
+create or replace function public.change_images(
+  p_user_id uuid, p_image_ids uuid[], p_action text, p_collection_id uuid
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_id uuid;
+  v_ids uuid[];
+  v_forget jsonb := '[]';
+begin
+  perform public.lock_user(p_user_id);
+  if p_collection_id is not null and not exists (
+    select 1 from public.collections c where c.id = p_collection_id and c.user_id = p_user_id) then
+    raise exception using errcode = 'PT404', message = 'collection_not_found',
+      detail = format('No collection of yours has the id %s.', p_collection_id);
+  end if;
+  -- Held in the order of their ids; delete_image locks a job before its image, so it is left to do so.
+  if p_action = 'delete' then
+    select array_agg(i.id order by i.id) into v_ids
+    from public.images i where i.id = any (p_image_ids) and i.user_id = p_user_id;
+  else
+    select array_agg(held.id) into v_ids from (
+      select i.id from public.images i where i.id = any (p_image_ids) and i.user_id = p_user_id
+      order by i.id for no key update) held;
+  end if;
+  case p_action
+    when 'delete' then
+      foreach v_id in array coalesce(v_ids, '{}') loop
+        v_forget := v_forget || coalesce(public.delete_image(v_id, p_user_id), '[]');
+      end loop;
+    when 'archive' then
+      update public.images set archived_at = now() where id = any (v_ids) and archived_at is null;
+    when 'unarchive' then
+      update public.images set archived_at = null, listed_since = now()
+      where id = any (v_ids) and archived_at is not null;
+    when 'add' then
+      insert into public.collection_items (collection_id, image_id, user_id)
+      select p_collection_id, u.id, p_user_id from unnest(v_ids) as u (id) on conflict do nothing;
+    when 'remove' then
+      delete from public.collection_items where collection_id = p_collection_id and image_id = any (v_ids);
+    when 'move' then
+      delete from public.collection_items where image_id = any (v_ids) and collection_id is distinct from p_collection_id;
+      insert into public.collection_items (collection_id, image_id, user_id)
+      select p_collection_id, u.id, p_user_id from unnest(v_ids) as u (id) where p_collection_id is not null
+      on conflict do nothing;
+  end case;
+  return jsonb_build_object('done', to_jsonb(coalesce(v_ids, '{}')), 'forget', v_forget);
+end $$;
+
+-- Puts into the archive what its owner wants there: images that are older than archive_after_days, have no younger
+-- output and were not taken out of the archive since. Up to p_limit; returns how many.
+create or replace function public.archive_due(p_limit integer) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  with due as (
+    select i.id
+    from public.profiles p
+    join public.images i on i.user_id = p.user_id and i.archived_at is null
+      and i.created_at < now() - make_interval(days => p.archive_after_days)
+    where p.archive_after_days is not null
+      and (i.listed_since is null or i.listed_since < now() - make_interval(days => p.archive_after_days))
+      and not exists (select 1 from public.image_outputs o
+                      where o.image_id = i.id and o.deleted_at is null
+                        and o.created_at >= now() - make_interval(days => p.archive_after_days))
+    order by i.id
+    limit p_limit for no key update of i skip locked)
+  update public.images i set archived_at = now() from due where i.id = due.id;
+  get diagnostics v_count = row_count;
+  return v_count;
+end $$;
+
+revoke all on function public.search_query(text) from public, anon, authenticated, service_role;
+revoke all on function public.image_document(public.images) from public, anon, authenticated, service_role;
+revoke all on function public.version_document(public.image_outputs) from public, anon, authenticated, service_role;
+revoke all on function public.lock_user(uuid) from public, anon, authenticated, service_role;
+revoke all on function public.check_place(uuid, uuid, uuid, text) from public, anon, authenticated, service_role;
+revoke all on function public.list_images(uuid, integer, timestamptz, uuid, boolean, text, uuid, timestamptz, timestamptz, text)
+  from public, anon, authenticated;
+revoke all on function public.get_image(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.list_collections(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.create_collection(uuid, text, uuid) from public, anon, authenticated;
+revoke all on function public.update_collection(uuid, uuid, text, boolean, uuid) from public, anon, authenticated;
+revoke all on function public.delete_collection(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.change_images(uuid, uuid[], text, uuid) from public, anon, authenticated;
+revoke all on function public.archive_due(integer) from public, anon, authenticated;
+grant execute on function public.list_images(uuid, integer, timestamptz, uuid, boolean, text, uuid, timestamptz, timestamptz, text)
+  to service_role;
+grant execute on function public.get_image(uuid, uuid) to service_role;
+grant execute on function public.list_collections(uuid, uuid) to service_role;
+grant execute on function public.create_collection(uuid, text, uuid) to service_role;
+grant execute on function public.update_collection(uuid, uuid, text, boolean, uuid) to service_role;
+grant execute on function public.delete_collection(uuid, uuid) to service_role;
+grant execute on function public.change_images(uuid, uuid[], text, uuid) to service_role;
+grant execute on function public.archive_due(integer) to service_role;
+-- Share links: made and revoked by the output's owner, opened by whoever has the token.
+
+-- 'active', or the code that opening the link answers with.
+create or replace function public.share_status(p_link public.share_links) returns text
+language sql stable security definer set search_path = ''
+as $$
+  select case
+    when p_link.revoked_at is not null then 'share_revoked'
+    when p_link.expires_at <= now() then 'share_expired'
+    when p_link.views >= p_link.max_views then 'share_used_up'
+    when not exists (select 1 from public.image_outputs o
+                     where o.id = p_link.output_id and o.deleted_at is null
+                       and (o.expires_at is null or o.expires_at > now())) then 'output_expired'
+    else 'active' end
+$$;
+
+create or replace function public.share_document(p_link public.share_links) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'share_id', p_link.id, 'output_id', p_link.output_id, 'status', public.share_status(p_link),
+    'has_password', p_link.has_password, 'expires_at', p_link.expires_at, 'max_views', p_link.max_views,
+    'views', p_link.views, 'last_viewed_at', p_link.last_viewed_at, 'revoked_at', p_link.revoked_at,
+    'created_at', p_link.created_at,
+    'output_expires_at', (select o.expires_at from public.image_outputs o where o.id = p_link.output_id))
+$$;
+
+-- A link to a live output of the caller's; null when they have no such output. p_token_hash in hex.
+create or replace function public.create_share(
+  p_output_id uuid, p_user_id uuid, p_token_hash text, p_password_hash text, p_seconds integer, p_max_views integer)
+returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_output public.image_outputs;
+  v_link public.share_links;
+begin
+  select * into v_output from public.image_outputs where id = p_output_id and user_id = p_user_id for key share;
+  if not found then
+    return null;
+  end if;
+  if v_output.deleted_at is not null or v_output.expires_at <= now() then
+    raise exception using errcode = 'PT410', message = 'output_expired', detail = 'The picture is no longer kept.';
+  end if;
+  if (select count(*) from public.share_links l
+      where l.output_id = p_output_id and l.revoked_at is null and l.expires_at > now()) >= 100 then
+    raise exception using errcode = 'PT409', message = 'too_many_shares',
+      detail = 'This picture has 100 links already; revoke one first.';
+  end if;
+  insert into public.share_links (output_id, user_id, has_password, expires_at, max_views)
+  values (p_output_id, p_user_id, p_password_hash is not null, now() + make_interval(secs => p_seconds), p_max_views)
+  returning * into v_link;
+  insert into public.share_secrets (share_id, token_hash, password_hash)
+  values (v_link.id, decode(p_token_hash, 'hex'), p_password_hash);
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'share.create', v_link.id::text, jsonb_build_object(
+    'output_id', p_output_id, 'expires_at', v_link.expires_at, 'max_views', p_max_views,
+    'has_password', v_link.has_password));
+  return public.share_document(v_link);
+end $$;
+
+-- The links of one of the caller's outputs, newest first; null when they have no such output.
+create or replace function public.list_shares(p_output_id uuid, p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce((select jsonb_agg(public.share_document(l) order by l.created_at desc, l.id)
+                   from public.share_links l where l.output_id = o.id), '[]')
+  from public.image_outputs o where o.id = p_output_id and o.user_id = p_user_id
+$$;
+
+-- Ends a link at once; null when the caller has no such link. Repeating it changes nothing.
+create or replace function public.revoke_share(p_share_id uuid, p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_link public.share_links;
+begin
+  update public.share_links set revoked_at = now()
+  where id = p_share_id and user_id = p_user_id and revoked_at is null returning * into v_link;
+  if found then
+    insert into public.audit_log (actor, action, subject, data)
+    values (p_user_id, 'share.revoke', p_share_id::text,
+            jsonb_build_object('output_id', v_link.output_id, 'views', v_link.views));
+  else
+    select * into v_link from public.share_links where id = p_share_id and user_id = p_user_id;
+    if not found then
+      return null;
+    end if;
+  end if;
+  return public.share_document(v_link);
+end $$;
+
+-- What a token leads to, and what guards it; null for a token that was never given out. Counts nothing.
+create or replace function public.find_share(p_token_hash text) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'share_id', l.id, 'status', public.share_status(l), 'password_hash', s.password_hash, 'expires_at', l.expires_at,
+    'filename', i.filename, 'output', case when o.id is not null then public.output_document(o) end)
+  from public.share_secrets s
+  join public.share_links l on l.id = s.share_id
+  left join public.image_outputs o on o.id = l.output_id
+  left join public.images i on i.id = o.image_id
+  where s.token_hash = decode(p_token_hash, 'hex')
+$$;
+
+-- Counts one view, and refuses where that may not be. The condition is read again under the row's lock, so that of
+-- any number of openers at once max_views succeed.
+create or replace function public.open_share(p_share_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_status text;
+begin
+  update public.share_links l set views = l.views + 1, last_viewed_at = now()
+  where l.id = p_share_id and public.share_status(l) = 'active';
+  if not found then
+    select public.share_status(l) into v_status from public.share_links l where l.id = p_share_id;
+    raise exception using
+      errcode = case when v_status is null then 'PT404' else 'PT410' end,
+      message = coalesce(v_status, 'share_not_found'),
+      detail = 'The link has ended.';
+  end if;
+end $$;
+
+-- Deletes up to p_limit links that ended 30 days ago.
+create or replace function public.purge_shares(p_limit integer) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  delete from public.share_links where id in (
+    select l.id from public.share_links l
+    where least(l.expires_at, l.revoked_at) < now() - interval '30 days'
+    order by least(l.expires_at, l.revoked_at) limit p_limit for update skip locked);
+  get diagnostics v_count = row_count;
+  return v_count;
+end $$;
+
+revoke all on function public.share_status(public.share_links) from public, anon, authenticated, service_role;
+revoke all on function public.share_document(public.share_links) from public, anon, authenticated, service_role;
+revoke all on function public.create_share(uuid, uuid, text, text, integer, integer) from public, anon, authenticated;
+revoke all on function public.list_shares(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.revoke_share(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.find_share(text) from public, anon, authenticated;
+revoke all on function public.open_share(uuid) from public, anon, authenticated;
+revoke all on function public.purge_shares(integer) from public, anon, authenticated;
+grant execute on function public.create_share(uuid, uuid, text, text, integer, integer) to service_role;
+grant execute on function public.list_shares(uuid, uuid) to service_role;
+grant execute on function public.revoke_share(uuid, uuid) to service_role;
+grant execute on function public.find_share(text) to service_role;
+grant execute on function public.open_share(uuid) to service_role;
+grant execute on function public.purge_shares(integer) to service_role;

@@ -46,3 +46,26 @@ create policy darkroom_own_outputs on storage.objects for select to authenticate
         and o.user_id = (select auth.uid()) and o.deleted_at is null
     )
   );
+
+drop policy if exists darkroom_own_originals on storage.objects;
+create policy darkroom_own_originals on storage.objects for select to authenticated
+  using (
+    bucket_id = 'user-library'
+    and exists (select 1 from public.images i where i.original_path = name and i.user_id = (select auth.uid()))
+  );
+-- A user's collections and what lies in them.
+
+grant select on table public.collections to authenticated;
+drop policy if exists own_collections on public.collections;
+create policy own_collections on public.collections for select to authenticated
+  using (user_id = (select auth.uid()));
+
+grant select on table public.collection_items to authenticated;
+drop policy if exists own_collection_items on public.collection_items;
+create policy own_collection_items on public.collection_items for select to authenticated
+  using (user_id = (select auth.uid()));
+-- Owners list their links; share_secrets has no policy and no grant, so nobody but the service role reads it.
+grant select on table public.share_links to authenticated;
+drop policy if exists own_share_links on public.share_links;
+create policy own_share_links on public.share_links for select to authenticated
+  using (user_id = (select auth.uid()));

@@ -28,6 +28,9 @@ CALLABLE_BY_SERVICE = {
     *("sweep", "queue_stats", "expire_due", "due_tombstones", "confirm_purged", "entomb_orphans"),
     *("bury_missing", "bury_output", "cache_key", "grant_credits", "check_invariants"),
     *("delete_image", "delete_output"),
+    *("create_share", "list_shares", "revoke_share", "find_share", "open_share", "purge_shares"),
+    *("list_images", "get_image", "change_images", "archive_due"),
+    *("list_collections", "create_collection", "update_collection", "delete_collection"),
 }
 
 
