@@ -90,6 +90,11 @@ class Settings(BaseSettings):
     )
     output_ttl_hours: int = Field(24, ge=1, le=72, description="life of an output nobody asked to keep")
     kept_ttl_days: int = Field(7, ge=1, le=30, description="life of an output the user asked to keep")
+    export_max_bytes: int = Field(
+        2 * 1024**3, ge=1024, le=5 * 1024**3, description="pictures in one export of a user's data, bytes"
+    )
+    export_ttl_days: int = Field(7, ge=1, le=30, description="life of an export's file")
+    receipt_ttl_days: int = Field(365, ge=30, le=3650, description="life of the receipt of a data deletion")
     signed_url_seconds: int = Field(900, ge=10, le=900, description="life of a signed download URL")
 
     # Workers.
@@ -114,6 +119,11 @@ class Settings(BaseSettings):
     # The HTTP face.
     cors_origins: Annotated[tuple[str, ...], NoDecode] | None = Field(
         None, description="comma-separated origins, or *; default * in development, none in production"
+    )
+    public_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/?#\s]+/?$",
+        description="origin of this API in share links; without it they are paths",
     )
     trusted_hops: int = Field(
         0, ge=0, le=10, description="proxies in front whose X-Forwarded-For entry is ours to believe"

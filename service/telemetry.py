@@ -66,6 +66,7 @@ SECRET_VALUES = re.compile(
     r"eyJ[\w-]{8,}\.[\w-]+\.[\w-]*"  # a JWT, so the token of a signed URL as well
     r"|sb_(?:secret|publishable)_[\w-]+"
     r"|(?<=[?&]token=)[^&\s\"']+"
+    r"|(?<=/s/)[\w-]{22}(?![\w-])"  # a share link
     r"|(?<=://)[^/@\s:]*:[^/@\s]+(?=@)"  # user:password in a URL
     r"|(?<=[Bb]earer )\S+"
 )

@@ -24,7 +24,7 @@ ORPHAN_SECONDS = 3600
 
 @dataclass(slots=True)
 class CleanupReport:
-    """What one cleanup did: rows expired, objects removed, removals that must be tried again."""
+    """What one cleanup did: rows expired, objects removed, removals that must be tried again, images archived."""
 
     expired_outputs: int = 0
     expired_uploads: int = 0
@@ -32,6 +32,7 @@ class CleanupReport:
     postponed: int = 0
     orphans: int = 0
     missing: int = 0
+    archived: int = 0
 
 
 Notice = Callable[[CleanupReport], None]
@@ -54,9 +55,19 @@ async def cleanup(resources: Resources, *, batch: int = BATCH, notice: Notice = 
         if not expired.more:
             break
     await purge(resources, report, batch=batch, notice=notice)
+    await archive(resources, report, batch=batch)
+    while await resources.database.purge_shares(batch) == batch:
+        pass
     if report != CleanupReport():
         log.info("cleaned", **_fields(report))
     return report
+
+
+async def archive(resources: Resources, report: CleanupReport, *, batch: int = BATCH) -> None:
+    """Archive the images whose owners want it by their age. Their bytes stay where they are; a store with a cold
+    class would be told here."""
+    while count := await resources.database.archive_due(batch):
+        report.archived += count
 
 
 async def purge(

@@ -99,6 +99,13 @@ begin
   if p_amount <= 0 or p_reason not in ('signup_grant', 'purchase', 'refund') then
     raise exception using errcode = 'PT400', message = 'invalid_grant', detail = 'A grant is positive, for signup_grant, purchase or refund.';
   end if;
+  -- A purchase that is told of once more after its account was emptied or deleted lies under a pseudonym by now.
+  if p_reason = 'purchase' and exists (
+    select 1 from public.credit_ledger l
+    where l.reason = 'purchase' and l.reference = p_reference
+      and not exists (select 1 from auth.users u where u.id = l.user_id)) then
+    return false;
+  end if;
   if not public.move_credits(p_user_id, p_amount, p_reason, p_reference) then
     return false;
   end if;
@@ -425,6 +432,7 @@ declare
   v_job_id uuid := gen_random_uuid();
   v_original text;
 begin
+  perform public.assert_no_deletion(p_user_id);
   if v_key is not null and p_use_cache then
     v_output := public.find_output(v_key, p_user_id, make_interval(secs => p_output_seconds));
     if v_output.id is not null then
@@ -927,8 +935,14 @@ begin
   return jsonb_build_object(
     'requeued', v_requeued, 'failed', v_failed, 'expired', v_expired, 'found', v_found, 'jobs', v_touched,
     'due', coalesce((select jsonb_object_agg(d.queue, d.n) from (
-             select j.queue, count(*) as n from public.jobs j
-             where j.status = 'queued' and j.run_at <= now() group by j.queue) d), '{}'));
+             select q.queue, count(*) as n from (
+               select j.queue from public.jobs j where j.status = 'queued' and j.run_at <= now()
+               union all
+               select r.queue from public.data_requests r where r.status = 'queued' and r.run_at <= now()
+               union all
+               select r.queue from public.data_requests r
+               where r.status = 'running' and r.lease_expires_at < clock_timestamp()) q
+             group by q.queue) d), '{}'));
 end $$;
 
 -- Queue depth, age of the oldest due job in seconds, and running jobs, by queue.
@@ -1051,13 +1065,16 @@ begin
   with orphans as (
     select o.bucket_id, o.name from storage.objects o
     where o.created_at < now() - p_older_than
-      and o.bucket_id in ('uploads-ephemeral', 'outputs-ephemeral', 'user-library')
+      and o.bucket_id in ('uploads-ephemeral', 'outputs-ephemeral', 'user-library', 'exports')
       and not exists (select 1 from public.tombstones t
                       where t.bucket = o.bucket_id and t.path = o.name and t.purged_at is null)
       and case o.bucket_id
         when 'uploads-ephemeral' then not exists (
           select 1 from public.jobs j
           where j.id = public.job_of_upload(o.name) and j.upload_expires_at is not null)
+        when 'exports' then not exists (
+          select 1 from public.data_requests r
+          where r.status in ('queued', 'running') or (r.bucket = o.bucket_id and r.path = o.name))
         else not exists (
                select 1 from public.image_outputs i
                where i.bucket = o.bucket_id and i.path = o.name and i.deleted_at is null)
@@ -1152,6 +1169,11 @@ as $$
   join public.credit_ledger r on r.user_id = c.user_id and r.reference = c.reference and r.reason = 'release'
   where c.reason = 'capture'
   union all
+  select 'a ledger without an account sums to zero', l.user_id::text
+  from public.credit_ledger l
+  where not exists (select 1 from public.credits c where c.user_id = l.user_id)
+  group by l.user_id having sum(l.delta) <> 0
+  union all
   select 'a done job had an output', j.id::text
   from public.jobs j where j.status = 'done' and j.output_id is null
 $$;
@@ -1169,6 +1191,123 @@ grant execute on function public.confirm_purged(bigint[]) to service_role;
 grant execute on function public.entomb_orphans(interval, integer) to service_role;
 grant execute on function public.bury_missing(integer) to service_role;
 grant execute on function public.check_invariants() to service_role;
+-- What a user may do and has chosen: plan, settings, balance. Null for an account that no longer exists.
+create or replace function public.get_profile(p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'user_id', f.user_id, 'plan_id', p.id, 'plan_name', p.name, 'persistent', p.persistent,
+    'working_side', p.working_side, 'promote_price', p.promote_price, 'max_running', p.max_running,
+    'max_pending', p.max_pending, 'keep_original', f.keep_original, 'keep_full_res', f.keep_full_res,
+    'versions_to_keep', f.versions_to_keep, 'archive_after_days', f.archive_after_days, 'balance', c.balance)
+  from public.profiles f
+  join public.plans p on p.id = f.plan_id
+  join public.credits c on c.user_id = f.user_id
+  where f.user_id = p_user_id
+$$;
+
+-- Changes the settings that p_changes names; archive_after_days may be null: never. Returns the profile.
+create or replace function public.set_profile(p_user_id uuid, p_changes text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_changes jsonb := p_changes::jsonb;
+begin
+  update public.profiles f
+  set keep_original = coalesce((v_changes ->> 'keep_original')::boolean, f.keep_original),
+      keep_full_res = coalesce((v_changes ->> 'keep_full_res')::boolean, f.keep_full_res),
+      versions_to_keep = coalesce((v_changes ->> 'versions_to_keep')::integer, f.versions_to_keep),
+      archive_after_days = case when v_changes ? 'archive_after_days'
+                                then (v_changes ->> 'archive_after_days')::integer else f.archive_after_days end,
+      updated_at = now()
+  where f.user_id = p_user_id;
+  -- A statement of its own, which sees the change.
+  return public.get_profile(p_user_id);
+end $$;
+
+revoke all on function public.get_profile(uuid) from public, anon, authenticated;
+revoke all on function public.set_profile(uuid, text) from public, anon, authenticated;
+grant execute on function public.get_profile(uuid) to service_role;
+grant execute on function public.set_profile(uuid, text) to service_role;
+-- Jobs without an owner become the caller's: whoever knows the id of such a job may have it.
+
+-- What a claim needs to know, before the service copies: those of p_job_ids that are ownerless or the caller's, and
+-- for a finished one of nobody's the live output that it shares with others.
+create or replace function public.find_claimable(p_job_ids uuid[], p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'job_id', j.id,
+    'output', (select public.output_document(o) from public.image_outputs o
+               where o.id = j.output_id and j.user_id is null and o.user_id is null and o.deleted_at is null
+                 and o.expires_at > now())) order by j.id), '[]')
+  from public.jobs j
+  where j.id = any (p_job_ids) and (j.user_id is null or j.user_id = p_user_id)
+$$;
+
+-- Takes over the jobs of p_claims, [{job_id, path, thumb_path}]: path and thumb_path are the service's copies of the
+-- job's output, null where there was none. An anonymous output is shared, so the claimer gets a row and bytes of its
+-- own. Returns {claimed, again}: again lists jobs that got an output meanwhile and must be presented once more.
+create or replace function public.claim_jobs(p_user_id uuid, p_claims text, p_output_seconds integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_claim record;
+  v_job public.jobs;
+  v_source public.image_outputs;
+  v_output public.image_outputs;
+  v_claimed jsonb := '[]';
+  v_again jsonb := '[]';
+begin
+  perform 1 from public.profiles where user_id = p_user_id for no key update;
+  if not found then
+    raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
+  end if;
+  for v_claim in
+    select * from jsonb_to_recordset(p_claims::jsonb) as c (job_id uuid, path text, thumb_path text) order by c.job_id
+  loop
+    select * into v_job from public.jobs where id = v_claim.job_id and user_id is null for no key update;
+    v_source := null;
+    if found then
+      select * into v_source from public.image_outputs
+      where id = v_job.output_id and user_id is null and deleted_at is null and expires_at > now() for share;
+      if v_source.id is not null and v_claim.path is null then
+        v_again := v_again || to_jsonb(v_claim.job_id);
+        continue;
+      end if;
+    elsif exists (select 1 from public.jobs j where j.id = v_claim.job_id and j.user_id = p_user_id) then
+      v_claimed := v_claimed || to_jsonb(v_claim.job_id);
+    end if;
+    if v_claim.path is not null and v_source.id is null then
+      perform public.entomb('outputs-ephemeral', v_claim.path, 'unwanted');
+      perform public.entomb('outputs-ephemeral', v_claim.thumb_path, 'unwanted');
+    end if;
+    -- An unfinished one of the caller's own for the same picture and op: two cannot be in flight, so this one stays.
+    if v_job.id is null or (v_job.finished_at is null and exists (
+         select 1 from public.jobs j where j.user_id = p_user_id and j.cache_key = v_job.cache_key
+           and j.finished_at is null)) then
+      continue;
+    end if;
+    update public.jobs set user_id = p_user_id where id = v_job.id returning * into v_job;
+    update public.job_events set user_id = p_user_id where job_id = v_job.id;
+    if v_source.id is not null then
+      v_output := public.record_output(
+        v_job,
+        to_jsonb(v_source) - 'image_id' || jsonb_build_object(
+          'bucket', 'outputs-ephemeral', 'path', v_claim.path, 'thumb_path', v_claim.thumb_path),
+        greatest(p_output_seconds, ceil(extract(epoch from v_source.expires_at - now()))::integer));
+      update public.jobs set output_id = v_output.id where id = v_job.id;
+    end if;
+    insert into public.audit_log (actor, action, subject) values (p_user_id, 'job.claim', v_job.id::text);
+    v_claimed := v_claimed || to_jsonb(v_job.id);
+  end loop;
+  return jsonb_build_object('claimed', v_claimed, 'again', v_again);
+end $$;
+
+revoke all on function public.find_claimable(uuid[], uuid) from public, anon, authenticated;
+revoke all on function public.claim_jobs(uuid, text, integer) from public, anon, authenticated;
+grant execute on function public.find_claimable(uuid[], uuid) to service_role;
+grant execute on function public.claim_jobs(uuid, text, integer) to service_role;
 -- The library. Locks: user, job, image, output, tombstone, credits.
 
 -- Removes an image of p_user_id with its original and every output of it, also the ephemeral ones. Returns what the
@@ -1192,6 +1331,9 @@ begin
                where j.user_id = p_user_id and j.sha256 = v_image.sha256 and j.finished_at is not null
                  and j.upload_expires_at > now()
                order by j.id for no key update);
+  -- A job that begins anew writes to a folder of its own: what is in this one is on its way out.
+  update public.jobs set image_id = null
+  where image_id = p_image_id and finished_at is null and status <> 'running';
   select * into v_image from public.images where id = p_image_id and user_id = p_user_id for update;
   if not found then
     return null;
@@ -1233,10 +1375,278 @@ begin
            'cache_key', encode(v_output.cache_key, 'hex'), 'user_id', v_output.user_id)) end;
 end $$;
 
+-- Makes an earlier version the one that is shown. Returns the output; null when p_user_id has no such live output.
+create or replace function public.restore_output(p_output_id uuid, p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_output public.image_outputs;
+begin
+  -- The image before its outputs; a deletion that comes first leaves nothing to show.
+  perform 1 from public.images i
+  where i.user_id = p_user_id and i.id = (select o.image_id from public.image_outputs o where o.id = p_output_id)
+  for no key update;
+  select * into v_output from public.image_outputs
+  where id = p_output_id and user_id = p_user_id and deleted_at is null;
+  if not found then
+    return null;
+  end if;
+  if v_output.version is null then
+    raise exception using errcode = 'PT409', message = 'not_in_library',
+      detail = 'Only versions in the library can be restored: promote this output first.';
+  end if;
+  update public.images set current_output_id = p_output_id where id = v_output.image_id;
+  return public.library_document(v_output);
+end $$;
+
+-- Keeps an ephemeral output for p_days from now, never shorter than it has. Returns the output; null when p_user_id
+-- has none such; one of the library is returned as it is.
+create or replace function public.keep_output(p_output_id uuid, p_user_id uuid, p_days integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_output public.image_outputs;
+begin
+  select * into v_output from public.image_outputs where id = p_output_id and user_id = p_user_id for no key update;
+  if not found then
+    return null;
+  end if;
+  if v_output.deleted_at is not null or v_output.expires_at <= now() then
+    raise exception using errcode = 'PT410', message = 'output_expired', detail = 'This output has been removed.';
+  end if;
+  update public.image_outputs set expires_at = greatest(expires_at, now() + make_interval(days => p_days))
+  where id = p_output_id and expires_at is not null;
+  select * into v_output from public.image_outputs where id = p_output_id;
+  return public.library_document(v_output);
+end $$;
+
+create or replace function public.library_document(p_output public.image_outputs) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select public.output_document(p_output) || jsonb_build_object(
+    'job_id', p_output.job_id, 'image_id', p_output.image_id, 'op_key', p_output.op_key, 'variant', p_output.variant,
+    'version', p_output.version, 'created_at', p_output.created_at, 'cache_key', encode(p_output.cache_key, 'hex'),
+    'current', coalesce((select i.current_output_id = p_output.id from public.images i where i.id = p_output.image_id), false))
+$$;
+
+-- The facts of an image from which it can be worked on again; null when p_user_id has no such image.
+create or replace function public.get_image_source(p_image_id uuid, p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object('image_id', i.id, 'sha256', i.sha256, 'filename', i.filename,
+                            'content_type', i.content_type, 'width', i.width, 'height', i.height, 'size', i.size)
+  from public.images i where i.id = p_image_id and i.user_id = p_user_id
+$$;
+
 revoke all on function public.delete_image(uuid, uuid) from public, anon, authenticated;
 revoke all on function public.delete_output(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.restore_output(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.keep_output(uuid, uuid, integer) from public, anon, authenticated;
+revoke all on function public.library_document(public.image_outputs) from public, anon, authenticated, service_role;
+revoke all on function public.get_image_source(uuid, uuid) from public, anon, authenticated;
 grant execute on function public.delete_image(uuid, uuid) to service_role;
 grant execute on function public.delete_output(uuid, uuid) to service_role;
+grant execute on function public.restore_output(uuid, uuid) to service_role;
+grant execute on function public.keep_output(uuid, uuid, integer) to service_role;
+grant execute on function public.get_image_source(uuid, uuid) to service_role;
+-- Into the library: a finished output moves there with its row; its original follows.
+
+-- What a promotion needs to know, before the service copies: the output of p_output_id, or of job p_job_id, with its
+-- price. Null when p_user_id has none such. Refuses what promote_output would refuse.
+create or replace function public.find_promotable(p_output_id uuid, p_job_id uuid, p_user_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_output public.image_outputs;
+  v_status text;
+  v_plan public.plans;
+begin
+  if p_job_id is not null then
+    select j.status, j.output_id into v_status, p_output_id
+    from public.jobs j where j.id = p_job_id and j.user_id = p_user_id;
+    if not found then
+      return null;
+    elsif v_status <> 'done' then
+      raise exception using errcode = 'PT409', message = 'conflict', detail = format('This job has no output: it is %s.', v_status);
+    end if;
+  end if;
+  select * into v_output from public.image_outputs where id = p_output_id and user_id = p_user_id;
+  if not found then
+    return null;
+  end if;
+  perform public.refuse_promotion(v_output);
+  select p.* into v_plan from public.plans p join public.profiles f on f.plan_id = p.id where f.user_id = p_user_id;
+  if v_output.version is null and v_plan.promote_price
+     > (select c.balance from public.credits c where c.user_id = p_user_id) then
+    raise exception using errcode = 'PT402', message = 'insufficient_credits',
+      detail = format('This needs %s credits.', v_plan.promote_price);
+  end if;
+  return public.library_document(v_output);
+end $$;
+
+create or replace function public.refuse_promotion(p_output public.image_outputs) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if p_output.deleted_at is not null or p_output.expires_at <= now() then
+    raise exception using errcode = 'PT410', message = 'output_expired', detail = 'This output has been removed.';
+  end if;
+  if not (select p.persistent from public.plans p join public.profiles f on f.plan_id = p.id
+          where f.user_id = p_output.user_id) then
+    raise exception using errcode = 'PT402', message = 'plan_required', detail = 'The library is part of a paid plan.';
+  end if;
+end $$;
+
+-- Moves the row of an ephemeral output to the copies that the service has made in user-library: next version, shown,
+-- older ones pruned, paid for once. Repeated, or behind another call, it answers the same and marks the copies it
+-- does not need. The ephemeral objects stay as long as a URL to them may. p_charge false: a plan's own persistence.
+create or replace function public.promote_output(
+  p_output_id uuid, p_user_id uuid, p_path text, p_thumb_path text, p_charge boolean
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_plan public.plans;
+  v_old public.image_outputs;
+  v_output public.image_outputs;
+  v_forget jsonb;
+begin
+  perform 1 from public.profiles where user_id = p_user_id for no key update;
+  perform 1 from public.images i
+  where i.user_id = p_user_id and i.id = (select o.image_id from public.image_outputs o where o.id = p_output_id)
+  for no key update;
+  select * into v_old from public.image_outputs where id = p_output_id and user_id = p_user_id for update;
+  if not found then
+    return null;
+  end if;
+  -- What this or an earlier, interrupted call has copied and nobody will use.
+  perform public.entomb(o.bucket_id, o.name, 'leftover')
+  from storage.objects o
+  where o.bucket_id = 'user-library'
+    and o.name like public.promoted_prefix(v_old) || '.%'
+    and o.name not in (v_old.path, v_old.thumb_path)
+    and (v_old.version is not null or o.name not in (p_path, p_thumb_path));
+  perform public.refuse_promotion(v_old);
+  if v_old.version is not null then
+    return public.library_document(v_old) || jsonb_build_object('forget', '[]'::jsonb);
+  end if;
+  update public.image_outputs
+  set bucket = 'user-library', path = p_path, thumb_path = p_thumb_path, expires_at = null,
+      version = public.next_version(image_id)
+  where id = p_output_id returning * into v_output;
+  insert into public.tombstones (bucket, path, reason, not_before)
+  select v_old.bucket, o.path, 'promoted', now() + interval '15 minutes'
+  from (values (v_old.path), (v_old.thumb_path)) as o (path)
+  on conflict (bucket, path) where purged_at is null do nothing;
+  v_forget := public.show_version(v_output)
+    || jsonb_build_object('cache_key', encode(v_output.cache_key, 'hex'), 'user_id', p_user_id);
+  perform public.want_original(v_output.image_id);
+  select p.* into v_plan from public.plans p join public.profiles f on f.plan_id = p.id where f.user_id = p_user_id;
+  if p_charge and v_plan.promote_price > 0 then
+    perform public.move_credits(p_user_id, -v_plan.promote_price, 'hold', 'promote:' || p_output_id);
+    perform public.move_credits(p_user_id, 0, 'capture', 'promote:' || p_output_id);
+    insert into public.audit_log (actor, action, subject, data)
+    values (p_user_id, 'credits.spend', 'promote:' || p_output_id, jsonb_build_object('amount', v_plan.promote_price));
+  end if;
+  return public.library_document(v_output) || jsonb_build_object('forget', v_forget);
+end $$;
+
+-- Where copies of an output begin: '{user_id}/{image_id}/output/{job_id}'.
+create or replace function public.promoted_prefix(p_output public.image_outputs) returns text
+language sql immutable set search_path = ''
+as $$
+  select p_output.user_id || '/' || p_output.image_id || '/output/' || coalesce(p_output.job_id, p_output.id)
+$$;
+
+-- An original that is to be kept and is not: a worker fetches it while an upload of the same bytes lives. The upload
+-- is prolonged where nobody holds it: waiting for a job behind its image would be the wrong order.
+create or replace function public.want_original(p_image_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_image public.images;
+begin
+  select i.* into v_image from public.images i join public.profiles f on f.user_id = i.user_id
+  where i.id = p_image_id and i.original_path is null and f.keep_original;
+  if not found or public.upload_of(v_image) is null then
+    return;
+  end if;
+  update public.jobs set upload_expires_at = greatest(upload_expires_at, now() + interval '25 hours')
+  where id = (select j.id from public.jobs j
+              where j.id = public.job_of_upload(public.upload_of(v_image)) and j.upload_expires_at > now()
+              for no key update skip locked);
+  update public.images set original_due_at = now(), original_attempts = 0 where id = p_image_id;
+end $$;
+
+-- The object in uploads-ephemeral that claims to be this image's original; a worker hashes it before it believes.
+create or replace function public.upload_of(p_image public.images) returns text
+language sql stable security definer set search_path = ''
+as $$
+  select j.upload_path from public.jobs j
+  where j.user_id = p_image.user_id and j.sha256 = p_image.sha256 and j.status = 'done' and j.upload_expires_at > now()
+  order by j.finished_at desc limit 1
+$$;
+
+-- Up to p_limit images whose original is to be fetched, each withheld from other workers for a minute, longer after
+-- every attempt; one without an upload, or after five attempts, is given up.
+create or replace function public.due_originals(p_limit integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_image public.images;
+  v_path text;
+  v_due jsonb := '[]';
+begin
+  for v_image in
+    select * from public.images where original_due_at <= now()
+    order by original_due_at limit p_limit for no key update skip locked
+  loop
+    v_path := public.upload_of(v_image);
+    if v_path is null or v_image.original_attempts >= 5 or v_image.original_path is not null then
+      update public.images set original_due_at = null where id = v_image.id;
+    else
+      update public.images
+      set original_attempts = original_attempts + 1,
+          original_due_at = now() + interval '1 minute' * (original_attempts + 1)
+      where id = v_image.id;
+      v_due := v_due || jsonb_build_object(
+        'image_id', v_image.id, 'user_id', v_image.user_id, 'sha256', v_image.sha256, 'size', v_image.size,
+        'content_type', v_image.content_type, 'upload_path', v_path);
+    end if;
+  end loop;
+  return v_due;
+end $$;
+
+-- The original of an image is at p_path now, verified; null: there is none to be had. False when the image has gone or
+-- got its original otherwise; p_path is then marked for removal.
+create or replace function public.record_original(p_image_id uuid, p_path text) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update public.images set original_path = p_path, original_due_at = null
+  where id = p_image_id and original_path is null
+    and not exists (select 1 from public.tombstones t where t.bucket = 'user-library' and t.path = p_path);
+  if found then
+    return true;
+  end if;
+  if p_path is not null and not exists (select 1 from public.images i where i.original_path = p_path) then
+    perform public.entomb('user-library', p_path, 'unwanted');
+  end if;
+  return false;
+end $$;
+
+revoke all on function public.find_promotable(uuid, uuid, uuid) from public, anon, authenticated;
+revoke all on function public.refuse_promotion(public.image_outputs) from public, anon, authenticated, service_role;
+revoke all on function public.promote_output(uuid, uuid, text, text, boolean) from public, anon, authenticated;
+revoke all on function public.promoted_prefix(public.image_outputs) from public, anon, authenticated, service_role;
+revoke all on function public.want_original(uuid) from public, anon, authenticated, service_role;
+revoke all on function public.upload_of(public.images) from public, anon, authenticated, service_role;
+revoke all on function public.due_originals(integer) from public, anon, authenticated;
+revoke all on function public.record_original(uuid, text) from public, anon, authenticated;
+grant execute on function public.find_promotable(uuid, uuid, uuid) to service_role;
+grant execute on function public.promote_output(uuid, uuid, text, text, boolean) to service_role;
+grant execute on function public.due_originals(integer) to service_role;
+grant execute on function public.record_original(uuid, text) to service_role;
 -- Lists, collections and the archive. Locks as in 95_library: user, image; collections are changed under their user.
 
 -- What a user typed as a question for images.search: words, "phrases", or, -word, of which the last may be unfinished.
@@ -1706,3 +2116,691 @@ grant execute on function public.revoke_share(uuid, uuid) to service_role;
 grant execute on function public.find_share(text) to service_role;
 grant execute on function public.open_share(uuid) to service_role;
 grant execute on function public.purge_shares(integer) to service_role;
+-- All data of a user, deleted or handed out. A request is done by a worker under a lease, as a job is; a deletion knows
+-- from the rows that are left what is to be done next, so it can be taken over at any point.
+
+-- Every table that holds something of a user: how a deletion treats it, by what it is paged for an export, and what
+-- stays out of one. A test compares it with the catalogue, so that a new table cannot be forgotten.
+--   delete     rows go in batches, in this order      job, image   go with their job or image
+--   account    goes with the account                  pseudonym    kept, under a random id: records of money and care
+--   receipt    exports go, receipts of deletions stay
+create or replace function public.personal_tables()
+returns table (name text, treatment text, owner text, page_key text, hidden text[])
+language sql immutable set search_path = ''
+as $$
+  values
+    ('share_links', 'delete', 'user_id', 'id', '{}'::text[]),
+    ('collection_items', 'delete', 'user_id', 'collection_id || ''/'' || image_id', '{}'),
+    ('collections', 'delete', 'user_id', 'id', '{top,parent_top}'),
+    ('job_events', 'job', 'user_id', 'id', '{}'),
+    ('jobs', 'job', 'user_id', 'id', '{cache_key,lease_token,lease_expires_at,worker,request_id}'),
+    ('images', 'image', 'user_id', 'id', '{search}'),
+    ('image_outputs', 'image', 'user_id', 'id', '{cache_key,ops}'),
+    ('data_requests', 'receipt', 'user_id', 'id', '{cursor,lease_token,lease_expires_at,worker}'),
+    ('profiles', 'account', 'user_id', 'user_id', '{}'),
+    ('credits', 'account', 'user_id', 'user_id', '{}'),
+    ('credit_ledger', 'pseudonym', 'user_id', 'id', '{}'),
+    ('audit_log', 'pseudonym', 'actor', 'id', '{}')
+$$;
+
+-- While a deletion runs nothing new of its user comes into being.
+create or replace function public.assert_no_deletion(p_user_id uuid) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if exists (select 1 from public.data_requests r
+             where r.user_id = p_user_id and r.kind = 'delete' and r.status in ('queued', 'running')) then
+    raise exception using errcode = 'PT409', message = 'data_deletion_running',
+      detail = 'All data of this account is being deleted; wait until that has ended.';
+  end if;
+end $$;
+
+create or replace function public.refuse_during_deletion() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if new.user_id is not null then
+    perform public.assert_no_deletion(new.user_id);
+  end if;
+  return new;
+end $$;
+
+do $$
+declare
+  v_table text;
+begin
+  for v_table in
+    select t.name from public.personal_tables() t
+    where t.treatment in ('delete', 'job', 'image') and t.name <> 'job_events'
+  loop
+    execute format('create or replace trigger refuse_during_deletion before insert on public.%I'
+                   ' for each row execute function public.refuse_during_deletion()', v_table);
+  end loop;
+end $$;
+
+create or replace function public.request_document(p_request public.data_requests) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select jsonb_build_object(
+    'request_id', p_request.id, 'user_id', p_request.user_id, 'kind', p_request.kind, 'status', p_request.status,
+    'queue', p_request.queue, 'progress', p_request.progress, 'step', p_request.step, 'error', p_request.error,
+    'receipt', case when p_request.status = 'done' then p_request.receipt end, 'bucket', p_request.bucket,
+    'path', p_request.path, 'size', p_request.size, 'created_at', p_request.created_at,
+    'finished_at', p_request.finished_at, 'expires_at', p_request.expires_at)
+$$;
+
+-- Asking again while a deletion runs gives the same one; that the account shall go as well may be said later, too.
+create or replace function public.request_deletion(p_user_id uuid, p_delete_account boolean, p_queue text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_request public.data_requests;
+begin
+  -- Behind the lock that intake holds: what it has begun is committed, what comes later sees the request.
+  perform 1 from public.profiles where user_id = p_user_id for no key update;
+  if not found then
+    raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
+  end if;
+  insert into public.data_requests as r (user_id, kind, queue, options, max_attempts)
+  values (p_user_id, 'delete', p_queue, jsonb_build_object('delete_account', p_delete_account), 20)
+  on conflict (user_id, kind) where status in ('queued', 'running')
+  do update set options = jsonb_build_object(
+    'delete_account', (r.options ->> 'delete_account')::boolean or p_delete_account)
+  returning * into v_request;
+  -- Without an actor: the request says who, and only as long as it is kept.
+  insert into public.audit_log (action, subject, data)
+  values ('data.delete.request', v_request.id::text, v_request.options);
+  return public.request_document(v_request);
+end $$;
+
+-- The export under way, or the last one that is younger than p_fresh_seconds (null: of whatever age), or a new one.
+create or replace function public.request_export(p_user_id uuid, p_queue text, p_fresh_seconds integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_request public.data_requests;
+begin
+  perform 1 from public.profiles where user_id = p_user_id for no key update;
+  if not found then
+    raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
+  end if;
+  perform public.assert_no_deletion(p_user_id);
+  select * into v_request from public.data_requests r
+  where r.user_id = p_user_id and r.kind = 'export'
+    and (r.status in ('queued', 'running')
+         or (r.status = 'done' or p_fresh_seconds is null) and (r.expires_at is null or r.expires_at > now())
+            and (p_fresh_seconds is null or r.created_at > now() - make_interval(secs => p_fresh_seconds)))
+  order by r.created_at desc, r.id limit 1;
+  if not found then
+    insert into public.data_requests (user_id, kind, queue, max_attempts)
+    values (p_user_id, 'export', p_queue, 5) returning * into v_request;
+    insert into public.audit_log (actor, action, subject) values (p_user_id, 'data.export.request', v_request.id::text);
+  end if;
+  return public.request_document(v_request);
+end $$;
+
+-- A request of p_user_id; the receipt of an account that is gone is known by its random id alone.
+create or replace function public.get_request(p_request_id uuid, p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select public.request_document(r) from public.data_requests r
+  where r.id = p_request_id
+    and (r.user_id = p_user_id
+         or r.kind = 'delete' and not exists (select 1 from auth.users u where u.id = r.user_id))
+$$;
+
+-- The lease
+
+-- Takes the longest due request of a queue, or one whose worker has died; deletions first. Null: nothing to do.
+create or replace function public.claim_request(p_queue text, p_worker text, p_lease_seconds double precision)
+returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_request public.data_requests;
+begin
+  loop
+    select * into v_request from public.data_requests r
+    where r.queue = p_queue
+      and (r.status = 'queued' and r.run_at <= now()
+           or r.status = 'running' and r.lease_expires_at < clock_timestamp())
+    order by r.kind, r.run_at, r.id limit 1 for update skip locked;
+    if not found then
+      return null;
+    end if;
+    if v_request.attempt < v_request.max_attempts then
+      update public.data_requests
+      set status = 'running', attempt = attempt + 1, worker = p_worker, lease_token = gen_random_uuid(),
+          lease_expires_at = clock_timestamp() + make_interval(secs => p_lease_seconds),
+          started_at = coalesce(started_at, clock_timestamp())
+      where id = v_request.id returning * into v_request;
+      return to_jsonb(v_request);
+    end if;
+    perform public.end_request(v_request, jsonb_build_object(
+      'code', 'worker_lost', 'detail', 'Every worker that took this died; ask again.'));
+  end loop;
+end $$;
+
+create or replace function public.end_request(p_request public.data_requests, p_error jsonb) returns void
+language sql security definer set search_path = ''
+as $$
+  update public.data_requests
+  set status = 'error', error = p_error, lease_token = null, lease_expires_at = null, finished_at = clock_timestamp(),
+      expires_at = now() + interval '30 days'
+  where id = p_request.id;
+  insert into public.audit_log (action, subject, data)
+  values ('data.' || p_request.kind || '.error', p_request.id::text, p_error);
+$$;
+
+-- The row of a running request whose lease is p_lease_token, locked; anybody else gets 'lease_lost'.
+create or replace function public.leased_request(p_request_id uuid, p_lease_token uuid) returns public.data_requests
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_request public.data_requests;
+begin
+  select * into v_request from public.data_requests
+  where id = p_request_id and status = 'running' and lease_token = p_lease_token for no key update;
+  if not found then
+    raise exception using errcode = 'PT409', message = 'lease_lost', detail = 'Another worker has this request, or it has ended.';
+  end if;
+  return v_request;
+end $$;
+
+create or replace function public.heartbeat_request(
+  p_request_id uuid, p_lease_token uuid, p_lease_seconds double precision, p_progress real, p_step text
+) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform public.leased_request(p_request_id, p_lease_token);
+  update public.data_requests
+  set lease_expires_at = clock_timestamp() + make_interval(secs => p_lease_seconds),
+      progress = greatest(progress, p_progress), step = p_step
+  where id = p_request_id;
+end $$;
+
+-- running -> queued without spending an attempt: the worker is leaving, or has to wait.
+create or replace function public.snooze_request(p_request_id uuid, p_lease_token uuid, p_seconds double precision)
+returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform public.leased_request(p_request_id, p_lease_token);
+  update public.data_requests
+  set status = 'queued', attempt = greatest(attempt - 1, 0), lease_token = null, lease_expires_at = null,
+      run_at = now() + make_interval(secs => p_seconds)
+  where id = p_request_id;
+end $$;
+
+-- running -> queued after a pause while attempts are left, else -> error.
+create or replace function public.fail_request(p_request_id uuid, p_lease_token uuid, p_error text, p_seconds double precision)
+returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_request public.data_requests := public.leased_request(p_request_id, p_lease_token);
+begin
+  if v_request.attempt < v_request.max_attempts then
+    update public.data_requests
+    set status = 'queued', lease_token = null, lease_expires_at = null, error = p_error::jsonb,
+        run_at = now() + make_interval(secs => p_seconds)
+    where id = p_request_id;
+  else
+    perform public.end_request(v_request, p_error::jsonb);
+  end if;
+  return (select public.request_document(r) from public.data_requests r where r.id = p_request_id);
+end $$;
+
+-- Deleting
+
+-- Marks an object that exists for removal on behalf of a request, also where it was marked before.
+create or replace function public.entomb_for(p_request_id uuid, p_bucket text, p_path text) returns void
+language sql security definer set search_path = ''
+as $$
+  insert into public.tombstones (bucket, path, reason, request_id)
+  select p_bucket, p_path, 'data_deletion', p_request_id
+  where exists (select 1 from storage.objects o where o.bucket_id = p_bucket and o.name = p_path)
+  on conflict (bucket, path) where purged_at is null do update set request_id = excluded.request_id
+$$;
+
+-- Counts rows into the receipt, in the transaction that removes them.
+create or replace function public.note_wiped(p_request_id uuid, p_table text, p_count bigint) returns void
+language sql security definer set search_path = ''
+as $$
+  update public.data_requests r
+  set receipt = r.receipt || jsonb_build_object('rows', coalesce(r.receipt -> 'rows', '{}') || jsonb_build_object(
+    p_table, coalesce((r.receipt -> 'rows' ->> p_table)::bigint, 0) + p_count))
+  where r.id = p_request_id and p_count > 0
+$$;
+
+-- The next up to p_limit rows of a user. Returns {step, done, wait_seconds, forget}: done when there was nothing left;
+-- wait_seconds when workers that have just lost their job may still be writing; forget is for the caches.
+create or replace function public.wipe_batch(p_request_id uuid, p_lease_token uuid, p_limit integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_request public.data_requests := public.leased_request(p_request_id, p_lease_token);
+  v_user_id uuid := v_request.user_id;
+  v_until timestamptz := (v_request.cursor ->> 'settle_until')::timestamptz;
+  v_step text;
+  v_count bigint;
+  v_forget jsonb := '[]';
+begin
+  v_step := 'jobs';
+  v_count := public.wipe_unfinished(v_request, p_limit);
+  if v_count > 0 or v_until is null then
+    return jsonb_build_object('step', 'cancel', 'done', false, 'forget', v_forget);
+  end if;
+  if v_until > clock_timestamp() then
+    return jsonb_build_object('step', 'settle', 'done', false, 'forget', v_forget,
+                              'wait_seconds', extract(epoch from v_until - clock_timestamp()));
+  end if;
+  v_count := public.wipe_jobs(v_request, p_limit);
+  if v_count = 0 then
+    v_step := 'rows';
+    v_count := public.wipe_rows(v_request, p_limit);
+  end if;
+  if v_count = 0 then
+    v_step := 'images';
+    select r.wiped, r.forget into v_count, v_forget from public.wipe_images(v_request, p_limit) r;
+  end if;
+  if v_count = 0 then
+    select r.wiped, r.forget into v_count, v_forget from public.wipe_outputs(v_request, p_limit) r;
+  end if;
+  return jsonb_build_object('step', v_step, 'done', v_count = 0, 'forget', v_forget);
+end $$;
+
+-- Cancels unfinished jobs, releasing their holds, and takes exports away. Whoever was working on one may write until
+-- the lease would have ended: that time is noted, and waited for.
+create or replace function public.wipe_unfinished(p_request public.data_requests, p_limit integer) returns bigint
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_ids uuid[];
+  v_job public.jobs;
+  v_export public.data_requests;
+  v_until timestamptz;
+  v_count bigint := 0;
+begin
+  -- All of them are locked before the first credit moves: a worker that is finishing one has its job, then credits.
+  v_ids := array(
+    select j.id from public.jobs j
+    where j.user_id = p_request.user_id and j.status in ('awaiting_upload', 'queued', 'running')
+    order by j.id limit p_limit for no key update);
+  for v_job in select * from public.jobs where id = any (v_ids) order by id loop
+    v_until := greatest(v_until, v_job.lease_expires_at);
+    perform public.finish_job(v_job, 'canceled', null, null, 0, v_job.upload_expires_at is not null);
+    v_count := v_count + 1;
+  end loop;
+  if v_count > 0 then
+    insert into public.audit_log (action, subject, data)
+    values ('data.delete.cancel', p_request.id::text, jsonb_build_object('jobs', v_count));
+  end if;
+  for v_export in
+    delete from public.data_requests where user_id = p_request.user_id and kind = 'export' returning *
+  loop
+    v_until := greatest(v_until, v_export.lease_expires_at);
+    perform public.entomb_for(p_request.id, v_export.bucket, v_export.path);
+    perform public.note_wiped(p_request.id, 'data_requests', 1);
+    v_count := v_count + 1;
+  end loop;
+  if v_count > 0 or not p_request.cursor ? 'settle_until' then
+    -- Also whoever is taking an original into the library at this moment.
+    if exists (select 1 from public.images i where i.user_id = p_request.user_id and i.original_due_at is not null) then
+      v_until := greatest(v_until, p_request.lease_expires_at);
+    end if;
+    update public.data_requests
+    set cursor = cursor || jsonb_build_object(
+      'settle_until', greatest((cursor ->> 'settle_until')::timestamptz, v_until, now()))
+    where id = p_request.id;
+  end if;
+  return v_count;
+end $$;
+
+create or replace function public.wipe_jobs(p_request public.data_requests, p_limit integer) returns bigint
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_ids uuid[] := array(select j.id from public.jobs j where j.user_id = p_request.user_id order by j.id limit p_limit);
+  v_count bigint;
+begin
+  perform public.entomb_for(p_request.id, 'uploads-ephemeral', j.id || '/original') from unnest(v_ids) j (id);
+  -- What attempts have left that no row names.
+  perform public.entomb_for(p_request.id, o.bucket_id, o.name)
+  from unnest(v_ids) j (id) join storage.objects o
+    on o.bucket_id = 'outputs-ephemeral' and o.name collate "C" >= j.id || '.' and o.name collate "C" < j.id || '/';
+  delete from public.job_events where job_id = any (v_ids);
+  get diagnostics v_count = row_count;
+  perform public.note_wiped(p_request.id, 'job_events', v_count);
+  delete from public.jobs where id = any (v_ids);
+  get diagnostics v_count = row_count;
+  perform public.note_wiped(p_request.id, 'jobs', v_count);
+  return v_count;
+end $$;
+
+create or replace function public.wipe_rows(p_request public.data_requests, p_limit integer) returns bigint
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_table text;
+  v_count bigint;
+begin
+  for v_table in select t.name from public.personal_tables() t where t.treatment = 'delete' loop
+    execute format('delete from public.%1$I where ctid = any (array('
+                   'select t.ctid from public.%1$I t where t.user_id = $1 limit $2))', v_table)
+    using p_request.user_id, p_limit;
+    get diagnostics v_count = row_count;
+    if v_count > 0 then
+      perform public.note_wiped(p_request.id, v_table, v_count);
+      return v_count;
+    end if;
+  end loop;
+  return 0;
+end $$;
+
+create or replace function public.wipe_images(
+  p_request public.data_requests, p_limit integer, out wiped bigint, out forget jsonb)
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_image public.images;
+begin
+  wiped := 0;
+  forget := '[]';
+  for v_image in select * from public.images where user_id = p_request.user_id order by id limit p_limit loop
+    perform public.entomb_for(p_request.id, 'user-library', v_image.original_path);
+    perform public.entomb_for(p_request.id, o.bucket, p.path)
+    from public.image_outputs o, lateral (values (o.path), (o.thumb_path)) as p (path)
+    where o.image_id = v_image.id and o.deleted_at is null;
+    forget := forget || coalesce(public.delete_image(v_image.id, p_request.user_id), '[]');
+    wiped := wiped + 1;
+  end loop;
+  perform public.note_wiped(p_request.id, 'images', wiped);
+end $$;
+
+-- Rows of outputs, buried with their image or before it; the objects of these may be waiting for removal still.
+create or replace function public.wipe_outputs(
+  p_request public.data_requests, p_limit integer, out wiped bigint, out forget jsonb)
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_ids uuid[] := array(
+    select o.id from public.image_outputs o where o.user_id = p_request.user_id order by o.id limit p_limit for update);
+begin
+  perform public.entomb_for(p_request.id, o.bucket, p.path)
+  from public.image_outputs o, lateral (values (o.path), (o.thumb_path)) as p (path)
+  where o.id = any (v_ids);
+  select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'user_id', o.user_id)), '[]')
+  into forget from public.image_outputs o where o.id = any (v_ids) and o.cache_key is not null;
+  delete from public.image_outputs where id = any (v_ids);
+  get diagnostics wiped = row_count;
+  perform public.note_wiped(p_request.id, 'image_outputs', wiped);
+end $$;
+
+-- Objects that were found in the user's own folder, whoever put them there. Returns how many were marked.
+create or replace function public.wipe_objects(p_request_id uuid, p_lease_token uuid, p_bucket text, p_paths text[])
+returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_request public.data_requests := public.leased_request(p_request_id, p_lease_token);
+begin
+  if p_bucket not in ('user-library', 'exports')
+     or exists (select 1 from unnest(p_paths) p (path) where not starts_with(p.path, v_request.user_id || '/')) then
+    raise exception using errcode = 'PT403', message = 'forbidden', detail = 'Not in a folder of this user.';
+  end if;
+  perform public.entomb_for(p_request_id, p_bucket, p.path) from unnest(p_paths) p (path);
+  return cardinality(p_paths);
+end $$;
+
+-- Open tombstones of a request, whether or not another cleaner holds them: removing twice is as good as once.
+create or replace function public.request_tombstones(p_request_id uuid, p_lease_token uuid, p_limit integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform public.leased_request(p_request_id, p_lease_token);
+  return coalesce((
+    select jsonb_agg(jsonb_build_object('id', t.id, 'bucket', t.bucket, 'path', t.path))
+    from (select * from public.tombstones where request_id = p_request_id and purged_at is null
+          order by id limit p_limit) t), '[]');
+end $$;
+
+-- Gives the ledger of a user to a pseudonym, closed so that it sums to zero. Returns the number of its rows.
+create or replace function public.pseudonymise_ledger(p_user_id uuid, p_pseudonym uuid) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  perform 1 from public.credits where user_id = p_user_id for update;
+  update public.credit_ledger set user_id = p_pseudonym where user_id = p_user_id;
+  get diagnostics v_count = row_count;
+  insert into public.credit_ledger (user_id, delta, reason, reference)
+  select p_pseudonym, -sum(l.delta), 'closing', 'account' from public.credit_ledger l
+  where l.user_id = p_pseudonym having sum(l.delta) <> 0;
+  return v_count;
+end $$;
+
+create or replace function public.pseudonymise_audit(p_user_id uuid, p_pseudonym uuid) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  update public.audit_log
+  set actor = case when actor = p_user_id then p_pseudonym else actor end,
+      subject = replace(subject, p_user_id::text, p_pseudonym::text),
+      data = replace(data::text, p_user_id::text, p_pseudonym::text)::jsonb
+  where actor = p_user_id or subject = p_user_id::text;
+  get diagnostics v_count = row_count;
+  return v_count;
+end $$;
+
+-- However an account is deleted (a request, the Auth API, the dashboard): its money records stay, and name nobody.
+create or replace function public.handle_deleted_user() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_pseudonym uuid := gen_random_uuid();
+begin
+  perform public.pseudonymise_ledger(old.id, v_pseudonym);
+  perform public.pseudonymise_audit(old.id, v_pseudonym);
+  return old;
+end $$;
+
+create or replace trigger darkroom_deleted_user before delete on auth.users
+  for each row execute function public.handle_deleted_user();
+
+-- Once per request. An account that stays begins a new ledger with the balance it had.
+create or replace function public.wipe_money(p_request_id uuid, p_lease_token uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_request public.data_requests := public.leased_request(p_request_id, p_lease_token);
+  v_pseudonym uuid := gen_random_uuid();
+  v_balance integer;
+  v_ledger integer;
+  v_audit integer;
+begin
+  if v_request.cursor ? 'pseudonym' then
+    return;
+  end if;
+  select c.balance into v_balance from public.credits c where c.user_id = v_request.user_id for update;
+  v_ledger := public.pseudonymise_ledger(v_request.user_id, v_pseudonym);
+  v_audit := public.pseudonymise_audit(v_request.user_id, v_pseudonym);
+  if v_balance > 0 then
+    insert into public.credit_ledger (user_id, delta, reason, reference)
+    values (v_request.user_id, v_balance, 'opening', p_request_id::text);
+  end if;
+  insert into public.audit_log (action, subject, data)
+  values ('data.delete.money', p_request_id::text, jsonb_build_object('ledger', v_ledger, 'audit', v_audit));
+  update public.data_requests
+  set cursor = cursor || jsonb_build_object('pseudonym', v_pseudonym),
+      receipt = receipt || jsonb_build_object('kept', jsonb_build_array(
+        jsonb_build_object('what', 'credit_ledger', 'rows', v_ledger,
+          'why', 'Records of money, which have to be kept; they carry a random id in place of the account''s.'),
+        jsonb_build_object('what', 'audit_log', 'rows', v_audit,
+          'why', 'Who deleted and spent what; the entries carry the same random id.'),
+        jsonb_build_object('what', 'data_requests', 'rows', 1, 'why', 'This receipt.')))
+  where id = p_request_id;
+end $$;
+
+-- Deletes the account's row, where the Auth API has not, and says what has become of the account: deleted, or operator
+-- when this platform lets nobody but its operator do that.
+create or replace function public.close_account(p_request_id uuid, p_lease_token uuid) returns text
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_request public.data_requests := public.leased_request(p_request_id, p_lease_token);
+begin
+  if not (v_request.options ->> 'delete_account')::boolean then
+    return 'kept';
+  end if;
+  begin
+    delete from auth.users where id = v_request.user_id;
+  exception when insufficient_privilege or foreign_key_violation then
+    return 'operator';
+  end;
+  return 'deleted';
+end $$;
+
+-- running -> done with its receipt: nothing is open, and nothing but the receipt names the user.
+create or replace function public.finish_deletion(
+  p_request_id uuid, p_lease_token uuid, p_account text, p_receipt_seconds integer
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_request public.data_requests := public.leased_request(p_request_id, p_lease_token);
+  v_objects jsonb;
+begin
+  if not v_request.cursor ? 'pseudonym'
+     or exists (select 1 from public.tombstones where request_id = p_request_id and purged_at is null) then
+    raise exception using errcode = 'PT409', message = 'conflict', detail = 'This deletion is not at its end.';
+  end if;
+  perform public.pseudonymise_audit(v_request.user_id, (v_request.cursor ->> 'pseudonym')::uuid);
+  select coalesce(jsonb_object_agg(b.bucket, b.n), '{}') into v_objects
+  from (select t.bucket, count(*) as n from public.tombstones t where t.request_id = p_request_id group by t.bucket) b;
+  delete from public.tombstones where request_id = p_request_id;
+  update public.data_requests
+  set status = 'done', progress = 1, step = null, cursor = '{}', error = null, lease_token = null,
+      lease_expires_at = null, finished_at = clock_timestamp(),
+      expires_at = now() + make_interval(secs => p_receipt_seconds),
+      receipt = jsonb_build_object('rows', '{}'::jsonb) || receipt
+        || jsonb_build_object('objects', v_objects, 'account', p_account)
+        || case when p_account = 'deleted' then '{}' else jsonb_build_object(
+             'kept', receipt -> 'kept' || jsonb_build_array(
+               jsonb_build_object('what', 'profiles', 'rows', 1, 'why', 'The account stays, with its plan and settings.'),
+               jsonb_build_object('what', 'credits', 'rows', 1, 'why', 'The account stays, with its balance.'))) end
+  where id = p_request_id returning * into v_request;
+  insert into public.audit_log (action, subject, data)
+  values ('data.delete.done', p_request_id::text, v_request.receipt - 'kept');
+  return public.request_document(v_request);
+end $$;
+
+-- Exporting
+
+-- Up to p_limit rows of a table of personal_tables, after the one whose key is p_after: {rows, next}.
+create or replace function public.export_page(
+  p_request_id uuid, p_lease_token uuid, p_table text, p_after text, p_limit integer
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_request public.data_requests := public.leased_request(p_request_id, p_lease_token);
+  v_table record;
+  v_page jsonb;
+begin
+  select * into strict v_table from public.personal_tables() t where t.name = p_table;
+  execute format(
+    'select jsonb_build_object(''rows'', coalesce(jsonb_agg(p.row order by p.key), ''[]''),'
+    ' ''next'', case when count(*) = $4 then max(p.key) end)'
+    ' from (select to_jsonb(t) - $1 as row, (%s)::text collate "C" as key from public.%I t'
+    '       where t.%I = $2 and ($3 is null or (%1$s)::text collate "C" > $3) order by 2 limit $4) p',
+    v_table.page_key, p_table, v_table.owner)
+  into v_page using v_table.hidden, v_request.user_id, p_after, p_limit;
+  return v_page;
+end $$;
+
+-- Where the bytes of verified originals are: in the library, or as an upload that still lives: {image_id: {bucket, path}}.
+create or replace function public.export_originals(p_request_id uuid, p_lease_token uuid, p_image_ids uuid[]) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_request public.data_requests := public.leased_request(p_request_id, p_lease_token);
+begin
+  return coalesce((
+    select jsonb_object_agg(i.id, case
+      when i.original_path is not null then jsonb_build_object('bucket', 'user-library', 'path', i.original_path)
+      else jsonb_build_object('bucket', 'uploads-ephemeral', 'path', u.path) end)
+    from public.images i left join lateral (
+      select j.id || '/original' as path from public.jobs j
+      where j.user_id = i.user_id and j.sha256 = i.sha256 and j.status = 'done' and j.upload_expires_at > now()
+      order by j.finished_at desc limit 1) u on true
+    where i.id = any (p_image_ids) and i.user_id = v_request.user_id
+      and (i.original_path is not null or u.path is not null)), '{}');
+end $$;
+
+create or replace function public.finish_export(
+  p_request_id uuid, p_lease_token uuid, p_path text, p_size bigint, p_receipt text, p_keep_seconds integer
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_request public.data_requests := public.leased_request(p_request_id, p_lease_token);
+begin
+  update public.data_requests
+  set status = 'done', progress = 1, step = null, error = null, lease_token = null, lease_expires_at = null,
+      finished_at = clock_timestamp(), bucket = 'exports', path = p_path, size = p_size, receipt = p_receipt::jsonb,
+      expires_at = now() + make_interval(secs => p_keep_seconds)
+  where id = p_request_id returning * into v_request;
+  insert into public.audit_log (actor, action, subject, data)
+  values (v_request.user_id, 'data.export.done', p_request_id::text, jsonb_build_object('bytes', p_size));
+  return public.request_document(v_request);
+end $$;
+
+-- Removes exports, and receipts, past their time. Returns how many.
+create or replace function public.expire_requests(p_limit integer) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_request public.data_requests;
+  v_count integer := 0;
+begin
+  for v_request in
+    select * from public.data_requests where expires_at < now() order by expires_at limit p_limit for update skip locked
+  loop
+    if v_request.path is not null then
+      perform public.entomb(v_request.bucket, v_request.path, 'expired');
+    end if;
+    delete from public.data_requests where id = v_request.id;
+    v_count := v_count + 1;
+  end loop;
+  return v_count;
+end $$;
+
+do $$
+declare
+  v_function regprocedure;
+  v_callable text[] := array[
+    'request_deletion', 'request_export', 'get_request', 'claim_request', 'heartbeat_request', 'snooze_request',
+    'fail_request', 'wipe_batch', 'wipe_objects', 'request_tombstones', 'wipe_money', 'close_account',
+    'finish_deletion', 'export_page', 'export_originals', 'finish_export', 'expire_requests', 'personal_tables'];
+begin
+  for v_function in
+    select p.oid::regprocedure from pg_catalog.pg_proc p
+    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable || array[
+      'assert_no_deletion', 'refuse_during_deletion', 'request_document', 'end_request', 'leased_request', 'entomb_for',
+      'note_wiped', 'wipe_unfinished', 'wipe_jobs', 'wipe_rows', 'wipe_images', 'wipe_outputs', 'pseudonymise_ledger',
+      'pseudonymise_audit', 'handle_deleted_user'])
+  loop
+    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
+  end loop;
+  for v_function in
+    select p.oid::regprocedure from pg_catalog.pg_proc p
+    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable)
+  loop
+    execute format('grant execute on function %s to service_role', v_function);
+  end loop;
+end $$;

@@ -69,3 +69,7 @@ grant select on table public.share_links to authenticated;
 drop policy if exists own_share_links on public.share_links;
 create policy own_share_links on public.share_links for select to authenticated
   using (user_id = (select auth.uid()));
+-- data_requests has no policy: users see theirs through the API. The files are their owner's, by folder.
+drop policy if exists darkroom_own_exports on storage.objects;
+create policy darkroom_own_exports on storage.objects for select to authenticated
+  using (bucket_id = 'exports' and (storage.foldername(name))[1] = (select auth.uid())::text);

@@ -221,6 +221,18 @@ class World:
         )
         return dict(document)
 
+    async def share(self, output_id: object, user_id: uuid.UUID, **changes: Any) -> Document | None:
+        """A link; `token_hash`, `password_hash`, `seconds` and `max_views` may be given."""
+        wanted = {
+            "token_hash": secrets.token_hex(32),
+            "password_hash": None,
+            "seconds": HOUR,
+            "max_views": None,
+        }
+        parameters = {f"p_{name}": value for name, value in (wanted | changes).items()}
+        row = await self.call("create_share", p_output_id=output_id, p_user_id=user_id, **parameters)
+        return None if row is None else dict(row)
+
     async def sweep(self) -> Document:
         return dict(await self.call("sweep"))
 

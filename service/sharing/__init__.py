@@ -1,0 +1,1 @@
+"""Share links: one picture, for whoever has the link, for a while."""

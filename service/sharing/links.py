@@ -1,0 +1,135 @@
+"""The life of a share link: made, opened, refused.
+
+The token is 128 random bits and its sha256 is all that is kept, so the database finds a link by a digest that nobody
+can aim at, and a copy of the database opens nothing. A view is counted after the URL is signed and before it is given
+out, by one statement that enforces max_views: no failure of Storage costs a view, and no view goes uncounted.
+"""
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import PurePath
+from urllib.parse import quote
+from uuid import UUID
+
+from service.database import FoundShare, OutputRow, ShareRow
+from service.errors import CATALOGUE, Code, DependencyError, ProblemError
+from service.limits import MINUTE, Limit, network
+from service.resources import Resources
+from service.sharing.passwords import hash_password, matches
+from service.sharing.schemas import ShareRequest
+
+TOKEN_BYTES = 16
+TOKEN = re.compile(r"[\w-]{22}", re.ASCII)
+URL_SECONDS = 300
+GUESSES = 10
+GUESS_MINUTES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A picture that a link has opened. `url` shows it and `download_url` saves it, both for minutes only."""
+
+    url: str
+    download_url: str
+    filename: str
+    output: OutputRow
+
+
+async def make(
+    resources: Resources, output_id: UUID, user_id: UUID, wanted: ShareRequest
+) -> tuple[ShareRow, str]:
+    """A new link and its path. Raises ProblemError (output_not_found, output_expired, too_many_shares)."""
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    row = await resources.database.create_share(
+        output_id=output_id,
+        user_id=user_id,
+        token_hash=digest(token),
+        password_hash=None if wanted.password is None else await hash_password(wanted.password),
+        seconds=wanted.expires_in,
+        max_views=wanted.max_views,
+    )
+    if row is None:
+        raise output_not_found(output_id)
+    return row, f"{(resources.settings.public_url or '').rstrip('/')}/s/{token}"
+
+
+async def open_link(resources: Resources, token: str, password: str | None, ip: str) -> Shared:
+    """The picture behind a token, its view counted. Raises ProblemError, each refusal with a code of its own."""
+    found = await check(resources, token, password, ip)
+    shared = await _sign(resources, found)
+    try:
+        await resources.database.open_share(found.share_id)
+    except DependencyError:
+        raise
+    except ProblemError as error:
+        raise refusal(error.code) from None
+    return shared
+
+
+async def check(resources: Resources, token: str, password: str | None, ip: str) -> FoundShare:
+    """All that can be refused without counting: rate, token, end of the link, password. Raises ProblemError."""
+    here = network(ip)
+    limit = Limit("ip", f"darkroom:rate:share:ip:{here}", resources.settings.rate_per_ip_minute, MINUTE)
+    (await resources.limiter.admit([limit])).require()
+    found = await resources.database.find_share(digest(token)) if TOKEN.fullmatch(token) else None
+    if found is None:
+        raise refusal(Code.share_not_found)
+    if found.status != "active":
+        raise refusal(Code(found.status))
+    if found.password_hash is not None:
+        if not password:
+            raise refusal(Code.password_required)
+        # Spent before the password is looked at, so that guesses sent at once count as well.
+        guesses = Limit(
+            "link",
+            f"darkroom:rate:share:guess:{found.share_id}:{here}",
+            GUESSES,
+            GUESS_MINUTES * MINUTE,
+        )
+        (await resources.limiter.admit([guesses])).require()
+        if not await matches(password, found.password_hash):
+            raise refusal(Code.wrong_password)
+        await resources.limiter.forgive(guesses)
+    return found
+
+
+async def _sign(resources: Resources, found: FoundShare) -> Shared:
+    """A URL that outlives neither the link nor the picture."""
+    output = found.output
+    if output is None:
+        raise refusal(Code.output_expired)
+    now = datetime.now(UTC)
+    ends = [(found.expires_at, Code.share_expired)]
+    if output.expires_at is not None:
+        ends.append((output.expires_at, Code.output_expired))
+    end, why = min(ends)
+    longest = min(URL_SECONDS, resources.settings.signed_url_seconds)
+    seconds = min(longest, int((end - now).total_seconds()))
+    if seconds <= 0:
+        raise refusal(why)
+    url = (await resources.storage.sign_downloads(output.bucket, [output.path], seconds))[output.path]
+    if url is None:
+        # A row without its object: nobody may be sent there again.
+        await resources.database.bury_output(output.output_id)
+        raise refusal(Code.output_expired)
+    filename = found.filename or "picture"
+    name = f"{PurePath(filename).stem or 'picture'}{PurePath(output.path).suffix}"
+    return Shared(url, f"{url}&download={quote(name, safe='')}", filename, output)
+
+
+def digest(token: str) -> str:
+    """What is kept of a token: its sha256 in hex."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def refusal(code: Code) -> ProblemError:
+    """A refusal in the catalogue's own words: there is nothing more to say to a stranger."""
+    headers = {"WWW-Authenticate": 'Password realm="share link"'} if code is Code.password_required else None
+    return ProblemError(code, CATALOGUE[code].example, headers=headers)
+
+
+def output_not_found(output_id: UUID) -> ProblemError:
+    return ProblemError(Code.output_not_found, f"No output of yours has the id {output_id}.")

@@ -1,0 +1,144 @@
+"""Share links: their owner's routes, and the public door at /s/."""
+
+from typing import Any
+from urllib.parse import parse_qs
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from starlette.responses import HTMLResponse, RedirectResponse
+
+from service.auth import caller
+from service.errors import Code, ProblemError, responses
+from service.limits import SignedIn
+from service.resources import Resources
+from service.sharing.links import check, make, open_link, output_not_found
+from service.sharing.page import HEADERS, picture_page, refusal_page
+from service.sharing.schemas import NewShare, Share, ShareList, ShareRequest
+
+router = APIRouter(tags=["sharing"])
+FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/x-www-form-urlencoded": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"password": {"type": "string", "format": "password"}},
+                    "required": ["password"],
+                }
+            }
+        },
+    }
+}
+MAX_FIELDS = 10
+
+
+def _resources(request: Request) -> Resources:
+    resources: Resources = request.app.state.resources
+    return resources
+
+
+@router.post(
+    "/outputs/{output_id}/share",
+    status_code=201,
+    responses=responses(
+        Code.malformed_json,
+        Code.sign_in_required,
+        Code.output_not_found,
+        Code.output_expired,
+        Code.too_many_shares,
+    ),
+)
+async def share_output(
+    output_id: UUID, wanted: ShareRequest, request: Request, response: Response, user_id: SignedIn
+) -> NewShare:
+    """A link to an output of yours. Its address is in this answer and never again."""
+    row, url = await make(_resources(request), output_id, user_id, wanted)
+    response.headers["Cache-Control"] = "no-store"
+    return NewShare(**row.model_dump(), url=url)
+
+
+@router.get("/outputs/{output_id}/shares", responses=responses(Code.sign_in_required, Code.output_not_found))
+async def list_shares(output_id: UUID, request: Request, user_id: SignedIn) -> ShareList:
+    """The links of an output of yours, with their views."""
+    rows = await _resources(request).database.list_shares(output_id, user_id)
+    if rows is None:
+        raise output_not_found(output_id)
+    return ShareList(shares=[Share(**row.model_dump()) for row in rows])
+
+
+@router.delete("/shares/{share_id}", responses=responses(Code.sign_in_required, Code.share_not_found))
+async def revoke_share(share_id: UUID, request: Request, user_id: SignedIn) -> Share:
+    """End a link at once. Repeating it changes nothing."""
+    row = await _resources(request).database.revoke_share(share_id, user_id)
+    if row is None:
+        raise ProblemError(Code.share_not_found, f"No link of yours has the id {share_id}.")
+    return Share(**row.model_dump())
+
+
+def _door(redirect: int) -> dict[int | str, dict[str, Any]]:
+    """What /s/ answers with: every refusal is a problem document or, for a browser, a page."""
+    refusals = responses(
+        Code.share_not_found,
+        Code.share_expired,
+        Code.share_revoked,
+        Code.share_used_up,
+        Code.output_expired,
+        Code.password_required,
+        Code.wrong_password,
+    )
+    for refusal in refusals.values():
+        refusal["content"]["text/html"] = {}
+    return {
+        200: {"description": "A page with the picture, where `Accept` names text/html"},
+        redirect: {"description": "To the picture itself; the URL lives at most five minutes"},
+        **refusals,
+    }
+
+
+@router.get("/s/{token}", response_class=HTMLResponse, responses=_door(302))
+async def get_share(token: str, request: Request) -> Response:
+    """Open a link, which counts as one view: a page for browsers, a redirect to the picture for others."""
+    return await _opened(token, request, None, 302)
+
+
+@router.post("/s/{token}", response_class=HTMLResponse, responses=_door(303), openapi_extra=FORM)
+async def post_share(token: str, request: Request) -> Response:
+    """Open a link that needs a password."""
+    return await _opened(token, request, _password(await request.body()), 303)
+
+
+@router.head("/s/{token}", include_in_schema=False)
+async def head_share(token: str, request: Request) -> Response:
+    """Whether GET would open the link. Names no URL, so it is no view."""
+    try:
+        await check(_resources(request), token, None, (await caller(request)).ip)
+    except ProblemError as error:
+        error.headers.update(HEADERS)
+        raise
+    return Response(headers=HEADERS)
+
+
+async def _opened(token: str, request: Request, password: str | None, redirect: int) -> Response:
+    resources = _resources(request)
+    page = "text/html" in request.headers.get("accept", "").lower()
+    supabase_url = resources.settings.supabase_url
+    try:
+        shared = await open_link(resources, token, password, (await caller(request)).ip)
+    except ProblemError as error:
+        if page:
+            return refusal_page(error, supabase_url)
+        error.headers.update(HEADERS)
+        raise
+    if page:
+        return picture_page(shared, supabase_url)
+    return RedirectResponse(shared.url, redirect, headers=HEADERS)
+
+
+def _password(body: bytes) -> str | None:
+    """The field of the form; None when there is none."""
+    try:
+        fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=MAX_FIELDS)
+    except ValueError:
+        raise ProblemError(Code.invalid_request, "The form has too many fields.") from None
+    return fields.get("password", [None])[0]

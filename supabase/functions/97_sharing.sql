@@ -1,0 +1,154 @@
+-- Share links: made and revoked by the output's owner, opened by whoever has the token.
+
+-- 'active', or the code that opening the link answers with.
+create or replace function public.share_status(p_link public.share_links) returns text
+language sql stable security definer set search_path = ''
+as $$
+  select case
+    when p_link.revoked_at is not null then 'share_revoked'
+    when p_link.expires_at <= now() then 'share_expired'
+    when p_link.views >= p_link.max_views then 'share_used_up'
+    when not exists (select 1 from public.image_outputs o
+                     where o.id = p_link.output_id and o.deleted_at is null
+                       and (o.expires_at is null or o.expires_at > now())) then 'output_expired'
+    else 'active' end
+$$;
+
+create or replace function public.share_document(p_link public.share_links) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'share_id', p_link.id, 'output_id', p_link.output_id, 'status', public.share_status(p_link),
+    'has_password', p_link.has_password, 'expires_at', p_link.expires_at, 'max_views', p_link.max_views,
+    'views', p_link.views, 'last_viewed_at', p_link.last_viewed_at, 'revoked_at', p_link.revoked_at,
+    'created_at', p_link.created_at,
+    'output_expires_at', (select o.expires_at from public.image_outputs o where o.id = p_link.output_id))
+$$;
+
+-- A link to a live output of the caller's; null when they have no such output. p_token_hash in hex.
+create or replace function public.create_share(
+  p_output_id uuid, p_user_id uuid, p_token_hash text, p_password_hash text, p_seconds integer, p_max_views integer)
+returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_output public.image_outputs;
+  v_link public.share_links;
+begin
+  select * into v_output from public.image_outputs where id = p_output_id and user_id = p_user_id for key share;
+  if not found then
+    return null;
+  end if;
+  if v_output.deleted_at is not null or v_output.expires_at <= now() then
+    raise exception using errcode = 'PT410', message = 'output_expired', detail = 'The picture is no longer kept.';
+  end if;
+  if (select count(*) from public.share_links l
+      where l.output_id = p_output_id and l.revoked_at is null and l.expires_at > now()) >= 100 then
+    raise exception using errcode = 'PT409', message = 'too_many_shares',
+      detail = 'This picture has 100 links already; revoke one first.';
+  end if;
+  insert into public.share_links (output_id, user_id, has_password, expires_at, max_views)
+  values (p_output_id, p_user_id, p_password_hash is not null, now() + make_interval(secs => p_seconds), p_max_views)
+  returning * into v_link;
+  insert into public.share_secrets (share_id, token_hash, password_hash)
+  values (v_link.id, decode(p_token_hash, 'hex'), p_password_hash);
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'share.create', v_link.id::text, jsonb_build_object(
+    'output_id', p_output_id, 'expires_at', v_link.expires_at, 'max_views', p_max_views,
+    'has_password', v_link.has_password));
+  return public.share_document(v_link);
+end $$;
+
+-- The links of one of the caller's outputs, newest first; null when they have no such output.
+create or replace function public.list_shares(p_output_id uuid, p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce((select jsonb_agg(public.share_document(l) order by l.created_at desc, l.id)
+                   from public.share_links l where l.output_id = o.id), '[]')
+  from public.image_outputs o where o.id = p_output_id and o.user_id = p_user_id
+$$;
+
+-- Ends a link at once; null when the caller has no such link. Repeating it changes nothing.
+create or replace function public.revoke_share(p_share_id uuid, p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_link public.share_links;
+begin
+  update public.share_links set revoked_at = now()
+  where id = p_share_id and user_id = p_user_id and revoked_at is null returning * into v_link;
+  if found then
+    insert into public.audit_log (actor, action, subject, data)
+    values (p_user_id, 'share.revoke', p_share_id::text,
+            jsonb_build_object('output_id', v_link.output_id, 'views', v_link.views));
+  else
+    select * into v_link from public.share_links where id = p_share_id and user_id = p_user_id;
+    if not found then
+      return null;
+    end if;
+  end if;
+  return public.share_document(v_link);
+end $$;
+
+-- What a token leads to, and what guards it; null for a token that was never given out. Counts nothing.
+create or replace function public.find_share(p_token_hash text) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'share_id', l.id, 'status', public.share_status(l), 'password_hash', s.password_hash, 'expires_at', l.expires_at,
+    'filename', i.filename, 'output', case when o.id is not null then public.output_document(o) end)
+  from public.share_secrets s
+  join public.share_links l on l.id = s.share_id
+  left join public.image_outputs o on o.id = l.output_id
+  left join public.images i on i.id = o.image_id
+  where s.token_hash = decode(p_token_hash, 'hex')
+$$;
+
+-- Counts one view, and refuses where that may not be. The condition is read again under the row's lock, so that of
+-- any number of openers at once max_views succeed.
+create or replace function public.open_share(p_share_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_status text;
+begin
+  update public.share_links l set views = l.views + 1, last_viewed_at = now()
+  where l.id = p_share_id and public.share_status(l) = 'active';
+  if not found then
+    select public.share_status(l) into v_status from public.share_links l where l.id = p_share_id;
+    raise exception using
+      errcode = case when v_status is null then 'PT404' else 'PT410' end,
+      message = coalesce(v_status, 'share_not_found'),
+      detail = 'The link has ended.';
+  end if;
+end $$;
+
+-- Deletes up to p_limit links that ended 30 days ago.
+create or replace function public.purge_shares(p_limit integer) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  delete from public.share_links where id in (
+    select l.id from public.share_links l
+    where least(l.expires_at, l.revoked_at) < now() - interval '30 days'
+    order by least(l.expires_at, l.revoked_at) limit p_limit for update skip locked);
+  get diagnostics v_count = row_count;
+  return v_count;
+end $$;
+
+revoke all on function public.share_status(public.share_links) from public, anon, authenticated, service_role;
+revoke all on function public.share_document(public.share_links) from public, anon, authenticated, service_role;
+revoke all on function public.create_share(uuid, uuid, text, text, integer, integer) from public, anon, authenticated;
+revoke all on function public.list_shares(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.revoke_share(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.find_share(text) from public, anon, authenticated;
+revoke all on function public.open_share(uuid) from public, anon, authenticated;
+revoke all on function public.purge_shares(integer) from public, anon, authenticated;
+grant execute on function public.create_share(uuid, uuid, text, text, integer, integer) to service_role;
+grant execute on function public.list_shares(uuid, uuid) to service_role;
+grant execute on function public.revoke_share(uuid, uuid) to service_role;
+grant execute on function public.find_share(text) to service_role;
+grant execute on function public.open_share(uuid) to service_role;
+grant execute on function public.purge_shares(integer) to service_role;
