@@ -44,6 +44,7 @@ class Code(StrEnum):
     sign_in_required = "sign_in_required"
     forbidden = "forbidden"
     insufficient_credits = "insufficient_credits"
+    plan_required = "plan_required"
     too_many_jobs = "too_many_jobs"
     rate_limited = "rate_limited"
     # The resource
@@ -52,10 +53,14 @@ class Code(StrEnum):
     image_not_found = "image_not_found"
     output_expired = "output_expired"
     output_not_found = "output_not_found"
+    original_missing = "original_missing"
+    not_in_library = "not_in_library"
     method_not_allowed = "method_not_allowed"
     conflict = "conflict"
     job_finished = "job_finished"
     upload_missing = "upload_missing"
+    request_not_found = "request_not_found"
+    data_deletion_running = "data_deletion_running"
     # Collections
     collection_not_found = "collection_not_found"
     collection_exists = "collection_exists"
@@ -151,6 +156,15 @@ CATALOGUE: Mapping[Code, Entry] = {
     ),
     Code.image_not_found: Entry(404, "There is no such image", False, "No image of yours has this id."),
     Code.output_not_found: Entry(404, "There is no such output", False, "No output of yours has this id."),
+    Code.plan_required: Entry(
+        402, "The plan does not include this", False, "The library is part of a paid plan."
+    ),
+    Code.original_missing: Entry(
+        410, "The original is no longer here", False, "It was not kept: send it again with POST /intake."
+    ),
+    Code.not_in_library: Entry(
+        409, "The output is not in the library", False, "Promote it first with POST /outputs/promote."
+    ),
     Code.output_expired: Entry(410, "The picture is no longer kept", False, "It was removed; make it again."),
     Code.method_not_allowed: Entry(405, "The method is not allowed", False, "Use POST."),
     Code.conflict: Entry(409, "The state has changed meanwhile", False, "The job is running already."),
@@ -186,6 +200,15 @@ CATALOGUE: Mapping[Code, Entry] = {
         401, "This link needs a password", False, "Post the form field `password` to this address."
     ),
     Code.wrong_password: Entry(403, "The password is wrong", False, "Check it and try again."),
+    Code.request_not_found: Entry(
+        404, "There is no such request", False, "No request of yours has this id; it may have expired."
+    ),
+    Code.data_deletion_running: Entry(
+        409,
+        "All data of this account is being deleted",
+        True,
+        "Nothing new can be made until that has ended; GET /me/data/{request_id} tells how far it is.",
+    ),
     Code.dependency_unavailable: Entry(
         503, "A service that Darkroom needs is away", True, "The database does not answer; try again shortly."
     ),

@@ -23,3 +23,12 @@ as $$
   select pg_catalog.substring(p_path, '(?:^|/)([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.[^/]+$')::uuid
 $$;
 revoke all on function public.job_of_output(text) from public, anon, authenticated, service_role;
+
+-- The image that a key in user-library belongs to: '{user_id}/{image_id}/…'; null for any other name.
+create or replace function public.image_of_key(p_path text) returns uuid
+language sql immutable strict parallel safe set search_path = ''
+as $$
+  select pg_catalog.substring(
+    p_path, '^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/')::uuid
+$$;
+revoke all on function public.image_of_key(text) from public, anon, authenticated, service_role;

@@ -58,16 +58,16 @@ begin
   return v_output;
 end $$;
 
--- The row of a verified original: the owner's earlier one, or a new one. p_original_path is what a worker has just
--- stored, null where it stored nothing; an original that is on record already is kept and the other one removed.
+-- The row of a verified original: the owner's earlier one, or a new one. p_original has original_path, original_sha256
+-- and original_size of what a worker has just stored, nulls where it stored nothing; an original that is on record already is kept and the other one removed.
 create or replace function public.record_image(
-  p_job public.jobs, p_input public.image_outputs, p_original_path text
+  p_job public.jobs, p_input public.image_outputs, p_original public.images
 ) returns uuid
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_id uuid := coalesce(p_input.image_id, gen_random_uuid());
-  v_path text := p_original_path;
+  v_path text := p_original.original_path;
   v_image public.images;
 begin
   -- The image was deleted while its job ran: the folder's original is on its way out, and a new image gets a new id.
@@ -75,15 +75,18 @@ begin
     v_id := gen_random_uuid();
     v_path := null;
   end if;
-  insert into public.images (id, user_id, sha256, filename, content_type, width, height, size, original_path)
+  insert into public.images (id, user_id, sha256, filename, content_type, width, height, size, original_path,
+                             original_sha256, original_size)
   values (v_id, p_job.user_id, p_job.sha256, p_job.filename, p_input.input_content_type, p_input.input_width,
-          p_input.input_height, p_input.input_size, v_path)
+          p_input.input_height, p_input.input_size, v_path, p_original.original_sha256, p_original.original_size)
   on conflict (user_id, sha256) do update
   set original_path = coalesce(images.original_path, excluded.original_path),
+      original_sha256 = case when images.original_path is null then excluded.original_sha256 else images.original_sha256 end,
+      original_size = case when images.original_path is null then excluded.original_size else images.original_size end,
       original_due_at = case when excluded.original_path is null then images.original_due_at end
   returning * into v_image;
-  if p_original_path is distinct from v_image.original_path and p_original_path is not null then
-    perform public.entomb('user-library', p_original_path, 'duplicate');
+  if p_original.original_path is distinct from v_image.original_path and p_original.original_path is not null then
+    perform public.entomb('user-library', p_original.original_path, 'duplicate');
   end if;
   return v_image.id;
 end $$;
@@ -113,7 +116,7 @@ end $$;
 
 -- Writes the row of a finished job's output, and for an owner the row of the verified original. p_output has
 -- bucket, path, thumb_path, content_type, width, height, size, sha256 and input_content_type, input_width,
--- input_height, input_size; image_id where a key was made from it, original_path where the original was stored. When
+-- input_height, input_size; image_id where a key was made from it, original_* where the original was stored. When
 -- the owner already has a live output for the key, that one is prolonged and returned, and the new objects are marked
 -- for removal.
 create or replace function public.record_output(p_job public.jobs, p_output jsonb, p_output_seconds integer)
@@ -126,12 +129,14 @@ declare
   v_output public.image_outputs;
 begin
   if p_job.user_id is not null then
-    v_image_id := public.record_image(p_job, v_new, p_output ->> 'original_path');
+    v_image_id := public.record_image(p_job, v_new, jsonb_populate_record(null::public.images, p_output));
   end if;
-  perform public.bury_output(o.id, 'expired')
+  perform public.bury_output(o.id, case when o.expires_at <= now() then 'expired' else 'superseded' end)
   from public.image_outputs o
   where o.cache_key = p_job.cache_key and o.user_id is not distinct from p_job.user_id
-    and o.deleted_at is null and o.expires_at <= now();
+    and o.deleted_at is null
+    -- An ephemeral output gives way to one for the library.
+    and (o.expires_at <= now() or (v_new.bucket = 'user-library' and o.bucket <> 'user-library'));
   insert into public.image_outputs (
     image_id, job_id, user_id, cache_key, input_sha256, input_content_type, input_width, input_height, input_size,
     op_key, variant, bucket, path, thumb_path, content_type, width, height, size, sha256, expires_at, version)
@@ -162,7 +167,7 @@ as $$
   select coalesce(max(o.version), 0) + 1 from public.image_outputs o where o.image_id = p_image_id
 $$;
 
-revoke all on function public.record_image(public.jobs, public.image_outputs, text)
+revoke all on function public.record_image(public.jobs, public.image_outputs, public.images)
   from public, anon, authenticated, service_role;
 revoke all on function public.show_version(public.image_outputs) from public, anon, authenticated, service_role;
 revoke all on function public.next_version(uuid) from public, anon, authenticated, service_role;

@@ -40,14 +40,21 @@ begin
       update public.jobs
       set status = 'running', attempt = attempt + 1, worker = p_worker, lease_token = gen_random_uuid(),
           lease_expires_at = clock_timestamp() + make_interval(secs => p_lease_seconds),
-          started_at = coalesce(started_at, clock_timestamp()), step = 'claimed', progress = 0
+          started_at = coalesce(started_at, clock_timestamp()), step = 'claimed', progress = 0,
+          -- The library's keys begin with the image, so the worker must know its id before there is a row.
+          image_id = case when user_id is not null then coalesce(
+            (select i.id from public.images i where i.user_id = v_job.user_id and i.sha256 = v_job.sha256),
+            image_id, gen_random_uuid()) end
       where id = v_job.id returning * into v_job;
       return to_jsonb(v_job) || jsonb_build_object(
         'cache_key', encode(v_job.cache_key, 'hex'),
-        -- The library's keys begin with the image, so the worker must know its id before there is a row.
-        'image_id', case when v_job.user_id is not null then coalesce(
-          (select i.id from public.images i where i.user_id = v_job.user_id and i.sha256 = v_job.sha256),
-          gen_random_uuid()) end);
+        'store_original', v_job.wants_persist
+          and (select f.keep_original from public.profiles f where f.user_id = v_job.user_id)
+          and not exists (select 1 from public.images i where i.id = v_job.image_id and i.original_path is not null),
+        -- What the bytes at upload_path must be: a kept drawing is not what was uploaded.
+        'source', (select jsonb_build_object('sha256', i.original_sha256, 'size', i.original_size)
+                   from public.images i
+                   where v_job.source_bucket = 'user-library' and i.original_path = v_job.upload_path));
     exception when unique_violation or object_in_use then
       -- Leaving the block lets go of the user: no claim waits for a second one while it holds a first.
       v_skip := v_skip || v_job.id;
@@ -111,7 +118,8 @@ as $$
 declare
   v_job public.jobs;
 begin
-  if p_drop_upload then
+  -- An original in the library is its owner's, whatever has become of this job.
+  if p_drop_upload and p_job.source_bucket = 'uploads-ephemeral' then
     -- Whoever else counted on these bytes (a re-run's source) must not.
     update public.jobs set upload_expires_at = null
     where id = public.job_of_upload(p_job.upload_path);
@@ -139,7 +147,7 @@ as $$
     and o.name like pg_catalog.split_part(p_path, p_job.id::text, 1) || p_job.id || '.%'
 $$;
 
--- running -> done: output, original, credit capture and event in one transaction. Documents come in as text: an
+-- running -> done: output, original, older versions, credit capture and event in one transaction. Documents come in as text: an
 -- object in the body of an RPC does not arrive alike through every PostgREST.
 create or replace function public.complete_job(
   p_job_id uuid, p_lease_token uuid, p_output text, p_output_seconds integer
@@ -149,13 +157,21 @@ as $$
 declare
   v_job public.jobs := public.leased_job(p_job_id, p_lease_token);
   v_output public.image_outputs;
+  v_forget jsonb := '[]';
 begin
   v_output := public.record_output(v_job, p_output::jsonb, p_output_seconds);
+  if v_output.version is not null then
+    v_forget := public.show_version(v_output)
+      || jsonb_build_object('cache_key', encode(v_job.cache_key, 'hex'), 'user_id', v_job.user_id);
+  end if;
   perform public.entomb_leftovers(v_job, p_output::jsonb ->> 'bucket', p_output::jsonb ->> 'path',
                                   p_output::jsonb ->> 'thumb_path');
   -- A statement of its own: job_document sees what was written before its statement began.
   v_job := public.finish_job(v_job, 'done', null, v_output.id, v_job.price, false);
-  return public.job_document(v_job);
+  if v_output.version is not null then
+    perform public.want_original(v_output.image_id);
+  end if;
+  return public.job_document(v_job) || jsonb_build_object('forget', v_forget);
 end $$;
 
 -- What the cache has for a running job by now: null, or an output document and whether the job's owner holds it.

@@ -77,8 +77,20 @@ begin
 end $$;
 
 -- Objects in the ephemeral buckets and the library that no row knows, older than p_older_than: marked for removal.
+-- Originals of the library that no image names are among them, unless a worker may be about to record one.
 -- Young ones may be what a job is writing, and those of an unfinished job may be what its next attempt replaces: they
 -- are left for the next time.
+create or replace function public.is_original(p_path text) returns boolean
+language sql stable security definer set search_path = ''
+as $$
+  select exists (select 1 from public.images i where i.original_path = p_path)
+    or (p_path like '%/original.%'
+        and (exists (select 1 from public.jobs j
+                     where j.image_id = public.image_of_key(p_path) and j.finished_at is null)
+             or exists (select 1 from public.images i
+                        where i.id = public.image_of_key(p_path) and i.original_due_at is not null)))
+$$;
+
 create or replace function public.entomb_orphans(p_older_than interval, p_limit integer) returns integer
 language plpgsql security definer set search_path = ''
 as $$
@@ -88,13 +100,16 @@ begin
   with orphans as (
     select o.bucket_id, o.name from storage.objects o
     where o.created_at < now() - p_older_than
-      and o.bucket_id in ('uploads-ephemeral', 'outputs-ephemeral', 'user-library')
+      and o.bucket_id in ('uploads-ephemeral', 'outputs-ephemeral', 'user-library', 'exports')
       and not exists (select 1 from public.tombstones t
                       where t.bucket = o.bucket_id and t.path = o.name and t.purged_at is null)
       and case o.bucket_id
         when 'uploads-ephemeral' then not exists (
           select 1 from public.jobs j
           where j.id = public.job_of_upload(o.name) and j.upload_expires_at is not null)
+        when 'exports' then not exists (
+          select 1 from public.data_requests r
+          where r.status in ('queued', 'running') or (r.bucket = o.bucket_id and r.path = o.name))
         else not exists (
                select 1 from public.image_outputs i
                where i.bucket = o.bucket_id and i.path = o.name and i.deleted_at is null)
@@ -104,6 +119,7 @@ begin
              and not exists (
                select 1 from public.jobs j
                where j.id = public.job_of_output(o.name) and j.finished_at is null)
+             and not (o.bucket_id = 'user-library' and public.is_original(o.name))
       end
     order by o.bucket_id, o.name
     limit p_limit)
@@ -114,12 +130,13 @@ begin
   return v_count;
 end $$;
 
--- The other way round: live outputs whose object or thumbnail is gone. Reported and buried, so that nobody is sent to a 404.
+-- The other way round: live outputs whose object or thumbnail is gone, and originals that are. Reported and buried, so that nobody is sent to a 404.
 create or replace function public.bury_missing(p_limit integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_output public.image_outputs;
+  v_image public.images;
   v_missing jsonb := '[]';
 begin
   for v_output in
@@ -132,6 +149,15 @@ begin
     perform public.bury_output(v_output.id, 'missing');
     v_missing := v_missing || jsonb_build_object(
       'output_id', v_output.id, 'cache_key', encode(v_output.cache_key, 'hex'), 'user_id', v_output.user_id);
+  end loop;
+  for v_image in
+    select i.* from public.images i
+    where i.original_path is not null and not exists (
+      select 1 from storage.objects o where o.bucket_id = 'user-library' and o.name = i.original_path)
+    limit p_limit for no key update of i skip locked
+  loop
+    update public.images set original_path = null where id = v_image.id;
+    v_missing := v_missing || jsonb_build_object('image_id', v_image.id, 'cache_key', null, 'user_id', v_image.user_id);
   end loop;
   return v_missing;
 end $$;
@@ -178,6 +204,11 @@ as $$
   join public.credit_ledger r on r.user_id = c.user_id and r.reference = c.reference and r.reason = 'release'
   where c.reason = 'capture'
   union all
+  select 'a ledger without an account sums to zero', l.user_id::text
+  from public.credit_ledger l
+  where not exists (select 1 from public.credits c where c.user_id = l.user_id)
+  group by l.user_id having sum(l.delta) <> 0
+  union all
   select 'a done job had an output', j.id::text
   from public.jobs j where j.status = 'done' and j.output_id is null
 $$;
@@ -185,6 +216,7 @@ $$;
 revoke all on function public.expire_due(integer) from public, anon, authenticated;
 revoke all on function public.due_tombstones(integer) from public, anon, authenticated;
 revoke all on function public.confirm_purged(bigint[]) from public, anon, authenticated;
+revoke all on function public.is_original(text) from public, anon, authenticated, service_role;
 revoke all on function public.entomb_orphans(interval, integer) from public, anon, authenticated;
 revoke all on function public.bury_missing(integer) from public, anon, authenticated;
 revoke all on function public.check_invariants() from public, anon, authenticated;

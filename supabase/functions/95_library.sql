@@ -21,6 +21,9 @@ begin
                where j.user_id = p_user_id and j.sha256 = v_image.sha256 and j.finished_at is not null
                  and j.upload_expires_at > now()
                order by j.id for no key update);
+  -- A job that begins anew writes to a folder of its own: what is in this one is on its way out.
+  update public.jobs set image_id = null
+  where image_id = p_image_id and finished_at is null and status <> 'running';
   select * into v_image from public.images where id = p_image_id and user_id = p_user_id for update;
   if not found then
     return null;
@@ -62,7 +65,77 @@ begin
            'cache_key', encode(v_output.cache_key, 'hex'), 'user_id', v_output.user_id)) end;
 end $$;
 
+-- Makes an earlier version the one that is shown. Returns the output; null when p_user_id has no such live output.
+create or replace function public.restore_output(p_output_id uuid, p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_output public.image_outputs;
+begin
+  -- The image before its outputs; a deletion that comes first leaves nothing to show.
+  perform 1 from public.images i
+  where i.user_id = p_user_id and i.id = (select o.image_id from public.image_outputs o where o.id = p_output_id)
+  for no key update;
+  select * into v_output from public.image_outputs
+  where id = p_output_id and user_id = p_user_id and deleted_at is null;
+  if not found then
+    return null;
+  end if;
+  if v_output.version is null then
+    raise exception using errcode = 'PT409', message = 'not_in_library',
+      detail = 'Only versions in the library can be restored: promote this output first.';
+  end if;
+  update public.images set current_output_id = p_output_id where id = v_output.image_id;
+  return public.library_document(v_output);
+end $$;
+
+-- Keeps an ephemeral output for p_days from now, never shorter than it has. Returns the output; null when p_user_id
+-- has none such; one of the library is returned as it is.
+create or replace function public.keep_output(p_output_id uuid, p_user_id uuid, p_days integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_output public.image_outputs;
+begin
+  select * into v_output from public.image_outputs where id = p_output_id and user_id = p_user_id for no key update;
+  if not found then
+    return null;
+  end if;
+  if v_output.deleted_at is not null or v_output.expires_at <= now() then
+    raise exception using errcode = 'PT410', message = 'output_expired', detail = 'This output has been removed.';
+  end if;
+  update public.image_outputs set expires_at = greatest(expires_at, now() + make_interval(days => p_days))
+  where id = p_output_id and expires_at is not null;
+  select * into v_output from public.image_outputs where id = p_output_id;
+  return public.library_document(v_output);
+end $$;
+
+create or replace function public.library_document(p_output public.image_outputs) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select public.output_document(p_output) || jsonb_build_object(
+    'job_id', p_output.job_id, 'image_id', p_output.image_id, 'op_key', p_output.op_key, 'variant', p_output.variant,
+    'version', p_output.version, 'created_at', p_output.created_at, 'cache_key', encode(p_output.cache_key, 'hex'),
+    'current', coalesce((select i.current_output_id = p_output.id from public.images i where i.id = p_output.image_id), false))
+$$;
+
+-- The facts of an image from which it can be worked on again; null when p_user_id has no such image.
+create or replace function public.get_image_source(p_image_id uuid, p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object('image_id', i.id, 'sha256', i.sha256, 'filename', i.filename,
+                            'content_type', i.content_type, 'width', i.width, 'height', i.height, 'size', i.size)
+  from public.images i where i.id = p_image_id and i.user_id = p_user_id
+$$;
+
 revoke all on function public.delete_image(uuid, uuid) from public, anon, authenticated;
 revoke all on function public.delete_output(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.restore_output(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.keep_output(uuid, uuid, integer) from public, anon, authenticated;
+revoke all on function public.library_document(public.image_outputs) from public, anon, authenticated, service_role;
+revoke all on function public.get_image_source(uuid, uuid) from public, anon, authenticated;
 grant execute on function public.delete_image(uuid, uuid) to service_role;
 grant execute on function public.delete_output(uuid, uuid) to service_role;
+grant execute on function public.restore_output(uuid, uuid) to service_role;
+grant execute on function public.keep_output(uuid, uuid, integer) to service_role;
+grant execute on function public.get_image_source(uuid, uuid) to service_role;

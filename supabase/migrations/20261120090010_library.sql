@@ -16,12 +16,15 @@ comment on column public.profiles.versions_to_keep is 'Newest library outputs of
 
 alter table public.images
   add column original_path text,
+  add column original_sha256 text check (original_sha256 ~ '^[0-9a-f]{64}$'),
+  add column original_size bigint check (original_size > 0),
   add column archived_at timestamptz,
   add column prompt text check (length(prompt) <= 2000),
   add column current_output_id uuid references public.image_outputs (id) on delete set null,
   add column original_due_at timestamptz,
   add column original_attempts smallint not null default 0;
 comment on column public.images.original_path is 'Object in user-library with the verified original; null when it is not kept.';
+comment on column public.images.original_sha256 is 'Of the object at original_path: a drawing is kept as it was sanitised, anything else as it came.';
 comment on column public.images.current_output_id is 'The version that is shown; null while the library holds none.';
 comment on column public.images.original_due_at is 'When a worker shall fetch the original from an upload that still lives.';
 create index images_original_due on public.images (original_due_at) where original_due_at is not null;

@@ -10,3 +10,10 @@ create policy darkroom_own_outputs on storage.objects for select to authenticate
         and o.user_id = (select auth.uid()) and o.deleted_at is null
     )
   );
+
+drop policy if exists darkroom_own_originals on storage.objects;
+create policy darkroom_own_originals on storage.objects for select to authenticated
+  using (
+    bucket_id = 'user-library'
+    and exists (select 1 from public.images i where i.original_path = name and i.user_id = (select auth.uid()))
+  );

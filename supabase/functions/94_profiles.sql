@@ -1,0 +1,38 @@
+-- What a user may do and has chosen: plan, settings, balance. Null for an account that no longer exists.
+create or replace function public.get_profile(p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'user_id', f.user_id, 'plan_id', p.id, 'plan_name', p.name, 'persistent', p.persistent,
+    'working_side', p.working_side, 'promote_price', p.promote_price, 'max_running', p.max_running,
+    'max_pending', p.max_pending, 'keep_original', f.keep_original, 'keep_full_res', f.keep_full_res,
+    'versions_to_keep', f.versions_to_keep, 'archive_after_days', f.archive_after_days, 'balance', c.balance)
+  from public.profiles f
+  join public.plans p on p.id = f.plan_id
+  join public.credits c on c.user_id = f.user_id
+  where f.user_id = p_user_id
+$$;
+
+-- Changes the settings that p_changes names; archive_after_days may be null: never. Returns the profile.
+create or replace function public.set_profile(p_user_id uuid, p_changes text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_changes jsonb := p_changes::jsonb;
+begin
+  update public.profiles f
+  set keep_original = coalesce((v_changes ->> 'keep_original')::boolean, f.keep_original),
+      keep_full_res = coalesce((v_changes ->> 'keep_full_res')::boolean, f.keep_full_res),
+      versions_to_keep = coalesce((v_changes ->> 'versions_to_keep')::integer, f.versions_to_keep),
+      archive_after_days = case when v_changes ? 'archive_after_days'
+                                then (v_changes ->> 'archive_after_days')::integer else f.archive_after_days end,
+      updated_at = now()
+  where f.user_id = p_user_id;
+  -- A statement of its own, which sees the change.
+  return public.get_profile(p_user_id);
+end $$;
+
+revoke all on function public.get_profile(uuid) from public, anon, authenticated;
+revoke all on function public.set_profile(uuid, text) from public, anon, authenticated;
+grant execute on function public.get_profile(uuid) to service_role;
+grant execute on function public.set_profile(uuid, text) to service_role;

@@ -1,0 +1,203 @@
+-- Into the library: a finished output moves there with its row; its original follows.
+
+-- What a promotion needs to know, before the service copies: the output of p_output_id, or of job p_job_id, with its
+-- price. Null when p_user_id has none such. Refuses what promote_output would refuse.
+create or replace function public.find_promotable(p_output_id uuid, p_job_id uuid, p_user_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_output public.image_outputs;
+  v_status text;
+  v_plan public.plans;
+begin
+  if p_job_id is not null then
+    select j.status, j.output_id into v_status, p_output_id
+    from public.jobs j where j.id = p_job_id and j.user_id = p_user_id;
+    if not found then
+      return null;
+    elsif v_status <> 'done' then
+      raise exception using errcode = 'PT409', message = 'conflict', detail = format('This job has no output: it is %s.', v_status);
+    end if;
+  end if;
+  select * into v_output from public.image_outputs where id = p_output_id and user_id = p_user_id;
+  if not found then
+    return null;
+  end if;
+  perform public.refuse_promotion(v_output);
+  select p.* into v_plan from public.plans p join public.profiles f on f.plan_id = p.id where f.user_id = p_user_id;
+  if v_output.version is null and v_plan.promote_price
+     > (select c.balance from public.credits c where c.user_id = p_user_id) then
+    raise exception using errcode = 'PT402', message = 'insufficient_credits',
+      detail = format('This needs %s credits.', v_plan.promote_price);
+  end if;
+  return public.library_document(v_output);
+end $$;
+
+create or replace function public.refuse_promotion(p_output public.image_outputs) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if p_output.deleted_at is not null or p_output.expires_at <= now() then
+    raise exception using errcode = 'PT410', message = 'output_expired', detail = 'This output has been removed.';
+  end if;
+  if not (select p.persistent from public.plans p join public.profiles f on f.plan_id = p.id
+          where f.user_id = p_output.user_id) then
+    raise exception using errcode = 'PT402', message = 'plan_required', detail = 'The library is part of a paid plan.';
+  end if;
+end $$;
+
+-- Moves the row of an ephemeral output to the copies that the service has made in user-library: next version, shown,
+-- older ones pruned, paid for once. Repeated, or behind another call, it answers the same and marks the copies it
+-- does not need. The ephemeral objects stay as long as a URL to them may. p_charge false: a plan's own persistence.
+create or replace function public.promote_output(
+  p_output_id uuid, p_user_id uuid, p_path text, p_thumb_path text, p_charge boolean
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_plan public.plans;
+  v_old public.image_outputs;
+  v_output public.image_outputs;
+  v_forget jsonb;
+begin
+  perform 1 from public.profiles where user_id = p_user_id for no key update;
+  perform 1 from public.images i
+  where i.user_id = p_user_id and i.id = (select o.image_id from public.image_outputs o where o.id = p_output_id)
+  for no key update;
+  select * into v_old from public.image_outputs where id = p_output_id and user_id = p_user_id for update;
+  if not found then
+    return null;
+  end if;
+  -- What this or an earlier, interrupted call has copied and nobody will use.
+  perform public.entomb(o.bucket_id, o.name, 'leftover')
+  from storage.objects o
+  where o.bucket_id = 'user-library'
+    and o.name like public.promoted_prefix(v_old) || '.%'
+    and o.name not in (v_old.path, v_old.thumb_path)
+    and (v_old.version is not null or o.name not in (p_path, p_thumb_path));
+  perform public.refuse_promotion(v_old);
+  if v_old.version is not null then
+    return public.library_document(v_old) || jsonb_build_object('forget', '[]'::jsonb);
+  end if;
+  update public.image_outputs
+  set bucket = 'user-library', path = p_path, thumb_path = p_thumb_path, expires_at = null,
+      version = public.next_version(image_id)
+  where id = p_output_id returning * into v_output;
+  insert into public.tombstones (bucket, path, reason, not_before)
+  select v_old.bucket, o.path, 'promoted', now() + interval '15 minutes'
+  from (values (v_old.path), (v_old.thumb_path)) as o (path)
+  on conflict (bucket, path) where purged_at is null do nothing;
+  v_forget := public.show_version(v_output)
+    || jsonb_build_object('cache_key', encode(v_output.cache_key, 'hex'), 'user_id', p_user_id);
+  perform public.want_original(v_output.image_id);
+  select p.* into v_plan from public.plans p join public.profiles f on f.plan_id = p.id where f.user_id = p_user_id;
+  if p_charge and v_plan.promote_price > 0 then
+    perform public.move_credits(p_user_id, -v_plan.promote_price, 'hold', 'promote:' || p_output_id);
+    perform public.move_credits(p_user_id, 0, 'capture', 'promote:' || p_output_id);
+    insert into public.audit_log (actor, action, subject, data)
+    values (p_user_id, 'credits.spend', 'promote:' || p_output_id, jsonb_build_object('amount', v_plan.promote_price));
+  end if;
+  return public.library_document(v_output) || jsonb_build_object('forget', v_forget);
+end $$;
+
+-- Where copies of an output begin: '{user_id}/{image_id}/output/{job_id}'.
+create or replace function public.promoted_prefix(p_output public.image_outputs) returns text
+language sql immutable set search_path = ''
+as $$
+  select p_output.user_id || '/' || p_output.image_id || '/output/' || coalesce(p_output.job_id, p_output.id)
+$$;
+
+-- An original that is to be kept and is not: a worker fetches it while an upload of the same bytes lives. The upload
+-- is prolonged where nobody holds it: waiting for a job behind its image would be the wrong order.
+create or replace function public.want_original(p_image_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_image public.images;
+begin
+  select i.* into v_image from public.images i join public.profiles f on f.user_id = i.user_id
+  where i.id = p_image_id and i.original_path is null and f.keep_original
+    -- A drawing must be sanitised before it is kept, which a job does.
+    and i.content_type <> 'image/svg+xml';
+  if not found or public.upload_of(v_image) is null then
+    return;
+  end if;
+  update public.jobs set upload_expires_at = greatest(upload_expires_at, now() + interval '25 hours')
+  where id = (select j.id from public.jobs j
+              where j.id = public.job_of_upload(public.upload_of(v_image)) and j.upload_expires_at > now()
+              for no key update skip locked);
+  update public.images set original_due_at = now(), original_attempts = 0 where id = p_image_id;
+end $$;
+
+-- The object in uploads-ephemeral that claims to be this image's original; a worker hashes it before it believes.
+create or replace function public.upload_of(p_image public.images) returns text
+language sql stable security definer set search_path = ''
+as $$
+  select j.upload_path from public.jobs j
+  where j.user_id = p_image.user_id and j.sha256 = p_image.sha256 and j.status = 'done' and j.upload_expires_at > now()
+  order by j.finished_at desc limit 1
+$$;
+
+-- Up to p_limit images whose original is to be fetched, each withheld from other workers for a minute, longer after
+-- every attempt; one without an upload, or after five attempts, is given up.
+create or replace function public.due_originals(p_limit integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_image public.images;
+  v_path text;
+  v_due jsonb := '[]';
+begin
+  for v_image in
+    select * from public.images where original_due_at <= now()
+    order by original_due_at limit p_limit for no key update skip locked
+  loop
+    v_path := public.upload_of(v_image);
+    if v_path is null or v_image.original_attempts >= 5 or v_image.original_path is not null then
+      update public.images set original_due_at = null where id = v_image.id;
+    else
+      update public.images
+      set original_attempts = original_attempts + 1,
+          original_due_at = now() + interval '1 minute' * (original_attempts + 1)
+      where id = v_image.id;
+      v_due := v_due || jsonb_build_object(
+        'image_id', v_image.id, 'user_id', v_image.user_id, 'sha256', v_image.sha256, 'size', v_image.size,
+        'content_type', v_image.content_type, 'upload_path', v_path);
+    end if;
+  end loop;
+  return v_due;
+end $$;
+
+-- The original of an image is at p_path now, verified; null: there is none to be had. False when the image has gone or
+-- got its original otherwise; p_path is then marked for removal.
+create or replace function public.record_original(p_image_id uuid, p_path text) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update public.images
+  set original_path = p_path, original_due_at = null,
+      original_sha256 = case when p_path is not null then sha256 end,
+      original_size = case when p_path is not null then size end
+  where id = p_image_id and original_path is null
+    and not exists (select 1 from public.tombstones t where t.bucket = 'user-library' and t.path = p_path);
+  if found then
+    return true;
+  end if;
+  if p_path is not null and not exists (select 1 from public.images i where i.original_path = p_path) then
+    perform public.entomb('user-library', p_path, 'unwanted');
+  end if;
+  return false;
+end $$;
+
+revoke all on function public.find_promotable(uuid, uuid, uuid) from public, anon, authenticated;
+revoke all on function public.refuse_promotion(public.image_outputs) from public, anon, authenticated, service_role;
+revoke all on function public.promote_output(uuid, uuid, text, text, boolean) from public, anon, authenticated;
+revoke all on function public.promoted_prefix(public.image_outputs) from public, anon, authenticated, service_role;
+revoke all on function public.want_original(uuid) from public, anon, authenticated, service_role;
+revoke all on function public.upload_of(public.images) from public, anon, authenticated, service_role;
+revoke all on function public.due_originals(integer) from public, anon, authenticated;
+revoke all on function public.record_original(uuid, text) from public, anon, authenticated;
+grant execute on function public.find_promotable(uuid, uuid, uuid) to service_role;
+grant execute on function public.promote_output(uuid, uuid, text, text, boolean) to service_role;
+grant execute on function public.due_originals(integer) to service_role;
+grant execute on function public.record_original(uuid, text) to service_role;
