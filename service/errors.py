@@ -127,7 +127,7 @@ CATALOGUE: Mapping[Code, Entry] = {
         415,
         "This type of file is not supported",
         False,
-        "SVG can run scripts and load other files, so it is not decoded here: export it as PNG.",
+        "A packed drawing is not accepted: unpack it and send the .svg inside.",
     ),
     Code.too_large: Entry(
         413, "The picture has too many bytes", False, "25000000 bytes; at most 20971520 are accepted."

@@ -84,6 +84,7 @@ class Settings(BaseSettings):
     max_bytes: int = Field(20 * 1024 * 1024, ge=1, description="largest upload, bytes")
     max_side: int = Field(6000, ge=1, description="longest side of an input, pixels")
     max_pixels: int = Field(36_000_000, ge=1, description="width x height of an input, pixels")
+    accept_svg: bool = Field(True, description="take SVG drawings, sanitised before anything else is done")
     upload_ttl_hours: int = Field(24, ge=1, le=72, description="life of an upload")
     await_upload_seconds: int = Field(
         7200, ge=60, le=86_400, description="how long a new job waits for its upload, seconds"

@@ -16,7 +16,7 @@ from typing import Any, Literal, cast
 import structlog
 
 from service.database import CachedOutput, ClaimedJob, LeaseLost, OutputGone
-from service.errors import Code, DependencyError, problem
+from service.errors import Code, DependencyError, ProblemError, problem
 from service.settings import Settings
 from service.storage import ObjectNotFoundError, ObjectTooLargeError, StorageError
 from service.telemetry import JOB_STEPS, JOBS
@@ -32,6 +32,9 @@ OUTPUTS = "outputs-ephemeral"
 LIBRARY = "user-library"
 RETRY_SECONDS = (1.0, 5.0, 20.0)
 """Pause before the second, third and fourth attempt."""
+
+OP_FAILURES = frozenset({"op_failed", "pixel_timeout", "pixel_memory", "pixel_crash"})
+"""Of the op, not of the bytes."""
 
 Decision = Literal["retry", "permanent", "refused"]
 
@@ -172,7 +175,7 @@ def _task(job: ClaimedJob, source: Path, workdir: Path, settings: Settings) -> P
         workdir=workdir,
         op_key=job.op_key,
         claim=Claim(job.width, job.height, job.content_type),
-        limits=Limits(settings.max_bytes, settings.max_side, settings.max_pixels),
+        limits=Limits(settings.max_bytes, settings.max_side, settings.max_pixels, svg=settings.accept_svg),
     )
 
 
@@ -222,10 +225,11 @@ def classify(error: Exception) -> Failure | None:
             return None
         case Refused():
             return error.failure
-        case PixelError(code="op_failed" | "pixel_timeout" | "pixel_memory" | "pixel_crash"):
-            return Failure(Code(error.code), error.detail, "retry" if error.retryable else "permanent")
         case PixelError():
-            return Failure(Code(error.code), error.detail, "retry" if error.retryable else "refused")
+            final: Decision = "permanent" if error.code in OP_FAILURES else "refused"
+            return Failure(Code(error.code), error.detail, "retry" if error.retryable else final)
+        case ProblemError(code=Code.data_deletion_running):
+            return Failure(error.code, error.detail, "permanent")
         case DependencyError() | StorageError() | OSError():
             return Failure(Code.dependency_unavailable, "A service that this job needs is away.", "retry")
         case _:

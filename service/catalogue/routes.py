@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from service.catalogue.schemas import Catalogue, InputLimits, OpEntry
 from service.errors import Code, responses
-from service.intake.intake import ACCEPTED
+from service.intake.intake import accepted_types
 from service.ops.registry import catalogue
 from service.settings import Settings
 
@@ -34,7 +34,7 @@ def build(settings: Settings) -> Catalogue:
         max_bytes=settings.max_bytes,
         max_side=settings.max_side,
         max_pixels=settings.max_pixels,
-        content_types=sorted(ACCEPTED),
+        content_types=sorted(accepted_types(settings)),
     )
     return Catalogue(ops=entries, limits=limits)
 

@@ -19,6 +19,7 @@ from service.limits import Admission, limits_of
 from service.ops.errors import OpKeyError
 from service.ops.registry import Chain, parse
 from service.resources import Resources
+from service.settings import Settings
 from service.storage import ObjectExistsError, ObjectNotFoundError
 from service.telemetry import CACHE
 
@@ -42,6 +43,7 @@ ACCEPTED = frozenset(
         "image/bmp",
     }
 )
+SVG = "image/svg+xml"
 _SAME_TYPE = {
     "image/jpg": "image/jpeg",
     "image/pjpeg": "image/jpeg",
@@ -50,19 +52,29 @@ _SAME_TYPE = {
 }
 
 
+def accepted_types(settings: Settings) -> frozenset[str]:
+    """Content types that this deployment takes."""
+    return ACCEPTED | {SVG} if settings.accept_svg else ACCEPTED
+
+
 def check(claim: IntakeRequest, resources: Resources) -> Chain:
     """What can be refused on the claim alone. Raises ProblemError."""
     settings = resources.settings
     content_type = _content_type(claim)
-    if content_type == "image/svg+xml" or claim.filename.lower().endswith((".svg", ".svgz")):
+    name = claim.filename.lower()
+    if not settings.accept_svg and (content_type == SVG or name.endswith(".svg")):
         raise ProblemError(
             Code.unsupported_type,
-            "SVG can run scripts and load other files, so it is not accepted: export it as PNG and send that.",
+            "SVG can run scripts and load other files, so it is not accepted here: export it as PNG and send that.",
         )
-    if content_type is not None and content_type not in ACCEPTED:
+    if name.endswith(".svgz"):
+        raise ProblemError(
+            Code.unsupported_type, "A packed drawing is not accepted: unpack it and send the .svg inside."
+        )
+    if content_type is not None and content_type not in accepted_types(settings):
         raise ProblemError(
             Code.unsupported_type,
-            f"{content_type} is not accepted: send JPEG, PNG, WebP, AVIF, HEIC, GIF, TIFF or BMP.",
+            f"{content_type} is not accepted: send JPEG, PNG, WebP, AVIF, HEIC, GIF, TIFF, BMP or SVG.",
         )
     if claim.size > settings.max_bytes:
         raise ProblemError(Code.too_large, f"{claim.size} bytes; at most {settings.max_bytes} are accepted.")

@@ -8,13 +8,14 @@ from pathlib import Path
 from tests.hostile.bombs import bombs
 from tests.hostile.broken import broken
 from tests.hostile.disguised import disguised
+from tests.hostile.drawings import drawings
 from tests.hostile.make import Hostile
 
 
 @cache
 def samples() -> tuple[Hostile, ...]:
     """Every sample, by name unique."""
-    return (*broken(), *bombs(), *disguised())
+    return (*broken(), *bombs(), *disguised(), *drawings())
 
 
 def write(sample: Hostile, directory: Path) -> Path:

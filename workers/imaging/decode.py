@@ -10,6 +10,7 @@ from PIL import Image
 from workers.imaging.colour import to_srgb, to_workable
 from workers.imaging.errors import PixelError
 from workers.imaging.opening import opened
+from workers.imaging.raster import rasterise
 from workers.imaging.resize import REDUCING_GAP, fit_size, resize
 from workers.imaging.types import SourceInfo
 
@@ -31,10 +32,13 @@ def decode(
 
     max_side: the result's long side is at most this many pixels. size: exact upright (width, height) to
     deliver instead. Either is honoured only where it shrinks the picture in both directions; then a JPEG is
-    decoded at a fraction (DCT scaling) and colours are converted at the target size.
+    decoded at a fraction (DCT scaling) and colours are converted at the target size. A drawing (sanitised before)
+    is drawn at whatever size is asked for.
     Raises PixelError corrupt_image, too_many_pixels.
     """
     target = size or (fit_size(info.oriented, max_side) if max_side else info.oriented)
+    if info.format == "SVG":
+        return _opaque_where_it_is(rasterise(source, target))
     if info.orientation >= 5:
         target = (target[1], target[0])
     with opened(source, info.format, info.width * info.height) as image:
@@ -54,6 +58,10 @@ def decode(
         if info.orientation in _UPRIGHT:
             picture = picture.transpose(_UPRIGHT[info.orientation])
         return _bare(picture)
+
+
+def _opaque_where_it_is(picture: Image.Image) -> Image.Image:
+    return picture.convert("RGB") if picture.getchannel("A").getextrema() == (255, 255) else picture
 
 
 def _bare(picture: Image.Image) -> Image.Image:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from PIL import (  # each plugin registers its format: Image.open() with a list of formats looks no further
     AvifImagePlugin,  # noqa: F401
@@ -28,7 +29,7 @@ ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
 @contextmanager
-def opened(source: Path, kind: SourceFormat, max_pixels: int) -> Iterator[Image.Image]:
+def opened(source: Path | IO[bytes], kind: SourceFormat, max_pixels: int) -> Iterator[Image.Image]:
     """The picture of a file, header read and pixels not, by the decoder of the sniffed format alone.
 
     max_pixels is Pillow's own guard, in force before a decoder allocates its canvas. Inside, whatever a

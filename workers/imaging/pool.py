@@ -17,6 +17,7 @@ from pebble import ProcessExpired, ProcessPool
 from workers.imaging import child
 from workers.imaging.errors import PixelError
 from workers.imaging.forking import LeanForkServerContext
+from workers.imaging.marker import RASTERISING
 from workers.imaging.types import PixelResult, PixelTask
 
 ENTRY: Final = "workers.ops.pipeline:process"
@@ -156,6 +157,10 @@ class _Slot:
         except TimeoutError:
             raise PixelError("pixel_timeout", f"Processing took longer than {seconds:g} seconds.") from None
         except ProcessExpired as error:
+            if error.exitcode == -signal.SIGABRT and (task.workdir / RASTERISING).exists():
+                raise PixelError(
+                    "pixel_memory", "The drawing needs more memory than a job may take."
+                ) from None
             raise _crash(error.exitcode) from None
         except (BrokenProcessPool, RuntimeError):
             raise _crash(None) from None

@@ -34,7 +34,7 @@ _KNOWN_OTHERS: Final[tuple[tuple[bytes, str], ...]] = (
     (b"\x00\x00\x01\x00", "an icon file"),
     (b"\x1aE\xdf\xa3", "a Matroska or WebM video"),
     (b"PK\x03\x04", "a ZIP archive or Office document"),
-    (b"\x1f\x8b", "a gzip archive"),
+    (b"\x1f\x8b", "a gzip archive (a drawing in .svgz has to be unpacked to .svg first)"),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
     (b"Rar!", "a RAR archive"),
     (b"\x7fELF", "a program"),
@@ -45,8 +45,14 @@ _KNOWN_OTHERS: Final[tuple[tuple[bytes, str], ...]] = (
     (b"RIFF", "a video or sound file"),
 )
 _MARKUP = re.compile(rb"^(?:\xef\xbb\xbf)?\s*<", re.DOTALL)
-_SVG = re.compile(rb"<(?:\w+:)?svg[\s>]", re.IGNORECASE)
-ACCEPTED: Final = "JPEG, PNG, WebP, AVIF, HEIC, GIF, TIFF and BMP pictures are accepted."
+# The root element behind declarations, comments and a doctype. Atomic: what one of them took is not tried again.
+_SVG = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*+"
+    rb"(?:(?><\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[>]*+(?:\[.*?\]\s*+)?>)\s*+)*+"
+    rb"<(?:[\w.-]+:)?svg[\s>/]",
+    re.DOTALL | re.IGNORECASE,
+)
+ACCEPTED: Final = "JPEG, PNG, WebP, AVIF, HEIC, GIF, TIFF, BMP and SVG pictures are accepted."
 
 
 def sniff(head: bytes) -> SourceFormat:
@@ -68,6 +74,8 @@ def _picture(head: bytes) -> SourceFormat | None:
         return "WEBP"
     if head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADER_SIZES:
         return "BMP"
+    if _SVG.match(head):
+        return "SVG"
     return _iso_picture(head) if head[4:8] == b"ftyp" else None
 
 
@@ -90,7 +98,7 @@ def _describe(head: bytes) -> str:
         if head.startswith(magic):
             return name
     if _MARKUP.match(head):
-        return "an SVG drawing" if _SVG.search(head) else "an HTML or XML document"
+        return "an HTML or XML document"
     if head and b"\0" not in head and all(byte >= 32 or byte in b"\t\n\r\f\x1b" for byte in head):
         return "text"
     return "of no known picture type"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-SourceFormat = Literal["JPEG", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "TIFF", "BMP"]
+SourceFormat = Literal["JPEG", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "TIFF", "BMP", "SVG"]
 OutputFormat = Literal["webp", "jpeg", "png", "avif"]
 
 CONTENT_TYPES: Final[dict[SourceFormat, str]] = {
@@ -18,6 +18,7 @@ CONTENT_TYPES: Final[dict[SourceFormat, str]] = {
     "GIF": "image/gif",
     "TIFF": "image/tiff",
     "BMP": "image/bmp",
+    "SVG": "image/svg+xml",
 }
 
 
@@ -32,12 +33,13 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What we accept: bytes of the file, pixels of a side, pixels in all, frames or pages."""
+    """What we accept: bytes of the file, pixels of a side, pixels in all, frames or pages, drawings at all."""
 
     max_bytes: int = 20 * 1024 * 1024
     max_side: int = 6000
     max_pixels: int = 36_000_000
     max_frames: int = 1000
+    svg: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +56,11 @@ class PixelTask:
 
 @dataclass(frozen=True, slots=True)
 class PixelResult:
-    """What a child made. output, thumb: files in the task's workdir; size: bytes and sha256: hex of the
-    output; timings: milliseconds by step."""
+    """What a child made. original: the file to keep as the verified original, the source itself or the
+    sanitised drawing; output, thumb: files in the task's workdir; size: bytes and sha256: hex of the output;
+    timings: milliseconds by step."""
 
+    original: Path
     output: Path
     thumb: Path
     width: int

@@ -10,6 +10,7 @@ from PIL import Image
 from workers.imaging.errors import PixelError
 from workers.imaging.frames import count_frames
 from workers.imaging.opening import opened
+from workers.imaging.raster import check_claim, drawing_size
 from workers.imaging.sniff import HEAD_BYTES, sniff
 from workers.imaging.types import CONTENT_TYPES, Claim, Limits, SourceFormat, SourceInfo
 
@@ -45,6 +46,8 @@ def verify(source: Path, claim: Claim, limits: Limits) -> SourceInfo:
     with source.open("rb") as file:
         kind = sniff(file.read(HEAD_BYTES))
         _check_type(kind, claim)
+        if kind == "SVG":
+            return _drawing(source, size, claim, limits)
         frames = _check_frames(file, kind, limits)
         if kind == "JPEG":
             _check_scans(file)
@@ -65,6 +68,15 @@ def verify(source: Path, claim: Claim, limits: Limits) -> SourceInfo:
         frames=frames,
         size=size,
     )
+
+
+def _drawing(source: Path, size: int, claim: Claim, limits: Limits) -> SourceInfo:
+    """A drawing by its root element; the rest is read when it is sanitised."""
+    if not limits.svg:
+        raise PixelError("unsupported_type", "The file is an SVG drawing, which is not accepted here.")
+    width, height = drawing_size(source, limits)
+    check_claim((width, height), claim)
+    return SourceInfo("SVG", CONTENT_TYPES["SVG"], width, height, orientation=1, frames=1, size=size)
 
 
 def _check_type(kind: SourceFormat, claim: Claim) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from service.ops import models
 from service.ops.registry import Chain, parse
 from workers.imaging.decode import decode
+from workers.imaging.drawing import sanitise
 from workers.imaging.encode import encode
 from workers.imaging.thumbnail import thumbnail
 from workers.imaging.types import EncodedFile, Encoding, PixelResult, PixelTask, SourceInfo
@@ -29,6 +30,7 @@ from workers.ops import (
     upscale,
     watermark,
 )
+from workers.ops.pixels import check_size
 
 # The model class fixes the type of the parameters each function gets; mypy cannot say so for a dict.
 APPLY: dict[type[models.Parameters], Callable[[Image.Image, Any], Image.Image]] = {
@@ -53,14 +55,20 @@ def process(task: PixelTask) -> PixelResult:
     chain = parse(task.op_key)
     with clock("verify"):
         info = verify(task.source, task.claim, task.limits)
+    original = task.source
+    if info.format == "SVG":
+        original = task.workdir / "original.svg"
+        with clock("sanitise"):
+            sanitise(task.source, original, task.limits)
     with clock("decode"):
-        image = decode(task.source, info, size=decode_size(info, chain))
+        image = decode(original, info, size=decode_size(info, chain))
     image = run(chain, image, clock)
     with clock("encode"):
         output = _write(chain, image, task.workdir)
     with clock("thumbnail"):
         thumb = thumbnail(image, task.workdir / "thumb.webp")
     return PixelResult(
+        original=original,
         output=output.path,
         thumb=thumb.path,
         width=output.width,
@@ -76,7 +84,8 @@ def process(task: PixelTask) -> PixelResult:
 
 
 def decode_size(info: SourceInfo, chain: Chain) -> tuple[int, int] | None:
-    """Upright (width, height) to decode at, when the chain begins by shrinking; None for all pixels.
+    """Upright (width, height) to decode at, when the chain begins by shrinking or resizes a drawing; None for all
+    pixels.
 
     Only the first step can decide it: any other op before the resize must see the full picture.
     """
@@ -84,6 +93,9 @@ def decode_size(info: SourceInfo, chain: Chain) -> tuple[int, int] | None:
     if not isinstance(first, models.Resize):
         return None
     plan = resize.plan(info.oriented, first)
+    if info.format == "SVG":  # has every size: enlarging it costs no sharpness
+        check_size(*plan.scaled)
+        return plan.scaled
     return plan.scaled if plan.shrinks(info.oriented) else None
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from workers.imaging.decode import decode
+from workers.imaging.drawing import sanitise
 from workers.imaging.encode import encode
 from workers.imaging.errors import PixelError
 from workers.imaging.resize import fit_size, resize
@@ -24,11 +25,16 @@ _kept: list[np.ndarray] = []
 def whole(task: PixelTask) -> PixelResult:
     """Verify, decode every pixel so that nothing a hostile file holds is skipped, and write 512 of them."""
     info = verify(task.source, task.claim, task.limits)
-    picture = decode(task.source, info)
+    original = task.source
+    if info.format == "SVG":
+        original = task.workdir / "original.svg"
+        sanitise(task.source, original, task.limits)
+    picture = decode(original, info)
     picture = resize(picture, fit_size(picture.size, 512))
     output = encode(picture, Encoding("webp"), task.workdir / "output.webp")
     thumb = thumbnail(picture, task.workdir / "thumb.webp")
     return PixelResult(
+        original=original,
         output=output.path,
         thumb=thumb.path,
         width=output.width,

@@ -95,6 +95,8 @@ def test_frames_are_limited(tmp_path: Path) -> None:
         (b"MM\0*\0\0\0\x08", "TIFF"),
         (b"II+\0\x08\0\0\0", "TIFF"),
         (b"BM" + bytes(12) + b"\x7c\0\0\0", "BMP"),
+        (b"\xef\xbb\xbf<?xml version='1.0'?><svg ", "SVG"),
+        (b"<!-- a --><!DOCTYPE svg [<!ENTITY a 'b'>]>\n<!-- <html> --><s:svg\n", "SVG"),
     ],
 )
 def test_magic_numbers(head: bytes, kind: str) -> None:
@@ -104,7 +106,8 @@ def test_magic_numbers(head: bytes, kind: str) -> None:
 @pytest.mark.parametrize(
     ("head", "words"),
     [
-        (b"\xef\xbb\xbf<?xml version='1.0'?><svg ", "SVG"),
+        (b"<html><svg ", "HTML"),
+        (b"\x1f\x8b\x08\0", "svgz"),
         (b"%PDF-1.4", "PDF"),
         (b"\0\0\0\x18ftypqt  ", "MP4 family"),
         (b"hello, world", "text"),

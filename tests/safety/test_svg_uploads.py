@@ -1,0 +1,65 @@
+"""Drawings through the whole service: announced, uploaded, sanitised, drawn."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from service.errors import Code, ProblemError
+from service.intake.intake import check
+from service.intake.schemas import IntakeRequest
+from service.resources import open_resources
+from service.settings import load_settings
+from tests.client import Client
+from tests.safety.drawings import drawing
+from tests.support import SharedStack
+
+
+async def test_a_drawing_becomes_a_picture(client: Client) -> None:
+    body = "<script>alert(1)</script><image href='file:///etc/passwd' width='96' height='64'/>"
+    done = await client.process(drawing(body, attributes="onload='alert(1)'"), "convert-v1:format-png")
+    assert (done["status"], done["output"]["content_type"]) == ("done", "image/png"), done
+    picture = Image.open(io.BytesIO((await client.download(done["output_urls"][0])).content))
+    assert (picture.size, picture.getpixel((5, 5))) == ((96, 64), (0, 255, 0, 255))
+    assert picture.getpixel((50, 50))[3] == 0  # type: ignore[index]
+    thumbnail = await client.download(done["thumbnail_url"])
+    assert thumbnail.headers["content-type"] == "image/webp"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("<g>" * 200 + "</g>" * 200, "corrupt_image"),
+        ("</g>", "corrupt_image"),
+        ("<image href='data:image/png;base64,iVBORw0KGgoAAAAN'/>", "corrupt_image"),
+    ],
+)
+async def test_a_drawing_that_cannot_be_used(client: Client, body: str, code: str) -> None:
+    failed = await client.process(drawing(body), "convert-v1:format-png")
+    assert (failed["status"], failed["error"]["code"], failed["charged"]) == ("error", code, 0)
+
+
+async def test_a_picture_announced_as_a_drawing_and_the_other_way_round(client: Client) -> None:
+    as_png = replace(drawing(), content_type="image/png")
+    assert (await client.process(as_png, "convert-v1"))["error"]["code"] == "type_mismatch"
+    another_shape = replace(drawing(), width=64, height=96)
+    assert (await client.process(another_shape, "convert-v1"))["error"]["code"] == "dimensions_mismatch"
+
+
+@pytest.mark.parametrize(
+    "changed", [{"filename": "logo.svg"}, {"content_type": "image/svg+xml; charset=utf-8"}]
+)
+async def test_a_deployment_may_refuse_drawings(stack: SharedStack, changed: dict[str, str]) -> None:
+    claim = IntakeRequest.model_validate(drawing().claim("convert-v1") | {"content_type": None} | changed)
+    for accepts in (True, False):
+        settings = load_settings(**stack.environment(), accept_svg=accepts)
+        async with open_resources(settings) as resources:
+            if accepts:
+                assert check(claim, resources).key == "convert-v1"
+                continue
+            with pytest.raises(ProblemError, match="not accepted here") as refusal:
+                check(claim, resources)
+            assert refusal.value.code is Code.unsupported_type

@@ -1,0 +1,255 @@
+"""Drawings: nothing of them runs, fetches or reads; what is harmless stays as it was, to the pixel."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.hostile.drawings import ORIGIN, calling, svg
+from tests.hostile.make import good
+from workers.imaging.css import clean_declarations, clean_sheet, is_inside
+from workers.imaging.drawing import MAX_DRAWN, sanitise
+from workers.imaging.errors import PixelError
+from workers.imaging.pool import PixelPool
+from workers.imaging.raster import check_claim, drawing_size, rasterise
+from workers.imaging.types import Claim, Limits, PixelTask
+from workers.ops import pipeline
+
+LIMITS = Limits()
+FORBIDDEN = re.compile(
+    r"<!DOCTYPE|<!ENTITY|<!--|<\?xml-|<\w*:?(script|foreignObject|iframe|include|handler)\b|\son\w+\s*=|"
+    r"javascript:|alert\(1\)(?!&lt;)|@import|@font-face|xml:base|file:|/etc/passwd|127\.0\.0\.1|data:text|data:image/svg|\\",
+    re.IGNORECASE,
+)
+CALLING = dict(calling())
+
+
+def _sanitised(tmp_path: Path, data: bytes) -> bytes:
+    source, target = tmp_path / "source", tmp_path / "original.svg"
+    source.write_bytes(data)
+    sanitise(source, target, LIMITS)
+    return target.read_bytes()
+
+
+def _drawn(tmp_path: Path, data: bytes, size: tuple[int, int] = (96, 64)) -> Image.Image:
+    _sanitised(tmp_path, data)
+    return rasterise(tmp_path / "original.svg", size)
+
+
+@pytest.mark.parametrize("name", CALLING)
+def test_what_is_kept_holds_nothing_forbidden(tmp_path: Path, name: str) -> None:
+    data = CALLING[name].replace(b"ORIGIN", ORIGIN.encode())
+    kept = _sanitised(tmp_path, data).decode()
+    found = FORBIDDEN.search(kept)
+    assert found is None, (found, kept)
+    assert 'id="square"' in kept
+    # Every reference that is left stays inside.
+    assert all(target.startswith("#") for target in re.findall(r'href="([^"]*)"', kept))
+    assert all(target.startswith("#") for target in re.findall(r"url\([\"']?([^)\"']*)", kept))
+    assert _drawn(tmp_path, data).getpixel((5, 5)) in {
+        (0, 255, 0, 255),
+        (255, 0, 0, 255),
+    }  # "styles" paints it red
+
+
+@pytest.mark.parametrize("name", CALLING)
+def test_sanitising_again_changes_nothing(tmp_path: Path, name: str) -> None:
+    once = _sanitised(tmp_path, CALLING[name].replace(b"ORIGIN", ORIGIN.encode()))
+    assert _sanitised(tmp_path, once) == once
+
+
+@asynccontextmanager
+async def _listening() -> AsyncIterator[tuple[str, list[str]]]:
+    """The origin of a server, and who has come to it."""
+    visits: list[str] = []
+
+    async def visited(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        visits.append(str(writer.get_extra_info("peername")))
+        writer.close()
+
+    server = await asyncio.start_server(visited, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}", visits
+        # The server does hear of a visit: a test that could not fail would show nothing.
+        assert visits == []
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        await reader.read()
+        writer.close()
+        assert len(visits) == 1
+
+
+async def test_nothing_is_fetched(tmp_path: Path) -> None:
+    async with _listening() as (origin, visits), PixelPool(workers=2) as pool:
+        for name, data in CALLING.items():
+            workdir = tmp_path / name
+            await asyncio.to_thread(workdir.mkdir)
+            source = workdir / "source"
+            await asyncio.to_thread(source.write_bytes, data.replace(b"ORIGIN", origin.encode()))
+            result = await pool.run(
+                PixelTask(source, workdir, "convert-v1:format-png", Claim(96, 64, "image/svg+xml"))
+            )
+            assert (result.source_format, result.original) == ("SVG", workdir / "original.svg")
+        assert visits == []
+
+
+async def test_no_file_is_read(tmp_path: Path) -> None:
+    """The renderer has no network, but would read a file that a raw drawing names: only sanitised ones reach it."""
+    red = tmp_path / "red.png"
+    await asyncio.to_thread(Image.new("RGB", (96, 64), "red").save, red)
+    async with _listening() as (origin, visits):
+        seen = {}
+        for target in (f"{origin}/a.png", str(red), f"file://{red}", red.name):
+            data = svg(f"<image href='{target}' width='96' height='64'/>")
+            raw = tmp_path / "raw"
+            await asyncio.to_thread(raw.write_bytes, data)
+            seen[target] = (await asyncio.to_thread(rasterise, raw, (96, 64))).getpixel((50, 50))
+            kept = await asyncio.to_thread(_drawn, tmp_path, data)
+            assert kept.getpixel((50, 50)) == (0, 0, 0, 0), target
+        assert seen[str(red)] == (255, 0, 0, 255)
+        assert visits == []
+
+
+def test_what_is_harmless_stays_to_the_pixel(tmp_path: Path) -> None:
+    embedded = base64.b64encode(good("png")).decode()
+    data = svg(
+        "<defs><linearGradient id='g'><stop stop-color='red'/>"
+        "<stop offset='1' stop-color='#00f'/></linearGradient>"
+        "<clipPath id='c'><circle cx='48' cy='32' r='30'/></clipPath>"
+        "<filter id='b'><feGaussianBlur stdDeviation='2'/></filter></defs>"
+        "<style>.a{fill:url(#g)} @media screen{.b{stroke:#123;stroke-width:3}}</style>"
+        "<g clip-path='url(#c)' transform='rotate(5 48 32)'>"
+        "<rect class='a b' x='20' y='10' width='50' height='40'/></g>"
+        "<circle cx='80' cy='20' r='9' style='fill:rgb(10,200,30);opacity:.5' filter='url(#b)'/>"
+        "<use href='#square' x='40'/>"
+        f"<image x='60' y='40' width='30' height='20' xlink:href='data:image/png;base64,{embedded}'/>"
+        "<text x='10' y='60' font-size='12'>A<tspan fill='red'>b</tspan> c</text>"
+    )
+    source = tmp_path / "raw"
+    source.write_bytes(data)
+    assert rasterise(source, (192, 128)).tobytes() == _drawn(tmp_path, data, (192, 128)).tobytes()
+
+
+def test_text_is_drawn(tmp_path: Path) -> None:
+    text = _drawn(tmp_path, svg("<text x='20' y='50' font-size='20' font-family='Nowhere Sans'>Hello</text>"))
+    box = text.crop((15, 15, 96, 64)).getbbox()
+    assert box is not None
+    assert box[2] - box[0] > 30
+
+
+@pytest.mark.parametrize(
+    ("attributes", "size"),
+    [
+        ('width="120" height="80"', (120, 80)),
+        ('width="120px" height="80.4px"', (120, 80)),
+        ('width="1in" height="25.4mm"', (96, 96)),
+        ('viewBox="0 0 24 12"', (24, 12)),
+        ('width="100%" height="100%" viewBox="0,0,24,12"', (24, 12)),
+        ('width="48" viewBox="0 0 24 12"', (48, 24)),
+        ('height="6" viewBox="-5 -5 24 12"', (12, 6)),
+        ('width="12000" height="6000"', (6000, 3000)),
+        ('viewBox="0 0 1e8 1e8"', (6000, 6000)),
+        ('width="0.2" height="0.1"', (1, 1)),
+    ],
+)
+def test_the_size_follows_from_the_bytes(tmp_path: Path, attributes: str, size: tuple[int, int]) -> None:
+    source = tmp_path / "source"
+    source.write_text(
+        f'<svg xmlns="http://www.w3.org/2000/svg" {attributes}><rect width="1" height="1"/></svg>'
+    )
+    assert drawing_size(source, LIMITS) == size
+
+
+@pytest.mark.parametrize(
+    ("claim", "accepted"),
+    [
+        ((100, 50), True),
+        ((300, 150), True),
+        ((33, 17), True),
+        ((33, 16), True),
+        ((50, 100), False),
+        ((100, 53), False),
+    ],
+)
+def test_a_claim_must_have_the_shape(claim: tuple[int, int], accepted: bool) -> None:
+    if accepted:
+        check_claim((100, 50), Claim(*claim))
+    else:
+        with pytest.raises(PixelError, match="dimensions_mismatch"):
+            check_claim((100, 50), Claim(*claim))
+
+
+def _process(tmp_path: Path, data: bytes, op_key: str) -> Iterator[Image.Image]:
+    source = tmp_path / "source"
+    source.write_bytes(data)
+    result = pipeline.process(PixelTask(source, tmp_path, op_key, Claim(96, 64, "image/svg+xml")))
+    with Image.open(result.output) as image:
+        image.load()
+        yield image
+
+
+def test_a_resize_that_comes_first_draws_at_its_size(tmp_path: Path) -> None:
+    """The edge of the square stays sharp, enlarged twenty times."""
+    [image] = _process(tmp_path, svg(""), "resize-v1:upscale-true:width-1920+convert-v1:format-png")
+    assert image.size == (1920, 1280)
+    assert (image.getpixel((199, 100)), image.getpixel((200, 100))) == ((0, 255, 0, 255), (0, 0, 0, 0))
+
+
+def test_drawings_may_be_forbidden(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(svg(""))
+    task = PixelTask(source, tmp_path, "convert-v1", Claim(96, 64, "image/svg+xml"), Limits(svg=False))
+    with pytest.raises(PixelError, match="SVG drawing, which is not accepted") as failure:
+        pipeline.process(task)
+    assert failure.value.code == "unsupported_type"
+
+
+def test_the_original_of_a_bitmap_is_its_source(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(good("png"))
+    result = pipeline.process(PixelTask(source, tmp_path, "convert-v1", Claim(96, 64)))
+    assert result.original == source
+
+
+def test_references_that_multiply_are_counted_through_every_kind(tmp_path: Path) -> None:
+    fills = "".join(
+        f"<pattern id='p{n}' width='1' height='1'>" + f"<rect fill='url(#p{n - 1})'/>" * 12 + "</pattern>"
+        for n in range(1, 7)
+    )
+    with pytest.raises(PixelError, match=f"more than {MAX_DRAWN} elements"):
+        _sanitised(tmp_path, svg(f"<pattern id='p0'/>{fills}<rect fill='url(#p6)'/>"))
+
+
+@pytest.mark.parametrize(
+    ("value", "inside"),
+    [
+        ("url(#a)", True),
+        ("url('#a') red", True),
+        ("rotate(5 10 10) translate(3)", True),
+        ("url(http://h)", False),
+        ("u\\72l(http://h)", False),
+        ("url(a.svg#b)", False),
+        ("image-set('a.png' 1x)", False),
+        ("url(http://h", False),
+        ("calc(1px + url(http://h))", False),
+    ],
+)
+def test_values(value: str, inside: bool) -> None:
+    assert is_inside(value) is inside
+
+
+def test_sheets_and_declarations() -> None:
+    assert (
+        clean_declarations("fill:red;x:url(//h);stroke:url(#a)!important;b")
+        == "fill:red;stroke:url(#a)!important"
+    )
+    assert clean_sheet(
+        "@import 'x'; a,b>c{fill:red} @media print{d{x:url(y);y:1}} @font-face{src:url(z)}"
+    ) == ("a,b>c{fill:red}\n@media print{d{y:1}}")
