@@ -54,6 +54,8 @@ async def cleanup(resources: Resources, *, batch: int = BATCH, notice: Notice = 
         notice(report)
         if not expired.more:
             break
+    while await resources.database.expire_requests(batch) == batch:
+        pass
     await purge(resources, report, batch=batch, notice=notice)
     await archive(resources, report, batch=batch)
     while await resources.database.purge_shares(batch) == batch:

@@ -54,7 +54,7 @@ async def list_page(resources: Resources, user_id: UUID, wanted: ImageFilter) ->
         collection_id=wanted.collection_id,
         created_after=wanted.created_after,
         created_before=wanted.created_before,
-        query=wanted.q,
+        query=wanted.q if wanted.q and not wanted.q.isspace() else None,
     )
     page = rows[: wanted.limit]
     shown = [row.current for row in page if row.current is not None]
