@@ -31,7 +31,9 @@ from service.intake.routes import router as intake_router
 from service.jobs.routes import router as jobs_router
 from service.library.collections import router as collections_router
 from service.library.image_routes import router as images_router
+from service.library.routes import router as library_router
 from service.middleware import BodyLimitMiddleware, SecurityHeadersMiddleware
+from service.requests.routes import router as requests_router
 from service.resources import open_resources
 from service.settings import Settings, get_settings
 from service.sharing.routes import router as sharing_router
@@ -57,8 +59,10 @@ ROUTERS = (
     intake_router,
     jobs_router,
     catalogue_router,
+    library_router,
     images_router,
     collections_router,
+    requests_router,
     health_router,
     sharing_router,
     page,

@@ -22,15 +22,16 @@ from postgrest.exceptions import APIError
 from pydantic import BaseModel, ConfigDict
 
 from service.errors import Code, DependencyError, ProblemError
+from service.ops.variant import FULL
 
 log = structlog.get_logger()
 
+Scan = Literal["none", "clean", "unscanned"]
+"""`none`: not asked for; `unscanned`: the scanner was away, and the deployment goes on without it."""
 Status = Literal["awaiting_upload", "queued", "running", "done", "error", "expired", "canceled"]
 TERMINAL: frozenset[Status] = frozenset({"done", "error", "expired", "canceled"})
 ShareStatus = Literal["active", "share_expired", "share_revoked", "share_used_up", "output_expired"]
 ImageChange = Literal["delete", "archive", "unarchive", "add", "remove", "move"]
-VARIANT = "full"
-"""What changes pixels beside the op; plans with a watermark or a working size will name others."""
 
 
 class LeaseLost(Exception):
@@ -61,6 +62,7 @@ class OutputRow(Row):
     size: int
     sha256: str
     expires_at: datetime | None
+    scan: Scan = "none"
 
 
 class CachedOutput(OutputRow):
@@ -101,8 +103,16 @@ class JobRow(Row):
         return self.status in TERMINAL
 
 
+class SourceFacts(Row):
+    """What the bytes of an original in the library are: hex digest and number."""
+
+    sha256: str
+    size: int
+
+
 class ClaimedJob(Row):
-    """A job under lease: everything a worker needs to do it."""
+    """A job under lease: everything a worker needs to do it. The bytes lie at `upload_path` of `source_bucket`, as
+    `source` says, or as the job's own claim does; `store_original`: the library wants them, too."""
 
     id: UUID
     user_id: UUID | None
@@ -121,6 +131,9 @@ class ClaimedJob(Row):
     variant: str
     cache_key: str | None
     wants_persist: bool
+    store_original: bool
+    source_bucket: str
+    source: SourceFacts | None
     upload_path: str
     request_id: str | None
 
@@ -164,6 +177,21 @@ class Forget(Row):
 
     cache_key: str | None
     user_id: UUID | None
+
+
+class Completion(JobRow):
+    """A job that is done; `forget`: what the caches must forget with it."""
+
+    forget: list[Forget]
+
+
+class BlockReport(Row):
+    """What blocking a hash took away, counted, and what the caches must forget."""
+
+    outputs: int
+    originals: int
+    uploads: int
+    forget: list[Forget]
 
 
 class ExpiryReport(Row):
@@ -324,7 +352,7 @@ class Violation(Row):
     subject: str
 
 
-def cache_key(sha256: str, op_key: str, variant: str = VARIANT) -> str:
+def cache_key(sha256: str, op_key: str, variant: str = FULL) -> str:
     """The hex digest that the cache is keyed by; equals the SQL function of the same name."""
     return hashlib.sha256(f"{sha256}\n{op_key}\n{variant}".encode()).hexdigest()
 
@@ -334,6 +362,10 @@ class Database:
 
     def __init__(self, rest: AsyncPostgrestClient) -> None:
         self._rest = rest
+
+    async def call(self, function: str, params: Mapping[str, Any]) -> Any:
+        """One SQL function by name, for the typed methods of a context of its own (service/library/store.py)."""
+        return await self._call(function, params)
 
     async def _call(self, function: str, params: Mapping[str, Any]) -> Any:
         try:
@@ -365,7 +397,9 @@ class Database:
         output_seconds: int,
         request_id: str | None,
         use_cache: bool = True,
-        variant: str = VARIANT,
+        variant: str = FULL,
+        keep_days: int | None = None,
+        may_upload: bool = True,
     ) -> IntakeResult:
         """Look up the cache, else find or make the job and hold its price, in one transaction."""
         return IntakeResult.model_validate(
@@ -390,6 +424,8 @@ class Database:
                     "p_upload_seconds": upload_seconds,
                     "p_output_seconds": output_seconds,
                     "p_request_id": request_id,
+                    "p_keep_days": keep_days,
+                    "p_may_upload": may_upload,
                 },
             )
         )
@@ -468,9 +504,11 @@ class Database:
             await self._call("complete_from_cache", {**_lease(job), "p_output_id": str(output_id)})
         )
 
-    async def complete_job(self, job: ClaimedJob, output: Mapping[str, Any], output_seconds: int) -> JobRow:
+    async def complete_job(
+        self, job: ClaimedJob, output: Mapping[str, Any], output_seconds: int
+    ) -> Completion:
         """`output`: bucket, path, thumb_path, content_type, width, height, size, sha256 and the input_* facts."""
-        return JobRow.model_validate(
+        return Completion.model_validate(
             await self._call(
                 "complete_job",
                 {
@@ -776,6 +814,24 @@ class Database:
         """Take an output whose object is gone out of the cache."""
         await self._call("bury_output", {"p_output_id": str(output_id), "p_reason": "missing"})
 
+    # Blocked hashes
+
+    async def block_hash(self, sha256: str, category: str, reason: str, by: str) -> BlockReport:
+        """Refuse these bytes from now on and bury what exists of them."""
+        return BlockReport.model_validate(
+            await self._call(
+                "block_hash", {"p_sha256": sha256, "p_category": category, "p_reason": reason, "p_by": by}
+            )
+        )
+
+    async def unblock_hash(self, sha256: str, by: str) -> bool:
+        return bool(await self._call("unblock_hash", {"p_sha256": sha256, "p_by": by}))
+
+    async def blocked_category(self, sha256s: Sequence[str]) -> str | None:
+        """The category of the first of these hashes that is blocked; None when none is."""
+        category = await self._call("blocked_category", {"p_sha256s": list(sha256s)})
+        return None if category is None else str(category)
+
     async def check_invariants(self) -> list[Violation]:
         return [Violation.model_validate(row) for row in await self._call("check_invariants", {})]
 
@@ -805,7 +861,11 @@ def _translated(error: APIError) -> Exception:
         case "output_not_found":
             return OutputGone(error.details)
         case str(message) if str(error.code).startswith("PT") and message in Code.__members__:
-            return ProblemError(Code(message), str(error.details or message))
+            return ProblemError(
+                Code(message),
+                str(error.details or message),
+                category=error.hint if message == Code.refused else None,
+            )
         case _ if _away(str(error.code)):
             log.warning("database_unavailable", code=error.code, reason=error.message)
             return DependencyError("database")

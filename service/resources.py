@@ -18,6 +18,8 @@ from storage3 import AsyncStorageClient
 from service.breaker import Breaker
 from service.database import Database
 from service.jobs.progress import Progress
+from service.library.profiles import Profiles
+from service.library.store import Library
 from service.limits import Limiter
 from service.queue import Doorbell
 from service.redis_connection import QuickConnection, QuickPool
@@ -41,6 +43,8 @@ class Resources:
     redis_breaker: Breaker
     http: httpx.AsyncClient
     database: Database
+    library: Library
+    profiles: Profiles
     storage: Storage
     limiter: Limiter
     doorbell: Doorbell
@@ -58,6 +62,13 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     breaker = Breaker()
     headers = settings.service_headers
     storage_url = f"{settings.supabase_url}/storage/v1/"
+    # An RPC is a POST that may have had its effect: whether to repeat it is for the caller to say.
+    database = Database(
+        AsyncPostgrestClient(
+            f"{settings.supabase_url}/rest/v1", headers=headers, http_client=http, retry_enabled=False
+        )
+    )
+    library = Library(database)
     try:
         yield Resources(
             settings=settings,
@@ -65,12 +76,9 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             redis_blocking=blocking,
             redis_breaker=breaker,
             http=http,
-            # An RPC is a POST that may have had its effect: whether to repeat it is for the caller to say.
-            database=Database(
-                AsyncPostgrestClient(
-                    f"{settings.supabase_url}/rest/v1", headers=headers, http_client=http, retry_enabled=False
-                )
-            ),
+            database=database,
+            library=library,
+            profiles=Profiles(library),
             storage=Storage(
                 AsyncStorageClient(storage_url, headers, http_client=http), http, storage_url, headers
             ),

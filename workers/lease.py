@@ -1,4 +1,4 @@
-"""The lease of a job: the only holder of its token.
+"""The lease of a job or of a data request: the only holder of its token.
 
 While a worker is inside `Lease`, a task of its own beats the heart, with the step and progress of the moment. Whoever
 finds the lease lost (another worker has the job, the caller cancelled it, or the database was away for longer than
@@ -7,14 +7,14 @@ the lease) is cancelled where it stands and must write nothing more.
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
 import structlog
 
-from service.database import ClaimedJob, Database, JobRow, LeaseLost
+from service.database import ClaimedJob, ClaimedRequest, Completion, Database, DataRequest, JobRow, LeaseLost
 from service.errors import DependencyError
 from service.jobs.progress import Progress
 
@@ -24,16 +24,15 @@ MIN_BEAT_SECONDS = 0.25
 """Steps that follow each other faster than this share one heartbeat."""
 
 
-class Lease:
-    """`async with Lease(...) as lease:` around the work; the block ends with complete, reuse, fail or snooze.
+class Held:
+    """What is done under a lease, with a heart that beats in a task of its own.
 
-    Leaving the block with the lease lost is silent: the job is somebody else's by then. Leaving it by cancellation
-    (the worker is stopping) snoozes the job, so that another worker takes it at once.
+    Leaving the block with the lease lost is silent: the work is somebody else's by then. Leaving it by cancellation
+    (the worker is stopping) hands the work back, so that another worker takes it at once.
     """
 
-    def __init__(self, database: Database, progress: Progress, job: ClaimedJob, seconds: float) -> None:
-        self.job = job
-        self._database = database
+    def __init__(self, progress: Progress, subject: UUID, seconds: float) -> None:
+        self._subject = subject
         self._progress = progress
         self._seconds = seconds
         self._state: tuple[str, float] = ("claimed", 0.0)
@@ -43,9 +42,17 @@ class Lease:
         self._owner: asyncio.Task[Any] | None = None
         self._heart: asyncio.Task[None] | None = None
 
+    async def _prolong(self, progress: float, step: str) -> None:
+        """One heartbeat. Raises LeaseLost, DependencyError."""
+        raise NotImplementedError
+
+    async def _hand_back(self) -> None:
+        """Give the work to whoever comes next, no attempt spent. Raises LeaseLost, DependencyError."""
+        raise NotImplementedError
+
     async def __aenter__(self) -> Self:
         self._owner = asyncio.current_task()
-        self._heart = asyncio.create_task(self._beat(), name=f"heartbeat-{self.job.id}")
+        self._heart = asyncio.create_task(self._beat(), name=f"heartbeat-{self._subject}")
         return self
 
     async def __aexit__(
@@ -59,36 +66,15 @@ class Lease:
             return error is None or isinstance(error, asyncio.CancelledError | LeaseLost)
         if isinstance(error, asyncio.CancelledError) and not self._ended:
             with contextlib.suppress(LeaseLost, DependencyError):
-                await asyncio.shield(self._database.snooze(self.job, 0))
-                log.info("job_snoozed", step=self._state[0])
+                await asyncio.shield(self._hand_back())
+                log.info("handed_back", step=self._state[0])
         return False
 
     async def step(self, name: str, progress: float) -> None:
         """Say what is being done; the heartbeat writes it, so the work does not wait for the database."""
         self._state = (name, progress)
         self._moved.set()
-        await self._progress.publish(self.job.id, {"step": name, "progress": progress})
-
-    async def complete(self, output: Mapping[str, Any], output_seconds: int) -> JobRow:
-        await self._stop_heart()
-        return await self._end(await self._database.complete_job(self.job, output, output_seconds))
-
-    async def reuse(self, output_id: UUID) -> JobRow:
-        return await self._end(await self._database.complete_from_cache(self.job, output_id))
-
-    async def fail(
-        self, error: Mapping[str, Any], *, retry_seconds: float | None, drop_upload: bool
-    ) -> JobRow:
-        return await self._end(
-            await self._database.fail_job(
-                self.job, error, retry_seconds=retry_seconds, drop_upload=drop_upload
-            )
-        )
-
-    async def _end(self, row: JobRow) -> JobRow:
-        self._ended = True
-        await self._progress.publish(self.job.id, {"status": row.status})
-        return row
+        await self._progress.publish(self._subject, {"step": name, "progress": progress})
 
     async def _stop_heart(self) -> None:
         if self._heart is not None:
@@ -108,7 +94,7 @@ class Lease:
             sent = loop.time()
             step, progress = self._state
             try:
-                await self._database.heartbeat(self.job, self._seconds, progress, step)
+                await self._prolong(progress, step)
                 valid_until = sent + self._seconds
             except LeaseLost:
                 return self._give_up()
@@ -121,3 +107,75 @@ class Lease:
         self._lost = True
         if self._owner is not None:
             self._owner.cancel()
+
+
+class Lease(Held):
+    """`async with Lease(...) as lease:` around a job; the block ends with complete, reuse or fail."""
+
+    def __init__(self, database: Database, progress: Progress, job: ClaimedJob, seconds: float) -> None:
+        super().__init__(progress, job.id, seconds)
+        self.job = job
+        self._database = database
+
+    async def _prolong(self, progress: float, step: str) -> None:
+        await self._database.heartbeat(self.job, self._seconds, progress, step)
+
+    async def _hand_back(self) -> None:
+        await self._database.snooze(self.job, 0)
+
+    async def complete(self, output: Mapping[str, Any], output_seconds: int) -> Completion:
+        await self._stop_heart()
+        row = await self._database.complete_job(self.job, output, output_seconds)
+        await self._end(row)
+        return row
+
+    async def reuse(self, output_id: UUID) -> JobRow:
+        return await self._end(await self._database.complete_from_cache(self.job, output_id))
+
+    async def fail(
+        self, error: Mapping[str, Any], *, retry_seconds: float | None, drop_upload: bool
+    ) -> JobRow:
+        return await self._end(
+            await self._database.fail_job(
+                self.job, error, retry_seconds=retry_seconds, drop_upload=drop_upload
+            )
+        )
+
+    async def _end(self, row: JobRow) -> JobRow:
+        self._ended = True
+        await self._progress.publish(self.job.id, {"status": row.status})
+        return row
+
+
+class RequestLease(Held):
+    """The same around a deletion or an export of a user's data; the block ends with `finish`, `fail` or `wait`."""
+
+    def __init__(
+        self, database: Database, progress: Progress, request: ClaimedRequest, seconds: float
+    ) -> None:
+        super().__init__(progress, request.id, seconds)
+        self.request = request
+        self._database = database
+
+    async def _prolong(self, progress: float, step: str) -> None:
+        await self._database.heartbeat_request(self.request, self._seconds, progress, step)
+
+    async def _hand_back(self) -> None:
+        await self._database.snooze_request(self.request, 0)
+
+    async def wait(self, seconds: float) -> None:
+        """Hand the request back until there is something to do."""
+        await self._stop_heart()
+        await self._database.snooze_request(self.request, seconds)
+        self._ended = True
+
+    async def fail(self, error: Mapping[str, Any], seconds: float) -> str:
+        return await self.finish(self._database.fail_request(self.request, error, seconds))
+
+    async def finish(self, ending: Awaitable[DataRequest]) -> str:
+        """Wait for the transaction that ends this turn; no heartbeat may come after it."""
+        await self._stop_heart()
+        row = await ending
+        self._ended = True
+        await self._progress.publish(self.request.id, {"status": row.status})
+        return row.status

@@ -27,7 +27,10 @@ from service.queue import DRAIN, queue_key, wake_key
 from service.resources import Resources, open_resources
 from service.settings import Settings, get_settings
 from workers.cleanup import cleanup, reconcile
+from workers.data_requests import run_request
 from workers.imaging.pool import PixelPool
+from workers.moderation import BlockedHashes
+from workers.originals import originals
 from workers.run_job import run_job
 from workers.sweep import sweep
 from workers.workbench import Slots, Workbench
@@ -40,6 +43,7 @@ CRON_SLOTS = 4
 TURN_SECONDS = 3600
 """arq's own limit on one call; jobs have their lease and the pixels their time limit."""
 RECONCILE_MINUTE = 17
+ORIGINALS_SECONDS = 5
 SECRETS = ("SUPABASE_SECRET_KEY", "SUPABASE_JWT_SECRET", "REDIS_URL", "SENTRY_DSN")
 
 
@@ -114,13 +118,38 @@ async def _drain(bench: Workbench, stopping: asyncio.Event) -> None:
             log.warning("claim_skipped", reason="database is away")
             return
         if job is None:
-            if heard == bench.slots.rings:
+            # Deletions and exports when there is no job to do, one at a time: they are long and nobody watches them.
+            if not await _data_request(bench) and heard == bench.slots.rings:
                 return
             continue
         with structlog.contextvars.bound_contextvars(
             job_id=str(job.id), attempt=job.attempt, request_id=job.request_id
         ):
             await run_job(bench, job)
+
+
+async def _data_request(bench: Workbench) -> bool:
+    """Take a due request, if there is one, and a turn at it."""
+    settings = bench.resources.settings
+    if bench.slots.at_request:
+        return False
+    bench.slots.at_request = True
+    try:
+        request = await bench.resources.database.claim_request(
+            settings.queue, bench.name, settings.lease_seconds
+        )
+        if request is None:
+            return False
+        with structlog.contextvars.bound_contextvars(
+            data_request_id=str(request.id), attempt=request.attempt
+        ):
+            await run_request(bench, request)
+        return True
+    except DependencyError:
+        log.warning("claim_skipped", reason="database is away")
+        return False
+    finally:
+        bench.slots.at_request = False
 
 
 def _scheduled(task: Callable[[Resources], Awaitable[object]]) -> Callable[[dict[str, Any]], Awaitable[None]]:
@@ -137,7 +166,8 @@ def _scheduled(task: Callable[[Resources], Awaitable[object]]) -> Callable[[dict
 
 
 def cron_table(settings: Settings) -> list[CronJob]:
-    """Sweep every few seconds, cleanup every few minutes, reconciliation hourly; once per tick over all workers."""
+    """Sweep and originals every few seconds, cleanup every few minutes, reconciliation hourly; once per tick over all
+    workers."""
     minutes = max(1, settings.cleanup_seconds // 60)
     return [
         cron(
@@ -146,6 +176,7 @@ def cron_table(settings: Settings) -> list[CronJob]:
             second=set(range(0, 60, settings.sweep_seconds)),
             run_at_startup=True,
         ),
+        cron(_scheduled(originals), name="originals", second=set(range(0, 60, ORIGINALS_SECONDS))),  # type: ignore[arg-type]
         cron(_scheduled(cleanup), name="cleanup", minute=set(range(0, 60, minutes)), second=0),  # type: ignore[arg-type]
         cron(_scheduled(reconcile), name="reconcile", minute=RECONCILE_MINUTE, second=30),  # type: ignore[arg-type]
     ]
@@ -187,7 +218,13 @@ async def serve(settings: Settings) -> None:
         workers=settings.worker_slots, memory_mb=settings.pixel_memory_mb, seconds=settings.pixel_seconds
     )
     async with open_resources(settings) as resources:
-        bench = Workbench(resources, pixels, Slots(settings.worker_slots), worker_name())
+        bench = Workbench(
+            resources,
+            pixels,
+            Slots(settings.worker_slots),
+            worker_name(),
+            moderators=(BlockedHashes(resources.database),),
+        )
         worker = _worker(bench)
         async with pixels:
             log.info("worker_started", worker=bench.name, queue=settings.queue, slots=settings.worker_slots)

@@ -6,23 +6,30 @@ they stream, and never looked up again under the upload key.
 """
 
 import asyncio
+import hashlib
 import secrets
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
+from uuid import UUID
 
 import structlog
+from redis.exceptions import RedisError
 
 from service.database import CachedOutput, ClaimedJob, LeaseLost, OutputGone
 from service.errors import Code, DependencyError, ProblemError, problem
+from service.intake.hits import forget
+from service.ops.variant import working_side
 from service.settings import Settings
 from service.storage import ObjectNotFoundError, ObjectTooLargeError, StorageError
 from service.telemetry import JOB_STEPS, JOBS
 from workers.imaging.errors import PixelError
 from workers.imaging.types import CONTENT_TYPES, Claim, Limits, PixelResult, PixelTask, SourceFormat
+from workers.inspection import inspect, wants_scan
 from workers.lease import Lease
+from workers.originals import store_original
 from workers.workbench import Workbench
 
 log = structlog.get_logger()
@@ -38,6 +45,14 @@ OP_FAILURES = frozenset({"op_failed", "pixel_timeout", "pixel_memory", "pixel_cr
 
 Decision = Literal["retry", "permanent", "refused"]
 
+VERDICTS: dict[Code, Decision] = {
+    Code.refused: "refused",
+    Code.infected: "refused",
+    Code.too_large: "refused",
+    Code.data_deletion_running: "permanent",
+}
+"""What a service of ours may say of a job that is not to be tried again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -46,6 +61,7 @@ class Failure:
     code: Code
     detail: str
     decision: Decision
+    category: str | None = None
 
 
 class Refused(Exception):
@@ -110,12 +126,24 @@ async def _attempt(bench: Workbench, lease: Lease, clock: StepClock) -> str:
         await lease.step("pixels", 0.3)
         result = await bench.pixels.run(_task(lease.job, source, workdir, settings))
         clock.lap("pixels")
+        await lease.step("inspect", 0.7)
+        scan = await inspect(bench, lease.job, result)
+        clock.lap("inspect")
         await lease.step("store", 0.8)
-        output = await _store(bench, lease.job, result)
+        output = await _store(bench, lease.job, result) | {"scan": scan}
         clock.lap("store")
     await lease.step("complete", 0.95)
-    row = await lease.complete(output, settings.output_ttl_hours * 3600)
+    status = await _complete(bench, lease, output)
     clock.lap("complete")
+    return status
+
+
+async def _complete(bench: Workbench, lease: Lease, output: dict[str, Any]) -> str:
+    row = await lease.complete(output, bench.resources.settings.output_ttl_hours * 3600)
+    try:
+        await forget(bench.resources.redis, row.forget)  # older versions that made way for this one
+    except (RedisError, OSError) as error:
+        log.warning("versions_not_forgotten", error=type(error).__name__)
     return row.status
 
 
@@ -127,29 +155,33 @@ async def _from_cache(bench: Workbench, lease: Lease) -> str | None:
     found = await bench.resources.database.cached_output(job, seconds)
     if found is None:
         return None
+    if not found.own and found.output.scan != "clean" and wants_scan(bench.resources.settings, job):
+        return None
     try:
         if found.own:
             return (await lease.reuse(found.output.output_id)).status
         output = await _copy(bench, job, found.output)
     except (OutputGone, ObjectNotFoundError):
         return None
-    return (await lease.complete(output, seconds)).status
+    return await _complete(bench, lease, output)
 
 
 async def _copy(bench: Workbench, job: ClaimedJob, source: CachedOutput) -> dict[str, Any]:
     """Every owner holds its own bytes: copy another owner's output, inside Storage, under this job's keys."""
     storage = bench.resources.storage
-    path, thumb = output_keys(job, Path(source.path).suffix)
+    bucket, path, thumb = _target(job, Path(source.path).suffix)
     await asyncio.gather(
-        storage.copy(source.bucket, source.path, path, target_bucket=OUTPUTS),
-        storage.copy(source.bucket, source.thumb_path, thumb, target_bucket=OUTPUTS),
+        storage.copy(source.bucket, source.path, path, target_bucket=bucket),
+        storage.copy(source.bucket, source.thumb_path, thumb, target_bucket=bucket),
     )
     facts = source.model_dump(exclude={"output_id", "user_id", "expires_at"})
-    return facts | {"bucket": OUTPUTS, "path": path, "thumb_path": thumb}
+    return facts | {"bucket": bucket, "path": path, "thumb_path": thumb, "image_id": _text(job.image_id)}
 
 
 async def _download(bench: Workbench, job: ClaimedJob, workdir: Path) -> Path:
-    """Stream the upload to disk, capped at the claimed size, and compare it with the claim. Raises Refused."""
+    """Stream the upload, or the kept original, to disk and compare it with the claim. Raises Refused."""
+    if job.source_bucket == LIBRARY:
+        return await _download_original(bench, job, workdir)
     source = workdir / "source"
     cap = min(job.size, bench.resources.settings.max_bytes)
     try:
@@ -169,6 +201,22 @@ async def _download(bench: Workbench, job: ClaimedJob, workdir: Path) -> Path:
     return source
 
 
+async def _download_original(bench: Workbench, job: ClaimedJob, workdir: Path) -> Path:
+    """The original from the library: nothing in it is taken on trust, either. Raises Refused."""
+    source, path = workdir / "source", job.upload_path
+    if job.source is None:
+        raise refused(Code.original_missing, "The original has been deleted.")
+    try:
+        got = await bench.resources.storage.download(LIBRARY, path, source, max_bytes=job.source.size)
+    except ObjectNotFoundError:
+        raise refused(Code.original_missing, "The original is gone; upload it again.") from None
+    except ObjectTooLargeError:
+        raise refused(Code.size_mismatch, "The original has grown since it was verified.") from None
+    if got.sha256 != job.source.sha256:
+        raise refused(Code.sha256_mismatch, "The original has changed since it was verified.")
+    return source
+
+
 def _task(job: ClaimedJob, source: Path, workdir: Path, settings: Settings) -> PixelTask:
     return PixelTask(
         source=source,
@@ -176,6 +224,7 @@ def _task(job: ClaimedJob, source: Path, workdir: Path, settings: Settings) -> P
         op_key=job.op_key,
         claim=Claim(job.width, job.height, job.content_type),
         limits=Limits(settings.max_bytes, settings.max_side, settings.max_pixels, svg=settings.accept_svg),
+        working_side=working_side(job.variant),
     )
 
 
@@ -189,19 +238,44 @@ def output_keys(job: ClaimedJob, suffix: str) -> tuple[str, str]:
     return f"{stem}{suffix}", f"{stem}.thumb.webp"
 
 
+def _target(job: ClaimedJob, suffix: str) -> tuple[str, str, str]:
+    """Bucket and new keys for the job's output and thumbnail."""
+    path, thumb = output_keys(job, suffix)
+    if not job.wants_persist:
+        return OUTPUTS, path, thumb
+    folder = f"{job.user_id}/{job.image_id}/output"
+    return LIBRARY, f"{folder}/{path}", f"{folder}/{thumb}"
+
+
+def _text(value: UUID | None) -> str | None:
+    return None if value is None else str(value)
+
+
+async def _store_original(
+    bench: Workbench, job: ClaimedJob, result: PixelResult, content_type: str
+) -> dict[str, Any]:
+    """The verified bytes on disk, once per image; what they are, for the image's row."""
+    if not job.store_original:
+        return {}
+    path = await store_original(bench.resources, job.user_id, job.image_id, result.original, content_type)
+    data = await asyncio.to_thread(result.original.read_bytes)
+    return {
+        "original_path": path,
+        "original_sha256": hashlib.sha256(data).hexdigest(),
+        "original_size": len(data),
+    }
+
+
 async def _store(bench: Workbench, job: ClaimedJob, result: PixelResult) -> dict[str, Any]:
-    if job.wants_persist:
-        bucket, folder = LIBRARY, f"{job.user_id}/{job.image_id}/output"
-        path, thumb = (f"{folder}/{key}" for key in output_keys(job, result.output.suffix))
-    else:
-        bucket = OUTPUTS
-        path, thumb = output_keys(job, result.output.suffix)
+    bucket, path, thumb = _target(job, result.output.suffix)
+    content_type = CONTENT_TYPES[cast("SourceFormat", result.source_format)]
     storage = bench.resources.storage
-    await asyncio.gather(
+    original, _output, _thumb = await asyncio.gather(
+        _store_original(bench, job, result, content_type),
         storage.upload(bucket, path, result.output, result.content_type),
         storage.upload(bucket, thumb, result.thumb, "image/webp"),
     )
-    return {
+    made: dict[str, Any] = {
         "bucket": bucket,
         "path": path,
         "thumb_path": thumb,
@@ -210,12 +284,13 @@ async def _store(bench: Workbench, job: ClaimedJob, result: PixelResult) -> dict
         "height": result.height,
         "size": result.size,
         "sha256": result.sha256,
-        "input_content_type": CONTENT_TYPES[cast("SourceFormat", result.source_format)],
+        "input_content_type": content_type,
         "input_width": result.source_width,
         "input_height": result.source_height,
         "input_size": job.size,
-        "image_id": None if job.image_id is None else str(job.image_id),
+        "image_id": _text(job.image_id),
     }
+    return {**made, **original}
 
 
 def classify(error: Exception) -> Failure | None:
@@ -228,8 +303,8 @@ def classify(error: Exception) -> Failure | None:
         case PixelError():
             final: Decision = "permanent" if error.code in OP_FAILURES else "refused"
             return Failure(Code(error.code), error.detail, "retry" if error.retryable else final)
-        case ProblemError(code=Code.data_deletion_running):
-            return Failure(error.code, error.detail, "permanent")
+        case ProblemError() if error.code in VERDICTS:
+            return Failure(error.code, error.detail, VERDICTS[error.code], error.category)
         case DependencyError() | StorageError() | OSError():
             return Failure(Code.dependency_unavailable, "A service that this job needs is away.", "retry")
         case _:
@@ -239,7 +314,7 @@ def classify(error: Exception) -> Failure | None:
 async def _fail(lease: Lease, failure: Failure) -> str:
     job = lease.job
     pause = RETRY_SECONDS[min(job.attempt, len(RETRY_SECONDS)) - 1] if failure.decision == "retry" else None
-    document = problem(failure.code, failure.detail, request_id=job.request_id)
+    document = problem(failure.code, failure.detail, request_id=job.request_id, category=failure.category)
     log.warning("job_failed", code=failure.code, decision=failure.decision, detail=failure.detail)
     row = await lease.fail(
         document.model_dump(mode="json", exclude_none=True),

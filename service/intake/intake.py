@@ -14,10 +14,13 @@ from service.database import IntakeResult, JobRow, OutputGone, OutputRow, cache_
 from service.errors import Code, DependencyError, ProblemError
 from service.intake.hits import hit_key, remember
 from service.intake.schemas import IntakeAnswer, IntakeRequest
-from service.jobs.documents import SignedOutput, describe, sign_output
+from service.jobs.documents import SIGN_UP, SignedOutput, describe, sign_output
+from service.library.promote import promote
+from service.library.store import Profile
 from service.limits import Admission, limits_of
 from service.ops.errors import OpKeyError
 from service.ops.registry import Chain, parse
+from service.ops.variant import variant_for
 from service.resources import Resources
 from service.settings import Settings
 from service.storage import ObjectExistsError, ObjectNotFoundError
@@ -106,36 +109,66 @@ async def intake(
     Storage, two for a copy.
     """
     chain = check(claim, resources)
+    if claim.keep_for_days is not None:
+        check_days(claim.keep_for_days, resources.settings)
+        if principal.user_id is None:
+            raise ProblemError(Code.sign_in_required, "Sign in to keep results longer than a visitor's.")
     cacheable = chain.cacheable != "never"
-    key = hit_key(cache_key(claim.sha256, chain.key), principal.user_id)
+    profile = None if principal.user_id is None else await resources.profiles.of(principal.user_id)
+    variant = variant_of(profile, claim)
+    key = hit_key(cache_key(claim.sha256, chain.key, variant), principal.user_id)
+    # A hot answer knows nothing of what is to be kept.
+    plain = not claim.wants_persist and claim.keep_for_days is None
     admission = await resources.limiter.admit(
-        limits_of(principal, resources.settings), get=key if cacheable and not claim.wants_persist else None
+        limits_of(principal, resources.settings), get=key if cacheable and plain else None
     )
     admission.require()
     if admission.value is not None:
         HOT.inc()
         return admission.value, admission
-    desk = _Desk(resources, principal, claim, chain, request_id)
+    desk = Desk(resources, principal.user_id, claim, chain, request_id, variant=variant, profile=profile)
     return await desk.answer(key if cacheable else None), admission
 
 
-class _Desk:
-    """One intake that Redis could not answer."""
+def variant_of(profile: Profile | None, claim: IntakeRequest) -> str:
+    """Users who keep no full resolution work at the side of their plan, everybody else on all pixels."""
+    side = None if profile is None or profile.keep_full_res else profile.working_side
+    return variant_for(claim.width, claim.height, side)
 
-    def __init__(
+
+def check_days(days: int, settings: Settings) -> None:
+    """Raises ProblemError (invalid_request) for more than this service keeps results."""
+    if days > settings.kept_ttl_days:
+        raise ProblemError(
+            Code.invalid_request,
+            f"keep_for_days: {days}; at most {settings.kept_ttl_days} days are kept here.",
+        )
+
+
+class Desk:
+    """One intake that Redis could not answer. `may_upload` False: refuse what is not there already."""
+
+    def __init__(  # noqa: PLR0913 - all that an intake depends on
         self,
         resources: Resources,
-        principal: Principal,
+        user_id: UUID | None,
         claim: IntakeRequest,
         chain: Chain,
         request_id: str | None,
+        *,
+        variant: str,
+        profile: Profile | None,
+        may_upload: bool = True,
     ) -> None:
         self.resources = resources
         self.settings = resources.settings
-        self.user_id = principal.user_id
+        self.user_id = user_id
         self.claim = claim
         self.chain = chain
         self.request_id = request_id
+        self.variant = variant
+        self.may_upload = may_upload
+        self.persists = claim.wants_persist and profile is not None and profile.persistent
         self.output_seconds = self.settings.output_ttl_hours * 3600
 
     async def answer(self, key: str | None) -> bytes:
@@ -153,6 +186,8 @@ class _Desk:
                 if adopted is None or adopted.output is None:
                     continue
                 job_id, output = adopted.job_id, adopted.output
+            if self.persists and output.bucket == OUTPUTS and self.user_id is not None:
+                output = await promote(self.resources, self.user_id, output_id=output.output_id, charge=False)
             signed = await sign_output(self.resources, output)
             if signed is None:
                 # A row without its object: nobody may be sent there again.
@@ -161,7 +196,12 @@ class _Desk:
             body = self._hit(job_id, output, signed).model_dump_json().encode()
             if key is not None:
                 await remember(
-                    self.resources.redis, key, body, url_seconds=signed.seconds, expires_at=output.expires_at
+                    self.resources.redis,
+                    key,
+                    body,
+                    sha256=self.claim.sha256,
+                    url_seconds=signed.seconds,
+                    expires_at=output.expires_at,
                 )
             return body
         raise DependencyError("storage")
@@ -182,6 +222,9 @@ class _Desk:
             queue=settings.queue,
             wants_persist=claim.wants_persist,
             use_cache=use_cache,
+            variant=self.variant,
+            keep_days=claim.keep_for_days,
+            may_upload=self.may_upload,
             await_seconds=settings.await_upload_seconds,
             upload_seconds=settings.upload_ttl_hours * 3600,
             output_seconds=self.output_seconds,
@@ -206,7 +249,7 @@ class _Desk:
                 filename=self.claim.filename,
                 path=path,
                 thumb_path=thumb,
-                output_seconds=self.output_seconds,
+                output_seconds=max(self.output_seconds, (self.claim.keep_for_days or 0) * 86_400),
                 request_id=self.request_id,
             )
         except ObjectNotFoundError:
@@ -225,6 +268,7 @@ class _Desk:
             output_urls=[signed.url],
             thumbnail_url=signed.thumbnail_url,
             output=describe(output),
+            hint=SIGN_UP if self.user_id is None else None,
         )
 
     async def _job(self, job: JobRow, *, created: bool) -> IntakeAnswer:
@@ -235,6 +279,7 @@ class _Desk:
             op_key=job.op_key,
             expires_at=job.expires_at,
             charged=job.charged,
+            hint=SIGN_UP if self.user_id is None else None,
         )
         if job.status != "awaiting_upload":
             if created:

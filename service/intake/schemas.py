@@ -50,6 +50,9 @@ class IntakeRequest(BaseModel):
         examples=["resize-v1:width-800"],
     )
     wants_persist: bool = Field(False, description="keep the output in the library, where the plan allows it")
+    keep_for_days: int | None = Field(
+        None, ge=1, le=30, description="keep an ephemeral output this long; for signed-in users", examples=[7]
+    )
 
 
 class IntakeAnswer(BaseModel):
@@ -76,3 +79,4 @@ class IntakeAnswer(BaseModel):
     upload_path: str | None = None
     upload_expires_at: datetime | None = Field(None, description="when upload_url stops answering")
     resumable_url: str | None = Field(None, description="TUS endpoint for the same upload, for large files")
+    hint: str | None = Field(None, description="for people: how a visitor can keep the result")

@@ -37,6 +37,9 @@ def describe(output: OutputRow) -> Output:
     return Output(**output.model_dump(include=set(Output.model_fields)))
 
 
+SIGN_UP = "Visitors' results are removed at expires_at. Sign up, then POST /jobs/claim with the job's id to keep it."
+
+
 async def document(resources: Resources, row: JobRow) -> JobDocument:
     """The document of a job, with fresh URLs when it has an output."""
     signed = None if row.output is None else await sign_output(resources, row.output)
@@ -48,6 +51,7 @@ async def document(resources: Resources, row: JobRow) -> JobDocument:
         thumbnail_url=signed.thumbnail_url if signed else None,
         output=describe(shown) if shown else None,
         error=_error(row),
+        hint=SIGN_UP if row.user_id is None and (shown is not None or not row.terminal) else None,
     )
 
 
@@ -75,6 +79,7 @@ def _error(row: JobRow) -> Problem | None:
         str(row.error.get("detail", "")),
         request_id=row.error.get("request_id"),
         retryable=row.error.get("retryable"),
+        category=row.error.get("category"),
     )
 
 

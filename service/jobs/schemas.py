@@ -45,3 +45,4 @@ class JobDocument(BaseModel):
     output: Output | None = Field(None, description="absent until done, and again once the output is removed")
     error: Problem | None = Field(None, description="why the job failed, or why it is being tried again")
     charged: int = Field(0, description="credits")
+    hint: str | None = Field(None, description="for people: how a visitor can keep the result")

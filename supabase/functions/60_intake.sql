@@ -18,6 +18,7 @@ declare
   v_original text;
 begin
   perform public.assert_no_deletion(p_user_id);
+  perform public.refuse_blocked(array[p_sha256]);
   if v_key is not null and p_use_cache then
     v_output := public.find_output(v_key, p_user_id, make_interval(secs => p_output_seconds));
     if v_output.id is not null then

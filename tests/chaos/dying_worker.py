@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from service.database import JobRow
+from service.database import Completion
 from workers import main, run_job
 from workers.lease import Lease
 
@@ -31,7 +31,7 @@ class DyingLease(Lease):
         if name == _STEP:
             _die()
 
-    async def complete(self, output: Mapping[str, Any], output_seconds: int) -> JobRow:
+    async def complete(self, output: Mapping[str, Any], output_seconds: int) -> Completion:
         if _STEP == "stored":
             _die()
         row = await super().complete(output, output_seconds)

@@ -45,13 +45,14 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class PixelTask:
     """One job for a child. source: the downloaded bytes; workdir: a directory of the task's own;
-    op_key: canonical chain."""
+    op_key: canonical chain; working_side: longest side, pixels, to work at (None: as large as it is)."""
 
     source: Path
     workdir: Path
     op_key: str
     claim: Claim
     limits: Limits = field(default_factory=Limits)
+    working_side: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from service.ops.registry import Chain, parse
 from workers.imaging.decode import decode
 from workers.imaging.drawing import sanitise
 from workers.imaging.encode import encode
+from workers.imaging.resize import fit_size
 from workers.imaging.thumbnail import thumbnail
 from workers.imaging.types import EncodedFile, Encoding, PixelResult, PixelTask, SourceInfo
 from workers.imaging.verify import verify
@@ -61,7 +62,7 @@ def process(task: PixelTask) -> PixelResult:
         with clock("sanitise"):
             sanitise(task.source, original, task.limits)
     with clock("decode"):
-        image = decode(original, info, size=decode_size(info, chain))
+        image = decode(original, info, size=decode_size(info, chain, task.working_side))
     image = run(chain, image, clock)
     with clock("encode"):
         output = _write(chain, image, task.workdir)
@@ -83,20 +84,22 @@ def process(task: PixelTask) -> PixelResult:
     )
 
 
-def decode_size(info: SourceInfo, chain: Chain) -> tuple[int, int] | None:
-    """Upright (width, height) to decode at, when the chain begins by shrinking or resizes a drawing; None for all
-    pixels.
+def decode_size(info: SourceInfo, chain: Chain, working_side: int | None = None) -> tuple[int, int] | None:
+    """Upright (width, height) to decode at, when the chain begins by shrinking or resizes a drawing, or the picture
+    is larger than `working_side`; None for all pixels.
 
     Only the first step can decide it: any other op before the resize must see the full picture.
     """
+    full = info.oriented if working_side is None else fit_size(info.oriented, working_side)
+    whole = None if full == info.oriented else full
     first = chain.steps[0].params
     if not isinstance(first, models.Resize):
-        return None
-    plan = resize.plan(info.oriented, first)
+        return whole
+    plan = resize.plan(full, first)
     if info.format == "SVG":  # has every size: enlarging it costs no sharpness
         check_size(*plan.scaled)
         return plan.scaled
-    return plan.scaled if plan.shrinks(info.oriented) else None
+    return plan.scaled if plan.shrinks(full) else whole
 
 
 def run(chain: Chain, image: Image.Image, clock: "_Clock | None" = None) -> Image.Image:

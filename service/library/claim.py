@@ -1,0 +1,61 @@
+"""Claim: a caller who has signed up takes over the jobs that it made before.
+
+An anonymous output is shared by everybody who asked for the same picture, so the claimer gets bytes of its own.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Any
+from uuid import UUID, uuid4
+
+from service.errors import Code, ProblemError
+from service.library.store import Claimable
+from service.resources import Resources
+from service.storage import ObjectNotFoundError
+
+OUTPUTS = "outputs-ephemeral"
+MAX_ROUNDS = 3
+"""A job may end between the copying and the claim; after this many rounds the rest is left to the next call."""
+
+
+async def claim(resources: Resources, user_id: UUID, job_ids: Sequence[UUID]) -> list[UUID]:
+    """Ids of those jobs that are the caller's now, in the order given. Raises ProblemError (job_not_found) for none."""
+    mine: set[UUID] = set()
+    todo = list(dict.fromkeys(job_ids))
+    for _round in range(MAX_ROUNDS):
+        found = await resources.library.find_claimable(todo, user_id)
+        if not found:
+            break
+        claims = await asyncio.gather(*(_copied(resources, job) for job in found))
+        answer = await resources.library.claim_jobs(
+            user_id, claims, resources.settings.output_ttl_hours * 3600
+        )
+        mine |= set(answer.claimed)
+        todo = answer.again
+        if not todo:
+            break
+    if not mine:
+        raise ProblemError(
+            Code.job_not_found, "None of these jobs can be claimed: they are unknown or taken."
+        )
+    return [job_id for job_id in dict.fromkeys(job_ids) if job_id in mine]
+
+
+async def _copied(resources: Resources, job: Claimable) -> dict[str, Any]:
+    """The claim of one job, its output copied under a key of the caller's."""
+    source = job.output
+    if source is None:
+        return {"job_id": job.job_id, "path": None, "thumb_path": None}
+    # Not of the job's id: its anonymous output may bear that one.
+    stem = uuid4()
+    path, thumb = f"{stem}{PurePosixPath(source.path).suffix}", f"{stem}.thumb.webp"
+    try:
+        await asyncio.gather(
+            resources.storage.copy(source.bucket, source.path, path, target_bucket=OUTPUTS),
+            resources.storage.copy(source.bucket, source.thumb_path, thumb, target_bucket=OUTPUTS),
+        )
+    except ObjectNotFoundError:
+        await resources.database.bury_output(source.output_id)
+        return {"job_id": job.job_id, "path": None, "thumb_path": None}
+    return {"job_id": job.job_id, "path": path, "thumb_path": thumb}

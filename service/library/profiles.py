@@ -1,0 +1,41 @@
+"""Profiles as the hot path sees them: asked of the database once a minute for each user, in each process."""
+
+import time
+from uuid import UUID
+
+from service.errors import DependencyError
+from service.library.store import Library, Profile
+
+FRESH_SECONDS = 60.0
+MAX_PROFILES = 10_000
+
+
+class Profiles:
+    """A change made elsewhere is seen within a minute; one made here, at once."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+        self._kept: dict[UUID, tuple[float, Profile | None]] = {}
+
+    async def of(self, user_id: UUID) -> Profile | None:
+        """None for an account that no longer exists. An old answer is better than none while the database is away.
+
+        Raises DependencyError where there is no answer at all.
+        """
+        kept = self._kept.get(user_id)
+        if kept is not None and kept[0] > time.monotonic():
+            return kept[1]
+        try:
+            profile = await self._library.get_profile(user_id)
+        except DependencyError:
+            if kept is None:
+                raise
+            return kept[1]
+        self.put(user_id, profile)
+        return profile
+
+    def put(self, user_id: UUID, profile: Profile | None) -> None:
+        self._kept.pop(user_id, None)  # the last one in is the last one out
+        while len(self._kept) >= MAX_PROFILES:
+            del self._kept[next(iter(self._kept))]
+        self._kept[user_id] = (time.monotonic() + FRESH_SECONDS, profile)

@@ -1,0 +1,68 @@
+"""Promote: a finished output moves from outputs-ephemeral to the library of its owner.
+
+Storage copies under keys of this call; then one transaction gives the row its new place, takes the price and marks the
+old objects. A call that dies in between leaves two objects that the next one, or the reconciler, removes.
+"""
+
+import asyncio
+import secrets
+from pathlib import PurePosixPath
+from uuid import UUID
+
+from service.errors import Code, ProblemError
+from service.intake.hits import forget
+from service.library.store import LibraryOutput
+from service.resources import Resources
+from service.storage import ObjectNotFoundError
+
+LIBRARY = "user-library"
+
+
+def output_not_found(output_id: UUID) -> ProblemError:
+    """For an output that does not exist and for one of somebody else: the two cannot be told apart."""
+    return ProblemError(Code.output_not_found, f"No output of yours has the id {output_id}.")
+
+
+async def promote(
+    resources: Resources,
+    user_id: UUID,
+    *,
+    output_id: UUID | None = None,
+    job_id: UUID | None = None,
+    charge: bool = True,
+) -> LibraryOutput:
+    """The output of that id, or of that job, in the library; repeating it changes nothing.
+
+    Raises ProblemError: output_not_found, output_expired, plan_required, insufficient_credits, conflict.
+    """
+    library = resources.library
+    found = await library.find_promotable(user_id, output_id=output_id, job_id=job_id)
+    if found is None:
+        if job_id is not None:
+            raise ProblemError(Code.job_not_found, f"No job of yours has the id {job_id}.")
+        raise output_not_found(output_id or UUID(int=0))
+    if found.bucket == LIBRARY:
+        return found
+    stem = f"{user_id}/{found.image_id}/output/{found.job_id or found.output_id}.{secrets.token_hex(4)}"
+    path, thumb = f"{stem}{PurePosixPath(found.path).suffix}", f"{stem}.thumb.webp"
+    try:
+        await asyncio.gather(
+            resources.storage.copy(found.bucket, found.path, path, target_bucket=LIBRARY),
+            resources.storage.copy(found.bucket, found.thumb_path, thumb, target_bucket=LIBRARY),
+        )
+    except ObjectNotFoundError:
+        return await _without_objects(resources, user_id, found)
+    promoted = await library.promote_output(found.output_id, user_id, path, thumb, charge=charge)
+    if promoted is None:
+        raise output_not_found(found.output_id)
+    await forget(resources.redis, promoted.forget)
+    return promoted
+
+
+async def _without_objects(resources: Resources, user_id: UUID, found: LibraryOutput) -> LibraryOutput:
+    """The objects have gone between the question and the copy: moved by another call, or removed."""
+    again = await resources.library.find_promotable(user_id, output_id=found.output_id, job_id=None)
+    if again is not None and again.bucket == LIBRARY:
+        return again
+    await resources.database.bury_output(found.output_id)
+    raise ProblemError(Code.output_expired, "The picture has been removed; make it again.")

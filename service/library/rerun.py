@@ -1,0 +1,66 @@
+"""Re-run: other ops on a picture that is there already, without an upload."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from service.errors import Code, ProblemError, problem
+from service.intake.intake import Desk, variant_of
+from service.intake.schemas import IntakeAnswer, IntakeRequest
+from service.library.images import image_not_found
+from service.library.schemas import RerunResult
+from service.ops.errors import OpKeyError
+from service.ops.registry import Chain, parse
+from service.resources import Resources
+
+
+async def rerun(
+    resources: Resources, user_id: UUID, image_id: UUID, op_keys: Sequence[str], request_id: str | None
+) -> list[RerunResult]:
+    """A hit or a job for each op, once each. Where the first is refused, all are; a later refusal is a result.
+
+    Raises ProblemError: image_not_found, original_missing, bad_op_key …, and whatever an intake refuses.
+    """
+    chains = {chain.key: chain for chain in map(_parsed, op_keys)}
+    source = await resources.library.get_image_source(image_id, user_id)
+    if source is None:
+        raise image_not_found(image_id)
+    profile = await resources.profiles.of(user_id)
+    results: list[RerunResult] = []
+    for chain in chains.values():
+        request = IntakeRequest(
+            sha256=source.sha256,
+            filename=source.filename,
+            content_type=source.content_type,
+            size=source.size,
+            width=source.width,
+            height=source.height,
+            op_key=chain.key,
+            wants_persist=True,
+        )
+        desk = Desk(
+            resources,
+            user_id,
+            request,
+            chain,
+            request_id,
+            variant=variant_of(profile, request),
+            profile=profile,
+            may_upload=False,
+        )
+        try:
+            answer = IntakeAnswer.model_validate_json(await desk.answer(None))
+        except ProblemError as error:
+            if not results:
+                raise
+            refusal = problem(error.code, error.detail, request_id=request_id)
+            results.append(RerunResult(op_key=chain.key, error=refusal))
+        else:
+            results.append(RerunResult(op_key=chain.key, answer=answer))
+    return results
+
+
+def _parsed(op_key: str) -> Chain:
+    try:
+        return parse(op_key)
+    except OpKeyError as error:
+        raise ProblemError(Code(error.code), error.detail) from None

@@ -1,0 +1,199 @@
+"""The library's own calls: settings, keeping, promoting, versions, re-runs, claims."""
+
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+
+from service.errors import Code, ProblemError, responses
+from service.intake.hits import forget
+from service.intake.intake import check_days
+from service.jobs.documents import sign_output
+from service.library import promote as promotion
+from service.library.claim import claim
+from service.library.images import change_one, image_not_found
+from service.library.promote import output_not_found
+from service.library.rerun import rerun
+from service.library.schemas import (
+    ClaimAnswer,
+    ClaimRequest,
+    KeepRequest,
+    Me,
+    OutputDocument,
+    Plan,
+    PromoteRequest,
+    RerunAnswer,
+    RerunRequest,
+    Settings,
+    SettingsChange,
+)
+from service.library.store import LibraryOutput, Profile
+from service.limits import SignedIn
+from service.resources import Resources
+
+router = APIRouter(tags=["library"])
+
+
+def _resources(request: Request) -> Resources:
+    resources: Resources = request.app.state.resources
+    return resources
+
+
+def _me(profile: Profile | None) -> Me:
+    if profile is None:
+        raise ProblemError(Code.invalid_token, "This account no longer exists.")
+    return Me(
+        user_id=profile.user_id,
+        plan=Plan(id=profile.plan_id, name=profile.plan_name, **profile.model_dump(include=_PLAN)),
+        settings=Settings(**profile.model_dump(include=set(Settings.model_fields))),
+        credits=profile.balance,
+    )
+
+
+_PLAN = set(Plan.model_fields) - {"id", "name"}
+
+
+async def _document(resources: Resources, output: LibraryOutput) -> OutputDocument:
+    """An output with fresh URLs. Raises ProblemError (output_expired) when its objects are gone."""
+    signed = await sign_output(resources, output)
+    if signed is None:
+        await resources.database.bury_output(output.output_id)
+        raise ProblemError(Code.output_expired, "The picture has been removed; make it again.")
+    fields = output.model_dump(include=set(OutputDocument.model_fields))
+    return OutputDocument(**fields, url=signed.url, thumbnail_url=signed.thumbnail_url)
+
+
+@router.get("/me", responses=responses(Code.sign_in_required))
+async def get_me(request: Request, user_id: SignedIn) -> Me:
+    """Plan, settings and credits of the caller."""
+    return _me(await _resources(request).library.get_profile(user_id))
+
+
+@router.patch("/me", responses=responses(Code.sign_in_required, Code.malformed_json))
+async def patch_me(body: SettingsChange, request: Request, user_id: SignedIn) -> Me:
+    """Change settings. Fewer versions_to_keep take effect on an image with its next version."""
+    resources = _resources(request)
+    profile = await resources.library.set_profile(user_id, body.model_dump(exclude_unset=True))
+    resources.profiles.put(user_id, profile)
+    return _me(profile)
+
+
+@router.patch(
+    "/outputs/{output_id}",
+    responses=responses(
+        Code.sign_in_required, Code.malformed_json, Code.output_not_found, Code.output_expired
+    ),
+)
+async def keep_output(
+    output_id: UUID, body: KeepRequest, request: Request, user_id: SignedIn
+) -> OutputDocument:
+    """Keep an ephemeral output for some days from now; it never gets fewer than it has."""
+    resources = _resources(request)
+    check_days(body.keep_for_days, resources.settings)
+    output = await resources.library.keep_output(output_id, user_id, body.keep_for_days)
+    if output is None:
+        raise output_not_found(output_id)
+    return await _document(resources, output)
+
+
+@router.post(
+    "/outputs/promote",
+    responses=responses(
+        Code.sign_in_required,
+        Code.malformed_json,
+        Code.plan_required,
+        Code.insufficient_credits,
+        Code.output_not_found,
+        Code.job_not_found,
+        Code.collection_not_found,
+        Code.conflict,
+        Code.output_expired,
+    ),
+)
+async def promote(body: PromoteRequest, request: Request, user_id: SignedIn) -> OutputDocument:
+    """Move a finished output into the library, and have its original kept as well.
+
+    Repeating it gives the same answer and costs nothing more. URLs of the ephemeral output answer as long as they
+    were signed for. The original follows within seconds, where its upload still lives and `keep_original` is on.
+    """
+    resources = _resources(request)
+    if body.collection_id is not None:  # asked before anything is moved
+        await resources.database.change_images(user_id, [], "add", body.collection_id)
+    output = await promotion.promote(resources, user_id, output_id=body.output_id, job_id=body.job_id)
+    if body.collection_id is not None:
+        await change_one(resources, user_id, output.image_id, "add", body.collection_id)
+    return await _document(resources, output)
+
+
+@router.post(
+    "/outputs/{output_id}/restore",
+    responses=responses(Code.sign_in_required, Code.output_not_found, Code.not_in_library),
+)
+async def restore_output(output_id: UUID, request: Request, user_id: SignedIn) -> OutputDocument:
+    """Make an earlier version the one that its image shows. No version is made or lost."""
+    resources = _resources(request)
+    output = await resources.library.restore_output(output_id, user_id)
+    if output is None:
+        raise output_not_found(output_id)
+    return await _document(resources, output)
+
+
+@router.delete(
+    "/outputs/{output_id}",
+    status_code=204,
+    responses=responses(Code.sign_in_required, Code.output_not_found),
+)
+async def delete_output(output_id: UUID, request: Request, user_id: SignedIn) -> None:
+    """Remove one output. Its bytes go within minutes; the newest version left is shown in its place."""
+    resources = _resources(request)
+    gone = await resources.library.delete_output(output_id, user_id)
+    if gone is None:
+        raise output_not_found(output_id)
+    await forget(resources.redis, gone)
+
+
+@router.delete(
+    "/images/{image_id}",
+    status_code=204,
+    responses=responses(Code.sign_in_required, Code.image_not_found),
+)
+async def delete_image(image_id: UUID, request: Request, user_id: SignedIn) -> None:
+    """Remove an image: its original, every output, every upload it came from. Other people's copies are theirs."""
+    resources = _resources(request)
+    gone = await resources.library.delete_image(image_id, user_id)
+    if gone is None:
+        raise image_not_found(image_id)
+    await forget(resources.redis, gone)
+
+
+@router.post(
+    "/images/{image_id}/rerun",
+    responses=responses(
+        Code.sign_in_required,
+        Code.malformed_json,
+        Code.image_not_found,
+        Code.original_missing,
+        Code.bad_op_key,
+        Code.unknown_op,
+        Code.bad_parameter,
+        Code.insufficient_credits,
+        Code.too_many_jobs,
+    ),
+)
+async def rerun_image(image_id: UUID, body: RerunRequest, request: Request, user_id: SignedIn) -> RerunAnswer:
+    """Other ops on the same original without an upload: from the library, or from an upload that still lives.
+
+    Each op is a hit or a job, as of an intake; several at once are for comparing.
+    """
+    request_id = request.scope.get("darkroom.request_id")
+    return RerunAnswer(results=await rerun(_resources(request), user_id, image_id, body.wanted, request_id))
+
+
+@router.post(
+    "/jobs/claim", responses=responses(Code.sign_in_required, Code.malformed_json, Code.job_not_found)
+)
+async def claim_jobs(body: ClaimRequest, request: Request, user_id: SignedIn) -> ClaimAnswer:
+    """Take over jobs that were made without signing in: whoever holds the id of one may have it, once.
+
+    What others share with them stays theirs. A job for which the caller has an unfinished one already stays as it is.
+    """
+    return ClaimAnswer(job_ids=await claim(_resources(request), user_id, body.job_ids))

@@ -1,0 +1,158 @@
+"""What callers say about their library, and what they are told."""
+
+from typing import Annotated, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from service.errors import Problem
+from service.intake.schemas import IntakeAnswer
+from service.library.image_schemas import SignedVersion
+
+MAX_KEEP_DAYS = 30
+MAX_RERUNS = 8
+MAX_CLAIMS = 50
+OpKey = Annotated[str, StringConstraints(max_length=512)]
+
+
+class Settings(BaseModel):
+    """What a user has chosen."""
+
+    model_config = ConfigDict(frozen=True)
+
+    keep_original: bool = Field(description="keep verified originals in the library (paid plans)")
+    keep_full_res: bool = Field(description="work at full resolution; otherwise at the plan's working_side")
+    versions_to_keep: int = Field(description="newest library versions of an image that stay, 1 to 200")
+    archive_after_days: int | None = Field(description="archive images this long after; null: never")
+
+
+class SettingsChange(BaseModel):
+    """The settings to change; what is left out stays as it is."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", json_schema_extra={"examples": [{"versions_to_keep": 5}]}
+    )
+
+    keep_original: bool = True
+    keep_full_res: bool = True
+    versions_to_keep: int = Field(20, ge=1, le=200)
+    archive_after_days: int | None = Field(None, ge=1, le=3650)
+
+
+class Plan(BaseModel):
+    """What the user's plan allows. Prices in credits, sides in pixels."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    name: str
+    persistent: bool = Field(description="whether results can be kept in the library")
+    working_side: int = Field(description="longest side worked at where keep_full_res is off, pixels")
+    promote_price: int = Field(description="credits for each promoted output")
+    max_running: int
+    max_pending: int
+
+
+class Me(BaseModel):
+    """The caller: plan, settings, credits."""
+
+    model_config = ConfigDict(frozen=True)
+
+    user_id: UUID
+    plan: Plan
+    settings: Settings
+    credits: int = Field(description="balance")
+
+
+class KeepRequest(BaseModel):
+    """How long to keep an ephemeral output."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keep_for_days: int = Field(
+        ge=1, le=MAX_KEEP_DAYS, description="days from now; the service may allow fewer", examples=[7]
+    )
+
+
+class PromoteRequest(BaseModel):
+    """What to take into the library: an output, or that of a job."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={"examples": [{"job_id": "5f0c1f0e-94a4-4b6c-9d0b-3f3a8d1c2b7e"}]},
+    )
+
+    job_id: UUID | None = None
+    output_id: UUID | None = None
+    collection_id: UUID | None = Field(None, description="a collection of yours to put the image in, too")
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.job_id is None) == (self.output_id is None):
+            raise ValueError("give either job_id or output_id")
+        return self
+
+
+class OutputDocument(SignedVersion):
+    """One output of the caller's."""
+
+    image_id: UUID
+    current: bool = Field(description="whether its image shows this version")
+
+
+class RerunRequest(BaseModel):
+    """One op, or several to compare."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={"examples": [{"op_keys": ["bgremove-v1", "bgremove-v1+shadow-v1"]}]},
+    )
+
+    op_key: OpKey | None = None
+    op_keys: list[OpKey] | None = Field(None, min_length=1, max_length=MAX_RERUNS)
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.op_key is None) == (self.op_keys is None):
+            raise ValueError("give either op_key or op_keys")
+        return self
+
+    @property
+    def wanted(self) -> list[str]:
+        return self.op_keys if self.op_keys is not None else [self.op_key or ""]
+
+
+class RerunResult(BaseModel):
+    """What became of one op: `answer` as of an intake, or why it was refused."""
+
+    model_config = ConfigDict(frozen=True)
+
+    op_key: str = Field(description="canonical form")
+    answer: IntakeAnswer | None = None
+    error: Problem | None = None
+
+
+class RerunAnswer(BaseModel):
+    """One result for each op, doubles left out."""
+
+    results: list[RerunResult]
+
+
+class ClaimRequest(BaseModel):
+    """Jobs that were made without signing in."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={"examples": [{"job_ids": ["5f0c1f0e-94a4-4b6c-9d0b-3f3a8d1c2b7e"]}]},
+    )
+
+    job_ids: list[UUID] = Field(min_length=1, max_length=MAX_CLAIMS)
+
+
+class ClaimAnswer(BaseModel):
+    """Those that are the caller's now; a repeated claim lists them again."""
+
+    job_ids: list[UUID]

@@ -1,0 +1,189 @@
+"""The library's SQL functions, one typed method each; see service/database.py, whose rules and errors hold here."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from service.database import Database, Forget, OutputRow, Row
+
+
+class Profile(Row):
+    """A user's plan, settings and balance. Sides in pixels, prices in credits."""
+
+    user_id: UUID
+    plan_id: str
+    plan_name: str
+    persistent: bool
+    working_side: int
+    promote_price: int
+    max_running: int
+    max_pending: int
+    keep_original: bool
+    keep_full_res: bool
+    versions_to_keep: int
+    archive_after_days: int | None
+    balance: int
+
+
+class LibraryOutput(OutputRow):
+    """An output of a user. `version` counts those in the library; `current`: the one its image shows."""
+
+    job_id: UUID | None
+    image_id: UUID
+    op_key: str
+    version: int | None
+    created_at: datetime
+    cache_key: str | None
+    current: bool
+
+
+class Promoted(LibraryOutput):
+    """`forget`: what the caches must forget."""
+
+    forget: list[Forget]
+
+
+class ImageSource(Row):
+    """The facts of an image from which it can be worked on again."""
+
+    image_id: UUID
+    sha256: str
+    filename: str
+    content_type: str
+    width: int
+    height: int
+    size: int
+
+
+class DueOriginal(Row):
+    """An original to be fetched from `upload_path`, where unverified bytes lie."""
+
+    image_id: UUID
+    user_id: UUID
+    sha256: str
+    size: int
+    content_type: str
+    upload_path: str
+
+
+class Claimable(Row):
+    """A job that the caller may have; `output`: the live one that it shares with other anonymous callers."""
+
+    job_id: UUID
+    output: OutputRow | None
+
+
+class Claimed(Row):
+    """`again`: jobs that got an output meanwhile."""
+
+    claimed: list[UUID]
+    again: list[UUID]
+
+
+class Library:
+    """Typed access to the functions of 94_profiles.sql and 95_*.sql."""
+
+    def __init__(self, database: Database) -> None:
+        self._call = database.call
+
+    async def get_profile(self, user_id: UUID) -> Profile | None:
+        row = await self._call("get_profile", {"p_user_id": str(user_id)})
+        return None if row is None else Profile.model_validate(row)
+
+    async def set_profile(self, user_id: UUID, changes: Mapping[str, Any]) -> Profile | None:
+        row = await self._call(
+            "set_profile", {"p_user_id": str(user_id), "p_changes": orjson.dumps(dict(changes)).decode()}
+        )
+        return None if row is None else Profile.model_validate(row)
+
+    async def keep_output(self, output_id: UUID, user_id: UUID, days: int) -> LibraryOutput | None:
+        """Raises ProblemError (output_expired)."""
+        row = await self._call(
+            "keep_output", {"p_output_id": str(output_id), "p_user_id": str(user_id), "p_days": days}
+        )
+        return None if row is None else LibraryOutput.model_validate(row)
+
+    async def restore_output(self, output_id: UUID, user_id: UUID) -> LibraryOutput | None:
+        """Raises ProblemError (not_in_library)."""
+        row = await self._call("restore_output", {"p_output_id": str(output_id), "p_user_id": str(user_id)})
+        return None if row is None else LibraryOutput.model_validate(row)
+
+    async def delete_output(self, output_id: UUID, user_id: UUID) -> list[Forget] | None:
+        return _forget(
+            await self._call("delete_output", {"p_output_id": str(output_id), "p_user_id": str(user_id)})
+        )
+
+    async def delete_image(self, image_id: UUID, user_id: UUID) -> list[Forget] | None:
+        return _forget(
+            await self._call("delete_image", {"p_image_id": str(image_id), "p_user_id": str(user_id)})
+        )
+
+    async def get_image_source(self, image_id: UUID, user_id: UUID) -> ImageSource | None:
+        row = await self._call("get_image_source", {"p_image_id": str(image_id), "p_user_id": str(user_id)})
+        return None if row is None else ImageSource.model_validate(row)
+
+    async def find_promotable(
+        self, user_id: UUID, *, output_id: UUID | None, job_id: UUID | None
+    ) -> LibraryOutput | None:
+        """Raises ProblemError (output_expired, plan_required, insufficient_credits, conflict)."""
+        row = await self._call(
+            "find_promotable",
+            {
+                "p_output_id": None if output_id is None else str(output_id),
+                "p_job_id": None if job_id is None else str(job_id),
+                "p_user_id": str(user_id),
+            },
+        )
+        return None if row is None else LibraryOutput.model_validate(row)
+
+    async def promote_output(
+        self, output_id: UUID, user_id: UUID, path: str, thumb_path: str, *, charge: bool
+    ) -> Promoted | None:
+        """Raises as find_promotable does."""
+        row = await self._call(
+            "promote_output",
+            {
+                "p_output_id": str(output_id),
+                "p_user_id": str(user_id),
+                "p_path": path,
+                "p_thumb_path": thumb_path,
+                "p_charge": charge,
+            },
+        )
+        return None if row is None else Promoted.model_validate(row)
+
+    async def due_originals(self, limit: int) -> list[DueOriginal]:
+        rows = await self._call("due_originals", {"p_limit": limit})
+        return [DueOriginal.model_validate(row) for row in rows]
+
+    async def record_original(self, image_id: UUID, path: str | None) -> bool:
+        """False when the image has gone, or has its original by now. `path` None: there is none to be had."""
+        return bool(await self._call("record_original", {"p_image_id": str(image_id), "p_path": path}))
+
+    async def find_claimable(self, job_ids: Sequence[UUID], user_id: UUID) -> list[Claimable]:
+        rows = await self._call(
+            "find_claimable", {"p_job_ids": [str(job_id) for job_id in job_ids], "p_user_id": str(user_id)}
+        )
+        return [Claimable.model_validate(row) for row in rows]
+
+    async def claim_jobs(
+        self, user_id: UUID, claims: Sequence[Mapping[str, Any]], output_seconds: int
+    ) -> Claimed:
+        """`claims`: job_id, path and thumb_path (of the copies made for the caller, or None)."""
+        return Claimed.model_validate(
+            await self._call(
+                "claim_jobs",
+                {
+                    "p_user_id": str(user_id),
+                    "p_claims": orjson.dumps(list(claims)).decode(),
+                    "p_output_seconds": output_seconds,
+                },
+            )
+        )
+
+
+def _forget(rows: Any) -> list[Forget] | None:
+    return None if rows is None else [Forget.model_validate(row) for row in rows]

@@ -1,0 +1,76 @@
+"""Originals that follow a promotion: fetched from an upload that still lives, and believed only by their hash.
+
+A crash at any point repeats the fetch: the key is the image's own, and only bytes with the right hash are stored there.
+"""
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+import structlog
+
+from service.errors import DependencyError
+from service.library.store import DueOriginal
+from service.resources import Resources
+from service.storage import ObjectExistsError, ObjectNotFoundError, ObjectTooLargeError, StorageError
+
+log = structlog.get_logger()
+UPLOADS = "uploads-ephemeral"
+LIBRARY = "user-library"
+BATCH = 4
+EXTENSIONS = {
+    "image/jpeg": "jpg",
+    "image/png": "png",
+    "image/webp": "webp",
+    "image/avif": "avif",
+    "image/heic": "heic",
+    "image/heif": "heif",
+    "image/gif": "gif",
+    "image/tiff": "tiff",
+    "image/bmp": "bmp",
+    "image/svg+xml": "svg",
+}
+
+
+def original_key(user_id: object, image_id: object, content_type: str) -> str:
+    """Key of a verified original in the library. Raises KeyError for a type that is not accepted."""
+    return f"{user_id}/{image_id}/original.{EXTENSIONS[content_type]}"
+
+
+async def store_original(
+    resources: Resources, user_id: object, image_id: object, file: Path, content_type: str
+) -> str:
+    """Upload verified bytes and return their key; what an earlier attempt has stored there is the same."""
+    key = original_key(user_id, image_id, content_type)
+    try:
+        await resources.storage.upload(LIBRARY, key, file, content_type)
+    except ObjectExistsError:
+        log.info("original_there_already")
+    return key
+
+
+async def originals(resources: Resources) -> int:
+    """Fetch what is due; how many originals were kept. One that fails is due again in a minute or more."""
+    kept = 0
+    while due := await resources.library.due_originals(BATCH):
+        kept += sum(await asyncio.gather(*(_fetch(resources, original) for original in due)))
+    return kept
+
+
+async def _fetch(resources: Resources, due: DueOriginal) -> bool:
+    try:
+        with tempfile.TemporaryDirectory(prefix="darkroom-") as directory:
+            file = Path(directory) / "original"
+            try:
+                got = await resources.storage.download(UPLOADS, due.upload_path, file, max_bytes=due.size)
+            except (ObjectNotFoundError, ObjectTooLargeError):
+                got = None
+            if got is None or (got.size, got.sha256) != (due.size, due.sha256):
+                log.warning("original_refused", image_id=str(due.image_id))
+                await resources.library.record_original(due.image_id, None)
+                return False
+            key = await store_original(resources, due.user_id, due.image_id, file, due.content_type)
+        return await resources.library.record_original(due.image_id, key)
+    except (DependencyError, StorageError, OSError) as error:
+        log.warning("original_postponed", image_id=str(due.image_id), error=type(error).__name__)
+        return False
