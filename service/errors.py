@@ -43,6 +43,7 @@ class Code(StrEnum):
     expired_token = "expired_token"  # noqa: S105
     sign_in_required = "sign_in_required"
     forbidden = "forbidden"
+    refused = "refused"
     insufficient_credits = "insufficient_credits"
     plan_required = "plan_required"
     too_many_jobs = "too_many_jobs"
@@ -82,6 +83,7 @@ class Code(StrEnum):
     size_mismatch = "size_mismatch"
     dimensions_mismatch = "dimensions_mismatch"
     type_mismatch = "type_mismatch"
+    infected = "infected"
     corrupt_image = "corrupt_image"
     op_failed = "op_failed"
     pixel_timeout = "pixel_timeout"
@@ -145,6 +147,7 @@ CATALOGUE: Mapping[Code, Entry] = {
         401, "This needs an account", False, "Sign in and send the session's access token."
     ),
     Code.forbidden: Entry(403, "This is not allowed", False, "Sign in to keep originals."),
+    Code.refused: Entry(403, "This picture is not accepted", False, "This picture is not accepted here."),
     Code.insufficient_credits: Entry(402, "Not enough credits", False, "This op costs 4 credits; 1 is left."),
     Code.too_many_jobs: Entry(
         429, "Too many unfinished jobs", True, "20 jobs are unfinished; wait for one to end."
@@ -219,6 +222,12 @@ CATALOGUE: Mapping[Code, Entry] = {
     Code.size_mismatch: Entry(422, "The content differs from its size", False, _BYTES),
     Code.dimensions_mismatch: Entry(422, "The picture differs from its dimensions", False, _BYTES),
     Code.type_mismatch: Entry(422, "The content differs from its type", False, _BYTES),
+    Code.infected: Entry(
+        422,
+        "The file carries malware",
+        False,
+        "The virus scanner found Win.Test.EICAR_HDB-1 in this file.",
+    ),
     Code.corrupt_image: Entry(
         422, "The picture cannot be decoded", False, "The JPEG data ends in the middle of the picture."
     ),
@@ -277,13 +286,14 @@ class Problem(BaseModel):
     retryable: bool = Field(description="the same request may succeed later")
     charged: int = Field(default=0, ge=0, description="credits that this cost; a failure costs none")
     request_id: str | None = Field(default=None, description="quote it when asking for help")
+    category: str | None = Field(default=None, description="why a picture is not accepted, for `refused`")
     errors: list[ProblemItem] | None = Field(default=None, description="each fault, for an invalid request")
 
 
 class ProblemError(Exception):
     """A refusal that the caller shall see. `headers` go out with the response."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         code: Code,
         detail: str,
@@ -291,6 +301,7 @@ class ProblemError(Exception):
         errors: Sequence[ProblemItem] | None = None,
         headers: Mapping[str, str] | None = None,
         retryable: bool | None = None,
+        category: str | None = None,
     ) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
@@ -298,10 +309,16 @@ class ProblemError(Exception):
         self.errors = list(errors) if errors else None
         self.headers = dict(headers or {})
         self.retryable = retryable
+        self.category = category
 
     def problem(self, request_id: str | None = None) -> Problem:
         return problem(
-            self.code, self.detail, errors=self.errors, request_id=request_id, retryable=self.retryable
+            self.code,
+            self.detail,
+            errors=self.errors,
+            request_id=request_id,
+            retryable=self.retryable,
+            category=self.category,
         )
 
 
@@ -317,13 +334,14 @@ class DependencyError(ProblemError):
         self.dependency = dependency
 
 
-def problem(
+def problem(  # noqa: PLR0913
     code: Code | str,
     detail: str,
     *,
     errors: list[ProblemItem] | None = None,
     request_id: str | None = None,
     retryable: bool | None = None,
+    category: str | None = None,
 ) -> Problem:
     """Complete a code and a detail from the catalogue; an unknown code (an older row) counts as internal."""
     try:
@@ -339,6 +357,7 @@ def problem(
         code=known,
         retryable=entry.retryable if retryable is None else retryable,
         request_id=request_id,
+        category=category,
         errors=errors,
     )
 

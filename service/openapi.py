@@ -30,6 +30,7 @@ TAGS = [
         "name": "library",
         "description": "The images of a signed-in user: list, versions, collections, archive.",
     },
+    {"name": "me", "description": "All data of the caller: delete it, or take a copy along."},
     {"name": "health", "description": "For load balancers and monitors."},
 ]
 

@@ -117,6 +117,19 @@ class Settings(BaseSettings):
     )
     cleanup_seconds: int = Field(180, ge=1, le=3600, description="interval of the TTL cleanup")
 
+    # Virus scan.
+    clamd_url: str | None = Field(
+        None, validation_alias="CLAMD_URL", description="tcp://host:port or unix:///path; off when unset"
+    )
+    scan: Literal["persisted", "all"] = Field("persisted", description="what is scanned before it is stored")
+    scan_when_away: Literal["closed", "open"] = Field(
+        "closed", description="without a verdict: try again later, or go on and flag the output as unscanned"
+    )
+    scan_seconds: float = Field(60, gt=0, description="wall time of one scan")
+    scan_max_bytes: int = Field(
+        100 * 1024 * 1024, ge=1, description="largest file sent to clamd, bytes; no more than its StreamMaxLength"
+    )
+
     # The HTTP face.
     cors_origins: Annotated[tuple[str, ...], NoDecode] | None = Field(
         None, description="comma-separated origins, or *; default * in development, none in production"
@@ -181,6 +194,18 @@ class Settings(BaseSettings):
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError("must be an http(s) origin such as https://<ref>.supabase.co")
         return value.rstrip("/")
+
+    @field_validator("clamd_url", mode="after")
+    @classmethod
+    def _clamd_scheme(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "unix:///")
+        try:
+            complete = parts.port is not None and bool(parts.hostname)
+        except ValueError:
+            complete = False
+        if not (parts.scheme == "unix" and parts.path) and not (parts.scheme == "tcp" and complete):
+            raise ValueError("must be tcp://host:port or unix:///path")
+        return value
 
     @field_validator("redis_url", mode="after")
     @classmethod

@@ -19,6 +19,20 @@ export type Database = {
                   Relationships: [
                     
                   ]
+                },"blocked_hashes": {
+                  Row: {
+                    "category": string,"created_at": string,"created_by": string,"reason": string,"sha256": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "category": string,"created_at"?: string,"created_by": string,"reason"?: string,"sha256": string
+                  }
+                  Update: {
+                    "category"?: string,"created_at"?: string,"created_by"?: string,"reason"?: string,"sha256"?: string
+                  }
+                  Relationships: [
+                    
+                  ]
                 },"collection_items": {
                   Row: {
                     "collection_id": string,"created_at": string,"image_id": string,"user_id": string
@@ -93,16 +107,30 @@ isOneToOne: false
                   Relationships: [
                     
                   ]
-                },"image_outputs": {
+                },"data_requests": {
                   Row: {
-                    "bucket": string,"cache_key": string | null,"content_type": string,"created_at": string,"deleted_at": string | null,"expires_at": string | null,"height": number,"id": string,"image_id": string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id": string | null,"op_key": string,"ops": (string)[],"path": string,"sha256": string,"size": number,"thumb_path": string,"user_id": string | null,"variant": string,"version": number | null,"width": number,"output_document": Json | null,"show_version": Json | null,"version_document": Json | null
+                    "attempt": number,"bucket": string | null,"created_at": string,"cursor": NonNullable<Json>,"error": Json | null,"expires_at": string | null,"finished_at": string | null,"id": string,"kind": string,"lease_expires_at": string | null,"lease_token": string | null,"max_attempts": number,"options": NonNullable<Json>,"path": string | null,"progress": number,"queue": string,"receipt": NonNullable<Json>,"run_at": string,"size": number | null,"started_at": string | null,"status": string,"step": string | null,"user_id": string,"worker": string | null,"request_document": Json | null
                   }
-                  ComputedFields: "output_document" | "show_version" | "version_document"
+                  ComputedFields: "request_document"
                   Insert: {
-                    "bucket": string,"cache_key"?: string | null,"content_type": string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"height": number,"id"?: string,"image_id"?: string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id"?: string | null,"op_key": string,"ops"?: never,"path": string,"sha256": string,"size": number,"thumb_path": string,"user_id"?: string | null,"variant": string,"version"?: number | null,"width": number
+                    "attempt"?: number,"bucket"?: string | null,"created_at"?: string,"cursor"?: NonNullable<Json>,"error"?: Json | null,"expires_at"?: string | null,"finished_at"?: string | null,"id"?: string,"kind": string,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts": number,"options"?: NonNullable<Json>,"path"?: string | null,"progress"?: number,"queue": string,"receipt"?: NonNullable<Json>,"run_at"?: string,"size"?: number | null,"started_at"?: string | null,"status"?: string,"step"?: string | null,"user_id": string,"worker"?: string | null
                   }
                   Update: {
-                    "bucket"?: string,"cache_key"?: string | null,"content_type"?: string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"height"?: number,"id"?: string,"image_id"?: string | null,"input_content_type"?: string,"input_height"?: number,"input_sha256"?: string,"input_size"?: number,"input_width"?: number,"job_id"?: string | null,"op_key"?: string,"ops"?: never,"path"?: string,"sha256"?: string,"size"?: number,"thumb_path"?: string,"user_id"?: string | null,"variant"?: string,"version"?: number | null,"width"?: number
+                    "attempt"?: number,"bucket"?: string | null,"created_at"?: string,"cursor"?: NonNullable<Json>,"error"?: Json | null,"expires_at"?: string | null,"finished_at"?: string | null,"id"?: string,"kind"?: string,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts"?: number,"options"?: NonNullable<Json>,"path"?: string | null,"progress"?: number,"queue"?: string,"receipt"?: NonNullable<Json>,"run_at"?: string,"size"?: number | null,"started_at"?: string | null,"status"?: string,"step"?: string | null,"user_id"?: string,"worker"?: string | null
+                  }
+                  Relationships: [
+                    
+                  ]
+                },"image_outputs": {
+                  Row: {
+                    "bucket": string,"cache_key": string | null,"content_type": string,"created_at": string,"deleted_at": string | null,"expires_at": string | null,"height": number,"id": string,"image_id": string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id": string | null,"op_key": string,"ops": (string)[],"path": string,"scan": string,"sha256": string,"size": number,"thumb_path": string,"user_id": string | null,"variant": string,"version": number | null,"width": number,"library_document": Json | null,"output_document": Json | null,"promoted_prefix": string | null,"refuse_promotion": undefined | null,"show_version": Json | null,"version_document": Json | null
+                  }
+                  ComputedFields: "library_document" | "output_document" | "promoted_prefix" | "refuse_promotion" | "show_version" | "version_document"
+                  Insert: {
+                    "bucket": string,"cache_key"?: string | null,"content_type": string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"height": number,"id"?: string,"image_id"?: string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id"?: string | null,"op_key": string,"ops"?: never,"path": string,"scan"?: string,"sha256": string,"size": number,"thumb_path": string,"user_id"?: string | null,"variant": string,"version"?: number | null,"width": number
+                  }
+                  Update: {
+                    "bucket"?: string,"cache_key"?: string | null,"content_type"?: string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"height"?: number,"id"?: string,"image_id"?: string | null,"input_content_type"?: string,"input_height"?: number,"input_sha256"?: string,"input_size"?: number,"input_width"?: number,"job_id"?: string | null,"op_key"?: string,"ops"?: never,"path"?: string,"scan"?: string,"sha256"?: string,"size"?: number,"thumb_path"?: string,"user_id"?: string | null,"variant"?: string,"version"?: number | null,"width"?: number
                   }
                   Relationships: [
                     {
@@ -121,14 +149,14 @@ isOneToOne: false
                   ]
                 },"images": {
                   Row: {
-                    "archived_at": string | null,"content_type": string,"created_at": string,"current_output_id": string | null,"filename": string,"height": number,"id": string,"listed_since": string | null,"original_attempts": number,"original_due_at": string | null,"original_path": string | null,"prompt": string | null,"search": unknown,"sha256": string,"size": number,"user_id": string,"width": number,"image_document": Json | null
+                    "archived_at": string | null,"content_type": string,"created_at": string,"current_output_id": string | null,"filename": string,"height": number,"id": string,"listed_since": string | null,"original_attempts": number,"original_due_at": string | null,"original_path": string | null,"original_sha256": string | null,"original_size": number | null,"prompt": string | null,"search": unknown,"sha256": string,"size": number,"user_id": string,"width": number,"image_document": Json | null,"upload_of": string | null
                   }
-                  ComputedFields: "image_document"
+                  ComputedFields: "image_document" | "upload_of"
                   Insert: {
-                    "archived_at"?: string | null,"content_type": string,"created_at"?: string,"current_output_id"?: string | null,"filename": string,"height": number,"id"?: string,"listed_since"?: string | null,"original_attempts"?: number,"original_due_at"?: string | null,"original_path"?: string | null,"prompt"?: string | null,"search"?: never,"sha256": string,"size": number,"user_id": string,"width": number
+                    "archived_at"?: string | null,"content_type": string,"created_at"?: string,"current_output_id"?: string | null,"filename": string,"height": number,"id"?: string,"listed_since"?: string | null,"original_attempts"?: number,"original_due_at"?: string | null,"original_path"?: string | null,"original_sha256"?: string | null,"original_size"?: number | null,"prompt"?: string | null,"search"?: never,"sha256": string,"size": number,"user_id": string,"width": number
                   }
                   Update: {
-                    "archived_at"?: string | null,"content_type"?: string,"created_at"?: string,"current_output_id"?: string | null,"filename"?: string,"height"?: number,"id"?: string,"listed_since"?: string | null,"original_attempts"?: number,"original_due_at"?: string | null,"original_path"?: string | null,"prompt"?: string | null,"search"?: never,"sha256"?: string,"size"?: number,"user_id"?: string,"width"?: number
+                    "archived_at"?: string | null,"content_type"?: string,"created_at"?: string,"current_output_id"?: string | null,"filename"?: string,"height"?: number,"id"?: string,"listed_since"?: string | null,"original_attempts"?: number,"original_due_at"?: string | null,"original_path"?: string | null,"original_sha256"?: string | null,"original_size"?: number | null,"prompt"?: string | null,"search"?: never,"sha256"?: string,"size"?: number,"user_id"?: string,"width"?: number
                   }
                   Relationships: [
                     {
@@ -255,14 +283,14 @@ isOneToOne: true
                   ]
                 },"tombstones": {
                   Row: {
-                    "attempts": number,"bucket": string,"created_at": string,"id": number,"not_before": string,"path": string,"purged_at": string | null,"reason": string
+                    "attempts": number,"bucket": string,"created_at": string,"id": number,"not_before": string,"path": string,"purged_at": string | null,"reason": string,"request_id": string | null
                   }
                   ComputedFields: never
                   Insert: {
-                    "attempts"?: number,"bucket": string,"created_at"?: string,"id"?: never,"not_before"?: string,"path": string,"purged_at"?: string | null,"reason": string
+                    "attempts"?: number,"bucket": string,"created_at"?: string,"id"?: never,"not_before"?: string,"path": string,"purged_at"?: string | null,"reason": string,"request_id"?: string | null
                   }
                   Update: {
-                    "attempts"?: number,"bucket"?: string,"created_at"?: string,"id"?: never,"not_before"?: string,"path"?: string,"purged_at"?: string | null,"reason"?: string
+                    "attempts"?: number,"bucket"?: string,"created_at"?: string,"id"?: never,"not_before"?: string,"path"?: string,"purged_at"?: string | null,"reason"?: string,"request_id"?: string | null
                   }
                   Relationships: [
                     
@@ -278,6 +306,18 @@ isOneToOne: true
                            },
 "archive_due":
 { Args: { "p_limit": number }; Returns: number
+                           },
+"assert_no_deletion":
+{ Args: { "p_user_id": string }; Returns: undefined
+                           },
+"block_hash":
+{ Args: { "p_by": string,"p_category": string,"p_reason": string,"p_sha256": string }; Returns: Json
+                           },
+"block_lock":
+{ Args: { "p_sha256": string }; Returns: number
+                           },
+"blocked_category":
+{ Args: { "p_sha256s": (string)[] }; Returns: string
                            },
 "bury_missing":
 { Args: { "p_limit": number }; Returns: Json
@@ -305,8 +345,17 @@ isOneToOne: true
 "check_place":
 { Args: { "p_collection_id": string,"p_name": string,"p_parent_id": string,"p_user_id": string }; Returns: undefined
                            },
+"claim_jobs":
+{ Args: { "p_claims": string,"p_output_seconds": number,"p_user_id": string }; Returns: Json
+                           },
 "claim_next":
 { Args: { "p_lease_seconds": number,"p_queue": string,"p_worker": string }; Returns: Json
+                           },
+"claim_request":
+{ Args: { "p_lease_seconds": number,"p_queue": string,"p_worker": string }; Returns: Json
+                           },
+"close_account":
+{ Args: { "p_lease_token": string,"p_request_id": string }; Returns: string
                            },
 "complete_from_cache":
 { Args: { "p_job_id": string,"p_lease_token": string,"p_output_id": string }; Returns: Json
@@ -332,11 +381,20 @@ isOneToOne: true
 "delete_output":
 { Args: { "p_output_id": string,"p_user_id": string }; Returns: Json
                            },
+"due_originals":
+{ Args: { "p_limit": number }; Returns: Json
+                           },
 "due_tombstones":
 { Args: { "p_limit": number }; Returns: Json
                            },
+"end_request":
+{ Args: { "p_error": Json,"p_request": Omit<Database["public"]['Tables']["data_requests"]['Row'], Database["public"]['Tables']["data_requests"]['ComputedFields']> }; Returns: undefined
+                           },
 "entomb":
 { Args: { "p_bucket": string,"p_path": string,"p_reason": string }; Returns: undefined
+                           },
+"entomb_for":
+{ Args: { "p_bucket": string,"p_path": string,"p_request_id": string }; Returns: undefined
                            },
 "entomb_leftovers":
 { Args: { "p_bucket": string,"p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_path": string,"p_thumb_path": string }; Returns: undefined
@@ -347,8 +405,23 @@ isOneToOne: true
 "expire_due":
 { Args: { "p_limit": number }; Returns: Json
                            },
+"expire_requests":
+{ Args: { "p_limit": number }; Returns: number
+                           },
+"export_originals":
+{ Args: { "p_image_ids": (string)[],"p_lease_token": string,"p_request_id": string }; Returns: Json
+                           },
+"export_page":
+{ Args: { "p_after": string,"p_lease_token": string,"p_limit": number,"p_request_id": string,"p_table": string }; Returns: Json
+                           },
 "fail_job":
 { Args: { "p_drop_upload": boolean,"p_error": string,"p_job_id": string,"p_lease_token": string,"p_retry_seconds": number }; Returns: Json
+                           },
+"fail_request":
+{ Args: { "p_error": string,"p_lease_token": string,"p_request_id": string,"p_seconds": number }; Returns: Json
+                           },
+"find_claimable":
+{ Args: { "p_job_ids": (string)[],"p_user_id": string }; Returns: Json
                            },
 "find_output":
 { Args: { "p_cache_key": string,"p_ttl": string,"p_user_id": string }; Returns: {
@@ -370,6 +443,7 @@ isOneToOne: true
 "op_key": string,
 "ops": (string)[],
 "path": string,
+"scan": string,
 "sha256": string,
 "size": number,
 "thumb_path": string,
@@ -384,8 +458,17 @@ isOneToOne: true
         isOneToOne: true
         isSetofReturn: false
       } },
+"find_promotable":
+{ Args: { "p_job_id": string,"p_output_id": string,"p_user_id": string }; Returns: Json
+                           },
 "find_share":
 { Args: { "p_token_hash": string }; Returns: Json
+                           },
+"finish_deletion":
+{ Args: { "p_account": string,"p_lease_token": string,"p_receipt_seconds": number,"p_request_id": string }; Returns: Json
+                           },
+"finish_export":
+{ Args: { "p_keep_seconds": number,"p_lease_token": string,"p_path": string,"p_receipt": string,"p_request_id": string,"p_size": number }; Returns: Json
                            },
 "finish_job":
 { Args: { "p_charge": number,"p_drop_upload": boolean,"p_error": Json,"p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_output_id": string,"p_status": string }; Returns: {
@@ -436,17 +519,29 @@ isOneToOne: true
 "get_image":
 { Args: { "p_image_id": string,"p_user_id": string }; Returns: Json
                            },
+"get_image_source":
+{ Args: { "p_image_id": string,"p_user_id": string }; Returns: Json
+                           },
 "get_job":
 { Args: { "p_job_id": string,"p_user_id": string }; Returns: Json
                            },
 "get_job_events":
 { Args: { "p_after": number,"p_job_id": string,"p_user_id": string }; Returns: Json
                            },
+"get_profile":
+{ Args: { "p_user_id": string }; Returns: Json
+                           },
+"get_request":
+{ Args: { "p_request_id": string,"p_user_id": string }; Returns: Json
+                           },
 "grant_credits":
 { Args: { "p_amount": number,"p_reason": string,"p_reference": string,"p_user_id": string }; Returns: boolean
                            },
 "heartbeat":
 { Args: { "p_job_id": string,"p_lease_seconds": number,"p_lease_token": string,"p_progress": number,"p_step": string }; Returns: string
+                           },
+"heartbeat_request":
+{ Args: { "p_lease_seconds": number,"p_lease_token": string,"p_progress": number,"p_request_id": string,"p_step": string }; Returns: undefined
                            },
 "hold_credits":
 { Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']> }; Returns: undefined
@@ -471,6 +566,9 @@ isOneToOne: true
                            },
 "job_of_upload":
 { Args: { "p_path": string }; Returns: string
+                           },
+"keep_output":
+{ Args: { "p_days": number,"p_output_id": string,"p_user_id": string }; Returns: Json
                            },
 "leased_job":
 { Args: { "p_job_id": string,"p_lease_token": string }; Returns: {
@@ -518,6 +616,42 @@ isOneToOne: true
         isOneToOne: true
         isSetofReturn: false
       } },
+"leased_request":
+{ Args: { "p_lease_token": string,"p_request_id": string }; Returns: {
+              "attempt": number,
+"bucket": string | null,
+"created_at": string,
+"cursor": NonNullable<Json>,
+"error": Json | null,
+"expires_at": string | null,
+"finished_at": string | null,
+"id": string,
+"kind": string,
+"lease_expires_at": string | null,
+"lease_token": string | null,
+"max_attempts": number,
+"options": NonNullable<Json>,
+"path": string | null,
+"progress": number,
+"queue": string,
+"receipt": NonNullable<Json>,
+"run_at": string,
+"size": number | null,
+"started_at": string | null,
+"status": string,
+"step": string | null,
+"user_id": string,
+"worker": string | null
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "data_requests"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"library_document":
+{ Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']> }; Returns: Json
+                           },
 "list_collections":
 { Args: { "p_collection_id": string,"p_user_id": string }; Returns: Json
                            },
@@ -539,11 +673,31 @@ isOneToOne: true
 "next_version":
 { Args: { "p_image_id": string }; Returns: number
                            },
+"note_wiped":
+{ Args: { "p_count": number,"p_request_id": string,"p_table": string }; Returns: undefined
+                           },
 "open_share":
 { Args: { "p_share_id": string }; Returns: undefined
                            },
 "output_document":
 { Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']> }; Returns: Json
+                           },
+"personal_tables":
+{ Args: Record<PropertyKey, never>; Returns: {
+              "hidden": (string)[],"name": string,"owner": string,"page_key": string,"treatment": string
+            }[]
+                           },
+"promote_output":
+{ Args: { "p_charge": boolean,"p_output_id": string,"p_path": string,"p_thumb_path": string,"p_user_id": string }; Returns: Json
+                           },
+"promoted_prefix":
+{ Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']> }; Returns: string
+                           },
+"pseudonymise_audit":
+{ Args: { "p_pseudonym": string,"p_user_id": string }; Returns: number
+                           },
+"pseudonymise_ledger":
+{ Args: { "p_pseudonym": string,"p_user_id": string }; Returns: number
                            },
 "purge_shares":
 { Args: { "p_limit": number }; Returns: number
@@ -555,7 +709,10 @@ isOneToOne: true
 { Args: Record<PropertyKey, never>; Returns: Json
                            },
 "record_image":
-{ Args: { "p_input": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_original_path": string }; Returns: string
+{ Args: { "p_input": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_original": Omit<Database["public"]['Tables']["images"]['Row'], Database["public"]['Tables']["images"]['ComputedFields']> }; Returns: string
+                           },
+"record_original":
+{ Args: { "p_image_id": string,"p_path": string }; Returns: boolean
                            },
 "record_output":
 { Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_output": Json,"p_output_seconds": number }; Returns: {
@@ -577,6 +734,7 @@ isOneToOne: true
 "op_key": string,
 "ops": (string)[],
 "path": string,
+"scan": string,
 "sha256": string,
 "size": number,
 "thumb_path": string,
@@ -591,11 +749,38 @@ isOneToOne: true
         isOneToOne: true
         isSetofReturn: false
       } },
+"refuse_blocked":
+{ Args: { "p_sha256s": (string)[] }; Returns: undefined
+                           },
+"refuse_blocked_for_good":
+{ Args: { "p_sha256s": (string)[] }; Returns: undefined
+                           },
+"refuse_promotion":
+{ Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']> }; Returns: undefined
+                           },
+"request_deletion":
+{ Args: { "p_delete_account": boolean,"p_queue": string,"p_user_id": string }; Returns: Json
+                           },
+"request_document":
+{ Args: { "p_request": Omit<Database["public"]['Tables']["data_requests"]['Row'], Database["public"]['Tables']["data_requests"]['ComputedFields']> }; Returns: Json
+                           },
+"request_export":
+{ Args: { "p_fresh_seconds": number,"p_queue": string,"p_user_id": string }; Returns: Json
+                           },
+"request_tombstones":
+{ Args: { "p_lease_token": string,"p_limit": number,"p_request_id": string }; Returns: Json
+                           },
+"restore_output":
+{ Args: { "p_output_id": string,"p_user_id": string }; Returns: Json
+                           },
 "revoke_share":
 { Args: { "p_share_id": string,"p_user_id": string }; Returns: Json
                            },
 "search_query":
 { Args: { "p_text": string }; Returns: unknown
+                           },
+"set_profile":
+{ Args: { "p_changes": string,"p_user_id": string }; Returns: Json
                            },
 "settle_credits":
 { Args: { "p_charge": number,"p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']> }; Returns: undefined
@@ -612,14 +797,50 @@ isOneToOne: true
 "snooze":
 { Args: { "p_job_id": string,"p_lease_token": string,"p_seconds": number }; Returns: undefined
                            },
+"snooze_request":
+{ Args: { "p_lease_token": string,"p_request_id": string,"p_seconds": number }; Returns: undefined
+                           },
 "sweep":
 { Args: Record<PropertyKey, never>; Returns: Json
+                           },
+"unblock_hash":
+{ Args: { "p_by": string,"p_sha256": string }; Returns: boolean
                            },
 "update_collection":
 { Args: { "p_collection_id": string,"p_move": boolean,"p_name": string,"p_parent_id": string,"p_user_id": string }; Returns: Json
                            },
+"upload_of":
+{ Args: { "p_image": Omit<Database["public"]['Tables']["images"]['Row'], Database["public"]['Tables']["images"]['ComputedFields']> }; Returns: string
+                           },
 "version_document":
 { Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']> }; Returns: Json
+                           },
+"want_original":
+{ Args: { "p_image_id": string }; Returns: undefined
+                           },
+"wipe_batch":
+{ Args: { "p_lease_token": string,"p_limit": number,"p_request_id": string }; Returns: Json
+                           },
+"wipe_images":
+{ Args: { "p_limit": number,"p_request": Omit<Database["public"]['Tables']["data_requests"]['Row'], Database["public"]['Tables']["data_requests"]['ComputedFields']> }; Returns: Record<string, unknown>
+                           },
+"wipe_jobs":
+{ Args: { "p_limit": number,"p_request": Omit<Database["public"]['Tables']["data_requests"]['Row'], Database["public"]['Tables']["data_requests"]['ComputedFields']> }; Returns: number
+                           },
+"wipe_money":
+{ Args: { "p_lease_token": string,"p_request_id": string }; Returns: undefined
+                           },
+"wipe_objects":
+{ Args: { "p_bucket": string,"p_lease_token": string,"p_paths": (string)[],"p_request_id": string }; Returns: number
+                           },
+"wipe_outputs":
+{ Args: { "p_limit": number,"p_request": Omit<Database["public"]['Tables']["data_requests"]['Row'], Database["public"]['Tables']["data_requests"]['ComputedFields']> }; Returns: Record<string, unknown>
+                           },
+"wipe_rows":
+{ Args: { "p_limit": number,"p_request": Omit<Database["public"]['Tables']["data_requests"]['Row'], Database["public"]['Tables']["data_requests"]['ComputedFields']> }; Returns: number
+                           },
+"wipe_unfinished":
+{ Args: { "p_limit": number,"p_request": Omit<Database["public"]['Tables']["data_requests"]['Row'], Database["public"]['Tables']["data_requests"]['ComputedFields']> }; Returns: number
                            }
           }
           Enums: {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from service.resources import Resources
 from workers.imaging.pool import PixelPool
+from workers.moderation import Moderator
 
 
 class Slots:
@@ -15,6 +16,7 @@ class Slots:
     def __init__(self, count: int) -> None:
         self._free = count
         self.rings = 0
+        self.at_request = False
         self.available = asyncio.Event()
         self.available.set()
 
@@ -42,3 +44,4 @@ class Workbench:
     slots: Slots
     name: str
     """Who this worker is, for `jobs.worker` and the logs."""
+    moderators: tuple[Moderator, ...] = ()

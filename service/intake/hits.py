@@ -6,6 +6,7 @@ is deleted by whatever deletes, expires or moves the output.
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any, cast
 from uuid import UUID
 
 import structlog
@@ -22,10 +23,11 @@ def hit_key(cache_key: str, user_id: UUID | None) -> str:
     return f"darkroom:hit:{user_id or 'anonymous'}:{cache_key}"
 
 
-async def remember(
-    redis: Redis, key: str, answer: bytes, *, url_seconds: int, expires_at: datetime | None
+async def remember(  # noqa: PLR0913
+    redis: Redis, key: str, answer: bytes, *, sha256: str, url_seconds: int, expires_at: datetime | None
 ) -> None:
-    """Keep an answer for half the life of its URLs at most. Redis away: it is simply not kept."""
+    """Keep an answer for half the life of its URLs at most, unless its bytes have been blocked meanwhile. Redis away:
+    it is simply not kept."""
     milliseconds = url_seconds * 500
     if expires_at is not None:
         left = int((expires_at - datetime.now(UTC)).total_seconds() * 1000)
@@ -33,13 +35,44 @@ async def remember(
     if milliseconds <= 0:
         return
     try:
-        await redis.set(key, answer, px=milliseconds)
+        script = cast("Any", redis)  # redis-py declares its arguments as text alone
+        await script.eval(_UNLESS_BARRED, 2, key, _bar_key(sha256), answer, milliseconds)
     except (RedisError, OSError) as error:
         log.warning("hit_not_kept", error=type(error).__name__)
+
+
+_UNLESS_BARRED = """
+if redis.call('exists', KEYS[2]) == 0 then redis.call('set', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
+"""
+
+
+def _bar_key(sha256: str) -> str:
+    return f"darkroom:barred:{sha256}"
+
+
+async def bar(redis: Redis, sha256: str, seconds: int) -> None:
+    """Keep answers about these bytes out for as long as one that was made before could be on its way. Raises
+    RedisError."""
+    await redis.set(_bar_key(sha256), b"1", ex=seconds)
+
+
+async def unbar(redis: Redis, sha256: str) -> None:
+    """Let answers about these bytes in again. Raises RedisError."""
+    await redis.delete(_bar_key(sha256))
 
 
 async def forget(redis: Redis, gone: Iterable[Forget]) -> None:
     """Delete the answers of outputs that are gone. Raises RedisError: the caller must not go on as if it were done."""
     keys = [hit_key(entry.cache_key, entry.user_id) for entry in gone if entry.cache_key is not None]
+    if keys:
+        await redis.delete(*keys)
+
+
+async def forget_user(redis: Redis, user_id: UUID) -> None:
+    """Delete every answer of a user, also one that no row leads to any more. Raises RedisError.
+
+    Walks the whole keyspace, in small steps: for what is rare and must be sure.
+    """
+    keys = [key async for key in redis.scan_iter(match=f"darkroom:hit:{user_id}:*", count=1000)]
     if keys:
         await redis.delete(*keys)

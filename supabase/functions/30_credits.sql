@@ -36,6 +36,13 @@ begin
   if p_amount <= 0 or p_reason not in ('signup_grant', 'purchase', 'refund') then
     raise exception using errcode = 'PT400', message = 'invalid_grant', detail = 'A grant is positive, for signup_grant, purchase or refund.';
   end if;
+  -- A purchase that is told of once more after its account was emptied or deleted lies under a pseudonym by now.
+  if p_reason = 'purchase' and exists (
+    select 1 from public.credit_ledger l
+    where l.reason = 'purchase' and l.reference = p_reference
+      and not exists (select 1 from auth.users u where u.id = l.user_id)) then
+    return false;
+  end if;
   if not public.move_credits(p_user_id, p_amount, p_reason, p_reference) then
     return false;
   end if;

@@ -6,7 +6,8 @@ as $$
   select jsonb_build_object(
     'output_id', p_output.id, 'user_id', p_output.user_id, 'bucket', p_output.bucket, 'path', p_output.path,
     'thumb_path', p_output.thumb_path, 'content_type', p_output.content_type, 'width', p_output.width,
-    'height', p_output.height, 'size', p_output.size, 'sha256', p_output.sha256, 'expires_at', p_output.expires_at)
+    'height', p_output.height, 'size', p_output.size, 'sha256', p_output.sha256, 'expires_at', p_output.expires_at,
+    'scan', p_output.scan)
 $$;
 
 -- Jobs ahead in this job's queue, in the order claim_next takes them; null unless queued. Those that are not due

@@ -59,8 +59,14 @@ begin
   return jsonb_build_object(
     'requeued', v_requeued, 'failed', v_failed, 'expired', v_expired, 'found', v_found, 'jobs', v_touched,
     'due', coalesce((select jsonb_object_agg(d.queue, d.n) from (
-             select j.queue, count(*) as n from public.jobs j
-             where j.status = 'queued' and j.run_at <= now() group by j.queue) d), '{}'));
+             select q.queue, count(*) as n from (
+               select j.queue from public.jobs j where j.status = 'queued' and j.run_at <= now()
+               union all
+               select r.queue from public.data_requests r where r.status = 'queued' and r.run_at <= now()
+               union all
+               select r.queue from public.data_requests r
+               where r.status = 'running' and r.lease_expires_at < clock_timestamp()) q
+             group by q.queue) d), '{}'));
 end $$;
 
 -- Queue depth, age of the oldest due job in seconds, and running jobs, by queue.

@@ -76,10 +76,11 @@ begin
         and (v_query is null or i.search @@ v_query)
         and (p_collection_id is null or exists (
           select 1 from public.collection_items c where c.collection_id = p_collection_id and c.image_id = i.id))
-        and (p_op is null or exists (
-          select 1 from public.image_outputs o
+        -- A scalar, lest it be planned as a join that reads all outputs to answer for the few images of a page.
+        and (p_op is null or (
+          select true from public.image_outputs o
           where o.image_id = i.id and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
-            and o.ops @> array[p_op]))
+            and o.ops @> array[p_op] limit 1))
       order by i.created_at desc, i.id desc
       limit p_limit) page);
 end $$;

@@ -180,7 +180,8 @@ as $$
   select jsonb_build_object(
     'output_id', p_output.id, 'user_id', p_output.user_id, 'bucket', p_output.bucket, 'path', p_output.path,
     'thumb_path', p_output.thumb_path, 'content_type', p_output.content_type, 'width', p_output.width,
-    'height', p_output.height, 'size', p_output.size, 'sha256', p_output.sha256, 'expires_at', p_output.expires_at)
+    'height', p_output.height, 'size', p_output.size, 'sha256', p_output.sha256, 'expires_at', p_output.expires_at,
+    'scan', p_output.scan)
 $$;
 
 -- Jobs ahead in this job's queue, in the order claim_next takes them; null unless queued. Those that are not due
@@ -298,16 +299,16 @@ begin
   return v_output;
 end $$;
 
--- The row of a verified original: the owner's earlier one, or a new one. p_original_path is what a worker has just
--- stored, null where it stored nothing; an original that is on record already is kept and the other one removed.
+-- The row of a verified original: the owner's earlier one, or a new one. p_original has original_path, original_sha256
+-- and original_size of what a worker has just stored, nulls where it stored nothing; an original that is on record already is kept and the other one removed.
 create or replace function public.record_image(
-  p_job public.jobs, p_input public.image_outputs, p_original_path text
+  p_job public.jobs, p_input public.image_outputs, p_original public.images
 ) returns uuid
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_id uuid := coalesce(p_input.image_id, gen_random_uuid());
-  v_path text := p_original_path;
+  v_path text := p_original.original_path;
   v_image public.images;
 begin
   -- The image was deleted while its job ran: the folder's original is on its way out, and a new image gets a new id.
@@ -315,15 +316,18 @@ begin
     v_id := gen_random_uuid();
     v_path := null;
   end if;
-  insert into public.images (id, user_id, sha256, filename, content_type, width, height, size, original_path)
+  insert into public.images (id, user_id, sha256, filename, content_type, width, height, size, original_path,
+                             original_sha256, original_size)
   values (v_id, p_job.user_id, p_job.sha256, p_job.filename, p_input.input_content_type, p_input.input_width,
-          p_input.input_height, p_input.input_size, v_path)
+          p_input.input_height, p_input.input_size, v_path, p_original.original_sha256, p_original.original_size)
   on conflict (user_id, sha256) do update
   set original_path = coalesce(images.original_path, excluded.original_path),
+      original_sha256 = case when images.original_path is null then excluded.original_sha256 else images.original_sha256 end,
+      original_size = case when images.original_path is null then excluded.original_size else images.original_size end,
       original_due_at = case when excluded.original_path is null then images.original_due_at end
   returning * into v_image;
-  if p_original_path is distinct from v_image.original_path and p_original_path is not null then
-    perform public.entomb('user-library', p_original_path, 'duplicate');
+  if p_original.original_path is distinct from v_image.original_path and p_original.original_path is not null then
+    perform public.entomb('user-library', p_original.original_path, 'duplicate');
   end if;
   return v_image.id;
 end $$;
@@ -353,7 +357,7 @@ end $$;
 
 -- Writes the row of a finished job's output, and for an owner the row of the verified original. p_output has
 -- bucket, path, thumb_path, content_type, width, height, size, sha256 and input_content_type, input_width,
--- input_height, input_size; image_id where a key was made from it, original_path where the original was stored. When
+-- input_height, input_size; image_id where a key was made from it, original_* where the original was stored. When
 -- the owner already has a live output for the key, that one is prolonged and returned, and the new objects are marked
 -- for removal.
 create or replace function public.record_output(p_job public.jobs, p_output jsonb, p_output_seconds integer)
@@ -365,8 +369,9 @@ declare
   v_new public.image_outputs := jsonb_populate_record(null::public.image_outputs, p_output);
   v_output public.image_outputs;
 begin
+  perform public.refuse_blocked_for_good(array[p_job.sha256, v_new.sha256]);
   if p_job.user_id is not null then
-    v_image_id := public.record_image(p_job, v_new, p_output ->> 'original_path');
+    v_image_id := public.record_image(p_job, v_new, jsonb_populate_record(null::public.images, p_output));
   end if;
   perform public.bury_output(o.id, case when o.expires_at <= now() then 'expired' else 'superseded' end)
   from public.image_outputs o
@@ -376,7 +381,8 @@ begin
     and (o.expires_at <= now() or (v_new.bucket = 'user-library' and o.bucket <> 'user-library'));
   insert into public.image_outputs (
     image_id, job_id, user_id, cache_key, input_sha256, input_content_type, input_width, input_height, input_size,
-    op_key, variant, bucket, path, thumb_path, content_type, width, height, size, sha256, expires_at, version)
+    op_key, variant, bucket, path, thumb_path, content_type, width, height, size, sha256, expires_at, version,
+    scan)
   values (
     v_image_id, p_job.id, p_job.user_id, p_job.cache_key, p_job.sha256, v_new.input_content_type, v_new.input_width,
     v_new.input_height, v_new.input_size, p_job.op_key, p_job.variant, v_new.bucket, v_new.path, v_new.thumb_path,
@@ -384,7 +390,8 @@ begin
     case when v_new.bucket <> 'user-library' then now() + make_interval(
       secs => greatest(p_output_seconds, coalesce(p_job.keep_days, 0) * 86400)) end,
     -- The image's row is locked: nobody else counts at this moment.
-    case when v_new.bucket = 'user-library' then public.next_version(v_image_id) end)
+    case when v_new.bucket = 'user-library' then public.next_version(v_image_id) end,
+    coalesce(v_new.scan, 'none'))
   -- Prolonged in the same statement: between two, the other output could be buried.
   on conflict (cache_key, user_id) where deleted_at is null and cache_key is not null
   do update set expires_at = case when image_outputs.expires_at is not null
@@ -404,7 +411,7 @@ as $$
   select coalesce(max(o.version), 0) + 1 from public.image_outputs o where o.image_id = p_image_id
 $$;
 
-revoke all on function public.record_image(public.jobs, public.image_outputs, text)
+revoke all on function public.record_image(public.jobs, public.image_outputs, public.images)
   from public, anon, authenticated, service_role;
 revoke all on function public.show_version(public.image_outputs) from public, anon, authenticated, service_role;
 revoke all on function public.next_version(uuid) from public, anon, authenticated, service_role;
@@ -413,6 +420,123 @@ revoke all on function public.bury_output(uuid, text) from public, anon, authent
 grant execute on function public.bury_output(uuid, text) to service_role;
 revoke all on function public.find_output(bytea, uuid, interval) from public, anon, authenticated, service_role;
 revoke all on function public.record_output(public.jobs, jsonb, integer) from public, anon, authenticated, service_role;
+-- Blocked hashes: bytes that nobody may send, make or fetch.
+
+-- Blocking and recording exclude each other by one advisory lock per hash.
+create or replace function public.block_lock(p_sha256 text) returns bigint
+language sql immutable strict set search_path = ''
+as $$
+  select pg_catalog.hashtextextended('block:' || p_sha256, 0)
+$$;
+
+create or replace function public.blocked_category(p_sha256s text[]) returns text
+language sql stable security definer set search_path = ''
+as $$
+  select b.category from public.blocked_hashes b where b.sha256 = any (p_sha256s) limit 1
+$$;
+
+-- Raises 'refused', with the category as hint, when one of the hashes is blocked.
+create or replace function public.refuse_blocked(p_sha256s text[]) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_category text := public.blocked_category(p_sha256s);
+begin
+  if v_category is not null then
+    raise exception using errcode = 'PT403', message = 'refused', hint = v_category,
+      detail = 'This picture is not accepted here.';
+  end if;
+end $$;
+
+-- The same for whoever is about to record an output: until its transaction ends nobody can block these hashes.
+create or replace function public.refuse_blocked_for_good(p_sha256s text[]) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_sha256 text;
+begin
+  for v_sha256 in select distinct h from unnest(p_sha256s) h where h is not null order by h loop
+    perform pg_catalog.pg_advisory_xact_lock_shared(public.block_lock(v_sha256));
+  end loop;
+  perform public.refuse_blocked(p_sha256s);
+end $$;
+
+-- Blocks a hash and takes away what exists of it, whoever owns it: outputs made from these bytes or equal to them,
+-- kept originals, uploads. Returns how many, and what the caches must forget; repeating it returns that again.
+create or replace function public.block_hash(p_sha256 text, p_category text, p_reason text, p_by text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_outputs integer;
+  v_originals integer;
+  v_uploads integer;
+  v_forget jsonb;
+begin
+  perform pg_catalog.pg_advisory_xact_lock(public.block_lock(p_sha256));
+  insert into public.blocked_hashes (sha256, category, reason, created_by)
+  values (p_sha256, p_category, p_reason, p_by)
+  on conflict (sha256) do update set category = excluded.category, reason = excluded.reason;
+
+  with kept as (
+    select i.id, i.original_path from public.images i
+    where i.sha256 = p_sha256 and i.original_path is not null order by i.id for update
+  ), taken as (
+    update public.images i set original_path = null, original_due_at = null from kept where i.id = kept.id
+  )
+  select count(public.entomb('user-library', k.original_path, 'blocked')) into v_originals from kept k;
+
+  select count(public.bury_output(o.id, 'blocked')) into v_outputs
+  from (select i.id from public.image_outputs i
+        where (i.input_sha256 = p_sha256 or i.sha256 = p_sha256) and i.deleted_at is null order by i.id) o;
+
+  with sent as (
+    select j.id, j.upload_path from public.jobs j
+    where j.sha256 = p_sha256 and j.upload_expires_at is not null and j.finished_at is not null
+    order by j.id for no key update skip locked
+  ), taken as (
+    update public.jobs j set upload_expires_at = null from sent where j.id = sent.id
+  )
+  select count(public.entomb('uploads-ephemeral', s.upload_path, 'blocked')) into v_uploads from sent s;
+
+  -- Answers live minutes in the caches, so what was buried a while ago is in none.
+  select coalesce(jsonb_agg(distinct jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'user_id', o.user_id)),
+                  '[]') into v_forget
+  from public.image_outputs o
+  where (o.input_sha256 = p_sha256 or o.sha256 = p_sha256) and o.cache_key is not null
+    and o.deleted_at > now() - interval '1 hour';
+
+  insert into public.audit_log (action, subject, data)
+  values ('hash.block', p_sha256,
+          jsonb_build_object('category', p_category, 'reason', p_reason, 'by', p_by, 'outputs', v_outputs,
+                             'originals', v_originals, 'uploads', v_uploads));
+  return jsonb_build_object('outputs', v_outputs, 'originals', v_originals, 'uploads', v_uploads, 'forget', v_forget);
+end $$;
+
+-- Accepts a hash again; nothing that was taken away comes back. False when it was not blocked.
+create or replace function public.unblock_hash(p_sha256 text, p_by text) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_row public.blocked_hashes;
+begin
+  delete from public.blocked_hashes where sha256 = p_sha256 returning * into v_row;
+  if not found then
+    return false;
+  end if;
+  insert into public.audit_log (action, subject, data)
+  values ('hash.unblock', p_sha256, jsonb_build_object('category', v_row.category, 'by', p_by));
+  return true;
+end $$;
+
+revoke all on function public.block_lock(text) from public, anon, authenticated, service_role;
+revoke all on function public.refuse_blocked(text[]) from public, anon, authenticated, service_role;
+revoke all on function public.refuse_blocked_for_good(text[]) from public, anon, authenticated, service_role;
+revoke all on function public.blocked_category(text[]) from public, anon, authenticated;
+revoke all on function public.block_hash(text, text, text, text) from public, anon, authenticated;
+revoke all on function public.unblock_hash(text, text) from public, anon, authenticated;
+grant execute on function public.blocked_category(text[]) to service_role;
+grant execute on function public.block_hash(text, text, text, text) to service_role;
+grant execute on function public.unblock_hash(text, text) to service_role;
 -- From a claim about a file to a hit, a job in flight, or a new job: one transaction.
 
 create or replace function public.intake(
@@ -433,6 +557,7 @@ declare
   v_original text;
 begin
   perform public.assert_no_deletion(p_user_id);
+  perform public.refuse_blocked(array[p_sha256]);
   if v_key is not null and p_use_cache then
     v_output := public.find_output(v_key, p_user_id, make_interval(secs => p_output_seconds));
     if v_output.id is not null then
@@ -650,7 +775,11 @@ begin
         'cache_key', encode(v_job.cache_key, 'hex'),
         'store_original', v_job.wants_persist
           and (select f.keep_original from public.profiles f where f.user_id = v_job.user_id)
-          and not exists (select 1 from public.images i where i.id = v_job.image_id and i.original_path is not null));
+          and not exists (select 1 from public.images i where i.id = v_job.image_id and i.original_path is not null),
+        -- What the bytes at upload_path must be: a kept drawing is not what was uploaded.
+        'source', (select jsonb_build_object('sha256', i.original_sha256, 'size', i.original_size)
+                   from public.images i
+                   where v_job.source_bucket = 'user-library' and i.original_path = v_job.upload_path));
     exception when unique_violation or object_in_use then
       -- Leaving the block lets go of the user: no claim waits for a second one while it holds a first.
       v_skip := v_skip || v_job.id;
@@ -1567,7 +1696,9 @@ declare
   v_image public.images;
 begin
   select i.* into v_image from public.images i join public.profiles f on f.user_id = i.user_id
-  where i.id = p_image_id and i.original_path is null and f.keep_original;
+  where i.id = p_image_id and i.original_path is null and f.keep_original
+    -- A drawing must be sanitised before it is kept, which a job does.
+    and i.content_type <> 'image/svg+xml';
   if not found or public.upload_of(v_image) is null then
     return;
   end if;
@@ -1623,7 +1754,10 @@ create or replace function public.record_original(p_image_id uuid, p_path text) 
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  update public.images set original_path = p_path, original_due_at = null
+  update public.images
+  set original_path = p_path, original_due_at = null,
+      original_sha256 = case when p_path is not null then sha256 end,
+      original_size = case when p_path is not null then size end
   where id = p_image_id and original_path is null
     and not exists (select 1 from public.tombstones t where t.bucket = 'user-library' and t.path = p_path);
   if found then
@@ -1725,10 +1859,11 @@ begin
         and (v_query is null or i.search @@ v_query)
         and (p_collection_id is null or exists (
           select 1 from public.collection_items c where c.collection_id = p_collection_id and c.image_id = i.id))
-        and (p_op is null or exists (
-          select 1 from public.image_outputs o
+        -- A scalar, lest it be planned as a join that reads all outputs to answer for the few images of a page.
+        and (p_op is null or (
+          select true from public.image_outputs o
           where o.image_id = i.id and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
-            and o.ops @> array[p_op]))
+            and o.ops @> array[p_op] limit 1))
       order by i.created_at desc, i.id desc
       limit p_limit) page);
 end $$;

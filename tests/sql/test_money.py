@@ -140,6 +140,8 @@ VIOLATIONS = {
     " select user_id, 0, 'release', reference from public.credit_ledger where user_id = $1 and reason = 'capture'",
     "a release gives back its hold": "insert into public.credit_ledger (user_id, delta, reason, reference)"
     " values ($1, 3, 'release', 'nothing')",
+    "a ledger without an account sums to zero": "update public.credit_ledger set user_id = gen_random_uuid()"
+    " where user_id = $1 and reason = 'hold'",
     "a done job had an output": "update public.jobs set output_id = null where user_id = $1 and status = 'done'",
     "a job is charged what was captured": "update public.jobs set charged = 0 where user_id = $1 and status = 'done'",
     "only a done job is charged": "update public.jobs set charged = 7, status = 'canceled'"

@@ -43,12 +43,14 @@ READS: dict[str, tuple[str, str, str, str]] = {
     "share_links": (DENIED, NONE, OWN, EVERY),
     "share_secrets": (DENIED, DENIED, DENIED, EVERY),
     "tombstones": (DENIED, DENIED, DENIED, EVERY),
+    "blocked_hashes": (DENIED, DENIED, DENIED, EVERY),
     "audit_log": (DENIED, DENIED, DENIED, EVERY),
+    "data_requests": (DENIED, DENIED, DENIED, EVERY),
 }
 """Who reads what. Nobody writes anything: every change is a function."""
 OWNED_BY = {"audit_log": "actor"}
 """The owner's column, where it is not user_id."""
-WITHOUT_OWNER = {"plans": "id", "tombstones": "bucket", "share_secrets": "password_hash"}
+WITHOUT_OWNER = {"plans": "id", "tombstones": "bucket", "blocked_hashes": "sha256", "share_secrets": "password_hash"}
 """Tables whose rows name no owner, each with a text column to try a write with."""
 
 
@@ -125,6 +127,7 @@ async def _rows(world: World, user_id: uuid.UUID | None) -> None:
     assert done["output"] is not None
     if user_id is not None:
         await world.share(done["output"]["output_id"], user_id)
+        await world.call("request_export", p_user_id=user_id, p_queue=uuid.uuid4().hex, p_fresh_seconds=None)
         await _collect(world, user_id)
 
 

@@ -30,9 +30,14 @@ CALLABLE_BY_SERVICE = {
     *("delete_image", "delete_output", "restore_output", "keep_output", "get_image_source"),
     *("get_profile", "set_profile", "find_promotable", "promote_output", "due_originals", "record_original"),
     *("find_claimable", "claim_jobs"),
+    *("request_deletion", "request_export", "get_request", "claim_request", "heartbeat_request"),
+    *("snooze_request", "fail_request", "wipe_batch", "wipe_objects", "request_tombstones", "wipe_money"),
+    *("close_account", "finish_deletion", "personal_tables", "export_page", "export_originals"),
+    *("finish_export", "expire_requests"),
     *("create_share", "list_shares", "revoke_share", "find_share", "open_share", "purge_shares"),
     *("list_images", "get_image", "change_images", "archive_due"),
     *("list_collections", "create_collection", "update_collection", "delete_collection"),
+    *("block_hash", "unblock_hash", "blocked_category"),
 }
 
 

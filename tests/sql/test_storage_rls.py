@@ -19,6 +19,7 @@ ROLES = ("anon", "stranger", "owner", "service")
 READING = ("read", "info", "sign", "list")
 WRITING = ("insert", "update", "delete", "sign upload", "copy", "move")
 TYPE = {"Content-Type": "image/webp"}
+ZIP = {"Content-Type": "application/zip"}
 
 #                                           anon   stranger owner  service
 READS: dict[str, tuple[bool, bool, bool, bool]] = {
@@ -26,6 +27,7 @@ READS: dict[str, tuple[bool, bool, bool, bool]] = {
     "output": (False, False, True, True),
     "thumbnail": (False, False, True, True),
     "library": (False, False, True, True),
+    "export": (False, False, True, True),
     "anonymous output": (False, False, False, True),
     "buried output": (False, False, False, True),
     "unknown object": (False, False, False, True),
@@ -49,7 +51,8 @@ def _client(local: Local, role: str, user: User | None) -> httpx.AsyncClient:
 
 async def _put(service: httpx.AsyncClient, bucket: str, path: str) -> tuple[str, str, bytes]:
     content = secrets.token_bytes(64)
-    answer = await service.post(f"/object/{bucket}/{path}", content=content, headers=TYPE)
+    headers = ZIP if bucket == "exports" else TYPE
+    answer = await service.post(f"/object/{bucket}/{path}", content=content, headers=headers)
     assert answer.status_code == 200, answer.text
     return bucket, path, content
 
@@ -83,6 +86,7 @@ async def _objects(
         done = await world.complete(job, **made)
         if kind == "buried output":
             await world.call("bury_output", p_output_id=done["output"]["output_id"], p_reason="test")
+    found |= {"export": await _put(service, "exports", f"{owner}/{uuid.uuid4()}.zip")}
     return found | {"unknown object": await _put(service, "outputs-ephemeral", f"{uuid.uuid4()}.webp")}
 
 
@@ -167,6 +171,11 @@ async def test_every_bucket_of_a_migration_is_private(world: World) -> None:
         "select id, public, file_size_limit, allowed_mime_types from storage.buckets "
         "where id not like 'contract-%'"  # of tests/contract
     )
-    assert {row["id"] for row in rows} == {"uploads-ephemeral", "outputs-ephemeral", "user-library"}
+    assert {row["id"] for row in rows} == {
+        "uploads-ephemeral",
+        "outputs-ephemeral",
+        "user-library",
+        "exports",
+    }
     assert not any(row["public"] for row in rows)
     assert all(row["file_size_limit"] and row["allowed_mime_types"] for row in rows)

@@ -1,0 +1,45 @@
+"""A worker that kills itself with SIGKILL at one step of its first data request:
+`python -m tests.chaos.dying_requester STEP`.
+
+Steps are those that the lease is told of, and two more: `claimed`, before any, and `finished`, after the last
+transaction. The product has no such hook; this file wraps the lease from outside.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Awaitable
+
+from service.database import DataRequest
+from workers import data_requests, main
+from workers.lease import RequestLease
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DyingRequestLease(RequestLease):
+    async def __aenter__(self) -> "DyingRequestLease":
+        await super().__aenter__()
+        if _STEP == "claimed":
+            _die()
+        return self
+
+    async def step(self, name: str, progress: float) -> None:
+        await super().step(name, progress)
+        if name == _STEP:
+            _die()
+
+    async def finish(self, ending: Awaitable[DataRequest]) -> str:
+        status = await super().finish(ending)
+        if _STEP == "finished":
+            _die()
+        return status
+
+
+_STEP = sys.argv[1] if len(sys.argv) > 1 else ""
+
+if __name__ == "__main__":
+    setattr(data_requests, "RequestLease", DyingRequestLease)  # noqa: B010 - replaced from outside
+    main.run()

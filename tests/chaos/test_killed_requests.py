@@ -1,0 +1,84 @@
+"""kill -9 of a worker at every step of a deletion and of an export: another completes it, and nothing is left over."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+
+import pytest
+
+from scripts.local.home import REPOSITORY
+from scripts.local.process import Child, Command
+from service.database import DataRequest
+from service.resources import Resources
+from tests.jobs import new_queue
+from tests.requests.estate import Connection, ended, furnish, objects_of, wiped_clean
+from tests.support import SharedStack, User
+
+pytestmark = [pytest.mark.chaos, pytest.mark.usefixtures("worker")]
+LEASE_SECONDS = 2
+SILENT_SECONDS = 15.0
+"""Longer than a worker takes to start: it has to wait for one that may still be writing."""
+DELETION = (
+    *("claimed", "cache", "cancel", "settle", "jobs", "rows", "images", "objects", "removed"),
+    *("verify", "money", "account", "finish", "finished"),
+)
+EXPORT = ("claimed", "collect", "store", "stored", "finished")
+
+
+async def _kill_one_then_survive(
+    stack: SharedStack, resources: Resources, step: str, queue: str, request: DataRequest
+) -> float:
+    """Seconds from the death of the first worker to the end of the request under a second one."""
+    env = {
+        "DARKROOM_QUEUE": queue,
+        "DARKROOM_LEASE_SECONDS": str(LEASE_SECONDS),
+        "DARKROOM_WORKER_SLOTS": "1",
+    }
+    argv = [sys.executable, "-m", "tests.chaos.dying_requester", step]
+    command = Command("dying-requester", argv, env=stack.environment(env), cwd=REPOSITORY)
+    dying = await Child.start(
+        command, stack.home / "logs" / f"dying-requester-{step}-{request.request_id}.log"
+    )
+    await resources.doorbell.ring(queue)
+    await asyncio.wait_for(dying.wait(), 40)
+    died = time.monotonic()
+    survivor = await stack.start_worker(env)
+    row = await ended(resources, request.request_id, request.user_id)
+    took = time.monotonic() - died
+    await survivor.stop()
+    assert (row.status, row.error) == ("done", None)
+    return took
+
+
+@pytest.mark.parametrize("step", DELETION)
+async def test_a_deletion_is_completed(
+    stack: SharedStack, resources: Resources, user: User, db: Connection, step: str
+) -> None:
+    account = step in {"account", "finish", "finished", "jobs"}
+    silent = SILENT_SECONDS if step == "settle" else 1.0
+    estate = await furnish(resources, db, user, silent_seconds=silent)
+    queue = new_queue()
+    request = await resources.database.request_deletion(user.id, delete_account=account, queue=queue)
+    took = await _kill_one_then_survive(stack, resources, step, queue, request)
+    assert took < LEASE_SECONDS + SILENT_SECONDS + 10  # the start of the second worker included
+    await wiped_clean(db, resources, estate, account=account)
+    row = await resources.database.get_request(request.request_id, None if account else user.id)
+    assert row is not None
+    assert row.receipt is not None
+    assert row.receipt["account"] == ("deleted" if account else "kept")
+    assert row.receipt["rows"]["jobs"] == len(estate.jobs)
+    assert sum(row.receipt["objects"].values()) >= len(estate.objects)
+
+
+@pytest.mark.parametrize("step", EXPORT)
+async def test_an_export_is_completed(
+    stack: SharedStack, resources: Resources, user: User, db: Connection, step: str
+) -> None:
+    estate = await furnish(resources, db, user)
+    queue = new_queue()
+    request = await resources.database.request_export(user.id, queue, None)
+    await _kill_one_then_survive(stack, resources, step, queue, request)
+    exports = {path for bucket, path in await objects_of(db, estate) if bucket == "exports"}
+    assert exports == {f"{user.id}/{request.request_id}.zip"}

@@ -1,0 +1,45 @@
+"""One turn at a deletion or an export of all data of a user, under a lease."""
+
+import structlog
+from redis.exceptions import RedisError
+
+from service.database import ClaimedRequest, LeaseLost
+from service.errors import Code, DependencyError, problem
+from service.storage import StorageError
+from workers.export import export
+from workers.lease import RequestLease
+from workers.wipe import wipe
+from workers.workbench import Workbench
+
+log = structlog.get_logger()
+FIRST_RETRY_SECONDS = 1.0
+MAX_RETRY_SECONDS = 300.0
+
+
+async def run_request(bench: Workbench, request: ClaimedRequest) -> None:
+    """Bring a claimed request to its end, or hand it back with what was done. Raises nothing but cancellation."""
+    resources = bench.resources
+    log.info("request_started", kind=request.kind)
+    async with RequestLease(
+        resources.database, resources.progress, request, resources.settings.lease_seconds
+    ) as lease:
+        work = wipe if request.kind == "delete" else export
+        try:
+            status = await work(resources, lease)
+        except LeaseLost:
+            raise
+        except Exception as error:
+            status = await _fail(lease, error)
+        log.info("request_turned", kind=request.kind, status=status)
+
+
+async def _fail(lease: RequestLease, error: Exception) -> str:
+    """Try again later, ever more slowly: what was done stays done."""
+    if isinstance(error, DependencyError | StorageError | RedisError | OSError):
+        code, detail = Code.dependency_unavailable, "A service that this needs is away."
+        log.warning("request_failed", error=type(error).__name__)
+    else:
+        code, detail = Code.internal, "This attempt crashed; the error is logged."
+        log.exception("request_crashed")
+    pause = min(FIRST_RETRY_SECONDS * 2 ** (lease.request.attempt - 1), MAX_RETRY_SECONDS)
+    return await lease.fail(problem(code, detail).model_dump(mode="json", exclude_none=True), pause)

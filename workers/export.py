@@ -1,0 +1,141 @@
+"""An export: one zip with manifest.json (every row that speaks of the user) and the pictures, built on disk.
+
+Pages of rows and one picture at a time are all that is ever in memory. The file's key is the request's own: an attempt
+that finds it there is taking over from one that died after its upload.
+"""
+
+import asyncio
+import contextlib
+import tempfile
+import zipfile
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+from uuid import UUID
+
+import orjson
+
+from service.database import ClaimedRequest, StoredAt
+from service.resources import Resources
+from service.storage import ObjectExistsError, ObjectNotFoundError, ObjectTooLargeError
+from workers.imaging.types import CONTENT_TYPES
+from workers.lease import RequestLease
+
+BUCKET = "exports"
+PAGE = 200
+DAY = 86_400
+FORMAT = 1
+SUFFIXES = {content_type: name.lower() for name, content_type in CONTENT_TYPES.items()}
+
+
+def export_path(user_id: UUID, request_id: UUID) -> str:
+    return f"{user_id}/{request_id}.zip"
+
+
+async def export(resources: Resources, lease: RequestLease) -> str:
+    """Build the file, store it, tell the database; the status of the request after this turn."""
+    settings, request = resources.settings, lease.request
+    path = export_path(request.user_id, request.id)
+    with tempfile.TemporaryDirectory(prefix="darkroom-export-") as directory:
+        builder = _Builder(resources, lease, Path(directory))
+        file = await builder.build()
+        await lease.step("store", 0.9)
+        with contextlib.suppress(ObjectExistsError):  # the attempt before this one came that far
+            await resources.storage.upload(BUCKET, path, file, "application/zip", cache_seconds=0)
+        stored = await resources.storage.info(BUCKET, path)
+        size = stored.size if stored is not None else file.stat().st_size
+    await lease.step("stored", 0.95)
+    seconds = settings.export_ttl_days * DAY
+    return await lease.finish(
+        resources.database.finish_export(request, path, size, builder.receipt(), seconds)
+    )
+
+
+@dataclass(slots=True)
+class _Builder:
+    resources: Resources
+    lease: RequestLease
+    directory: Path
+    files: int = 0
+    bytes: int = 0
+    left_out: int = 0
+    rows: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def request(self) -> ClaimedRequest:
+        return self.lease.request
+
+    def receipt(self) -> dict[str, Any]:
+        return {"files": self.files, "bytes": self.bytes, "left_out": self.left_out, "rows": self.rows}
+
+    async def build(self) -> Path:
+        """The finished zip in the directory."""
+        target, manifest = self.directory / "export.zip", self.directory / "manifest.json"
+        tables = await self.resources.database.personal_tables()
+        # Pictures are compressed by themselves; only the manifest gains from deflating.
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            with manifest.open("wb") as out:
+                about = {"format": FORMAT, "user_id": self.request.user_id, "created_at": datetime.now(UTC)}
+                out.write(orjson.dumps(about)[:-1] + b',"tables":{')
+                for index, table in enumerate(tables):
+                    await self.lease.step("collect", 0.05 + 0.8 * index / len(tables))
+                    out.write(b"," * (index > 0) + orjson.dumps(table.name) + b":[")
+                    await self._table(archive, out, table.name)
+                    out.write(b"]")
+                out.write(b"},")
+                out.write(orjson.dumps({"receipt": self.receipt()})[1:])
+            await asyncio.to_thread(archive.write, manifest, "manifest.json", zipfile.ZIP_DEFLATED)
+        return target
+
+    async def _table(self, archive: zipfile.ZipFile, out: BinaryIO, table: str) -> None:
+        after: str | None = None
+        count = 0
+        while True:
+            page = await self.resources.database.export_page(self.request, table, after, PAGE)
+            if table == "images":
+                await self._originals(archive, page.rows)
+            elif table == "image_outputs":
+                await self._outputs(archive, page.rows)
+            for row in page.rows:
+                out.write(b"," * (count > 0) + orjson.dumps(row))
+                count += 1
+            after = page.next
+            if after is None:
+                self.rows[table] = count
+                return
+
+    async def _originals(self, archive: zipfile.ZipFile, rows: list[dict[str, Any]]) -> None:
+        places = await self.resources.database.export_originals(self.request, [row["id"] for row in rows])
+        for row in rows:
+            if (place := places.get(row["id"])) is not None:
+                name = f"originals/{row['id']}.{SUFFIXES.get(row['content_type'], 'bin')}"
+                await self._file(archive, row, place, name)
+
+    async def _outputs(self, archive: zipfile.ZipFile, rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            if row["deleted_at"] is None:
+                place = StoredAt(bucket=row["bucket"], path=row["path"])
+                await self._file(
+                    archive, row, place, f"outputs/{row['id']}{PurePosixPath(row['path']).suffix}"
+                )
+
+    async def _file(self, archive: zipfile.ZipFile, row: dict[str, Any], place: StoredAt, name: str) -> None:
+        """Add one picture; its row says under which name, or why it is not there."""
+        part = self.directory / "part"
+        room = self.resources.settings.export_max_bytes - self.bytes
+        try:
+            got = await self.resources.storage.download(place.bucket, place.path, part, max_bytes=room)
+        except (ObjectNotFoundError, ObjectTooLargeError) as error:
+            row["left_out"] = "too large" if isinstance(error, ObjectTooLargeError) else "gone"
+            self.left_out += 1
+            return
+        if got.sha256 == row["sha256"]:
+            await asyncio.to_thread(archive.write, part, name)
+            row["file"] = name
+            self.files += 1
+            self.bytes += got.size
+        else:  # never what a worker has verified
+            row["left_out"] = "changed"
+            self.left_out += 1
+        part.unlink()

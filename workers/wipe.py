@@ -1,0 +1,98 @@
+"""Deleting all data of a user: rows, then objects, then whatever turns up in another look, then money and account.
+
+There is no list of what is done: each round asks the database what is left, so a worker that dies anywhere leaves the
+next one nothing to know. Objects go by way of tombstones, and the receipt is written when a whole round, and a listing
+of the user's own folders in Storage, have found nothing more.
+"""
+
+from collections import defaultdict
+
+import httpx
+import structlog
+
+from service.errors import DependencyError
+from service.intake.hits import forget, forget_user
+from service.resources import Resources
+from workers.lease import RequestLease
+
+log = structlog.get_logger()
+ROWS = 200
+OBJECTS = 1000
+FOLDERS = ("user-library", "exports")
+"""Buckets whose keys begin with the user's id."""
+DAY = 86_400
+
+
+async def wipe(resources: Resources, lease: RequestLease) -> str:
+    """Delete until nothing is left; the status of the request after this turn."""
+    database, request = resources.database, lease.request
+    await lease.step("cache", 0.01)
+    await forget_user(resources.redis, request.user_id)
+    while True:
+        waiting = await _rows(resources, lease)
+        if waiting is not None:
+            await lease.step("settle", 0.1)
+            await lease.wait(waiting)
+            return "queued"
+        await lease.step("objects", 0.6)
+        if not await _objects(resources, lease):
+            break
+    # An intake that had looked before the deletion began may have kept its answer until now.
+    await lease.step("verify", 0.8)
+    await forget_user(resources.redis, request.user_id)
+    await lease.step("money", 0.85)
+    await database.wipe_money(request)
+    await lease.step("account", 0.9)
+    account = await _account(resources, lease)
+    await lease.step("finish", 0.95)
+    receipt_seconds = resources.settings.receipt_ttl_days * DAY
+    return await lease.finish(database.finish_deletion(request, account, receipt_seconds))
+
+
+async def _rows(resources: Resources, lease: RequestLease) -> float | None:
+    """Delete rows until none is left; or how long to wait for workers that have lost their job, seconds."""
+    while True:
+        batch = await resources.database.wipe_batch(lease.request, ROWS)
+        await forget(resources.redis, batch.forget)
+        if batch.wait_seconds is not None:
+            return batch.wait_seconds
+        if batch.done:
+            return None
+        await lease.step(batch.step, 0.3)
+
+
+async def _objects(resources: Resources, lease: RequestLease) -> int:
+    """Remove every object of the request, and what else lies in the user's folders. Returns how many there were."""
+    database, storage, request = resources.database, resources.storage, lease.request
+    found = 0
+    for bucket in FOLDERS:
+        paths = [item.path async for item in storage.list_objects(bucket, f"{request.user_id}/")]
+        for start in range(0, len(paths), OBJECTS):
+            found += await database.wipe_objects(request, bucket, paths[start : start + OBJECTS])
+    while tombstones := await database.request_tombstones(request, OBJECTS):
+        by_bucket: dict[str, list[str]] = defaultdict(list)
+        for tombstone in tombstones:
+            by_bucket[tombstone.bucket].append(tombstone.path)
+        for bucket, gone in by_bucket.items():
+            await storage.remove(bucket, gone)
+        await lease.step("removed", 0.7)
+        await database.confirm_purged([tombstone.id for tombstone in tombstones])
+        found += len(tombstones)
+    return found
+
+
+async def _account(resources: Resources, lease: RequestLease) -> str:
+    """Delete the account if that was asked for, by the Auth API where there is one, else in SQL."""
+    request = lease.request
+    if request.options.get("delete_account"):
+        settings = resources.settings
+        url = f"{settings.supabase_url}/auth/v1/admin/users/{request.user_id}"
+        try:
+            answer = await resources.http.delete(url, headers=settings.service_headers)
+        except httpx.HTTPError as error:
+            raise DependencyError("auth") from error
+        if answer.status_code >= 500:
+            raise DependencyError("auth")
+        # 404: gone already, or an Auth without this route. What counts is whether the row is there.
+        log.info("account_deletion", status=answer.status_code)
+    return await resources.database.close_account(request)
