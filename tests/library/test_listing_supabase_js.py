@@ -1,0 +1,90 @@
+"""Listing by unmodified supabase-js under row level security, as docs/frontend.md shows it.
+
+The cases are JavaScript (`node/listing.mjs`); each is one test here, by its name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+
+from scripts.local.home import Local
+from scripts.local.lite import NODE
+from scripts.local.process import Child
+from service.resources import Resources
+from tests.library.shelf import NOON, Shelf
+from tests.library.test_collections import create
+from tests.support import sign_up
+
+pytestmark = pytest.mark.node
+
+SCRIPT = Path(__file__).parent / "node" / "listing.mjs"
+CASES = re.findall(r"^test\('(.+?)', ", SCRIPT.read_text(), re.MULTILINE)
+
+
+async def _scene(local: Local, api: Child, resources: Resources) -> dict[str, str]:
+    """Four images of a user, one of them archived, one in a nested collection; and a stranger."""
+    user, stranger = await sign_up(local), await sign_up(local)
+    connection = await asyncpg.connect(local.database_url)
+    try:
+        shelf = Shelf(connection, resources, user.id)
+        day = timedelta(days=1)
+        await shelf.image("cat.jpg", created_at=NOON, op_keys=["resize-v1:width-20"])
+        mug = await shelf.image(
+            "white-mug.jpg",
+            prompt="on an oak table",
+            created_at=NOON + day,
+            op_keys=["bgremove-v1+flatten-v1:color-white"],
+        )
+        await shelf.image("cup.jpg", created_at=NOON + 2 * day, op_keys=["resize-v1:width-20"])
+        hidden = await shelf.image("hidden.jpg", created_at=NOON + 3 * day)
+    finally:
+        await connection.close()
+    async with httpx.AsyncClient(base_url=api.url, headers=user.bearer, trust_env=False) as client:
+        shop = await create(client, "Shop")
+        mugs = await create(client, "Mugs", shop)
+        assert (await client.put(f"/collections/{mugs}/images/{mug}")).status_code == 204
+        assert (await client.post(f"/images/{hidden}/archive")).status_code == 204
+    addresses = {
+        "supabase_url": local.supabase_url,
+        "publishable_key": local.publishable_key,
+        "api_url": api.url,
+    }
+    return addresses | {
+        "mine": user.token,
+        "theirs": stranger.token,
+        "user": str(user.id),
+        "mug": str(mug),
+        "shop": shop,
+    }
+
+
+@pytest.fixture(scope="session")
+async def results(local: Local, api: Child, resources: Resources) -> dict[str, str | None]:
+    """Name of a case -> its error, None when it passed."""
+    process = await asyncio.create_subprocess_exec(
+        NODE,
+        SCRIPT,
+        env={**os.environ, "LISTING": json.dumps(await _scene(local, api, resources))},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(120):
+        out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    return {line["name"]: line["error"] for line in map(json.loads, out.splitlines())}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_case(results: dict[str, str | None], name: str) -> None:
+    assert name in results, "the case did not run"
+    if results[name] is not None:
+        pytest.fail(str(results[name]), pytrace=False)
