@@ -26,6 +26,7 @@
  */
 import { sha256 } from "./darkroom/hash.js";
 import { createHttp } from "./darkroom/http.js";
+import { createLibrary } from "./darkroom/library.js";
 import { canDraw, drawLocally } from "./darkroom/local.js";
 import { beside, IN_NODE } from "./darkroom/platform.js";
 import { examine } from "./darkroom/precheck.js";
@@ -146,6 +147,9 @@ export function createDarkroom(options) {
   };
   return {
     ...client,
+
+    // What the signed-in user keeps: images(), image(id), rerun(), promote(), collections(), share() …
+    ...createLibrary(http),
 
     /**
      * The whole: precheck, hash, intake, upload, wait. Throws a DarkroomError when any of it is refused or the job

@@ -6,6 +6,7 @@ import { DarkroomError, networkError } from "./errors.js";
  * @property {(path: string, init?: RequestInit) => Promise<Response>} request  throws a DarkroomError unless 2xx
  * @property {(path: string, init?: RequestInit) => Promise<any>} json
  * @property {typeof globalThis.fetch} fetch  as it is, for other origins
+ * @property {string} base  of the API, without a slash at its end
  */
 
 /** @param {DarkroomOptions} options @returns {Http} */
@@ -27,7 +28,7 @@ export function createHttp({ apiUrl, getAccessToken, fetch: fetcher = globalThis
     return response;
   }
 
-  return { request, json: async (path, init) => (await request(path, init)).json(), fetch };
+  return { request, json: async (path, init) => (await request(path, init)).json(), fetch, base };
 }
 
 /** @param {Response} response @returns {Promise<DarkroomError>} */

@@ -1,5 +1,6 @@
 /** @import { ImageMeta, IntakeAnswer, IntakeHit, IntakeMiss, JobDocument, ProcessOptions, ProcessResult } from "./types.js" */
 /** @import { Darkroom } from "../darkroom.js" */
+/** @typedef {Pick<Darkroom, "ops"|"precheck"|"hash"|"intake"|"upload"|"uploaded"|"watch"|"cancel">} Steps */
 import { DarkroomError } from "./errors.js";
 
 /** Milliseconds by stage. */
@@ -20,7 +21,7 @@ class Timings {
 }
 
 /**
- * @param {Omit<Darkroom, "process">} client
+ * @param {Steps} client
  * @param {Blob} file
  * @param {string} opKey
  * @param {ProcessOptions} options
@@ -82,7 +83,7 @@ const label = (name) =>
 
 /**
  * Uploads where wanted and waits for the end.
- * @param {Omit<Darkroom, "process">} client
+ * @param {Steps} client
  * @param {IntakeMiss} answer
  * @param {Blob} file
  * @param {ImageMeta} meta

@@ -235,3 +235,195 @@ export interface ProcessOptions extends WaitOptions {
   /** Of the file; `file.name` otherwise. */
   filename?: string;
 }
+
+/** The caller, `GET /me`. */
+export interface Me {
+  user_id: string;
+  plan: {
+    id: string;
+    name: string;
+    /** Whether results can be kept in the library. */
+    persistent: boolean;
+    /** Pixels, where `keep_full_res` is off. */
+    working_side: number;
+    /** Credits for each promoted output. */
+    promote_price: number;
+    max_running: number;
+    max_pending: number;
+  };
+  settings: Settings;
+  /** Balance. */
+  credits: number;
+}
+
+export interface Settings {
+  keep_original: boolean;
+  keep_full_res: boolean;
+  /** 1 to 200. */
+  versions_to_keep: number;
+  /** null: never. */
+  archive_after_days: number | null;
+}
+
+/** All of it must hold. Times are ISO 8601. */
+export interface ImageFilter {
+  /** Images on a page, 1 to 100; 24 otherwise. */
+  limit?: number;
+  /** `next_cursor` of the page before. */
+  cursor?: string | null;
+  archived?: "false" | "true" | "all";
+  /** Name of an op in the chain of any version, e.g. `bgremove`. */
+  op?: string;
+  collection_id?: string;
+  created_after?: string;
+  created_before?: string;
+  /** Words of filename or prompt; the last may be unfinished. */
+  q?: string;
+}
+
+/** A finished picture of an image. */
+export interface ImageVersion extends Output {
+  op_key: string;
+  /** Counts the versions in the library; null for an ephemeral one. */
+  version: number | null;
+  job_id: string | null;
+  created_at: string;
+  /** null: kept until it is deleted. */
+  expires_at: string | null;
+}
+
+/** With URLs, signed for minutes. */
+export interface SignedVersion extends ImageVersion {
+  url: string;
+  thumbnail_url: string;
+}
+
+export interface OutputDocument extends SignedVersion {
+  image_id: string;
+  /** Whether its image shows this version. */
+  current: boolean;
+}
+
+/** An original that a worker has verified, and the version of it that is shown. */
+export interface LibraryImage {
+  image_id: string;
+  filename: string;
+  prompt: string | null;
+  /** Of the original, like the five that follow. */
+  sha256: string;
+  content_type: string;
+  width: number;
+  height: number;
+  size: number;
+  created_at: string;
+  archived_at: string | null;
+  /** Whether the original itself is in the library. */
+  original_kept: boolean;
+  /** How many there are. */
+  versions: number;
+  collection_ids: string[];
+  /** null when no finished picture is left. */
+  current: ImageVersion | null;
+  thumbnail_url: string | null;
+}
+
+export interface ImagePage {
+  images: LibraryImage[];
+  /** null on the last page. */
+  next_cursor: string | null;
+}
+
+export interface ImageDocument extends LibraryImage {
+  /** Newest first. */
+  outputs: SignedVersion[];
+  /** Signed for two minutes; null where the original is not kept. */
+  original_url: string | null;
+}
+
+export type BulkRequest =
+  | { action: "delete" | "archive" | "unarchive"; image_ids: string[] }
+  | { action: "move"; image_ids: string[]; collection_id: string | null };
+
+export interface BulkAnswer {
+  results: { image_id: string; done: boolean; code: "image_not_found" | null }[];
+}
+
+/** What to take into the library. */
+export type PromoteRequest = ({ output_id: string } | { job_id: string }) & { collection_id?: string | null };
+
+export interface RerunResult {
+  /** Canonical. */
+  op_key: string;
+  answer: IntakeAnswer | null;
+  error: Problem | null;
+}
+
+export interface Collection {
+  collection_id: string;
+  parent_id: string | null;
+  name: string;
+  /** How many a list of it shows. */
+  images: number;
+  created_at: string;
+  updated_at: string;
+}
+
+export interface ShareRequest {
+  /** Seconds, 60 to 30 days. */
+  expires_in: number;
+  max_views?: number | null;
+  /** 4 to 128 characters. */
+  password?: string | null;
+}
+
+export interface Share {
+  share_id: string;
+  /** null once the output is deleted. */
+  output_id: string | null;
+  /** `active`, or the code that opening the link answers with. */
+  status: string;
+  has_password: boolean;
+  expires_at: string;
+  max_views: number | null;
+  views: number;
+  last_viewed_at: string | null;
+  revoked_at: string | null;
+  created_at: string;
+  output_expires_at: string | null;
+}
+
+export interface NewShare extends Share {
+  url: string;
+}
+
+/** Work on all data of the caller. */
+export interface DataRequest {
+  request_id: string;
+  status: "queued" | "running" | "done" | "error";
+  /** 0..1. */
+  progress: number;
+  step: string | null;
+  error: Problem | null;
+  created_at: string;
+  finished_at: string | null;
+  expires_at: string | null;
+}
+
+export interface Deletion extends DataRequest {
+  receipt: {
+    /** Deleted rows by table. */
+    rows: Record<string, number>;
+    /** Removed objects by bucket. */
+    objects: Record<string, number>;
+    kept: { what: string; rows: number; why: string }[];
+    account: "kept" | "deleted" | "operator";
+  } | null;
+}
+
+export interface Export extends DataRequest {
+  receipt: { files: number; bytes: number; left_out: number; rows: Record<string, number> } | null;
+  /** Bytes of the file. */
+  size: number | null;
+  /** Signed for minutes. */
+  url: string | null;
+}
