@@ -20,7 +20,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from scripts.bench import cache, intake, job, pixels, queue, recovery
+from scripts.bench import cache, cleanup, intake, job, pixels, queue, recovery
 from scripts.bench.measure import Row, table
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure what Darkroom promises.")
@@ -85,6 +85,18 @@ def cache_command(
     _finish({cache.TITLE: _measured(lambda: cache.run(rows=rows, lookups=lookups, calls=calls))}, json)
 
 
+@app.command("cleanup")
+def cleanup_command(
+    rows: Annotated[
+        int, typer.Option(min=100, help="Outputs to expire and purge; 100000 for the full size.")
+    ] = 20_000,
+    rounds: Annotated[int, typer.Option(min=1)] = 10,
+    json: Json = None,
+) -> None:
+    """Expiry and purge of many outputs, and what cache lookups feel of it."""
+    _finish({cleanup.TITLE: _measured(lambda: cleanup.run(rows=rows, rounds=rounds))}, json)
+
+
 @app.command("pixels")
 def pixels_command(rounds: Annotated[int, typer.Option(min=1)] = 9, json: Json = None) -> None:
     """Pixels against plain Pillow: time, memory, size."""
@@ -106,6 +118,9 @@ def all_command(
         job.TITLE: _measured(lambda: job.run(jobs=20, burst=20) if quick else job.run()),
         cache.TITLE: _measured(
             lambda: cache.run(rows=50_000, lookups=1000, calls=100) if quick else cache.run()
+        ),
+        cleanup.TITLE: _measured(
+            lambda: cleanup.run(rows=5_000, rounds=3) if quick else cleanup.run(rows=100_000)
         ),
         pixels.TITLE: pixels.run(3 if quick else 9),
     }

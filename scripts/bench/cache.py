@@ -75,6 +75,12 @@ def sha256_of(number: int) -> str:
     return f"{number:064x}"
 
 
+def lookup_sql() -> str:
+    """The product's own lookup; $1 is the input's digest."""
+    key = f"public.cache_key($1, '{OP_KEY}', 'full')"
+    return f"select (public.find_output({key}, null, interval '1 hour')).id"
+
+
 async def run(*, rows: int = 200_000, lookups: int = 4_000, calls: int = 400) -> list[Row]:
     """`lookups` by SQL and `calls` by RPC, on each side."""
     _check_disk(rows)
@@ -137,24 +143,22 @@ async def _shelf(rows: int) -> AsyncIterator[Shelf]:
         connection = await asyncpg.connect(stack.local.database_url)
         try:
             started = time.perf_counter()
-            await _load(connection, rows)
+            await load(connection, rows)
             index_bytes = await connection.fetchval("select pg_relation_size('public.image_outputs_cache')")
-            lookup = f"""
-                select (public.find_output(
-                    public.cache_key($1, '{OP_KEY}', 'full'), null, interval '1 hour')).id"""
             yield Shelf(
                 rows,
                 index_bytes,
                 time.perf_counter() - started,
                 connection,
-                await connection.prepare(lookup),
+                await connection.prepare(lookup_sql()),
                 resources.database,
             )
         finally:
             await connection.close()
 
 
-async def _load(connection: asyncpg.Connection[asyncpg.Record], rows: int) -> None:
+async def load(connection: asyncpg.Connection[asyncpg.Record], rows: int) -> None:
+    """Fill the cache with the outputs of inputs 0 to `rows` - 1."""
     indexes = await connection.fetch(
         """select i.indexrelid::regclass::text as name, pg_get_indexdef(i.indexrelid) as definition
            from pg_index i

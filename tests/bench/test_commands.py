@@ -15,6 +15,7 @@ TINY = {
     "recovery": (["--repetitions", "1"], "kill -9 to done by another worker"),
     "job": (["--jobs", "2", "--burst", "3"], "overhead beyond op and storage"),
     "cache": (["--rows", "2000", "--lookups", "20", "--calls", "20"], "prepared SQL, p95"),
+    "cleanup": (["--rows", "100", "--rounds", "1"], "lookup p95, meanwhile : in peace"),
     "pixels": (["--rounds", "1"], "24 MP, peak memory"),
 }
 
