@@ -2,6 +2,7 @@
 loads only what it runs."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -85,6 +86,43 @@ def cleanup(
     _report("cleanup", once)
     if orphans:
         _report("reconcile", reconcile)
+
+
+SHA256 = typer.Argument(help="Hex digest of the bytes.")
+
+
+@app.command()
+def block(
+    sha256: Annotated[str, SHA256],
+    category: Annotated[str, typer.Option(help="What the caller is told: a-z, 0-9, - and _.")],
+    reason: Annotated[str, typer.Option(help="For operators.")] = "",
+    by: Annotated[str, typer.Option(envvar="USER", help="Who does it, for the audit log.")] = "operator",
+) -> None:
+    """Refuse these bytes from now on, and take away what exists of them."""
+    from service.safety import blocking
+
+    digest = _digest(sha256)
+    if not re.fullmatch(r"[a-z0-9_-]{1,40}", category):
+        raise typer.BadParameter("a-z, 0-9, - and _, at most 40", param_hint="--category")
+    _report("block", lambda r: blocking.block(r, digest, category=category, reason=reason, by=by))
+
+
+@app.command()
+def unblock(
+    sha256: Annotated[str, SHA256],
+    by: Annotated[str, typer.Option(envvar="USER", help="Who does it, for the audit log.")] = "operator",
+) -> None:
+    """Accept these bytes again; what was taken away does not come back."""
+    from service.safety import blocking
+
+    digest = _digest(sha256)
+    _report("unblock", lambda r: blocking.unblock(r, digest, by=by))
+
+
+def _digest(sha256: str) -> str:
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise typer.BadParameter("64 hex digits", param_hint="SHA256")
+    return sha256.lower()
 
 
 @app.command()

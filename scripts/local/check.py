@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import difflib
+import fcntl
 import os
 import shutil
 import subprocess
@@ -20,12 +21,14 @@ from scripts.local.process import StackError
 from scripts.local.stack import Stack
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_DAEMON_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
 TYPES = REPOSITORY / "supabase" / "types.ts"
 
 
 def check(pytest_arguments: list[str]) -> int:
     """Run all checks; returns 0 when every one passed."""
     browser = _browser()
+    scanner = clamd_program()
     steps: list[tuple[str, Callable[[], bool]]] = [
         ("ruff check", lambda: _program("ruff", "check", ".")),
         ("ruff format", lambda: _program("ruff", "format", "--check", ".")),
@@ -43,6 +46,8 @@ def check(pytest_arguments: list[str]) -> int:
     print(f"\n{'FAILED: ' + ', '.join(failed) if failed else 'All checks passed.'}")
     if browser is None:
         print("Not run: the browser tests, for want of Chromium (apt-get install chromium, or set CHROMIUM).")
+    if scanner is None:
+        print("Not run: the virus scan, for want of clamd (apt-get install clamav-daemon, or set CLAMD).")
     return int(bool(failed))
 
 
@@ -65,12 +70,28 @@ def _browser() -> str | None:
     """Path of a Chromium for the playground's tests: Debian's, installed when it is missing and we are root."""
     if found := os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _BROWSERS)), None):
         return found
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        print("installing Debian's chromium", flush=True)
-        for argv in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", "chromium"]):
-            if subprocess.run(["apt-get", *argv], stdout=subprocess.DEVNULL, check=False).returncode != 0:
-                return None
+    _install("chromium")
     return shutil.which("chromium")
+
+
+def clamd_program() -> str | None:
+    """Path of ClamAV's daemon for the tests of the virus scan, installed in the same way."""
+    if found := os.environ.get("CLAMD") or shutil.which("clamd", path=_DAEMON_PATH):
+        return found
+    _install("clamav-daemon")
+    return shutil.which("clamd", path=_DAEMON_PATH)
+
+
+def _install(package: str) -> None:
+    """Try to install a Debian package, where we are root; only one process at a time."""
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        return
+    with (Path(tempfile.gettempdir()) / "darkroom-apt.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        print(f"installing Debian's {package}", flush=True)
+        for argv in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", package]):
+            if subprocess.run(["apt-get", *argv], stdout=subprocess.DEVNULL, check=False).returncode != 0:
+                return
 
 
 async def _database() -> bool:

@@ -10,6 +10,8 @@ import structlog
 from service.errors import DependencyError
 from service.health.schemas import Check, Readiness
 from service.resources import Resources
+from service.safety.clamd import ScannerError
+from service.safety.scanner import scanner_of
 from service.telemetry import QUEUE_DEPTH
 
 CHECK_SECONDS = 3.0
@@ -29,7 +31,8 @@ class Checks:
         self._asked_at = float("-inf")
 
     async def readiness(self) -> Readiness:
-        """Ask every dependency at the same time. Without Redis the service is slower, without the others it is down."""
+        """Ask every dependency at the same time. Without Redis the service is slower, without the
+        virus scanner it keeps less; without the others it is down."""
         async with self._lock:
             if self._last is None or time.monotonic() - self._asked_at > FRESH_SECONDS:
                 self._last = await self._ask()
@@ -37,13 +40,18 @@ class Checks:
             return self._last
 
     async def _ask(self) -> Readiness:
-        redis, database, storage = await asyncio.gather(
-            _check("redis", self._redis), _check("database", self._database), _check("storage", self._storage)
+        redis, database, storage, clamd = await asyncio.gather(
+            _check("redis", self._redis),
+            _check("database", self._database),
+            _check("storage", self._storage),
+            self._clamd(),
         )
-        status: Literal["ok", "degraded", "down"] = "ok" if redis.ok else "degraded"
+        status: Literal["ok", "degraded", "down"] = "ok" if redis.ok and clamd.ok else "degraded"
         if not (database.ok and storage.ok):
             status = "down"
-        return Readiness(status=status, checks={"redis": redis, "database": database, "storage": storage})
+        return Readiness(
+            status=status, checks={"redis": redis, "database": database, "storage": storage, "clamd": clamd}
+        )
 
     async def _redis(self) -> None:
         await self._resources.redis.ping()
@@ -52,6 +60,10 @@ class Checks:
         for queue, stats in (await self._resources.database.queue_stats()).items():
             QUEUE_DEPTH.labels(queue, "queued").set(stats.queued)
             QUEUE_DEPTH.labels(queue, "running").set(stats.running)
+
+    async def _clamd(self) -> Check:
+        scanner = scanner_of(self._resources.settings)
+        return Check(ok=True, ms=0, detail="off") if scanner is None else await _check("clamd", scanner.ping)
 
     async def _storage(self) -> None:
         await self._resources.storage.ping(UPLOADS_BUCKET)
@@ -65,7 +77,7 @@ async def _check(name: str, ask: Callable[[], Awaitable[None]]) -> Check:
             await ask()
     except TimeoutError:
         detail = f"no answer within {CHECK_SECONDS:g} s"
-    except DependencyError:
+    except (DependencyError, ScannerError):
         detail = "does not answer"
     except Exception as error:  # a check reports whatever is wrong, in a word that gives nothing away
         log.warning("check_failed", dependency=name, error=error)

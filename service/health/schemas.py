@@ -16,11 +16,13 @@ class Check(BaseModel):
 
     ok: bool
     ms: float = Field(description="how long it took to answer, milliseconds")
-    detail: str | None = Field(default=None, description="why it is not ok")
+    detail: str | None = Field(
+        default=None, description="why it is not ok; `off` for a virus scanner that is not configured"
+    )
 
 
 class Readiness(BaseModel):
     """`degraded`: everything works, more slowly; `down`: intakes cannot be served."""
 
     status: Literal["ok", "degraded", "down"]
-    checks: dict[Literal["redis", "database", "storage"], Check]
+    checks: dict[Literal["redis", "database", "storage", "clamd"], Check]

@@ -42,6 +42,7 @@ _REQUEST = TypeAdapter(IntakeRequest)
         Code.unsupported_type,
         Code.too_large,
         Code.too_many_pixels,
+        Code.refused,
         Code.insufficient_credits,
         Code.too_many_jobs,
     ),

@@ -17,7 +17,7 @@ import pytest
 
 from scripts.local.home import Local
 from tests.sql.world import Connection, Document, World, open_connection
-from tests.support import User, sign_up
+from tests.support import User, new_sha256, sign_up
 
 Role = str
 ROLES: tuple[Role, ...] = ("anon", "stranger", "owner", "service")
@@ -125,6 +125,7 @@ async def _rows(world: World, user_id: uuid.UUID | None) -> None:
     buried = await world.done(user_id)
     await world.call("bury_output", p_output_id=buried["output"]["output_id"], p_reason="test")
     assert done["output"] is not None
+    await world.call("block_hash", p_sha256=new_sha256(), p_category="test", p_reason="", p_by="test")
     if user_id is not None:
         await world.share(done["output"]["output_id"], user_id)
         await world.call("request_export", p_user_id=user_id, p_queue=uuid.uuid4().hex, p_fresh_seconds=None)

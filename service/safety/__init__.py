@@ -1,0 +1,1 @@
+"""What may not be kept: blocked hashes, and the virus scanner."""

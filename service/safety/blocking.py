@@ -1,0 +1,51 @@
+"""Blocked hashes: bytes that nobody may send, make or fetch again."""
+
+from dataclasses import dataclass
+
+import structlog
+from redis.exceptions import RedisError
+
+from service.intake.hits import bar, forget, unbar
+from service.resources import Resources
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """What was taken away. `forgotten`: whether the hot answers in Redis are gone too; else they die in minutes."""
+
+    outputs: int
+    originals: int
+    uploads: int
+    forgotten: bool
+
+
+async def block(resources: Resources, sha256: str, *, category: str, reason: str, by: str) -> Blocked:
+    """Refuse these bytes from now on, and take away what exists of them; repeating it completes it.
+
+    An answer that is on its way into Redis must not land there after the rest has been forgotten: hence the bar first.
+    Raises DependencyError.
+    """
+    forgotten = True
+    seconds = resources.settings.signed_url_seconds
+    try:
+        await bar(resources.redis, sha256, seconds)
+    except (RedisError, OSError) as error:
+        forgotten = False
+        log.warning("block_not_in_redis", error=type(error).__name__)
+    report = await resources.database.block_hash(sha256, category, reason, by)
+    try:
+        await forget(resources.redis, report.forget)
+    except (RedisError, OSError) as error:
+        forgotten = False
+        log.warning("block_not_in_redis", error=type(error).__name__)
+    log.warning("hash_blocked", sha256=sha256, category=category, by=by, outputs=report.outputs)
+    return Blocked(report.outputs, report.originals, report.uploads, forgotten)
+
+
+async def unblock(resources: Resources, sha256: str, *, by: str) -> bool:
+    """Accept these bytes again; False when they were not blocked. Raises DependencyError, RedisError."""
+    found = await resources.database.unblock_hash(sha256, by)
+    await unbar(resources.redis, sha256)
+    return found

@@ -1,0 +1,181 @@
+"""What is kept is scanned before it is stored, by a real clamd, in a real job."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import asyncpg
+import httpx
+import pytest
+
+from service.app import create_app
+from service.database import JobRow
+from service.resources import open_resources
+from service.settings import load_settings
+from tests.jobs import new_queue
+from tests.photos import Photo, photo
+from tests.safety.conftest import EICAR, MARKER, Daemon
+from tests.safety.test_clamd import png_with_text
+from tests.support import SharedStack, User
+from workers.imaging.pool import PixelPool
+from workers.run_job import run_job
+from workers.workbench import Slots, Workbench
+
+OP = "resize-v1:width-16"
+Db: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+
+@asynccontextmanager
+async def _bench(stack: SharedStack, **settings: Any) -> AsyncIterator[Workbench]:
+    async with (
+        open_resources(load_settings(**stack.environment(), **settings)) as resources,
+        PixelPool(workers=1) as pixels,
+    ):
+        yield Workbench(resources, pixels, Slots(1), "test")
+
+
+async def _run(
+    bench: Workbench, picture: Photo, *, user_id: UUID | None = None, persist: bool = False
+) -> JobRow:
+    """One attempt at a job on a picture."""
+    queue = new_queue()
+    asked = await bench.resources.database.intake(
+        user_id=user_id,
+        sha256=picture.sha256,
+        filename="photo",
+        content_type=picture.content_type,
+        size=len(picture.data),
+        width=picture.width,
+        height=picture.height,
+        op_key=OP,
+        cacheable=True,
+        price=0,
+        queue=queue,
+        wants_persist=persist,
+        await_seconds=7200,
+        upload_seconds=86_400,
+        output_seconds=86_400,
+        request_id=None,
+    )
+    assert asked.job is not None
+    await bench.resources.storage.upload(
+        "uploads-ephemeral", asked.job.upload_path, picture.data, picture.content_type
+    )
+    job = await bench.resources.database.claim_next(queue, "test", 30)
+    assert job is not None
+    assert job.wants_persist is persist
+    await run_job(bench, job)
+    row = await bench.resources.database.get_job(job.id, user_id)
+    assert row is not None
+    return row
+
+
+def _infected(text: bytes = MARKER) -> Photo:
+    return Photo(png_with_text(text + secrets.token_hex(8).encode()), 32, 32, "image/png")
+
+
+@pytest.mark.parametrize("way", ["tcp", "unix"])
+@pytest.mark.parametrize(("text", "signature"), [(EICAR, "Test.Eicar"), (MARKER, "Test.Marker")])
+async def test_an_infected_upload_is_refused_dropped_and_blocked(
+    stack: SharedStack, clamd: Daemon, db: Db, *, way: str, text: bytes, signature: str
+) -> None:
+    picture = _infected(text)
+    async with _bench(stack, clamd_url=getattr(clamd, way), scan="all") as bench:
+        row = await _run(bench, picture)
+    assert (row.status, row.charged, row.output) == ("error", 0, None)
+    assert row.error is not None
+    assert (row.error["code"], row.error["category"]) == ("infected", "infected")
+    assert signature in row.error["detail"]
+    blocked = await db.fetchrow("select * from blocked_hashes where sha256 = $1", picture.sha256)
+    assert blocked is not None
+    assert (blocked["category"], blocked["created_by"]) == ("infected", "clamd")
+    assert blocked["reason"].startswith(signature)
+    gone = "select reason from tombstones where bucket = 'uploads-ephemeral' and path = $1"
+    assert await db.fetchval(gone, row.upload_path) is not None
+    stored = "select count(*) from storage.objects where name like $1 and bucket_id <> 'uploads-ephemeral'"
+    assert await db.fetchval(stored, f"%{row.job_id}%") == 0
+
+
+async def test_a_clean_picture_is_stored_and_says_so(stack: SharedStack, clamd: Daemon) -> None:
+    async with _bench(stack, clamd_url=clamd.unix, scan="all") as bench:
+        row = await _run(bench, photo())
+    assert row.status == "done"
+    assert row.output is not None
+    assert row.output.scan == "clean"
+
+
+async def test_only_what_is_kept_is_scanned_unless_told_otherwise(
+    stack: SharedStack, clamd: Daemon, db: Db, user: User
+) -> None:
+    await db.execute("update profiles set plan_id = 'pro' where user_id = $1", user.id)
+    async with _bench(stack, clamd_url=clamd.tcp) as bench:
+        passing = await _run(bench, _infected(), user_id=user.id)
+        assert passing.output is not None
+        assert (passing.status, passing.output.scan) == ("done", "none")
+        kept = await _run(bench, photo(), user_id=user.id, persist=True)
+        assert kept.output is not None
+        assert (kept.output.bucket, kept.output.scan) == ("user-library", "clean")
+        refused = await _run(bench, _infected(), user_id=user.id, persist=True)
+        assert refused.error is not None
+        assert (refused.status, refused.error["code"]) == ("error", "infected")
+
+
+async def test_without_a_scanner_nothing_is_kept(stack: SharedStack, mortal_clamd: Daemon) -> None:
+    """Closed, the default: the job is tried again, as for any dependency that is away."""
+    async with _bench(stack, clamd_url=mortal_clamd.unix, scan="all") as bench:
+        await mortal_clamd.kill()
+        row = await _run(bench, photo())
+        assert row.status == "queued"
+        assert row.error is not None
+        assert (row.error["code"], row.error["retryable"]) == ("dependency_unavailable", True)
+        await mortal_clamd.start()
+        assert (await _run(bench, photo())).status == "done"
+
+
+async def test_without_a_scanner_what_is_kept_is_flagged(stack: SharedStack, mortal_clamd: Daemon) -> None:
+    """Open, where a deployment says so."""
+    async with _bench(stack, clamd_url=mortal_clamd.tcp, scan="all", scan_when_away="open") as bench:
+        await mortal_clamd.kill()
+        row = await _run(bench, _infected())
+    assert row.status == "done"
+    assert row.output is not None
+    assert row.output.scan == "unscanned"
+
+
+@pytest.mark.parametrize(("when_away", "status"), [("closed", "error"), ("open", "done")])
+async def test_a_picture_too_large_for_the_scanner(
+    stack: SharedStack, clamd: Daemon, when_away: str, status: str
+) -> None:
+    async with _bench(
+        stack, clamd_url=clamd.unix, scan="all", scan_when_away=when_away, scan_max_bytes=100
+    ) as bench:
+        row = await _run(bench, photo())
+    assert row.status == status
+    if status == "error":
+        assert row.error is not None
+        assert (row.error["code"], row.error["retryable"]) == ("too_large", False)
+    else:
+        assert row.output is not None
+        assert row.output.scan == "unscanned"
+
+
+async def test_readiness_tells_of_the_scanner(stack: SharedStack, mortal_clamd: Daemon) -> None:
+    assert await _ready(stack) == ("ok", True, "off")
+    assert await _ready(stack, clamd_url=mortal_clamd.unix) == ("ok", True, None)
+    await mortal_clamd.kill()
+    assert await _ready(stack, clamd_url=mortal_clamd.unix) == ("degraded", False, "does not answer")
+
+
+async def _ready(stack: SharedStack, **settings: str) -> tuple[str, bool, str | None]:
+    app = create_app(load_settings(**stack.environment(), **settings))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://darkroom") as client,
+    ):
+        answer = (await client.get("/ready")).json()
+    check = answer["checks"]["clamd"]
+    return answer["status"], check["ok"], check["detail"]
