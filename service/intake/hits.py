@@ -16,6 +16,8 @@ from redis.exceptions import RedisError
 from service.database import Forget
 
 log = structlog.get_logger()
+ON_THE_WAY_SECONDS = 120
+"""More than an intake that has begun can take."""
 
 
 def hit_key(cache_key: str, user_id: UUID | None) -> str:
@@ -26,8 +28,8 @@ def hit_key(cache_key: str, user_id: UUID | None) -> str:
 async def remember(  # noqa: PLR0913
     redis: Redis, key: str, answer: bytes, *, sha256: str, url_seconds: int, expires_at: datetime | None
 ) -> None:
-    """Keep an answer for half the life of its URLs at most, unless its bytes have been blocked meanwhile. Redis away:
-    it is simply not kept."""
+    """Keep an answer for half the life of its URLs at most, unless its bytes have been blocked or its owner's data
+    deleted meanwhile. Redis away: it is simply not kept."""
     milliseconds = url_seconds * 500
     if expires_at is not None:
         left = int((expires_at - datetime.now(UTC)).total_seconds() * 1000)
@@ -36,18 +38,20 @@ async def remember(  # noqa: PLR0913
         return
     try:
         script = cast("Any", redis)  # redis-py declares its arguments as text alone
-        await script.eval(_UNLESS_BARRED, 2, key, _bar_key(sha256), answer, milliseconds)
+        owner = key.split(":")[2]
+        await script.eval(_UNLESS_BARRED, 3, key, _bar_key(sha256), _bar_key(owner), answer, milliseconds)
     except (RedisError, OSError) as error:
         log.warning("hit_not_kept", error=type(error).__name__)
 
 
 _UNLESS_BARRED = """
-if redis.call('exists', KEYS[2]) == 0 then redis.call('set', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
+if redis.call('exists', KEYS[2], KEYS[3]) == 0 then redis.call('set', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
 """
 
 
-def _bar_key(sha256: str) -> str:
-    return f"darkroom:barred:{sha256}"
+def _bar_key(subject: str) -> str:
+    """Of the bytes with a digest, or of everything of a user."""
+    return f"darkroom:barred:{subject}"
 
 
 async def bar(redis: Redis, sha256: str, seconds: int) -> None:
@@ -69,10 +73,11 @@ async def forget(redis: Redis, gone: Iterable[Forget]) -> None:
 
 
 async def forget_user(redis: Redis, user_id: UUID) -> None:
-    """Delete every answer of a user, also one that no row leads to any more. Raises RedisError.
+    """Delete every answer of a user, and keep those out that are on their way. Raises RedisError.
 
     Walks the whole keyspace, in small steps: for what is rare and must be sure.
     """
+    await redis.set(_bar_key(str(user_id)), b"1", ex=ON_THE_WAY_SECONDS)
     keys = [key async for key in redis.scan_iter(match=f"darkroom:hit:{user_id}:*", count=1000)]
     if keys:
         await redis.delete(*keys)

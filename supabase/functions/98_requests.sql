@@ -55,7 +55,7 @@ begin
     select t.name from public.personal_tables() t
     where t.treatment in ('delete', 'job', 'image') and t.name <> 'job_events'
   loop
-    execute format('create or replace trigger refuse_during_deletion before insert on public.%I'
+    execute format('create or replace trigger refuse_during_deletion before insert or update of user_id on public.%I'
                    ' for each row execute function public.refuse_during_deletion()', v_table);
   end loop;
 end $$;

@@ -40,6 +40,7 @@ alter table public.image_outputs
   add constraint image_outputs_library_has_versions
     check (deleted_at is not null or (bucket = 'user-library') = (version is not null));
 comment on column public.image_outputs.version is 'Counts the library outputs of an image, from 1; null in outputs-ephemeral.';
+create index image_outputs_buried on public.image_outputs (deleted_at) where deleted_at is not null;
 create unique index image_outputs_version on public.image_outputs (image_id, version desc) where deleted_at is null;
 
 alter table public.jobs

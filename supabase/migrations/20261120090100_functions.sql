@@ -1138,6 +1138,17 @@ begin
                             'more', v_count >= p_limit or v_uploads >= p_limit);
 end $$;
 
+-- What was buried before its time in the last ten minutes, longer than an answer lives in Redis: whoever buried it has
+-- told the caches, or has died between the two.
+create or replace function public.recently_buried() returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'user_id', o.user_id)), '[]')
+  from public.image_outputs o
+  where o.deleted_at > now() - interval '10 minutes' and o.cache_key is not null
+    and (o.expires_at is null or o.expires_at > o.deleted_at)
+$$;
+
 -- Up to p_limit open tombstones, oldest first; each is withheld from other cleaners for five minutes, longer after
 -- every failed attempt.
 create or replace function public.due_tombstones(p_limit integer) returns jsonb
@@ -1308,6 +1319,8 @@ as $$
 $$;
 
 revoke all on function public.expire_due(integer) from public, anon, authenticated;
+revoke all on function public.recently_buried() from public, anon, authenticated;
+grant execute on function public.recently_buried() to service_role;
 revoke all on function public.due_tombstones(integer) from public, anon, authenticated;
 revoke all on function public.confirm_purged(bigint[]) from public, anon, authenticated;
 revoke all on function public.is_original(text) from public, anon, authenticated, service_role;
