@@ -56,6 +56,8 @@ async def cleanup(resources: Resources, *, batch: int = BATCH, notice: Notice = 
             break
     while await resources.database.expire_requests(batch) == batch:
         pass
+    # Whoever deleted something may have died before it told Redis.
+    await forget(resources.redis, await resources.library.recently_buried())
     await purge(resources, report, batch=batch, notice=notice)
     await archive(resources, report, batch=batch)
     while await resources.database.purge_shares(batch) == batch:

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request
 
+from service.database import Forget
 from service.errors import Code, ProblemError, responses
 from service.intake.hits import forget
 from service.intake.intake import check_days
@@ -92,6 +93,8 @@ async def keep_output(
     output = await resources.library.keep_output(output_id, user_id, body.keep_for_days)
     if output is None:
         raise output_not_found(output_id)
+    # A hot answer would still tell the earlier end.
+    await forget(resources.redis, [Forget(cache_key=output.cache_key, user_id=user_id)])
     return await _document(resources, output)
 
 

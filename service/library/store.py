@@ -163,6 +163,10 @@ class Library:
         """False when the image has gone, or has its original by now. `path` None: there is none to be had."""
         return bool(await self._call("record_original", {"p_image_id": str(image_id), "p_path": path}))
 
+    async def recently_buried(self) -> list[Forget]:
+        """What was buried before its time in the last ten minutes."""
+        return [Forget.model_validate(row) for row in await self._call("recently_buried", {})]
+
     async def find_claimable(self, job_ids: Sequence[UUID], user_id: UUID) -> list[Claimable]:
         rows = await self._call(
             "find_claimable", {"p_job_ids": [str(job_id) for job_id in job_ids], "p_user_id": str(user_id)}

@@ -29,7 +29,7 @@ CALLABLE_BY_SERVICE = {
     *("bury_missing", "bury_output", "cache_key", "grant_credits", "check_invariants"),
     *("delete_image", "delete_output", "restore_output", "keep_output", "get_image_source"),
     *("get_profile", "set_profile", "find_promotable", "promote_output", "due_originals", "record_original"),
-    *("find_claimable", "claim_jobs"),
+    *("find_claimable", "claim_jobs", "recently_buried"),
     *("request_deletion", "request_export", "get_request", "claim_request", "heartbeat_request"),
     *("snooze_request", "fail_request", "wipe_batch", "wipe_objects", "request_tombstones", "wipe_money"),
     *("close_account", "finish_deletion", "personal_tables", "export_page", "export_originals"),

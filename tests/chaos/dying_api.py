@@ -1,0 +1,52 @@
+"""An API that kills itself with SIGKILL at one step of a call: `python -m tests.chaos.dying_api STEP PORT`.
+
+Steps: `copied`, a promotion whose objects are copied and whose row is not moved; `promoted`, whose row is moved and
+whose caller has no answer; `deleted`, an image deleted and Redis not told; `first-op`, a re-run after its first op.
+The product has no such hook; this file wraps its classes from outside.
+"""
+
+import os
+import signal
+import sys
+from typing import Any
+from uuid import UUID
+
+from service.database import Forget
+from service.intake.intake import Desk
+from service.library import rerun
+from service.library.store import Library, Promoted
+
+
+def _die_at(step: str) -> None:
+    if step == _STEP:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DyingLibrary(Library):
+    async def promote_output(self, *arguments: Any, **options: Any) -> Promoted | None:
+        _die_at("copied")
+        answer = await super().promote_output(*arguments, **options)
+        _die_at("promoted")
+        return answer
+
+    async def delete_image(self, image_id: UUID, user_id: UUID) -> list[Forget] | None:
+        answer = await super().delete_image(image_id, user_id)
+        _die_at("deleted")
+        return answer
+
+
+class DyingDesk(Desk):
+    async def answer(self, key: str | None) -> bytes:
+        body = await super().answer(key)
+        _die_at("first-op")
+        return body
+
+
+_STEP, _PORT = (sys.argv[1], sys.argv[2]) if len(sys.argv) > 2 else ("", "0")
+
+if __name__ == "__main__":
+    from service import cli, resources
+
+    setattr(resources, "Library", DyingLibrary)  # noqa: B010 - modules' attributes, replaced from outside
+    setattr(rerun, "Desk", DyingDesk)  # noqa: B010
+    cli.api(host="127.0.0.1", port=int(_PORT), workers=1)

@@ -1,0 +1,210 @@
+"""kill -9 of API and worker in the middle of promotions, deletions and re-runs: repeating the call completes it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import httpx
+import pytest
+
+from scripts.local.apps import answers
+from scripts.local.home import REPOSITORY, Local, any_free_port
+from scripts.local.process import Child, Command
+from service.intake.hits import hit_key
+from service.ops.registry import parse
+from service.resources import Resources
+from tests.conftest import UNLIMITED
+from tests.jobs import finished, new_queue
+from tests.library.people import OP, Connection, Person, clean, consistent, objects, objects_of, person
+from tests.photos import Photo, photo
+from tests.support import SharedStack
+from workers.cleanup import CleanupReport, cleanup, purge
+from workers.originals import original_key, originals
+
+PRICE = 5
+LEASE_SECONDS = 2
+pytestmark = [pytest.mark.chaos, pytest.mark.usefixtures("worker")]
+
+
+@pytest.fixture
+async def paid(local: Local, api: Child, db: Connection) -> AsyncIterator[Person]:
+    """A user of a plan that charges for promotions."""
+    plan = f"pro-{secrets.token_hex(4)}"
+    await db.execute(
+        "insert into public.plans (id, name, max_running, max_pending, persistent, promote_price)"
+        " values ($1, 'Priced', 8, 100, true, $2)",
+        plan,
+        PRICE,
+    )
+    async with person(local, api.url, db, plan=plan) as someone:
+        yield someone
+
+
+async def _call_and_die(
+    stack: SharedStack, who: Person, step: str, method: str, path: str, **body: object
+) -> None:
+    """The call, made to an API that dies at `step` of it."""
+    port = any_free_port()
+    command = Command(
+        "dying-api",
+        [sys.executable, "-m", "tests.chaos.dying_api", step, str(port)],
+        env=stack.environment(UNLIMITED),
+        cwd=REPOSITORY,
+    )
+    dying = await Child.start(command, stack.home / "logs" / f"dying-api-{step}.log")
+    await answers(dying, f"http://127.0.0.1:{port}/health")
+    async with httpx.AsyncClient(headers=who.http.headers, trust_env=False, timeout=60) as client:
+        with pytest.raises(httpx.TransportError):
+            await client.request(method, f"http://127.0.0.1:{port}{path}", json=body or None)
+    await asyncio.wait_for(dying.wait(), 30)
+
+
+@pytest.mark.parametrize("step", ["copied", "promoted"])
+async def test_a_promotion(
+    stack: SharedStack, resources: Resources, db: Connection, paid: Person, step: str
+) -> None:
+    done = await paid.process(photo(), OP)
+    balance = await paid.balance()
+    await _call_and_die(stack, paid, step, "POST", "/outputs/promote", job_id=done["job_id"])
+    assert await paid.balance() == balance - (PRICE if step == "promoted" else 0)
+    assert len(await objects_of(db, paid.id)) >= 2  # the copies of the dead call
+
+    promoted = await paid.say("POST", "/outputs/promote", {"job_id": done["job_id"]})
+    assert (promoted["output_id"], promoted["version"]) == (done["output"]["output_id"], 1)
+    assert await paid.balance() == balance - PRICE
+    async with asyncio.timeout(30):
+        while (await paid.image())["original_due_at"] is not None:
+            await originals(resources)
+    output, image = (await paid.outputs())[0], await paid.image()
+    await purge(resources, CleanupReport())
+    assert await objects_of(db, paid.id) == {output["path"], output["thumb_path"], image["original_path"]}
+    await consistent(db, paid.id)
+    assert not await resources.database.check_invariants()
+
+
+async def test_an_original_that_follows(resources: Resources, db: Connection, paid: Person) -> None:
+    """The worker died between storing the original and its row: the next fetch takes it over."""
+    picture = photo()
+    done = await paid.process(picture, OP)
+    image = await paid.image()
+    key = original_key(paid.id, image["id"], "image/jpeg")
+    await resources.storage.upload("user-library", key, picture.data, "image/jpeg")
+    await paid.say("POST", "/outputs/promote", {"job_id": done["job_id"]})
+    async with asyncio.timeout(30):
+        while (await paid.image())["original_due_at"] is not None:
+            await originals(resources)
+    assert (await paid.image())["original_path"] == key
+    await consistent(db, paid.id)
+
+
+async def test_a_deletion_of_which_redis_was_not_told(
+    stack: SharedStack, resources: Resources, db: Connection, paid: Person
+) -> None:
+    picture = photo()
+    await paid.process(picture, OP, wants_persist=True)
+    await paid.intake(picture, OP)
+    output, image = (await paid.outputs())[0], await paid.image()
+    hot = hit_key(output["cache_key"].hex(), paid.id)
+    assert await resources.redis.exists(hot)
+    await _call_and_die(stack, paid, "deleted", "DELETE", f"/images/{image['id']}")
+    assert await paid.refused("DELETE", f"/images/{image['id']}", None, 404) == "image_not_found"
+    await cleanup(resources)
+    assert not await resources.redis.exists(hot)
+    paths = {output["path"], output["thumb_path"], image["original_path"]}
+    await clean(resources, db, *paths)
+    assert await objects(db, *paths) == set()
+    assert not (await paid.intake(picture, OP))["cached"]
+
+
+async def test_a_re_run_of_two_ops(
+    stack: SharedStack, resources: Resources, db: Connection, paid: Person
+) -> None:
+    await paid.process(photo(), OP, wants_persist=True)
+    path = f"/images/{(await paid.image())['id']}/rerun"
+    wanted = ["resize-v1:width-40", "resize-v1:width-41"]
+    await _call_and_die(stack, paid, "first-op", "POST", path, op_keys=wanted)
+    answer = await paid.say("POST", path, {"op_keys": wanted})
+    for result in answer["results"]:
+        if not result["answer"]["cached"]:
+            assert (await paid.wait(result["answer"]["job_id"]))["status"] == "done"
+    live = await paid.outputs()
+    assert sorted(row["op_key"] for row in live) == sorted([OP, *wanted])
+    await consistent(db, paid.id)
+    assert not await resources.database.check_invariants()
+
+
+@pytest.mark.parametrize("source", ["upload", "library"])
+@pytest.mark.parametrize("step", ["download", "store", "stored", "completed"])
+async def test_a_worker_that_writes_to_the_library(
+    stack: SharedStack, resources: Resources, db: Connection, paid: Person, *, step: str, source: str
+) -> None:
+    """First from an upload, whose original it keeps, or as a re-run from a kept one; paid for once."""
+    picture = photo()
+    if source == "library":
+        await paid.process(picture, OP, wants_persist=True)
+    queue = new_queue()
+    env = {
+        "DARKROOM_QUEUE": queue,
+        "DARKROOM_LEASE_SECONDS": str(LEASE_SECONDS),
+        "DARKROOM_WORKER_SLOTS": "1",
+    }
+    job_id = await _queued(resources, paid.id, picture, queue)
+    row = await db.fetchrow("select source_bucket, upload_path from public.jobs where id = $1", job_id)
+    assert row is not None
+    if source == "upload":
+        await resources.storage.upload("uploads-ephemeral", row["upload_path"], picture.data, "image/jpeg")
+    else:
+        assert row["source_bucket"] == "user-library"
+    command = Command(
+        "dying-worker",
+        [sys.executable, "-m", "tests.chaos.dying_worker", step],
+        env=stack.environment(env),
+        cwd=REPOSITORY,
+    )
+    dying = await Child.start(command, stack.home / "logs" / f"dying-library-{step}.log")
+    await resources.doorbell.ring(queue)
+    await asyncio.wait_for(dying.wait(), 30)
+    survivor = await stack.start_worker(env)
+    done = await finished(resources, job_id, paid.id)
+    await survivor.stop()
+
+    assert (done.status, done.charged) == ("done", PRICE)
+    live, image = await paid.outputs(), await paid.image()
+    assert [output["version"] for output in live] == list(range(1, len(live) + 1))
+    assert image["current_output_id"] == live[-1]["id"]
+    await purge(resources, CleanupReport())
+    named = {path for output in live for path in (output["path"], output["thumb_path"])}
+    assert await objects_of(db, paid.id) == named | {image["original_path"]}
+    ledger = await db.fetch(
+        "select reason from public.credit_ledger where user_id = $1 and reference = $2", paid.id, str(job_id)
+    )
+    assert sorted(entry["reason"] for entry in ledger) == ["capture", "hold"]
+    assert not await resources.database.check_invariants()
+
+
+async def _queued(resources: Resources, user_id: UUID, picture: Photo, queue: str) -> UUID:
+    """A job for the library on a queue of its own."""
+    result = await resources.database.intake(
+        user_id=user_id,
+        sha256=picture.sha256,
+        filename="photo",
+        content_type=picture.content_type,
+        size=len(picture.data),
+        width=picture.width,
+        height=picture.height,
+        op_key=parse("resize-v1:width-50").key,
+        cacheable=True,
+        price=PRICE,
+        queue=queue,
+        wants_persist=True,
+        await_seconds=7200,
+        upload_seconds=86_400,
+        output_seconds=86_400,
+        request_id=None,
+    )
+    assert result.job is not None
+    return result.job.job_id
