@@ -61,7 +61,7 @@ begin
   ), taken as (
     update public.images i set original_path = null, original_due_at = null from kept where i.id = kept.id
   )
-  select count(public.entomb('user-library', k.original_path, 'blocked')) into v_originals from kept k;
+  select count(public.entomb('user-library', k.original_path, 'blocked') is null) into v_originals from kept k;
 
   select count(public.bury_output(o.id, 'blocked')) into v_outputs
   from (select i.id from public.image_outputs i
@@ -74,7 +74,7 @@ begin
   ), taken as (
     update public.jobs j set upload_expires_at = null from sent where j.id = sent.id
   )
-  select count(public.entomb('uploads-ephemeral', s.upload_path, 'blocked')) into v_uploads from sent s;
+  select count(public.entomb('uploads-ephemeral', s.upload_path, 'blocked') is null) into v_uploads from sent s;
 
   -- Answers live minutes in the caches, so what was buried a while ago is in none.
   select coalesce(jsonb_agg(distinct jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'user_id', o.user_id)),
