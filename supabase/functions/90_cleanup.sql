@@ -141,7 +141,8 @@ begin
   return v_count;
 end $$;
 
--- The other way round: live outputs whose object or thumbnail is gone, and originals that are. Reported and buried, so that nobody is sent to a 404.
+-- The other way round: live outputs whose object or thumbnail is gone, and originals that are. Reported and buried, so
+-- that nobody is sent to a 404.
 create or replace function public.bury_missing(p_limit integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -155,7 +156,8 @@ begin
     where i.deleted_at is null and i.created_at < now() - interval '1 minute'
       and (not exists (select 1 from storage.objects o where o.bucket_id = i.bucket and o.name = i.path)
            or not exists (select 1 from storage.objects o where o.bucket_id = i.bucket and o.name = i.thumb_path))
-    limit p_limit for update of i skip locked
+    -- Locked by bury_output, the image before the output; in one order, since this transaction holds many.
+    order by i.image_id, i.id limit p_limit
   loop
     perform public.bury_output(v_output.id, 'missing');
     v_missing := v_missing || jsonb_build_object(

@@ -59,6 +59,7 @@ declare
   v_old public.image_outputs;
   v_output public.image_outputs;
   v_forget jsonb;
+  v_stem text;
 begin
   perform 1 from public.profiles where user_id = p_user_id for no key update;
   perform 1 from public.images i
@@ -69,10 +70,11 @@ begin
     return null;
   end if;
   -- What this or an earlier, interrupted call has copied and nobody will use.
+  v_stem := p_user_id || '/' || v_old.image_id || '/output/' || coalesce(v_old.job_id, v_old.id);
   perform public.entomb(o.bucket_id, o.name, 'leftover')
   from storage.objects o
   where o.bucket_id = 'user-library'
-    and o.name like public.promoted_prefix(v_old) || '.%'
+    and o.name like v_stem || '.%'
     and o.name not in (v_old.path, v_old.thumb_path)
     and (v_old.version is not null or o.name not in (p_path, p_thumb_path));
   perform public.refuse_promotion(v_old);
@@ -99,13 +101,6 @@ begin
   end if;
   return public.library_document(v_output) || jsonb_build_object('forget', v_forget);
 end $$;
-
--- Where copies of an output begin: '{user_id}/{image_id}/output/{job_id}'.
-create or replace function public.promoted_prefix(p_output public.image_outputs) returns text
-language sql immutable set search_path = ''
-as $$
-  select p_output.user_id || '/' || p_output.image_id || '/output/' || coalesce(p_output.job_id, p_output.id)
-$$;
 
 -- An original that is to be kept and is not: a worker fetches it while an upload of the same bytes lives. The upload
 -- is prolonged where nobody holds it: waiting for a job behind its image would be the wrong order.
@@ -192,7 +187,6 @@ end $$;
 revoke all on function public.find_promotable(uuid, uuid, uuid) from public, anon, authenticated;
 revoke all on function public.refuse_promotion(public.image_outputs) from public, anon, authenticated, service_role;
 revoke all on function public.promote_output(uuid, uuid, text, text, boolean) from public, anon, authenticated;
-revoke all on function public.promoted_prefix(public.image_outputs) from public, anon, authenticated, service_role;
 revoke all on function public.want_original(uuid) from public, anon, authenticated, service_role;
 revoke all on function public.upload_of(public.images) from public, anon, authenticated, service_role;
 revoke all on function public.due_originals(integer) from public, anon, authenticated;
