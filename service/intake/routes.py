@@ -45,6 +45,7 @@ _REQUEST = TypeAdapter(IntakeRequest)
         Code.refused,
         Code.insufficient_credits,
         Code.too_many_jobs,
+        Code.data_deletion_running,
     ),
     openapi_extra={
         "requestBody": {

@@ -87,7 +87,11 @@ _REFUSALS = (
 )
 
 
-@router.post("", status_code=201, responses=responses(*_REFUSALS, Code.too_many_collections))
+@router.post(
+    "",
+    status_code=201,
+    responses=responses(*_REFUSALS, Code.too_many_collections, Code.data_deletion_running),
+)
 async def create_collection(request: Request, user_id: SignedIn, wanted: NewCollection) -> Collection:
     """A new, empty collection."""
     return _shown(
@@ -121,7 +125,9 @@ async def delete_collection(collection_id: UUID, request: Request, user_id: Sign
         raise collection_not_found(collection_id)
 
 
-_MEMBER = responses(Code.sign_in_required, Code.collection_not_found, Code.image_not_found)
+_MEMBER = responses(
+    Code.sign_in_required, Code.collection_not_found, Code.image_not_found, Code.data_deletion_running
+)
 
 
 @router.put("/{collection_id}/images/{image_id}", status_code=204, responses=_MEMBER)

@@ -28,7 +28,10 @@ async def list_images(
 
 
 @router.post(
-    "/bulk", responses=responses(Code.sign_in_required, Code.collection_not_found, Code.malformed_json)
+    "/bulk",
+    responses=responses(
+        Code.sign_in_required, Code.malformed_json, Code.collection_not_found, Code.data_deletion_running
+    ),
 )
 async def change_images(request: Request, user_id: SignedIn, wanted: BulkRequest) -> BulkAnswer:
     """Delete, move, archive or unarchive up to 100 images in one transaction.

@@ -109,6 +109,7 @@ async def keep_output(
         Code.job_not_found,
         Code.collection_not_found,
         Code.conflict,
+        Code.data_deletion_running,
         Code.output_expired,
     ),
 )
@@ -180,6 +181,7 @@ async def delete_image(image_id: UUID, request: Request, user_id: SignedIn) -> N
         Code.bad_parameter,
         Code.insufficient_credits,
         Code.too_many_jobs,
+        Code.data_deletion_running,
     ),
 )
 async def rerun_image(image_id: UUID, body: RerunRequest, request: Request, user_id: SignedIn) -> RerunAnswer:
@@ -192,7 +194,10 @@ async def rerun_image(image_id: UUID, body: RerunRequest, request: Request, user
 
 
 @router.post(
-    "/jobs/claim", responses=responses(Code.sign_in_required, Code.malformed_json, Code.job_not_found)
+    "/jobs/claim",
+    responses=responses(
+        Code.sign_in_required, Code.malformed_json, Code.job_not_found, Code.data_deletion_running
+    ),
 )
 async def claim_jobs(body: ClaimRequest, request: Request, user_id: SignedIn) -> ClaimAnswer:
     """Take over jobs that were made without signing in: whoever holds the id of one may have it, once.

@@ -47,6 +47,7 @@ def _resources(request: Request) -> Resources:
         Code.output_not_found,
         Code.output_expired,
         Code.too_many_shares,
+        Code.data_deletion_running,
     ),
 )
 async def share_output(
