@@ -123,9 +123,9 @@ isOneToOne: false
                   ]
                 },"image_outputs": {
                   Row: {
-                    "bucket": string,"cache_key": string | null,"content_type": string,"created_at": string,"deleted_at": string | null,"expires_at": string | null,"height": number,"id": string,"image_id": string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id": string | null,"op_key": string,"ops": (string)[],"path": string,"scan": string,"sha256": string,"size": number,"thumb_path": string,"user_id": string | null,"variant": string,"version": number | null,"width": number,"library_document": Json | null,"output_document": Json | null,"promoted_prefix": string | null,"refuse_promotion": undefined | null,"show_version": Json | null,"version_document": Json | null
+                    "bucket": string,"cache_key": string | null,"content_type": string,"created_at": string,"deleted_at": string | null,"expires_at": string | null,"height": number,"id": string,"image_id": string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id": string | null,"op_key": string,"ops": (string)[],"path": string,"scan": string,"sha256": string,"size": number,"thumb_path": string,"user_id": string | null,"variant": string,"version": number | null,"width": number,"library_document": Json | null,"output_document": Json | null,"refuse_promotion": undefined | null,"show_version": Json | null,"version_document": Json | null
                   }
-                  ComputedFields: "library_document" | "output_document" | "promoted_prefix" | "refuse_promotion" | "show_version" | "version_document"
+                  ComputedFields: "library_document" | "output_document" | "refuse_promotion" | "show_version" | "version_document"
                   Insert: {
                     "bucket": string,"cache_key"?: string | null,"content_type": string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"height": number,"id"?: string,"image_id"?: string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id"?: string | null,"op_key": string,"ops"?: never,"path": string,"scan"?: string,"sha256": string,"size": number,"thumb_path": string,"user_id"?: string | null,"variant": string,"version"?: number | null,"width": number
                   }
@@ -690,9 +690,6 @@ isOneToOne: true
 "promote_output":
 { Args: { "p_charge": boolean,"p_output_id": string,"p_path": string,"p_thumb_path": string,"p_user_id": string }; Returns: Json
                            },
-"promoted_prefix":
-{ Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']> }; Returns: string
-                           },
 "pseudonymise_audit":
 { Args: { "p_pseudonym": string,"p_user_id": string }; Returns: number
                            },
@@ -706,6 +703,9 @@ isOneToOne: true
 { Args: { "p_job_id": string }; Returns: number
                            },
 "queue_stats":
+{ Args: Record<PropertyKey, never>; Returns: Json
+                           },
+"recently_buried":
 { Args: Record<PropertyKey, never>; Returns: Json
                            },
 "record_image":
