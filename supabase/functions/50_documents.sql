@@ -28,7 +28,7 @@ create or replace function public.job_document(p_job public.jobs) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
   select jsonb_build_object(
-    'job_id', p_job.id, 'user_id', p_job.user_id, 'status', p_job.status, 'op_key', p_job.op_key,
+    'job_id', p_job.id, 'user_id', p_job.user_id, 'status', p_job.status, 'filename', p_job.filename, 'op_key', p_job.op_key,
     'variant', p_job.variant, 'queue', p_job.queue, 'progress', p_job.progress, 'step', p_job.step,
     'attempts', p_job.attempt, 'queue_position', public.queue_position(p_job.id),
     'created_at', p_job.created_at, 'started_at', p_job.started_at, 'finished_at', p_job.finished_at,

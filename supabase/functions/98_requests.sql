@@ -78,17 +78,24 @@ as $$
 declare
   v_request public.data_requests;
 begin
-  -- Behind the lock that intake holds: what it has begun is committed, what comes later sees the request.
-  perform 1 from public.profiles where user_id = p_user_id for no key update;
-  if not found then
-    raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
-  end if;
-  insert into public.data_requests as r (user_id, kind, queue, options, max_attempts)
-  values (p_user_id, 'delete', p_queue, jsonb_build_object('delete_account', p_delete_account), 20)
-  on conflict (user_id, kind) where status in ('queued', 'running')
-  do update set options = jsonb_build_object(
+  -- The one under way is locked before the user, as by the worker that is at it.
+  update public.data_requests as r set options = jsonb_build_object(
     'delete_account', (r.options ->> 'delete_account')::boolean or p_delete_account)
+  where r.user_id = p_user_id and r.kind = 'delete' and r.status in ('queued', 'running')
   returning * into v_request;
+  if not found then
+    -- Behind the lock that intake holds: what it has begun is committed, what comes later sees the request.
+    perform 1 from public.profiles where user_id = p_user_id for no key update;
+    if not found then
+      raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
+    end if;
+    insert into public.data_requests as r (user_id, kind, queue, options, max_attempts)
+    values (p_user_id, 'delete', p_queue, jsonb_build_object('delete_account', p_delete_account), 20)
+    on conflict (user_id, kind) where status in ('queued', 'running')
+    do update set options = jsonb_build_object(
+      'delete_account', (r.options ->> 'delete_account')::boolean or p_delete_account)
+    returning * into v_request;
+  end if;
   -- Without an actor: the request says who, and only as long as it is kept.
   insert into public.audit_log (action, subject, data)
   values ('data.delete.request', v_request.id::text, v_request.options);
@@ -351,7 +358,8 @@ begin
   -- What attempts have left that no row names.
   perform public.entomb_for(p_request.id, o.bucket_id, o.name)
   from unnest(v_ids) j (id) join storage.objects o
-    on o.bucket_id = 'outputs-ephemeral' and o.name collate "C" >= j.id || '.' and o.name collate "C" < j.id || '/';
+    -- As Storage's own index by prefix compares: '{job_id}.…', and '/' follows '.'.
+    on o.bucket_id = 'outputs-ephemeral' and o.name ~>=~ (j.id || '.') and o.name ~<~ (j.id || '/');
   delete from public.job_events where job_id = any (v_ids);
   get diagnostics v_count = row_count;
   perform public.note_wiped(p_request.id, 'job_events', v_count);
@@ -488,6 +496,9 @@ declare
 begin
   perform public.pseudonymise_ledger(old.id, v_pseudonym);
   perform public.pseudonymise_audit(old.id, v_pseudonym);
+  -- Receipts are known by their own id from here on.
+  update public.data_requests set user_id = gen_random_uuid()
+  where user_id = old.id and kind = 'delete' and finished_at is not null;
   return old;
 end $$;
 
@@ -569,6 +580,7 @@ begin
   set status = 'done', progress = 1, step = null, cursor = '{}', error = null, lease_token = null,
       lease_expires_at = null, finished_at = clock_timestamp(),
       expires_at = now() + make_interval(secs => p_receipt_seconds),
+      user_id = case when p_account = 'deleted' then gen_random_uuid() else user_id end,
       receipt = jsonb_build_object('rows', '{}'::jsonb) || receipt
         || jsonb_build_object('objects', v_objects, 'account', p_account)
         || case when p_account = 'deleted' then '{}' else jsonb_build_object(

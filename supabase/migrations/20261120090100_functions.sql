@@ -202,7 +202,7 @@ create or replace function public.job_document(p_job public.jobs) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
   select jsonb_build_object(
-    'job_id', p_job.id, 'user_id', p_job.user_id, 'status', p_job.status, 'op_key', p_job.op_key,
+    'job_id', p_job.id, 'user_id', p_job.user_id, 'status', p_job.status, 'filename', p_job.filename, 'op_key', p_job.op_key,
     'variant', p_job.variant, 'queue', p_job.queue, 'progress', p_job.progress, 'step', p_job.step,
     'attempts', p_job.attempt, 'queue_position', public.queue_position(p_job.id),
     'created_at', p_job.created_at, 'started_at', p_job.started_at, 'finished_at', p_job.finished_at,
@@ -1235,7 +1235,8 @@ begin
   return v_count;
 end $$;
 
--- The other way round: live outputs whose object or thumbnail is gone, and originals that are. Reported and buried, so that nobody is sent to a 404.
+-- The other way round: live outputs whose object or thumbnail is gone, and originals that are. Reported and buried, so
+-- that nobody is sent to a 404.
 create or replace function public.bury_missing(p_limit integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -1249,7 +1250,8 @@ begin
     where i.deleted_at is null and i.created_at < now() - interval '1 minute'
       and (not exists (select 1 from storage.objects o where o.bucket_id = i.bucket and o.name = i.path)
            or not exists (select 1 from storage.objects o where o.bucket_id = i.bucket and o.name = i.thumb_path))
-    limit p_limit for update of i skip locked
+    -- Locked by bury_output, the image before the output; in one order, since this transaction holds many.
+    order by i.image_id, i.id limit p_limit
   loop
     perform public.bury_output(v_output.id, 'missing');
     v_missing := v_missing || jsonb_build_object(
@@ -1652,6 +1654,7 @@ declare
   v_old public.image_outputs;
   v_output public.image_outputs;
   v_forget jsonb;
+  v_stem text;
 begin
   perform 1 from public.profiles where user_id = p_user_id for no key update;
   perform 1 from public.images i
@@ -1662,10 +1665,11 @@ begin
     return null;
   end if;
   -- What this or an earlier, interrupted call has copied and nobody will use.
+  v_stem := p_user_id || '/' || v_old.image_id || '/output/' || coalesce(v_old.job_id, v_old.id);
   perform public.entomb(o.bucket_id, o.name, 'leftover')
   from storage.objects o
   where o.bucket_id = 'user-library'
-    and o.name like public.promoted_prefix(v_old) || '.%'
+    and o.name like v_stem || '.%'
     and o.name not in (v_old.path, v_old.thumb_path)
     and (v_old.version is not null or o.name not in (p_path, p_thumb_path));
   perform public.refuse_promotion(v_old);
@@ -1692,13 +1696,6 @@ begin
   end if;
   return public.library_document(v_output) || jsonb_build_object('forget', v_forget);
 end $$;
-
--- Where copies of an output begin: '{user_id}/{image_id}/output/{job_id}'.
-create or replace function public.promoted_prefix(p_output public.image_outputs) returns text
-language sql immutable set search_path = ''
-as $$
-  select p_output.user_id || '/' || p_output.image_id || '/output/' || coalesce(p_output.job_id, p_output.id)
-$$;
 
 -- An original that is to be kept and is not: a worker fetches it while an upload of the same bytes lives. The upload
 -- is prolonged where nobody holds it: waiting for a job behind its image would be the wrong order.
@@ -1785,7 +1782,6 @@ end $$;
 revoke all on function public.find_promotable(uuid, uuid, uuid) from public, anon, authenticated;
 revoke all on function public.refuse_promotion(public.image_outputs) from public, anon, authenticated, service_role;
 revoke all on function public.promote_output(uuid, uuid, text, text, boolean) from public, anon, authenticated;
-revoke all on function public.promoted_prefix(public.image_outputs) from public, anon, authenticated, service_role;
 revoke all on function public.want_original(uuid) from public, anon, authenticated, service_role;
 revoke all on function public.upload_of(public.images) from public, anon, authenticated, service_role;
 revoke all on function public.due_originals(integer) from public, anon, authenticated;

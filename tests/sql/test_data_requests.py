@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.races.order import refused
+from tests.races.order import begin_behind, refused
+from tests.sql.fixtures import Opener
 from tests.sql.world import World
 
 PERSONAL = "select name, treatment, owner, page_key, hidden from public.personal_tables()"
@@ -202,3 +203,40 @@ async def test_pages_of_an_export_give_each_row_once(world: World) -> None:
         count = await world.value(f"select count(*) from public.{table} where {owner} = $1", user)
         assert len(rows) == len(set(rows)) == count, table
         assert str(other) not in "".join(rows)
+
+
+async def test_receipts_of_a_deleted_account_name_nobody(world: World) -> None:
+    """Also when the account goes later, in another way; the id of the request is enough then, and only then."""
+    user = await world.user()
+    lease = await _claimed(world, user)
+    while not (await world.call("wipe_batch", **lease, p_limit=10))["done"]:
+        pass
+    await world.call("wipe_money", **lease)
+    await world.call("finish_deletion", **lease, p_account="kept", p_receipt_seconds=60)
+    get = {"p_request_id": lease["p_request_id"], "p_user_id": None}
+    assert await world.call("get_request", **get) is None
+    await world.connection.execute("delete from auth.users where id = $1", user)
+    assert (await world.call("get_request", **get))["status"] == "done"
+    assert not await world.value("select count(*) from public.data_requests where user_id = $1", user)
+
+
+async def test_asking_again_does_not_wait_for_what_the_worker_holds_in_a_circle(
+    world: World, open_world: Opener
+) -> None:
+    """The worker has locked the request and wants the user; a second DELETE comes in between."""
+    user = await world.user()
+    await world.done(user)
+    queue = secrets.token_hex(6)
+    asked = {"p_user_id": user, "p_delete_account": False, "p_queue": queue}
+    request = await world.call("request_deletion", **asked)
+    row = await world.call("claim_request", p_queue=queue, p_worker="w", p_lease_seconds=30.0)
+    lease = {"p_request_id": row["id"], "p_lease_token": row["lease_token"]}
+    other = await open_world()
+    async with world.connection.transaction():
+        await world.value("select (public.leased_request($1, $2)).id", *lease.values())
+        again = await begin_behind(
+            world, other, other.call("request_deletion", **asked | {"p_delete_account": True})
+        )
+        while not (await world.call("wipe_batch", **lease, p_limit=10))["done"]:
+            pass  # wants the user, too
+    assert (await again)["request_id"] == request["request_id"]
