@@ -161,7 +161,10 @@ async def _load(connection: asyncpg.Connection[asyncpg.Record], rows: int) -> No
            where i.indrelid = 'public.image_outputs'::regclass
              and not exists (select 1 from pg_constraint c where c.conindid = i.indexrelid)"""
     )
-    await connection.execute("set synchronous_commit = off; set maintenance_work_mem = '512MB'")
+    await connection.execute(
+        """set synchronous_commit = off; set maintenance_work_mem = '512MB';
+           alter table public.image_outputs set (autovacuum_enabled = false)"""
+    )
     for index in indexes:
         await connection.execute(f"drop index public.{index['name'].removeprefix('public.')}")
     for first in range(0, rows, CHUNK):
