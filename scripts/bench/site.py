@@ -8,7 +8,7 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -34,11 +34,17 @@ LOOK_SECONDS = 1.0
 
 
 @contextlib.asynccontextmanager
-async def site() -> AsyncIterator[Stack]:
+async def site(postgres_settings: Mapping[str, str] | None = None) -> AsyncIterator[Stack]:
     """A running stack without API and worker; nothing of it is left afterwards."""
     with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as directory:
         os.chmod(directory, 0o755)  # noqa: S103 - Postgres may run as another user
-        async with Stack(Path(directory), api_port=0, supabase_port=0, say=lambda _: None) as stack:
+        async with Stack(
+            Path(directory),
+            api_port=0,
+            supabase_port=0,
+            postgres_settings=postgres_settings,
+            say=lambda _: None,
+        ) as stack:
             yield stack
 
 
