@@ -44,6 +44,6 @@ def test_percentile_is_the_nearest_rank() -> None:
 
 def test_the_installed_command_finds_the_benchmarks_from_anywhere(tmp_path: Path) -> None:
     """scripts/ is no installed package: only the checkout has it."""
-    command = [Path(sys.executable).parent / "darkroom", "bench", "--help"]
+    command = [str(Path(sys.executable).parent / "darkroom"), "bench", "--help"]
     shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
     assert "recovery" in shown.stdout
