@@ -3,7 +3,7 @@
 A token is verified as Supabase documents it: signature by the project's JWKS (ES256, RS256) or, where one is
 configured, by the legacy HS256 secret; `iss`, `aud=authenticated`, `role=authenticated` and `exp`. Plan and
 rights are not read here: they come from our own tables, never from the token's metadata. Verifying costs
-about 100 us, so the outcome is kept by the token's digest until `exp`.
+about 100 us, so the outcome is kept by the header's digest until `exp`.
 """
 
 import asyncio
@@ -154,11 +154,11 @@ class Authenticator:
         authorization = headers.get("authorization")
         if authorization is None:
             return Principal(None, "anon", ip)
-        user = await self._user(bearer(authorization))
+        user = await self._user(authorization)
         return Principal(user.user_id, AUDIENCE, ip, user.session_id, user.is_guest)
 
-    async def _user(self, token: str) -> _User:
-        digest = hashlib.blake2b(token.encode(), digest_size=16).digest()
+    async def _user(self, authorization: str) -> _User:
+        digest = hashlib.blake2b(authorization.encode(), digest_size=16).digest()
         user = self._users.get(digest)
         if user is not None:
             if self._clock() >= user.expires_at:
@@ -166,7 +166,7 @@ class Authenticator:
                 raise _expired()
             self._users.move_to_end(digest)
             return user
-        user = await self._verify(token)
+        user = await self._verify(bearer(authorization))
         self._users[digest] = user
         if len(self._users) > CACHED_PRINCIPALS:
             self._users.popitem(last=False)

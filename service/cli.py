@@ -3,6 +3,7 @@ loads only what it runs."""
 
 import asyncio
 import re
+import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from service.settings import Settings, SettingsError, get_settings
+from service.settings import CHECKOUT, Settings, SettingsError, get_settings
 
 if TYPE_CHECKING:
     from service.resources import Resources
@@ -165,13 +166,14 @@ def _report(name: str, task: "Callable[[Resources], Awaitable[Any]]") -> None:
 )
 def bench(context: typer.Context) -> None:
     """Measure, in a checkout: the benchmarks are no part of a deployment."""
-    try:
-        from scripts.bench.__main__ import app as benchmarks
-    except ModuleNotFoundError:
+    if not (CHECKOUT / "scripts" / "bench").is_dir():
         console.print(
             "The benchmarks are in the repository's scripts/bench; run this in a checkout.", style="red"
         )
-        raise typer.Exit(2) from None
+        raise typer.Exit(2)
+    sys.path.insert(0, str(CHECKOUT))  # scripts/ is not installed, and this may be called from anywhere
+    from scripts.bench.__main__ import app as benchmarks
+
     benchmarks(args=context.args, prog_name="darkroom bench")
 
 

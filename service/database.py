@@ -80,6 +80,7 @@ class JobRow(Row):
     job_id: UUID
     user_id: UUID | None
     status: Status
+    filename: str = ""
     op_key: str
     variant: str
     queue: str

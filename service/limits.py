@@ -10,11 +10,11 @@ import hashlib
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 from uuid import UUID
 
 import structlog
@@ -137,6 +137,7 @@ class Limiter:
     def __init__(self, redis: Redis, breaker: Breaker, *, clock: Callable[[], float] | None = None) -> None:
         """`clock` (unix seconds) replaces the clock of Redis and of the fallback, for tests."""
         self._redis = redis
+        self._pool = redis.connection_pool
         self._breaker = breaker
         self._clock = clock
         self._local: OrderedDict[str, float] = OrderedDict()
@@ -173,12 +174,19 @@ class Limiter:
                 log.warning("redis_unavailable", user="rate_limit", error=error)
 
     async def _run(self, keys: Sequence[str], arguments: Sequence[Any]) -> Sequence[Any]:
+        """EVALSHA on a connection by hand: every intake does it, and redis-py's client would take a fifth longer."""
+        connection = await self._pool.get_connection()
+        tail = (len(keys), *keys, *arguments)
         try:
-            found = self._redis.evalsha(SCRIPT_SHA, len(keys), *keys, *arguments)
-            return await cast("Awaitable[Sequence[Any]]", found)
-        except NoScriptError:  # the first time since Redis started: EVAL also keeps it
-            found = self._redis.eval(SCRIPT, len(keys), *keys, *arguments)
-            return await cast("Awaitable[Sequence[Any]]", found)
+            await connection.send_command("EVALSHA", SCRIPT_SHA, *tail)
+            try:
+                answer: Sequence[Any] = await connection.read_response()
+            except NoScriptError:  # the first time since Redis started; EVAL also keeps it
+                await connection.send_command("EVAL", SCRIPT, *tail)
+                answer = await connection.read_response()
+        finally:
+            await self._pool.release(connection)
+        return answer
 
     def _decided(self, limits: Sequence[Limit], answer: Sequence[Any]) -> Admission:
         refused = answer[0]

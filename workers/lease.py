@@ -21,7 +21,7 @@ from service.jobs.progress import Progress
 log = structlog.get_logger()
 BEATS_PER_LEASE = 3
 MIN_BEAT_SECONDS = 0.25
-"""Steps that follow each other faster than this share one heartbeat."""
+"""Steps that follow each other faster than this share one heartbeat, and a job shorter than this needs none."""
 
 
 class Held:
@@ -86,6 +86,7 @@ class Held:
         loop = asyncio.get_running_loop()
         valid_until = loop.time() + self._seconds
         while True:
+            await asyncio.sleep(MIN_BEAT_SECONDS)  # first of all: most jobs have ended by then
             # Not wait_for: before Python 3.12 it loses a cancellation that meets the event.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._seconds / BEATS_PER_LEASE):
@@ -101,7 +102,6 @@ class Held:
             except DependencyError:
                 if loop.time() > valid_until:
                     return self._give_up()
-            await asyncio.sleep(MIN_BEAT_SECONDS)
 
     def _give_up(self) -> None:
         self._lost = True

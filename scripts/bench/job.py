@@ -107,14 +107,19 @@ async def _steps(stack: Stack, jobs: int) -> list[dict[str, float]]:
     """Seconds by step, for each of `jobs` jobs."""
     spans: list[Span] = []
     camera = Camera(stack.home.root)
+    rung = 0.0
     async with clients(stack) as resources, _worker(resources, spans):
+
+        async def ring() -> None:
+            nonlocal rung
+            rung = time.perf_counter()
+            await resources.doorbell.ring(resources.settings.queue)
+
         taken = []
         for _ in range(jobs + 2):
             job_id = await submit(resources, camera.picture())
             spans.clear()
-            rung = time.perf_counter()
-            await resources.doorbell.ring(resources.settings.queue)
-            await finished(resources, job_id)
+            await finished(resources, job_id, ring=ring)
             taken.append(_split(rung, spans))
     return taken[2:]
 

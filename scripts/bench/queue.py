@@ -143,6 +143,8 @@ async def running(worker: Worker) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await worker.close()
+        await asyncio.gather(*worker.tasks.values())  # what was rung for has been done; let it end
+        task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+        await worker.close()

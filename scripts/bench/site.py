@@ -7,7 +7,8 @@ import hashlib
 import os
 import secrets
 import tempfile
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -29,14 +30,21 @@ UNLIMITED = {
 }
 RESIZE = "resize-v1:width-512"
 SIDE = 1024
+LOOK_SECONDS = 1.0
 
 
 @contextlib.asynccontextmanager
-async def site() -> AsyncIterator[Stack]:
+async def site(postgres_settings: Mapping[str, str] | None = None) -> AsyncIterator[Stack]:
     """A running stack without API and worker; nothing of it is left afterwards."""
     with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as directory:
         os.chmod(directory, 0o755)  # noqa: S103 - Postgres may run as another user
-        async with Stack(Path(directory), api_port=0, supabase_port=0, say=lambda _: None) as stack:
+        async with Stack(
+            Path(directory),
+            api_port=0,
+            supabase_port=0,
+            postgres_settings=postgres_settings,
+            say=lambda _: None,
+        ) as stack:
             yield stack
 
 
@@ -105,16 +113,30 @@ async def submit(
     return result.job.job_id
 
 
-async def finished(resources: Resources, job_id: UUID, user_id: UUID | None = None) -> JobRow:
-    """The job when it is done. Raises RuntimeError when it ended otherwise."""
+async def finished(
+    resources: Resources,
+    job_id: UUID,
+    user_id: UUID | None = None,
+    ring: Callable[[], Awaitable[object]] | None = None,
+) -> JobRow:
+    """The job when it is done; `ring` is called once it is being listened to. Raises RuntimeError when it failed.
+
+    Like the service's own event stream it looks when a transition is announced, and else now and then.
+    """
     async with resources.progress.listen(job_id) as listener:
+        look = ring is None
+        if ring is not None:
+            await ring()
+        looked = time.perf_counter()
         while True:
-            row = await resources.database.get_job(job_id, user_id)
-            if row is not None and row.terminal:
-                if row.status != "done":
-                    raise RuntimeError(f"job {job_id} ended as {row.status}: {row.error}")
-                return row
-            await listener.next(5)
+            if look or time.perf_counter() - looked > LOOK_SECONDS:
+                looked = time.perf_counter()
+                row = await resources.database.get_job(job_id, user_id)
+                if row is not None and row.terminal:
+                    if row.status != "done":
+                        raise RuntimeError(f"job {job_id} ended as {row.status}: {row.error}")
+                    return row
+            look = "status" in (await listener.next(LOOK_SECONDS) or {})
 
 
 async def sign_up(local: Local) -> tuple[UUID, str]:

@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 import asyncpg
@@ -40,9 +41,10 @@ def install_directory() -> Path:
 class Postgres:
     """The database server of one home. Files belong to an unprivileged user when the supervisor is root."""
 
-    def __init__(self, home: Home, port: int) -> None:
+    def __init__(self, home: Home, port: int, settings: Mapping[str, str] | None = None) -> None:
         self.home = home
         self.port = port
+        self._settings = {**_SETTINGS, **(settings or {})}
         self.data = home.postgres / "data"
         self.url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
         self.lite_url = f"postgres://supabase_lite@127.0.0.1:{port}/postgres"
@@ -54,7 +56,7 @@ class Postgres:
         if not (self.data / "PG_VERSION").exists():
             await self._initdb()
         await self._end_orphan()
-        settings = [part for key, value in _SETTINGS.items() for part in ("-c", f"{key}={value}")]
+        settings = [part for key, value in self._settings.items() for part in ("-c", f"{key}={value}")]
         self.child = await Child.start(
             Command(
                 name="postgres",

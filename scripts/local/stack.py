@@ -49,18 +49,20 @@ class Stack:
     local: Local
     ports: Ports
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each has its default
         self,
         home: Path | None = None,
         *,
         app: bool = False,
         api_port: int | None = None,
         supabase_port: int | None = None,
+        postgres_settings: Mapping[str, str] | None = None,
         say: Callable[[str], None] = _say,
     ) -> None:
         self.home = Home(home)
         self._app = app
         self._asked = (api_port, supabase_port)
+        self._postgres_settings = postgres_settings
         self._say = say
         self._postgres: Postgres | None = None
         self._redis: Child | None = None
@@ -140,7 +142,7 @@ class Stack:
     async def _start(self) -> None:
         self._secrets = self.home.secrets()
         self.ports = self.home.ports(*self._asked)
-        self._postgres = Postgres(self.home, self.ports.postgres)
+        self._postgres = Postgres(self.home, self.ports.postgres, self._postgres_settings)
         self.local = self._describe()
         await asyncio.gather(self.start_redis(), self._start_platform(self._postgres))
         self.home.write_local(self.local)

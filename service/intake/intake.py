@@ -11,6 +11,7 @@ import structlog
 
 from service.auth import Principal
 from service.database import IntakeResult, JobRow, OutputGone, OutputRow, cache_key
+from service.downloads import download_url, suggested_name
 from service.errors import Code, DependencyError, ProblemError
 from service.intake.hits import hit_key, remember
 from service.intake.schemas import IntakeAnswer, IntakeRequest
@@ -267,6 +268,11 @@ class Desk:
             expires_at=output.expires_at,
             output_urls=[signed.url],
             thumbnail_url=signed.thumbnail_url,
+            # Visitors share one answer in Redis: none shall read what another one calls the picture.
+            download_url=download_url(
+                signed.url,
+                suggested_name(self.claim.filename if self.user_id else "", self.chain.key, output.path),
+            ),
             output=describe(output),
             hint=SIGN_UP if self.user_id is None else None,
         )

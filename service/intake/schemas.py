@@ -70,6 +70,7 @@ class IntakeAnswer(BaseModel):
     charged: int = Field(0, description="credits")
     output_urls: list[str] = Field(default_factory=list)
     thumbnail_url: str | None = None
+    download_url: str | None = Field(None, description="saves the output under a name of its own")
     output: Output | None = None
     upload_url: str | None = Field(None, description="PUT the bytes here, with their Content-Type")
     upload_token: str | None = Field(

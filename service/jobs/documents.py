@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from service.database import JobRow, OutputRow
+from service.downloads import download_url, suggested_name
 from service.errors import Code, Problem, ProblemError, problem
 from service.jobs.schemas import JobDocument, Output
 from service.resources import Resources
@@ -49,10 +50,17 @@ async def document(resources: Resources, row: JobRow) -> JobDocument:
         expires_at=shown.expires_at if shown else None if row.terminal else row.expires_at,
         output_urls=[signed.url] if signed else [],
         thumbnail_url=signed.thumbnail_url if signed else None,
+        download_url=_download(row, signed, shown),
         output=describe(shown) if shown else None,
         error=_error(row),
         hint=SIGN_UP if row.user_id is None and (shown is not None or not row.terminal) else None,
     )
+
+
+def _download(row: JobRow, signed: SignedOutput | None, output: OutputRow | None) -> str | None:
+    if signed is None or output is None:
+        return None
+    return download_url(signed.url, suggested_name(row.filename, row.op_key, output.path))
 
 
 _PLAIN = {

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.database import Status
+from service.database import Scan, Status
 from service.errors import Problem
 
 
@@ -20,6 +20,9 @@ class Output(BaseModel):
     content_type: str
     size: int = Field(description="bytes")
     sha256: str = Field(description="hex digest of the picture's bytes")
+    scan: Scan = Field(
+        "none", description="virus scan: clean; none: not asked for; unscanned: the scanner was away"
+    )
 
 
 class JobDocument(BaseModel):
@@ -42,6 +45,9 @@ class JobDocument(BaseModel):
     )
     output_urls: list[str] = Field(default_factory=list)
     thumbnail_url: str | None = Field(None, description="WebP, 256 px on the longer side")
+    download_url: str | None = Field(
+        None, description="saves the output under a name made from the file's own and the ops"
+    )
     output: Output | None = Field(None, description="absent until done, and again once the output is removed")
     error: Problem | None = Field(None, description="why the job failed, or why it is being tried again")
     charged: int = Field(0, description="credits")

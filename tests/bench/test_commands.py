@@ -1,6 +1,8 @@
 """Every benchmark runs with tiny sizes, prints its table and writes its figures. No figure is asserted."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,10 @@ def test_benchmark_prints_its_table_and_writes_its_figures(name: str, tmp_path: 
 def test_percentile_is_the_nearest_rank() -> None:
     assert Sample(tuple(range(1, 101))).p95 == 95
     assert Sample((3.0,)).p95 == 3.0
+
+
+def test_the_installed_command_finds_the_benchmarks_from_anywhere(tmp_path: Path) -> None:
+    """scripts/ is no installed package: only the checkout has it."""
+    command = [str(Path(sys.executable).parent / "darkroom"), "bench", "--help"]
+    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    assert "recovery" in shown.stdout
