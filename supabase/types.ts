@@ -209,14 +209,14 @@ isOneToOne: false
                   ]
                 },"plans": {
                   Row: {
-                    "created_at": string,"id": string,"max_pending": number,"max_running": number,"name": string,"persistent": boolean,"priority": number,"promote_price": number,"signup_credits": number,"working_side": number
+                    "created_at": string,"id": string,"max_pending": number,"max_running": number,"name": string,"persistent": boolean,"priority": number,"promote_price": number,"signup_credits": number,"watermark": boolean,"working_side": number
                   }
                   ComputedFields: never
                   Insert: {
-                    "created_at"?: string,"id": string,"max_pending": number,"max_running": number,"name": string,"persistent"?: boolean,"priority"?: number,"promote_price"?: number,"signup_credits"?: number,"working_side"?: number
+                    "created_at"?: string,"id": string,"max_pending": number,"max_running": number,"name": string,"persistent"?: boolean,"priority"?: number,"promote_price"?: number,"signup_credits"?: number,"watermark"?: boolean,"working_side"?: number
                   }
                   Update: {
-                    "created_at"?: string,"id"?: string,"max_pending"?: number,"max_running"?: number,"name"?: string,"persistent"?: boolean,"priority"?: number,"promote_price"?: number,"signup_credits"?: number,"working_side"?: number
+                    "created_at"?: string,"id"?: string,"max_pending"?: number,"max_running"?: number,"name"?: string,"persistent"?: boolean,"priority"?: number,"promote_price"?: number,"signup_credits"?: number,"watermark"?: boolean,"working_side"?: number
                   }
                   Relationships: [
                     

@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 from service.database import CachedOutput, ClaimedJob, LeaseLost, OutputGone
 from service.errors import Code, DependencyError, ProblemError, problem
 from service.intake.hits import forget
-from service.ops.variant import working_side
+from service.ops.variant import parse_variant
 from service.settings import Settings
 from service.storage import ObjectNotFoundError, ObjectTooLargeError, StorageError
 from service.telemetry import JOB_STEPS, JOBS
@@ -218,13 +218,15 @@ async def _download_original(bench: Workbench, job: ClaimedJob, workdir: Path) -
 
 
 def _task(job: ClaimedJob, source: Path, workdir: Path, settings: Settings) -> PixelTask:
+    variant = parse_variant(job.variant)
     return PixelTask(
         source=source,
         workdir=workdir,
         op_key=job.op_key,
         claim=Claim(job.width, job.height, job.content_type),
         limits=Limits(settings.max_bytes, settings.max_side, settings.max_pixels, svg=settings.accept_svg),
-        working_side=working_side(job.variant),
+        working_side=variant.side,
+        marked=variant.marked,
     )
 
 

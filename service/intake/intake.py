@@ -21,7 +21,7 @@ from service.library.store import Profile
 from service.limits import Admission, limits_of
 from service.ops.errors import OpKeyError
 from service.ops.registry import Chain, parse
-from service.ops.variant import variant_for
+from service.ops.variant import FULL, variant_for
 from service.resources import Resources
 from service.settings import Settings
 from service.storage import ObjectExistsError, ObjectNotFoundError
@@ -115,7 +115,7 @@ async def intake(
         if principal.user_id is None:
             raise ProblemError(Code.sign_in_required, "Sign in to keep results longer than a visitor's.")
     cacheable = chain.cacheable != "never"
-    profile = None if principal.user_id is None else await resources.profiles.of(principal.user_id)
+    profile = await resources.profiles.of(principal.user_id)
     variant = variant_of(profile, claim)
     key = hit_key(cache_key(claim.sha256, chain.key, variant), principal.user_id)
     # A hot answer knows nothing of what is to be kept.
@@ -132,9 +132,12 @@ async def intake(
 
 
 def variant_of(profile: Profile | None, claim: IntakeRequest) -> str:
-    """Users who keep no full resolution work at the side of their plan, everybody else on all pixels."""
-    side = None if profile is None or profile.keep_full_res else profile.working_side
-    return variant_for(claim.width, claim.height, side)
+    """Users who keep no full resolution work at the side of their plan, everybody else on all pixels; some plans give
+    previews."""
+    if profile is None:
+        return FULL
+    side = None if profile.keep_full_res else profile.working_side
+    return variant_for(claim.width, claim.height, side, marked=profile.watermark)
 
 
 def check_days(days: int, settings: Settings) -> None:

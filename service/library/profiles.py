@@ -15,12 +15,13 @@ class Profiles:
 
     def __init__(self, library: Library) -> None:
         self._library = library
-        self._kept: dict[UUID, tuple[float, Profile | None]] = {}
+        self._kept: dict[UUID | None, tuple[float, Profile | None]] = {}
 
-    async def of(self, user_id: UUID) -> Profile | None:
-        """None for an account that no longer exists. An old answer is better than none while the database is away.
+    async def of(self, user_id: UUID | None) -> Profile | None:
+        """None for an account that no longer exists; `user_id` None: a visitor's.
 
-        Raises DependencyError where there is no answer at all.
+        While the database is away, an old answer is better than none, and none better than refusing a hot hit:
+        nothing new can be made anyway.
         """
         kept = self._kept.get(user_id)
         if kept is not None and kept[0] > time.monotonic():
@@ -28,13 +29,11 @@ class Profiles:
         try:
             profile = await self._library.get_profile(user_id)
         except DependencyError:
-            if kept is None:
-                raise
-            return kept[1]
+            return None if kept is None else kept[1]
         self.put(user_id, profile)
         return profile
 
-    def put(self, user_id: UUID, profile: Profile | None) -> None:
+    def put(self, user_id: UUID | None, profile: Profile | None) -> None:
         self._kept.pop(user_id, None)  # the last one in is the last one out
         while len(self._kept) >= MAX_PROFILES:
             del self._kept[next(iter(self._kept))]

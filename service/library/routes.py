@@ -40,7 +40,7 @@ def _resources(request: Request) -> Resources:
 
 
 def _me(profile: Profile | None) -> Me:
-    if profile is None:
+    if profile is None or profile.user_id is None:
         raise ProblemError(Code.invalid_token, "This account no longer exists.")
     return Me(
         user_id=profile.user_id,

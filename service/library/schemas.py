@@ -49,6 +49,7 @@ class Plan(BaseModel):
     persistent: bool = Field(description="whether results can be kept in the library")
     working_side: int = Field(description="longest side worked at where keep_full_res is off, pixels")
     promote_price: int = Field(description="credits for each promoted output")
+    watermark: bool = Field(description="whether results are previews with a watermark")
     max_running: int
     max_pending: int
 

@@ -11,14 +11,15 @@ from service.database import Database, Forget, OutputRow, Row
 
 
 class Profile(Row):
-    """A user's plan, settings and balance. Sides in pixels, prices in credits."""
+    """A user's plan, settings and balance; `user_id` None: a visitor's. Sides in pixels, prices in credits."""
 
-    user_id: UUID
+    user_id: UUID | None
     plan_id: str
     plan_name: str
     persistent: bool
     working_side: int
     promote_price: int
+    watermark: bool
     max_running: int
     max_pending: int
     keep_original: bool
@@ -89,8 +90,8 @@ class Library:
     def __init__(self, database: Database) -> None:
         self._call = database.call
 
-    async def get_profile(self, user_id: UUID) -> Profile | None:
-        row = await self._call("get_profile", {"p_user_id": str(user_id)})
+    async def get_profile(self, user_id: UUID | None) -> Profile | None:
+        row = await self._call("get_profile", {"p_user_id": None if user_id is None else str(user_id)})
         return None if row is None else Profile.model_validate(row)
 
     async def set_profile(self, user_id: UUID, changes: Mapping[str, Any]) -> Profile | None:

@@ -1,26 +1,35 @@
-"""Variants: what changes pixels beside the op. `full`, or `side-N`: worked on at no more than N pixels a side."""
+"""Variants: what changes pixels beside the op. `full`; `side-N`, worked on at no more than N pixels a side; `marked`,
+with the watermark of a preview; or `side-N.marked`."""
 
 import re
+from typing import NamedTuple
 
 FULL = "full"
-_SIDE = re.compile(r"side-([0-9]{1,6})")
+_FORM = re.compile(r"side-([0-9]{1,6})(\.marked)?|(marked)")
 
 
-def variant_for(width: int, height: int, working_side: int | None) -> str:
+class Variant(NamedTuple):
+    """What a worker does beside the op. `side`: longest side in pixels to work at, None: as large as it is."""
+
+    side: int | None
+    marked: bool
+
+
+def variant_for(width: int, height: int, working_side: int | None, *, marked: bool = False) -> str:
     """The variant of a picture for a user who works at `working_side` pixels (None: at full resolution).
 
     One that is no larger is the same picture either way, and shares the cache of `full`.
     """
-    if working_side is None or max(width, height) <= working_side:
-        return FULL
-    return f"side-{working_side}"
+    sized = working_side is not None and max(width, height) > working_side
+    parts = ([f"side-{working_side}"] if sized else []) + (["marked"] if marked else [])
+    return ".".join(parts) or FULL
 
 
-def working_side(variant: str) -> int | None:
-    """Longest side in pixels at which a variant is worked on; None: as large as it is. Raises ValueError."""
+def parse_variant(variant: str) -> Variant:
+    """Raises ValueError for what variant_for never gave."""
     if variant == FULL:
-        return None
-    match = _SIDE.fullmatch(variant)
+        return Variant(None, marked=False)
+    match = _FORM.fullmatch(variant)
     if match is None:
         raise ValueError(f"unknown variant {variant!r}")
-    return int(match[1])
+    return Variant(int(match[1]) if match[1] else None, marked=bool(match[2] or match[3]))

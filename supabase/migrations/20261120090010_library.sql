@@ -2,8 +2,10 @@
 
 alter table public.plans
   add column working_side integer not null default 2048 check (working_side between 256 and 20000),
+  add column watermark boolean not null default false,
   add column promote_price integer not null default 0 check (promote_price >= 0);
 comment on column public.plans.working_side is 'Longest side, pixels, at which pictures of users who keep no full resolution are worked on.';
+comment on column public.plans.watermark is 'Whether results are previews, with a watermark over them.';
 comment on column public.plans.promote_price is 'Credits for taking a finished output into the library.';
 
 alter table public.profiles

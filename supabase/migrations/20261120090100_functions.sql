@@ -1335,19 +1335,21 @@ grant execute on function public.confirm_purged(bigint[]) to service_role;
 grant execute on function public.entomb_orphans(interval, integer) to service_role;
 grant execute on function public.bury_missing(integer) to service_role;
 grant execute on function public.check_invariants() to service_role;
--- What a user may do and has chosen: plan, settings, balance. Null for an account that no longer exists.
+-- What a user may do and has chosen: plan, settings, balance. Null for an account that no longer exists; p_user_id null
+-- is a visitor.
 create or replace function public.get_profile(p_user_id uuid) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
   select jsonb_build_object(
-    'user_id', f.user_id, 'plan_id', p.id, 'plan_name', p.name, 'persistent', p.persistent,
-    'working_side', p.working_side, 'promote_price', p.promote_price, 'max_running', p.max_running,
-    'max_pending', p.max_pending, 'keep_original', f.keep_original, 'keep_full_res', f.keep_full_res,
-    'versions_to_keep', f.versions_to_keep, 'archive_after_days', f.archive_after_days, 'balance', c.balance)
-  from public.profiles f
-  join public.plans p on p.id = f.plan_id
-  join public.credits c on c.user_id = f.user_id
-  where f.user_id = p_user_id
+    'user_id', p_user_id, 'plan_id', p.id, 'plan_name', p.name, 'persistent', p.persistent,
+    'working_side', p.working_side, 'promote_price', p.promote_price, 'watermark', p.watermark, 'max_running', p.max_running,
+    'max_pending', p.max_pending, 'keep_original', coalesce(f.keep_original, false),
+    'keep_full_res', coalesce(f.keep_full_res, true), 'versions_to_keep', coalesce(f.versions_to_keep, 1),
+    'archive_after_days', f.archive_after_days, 'balance', coalesce(c.balance, 0))
+  from (values (p_user_id)) as u (id)
+  left join public.profiles f on f.user_id = u.id
+  left join public.credits c on c.user_id = u.id
+  join public.plans p on p.id = case when u.id is null then 'anonymous' else f.plan_id end
 $$;
 
 -- Changes the settings that p_changes names; archive_after_days may be null: never. Returns the profile.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import secrets
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.ops.variant import variant_for, working_side
+from service.ops.variant import Variant, parse_variant, variant_for
 from tests.library.people import Connection, person
 from tests.photos import photo
 
@@ -61,9 +64,42 @@ async def test_without_full_resolution_pictures_are_worked_on_at_the_side_of_the
         assert (again["cached"], again["output"]["width"]) == (True, SIDE)
 
 
+async def test_a_plan_of_previews_marks_its_results_and_no_others(
+    local: Local, api: Child, worker: Child, db: Connection
+) -> None:
+    plan = f"preview-{secrets.token_hex(4)}"
+    await db.execute(
+        "insert into public.plans (id, name, max_running, max_pending, watermark)"
+        " values ($1, 'Preview', 8, 100, true)",
+        plan,
+    )
+    picture = photo(400, 300)
+    async with person(local, api.url, db, plan=plan) as viewer, person(local, api.url, db) as free:
+        marked = await viewer.process(picture, "convert-v1:format-png")
+        plain = await free.process(picture, "convert-v1:format-png")
+        assert not plain.get("cached")
+        pixels = [
+            np.asarray(
+                Image.open(io.BytesIO((await viewer.download(made["output_urls"][0])).content)).convert("L")
+            )
+            for made in (marked, plain)
+        ]
+        changed = np.abs(pixels[0].astype(int) - pixels[1]) > 8
+        assert 0.02 < changed.mean() < 0.5
+        # Everywhere: no quarter of the picture is without it.
+        assert all(
+            part.any() for half in np.array_split(changed, 2) for part in np.array_split(half, 2, axis=1)
+        )
+        assert (await viewer.intake(picture, "convert-v1:format-png"))["cached"]
+
+
 def test_variants_name_the_side_only_where_it_matters() -> None:
     assert variant_for(3000, 2000, None) == variant_for(2048, 100, 2048) == "full"
     assert variant_for(100, 2049, 2048) == "side-2048"
-    assert (working_side("full"), working_side("side-2048")) == (None, 2048)
-    with pytest.raises(ValueError, match="unknown variant"):
-        working_side("side-x")
+    for side in (None, 2048):
+        for marked in (False, True):
+            named = variant_for(3000, 2000, side, marked=marked)
+            assert parse_variant(named) == Variant(side, marked)
+    for wrong in ("", "side-x", "side-9marked", ".marked", "marked.side-9", "side-"):
+        with pytest.raises(ValueError, match="unknown variant"):
+            parse_variant(wrong)

@@ -45,7 +45,8 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class PixelTask:
     """One job for a child. source: the downloaded bytes; workdir: a directory of the task's own;
-    op_key: canonical chain; working_side: longest side, pixels, to work at (None: as large as it is)."""
+    op_key: canonical chain; working_side: longest side, pixels, to work at (None: as large as it is);
+    marked: put the preview's watermark over the result."""
 
     source: Path
     workdir: Path
@@ -53,6 +54,7 @@ class PixelTask:
     claim: Claim
     limits: Limits = field(default_factory=Limits)
     working_side: int | None = None
+    marked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,10 @@ APPLY: dict[type[models.Parameters], Callable[[Image.Image, Any], Image.Image]] 
 }
 
 
+PREVIEW = models.Watermark(text="Preview", tiled=True, opacity=35, size=8)
+"""Over the results of plans that give previews."""
+
+
 def process(task: PixelTask) -> PixelResult:
     """Run the task's chain; writes ``output.{ext}`` and ``thumb.webp`` into its workdir.
 
@@ -64,6 +68,9 @@ def process(task: PixelTask) -> PixelResult:
     with clock("decode"):
         image = decode(original, info, size=decode_size(info, chain, task.working_side))
     image = run(chain, image, clock)
+    if task.marked:
+        with clock("mark"):
+            image = watermark.apply(image, PREVIEW)
     with clock("encode"):
         output = _write(chain, image, task.workdir)
     with clock("thumbnail"):
