@@ -66,6 +66,7 @@ class SignedVersion(ImageVersion):
 
     url: str
     thumbnail_url: str
+    download_url: str = Field(description="saves it under a name made from the file's own and the ops")
 
 
 class Image(BaseModel):

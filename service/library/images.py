@@ -11,6 +11,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from service.database import Forget, ImageChange, ImageRow, VersionRow
+from service.downloads import download_url, suggested_name
 from service.errors import Code, ProblemError
 from service.intake.hits import forget
 from service.library.cursors import cursor_of, place
@@ -82,7 +83,15 @@ async def image_document(resources: Resources, user_id: UUID, image_id: UUID) ->
         if url is None or thumbnail is None:
             lost.append(output)
         elif url and thumbnail:
-            signed.append(SignedVersion(**_version(output), url=url, thumbnail_url=thumbnail))
+            name = suggested_name(row.filename, output.op_key, output.path)
+            signed.append(
+                SignedVersion(
+                    **_version(output),
+                    url=url,
+                    thumbnail_url=thumbnail,
+                    download_url=download_url(url, name),
+                )
+            )
     await _bury(resources, lost)
     gone = {output.output_id for output in lost}
     if row.current is not None and row.current.output_id in gone:
@@ -148,12 +157,11 @@ async def _original_url(resources: Resources, row: ImageRow) -> str | None:
     if row.original_path is None:
         return None
     try:
-        return await resources.storage.sign_download(
-            LIBRARY, row.original_path, ORIGINAL_SECONDS, download_name=row.filename
-        )
+        url = await resources.storage.sign_download(LIBRARY, row.original_path, ORIGINAL_SECONDS)
     except ObjectNotFoundError:
         log.warning("original_missing", image_id=str(row.image_id))
         return None
+    return download_url(url, suggested_name(row.filename, "", row.original_path))
 
 
 async def _bury(resources: Resources, lost: Iterable[VersionRow]) -> None:

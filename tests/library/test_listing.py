@@ -232,6 +232,10 @@ async def test_an_image_with_its_versions(mine: httpx.AsyncClient, shelf: Shelf)
             path = (await shelf.row("image_outputs", UUID(output["output_id"])))["path"]
             assert (await plain.get(output["url"])).content == path.encode()
             assert (await plain.get(output["thumbnail_url"])).status_code == 200
+            saved = await plain.get(output["download_url"])
+            assert saved.content == path.encode()
+            step = output["op_key"].partition("-v1")[0]
+            assert f"-{step}.webp" in saved.headers["content-disposition"]
         original = await plain.get(body["original_url"])
     assert original.content == b"the original"
     assert "filename*=UTF-8''K%C3%A4se" in original.headers["content-disposition"]
