@@ -2,16 +2,19 @@
 /** @import { Darkroom } from "./darkroom.js" */
 /** @import { ImageMeta, ProcessResult, LocalResult } from "./darkroom/types.js" */
 import { createDarkroom, DarkroomError } from "./darkroom.js";
-import { accessToken, clearImages, connect, showImages, wireAccount } from "./ui/account.js";
+import { accessToken, connect, wireAccount } from "./ui/account.js";
 import { Chain } from "./ui/chain.js";
 import { announce, byId, duration, fileSize, make, typeName } from "./ui/dom.js";
+import { Library } from "./ui/library.js";
 import { failStages, resetStages, showStage } from "./ui/stages.js";
-import { draw, showOriginal, showResult } from "./ui/viewer.js";
+import { Viewer } from "./ui/viewer.js";
 
 const apiUrl = new URL(".", document.baseURI).href;
 /** @type {any} */
 let supabase = null;
 const darkroom = createDarkroom({ apiUrl, getAccessToken: () => (supabase ? accessToken(supabase) : null) });
+const viewer = new Viewer(byId("frame"));
+const library = new Library(darkroom, { signOut: () => supabase.auth.signOut() });
 
 /**
  * @type {{
@@ -42,7 +45,7 @@ async function choose(file) {
     if (state.file !== file) return; // another one has been chosen meanwhile
     const { width, height, size, content_type } = meta;
     byId("file-facts").textContent = `${width} × ${height}, ${fileSize(size)}, ${typeName(content_type)}`;
-    await showOriginal(state.url, "The original");
+    await viewer.showOriginal(state.url, "The original");
     if (state.file !== file) return;
     state.meta = meta;
     byId("chosen-thumb").src = state.url;
@@ -135,7 +138,7 @@ async function runRemotely(file, key, signal) {
   const extension = result.output?.content_type.split("/")[1] ?? "webp";
   byId("download").href = `${url}&download=${encodeURIComponent(baseName(file))}.${extension}`;
   byId("download").removeAttribute("download");
-  if (state.signedIn) void showImages(supabase, darkroom);
+  if (state.signedIn) void library.refresh();
 }
 
 /** @param {File} file @param {string} key @param {AbortSignal} signal */
@@ -164,7 +167,7 @@ const baseName = (file) => `${(file.name || "picture").replace(/\.[^.]+$/, "")}-
  * @param {string} badge @param {string} kind @param {object} answer
  */
 async function showDone(url, output, badge, kind, answer) {
-  const view = await showResult(url, "The result");
+  const view = await viewer.showResult(url, "The result");
   const chosen = /** @type {HTMLInputElement} */ (document.querySelector(`input[name=view][value=${view}]`));
   chosen.checked = true;
   byId("badge").textContent = badge;
@@ -246,7 +249,7 @@ async function start() {
   });
   byId("cancel").addEventListener("click", () => state.running?.abort());
   for (const radio of document.querySelectorAll("input[name=view]")) {
-    radio.addEventListener("change", () => draw(/** @type {any} */ (radio).value));
+    radio.addEventListener("change", () => viewer.draw(/** @type {any} */ (radio).value));
   }
   try {
     const { ops, limits } = await darkroom.ops();
@@ -258,12 +261,11 @@ async function start() {
     const config = await fetch("config.json").then((response) => response.json());
     supabase = connect(config);
     if (supabase) {
-      wireAccount(supabase, (signedIn) => {
-        state.signedIn = signedIn;
-        byId("library").hidden = !signedIn;
+      wireAccount(supabase, (userId) => {
+        state.signedIn = userId !== null;
+        byId("library").hidden = byId("to-library").hidden = !state.signedIn;
         update();
-        if (signedIn) showImages(supabase, darkroom);
-        else clearImages();
+        library.open(userId, ops);
       });
     }
   } catch (error) {

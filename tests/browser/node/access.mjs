@@ -6,7 +6,7 @@ import { develop } from './playground.mjs'
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 
 /** Violations that axe-core finds, as readable text. */
-async function violations(page) {
+export async function violations(page) {
   await page.evaluate(AXE)
   return page.evaluate(async () => {
     const { violations, passes } = await axe.run({

@@ -3,24 +3,24 @@ import { assert, openPlayground, pictures, test } from './harness.mjs'
 import { freshKey } from './jobs.mjs'
 import { develop } from './playground.mjs'
 
-const newCredentials = () => ({
+export const newCredentials = () => ({
   email: `${randomBytes(6).toString('hex')}@example.com`,
   password: randomBytes(9).toString('hex'),
 })
 
 /** Fills the dialog and presses one of its buttons. */
-async function enter(page, { email, password }, how) {
+export async function enter(page, { email, password }, how) {
   await page.click('#sign-in')
   await page.fill('#email', email)
   await page.fill('#password', password)
   await page.click(`button[value=${how}]`)
 }
 
-const listed = (page, count) =>
+export const listed = (page, count) =>
   page.waitForFunction((count) => document.querySelectorAll('#images li').length === count, count)
 
 /** Processes a picture while signed in; its op_key. */
-async function processOne(page) {
+export async function processOne(page) {
   const key = freshKey()
   await page.setInputFiles('#file', pictures['product.jpg'].path)
   await page.waitForSelector('#run:enabled')
@@ -29,7 +29,7 @@ async function processOne(page) {
   assert.equal(await page.isVisible('#problem'), false, await page.textContent('#problem'))
 }
 
-test('who signs up sees their own images, read from Supabase, and nobody elses', async () => {
+test('who signs up sees their own images and nobody elses', async () => {
   const page = await openPlayground()
   const credentials = newCredentials()
   await enter(page, credentials, 'up')
@@ -40,8 +40,8 @@ test('who signs up sees their own images, read from Supabase, and nobody elses',
   assert.equal(await page.textContent('#images .name'), 'product.jpg')
   const thumb = page.locator('#images img')
   await thumb.scrollIntoViewIfNeeded()
-  await thumb.evaluate((image) => image.decode())
-  assert.ok(await thumb.evaluate((image) => image.naturalWidth > 0 && image.naturalWidth <= 256))
+  await page.waitForFunction(() => document.querySelector('#images img').naturalWidth > 0)
+  assert.ok(await thumb.evaluate((image) => image.naturalWidth <= 256))
   assert.match(await thumb.getAttribute('src'), /\/storage\/v1\/object\/sign\//)
 
   const stranger = await openPlayground()
@@ -68,19 +68,6 @@ test('signing out takes the list away, and signing in brings it back after a rel
   await listed(page, 1)
   await page.reload()
   await listed(page, 1)
-})
-
-test('an image of the list opens in full by a link that Supabase signs', async () => {
-  const page = await openPlayground()
-  await enter(page, newCredentials(), 'up')
-  await page.waitForSelector('#library:not([hidden])')
-  await processOne(page)
-  await listed(page, 1)
-  const popup = page.waitForEvent('popup')
-  await page.click('#images button')
-  const full = await popup
-  await full.waitForURL(/\/storage\/v1\/object\/sign\//)
-  assert.ok(await full.evaluate(() => document.querySelector('img').naturalWidth > 0))
 })
 
 test('a wrong password is explained in the dialog', async () => {

@@ -9,6 +9,7 @@ await import('./under_node.mjs')
 await import('./playground.mjs')
 await import('./accounts.mjs')
 await import('./access.mjs')
+await import('./library.mjs')
 
 await run()
 await browser.close()

@@ -1,0 +1,235 @@
+import postgres from 'postgres'
+import { violations } from './access.mjs'
+import { enter, listed, newCredentials, processOne } from './accounts.mjs'
+import { assert, local, open, openPlayground, test } from './harness.mjs'
+import { freshKey } from './jobs.mjs'
+
+/** A playground whose user may keep results. */
+async function openLibrary(options) {
+  const page = await openPlayground({ reducedMotion: 'reduce', ...options })
+  const credentials = newCredentials()
+  await enter(page, credentials, 'up')
+  await page.waitForSelector('#library:not([hidden])')
+  const sql = postgres(local.database_url, { max: 1 })
+  const changed =
+    await sql`update profiles set plan_id = 'pro' from auth.users where id = user_id and email = ${credentials.email}`
+  await sql.end()
+  assert.equal(changed.count, 1)
+  return page
+}
+
+/** Processes the picture and keeps the result. */
+async function keepOne(page) {
+  await page.check('#persist')
+  await processOne(page)
+  await listed(page, 1)
+}
+
+async function openImage(page) {
+  await page.click('#images button')
+  await page.waitForSelector('#image[data-state=open] #image-frame img')
+}
+
+/** Runs an op on the original that is kept; its version is looked at then. */
+async function rerun(page, keys, versions) {
+  await page.fill('#rerun-keys', keys)
+  await page.click('#rerun button')
+  await page.waitForFunction(
+    (versions) => document.querySelectorAll('#versions li').length === versions,
+    versions,
+  )
+  await idle(page)
+}
+
+const idle = (page) => page.waitForSelector('#image:not([aria-busy])', { state: 'attached' })
+const title = (page) => page.textContent('#version-title')
+const current = (page) => page.textContent('#versions button:has(.current) .name')
+const confirm = async (page) => {
+  await page.click('#confirm-yes')
+  await page.waitForSelector('#confirm', { state: 'hidden' })
+  await idle(page)
+}
+
+test('what is kept is listed, runs again without an upload, and goes back to an older version', async () => {
+  const page = await openLibrary()
+  await keepOne(page)
+  assert.match(await page.textContent('#plan'), /credits/)
+  await openImage(page)
+  assert.equal(await title(page), 'Version 1')
+  assert.match(await page.textContent('#image-facts'), /800 × 600.*original kept/)
+  assert.equal(await page.locator('#image-frame .slider img').count(), 2, 'the original is beside it')
+  const uploads = []
+  page.on('request', (request) => /\/upload\//.test(request.url()) && uploads.push(request.url()))
+  await rerun(page, freshKey(), 2)
+  assert.equal(await title(page), 'Version 2')
+  assert.equal(await current(page), 'Version 2')
+  assert.deepEqual(uploads, [])
+
+  await page.click('#versions li:last-child button')
+  await page.click('#restore')
+  await page.waitForFunction(() => /current now/.test(document.querySelector('#image-status').textContent))
+  await idle(page)
+  assert.equal(await current(page), 'Version 1')
+  await page.click('#delete-version')
+  await confirm(page)
+  assert.equal(await page.locator('#versions li').count(), 1)
+  assert.equal(await current(page), 'Version 2')
+  await page.click('#delete-image')
+  await confirm(page)
+  await listed(page, 0)
+  assert.deepEqual(page.complaints, [])
+})
+
+test('two ops at once are compared with each other', async () => {
+  const page = await openLibrary()
+  await keepOne(page)
+  await openImage(page)
+  await rerun(page, `${freshKey()} ${freshKey()}`, 3)
+  const labels = () => page.$$eval('#image-frame :is(.tag, figcaption)', (tags) => tags.map((tag) => tag.textContent))
+  assert.deepEqual((await labels()).sort(), ['Version 2', 'Version 3'])
+  await page.selectOption('#compare', 'original')
+  await page.waitForFunction(() => /Original/.test(document.querySelector('#image-frame').textContent))
+})
+
+test('an ephemeral result can be kept from the image view', async () => {
+  const page = await openLibrary()
+  await processOne(page)
+  await listed(page, 1)
+  await openImage(page)
+  assert.equal(await title(page), 'Not kept')
+  await page.click('#promote')
+  await page.waitForFunction(() => document.querySelector('#version-title').textContent === 'Version 1')
+  assert.equal(await page.isVisible('#promote'), false)
+})
+
+test('a collection is made, filled, filtered by, renamed and deleted; the archive hides', async () => {
+  const page = await openLibrary()
+  await keepOne(page)
+  await page.click('#new-collection')
+  await page.fill('#naming-name', 'Mugs')
+  await page.click('#naming [value=yes]')
+  await page.click('#collections >> text=Mugs (0)')
+  await listed(page, 0)
+  await page.click('#collections >> text=All')
+  await listed(page, 1)
+  await openImage(page)
+  await page.getByRole('checkbox', { name: 'Mugs' }).check()
+  await page.waitForFunction(() => /Added/.test(document.querySelector('#image-status').textContent))
+  await page.keyboard.press('Escape')
+  await page.click('#collections >> text=Mugs (1)')
+  await listed(page, 1)
+  await page.click('#rename-collection')
+  await page.fill('#naming-name', 'Cups')
+  await page.click('#naming [value=yes]')
+  await page.waitForSelector('#collections [aria-pressed=true] >> text=Cups (1)')
+  await page.click('#delete-collection')
+  await page.click('#confirm-yes')
+  await page.waitForSelector('#collections [data-shelf=all][aria-pressed=true]')
+  await listed(page, 1)
+
+  await page.fill('#q', 'nothing-of-that-name')
+  await listed(page, 0)
+  await page.fill('#q', 'produ')
+  await listed(page, 1)
+  await openImage(page)
+  await page.click('#archive')
+  await page.waitForSelector('#image', { state: 'hidden' })
+  await listed(page, 0)
+  await page.check('#archived')
+  await listed(page, 1)
+  assert.deepEqual(page.complaints, [])
+})
+
+test('a share link opens without a session, is shown once, and ends when it is revoked', async () => {
+  const page = await openLibrary()
+  await keepOne(page)
+  await openImage(page)
+  await page.click('#share-open')
+  await page.fill('#share-views', '5')
+  await page.click('#share-form [type=submit]')
+  await page.waitForSelector('#share-made:not([hidden])')
+  const url = new URL(await page.inputValue('#share-url'))
+  assert.match(url.pathname, /^\/s\/[\w-]{22}$/)
+  await page.waitForSelector('#shares >> text=0 of 5 views')
+  const stranger = await open(url.pathname)
+  assert.ok(await stranger.$eval('img', (image) => image.decode().then(() => image.naturalWidth)))
+
+  await page.click('#share .close button')
+  await page.click('#share-open')
+  await page.waitForSelector('#shares >> text=1 of 5 views')
+  assert.equal(await page.inputValue('#share-url'), '')
+  await page.click('#shares button')
+  await page.waitForSelector('#shares >> text=Revoked')
+  assert.equal((await stranger.reload()).status(), 410)
+})
+
+test('everything is taken along as a zip, then deleted, with a receipt', async () => {
+  const page = await openLibrary()
+  await keepOne(page)
+  await page.click('#my-data')
+  await page.click('#export')
+  await page.waitForSelector('#export-download:not([hidden])')
+  const zip = await page.request.get(await page.getAttribute('#export-download', 'href'))
+  assert.equal((await zip.body()).subarray(0, 2).toString(), 'PK')
+  await page.fill('#delete-confirm', 'delete my date')
+  assert.equal(await page.isDisabled('#delete-go'), true)
+  await page.fill('#delete-confirm', 'delete my data')
+  await page.click('#delete-go')
+  await page.waitForSelector('#receipt:not([hidden])')
+  assert.match(await page.textContent('#receipt-facts'), /user-library \d+.*images 1/)
+  await listed(page, 0)
+  assert.deepEqual(page.complaints, [])
+})
+
+/** Every view of the library. */
+async function assertAccessible(options) {
+  const page = await openLibrary(options)
+  await keepOne(page)
+  assert.deepEqual(await violations(page), [])
+  await page.click('#new-collection')
+  assert.deepEqual(await violations(page), [])
+  await page.fill('#naming-name', 'Mugs')
+  await page.click('#naming [value=yes]')
+  await page.click('#collections >> text=Mugs (0)')
+  await page.click('#delete-collection')
+  assert.deepEqual(await violations(page), [])
+  await page.keyboard.press('Escape')
+  await page.click('#collections >> text=All')
+  await listed(page, 1)
+  await openImage(page)
+  assert.deepEqual(await violations(page), [])
+  await page.click('#share-open')
+  await page.click('#share-form [type=submit]')
+  await page.waitForSelector('#shares button')
+  assert.deepEqual(await violations(page), [])
+  await page.keyboard.press('Escape')
+  await page.keyboard.press('Escape')
+  await page.click('#my-data')
+  assert.deepEqual(await violations(page), [])
+}
+
+test('axe finds nothing in the library by day', () => assertAccessible({ colorScheme: 'light' }))
+
+test('axe finds nothing in the library by night', () => assertAccessible({ colorScheme: 'dark' }))
+
+test('the library fits a narrow phone, and the keyboard goes in and out of an image', async () => {
+  const page = await openLibrary({ viewport: { width: 320, height: 640 } })
+  await keepOne(page)
+  const fits = async (selector) =>
+    assert.ok(await page.$eval(selector, (element) => element.scrollWidth <= element.clientWidth), selector)
+  await fits('html')
+  await page.focus('#images button')
+  await page.keyboard.press('Enter')
+  await page.waitForSelector('#image[data-state=open] #image-frame img')
+  await fits('#image')
+  await page.focus('#share-open')
+  await page.keyboard.press('Enter')
+  await page.waitForSelector('#share[open]')
+  await fits('#share')
+  await page.keyboard.press('Escape')
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'share-open')
+  await page.keyboard.press('Escape')
+  assert.ok(await page.evaluate(() => document.activeElement.closest('#images') !== null))
+  await page.click('#my-data')
+  await fits('#data')
+})
