@@ -127,6 +127,10 @@ async def intake(
     if admission.value is not None:
         HOT.inc()
         return admission.value, admission
+    if profile is None:  # unknown while the database was away: what is made must be the right variant
+        profile = await resources.library.get_profile(principal.user_id)
+        variant = variant_of(profile, claim)
+        key = hit_key(cache_key(claim.sha256, chain.key, variant), principal.user_id)
     desk = Desk(resources, principal.user_id, claim, chain, request_id, variant=variant, profile=profile)
     return await desk.answer(key if cacheable else None), admission
 
