@@ -67,4 +67,5 @@ export function inOrder(collections) {
 }
 
 /** @param {string} time ISO 8601 */
-export const when = (time) => new Date(time).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+export const when = (time) =>
+  new Date(time).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });

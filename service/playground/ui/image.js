@@ -32,8 +32,11 @@ export class ImageView {
   }
 
   #wire() {
-    const on = (/** @type {string} */ id, /** @type {() => void} */ work) => byId(id).addEventListener("click", work);
-    on("promote", () => this.#act("It is in your library now.", (id) => this.darkroom.promote({ output_id: id })));
+    const on = (/** @type {string} */ id, /** @type {() => void} */ work) =>
+      byId(id).addEventListener("click", work);
+    on("promote", () =>
+      this.#act("It is in your library now.", (id) => this.darkroom.promote({ output_id: id })),
+    );
     on("restore", () => this.#act("This version is current now.", (id) => this.darkroom.restore(id)));
     on("delete-version", () => this.#deleteVersion());
     on("delete-image", () => this.#deleteImage());
@@ -70,7 +73,7 @@ export class ImageView {
     this.life = new AbortController();
     this.image = this.chosen = null;
     this.base = "original";
-    byId("rerun-keys").value = "";
+    byId("rerun").reset();
     byId("image-title").textContent = "…";
     byId("image-facts").textContent = byId("image-status").textContent = byId("image-problem").textContent = "";
     byId("versions").replaceChildren();
@@ -85,7 +88,8 @@ export class ImageView {
     const { signal } = this.life;
     const image = await this.darkroom.image(imageId, { signal });
     signal.throwIfAborted();
-    const has = (/** @type {string|null|undefined} */ id) => image.outputs.some(({ output_id }) => output_id === id);
+    const has = (/** @type {string|null|undefined} */ id) =>
+      image.outputs.some(({ output_id }) => output_id === id);
     this.image = image;
     this.chosen =
       [choose, this.chosen, image.current?.output_id].find(has) ?? image.outputs[0]?.output_id ?? null;
@@ -135,7 +139,11 @@ export class ImageView {
               title: output.op_key,
               onclick: () => this.#choose(output.output_id),
             },
-            make("span", { className: "sheet" }, make("img", { src: output.thumbnail_url, alt: "", loading: "lazy" })),
+            make(
+              "span",
+              { className: "sheet" },
+              make("img", { src: output.thumbnail_url, alt: "", loading: "lazy" }),
+            ),
             make("span", { className: "name" }, nameOf(output)),
             current ? make("span", { className: "current" }, "current") : "",
             make("span", { className: "hidden" }, output.op_key),
@@ -170,8 +178,14 @@ export class ImageView {
     const others = image.outputs.filter(({ output_id }) => output_id !== this.chosen);
     if (this.base === this.chosen) this.base = "original";
     byId("compare").replaceChildren(
-      make("option", { value: "original" }, image.original_url ? "Original" : "Nothing: the original is not kept"),
-      ...others.map((output) => make("option", { value: output.output_id }, `${nameOf(output)}: ${output.op_key}`)),
+      make(
+        "option",
+        { value: "original" },
+        image.original_url ? "Original" : "Nothing: the original is not kept",
+      ),
+      ...others.map((output) =>
+        make("option", { value: output.output_id }, `${nameOf(output)}: ${output.op_key}`),
+      ),
     );
     byId("compare").value = this.base;
   }
@@ -200,7 +214,11 @@ export class ImageView {
     const before = base
       ? { source: base.url, alt: nameOf(base), label: nameOf(base) }
       : image.original_url && { source: image.original_url, alt: "The original", label: "Original" };
-    const after = version && { source: version.url, alt: `${image.filename}, ${nameOf(version)}`, label: nameOf(version) };
+    const after = version && {
+      source: version.url,
+      alt: `${image.filename}, ${nameOf(version)}`,
+      label: nameOf(version),
+    };
     const view = await this.viewer.show(before || null, after);
     if (view === null) return;
     byId("image-views").hidden = !this.viewer.before || !this.viewer.after;

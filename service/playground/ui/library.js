@@ -111,7 +111,8 @@ export class Library {
     if (count) return "Your plan keeps results for a while only; each says until when.";
     if (q || op) return "Nothing matches.";
     if (collection_id) return "Nothing in this collection.";
-    return archived === "true" ? "The archive is empty." : "Nothing yet. What you process while signed in appears here.";
+    if (archived === "true") return "The archive is empty.";
+    return "Nothing yet. What you process while signed in appears here.";
   }
 
   async #more() {
@@ -142,7 +143,9 @@ export class Library {
   /** @param {LibraryImage} image */
   #card(image) {
     const { image_id, filename, current, thumbnail_url, versions } = image;
-    const facts = current ? [`${current.width} × ${current.height}`, fileSize(current.size)] : ["no version left"];
+    const facts = current
+      ? [`${current.width} × ${current.height}`, fileSize(current.size)]
+      : ["no version left"];
     if (versions > 1) facts.push(`${versions} versions`);
     if (current?.expires_at) facts.push(`until ${new Date(current.expires_at).toLocaleDateString()}`);
     return make(
@@ -150,7 +153,12 @@ export class Library {
       { "data-id": image_id },
       make(
         "button",
-        { type: "button", onclick: () => this.view.open(image_id), title: filename, "aria-haspopup": "dialog" },
+        {
+          type: "button",
+          onclick: () => this.view.open(image_id),
+          title: filename,
+          "aria-haspopup": "dialog",
+        },
         make("span", { className: "sheet" }, thumbnail_url ? this.#thumb(image) : ""),
         make("span", { className: "name" }, filename),
         make("code", {}, current?.op_key ?? ""),
@@ -194,18 +202,27 @@ export class Library {
         },
         text,
       );
-    const tools = [
-      make("button", { type: "button", className: "quiet small", id: "new-collection", onclick: () => this.#change(() => this.newCollection()) }, "New collection…"),
-    ];
+    const tool = (
+      /** @type {string} */ id,
+      /** @type {string} */ text,
+      /** @type {() => void} */ onclick,
+      className = "quiet small",
+    ) => make("button", { type: "button", id, className, onclick }, text);
     const chosen = this.collections.find(({ collection_id }) => collection_id === this.shelf);
-    if (chosen)
-      tools.push(
-        make("button", { type: "button", className: "quiet small", id: "rename-collection", onclick: () => this.#rename(chosen) }, "Rename…"),
-        make("button", { type: "button", className: "quiet small danger", id: "delete-collection", onclick: () => this.#remove(chosen) }, "Delete collection…"),
-      );
+    const tools = [
+      tool("new-collection", "New collection…", () => this.#change(() => this.newCollection())),
+      ...(chosen
+        ? [
+            tool("rename-collection", "Rename…", () => this.#rename(chosen)),
+            tool("delete-collection", "Delete collection…", () => this.#remove(chosen), "quiet small danger"),
+          ]
+        : []),
+    ];
     byId("collections").replaceChildren(
       chip(null, "All"),
-      ...shelves.map(({ collection, path }) => chip(collection.collection_id, `${path} (${collection.images})`)),
+      ...shelves.map(({ collection, path }) =>
+        chip(collection.collection_id, `${path} (${collection.images})`),
+      ),
       ...tools,
     );
     if (focused) byId("collections").querySelector(`[data-shelf="${focused}"]`)?.focus();
@@ -227,13 +244,14 @@ export class Library {
   /** @param {Collection} collection */
   async #rename({ collection_id, name }) {
     const wanted = await askName("Rename the collection", name);
-    if (wanted) await this.#change(() => this.darkroom.updateCollection(collection_id, { name: wanted.name }));
+    if (!wanted) return;
+    await this.#change(() => this.darkroom.updateCollection(collection_id, { name: wanted.name }));
   }
 
   /** @param {Collection} collection */
   async #remove({ collection_id, name }) {
-    const sure = await ask(`Delete “${name}”?`, "The collection and those inside it go; the images stay.", "Delete");
-    if (!sure) return;
+    const text = "The collection and those inside it go; the images stay.";
+    if (!(await ask(`Delete “${name}”?`, text, "Delete"))) return;
     await this.#change(async () => {
       await this.darkroom.deleteCollection(collection_id);
       this.shelf = null;

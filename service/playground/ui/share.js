@@ -81,7 +81,9 @@ export class ShareDialog {
     const shares = await this.darkroom.shares(own);
     if (own !== this.outputId) return;
     byId("shares").replaceChildren(
-      ...(shares.length ? shares.map((share) => this.#row(share)) : [make("li", { className: "hint" }, "None yet.")]),
+      ...(shares.length
+        ? shares.map((share) => this.#row(share))
+        : [make("li", { className: "hint" }, "None yet.")]),
     );
   }
 

@@ -4,16 +4,23 @@ import { enter, listed, newCredentials, processOne } from './accounts.mjs'
 import { assert, local, open, openPlayground, test } from './harness.mjs'
 import { freshKey } from './jobs.mjs'
 
-/** A playground whose user may keep results. */
+/** Asks the database, past every rule. */
+async function ask(query) {
+  const sql = postgres(local.database_url, { max: 1 })
+  return query(sql).finally(() => sql.end())
+}
+
+/** A playground whose user may keep results; `page.email` is theirs. */
 async function openLibrary(options) {
   const page = await openPlayground({ reducedMotion: 'reduce', ...options })
   const credentials = newCredentials()
   await enter(page, credentials, 'up')
   await page.waitForSelector('#library:not([hidden])')
-  const sql = postgres(local.database_url, { max: 1 })
-  const changed =
-    await sql`update profiles set plan_id = 'pro' from auth.users where id = user_id and email = ${credentials.email}`
-  await sql.end()
+  page.email = credentials.email
+  const changed = await ask(
+    (sql) => sql`
+      update profiles set plan_id = 'pro' from auth.users where id = user_id and email = ${page.email}`,
+  )
   assert.equal(changed.count, 1)
   return page
 }
@@ -85,8 +92,10 @@ test('two ops at once are compared with each other', async () => {
   await keepOne(page)
   await openImage(page)
   await rerun(page, `${freshKey()} ${freshKey()}`, 3)
-  const labels = () => page.$$eval('#image-frame :is(.tag, figcaption)', (tags) => tags.map((tag) => tag.textContent))
-  assert.deepEqual((await labels()).sort(), ['Version 2', 'Version 3'])
+  const labels = await page.$$eval('#image-frame :is(.tag, figcaption)', (tags) =>
+    tags.map((tag) => tag.textContent),
+  )
+  assert.deepEqual(labels.sort(), ['Version 2', 'Version 3'])
   await page.selectOption('#compare', 'original')
   await page.waitForFunction(() => /Original/.test(document.querySelector('#image-frame').textContent))
 })
@@ -138,6 +147,28 @@ test('a collection is made, filled, filtered by, renamed and deleted; the archiv
   await page.check('#archived')
   await listed(page, 1)
   assert.deepEqual(page.complaints, [])
+})
+
+test('the list grows page by page as it is scrolled, and only the filter in sight is drawn', async () => {
+  const page = await openLibrary()
+  await ask(
+    (sql) => sql`
+      insert into images (user_id, sha256, filename, content_type, width, height, size, created_at)
+      select id, encode(sha256(convert_to(email || number, 'utf8')), 'hex'), 'picture ' || number || '.jpg',
+        'image/jpeg', 10, 10, 100, now() - number * interval '1 minute'
+      from auth.users, generate_series(1, 60) as number where email = ${page.email}`,
+  )
+  await page.reload()
+  await listed(page, 24)
+  assert.equal(await page.textContent('#images .name'), 'picture 1.jpg')
+  for (const count of [48, 60]) {
+    await page.locator('#more').scrollIntoViewIfNeeded()
+    await listed(page, count)
+  }
+  assert.equal(await page.isVisible('#more'), false)
+  await page.fill('#q', '59')
+  await listed(page, 1)
+  assert.equal(await page.textContent('#images .name'), 'picture 59.jpg')
 })
 
 test('a share link opens without a session, is shown once, and ends when it is revoked', async () => {

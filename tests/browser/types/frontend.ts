@@ -59,6 +59,28 @@ export async function wire(file: File): Promise<JobDocument> {
   return darkroom.watch(answer.job_id, { onEvent: (job, event) => console.log(job.progress, event.via) });
 }
 
+export async function firstNames(collection_id: string): Promise<string[]> {
+  const { images, next_cursor: cursor } = await darkroom.images({ collection_id, op: "bgremove", limit: 10 });
+  const more = cursor === null ? [] : (await darkroom.images({ collection_id, cursor })).images;
+  return [...images, ...more].map((image) => `${image.filename} ${image.current?.version ?? "none"}`);
+}
+
+export async function compare(imageId: string): Promise<string | undefined> {
+  for (const { answer, error } of await darkroom.rerun(imageId, ["bgremove-v1", "compose-v1"])) {
+    if (answer && !answer.cached) await darkroom.watch(answer.job_id);
+    if (error) throw new Error(error.detail);
+  }
+  const { outputs } = await darkroom.image(imageId);
+  await darkroom.restore(outputs[0].output_id);
+  const { url } = await darkroom.share(outputs[0].output_id, { expires_in: 86_400, max_views: 10 });
+  return url;
+}
+
+// @ts-expect-error neither an output nor a job
+void darkroom.promote({ collection_id: "id" });
+// @ts-expect-error a move says where to
+void darkroom.changeImages({ action: "move", image_ids: [] });
+
 declare const request: Parameters<Darkroom["intake"]>[0];
 const { size, ...sizeless } = request;
 // @ts-expect-error an intake without the size
