@@ -828,6 +828,9 @@ class Database:
     async def unblock_hash(self, sha256: str, by: str) -> bool:
         return bool(await self._call("unblock_hash", {"p_sha256": sha256, "p_by": by}))
 
+    async def mark_scanned(self, output_id: UUID, scan: Scan) -> None:
+        await self._call("mark_scanned", {"p_output_id": str(output_id), "p_scan": scan})
+
     async def blocked_category(self, sha256s: Sequence[str]) -> str | None:
         """The category of the first of these hashes that is blocked; None when none is."""
         category = await self._call("blocked_category", {"p_sha256s": list(sha256s)})

@@ -664,6 +664,9 @@ isOneToOne: true
 "lock_user":
 { Args: { "p_user_id": string }; Returns: undefined
                            },
+"mark_scanned":
+{ Args: { "p_output_id": string,"p_scan": string }; Returns: undefined
+                           },
 "mark_uploaded":
 { Args: { "p_job_id": string,"p_user_id": string }; Returns: Json
                            },
@@ -712,7 +715,7 @@ isOneToOne: true
 { Args: { "p_input": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_original": Omit<Database["public"]['Tables']["images"]['Row'], Database["public"]['Tables']["images"]['ComputedFields']> }; Returns: string
                            },
 "record_original":
-{ Args: { "p_image_id": string,"p_path": string }; Returns: boolean
+{ Args: { "p_image_id": string,"p_path": string,"p_sha256"?: string,"p_size"?: number }; Returns: boolean
                            },
 "record_output":
 { Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_output": Json,"p_output_seconds": number }; Returns: {

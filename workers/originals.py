@@ -4,19 +4,27 @@ A crash at any point repeats the fetch: the key is the image's own, and only byt
 """
 
 import asyncio
+import hashlib
 import tempfile
 from pathlib import Path
 
 import structlog
 
-from service.errors import DependencyError
+from service.errors import DependencyError, ProblemError
 from service.library.store import DueOriginal
 from service.resources import Resources
+from service.safety.scanner import scan_files
+from service.settings import Settings
 from service.storage import ObjectExistsError, ObjectNotFoundError, ObjectTooLargeError, StorageError
+from workers.imaging.errors import PixelError
+from workers.imaging.keeping import ENTRY
+from workers.imaging.pool import PixelPool
+from workers.imaging.types import Claim, Limits, PixelTask
 
 log = structlog.get_logger()
 UPLOADS = "uploads-ephemeral"
 LIBRARY = "user-library"
+SVG = "image/svg+xml"
 BATCH = 4
 EXTENSIONS = {
     "image/jpeg": "jpg",
@@ -69,8 +77,29 @@ async def _fetch(resources: Resources, due: DueOriginal) -> bool:
                 log.warning("original_refused", image_id=str(due.image_id))
                 await resources.library.record_original(due.image_id, None)
                 return False
+            if due.content_type == SVG:
+                file = await _sanitised(resources.settings, file)
+            await scan_files(resources, [file], due.sha256)
+            data = await asyncio.to_thread(file.read_bytes)
             key = await store_original(resources, due.user_id, due.image_id, file, due.content_type)
-        return await resources.library.record_original(due.image_id, key)
+        return await resources.library.record_original(
+            due.image_id, key, sha256=hashlib.sha256(data).hexdigest(), size=len(data)
+        )
     except (DependencyError, StorageError, OSError) as error:
         log.warning("original_postponed", image_id=str(due.image_id), error=type(error).__name__)
         return False
+    except (PixelError, ProblemError) as error:
+        log.warning("original_refused", image_id=str(due.image_id), code=error.code)
+        await resources.library.record_original(due.image_id, None)
+        return False
+
+
+async def _sanitised(settings: Settings, file: Path) -> Path:
+    """What may be kept of a drawing, made in a child of its own as a job's would be. Raises PixelError."""
+    task = PixelTask(
+        file, file.parent, "", Claim(1, 1), Limits(settings.max_bytes, settings.max_side, settings.max_pixels)
+    )
+    async with PixelPool(
+        workers=1, memory_mb=settings.pixel_memory_mb, seconds=settings.pixel_seconds, entry=ENTRY
+    ) as pool:
+        return (await pool.run(task)).original

@@ -6,13 +6,16 @@ old objects. A call that dies in between leaves two objects that the next one, o
 
 import asyncio
 import secrets
-from pathlib import PurePosixPath
+import tempfile
+from pathlib import Path, PurePosixPath
 from uuid import UUID
 
+from service.database import Scan
 from service.errors import Code, ProblemError
 from service.intake.hits import forget
 from service.library.store import LibraryOutput
 from service.resources import Resources
+from service.safety.scanner import scan_files
 from service.storage import ObjectNotFoundError
 
 LIBRARY = "user-library"
@@ -33,7 +36,7 @@ async def promote(
 ) -> LibraryOutput:
     """The output of that id, or of that job, in the library; repeating it changes nothing.
 
-    Raises ProblemError: output_not_found, output_expired, plan_required, insufficient_credits, conflict.
+    Raises ProblemError: output_not_found, output_expired, plan_required, insufficient_credits, conflict, infected.
     """
     library = resources.library
     found = await library.find_promotable(user_id, output_id=output_id, job_id=job_id)
@@ -46,6 +49,7 @@ async def promote(
     stem = f"{user_id}/{found.image_id}/output/{found.job_id or found.output_id}.{secrets.token_hex(4)}"
     path, thumb = f"{stem}{PurePosixPath(found.path).suffix}", f"{stem}.thumb.webp"
     try:
+        scan = await _scan(resources, found)
         await asyncio.gather(
             resources.storage.copy(found.bucket, found.path, path, target_bucket=LIBRARY),
             resources.storage.copy(found.bucket, found.thumb_path, thumb, target_bucket=LIBRARY),
@@ -56,7 +60,19 @@ async def promote(
     if promoted is None:
         raise output_not_found(found.output_id)
     await forget(resources.redis, promoted.forget)
-    return promoted
+    if scan != promoted.scan:
+        await resources.database.mark_scanned(promoted.output_id, scan)
+    return promoted.model_copy(update={"scan": scan})
+
+
+async def _scan(resources: Resources, found: LibraryOutput) -> Scan:
+    """What was made in passing is scanned when it is to be kept. Raises as scan_files does."""
+    if resources.settings.clamd_url is None or found.scan == "clean":
+        return found.scan
+    with tempfile.TemporaryDirectory(prefix="darkroom-") as directory:
+        file = Path(directory) / "output"
+        await resources.storage.download(found.bucket, found.path, file, max_bytes=found.size)
+        return await scan_files(resources, [file], found.sha256)
 
 
 async def _without_objects(resources: Resources, user_id: UUID, found: LibraryOutput) -> LibraryOutput:

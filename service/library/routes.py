@@ -5,6 +5,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 
 from service.database import Forget
+from service.downloads import download_url, suggested_name
 from service.errors import Code, ProblemError, responses
 from service.intake.hits import forget
 from service.intake.intake import check_days
@@ -60,7 +61,12 @@ async def _document(resources: Resources, output: LibraryOutput) -> OutputDocume
         await resources.database.bury_output(output.output_id)
         raise ProblemError(Code.output_expired, "The picture has been removed; make it again.")
     fields = output.model_dump(include=set(OutputDocument.model_fields))
-    return OutputDocument(**fields, url=signed.url, thumbnail_url=signed.thumbnail_url)
+    return OutputDocument(
+        **fields,
+        url=signed.url,
+        thumbnail_url=signed.thumbnail_url,
+        download_url=download_url(signed.url, suggested_name(output.filename, output.op_key, output.path)),
+    )
 
 
 @router.get("/me", responses=responses(Code.sign_in_required))
@@ -104,6 +110,7 @@ async def keep_output(
         Code.sign_in_required,
         Code.malformed_json,
         Code.plan_required,
+        Code.infected,
         Code.insufficient_credits,
         Code.output_not_found,
         Code.job_not_found,

@@ -34,6 +34,7 @@ class LibraryOutput(OutputRow):
 
     job_id: UUID | None
     image_id: UUID
+    filename: str
     op_key: str
     version: int | None
     created_at: datetime
@@ -160,9 +161,17 @@ class Library:
         rows = await self._call("due_originals", {"p_limit": limit})
         return [DueOriginal.model_validate(row) for row in rows]
 
-    async def record_original(self, image_id: UUID, path: str | None) -> bool:
-        """False when the image has gone, or has its original by now. `path` None: there is none to be had."""
-        return bool(await self._call("record_original", {"p_image_id": str(image_id), "p_path": path}))
+    async def record_original(
+        self, image_id: UUID, path: str | None, *, sha256: str | None = None, size: int | None = None
+    ) -> bool:
+        """False when the image has gone, or has its original by now. `path` None: there is none to be had; `sha256`
+        and `size` of what is stored, where they are not the upload's."""
+        return bool(
+            await self._call(
+                "record_original",
+                {"p_image_id": str(image_id), "p_path": path, "p_sha256": sha256, "p_size": size},
+            )
+        )
 
     async def recently_buried(self) -> list[Forget]:
         """What was buried before its time in the last ten minutes."""

@@ -106,6 +106,13 @@ begin
   return true;
 end $$;
 
+-- What a scan behind the output's recording has said; when it goes to the library.
+create or replace function public.mark_scanned(p_output_id uuid, p_scan text) returns void
+language sql security definer set search_path = ''
+as $$
+  update public.image_outputs set scan = p_scan where id = p_output_id and scan <> p_scan
+$$;
+
 revoke all on function public.block_lock(text) from public, anon, authenticated, service_role;
 revoke all on function public.refuse_blocked(text[]) from public, anon, authenticated, service_role;
 revoke all on function public.refuse_blocked_for_good(text[]) from public, anon, authenticated, service_role;
@@ -115,3 +122,5 @@ revoke all on function public.unblock_hash(text, text) from public, anon, authen
 grant execute on function public.blocked_category(text[]) to service_role;
 grant execute on function public.block_hash(text, text, text, text) to service_role;
 grant execute on function public.unblock_hash(text, text) to service_role;
+revoke all on function public.mark_scanned(uuid, text) from public, anon, authenticated;
+grant execute on function public.mark_scanned(uuid, text) to service_role;

@@ -114,7 +114,9 @@ create or replace function public.library_document(p_output public.image_outputs
 language sql stable security definer set search_path = ''
 as $$
   select public.output_document(p_output) || jsonb_build_object(
-    'job_id', p_output.job_id, 'image_id', p_output.image_id, 'op_key', p_output.op_key, 'variant', p_output.variant,
+    'job_id', p_output.job_id, 'image_id', p_output.image_id,
+    'filename', coalesce((select i.filename from public.images i where i.id = p_output.image_id), ''),
+    'op_key', p_output.op_key, 'variant', p_output.variant,
     'version', p_output.version, 'created_at', p_output.created_at, 'cache_key', encode(p_output.cache_key, 'hex'),
     'current', coalesce((select i.current_output_id = p_output.id from public.images i where i.id = p_output.image_id), false))
 $$;

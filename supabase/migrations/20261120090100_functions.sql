@@ -528,6 +528,13 @@ begin
   return true;
 end $$;
 
+-- What a scan behind the output's recording has said; when it goes to the library.
+create or replace function public.mark_scanned(p_output_id uuid, p_scan text) returns void
+language sql security definer set search_path = ''
+as $$
+  update public.image_outputs set scan = p_scan where id = p_output_id and scan <> p_scan
+$$;
+
 revoke all on function public.block_lock(text) from public, anon, authenticated, service_role;
 revoke all on function public.refuse_blocked(text[]) from public, anon, authenticated, service_role;
 revoke all on function public.refuse_blocked_for_good(text[]) from public, anon, authenticated, service_role;
@@ -537,6 +544,8 @@ revoke all on function public.unblock_hash(text, text) from public, anon, authen
 grant execute on function public.blocked_category(text[]) to service_role;
 grant execute on function public.block_hash(text, text, text, text) to service_role;
 grant execute on function public.unblock_hash(text, text) to service_role;
+revoke all on function public.mark_scanned(uuid, text) from public, anon, authenticated;
+grant execute on function public.mark_scanned(uuid, text) to service_role;
 -- From a claim about a file to a hit, a job in flight, or a new job: one transaction.
 
 create or replace function public.intake(
@@ -1570,7 +1579,9 @@ create or replace function public.library_document(p_output public.image_outputs
 language sql stable security definer set search_path = ''
 as $$
   select public.output_document(p_output) || jsonb_build_object(
-    'job_id', p_output.job_id, 'image_id', p_output.image_id, 'op_key', p_output.op_key, 'variant', p_output.variant,
+    'job_id', p_output.job_id, 'image_id', p_output.image_id,
+    'filename', coalesce((select i.filename from public.images i where i.id = p_output.image_id), ''),
+    'op_key', p_output.op_key, 'variant', p_output.variant,
     'version', p_output.version, 'created_at', p_output.created_at, 'cache_key', encode(p_output.cache_key, 'hex'),
     'current', coalesce((select i.current_output_id = p_output.id from public.images i where i.id = p_output.image_id), false))
 $$;
@@ -1708,9 +1719,7 @@ declare
   v_image public.images;
 begin
   select i.* into v_image from public.images i join public.profiles f on f.user_id = i.user_id
-  where i.id = p_image_id and i.original_path is null and f.keep_original
-    -- A drawing must be sanitised before it is kept, which a job does.
-    and i.content_type <> 'image/svg+xml';
+  where i.id = p_image_id and i.original_path is null and f.keep_original;
   if not found or public.upload_of(v_image) is null then
     return;
   end if;
@@ -1762,14 +1771,17 @@ end $$;
 
 -- The original of an image is at p_path now, verified; null: there is none to be had. False when the image has gone or
 -- got its original otherwise; p_path is then marked for removal.
-create or replace function public.record_original(p_image_id uuid, p_path text) returns boolean
+create or replace function public.record_original(
+  p_image_id uuid, p_path text, p_sha256 text default null, p_size bigint default null
+) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
 begin
   update public.images
   set original_path = p_path, original_due_at = null,
-      original_sha256 = case when p_path is not null then sha256 end,
-      original_size = case when p_path is not null then size end
+      -- Bitmaps are kept as they came; a drawing's sanitised file has a hash and a size of its own.
+      original_sha256 = case when p_path is not null then coalesce(p_sha256, sha256) end,
+      original_size = case when p_path is not null then coalesce(p_size, size) end
   where id = p_image_id and original_path is null
     and not exists (select 1 from public.tombstones t where t.bucket = 'user-library' and t.path = p_path);
   if found then
@@ -1787,11 +1799,11 @@ revoke all on function public.promote_output(uuid, uuid, text, text, boolean) fr
 revoke all on function public.want_original(uuid) from public, anon, authenticated, service_role;
 revoke all on function public.upload_of(public.images) from public, anon, authenticated, service_role;
 revoke all on function public.due_originals(integer) from public, anon, authenticated;
-revoke all on function public.record_original(uuid, text) from public, anon, authenticated;
+revoke all on function public.record_original(uuid, text, text, bigint) from public, anon, authenticated;
 grant execute on function public.find_promotable(uuid, uuid, uuid) to service_role;
 grant execute on function public.promote_output(uuid, uuid, text, text, boolean) to service_role;
 grant execute on function public.due_originals(integer) to service_role;
-grant execute on function public.record_original(uuid, text) to service_role;
+grant execute on function public.record_original(uuid, text, text, bigint) to service_role;
 -- Lists, collections and the archive. Locks as in 95_library: user, image; collections are changed under their user.
 
 -- What a user typed as a question for images.search: words, "phrases", or, -word, of which the last may be unfinished.

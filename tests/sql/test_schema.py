@@ -37,7 +37,7 @@ CALLABLE_BY_SERVICE = {
     *("create_share", "list_shares", "revoke_share", "find_share", "open_share", "purge_shares"),
     *("list_images", "get_image", "change_images", "archive_due"),
     *("list_collections", "create_collection", "update_collection", "delete_collection"),
-    *("block_hash", "unblock_hash", "blocked_category"),
+    *("block_hash", "unblock_hash", "blocked_category", "mark_scanned"),
 }
 
 
