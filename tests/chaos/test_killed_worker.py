@@ -1,10 +1,12 @@
-"""kill -9 of a worker at every step of a job: another finishes it, once, with one output and one ledger effect."""
+"""kill -9 of a worker at every step of a job: another finishes it, once, with one output and one ledger effect.
+
+How soon after the lease is measured by `darkroom bench recovery`; here it must be long before arq's own hour.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-import time
 
 import asyncpg
 import pytest
@@ -48,16 +50,13 @@ async def test_another_worker_finishes_the_job_once(
     dying = await Child.start(command, stack.home / "logs" / f"dying-{step}.log")
     await resources.doorbell.ring(queue)
     await asyncio.wait_for(dying.wait(), 30)
-    died = time.monotonic()
 
     survivor = await stack.start_worker(env)
-    row = await finished(resources, job_id, user.id)
-    took = time.monotonic() - died
+    row = await finished(resources, job_id, user.id, seconds=120)
     await survivor.stop()
 
     assert row.status == "done"
     assert row.attempts == (1 if step == "completed" else 2)
-    assert took < LEASE_SECONDS + 8  # the start of the second worker included
     assert row.charged == PRICE
     ledger = await db.fetch(
         "select reason, delta from credit_ledger where user_id = $1 and reference = $2 order by id",
