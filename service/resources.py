@@ -19,6 +19,7 @@ from service.breaker import Breaker
 from service.database import Database
 from service.jobs.progress import Progress
 from service.library.profiles import Profiles
+from service.library.shelves import Shelves
 from service.library.store import Library
 from service.limits import Limiter
 from service.queue import Doorbell
@@ -44,6 +45,7 @@ class Resources:
     http: httpx.AsyncClient
     database: Database
     library: Library
+    shelves: Shelves
     profiles: Profiles
     storage: Storage
     limiter: Limiter
@@ -78,6 +80,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             http=http,
             database=database,
             library=library,
+            shelves=Shelves(database),
             profiles=Profiles(library),
             storage=Storage(
                 AsyncStorageClient(storage_url, headers, http_client=http), http, storage_url, headers

@@ -70,7 +70,7 @@ async def cleanup(resources: Resources, *, batch: int = BATCH, notice: Notice = 
 async def archive(resources: Resources, report: CleanupReport, *, batch: int = BATCH) -> None:
     """Archive the images whose owners want it by their age. Their bytes stay where they are; a store with a cold
     class would be told here."""
-    while count := await resources.database.archive_due(batch):
+    while count := await resources.shelves.archive_due(batch):
         report.archived += count
 
 

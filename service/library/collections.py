@@ -7,9 +7,9 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from service.database import CollectionRow
 from service.errors import Code, ProblemError, responses
 from service.library.images import change_one
+from service.library.shelves import CollectionRow
 from service.limits import SignedIn
 from service.resources import Resources
 
@@ -74,7 +74,7 @@ def _shown(row: CollectionRow) -> Collection:
 @router.get("", responses=responses(Code.sign_in_required))
 async def list_collections(request: Request, user_id: SignedIn) -> CollectionList:
     """All of the caller's collections, at most 500."""
-    rows = await _resources(request).database.list_collections(user_id)
+    rows = await _resources(request).shelves.list_collections(user_id)
     return CollectionList(collections=[_shown(row) for row in rows])
 
 
@@ -94,9 +94,7 @@ _REFUSALS = (
 )
 async def create_collection(request: Request, user_id: SignedIn, wanted: NewCollection) -> Collection:
     """A new, empty collection."""
-    return _shown(
-        await _resources(request).database.create_collection(user_id, wanted.name, wanted.parent_id)
-    )
+    return _shown(await _resources(request).shelves.create_collection(user_id, wanted.name, wanted.parent_id))
 
 
 @router.patch("/{collection_id}", responses=responses(*_REFUSALS))
@@ -104,7 +102,7 @@ async def update_collection(
     collection_id: UUID, request: Request, user_id: SignedIn, wanted: CollectionChange
 ) -> Collection:
     """Rename a collection, or move it into another or out of one."""
-    row = await _resources(request).database.update_collection(
+    row = await _resources(request).shelves.update_collection(
         collection_id,
         user_id,
         name=wanted.name,
@@ -121,7 +119,7 @@ async def update_collection(
 )
 async def delete_collection(collection_id: UUID, request: Request, user_id: SignedIn) -> None:
     """Delete a collection and those that lie in it. Their images stay."""
-    if not await _resources(request).database.delete_collection(collection_id, user_id):
+    if not await _resources(request).shelves.delete_collection(collection_id, user_id):
         raise collection_not_found(collection_id)
 
 

@@ -5,8 +5,8 @@ import binascii
 from datetime import datetime
 from uuid import UUID
 
-from service.database import ImageRow
 from service.errors import Code, ProblemError
+from service.library.shelves import ImageRow
 
 
 def cursor_of(row: ImageRow) -> str:

@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 from redis.exceptions import RedisError
 
-from service.database import Forget, ImageChange, ImageRow, VersionRow
+from service.database import Forget
 from service.downloads import download_url, suggested_name
 from service.errors import Code, ProblemError
 from service.intake.hits import forget
@@ -26,6 +26,7 @@ from service.library.image_schemas import (
     ImageVersion,
     SignedVersion,
 )
+from service.library.shelves import ImageChange, ImageRow, VersionRow
 from service.resources import Resources
 from service.storage import ObjectNotFoundError
 
@@ -46,7 +47,7 @@ def image_not_found(image_id: UUID) -> ProblemError:
 
 async def list_page(resources: Resources, user_id: UUID, wanted: ImageFilter) -> ImagePage:
     """A page of the user's images: one query, one call of Storage for each bucket. Raises ProblemError."""
-    rows = await resources.database.list_images(
+    rows = await resources.shelves.list_images(
         user_id,
         limit=wanted.limit + 1,
         after=place(wanted.cursor) if wanted.cursor is not None else None,
@@ -71,7 +72,7 @@ async def list_page(resources: Resources, user_id: UUID, wanted: ImageFilter) ->
 
 async def image_document(resources: Resources, user_id: UUID, image_id: UUID) -> ImageDocument:
     """One image with its outputs and, where it is kept, its original. Raises ProblemError."""
-    row = await resources.database.get_image(image_id, user_id)
+    row = await resources.shelves.get_image(image_id, user_id)
     if row is None:
         raise image_not_found(image_id)
     urls, original_url = await asyncio.gather(
@@ -109,7 +110,7 @@ async def change_one(
     collection_id: UUID | None = None,
 ) -> None:
     """Archive, unarchive, add to or remove from a collection. Repeating it is harmless. Raises ProblemError."""
-    changed = await resources.database.change_images(user_id, [image_id], action, collection_id)
+    changed = await resources.shelves.change_images(user_id, [image_id], action, collection_id)
     if not changed.done:
         raise image_not_found(image_id)
 
@@ -117,9 +118,7 @@ async def change_one(
 async def change_many(resources: Resources, user_id: UUID, request: BulkRequest) -> BulkAnswer:
     """All in one transaction: what is the caller's is done, or after a failure nothing. Raises ProblemError."""
     image_ids = list(dict.fromkeys(request.image_ids))
-    changed = await resources.database.change_images(
-        user_id, image_ids, request.action, request.collection_id
-    )
+    changed = await resources.shelves.change_images(user_id, image_ids, request.action, request.collection_id)
     await forget(resources.redis, changed.forget)
     done = set(changed.done)
     return BulkAnswer(

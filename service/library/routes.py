@@ -128,7 +128,7 @@ async def promote(body: PromoteRequest, request: Request, user_id: SignedIn) -> 
     """
     resources = _resources(request)
     if body.collection_id is not None:  # asked before anything is moved
-        await resources.database.change_images(user_id, [], "add", body.collection_id)
+        await resources.shelves.change_images(user_id, [], "add", body.collection_id)
     output = await promotion.promote(resources, user_id, output_id=body.output_id, job_id=body.job_id)
     if body.collection_id is not None:
         await change_one(resources, user_id, output.image_id, "add", body.collection_id)

@@ -83,8 +83,8 @@ async def _library(resources: Resources, db: Connection, user_id: UUID, output_i
     )
     # Somebody's leftover in the user's folder, of which no row knows.
     await resources.storage.upload("user-library", f"{user_id}/{image_id}/stray.webp", b"stray", "image/webp")
-    parent = await resources.database.create_collection(user_id, "Mugs", None)
-    child = await resources.database.create_collection(user_id, "Blue", parent.collection_id)
+    parent = await resources.shelves.create_collection(user_id, "Mugs", None)
+    child = await resources.shelves.create_collection(user_id, "Blue", parent.collection_id)
     await db.execute(
         "insert into public.collection_items (collection_id, image_id, user_id) values ($1, $2, $3)",
         child.collection_id,
