@@ -127,7 +127,9 @@ class Settings(BaseSettings):
     )
     scan_seconds: float = Field(60, gt=0, description="wall time of one scan")
     scan_max_bytes: int = Field(
-        100 * 1024 * 1024, ge=1, description="largest file sent to clamd, bytes; no more than its StreamMaxLength"
+        100 * 1024 * 1024,
+        ge=1,
+        description="largest file sent to clamd, bytes; no more than its StreamMaxLength",
     )
 
     # The HTTP face.

@@ -50,7 +50,12 @@ READS: dict[str, tuple[str, str, str, str]] = {
 """Who reads what. Nobody writes anything: every change is a function."""
 OWNED_BY = {"audit_log": "actor"}
 """The owner's column, where it is not user_id."""
-WITHOUT_OWNER = {"plans": "id", "tombstones": "bucket", "blocked_hashes": "sha256", "share_secrets": "password_hash"}
+WITHOUT_OWNER = {
+    "plans": "id",
+    "tombstones": "bucket",
+    "blocked_hashes": "sha256",
+    "share_secrets": "password_hash",
+}
 """Tables whose rows name no owner, each with a text column to try a write with."""
 
 
