@@ -248,6 +248,8 @@ export interface Me {
     working_side: number;
     /** Credits for each promoted output. */
     promote_price: number;
+    /** Whether results are previews with a watermark. */
+    watermark: boolean;
     max_running: number;
     max_pending: number;
   };
@@ -295,6 +297,8 @@ export interface ImageVersion extends Output {
 /** With URLs, signed for minutes. */
 export interface SignedVersion extends ImageVersion {
   url: string;
+  /** Saves it under a name made from the file's own and the ops. */
+  download_url: string;
   thumbnail_url: string;
 }
 

@@ -174,7 +174,7 @@ export class ImageView {
     of("promote", version !== null && version.version === null);
     of("restore", version !== null && version.version !== null && !current);
     for (const id of ["share-open", "version-download", "delete-version"]) of(id, version !== null);
-    if (version) byId("version-download").href = downloadOf(version, image.filename);
+    if (version) byId("version-download").href = version.download_url;
     const others = image.outputs.filter(({ output_id }) => output_id !== this.chosen);
     if (this.base === this.chosen) this.base = "original";
     byId("compare").replaceChildren(
@@ -375,9 +375,3 @@ export class ImageView {
 
 /** @param {{version: number|null}} output */
 const nameOf = ({ version }) => (version === null ? "Not kept" : `Version ${version}`);
-
-/** @param {SignedVersion} output @param {string} filename */
-function downloadOf({ url, content_type, version }, filename) {
-  const name = `${filename.replace(/\.[^.]+$/, "")}-${version === null ? "darkroom" : `v${version}`}`;
-  return `${url}&download=${encodeURIComponent(`${name}.${content_type.split("/")[1]}`)}`;
-}

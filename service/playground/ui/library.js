@@ -90,7 +90,11 @@ export class Library {
       ]);
       if (own !== this.asked) return;
       this.collections = collections;
-      byId("plan").textContent = `${me.plan.name} plan, ${me.credits.toLocaleString()} credits`;
+      byId("plan").textContent = [
+        `${me.plan.name} plan`,
+        `${me.credits.toLocaleString()} credits`,
+        ...(me.plan.watermark ? ["previews with a watermark"] : []),
+      ].join(", ");
       byId("library-problem").textContent = "";
       byId("images").replaceChildren(...page.images.map((image) => this.#card(image)));
       this.#drawShelves();

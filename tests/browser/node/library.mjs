@@ -72,6 +72,8 @@ test('what is kept is listed, runs again without an upload, and goes back to an 
   assert.equal(await current(page), 'Version 2')
   assert.deepEqual(uploads, [])
 
+  const saved = await page.request.get(await page.getAttribute('#version-download', 'href'))
+  assert.match(saved.headers()['content-disposition'], /attachment.*product/)
   await page.click('#versions li:last-child button')
   await page.click('#restore')
   await page.waitForFunction(() => /current now/.test(document.querySelector('#image-status').textContent))
@@ -194,7 +196,7 @@ test('a share link opens without a session, is shown once, and ends when it is r
   assert.equal((await stranger.reload()).status(), 410)
 })
 
-test('everything is taken along as a zip, then deleted, with a receipt', async () => {
+test('everything is taken along as a zip, then deleted with the account, and the receipt stays', async () => {
   const page = await openLibrary()
   await keepOne(page)
   await page.click('#my-data')
@@ -205,9 +207,12 @@ test('everything is taken along as a zip, then deleted, with a receipt', async (
   await page.fill('#delete-confirm', 'delete my date')
   assert.equal(await page.isDisabled('#delete-go'), true)
   await page.fill('#delete-confirm', 'delete my data')
+  await page.check('#delete-account')
   await page.click('#delete-go')
   await page.waitForSelector('#receipt:not([hidden])')
   assert.match(await page.textContent('#receipt-facts'), /user-library \d+.*images 1/)
+  assert.match(await page.textContent('#receipt-facts'), /Accountdeleted/)
+  await page.waitForSelector('#library', { state: 'hidden' }) // and nobody is signed in any more
   await listed(page, 0)
   assert.deepEqual(page.complaints, [])
 })
