@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
 import pytest
 import redis.asyncio
+import structlog
 
 from scripts.local.home import Local
 from scripts.local.process import Child
@@ -43,6 +44,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(home, ignore_errors=True)
         os.environ.pop(_HOME, None)
     _made.clear()
+
+
+@pytest.fixture(autouse=True)
+def plain_logs() -> Iterator[None]:
+    """A test that runs a command in this process leaves its logging bound to a stream that pytest then closes."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -81,7 +81,7 @@ test('what is kept is listed, runs again without an upload, and goes back to an 
   assert.equal(await current(page), 'Version 1')
   await page.click('#delete-version')
   await confirm(page)
-  assert.equal(await page.locator('#versions li').count(), 1)
+  await page.waitForFunction(() => document.querySelectorAll('#versions li').length === 1)
   assert.equal(await current(page), 'Version 2')
   await page.click('#delete-image')
   await confirm(page)
