@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 
 import pytest
 
@@ -29,8 +28,8 @@ EXPORT = ("claimed", "collect", "store", "stored", "finished")
 
 async def _kill_one_then_survive(
     stack: SharedStack, resources: Resources, step: str, queue: str, request: DataRequest
-) -> float:
-    """Seconds from the death of the first worker to the end of the request under a second one."""
+) -> None:
+    """The first worker kills itself at the step; a second one brings the request to its end."""
     env = {
         "DARKROOM_QUEUE": queue,
         "DARKROOM_LEASE_SECONDS": str(LEASE_SECONDS),
@@ -43,13 +42,10 @@ async def _kill_one_then_survive(
     )
     await resources.doorbell.ring(queue)
     await asyncio.wait_for(dying.wait(), 40)
-    died = time.monotonic()
     survivor = await stack.start_worker(env)
     row = await ended(resources, request.request_id, request.user_id)
-    took = time.monotonic() - died
     await survivor.stop()
     assert (row.status, row.error) == ("done", None)
-    return took
 
 
 @pytest.mark.parametrize("step", DELETION)
@@ -61,8 +57,7 @@ async def test_a_deletion_is_completed(
     estate = await furnish(resources, db, user, silent_seconds=silent)
     queue = new_queue()
     request = await resources.database.request_deletion(user.id, delete_account=account, queue=queue)
-    took = await _kill_one_then_survive(stack, resources, step, queue, request)
-    assert took < LEASE_SECONDS + SILENT_SECONDS + 10  # the start of the second worker included
+    await _kill_one_then_survive(stack, resources, step, queue, request)
     await wiped_clean(db, resources, estate, account=account)
     row = await resources.database.get_request(request.request_id, None if account else user.id)
     assert row is not None
