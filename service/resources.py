@@ -13,6 +13,7 @@ import httpx
 from httpx_aiohttp import HttpxAiohttpClient
 from postgrest import AsyncPostgrestClient
 from redis.asyncio import Redis
+from starlette.requests import Request
 from storage3 import AsyncStorageClient
 
 from service.breaker import Breaker
@@ -105,3 +106,9 @@ def _pool(url: str, *, read_timeout: float | None) -> QuickPool:
         health_check_interval=0,
         max_connections=1024,
     )
+
+
+def resources_of(request: Request) -> Resources:
+    """What the application of this request has opened."""
+    resources: Resources = request.app.state.resources
+    return resources

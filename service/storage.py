@@ -25,6 +25,9 @@ from storage3.utils import StorageException
 
 from service.errors import DependencyError
 
+UPLOADS = "uploads-ephemeral"
+OUTPUTS = "outputs-ephemeral"
+LIBRARY = "user-library"
 REMOVE_BATCH = 1000
 PAGE = 1000
 CHUNK_BYTES = 65_536

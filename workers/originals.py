@@ -15,15 +15,20 @@ from service.library.store import DueOriginal
 from service.resources import Resources
 from service.safety.scanner import scan_files
 from service.settings import Settings
-from service.storage import ObjectExistsError, ObjectNotFoundError, ObjectTooLargeError, StorageError
+from service.storage import (
+    LIBRARY,
+    UPLOADS,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    ObjectTooLargeError,
+    StorageError,
+)
 from workers.imaging.errors import PixelError
 from workers.imaging.keeping import ENTRY
 from workers.imaging.pool import PixelPool
 from workers.imaging.types import Claim, Limits, PixelTask
 
 log = structlog.get_logger()
-UPLOADS = "uploads-ephemeral"
-LIBRARY = "user-library"
 SVG = "image/svg+xml"
 BATCH = 4
 EXTENSIONS = {

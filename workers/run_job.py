@@ -23,7 +23,7 @@ from service.errors import Code, DependencyError, ProblemError, problem
 from service.intake.hits import forget
 from service.ops.variant import parse_variant
 from service.settings import Settings
-from service.storage import ObjectNotFoundError, ObjectTooLargeError, StorageError
+from service.storage import LIBRARY, OUTPUTS, UPLOADS, ObjectNotFoundError, ObjectTooLargeError, StorageError
 from service.telemetry import JOB_STEPS, JOBS
 from workers.imaging.errors import PixelError
 from workers.imaging.types import CONTENT_TYPES, Claim, Limits, PixelResult, PixelTask, SourceFormat
@@ -34,9 +34,6 @@ from workers.workbench import Workbench
 
 log = structlog.get_logger()
 
-UPLOADS = "uploads-ephemeral"
-OUTPUTS = "outputs-ephemeral"
-LIBRARY = "user-library"
 RETRY_SECONDS = (1.0, 5.0, 20.0)
 """Pause before the second, third and fourth attempt."""
 

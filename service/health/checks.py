@@ -12,11 +12,11 @@ from service.health.schemas import Check, Readiness
 from service.resources import Resources
 from service.safety.clamd import ScannerError
 from service.safety.scanner import scanner_of
+from service.storage import UPLOADS
 from service.telemetry import QUEUE_DEPTH
 
 CHECK_SECONDS = 3.0
 FRESH_SECONDS = 1.0
-UPLOADS_BUCKET = "uploads-ephemeral"
 
 log = structlog.get_logger()
 
@@ -66,7 +66,7 @@ class Checks:
         return Check(ok=True, ms=0, detail="off") if scanner is None else await _check("clamd", scanner.ping)
 
     async def _storage(self) -> None:
-        await self._resources.storage.ping(UPLOADS_BUCKET)
+        await self._resources.storage.ping(UPLOADS)
 
 
 async def _check(name: str, ask: Callable[[], Awaitable[None]]) -> Check:

@@ -24,14 +24,12 @@ from service.ops.registry import Chain, parse
 from service.ops.variant import FULL, variant_for
 from service.resources import Resources
 from service.settings import Settings
-from service.storage import ObjectExistsError, ObjectNotFoundError
+from service.storage import OUTPUTS, UPLOADS, ObjectExistsError, ObjectNotFoundError
 from service.telemetry import CACHE
 
 HOT = CACHE.labels("hot")
 
 log = structlog.get_logger()
-UPLOADS = "uploads-ephemeral"
-OUTPUTS = "outputs-ephemeral"
 MAX_LOOKUPS = 3
 """An output can vanish between its lookup and its use; after this many times there is no more looking."""
 ACCEPTED = frozenset(

@@ -12,21 +12,16 @@ from service.jobs.documents import document, job_not_found
 from service.jobs.events import stream
 from service.jobs.schemas import JobDocument
 from service.limits import Admitted
-from service.resources import Resources
+from service.resources import resources_of
 
 PING_SECONDS = 15
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 
-def _resources(request: Request) -> Resources:
-    resources: Resources = request.app.state.resources
-    return resources
-
-
 @router.get("/{job_id}", responses=responses(Code.job_not_found))
 async def get_job(job_id: UUID, request: Request, caller: Admitted) -> JobDocument:
     """A job as it stands, with fresh signed URLs when it is done. Poll no faster than once a second."""
-    resources = _resources(request)
+    resources = resources_of(request)
     row = await resources.database.get_job(job_id, caller.user_id)
     if row is None:
         raise job_not_found(job_id)
@@ -55,7 +50,7 @@ async def get_job_events(
     `event` is a status or `progress`; `id` counts transitions, and a stream that is opened again with
     `Last-Event-ID` first tells what was missed.
     """
-    resources = _resources(request)
+    resources = resources_of(request)
     row = await resources.database.get_job(job_id, caller.user_id)
     if row is None:
         raise job_not_found(job_id)
@@ -75,7 +70,7 @@ async def get_job_events(
 )
 async def report_upload(job_id: UUID, request: Request, caller: Admitted) -> JobDocument:
     """Say that the upload is complete. Repeating it changes nothing; a client that never says it is found anyway."""
-    resources = _resources(request)
+    resources = resources_of(request)
     row = await resources.database.mark_uploaded(job_id, caller.user_id)
     if row is None:
         raise job_not_found(job_id)
@@ -88,7 +83,7 @@ async def report_upload(job_id: UUID, request: Request, caller: Admitted) -> Job
 @router.delete("/{job_id}", responses=responses(Code.job_not_found, Code.job_finished))
 async def cancel_job(job_id: UUID, request: Request, caller: Admitted) -> JobDocument:
     """Cancel a job that has not ended. It costs nothing, and its upload is removed."""
-    resources = _resources(request)
+    resources = resources_of(request)
     row = await resources.database.cancel_job(job_id, caller.user_id)
     if row is None:
         raise job_not_found(job_id)

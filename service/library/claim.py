@@ -12,9 +12,8 @@ from uuid import UUID, uuid4
 from service.errors import Code, ProblemError
 from service.library.store import Claimable
 from service.resources import Resources
-from service.storage import ObjectNotFoundError
+from service.storage import OUTPUTS, ObjectNotFoundError
 
-OUTPUTS = "outputs-ephemeral"
 MAX_ROUNDS = 3
 """A job may end between the copying and the claim; after this many rounds the rest is left to the next call."""
 

@@ -11,7 +11,7 @@ from service.errors import Code, ProblemError, responses
 from service.library.images import change_one
 from service.library.shelves import CollectionRow
 from service.limits import SignedIn
-from service.resources import Resources
+from service.resources import resources_of
 
 router = APIRouter(prefix="/collections", tags=["library"])
 
@@ -62,11 +62,6 @@ def collection_not_found(collection_id: UUID) -> ProblemError:
     return ProblemError(Code.collection_not_found, f"No collection of yours has the id {collection_id}.")
 
 
-def _resources(request: Request) -> Resources:
-    resources: Resources = request.app.state.resources
-    return resources
-
-
 def _shown(row: CollectionRow) -> Collection:
     return Collection(**row.model_dump())
 
@@ -74,7 +69,7 @@ def _shown(row: CollectionRow) -> Collection:
 @router.get("", responses=responses(Code.sign_in_required))
 async def list_collections(request: Request, user_id: SignedIn) -> CollectionList:
     """All of the caller's collections, at most 500."""
-    rows = await _resources(request).shelves.list_collections(user_id)
+    rows = await resources_of(request).shelves.list_collections(user_id)
     return CollectionList(collections=[_shown(row) for row in rows])
 
 
@@ -94,7 +89,9 @@ _REFUSALS = (
 )
 async def create_collection(request: Request, user_id: SignedIn, wanted: NewCollection) -> Collection:
     """A new, empty collection."""
-    return _shown(await _resources(request).shelves.create_collection(user_id, wanted.name, wanted.parent_id))
+    return _shown(
+        await resources_of(request).shelves.create_collection(user_id, wanted.name, wanted.parent_id)
+    )
 
 
 @router.patch("/{collection_id}", responses=responses(*_REFUSALS))
@@ -102,7 +99,7 @@ async def update_collection(
     collection_id: UUID, request: Request, user_id: SignedIn, wanted: CollectionChange
 ) -> Collection:
     """Rename a collection, or move it into another or out of one."""
-    row = await _resources(request).shelves.update_collection(
+    row = await resources_of(request).shelves.update_collection(
         collection_id,
         user_id,
         name=wanted.name,
@@ -119,7 +116,7 @@ async def update_collection(
 )
 async def delete_collection(collection_id: UUID, request: Request, user_id: SignedIn) -> None:
     """Delete a collection and those that lie in it. Their images stay."""
-    if not await _resources(request).shelves.delete_collection(collection_id, user_id):
+    if not await resources_of(request).shelves.delete_collection(collection_id, user_id):
         raise collection_not_found(collection_id)
 
 
@@ -131,10 +128,10 @@ _MEMBER = responses(
 @router.put("/{collection_id}/images/{image_id}", status_code=204, responses=_MEMBER)
 async def add_image(collection_id: UUID, image_id: UUID, request: Request, user_id: SignedIn) -> None:
     """Put an image into a collection; it stays in those it is in. Repeating it changes nothing."""
-    await change_one(_resources(request), user_id, image_id, "add", collection_id)
+    await change_one(resources_of(request), user_id, image_id, "add", collection_id)
 
 
 @router.delete("/{collection_id}/images/{image_id}", status_code=204, responses=_MEMBER)
 async def remove_image(collection_id: UUID, image_id: UUID, request: Request, user_id: SignedIn) -> None:
     """Take an image out of a collection. The image stays; repeating it changes nothing."""
-    await change_one(_resources(request), user_id, image_id, "remove", collection_id)
+    await change_one(resources_of(request), user_id, image_id, "remove", collection_id)

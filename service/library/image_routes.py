@@ -9,14 +9,9 @@ from service.errors import Code, responses
 from service.library import images
 from service.library.image_schemas import BulkAnswer, BulkRequest, ImageDocument, ImageFilter, ImagePage
 from service.limits import SignedIn
-from service.resources import Resources
+from service.resources import resources_of
 
 router = APIRouter(prefix="/images", tags=["library"])
-
-
-def _resources(request: Request) -> Resources:
-    resources: Resources = request.app.state.resources
-    return resources
 
 
 @router.get("", responses=responses(Code.sign_in_required, Code.collection_not_found))
@@ -24,7 +19,7 @@ async def list_images(
     request: Request, user_id: SignedIn, wanted: Annotated[ImageFilter, Query()]
 ) -> ImagePage:
     """The caller's images, newest first, a page at a time. Pages do not shift when images are added meanwhile."""
-    return await images.list_page(_resources(request), user_id, wanted)
+    return await images.list_page(resources_of(request), user_id, wanted)
 
 
 @router.post(
@@ -38,13 +33,13 @@ async def change_images(request: Request, user_id: SignedIn, wanted: BulkRequest
 
     Ids that are not the caller's are told apart and change nothing for the others. Repeating a request is harmless.
     """
-    return await images.change_many(_resources(request), user_id, wanted)
+    return await images.change_many(resources_of(request), user_id, wanted)
 
 
 @router.get("/{image_id}", responses=responses(Code.sign_in_required, Code.image_not_found))
 async def get_image(image_id: UUID, request: Request, user_id: SignedIn) -> ImageDocument:
     """An image with all its versions, newest first, and signed URLs; the original's where it is kept."""
-    return await images.image_document(_resources(request), user_id, image_id)
+    return await images.image_document(resources_of(request), user_id, image_id)
 
 
 @router.post(
@@ -52,7 +47,7 @@ async def get_image(image_id: UUID, request: Request, user_id: SignedIn) -> Imag
 )
 async def archive_image(image_id: UUID, request: Request, user_id: SignedIn) -> None:
     """Take an image out of lists. Its bytes stay, and so do its collections; repeating it changes nothing."""
-    await images.change_one(_resources(request), user_id, image_id, "archive")
+    await images.change_one(resources_of(request), user_id, image_id, "archive")
 
 
 @router.post(
@@ -60,4 +55,4 @@ async def archive_image(image_id: UUID, request: Request, user_id: SignedIn) -> 
 )
 async def unarchive_image(image_id: UUID, request: Request, user_id: SignedIn) -> None:
     """Bring an image back into lists. Its time until it is archived by age begins anew."""
-    await images.change_one(_resources(request), user_id, image_id, "unarchive")
+    await images.change_one(resources_of(request), user_id, image_id, "unarchive")

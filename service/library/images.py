@@ -28,10 +28,9 @@ from service.library.image_schemas import (
 )
 from service.library.shelves import ImageChange, ImageRow, VersionRow
 from service.resources import Resources
-from service.storage import ObjectNotFoundError
+from service.storage import LIBRARY, ObjectNotFoundError
 
 log = structlog.get_logger()
-LIBRARY = "user-library"
 ORIGINAL_SECONDS = 120
 LEAST_SECONDS = 30
 """An output with less life than this gets no URL any more: a batch is signed for as long as its shortest lives."""

@@ -16,9 +16,7 @@ from service.intake.hits import forget
 from service.library.store import LibraryOutput
 from service.resources import Resources
 from service.safety.scanner import scan_files
-from service.storage import ObjectNotFoundError
-
-LIBRARY = "user-library"
+from service.storage import LIBRARY, ObjectNotFoundError
 
 
 def output_not_found(output_id: UUID) -> ProblemError:

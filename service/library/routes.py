@@ -30,14 +30,9 @@ from service.library.schemas import (
 )
 from service.library.store import LibraryOutput, Profile
 from service.limits import SignedIn
-from service.resources import Resources
+from service.resources import Resources, resources_of
 
 router = APIRouter(tags=["library"])
-
-
-def _resources(request: Request) -> Resources:
-    resources: Resources = request.app.state.resources
-    return resources
 
 
 def _me(profile: Profile | None) -> Me:
@@ -72,13 +67,13 @@ async def _document(resources: Resources, output: LibraryOutput) -> OutputDocume
 @router.get("/me", responses=responses(Code.sign_in_required))
 async def get_me(request: Request, user_id: SignedIn) -> Me:
     """Plan, settings and credits of the caller."""
-    return _me(await _resources(request).library.get_profile(user_id))
+    return _me(await resources_of(request).library.get_profile(user_id))
 
 
 @router.patch("/me", responses=responses(Code.sign_in_required, Code.malformed_json))
 async def patch_me(body: SettingsChange, request: Request, user_id: SignedIn) -> Me:
     """Change settings. Fewer versions_to_keep take effect on an image with its next version."""
-    resources = _resources(request)
+    resources = resources_of(request)
     profile = await resources.library.set_profile(user_id, body.model_dump(exclude_unset=True))
     resources.profiles.put(user_id, profile)
     return _me(profile)
@@ -94,7 +89,7 @@ async def keep_output(
     output_id: UUID, body: KeepRequest, request: Request, user_id: SignedIn
 ) -> OutputDocument:
     """Keep an ephemeral output for some days from now; it never gets fewer than it has."""
-    resources = _resources(request)
+    resources = resources_of(request)
     check_days(body.keep_for_days, resources.settings)
     output = await resources.library.keep_output(output_id, user_id, body.keep_for_days)
     if output is None:
@@ -126,7 +121,7 @@ async def promote(body: PromoteRequest, request: Request, user_id: SignedIn) -> 
     Repeating it gives the same answer and costs nothing more. URLs of the ephemeral output answer as long as they
     were signed for. The original follows within seconds, where its upload still lives and `keep_original` is on.
     """
-    resources = _resources(request)
+    resources = resources_of(request)
     if body.collection_id is not None:  # asked before anything is moved
         await resources.shelves.change_images(user_id, [], "add", body.collection_id)
     output = await promotion.promote(resources, user_id, output_id=body.output_id, job_id=body.job_id)
@@ -141,7 +136,7 @@ async def promote(body: PromoteRequest, request: Request, user_id: SignedIn) -> 
 )
 async def restore_output(output_id: UUID, request: Request, user_id: SignedIn) -> OutputDocument:
     """Make an earlier version the one that its image shows. No version is made or lost."""
-    resources = _resources(request)
+    resources = resources_of(request)
     output = await resources.library.restore_output(output_id, user_id)
     if output is None:
         raise output_not_found(output_id)
@@ -155,7 +150,7 @@ async def restore_output(output_id: UUID, request: Request, user_id: SignedIn) -
 )
 async def delete_output(output_id: UUID, request: Request, user_id: SignedIn) -> None:
     """Remove one output. Its bytes go within minutes; the newest version left is shown in its place."""
-    resources = _resources(request)
+    resources = resources_of(request)
     gone = await resources.library.delete_output(output_id, user_id)
     if gone is None:
         raise output_not_found(output_id)
@@ -169,7 +164,7 @@ async def delete_output(output_id: UUID, request: Request, user_id: SignedIn) ->
 )
 async def delete_image(image_id: UUID, request: Request, user_id: SignedIn) -> None:
     """Remove an image: its original, every output, every upload it came from. Other people's copies are theirs."""
-    resources = _resources(request)
+    resources = resources_of(request)
     gone = await resources.library.delete_image(image_id, user_id)
     if gone is None:
         raise image_not_found(image_id)
@@ -197,7 +192,7 @@ async def rerun_image(image_id: UUID, body: RerunRequest, request: Request, user
     Each op is a hit or a job, as of an intake; several at once are for comparing.
     """
     request_id = request.scope.get("darkroom.request_id")
-    return RerunAnswer(results=await rerun(_resources(request), user_id, image_id, body.wanted, request_id))
+    return RerunAnswer(results=await rerun(resources_of(request), user_id, image_id, body.wanted, request_id))
 
 
 @router.post(
@@ -211,4 +206,4 @@ async def claim_jobs(body: ClaimRequest, request: Request, user_id: SignedIn) ->
 
     What others share with them stays theirs. A job for which the caller has an unfinished one already stays as it is.
     """
-    return ClaimAnswer(job_ids=await claim(_resources(request), user_id, body.job_ids))
+    return ClaimAnswer(job_ids=await claim(resources_of(request), user_id, body.job_ids))

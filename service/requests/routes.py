@@ -8,17 +8,12 @@ from service.errors import Code, responses
 from service.limits import Admitted, SignedIn
 from service.requests.requests import current_export, find_deletion, start_deletion
 from service.requests.schemas import DeletionDocument, DeletionRequest, ExportDocument
-from service.resources import Resources
+from service.resources import resources_of
 
 router = APIRouter(prefix="/me", tags=["me"])
 _EXPORT = responses(Code.sign_in_required, Code.data_deletion_running) | {
     202: {"model": ExportDocument, "description": "It is being made: ask again in a few seconds"}
 }
-
-
-def _resources(request: Request) -> Resources:
-    resources: Resources = request.app.state.resources
-    return resources
 
 
 @router.delete("/data", status_code=202, responses=responses(Code.sign_in_required, Code.malformed_json))
@@ -30,7 +25,7 @@ async def delete_my_data(
     A worker does it, and starts at once. While it runs nothing new can be made, and asking again gives the same
     request. What is kept, and why, stands in the receipt. Other people's copies of a picture are theirs.
     """
-    document = await start_deletion(_resources(request), user_id, delete_account=wanted.delete_account)
+    document = await start_deletion(resources_of(request), user_id, delete_account=wanted.delete_account)
     response.headers["Location"] = f"/me/data/{document.request_id}"
     return document
 
@@ -38,7 +33,7 @@ async def delete_my_data(
 @router.get("/data/{request_id}", responses=responses(Code.request_not_found))
 async def get_deletion(request_id: UUID, request: Request, caller: Admitted) -> DeletionDocument:
     """How far a deletion is, and then its receipt. Once the account is gone, the id alone is enough."""
-    return await find_deletion(_resources(request), request_id, caller.user_id)
+    return await find_deletion(resources_of(request), request_id, caller.user_id)
 
 
 @router.get("/export", responses=_EXPORT)
@@ -47,13 +42,13 @@ async def get_export(request: Request, response: Response, user_id: SignedIn) ->
 
     Starts one when there is none. It is kept for a week; POST makes a new one.
     """
-    return _answer(response, await current_export(_resources(request), user_id, renew=False))
+    return _answer(response, await current_export(resources_of(request), user_id, renew=False))
 
 
 @router.post("/export", responses=_EXPORT)
 async def renew_export(request: Request, response: Response, user_id: SignedIn) -> ExportDocument:
     """The same, made anew unless there is one that is younger than a day or still being made."""
-    return _answer(response, await current_export(_resources(request), user_id, renew=True))
+    return _answer(response, await current_export(resources_of(request), user_id, renew=True))
 
 
 def _answer(response: Response, document: ExportDocument) -> ExportDocument:

@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 from service.auth import caller
 from service.errors import Code, ProblemError, responses
 from service.limits import SignedIn
-from service.resources import Resources
+from service.resources import resources_of
 from service.sharing.links import check, make, open_link, output_not_found
 from service.sharing.page import HEADERS, picture_page, refusal_page
 from service.sharing.schemas import NewShare, Share, ShareList, ShareRequest
@@ -33,11 +33,6 @@ FORM = {
 MAX_FIELDS = 10
 
 
-def _resources(request: Request) -> Resources:
-    resources: Resources = request.app.state.resources
-    return resources
-
-
 @router.post(
     "/outputs/{output_id}/share",
     status_code=201,
@@ -54,7 +49,7 @@ async def share_output(
     output_id: UUID, wanted: ShareRequest, request: Request, response: Response, user_id: SignedIn
 ) -> NewShare:
     """A link to an output of yours. Its address is in this answer and never again."""
-    row, url = await make(_resources(request), output_id, user_id, wanted)
+    row, url = await make(resources_of(request), output_id, user_id, wanted)
     response.headers["Cache-Control"] = "no-store"
     return NewShare(**row.model_dump(), url=url)
 
@@ -62,7 +57,7 @@ async def share_output(
 @router.get("/outputs/{output_id}/shares", responses=responses(Code.sign_in_required, Code.output_not_found))
 async def list_shares(output_id: UUID, request: Request, user_id: SignedIn) -> ShareList:
     """The links of an output of yours, with their views."""
-    rows = await _resources(request).database.list_shares(output_id, user_id)
+    rows = await resources_of(request).database.list_shares(output_id, user_id)
     if rows is None:
         raise output_not_found(output_id)
     return ShareList(shares=[Share(**row.model_dump()) for row in rows])
@@ -71,7 +66,7 @@ async def list_shares(output_id: UUID, request: Request, user_id: SignedIn) -> S
 @router.delete("/shares/{share_id}", responses=responses(Code.sign_in_required, Code.share_not_found))
 async def revoke_share(share_id: UUID, request: Request, user_id: SignedIn) -> Share:
     """End a link at once. Repeating it changes nothing."""
-    row = await _resources(request).database.revoke_share(share_id, user_id)
+    row = await resources_of(request).database.revoke_share(share_id, user_id)
     if row is None:
         raise ProblemError(Code.share_not_found, f"No link of yours has the id {share_id}.")
     return Share(**row.model_dump())
@@ -113,7 +108,7 @@ async def post_share(token: str, request: Request) -> Response:
 async def head_share(token: str, request: Request) -> Response:
     """Whether GET would open the link. Names no URL, so it is no view."""
     try:
-        await check(_resources(request), token, None, (await caller(request)).ip)
+        await check(resources_of(request), token, None, (await caller(request)).ip)
     except ProblemError as error:
         error.headers.update(HEADERS)
         raise
@@ -121,7 +116,7 @@ async def head_share(token: str, request: Request) -> Response:
 
 
 async def _opened(token: str, request: Request, password: str | None, redirect: int) -> Response:
-    resources = _resources(request)
+    resources = resources_of(request)
     page = "text/html" in request.headers.get("accept", "").lower()
     supabase_url = resources.settings.supabase_url
     try:
