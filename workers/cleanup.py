@@ -4,6 +4,7 @@ A crash between any two of these repeats a removal, which changes nothing. Objec
 """
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from service.storage import StorageError
 
 log = structlog.get_logger()
 BATCH = 1000
+REST = 2.0
+"""Between two batches nothing is done for this many times as long as the last one took: lookups are waiting for the
+same processors and pages, the objects of a TTL are not waited for."""
 ORPHAN_SECONDS = 3600
 """An object younger than this may belong to a job or an upload that is under way."""
 
@@ -46,6 +50,7 @@ async def cleanup(resources: Resources, *, batch: int = BATCH, notice: Notice = 
     """Expire and purge until nothing is due. `notice` hears of every batch."""
     report = CleanupReport()
     while True:
+        started = time.monotonic()
         expired = await resources.database.expire_due(batch)
         # Before the objects go: from here on no answer in Redis may name them.
         await forget(resources.redis, expired.forget)
@@ -54,6 +59,7 @@ async def cleanup(resources: Resources, *, batch: int = BATCH, notice: Notice = 
         notice(report)
         if not expired.more:
             break
+        await _rest(started)
     while await resources.database.expire_requests(batch) == batch:
         pass
     # Whoever deleted something may have died before it told Redis.
@@ -78,6 +84,7 @@ async def purge(
     resources: Resources, report: CleanupReport, *, batch: int = BATCH, notice: Notice = _silent
 ) -> None:
     """Remove the objects of all open tombstones that are due."""
+    started = time.monotonic()
     while tombstones := await resources.database.due_tombstones(batch):
         by_bucket: dict[str, list[Tombstone]] = defaultdict(list)
         for tombstone in tombstones:
@@ -90,6 +97,13 @@ async def purge(
         report.removed += len(gone)
         report.postponed += len(tombstones) - len(gone)
         notice(report)
+        if len(tombstones) == batch:
+            await _rest(started)
+        started = time.monotonic()
+
+
+async def _rest(started: float) -> None:
+    await asyncio.sleep(REST * (time.monotonic() - started))
 
 
 async def _remove(resources: Resources, bucket: str, tombstones: list[Tombstone]) -> list[int]:
