@@ -352,8 +352,14 @@ class Database:
         variant: str = FULL,
         keep_days: int | None = None,
         may_upload: bool = True,
+        team_id: UUID | None = None,
+        api_key_id: UUID | None = None,
+        hit_price: int = 0,
+        quoted_price: int | None = None,
+        ip: str | None = None,
     ) -> IntakeResult:
-        """Look up the cache, else find or make the job and hold its price, in one transaction."""
+        """Look up the cache, else find or make the job and hold its price, in one transaction. `ip` is a keyed
+        hash of the caller's address, never the address itself."""
         return IntakeResult.model_validate(
             await self._call(
                 "intake",
@@ -378,6 +384,11 @@ class Database:
                     "p_request_id": request_id,
                     "p_keep_days": keep_days,
                     "p_may_upload": may_upload,
+                    "p_team_id": _text(team_id),
+                    "p_api_key_id": _text(api_key_id),
+                    "p_hit_price": hit_price,
+                    "p_quoted_price": quoted_price,
+                    "p_ip": ip,
                 },
             )
         )

@@ -4,7 +4,9 @@ create or replace function public.intake(
   p_user_id uuid, p_sha256 text, p_filename text, p_content_type text, p_size bigint, p_width integer,
   p_height integer, p_op_key text, p_variant text, p_cacheable boolean, p_price integer, p_queue text,
   p_wants_persist boolean, p_use_cache boolean, p_await_seconds integer, p_upload_seconds integer,
-  p_output_seconds integer, p_request_id text, p_keep_days integer default null, p_may_upload boolean default true
+  p_output_seconds integer, p_request_id text, p_keep_days integer default null, p_may_upload boolean default true,
+  p_team_id uuid default null, p_api_key_id uuid default null, p_hit_price integer default 0,
+  p_quoted_price integer default null, p_ip text default null
 ) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -176,11 +178,13 @@ create or replace trigger darkroom_upload after insert on storage.objects
 
 revoke all on function public.handle_upload() from public, anon, authenticated, service_role;
 revoke all on function public.intake(uuid, text, text, text, bigint, integer, integer, text, text, boolean, integer,
-  text, boolean, boolean, integer, integer, integer, text, integer, boolean) from public, anon, authenticated;
+  text, boolean, boolean, integer, integer, integer, text, integer, boolean, uuid, uuid, integer, integer, text)
+  from public, anon, authenticated;
 revoke all on function public.adopt_output(uuid, uuid, uuid, text, text, text, integer, text)
   from public, anon, authenticated;
 revoke all on function public.mark_uploaded(uuid, uuid) from public, anon, authenticated;
 grant execute on function public.intake(uuid, text, text, text, bigint, integer, integer, text, text, boolean,
-  integer, text, boolean, boolean, integer, integer, integer, text, integer, boolean) to service_role;
+  integer, text, boolean, boolean, integer, integer, integer, text, integer, boolean, uuid, uuid, integer, integer, text)
+  to service_role;
 grant execute on function public.adopt_output(uuid, uuid, uuid, text, text, text, integer, text) to service_role;
 grant execute on function public.mark_uploaded(uuid, uuid) to service_role;

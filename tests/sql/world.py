@@ -137,6 +137,12 @@ class World:
             "upload_seconds": 24 * HOUR,
             "output_seconds": 24 * HOUR,
             "request_id": None,
+            "keep_days": None,
+            "team_id": None,
+            "api_key_id": None,
+            "hit_price": 0,
+            "quoted_price": None,
+            "ip": None,
         }
         assert claim.keys() >= changes.keys()
         parameters = {f"p_{name}": value for name, value in (claim | changes).items()}

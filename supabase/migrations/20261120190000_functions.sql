@@ -1,0 +1,190 @@
+-- From a claim about a file to a hit, a job in flight, or a new job: one transaction.
+
+create or replace function public.intake(
+  p_user_id uuid, p_sha256 text, p_filename text, p_content_type text, p_size bigint, p_width integer,
+  p_height integer, p_op_key text, p_variant text, p_cacheable boolean, p_price integer, p_queue text,
+  p_wants_persist boolean, p_use_cache boolean, p_await_seconds integer, p_upload_seconds integer,
+  p_output_seconds integer, p_request_id text, p_keep_days integer default null, p_may_upload boolean default true,
+  p_team_id uuid default null, p_api_key_id uuid default null, p_hit_price integer default 0,
+  p_quoted_price integer default null, p_ip text default null
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_key bytea := case when p_cacheable then public.cache_key(p_sha256, p_op_key, p_variant) end;
+  v_plan public.plans;
+  v_output public.image_outputs;
+  v_earlier public.jobs;
+  v_job public.jobs;
+  v_job_id uuid := gen_random_uuid();
+  v_original text;
+begin
+  perform public.assert_no_deletion(p_user_id);
+  perform public.refuse_blocked(array[p_sha256]);
+  if v_key is not null and p_use_cache then
+    v_output := public.find_output(v_key, p_user_id, make_interval(secs => p_output_seconds));
+    if v_output.id is not null then
+      if p_keep_days is not null and v_output.user_id = p_user_id then
+        update public.image_outputs set expires_at = greatest(expires_at, now() + make_interval(days => p_keep_days))
+        where id = v_output.id and deleted_at is null and expires_at is not null;
+        select * into v_output from public.image_outputs where id = v_output.id;
+      end if;
+      return jsonb_build_object(
+        'outcome', case when v_output.user_id is not distinct from p_user_id then 'hit' else 'copy' end,
+        'output', public.output_document(v_output));
+    end if;
+  end if;
+
+  select p.* into v_plan
+  from public.plans p
+  where p.id = coalesce((select f.plan_id from public.profiles f where f.user_id = p_user_id), 'anonymous');
+
+  if p_user_id is not null then
+    -- One intake at a time per user: what follows reads before it writes.
+    perform 1 from public.profiles where user_id = p_user_id for no key update;
+    if not found then
+      raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
+    end if;
+    select j.* into v_job from public.jobs j
+    where j.user_id = p_user_id and j.cache_key = v_key and j.status in ('awaiting_upload', 'queued', 'running');
+    if found then
+      -- More time to upload, unless the job is being moved on at this moment: whoever does that may hold the job
+      -- and ask for the user, whom this transaction holds.
+      update public.jobs
+      set expires_at = now() + make_interval(secs => p_await_seconds),
+          wants_persist = wants_persist or (p_wants_persist and v_plan.persistent),
+          keep_days = greatest(keep_days, p_keep_days)
+      where id = (select j.id from public.jobs j where j.id = v_job.id and j.status = 'awaiting_upload'
+                  for no key update skip locked);
+      select * into v_job from public.jobs where id = v_job.id;
+      return jsonb_build_object('outcome', 'job', 'created', false, 'job', public.job_document(v_job));
+    end if;
+    if (select count(*) from public.jobs j where j.user_id = p_user_id
+          and j.status in ('awaiting_upload', 'queued', 'running')) >= v_plan.max_pending then
+      raise exception using errcode = 'PT429', message = 'too_many_jobs',
+        detail = format('At most %s unfinished jobs at once on this plan.', v_plan.max_pending);
+    end if;
+    -- A re-run needs no upload where the library keeps the original, nor while the bytes of an earlier, verified one are still there. The worker hashes them
+    -- again, so an object that changed since is refused, not served. They are kept an hour longer than this job may
+    -- wait; asked again under the lock, since expire_due may be taking them away.
+    select i.original_path into v_original from public.images i where i.user_id = p_user_id and i.sha256 = p_sha256;
+    update public.jobs set upload_expires_at = greatest(upload_expires_at, now() + interval '25 hours')
+    where v_original is null and upload_expires_at > now() and id = (
+      select j.id from public.jobs j
+      where j.user_id = p_user_id and j.sha256 = p_sha256 and j.status = 'done' and j.upload_expires_at > now()
+      order by j.finished_at desc limit 1)
+    returning * into v_earlier;
+  end if;
+  v_original := coalesce(v_original, v_earlier.upload_path);
+  if v_original is null and not p_may_upload then
+    raise exception using errcode = 'PT410', message = 'original_missing',
+      detail = 'The original was not kept and its upload is gone: send it again with POST /intake.';
+  end if;
+
+  insert into public.jobs (
+    id, user_id, status, sha256, filename, content_type, size, width, height, op_key, variant, cache_key, queue,
+    priority, price, wants_persist, keep_days, source_bucket, upload_path, upload_expires_at, request_id, expires_at)
+  values (
+    v_job_id, p_user_id, case when v_original is null then 'awaiting_upload' else 'queued' end, p_sha256,
+    p_filename, p_content_type, p_size, p_width, p_height, p_op_key, p_variant, v_key, p_queue, v_plan.priority,
+    p_price, p_wants_persist and v_plan.persistent, p_keep_days,
+    case when v_original is null or v_earlier.id is not null then 'uploads-ephemeral' else 'user-library' end,
+    coalesce(v_original, v_job_id || '/original'),
+    case when v_original is null then now() + make_interval(secs => p_upload_seconds) end, p_request_id,
+    now() + case when v_original is null then make_interval(secs => p_await_seconds) else interval '24 hours' end)
+  returning * into v_job;
+  perform public.hold_credits(v_job);
+  return jsonb_build_object('outcome', 'job', 'created', true, 'job', public.job_document(v_job));
+end $$;
+
+-- A hit on somebody else's output: the service has copied the bytes to p_path and p_thumb_path under a key of the
+-- caller's; this gives them a finished job and a row. When another request was first, its output is returned and
+-- the copies are marked for removal.
+create or replace function public.adopt_output(
+  p_job_id uuid, p_user_id uuid, p_source_id uuid, p_filename text, p_path text, p_thumb_path text,
+  p_output_seconds integer, p_request_id text
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_source public.image_outputs;
+  v_job public.jobs;
+  v_output public.image_outputs;
+begin
+  -- Shared until the end: what its owner deletes from here on was copied before.
+  select * into v_source from public.image_outputs where id = p_source_id and deleted_at is null for share;
+  if not found then
+    raise exception using errcode = 'PT404', message = 'output_not_found', detail = 'The source output is gone.';
+  end if;
+  if p_user_id is not null and not exists (select 1 from public.profiles where user_id = p_user_id) then
+    raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
+  end if;
+  insert into public.jobs (
+    id, user_id, status, sha256, filename, content_type, size, width, height, op_key, variant, cache_key,
+    upload_path, request_id, progress, started_at, finished_at, expires_at)
+  values (
+    p_job_id, p_user_id, 'done', v_source.input_sha256, p_filename, v_source.input_content_type,
+    v_source.input_size, v_source.input_width, v_source.input_height, v_source.op_key, v_source.variant,
+    v_source.cache_key, p_job_id || '/original', p_request_id, 1, now(), now(), now())
+  returning * into v_job;
+  v_output := public.record_output(
+    v_job,
+    to_jsonb(v_source) - 'image_id' || jsonb_build_object('bucket', 'outputs-ephemeral', 'path', p_path, 'thumb_path', p_thumb_path),
+    p_output_seconds);
+  update public.jobs set output_id = v_output.id where id = p_job_id returning * into v_job;
+  return public.job_document(v_job);
+end $$;
+
+-- awaiting_upload -> queued. Idempotent: a job that is further along is returned as it is.
+create or replace function public.mark_uploaded(p_job_id uuid, p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs;
+begin
+  select * into v_job from public.jobs
+  where id = p_job_id and (user_id is null or user_id = p_user_id) for no key update;
+  if not found then
+    return null;
+  end if;
+  if v_job.status = 'awaiting_upload' then
+    -- The caller's word is not enough: a job without an object would only fail in a worker.
+    if not exists (select 1 from storage.objects o
+                   where o.bucket_id = 'uploads-ephemeral' and o.name = v_job.upload_path) then
+      raise exception using errcode = 'PT409', message = 'upload_missing', detail = 'Nothing has been uploaded for this job yet.';
+    end if;
+    update public.jobs set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours' where id = p_job_id returning * into v_job;
+  end if;
+  return public.job_document(v_job);
+end $$;
+
+-- The safety net under mark_uploaded: a client that dies after its upload loses nothing. It fires for every object
+-- that appears under uploads-ephemeral; one that no job waits for (late, repeated after removal) is marked for removal.
+create or replace function public.handle_upload() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update public.jobs
+  set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours'
+  where id = public.job_of_upload(new.name) and status = 'awaiting_upload';
+  if not found then
+    perform public.entomb('uploads-ephemeral', new.name, 'unexpected_upload');
+  end if;
+  return null;
+end $$;
+
+create or replace trigger darkroom_upload after insert on storage.objects
+  for each row when (new.bucket_id = 'uploads-ephemeral') execute function public.handle_upload();
+
+revoke all on function public.handle_upload() from public, anon, authenticated, service_role;
+revoke all on function public.intake(uuid, text, text, text, bigint, integer, integer, text, text, boolean, integer,
+  text, boolean, boolean, integer, integer, integer, text, integer, boolean, uuid, uuid, integer, integer, text)
+  from public, anon, authenticated;
+revoke all on function public.adopt_output(uuid, uuid, uuid, text, text, text, integer, text)
+  from public, anon, authenticated;
+revoke all on function public.mark_uploaded(uuid, uuid) from public, anon, authenticated;
+grant execute on function public.intake(uuid, text, text, text, bigint, integer, integer, text, text, boolean,
+  integer, text, boolean, boolean, integer, integer, integer, text, integer, boolean, uuid, uuid, integer, integer, text)
+  to service_role;
+grant execute on function public.adopt_output(uuid, uuid, uuid, text, text, text, integer, text) to service_role;
+grant execute on function public.mark_uploaded(uuid, uuid) to service_role;
