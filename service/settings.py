@@ -74,6 +74,11 @@ class Settings(BaseSettings):
         description="legacy HS256 secret; unset where the project signs by JWKS",
     )
     redis_url: str = Field(validation_alias="REDIS_URL", repr=False, description="redis:// or rediss://")
+    secret: SecretStr = Field(
+        min_length=MIN_SECRET_CHARACTERS,
+        description="ours alone: quotes are signed and API keys hashed under keys derived from it; the same for "
+        "all processes, and changing it ends every API key",
+    )
 
     jwt_issuer: str | None = Field(
         None, description="`iss` of user tokens, when it is not SUPABASE_URL/auth/v1 (custom domains)"
@@ -261,6 +266,7 @@ class _LocalStack(PydanticBaseSettingsSource):
         "secret_key": "SUPABASE_SECRET_KEY",
         "jwt_secret": "SUPABASE_JWT_SECRET",
         "redis_url": "REDIS_URL",
+        "darkroom_secret": "secret",
     }
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
@@ -300,6 +306,7 @@ def _unsafe(settings: Settings) -> list[str]:
         ("SUPABASE_PUBLISHABLE_KEY", settings.supabase_publishable_key),
         ("SUPABASE_SECRET_KEY", secret),
         ("REDIS_URL", settings.redis_url),
+        ("DARKROOM_SECRET", settings.secret.get_secret_value()),
     ):
         if PLACEHOLDER.search(value):
             found.append(f"{name} still holds a placeholder")

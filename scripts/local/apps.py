@@ -20,6 +20,7 @@ def environment(local: Local, extra: Mapping[str, str] | None = None) -> dict[st
         "SUPABASE_SECRET_KEY": local.secret_key,
         "SUPABASE_JWT_SECRET": local.jwt_secret,
         "REDIS_URL": local.redis_url,
+        "DARKROOM_SECRET": local.darkroom_secret,
         "DARKROOM_ENVIRONMENT": "development",
         **(extra or {}),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import importlib.util
+import json
 import os
 import secrets
 import socket
@@ -37,16 +38,18 @@ class Local(BaseModel):
     publishable_key: str
     secret_key: str
     jwt_secret: str
+    darkroom_secret: str
     database_url: str
     redis_url: str
 
 
 class Secrets(BaseModel):
-    """Random per home, made once: keys of the gateway and the HS256 secret that signs user tokens."""
+    """Random per home, made once: keys of the gateway, the HS256 secret that signs user tokens, Darkroom's own."""
 
     publishable_key: str
     secret_key: str
     jwt_secret: str
+    darkroom_secret: str
 
     @classmethod
     def new(cls) -> Secrets:
@@ -54,6 +57,7 @@ class Secrets(BaseModel):
             publishable_key=f"sb_publishable_{secrets.token_urlsafe(24)}",
             secret_key=f"sb_secret_{secrets.token_urlsafe(24)}",
             jwt_secret=secrets.token_hex(32),  # no leading hyphen: it travels as an argument
+            darkroom_secret=secrets.token_hex(32),
         )
 
 
@@ -112,11 +116,12 @@ class Home:
     def secrets(self) -> Secrets:
         """The secrets of this home, made at the first call."""
         path = self.root / "secrets.json"
-        if path.exists():
-            return Secrets.model_validate_json(path.read_bytes())
-        made = Secrets.new()
-        _write_private(path, made.model_dump_json(indent=2))
-        return made
+        known = json.loads(path.read_bytes()) if path.exists() else {}
+        # What a home of an older checkout lacks is made now.
+        complete = Secrets.model_validate(Secrets.new().model_dump() | known)
+        if complete.model_dump() != known:
+            _write_private(path, complete.model_dump_json(indent=2))
+        return complete
 
     def ports(self, api: int | None = None, supabase: int | None = None) -> Ports:
         """Choose ports: one asked for must be free, a default moves on to the next free one, 0 is any."""

@@ -25,6 +25,7 @@ from service.telemetry import TelemetryMiddleware
 PUBLISHABLE = "sb_publishable_" + "p" * 30
 SECRET = "sb_secret_" + "s" * 30
 JWT_SECRET = "j" * 48
+DARKROOM_SECRET = "d" * 48
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +33,13 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No variable and no local.json of the developer's machine reaches these tests."""
     for name in ("SUPABASE_URL", "SUPABASE_PUBLISHABLE_KEY", "SUPABASE_SECRET_KEY", "SUPABASE_JWT_SECRET"):
         monkeypatch.delenv(name, raising=False)
-    for name in ("REDIS_URL", "SENTRY_DSN", "DARKROOM_ENVIRONMENT", "PROMETHEUS_MULTIPROC_DIR"):
+    for name in (
+        "REDIS_URL",
+        "DARKROOM_SECRET",
+        "SENTRY_DSN",
+        "DARKROOM_ENVIRONMENT",
+        "PROMETHEUS_MULTIPROC_DIR",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DARKROOM_HOME", str(tmp_path / "no-stack"))
 
@@ -44,6 +51,7 @@ def settings_with(**values: Any) -> Settings:
         "supabase_publishable_key": PUBLISHABLE,
         "supabase_secret_key": SECRET,
         "redis_url": "redis://127.0.0.1:9",
+        "secret": DARKROOM_SECRET,
     }
     return load_settings(**{**defaults, **values})
 
@@ -56,6 +64,7 @@ def settings_for(local: Local, **values: Any) -> Settings:
         "supabase_secret_key": local.secret_key,
         "supabase_jwt_secret": local.jwt_secret,
         "redis_url": local.redis_url,
+        "secret": local.darkroom_secret,
     }
     return settings_with(**{**stack, **values})
 

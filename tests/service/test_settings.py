@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from service.settings import SettingsError, load_settings
-from tests.service.conftest import PUBLISHABLE, SECRET, settings_with
+from tests.service.conftest import DARKROOM_SECRET, PUBLISHABLE, SECRET, settings_with
 
 
 def legacy_key(**claims: str) -> str:
@@ -51,6 +51,7 @@ def test_a_complete_production_configuration_is_accepted() -> None:
         ({"supabase_secret_key": legacy_key(role="service_role", iss="supabase-demo")}, "public demo key"),
         ({"supabase_jwt_secret": "super-secret-jwt-token-with-at-least-32-characters-long"}, "well-known"),
         ({"supabase_jwt_secret": "k" * 31}, "SUPABASE_JWT_SECRET is shorter"),
+        ({"secret": "changeme-changeme-changeme-changeme"}, "DARKROOM_SECRET still holds a placeholder"),
     ],
 )
 def test_production_refuses(values: dict[str, str], reason: str) -> None:
@@ -69,6 +70,7 @@ def test_production_refuses(values: dict[str, str], reason: str) -> None:
         ({"supabase_secret_key": legacy_key(role="anon")}, "holds the publishable key"),
         ({"supabase_url": "ftp://somewhere"}, "must be an http"),
         ({"redis_url": "localhost:6379"}, "must start with redis"),
+        ({"secret": "short"}, "DARKROOM_SECRET .*at least 32"),
     ],
 )
 def test_swapped_keys_and_bad_addresses_are_refused_everywhere(values: dict[str, str], reason: str) -> None:
@@ -81,7 +83,13 @@ def test_every_missing_variable_is_named_as_it_is_set(monkeypatch: pytest.Monkey
     with pytest.raises(SettingsError) as refusal:
         load_settings()
     lines = str(refusal.value).splitlines()
-    for name in ("SUPABASE_URL", "SUPABASE_PUBLISHABLE_KEY", "SUPABASE_SECRET_KEY", "REDIS_URL"):
+    for name in (
+        "SUPABASE_URL",
+        "SUPABASE_PUBLISHABLE_KEY",
+        "SUPABASE_SECRET_KEY",
+        "REDIS_URL",
+        "DARKROOM_SECRET",
+    ):
         assert f"  {name} is missing" in lines
     assert any(line.startswith("  DARKROOM_MAX_BYTES ") for line in lines)
 
@@ -92,6 +100,7 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         "SUPABASE_PUBLISHABLE_KEY": PUBLISHABLE,
         "SUPABASE_SECRET_KEY": SECRET,
         "REDIS_URL": "redis://127.0.0.1:6379",
+        "DARKROOM_SECRET": DARKROOM_SECRET,
         "DARKROOM_CORS_ORIGINS": "https://a.example, https://b.example/",
         "DARKROOM_LEASE_SECONDS": "7",
     }
@@ -108,6 +117,7 @@ def test_settings_are_frozen_and_show_no_secret() -> None:
     settings = settings_with(redis_url="redis://:hunter2@cache:6379", supabase_jwt_secret="k" * 40)
     shown = f"{settings!r} {settings}"
     assert SECRET not in shown
+    assert DARKROOM_SECRET not in shown
     assert "hunter2" not in shown
     assert "k" * 40 not in shown
     with pytest.raises(ValidationError):
@@ -138,6 +148,7 @@ class TestLocalStack:
             "secret_key": SECRET,
             "jwt_secret": "k" * 40,
             "redis_url": "redis://127.0.0.1:6380",
+            "darkroom_secret": DARKROOM_SECRET,
         }
         (tmp_path / "local.json").write_text(json.dumps(found))
         monkeypatch.setenv("DARKROOM_HOME", str(tmp_path))
