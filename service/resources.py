@@ -18,14 +18,20 @@ from storage3 import AsyncStorageClient
 
 from service.breaker import Breaker
 from service.database import Database
+from service.intake.store import Intakes
 from service.jobs.progress import Progress
+from service.jobs.store import Jobs
 from service.library.profiles import Profiles
 from service.library.shelves import Shelves
 from service.library.store import Library
 from service.limits import Limiter
+from service.maintenance import Maintenance
 from service.queue import Doorbell
 from service.redis_connection import QuickConnection, QuickPool
+from service.requests.store import DataRequests
+from service.safety.store import Safety
 from service.settings import Settings
+from service.sharing.store import ShareLinks
 from service.storage import Storage
 
 HTTP_TIMEOUT = httpx.Timeout(30, connect=5, pool=10)
@@ -45,6 +51,12 @@ class Resources:
     redis_breaker: Breaker
     http: httpx.AsyncClient
     database: Database
+    intakes: Intakes
+    jobs: Jobs
+    maintenance: Maintenance
+    safety: Safety
+    share_links: ShareLinks
+    data_requests: DataRequests
     library: Library
     shelves: Shelves
     profiles: Profiles
@@ -80,6 +92,12 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             redis_breaker=breaker,
             http=http,
             database=database,
+            intakes=Intakes(database),
+            jobs=Jobs(database),
+            maintenance=Maintenance(database),
+            safety=Safety(database),
+            share_links=ShareLinks(database),
+            data_requests=DataRequests(database),
             library=library,
             shelves=Shelves(database),
             profiles=Profiles(library),

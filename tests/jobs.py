@@ -6,7 +6,8 @@ import asyncio
 import secrets
 from uuid import UUID
 
-from service.database import TERMINAL, IntakeResult, JobRow
+from service.intake.store import IntakeResult
+from service.jobs.store import TERMINAL, JobRow
 from service.ops.registry import parse
 from service.resources import Resources
 from tests.photos import Photo
@@ -27,7 +28,7 @@ async def ask(
     price: int = 0,
 ) -> IntakeResult:
     """An intake under a price and queue of the test's choosing."""
-    return await resources.database.intake(
+    return await resources.intakes.intake(
         user_id=user_id,
         sha256=photo.sha256,
         filename="photo",
@@ -72,7 +73,7 @@ async def finished(
     """The job once it has ended, heard over pub/sub and looked up in between."""
     async with asyncio.timeout(seconds), resources.progress.listen(job_id) as listener:
         while True:
-            row = await resources.database.get_job(job_id, user_id)
+            row = await resources.jobs.get_job(job_id, user_id)
             assert row is not None
             if row.status in TERMINAL:
                 return row

@@ -116,7 +116,7 @@ async def test_abandoned_intakes_expire(
     await db.execute(
         "update jobs set expires_at = now() - interval '1 s' where id = $1::uuid", answer["job_id"]
     )
-    await resources.database.sweep()
+    await resources.maintenance.sweep()
     assert (await client.job(answer["job_id"]))["status"] == "expired"
 
 

@@ -102,7 +102,7 @@ async def test_an_object_overwritten_while_the_job_computes_changes_nothing(
     """The bytes are read once: the child works on a file that was hashed while it arrived."""
     picture, evil, queue = photo(), photo(), new_queue()
     job_id = await queue_job(resources, picture, OP, queue)
-    job = await resources.database.claim_next(queue, "test", 30)
+    job = await resources.jobs.claim_next(queue, "test", 30)
     assert job is not None
     gate = gate_of(picture.sha256)
     pixels = PixelPool(workers=1, entry="tests.gated_pixels:process")

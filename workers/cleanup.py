@@ -51,7 +51,7 @@ async def cleanup(resources: Resources, *, batch: int = BATCH, notice: Notice = 
     report = CleanupReport()
     while True:
         started = time.monotonic()
-        expired = await resources.database.expire_due(batch)
+        expired = await resources.maintenance.expire_due(batch)
         # Before the objects go: from here on no answer in Redis may name them.
         await forget(resources.redis, expired.forget)
         report.expired_outputs += expired.expired_outputs
@@ -60,13 +60,13 @@ async def cleanup(resources: Resources, *, batch: int = BATCH, notice: Notice = 
         if not expired.more:
             break
         await _rest(started)
-    while await resources.database.expire_requests(batch) == batch:
+    while await resources.maintenance.expire_requests(batch) == batch:
         pass
     # Whoever deleted something may have died before it told Redis.
     await forget(resources.redis, await resources.library.recently_buried())
     await purge(resources, report, batch=batch, notice=notice)
     await archive(resources, report, batch=batch)
-    while await resources.database.purge_shares(batch) == batch:
+    while await resources.maintenance.purge_shares(batch) == batch:
         pass
     if report != CleanupReport():
         log.info("cleaned", **_fields(report))
@@ -85,7 +85,7 @@ async def purge(
 ) -> None:
     """Remove the objects of all open tombstones that are due."""
     started = time.monotonic()
-    while tombstones := await resources.database.due_tombstones(batch):
+    while tombstones := await resources.maintenance.due_tombstones(batch):
         by_bucket: dict[str, list[Tombstone]] = defaultdict(list)
         for tombstone in tombstones:
             by_bucket[tombstone.bucket].append(tombstone)
@@ -93,7 +93,7 @@ async def purge(
             *(_remove(resources, bucket, group) for bucket, group in by_bucket.items())
         )
         gone = [tombstone_id for ids in results for tombstone_id in ids]
-        await resources.database.confirm_purged(gone)
+        await resources.maintenance.confirm_purged(gone)
         report.removed += len(gone)
         report.postponed += len(tombstones) - len(gone)
         notice(report)
@@ -122,10 +122,10 @@ async def reconcile(
 ) -> CleanupReport:
     """Find objects without rows and rows without objects; remove the former, bury the latter."""
     report = CleanupReport()
-    while count := await resources.database.entomb_orphans(older_than_seconds, BATCH):
+    while count := await resources.maintenance.entomb_orphans(older_than_seconds, BATCH):
         report.orphans += count
         notice(report)
-    while missing := await resources.database.bury_missing(BATCH):
+    while missing := await resources.maintenance.bury_missing(BATCH):
         await forget(resources.redis, missing)
         report.missing += len(missing)
         notice(report)

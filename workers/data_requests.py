@@ -3,8 +3,9 @@
 import structlog
 from redis.exceptions import RedisError
 
-from service.database import ClaimedRequest, LeaseLost
+from service.database import LeaseLost
 from service.errors import Code, DependencyError, problem
+from service.requests.store import ClaimedRequest
 from service.storage import StorageError
 from workers.export import export
 from workers.lease import RequestLease
@@ -21,7 +22,7 @@ async def run_request(bench: Workbench, request: ClaimedRequest) -> None:
     resources = bench.resources
     log.info("request_started", kind=request.kind)
     async with RequestLease(
-        resources.database, resources.progress, request, resources.settings.lease_seconds
+        resources.data_requests, resources.progress, request, resources.settings.lease_seconds
     ) as lease:
         work = wipe if request.kind == "delete" else export
         try:

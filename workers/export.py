@@ -16,7 +16,7 @@ from uuid import UUID
 
 import orjson
 
-from service.database import ClaimedRequest, StoredAt
+from service.requests.store import ClaimedRequest, StoredAt
 from service.resources import Resources
 from service.storage import ObjectExistsError, ObjectNotFoundError, ObjectTooLargeError
 from workers.imaging.types import CONTENT_TYPES
@@ -48,7 +48,7 @@ async def export(resources: Resources, lease: RequestLease) -> str:
     await lease.step("stored", 0.95)
     seconds = settings.export_ttl_days * DAY
     return await lease.finish(
-        resources.database.finish_export(request, path, size, builder.receipt(), seconds)
+        resources.data_requests.finish_export(request, path, size, builder.receipt(), seconds)
     )
 
 
@@ -72,7 +72,7 @@ class _Builder:
     async def build(self) -> Path:
         """The finished zip in the directory."""
         target, manifest = self.directory / "export.zip", self.directory / "manifest.json"
-        tables = await self.resources.database.personal_tables()
+        tables = await self.resources.data_requests.personal_tables()
         # Pictures are compressed by themselves; only the manifest gains from deflating.
         with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
             with manifest.open("wb") as out:
@@ -92,7 +92,7 @@ class _Builder:
         after: str | None = None
         count = 0
         while True:
-            page = await self.resources.database.export_page(self.request, table, after, PAGE)
+            page = await self.resources.data_requests.export_page(self.request, table, after, PAGE)
             if table == "images":
                 await self._originals(archive, page.rows)
             elif table == "image_outputs":
@@ -106,7 +106,9 @@ class _Builder:
                 return
 
     async def _originals(self, archive: zipfile.ZipFile, rows: list[dict[str, Any]]) -> None:
-        places = await self.resources.database.export_originals(self.request, [row["id"] for row in rows])
+        places = await self.resources.data_requests.export_originals(
+            self.request, [row["id"] for row in rows]
+        )
         for row in rows:
             if (place := places.get(row["id"])) is not None:
                 name = f"originals/{row['id']}.{SUFFIXES.get(row['content_type'], 'bin')}"

@@ -4,8 +4,9 @@ from typing import cast
 
 import structlog
 
-from service.database import ClaimedJob, Scan
+from service.database import Scan
 from service.errors import Code, ProblemError
+from service.jobs.store import ClaimedJob
 from service.safety.blocking import block
 from service.safety.scanner import scan_files
 from service.settings import Settings

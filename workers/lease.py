@@ -14,9 +14,11 @@ from uuid import UUID
 
 import structlog
 
-from service.database import ClaimedJob, ClaimedRequest, Completion, Database, DataRequest, JobRow, LeaseLost
+from service.database import LeaseLost
 from service.errors import DependencyError
 from service.jobs.progress import Progress
+from service.jobs.store import ClaimedJob, Completion, JobRow, Jobs
+from service.requests.store import ClaimedRequest, DataRequest, DataRequests
 
 log = structlog.get_logger()
 BEATS_PER_LEASE = 3
@@ -112,33 +114,31 @@ class Held:
 class Lease(Held):
     """`async with Lease(...) as lease:` around a job; the block ends with complete, reuse or fail."""
 
-    def __init__(self, database: Database, progress: Progress, job: ClaimedJob, seconds: float) -> None:
+    def __init__(self, jobs: Jobs, progress: Progress, job: ClaimedJob, seconds: float) -> None:
         super().__init__(progress, job.id, seconds)
         self.job = job
-        self._database = database
+        self._jobs = jobs
 
     async def _prolong(self, progress: float, step: str) -> None:
-        await self._database.heartbeat(self.job, self._seconds, progress, step)
+        await self._jobs.heartbeat(self.job, self._seconds, progress, step)
 
     async def _hand_back(self) -> None:
-        await self._database.snooze(self.job, 0)
+        await self._jobs.snooze(self.job, 0)
 
     async def complete(self, output: Mapping[str, Any], output_seconds: int) -> Completion:
         await self._stop_heart()
-        row = await self._database.complete_job(self.job, output, output_seconds)
+        row = await self._jobs.complete_job(self.job, output, output_seconds)
         await self._end(row)
         return row
 
     async def reuse(self, output_id: UUID) -> JobRow:
-        return await self._end(await self._database.complete_from_cache(self.job, output_id))
+        return await self._end(await self._jobs.complete_from_cache(self.job, output_id))
 
     async def fail(
         self, error: Mapping[str, Any], *, retry_seconds: float | None, drop_upload: bool
     ) -> JobRow:
         return await self._end(
-            await self._database.fail_job(
-                self.job, error, retry_seconds=retry_seconds, drop_upload=drop_upload
-            )
+            await self._jobs.fail_job(self.job, error, retry_seconds=retry_seconds, drop_upload=drop_upload)
         )
 
     async def _end(self, row: JobRow) -> JobRow:
@@ -151,26 +151,26 @@ class RequestLease(Held):
     """The same around a deletion or an export of a user's data; the block ends with `finish`, `fail` or `wait`."""
 
     def __init__(
-        self, database: Database, progress: Progress, request: ClaimedRequest, seconds: float
+        self, requests: DataRequests, progress: Progress, request: ClaimedRequest, seconds: float
     ) -> None:
         super().__init__(progress, request.id, seconds)
         self.request = request
-        self._database = database
+        self._requests = requests
 
     async def _prolong(self, progress: float, step: str) -> None:
-        await self._database.heartbeat_request(self.request, self._seconds, progress, step)
+        await self._requests.heartbeat_request(self.request, self._seconds, progress, step)
 
     async def _hand_back(self) -> None:
-        await self._database.snooze_request(self.request, 0)
+        await self._requests.snooze_request(self.request, 0)
 
     async def wait(self, seconds: float) -> None:
         """Hand the request back until there is something to do."""
         await self._stop_heart()
-        await self._database.snooze_request(self.request, seconds)
+        await self._requests.snooze_request(self.request, seconds)
         self._ended = True
 
     async def fail(self, error: Mapping[str, Any], seconds: float) -> str:
-        return await self.finish(self._database.fail_request(self.request, error, seconds))
+        return await self.finish(self._requests.fail_request(self.request, error, seconds))
 
     async def finish(self, ending: Awaitable[DataRequest]) -> str:
         """Wait for the transaction that ends this turn; no heartbeat may come after it."""

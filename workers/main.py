@@ -109,11 +109,11 @@ async def drain(context: dict[str, Any]) -> None:
 
 
 async def _drain(bench: Workbench, stopping: asyncio.Event) -> None:
-    settings, database = bench.resources.settings, bench.resources.database
+    settings, jobs = bench.resources.settings, bench.resources.jobs
     while not stopping.is_set():
         heard = bench.slots.rings
         try:
-            job = await database.claim_next(settings.queue, bench.name, settings.lease_seconds)
+            job = await jobs.claim_next(settings.queue, bench.name, settings.lease_seconds)
         except DependencyError:
             log.warning("claim_skipped", reason="database is away")
             return
@@ -135,7 +135,7 @@ async def _data_request(bench: Workbench) -> bool:
         return False
     bench.slots.at_request = True
     try:
-        request = await bench.resources.database.claim_request(
+        request = await bench.resources.data_requests.claim_request(
             settings.queue, bench.name, settings.lease_seconds
         )
         if request is None:
@@ -223,7 +223,7 @@ async def serve(settings: Settings) -> None:
             pixels,
             Slots(settings.worker_slots),
             worker_name(),
-            moderators=(BlockedHashes(resources.database),),
+            moderators=(BlockedHashes(resources.safety),),
         )
         worker = _worker(bench)
         async with pixels:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
-from service.database import Database
+from service.safety.store import Safety
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ class BlockedHashes:
     """Refuses what is on the list, whichever end of the job it is: a hash may have been blocked since the intake, and
     an op may make a blocked picture out of another one."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, safety: Safety) -> None:
+        self._safety = safety
 
     async def judge(self, exhibit: Exhibit) -> Refusal | None:
-        category = await self._database.blocked_category([exhibit.sha256, exhibit.output_sha256])
+        category = await self._safety.blocked_category([exhibit.sha256, exhibit.output_sha256])
         return None if category is None else Refusal(category)

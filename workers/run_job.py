@@ -18,9 +18,10 @@ from uuid import UUID
 import structlog
 from redis.exceptions import RedisError
 
-from service.database import CachedOutput, ClaimedJob, LeaseLost, OutputGone
+from service.database import LeaseLost, OutputGone
 from service.errors import Code, DependencyError, ProblemError, problem
 from service.intake.hits import forget
+from service.jobs.store import CachedOutput, ClaimedJob
 from service.ops.variant import parse_variant
 from service.settings import Settings
 from service.storage import LIBRARY, OUTPUTS, UPLOADS, ObjectNotFoundError, ObjectTooLargeError, StorageError
@@ -78,9 +79,7 @@ async def run_job(bench: Workbench, job: ClaimedJob) -> None:
     settings = bench.resources.settings
     clock = StepClock()
     log.info("job_started", op_key=job.op_key)
-    async with Lease(
-        bench.resources.database, bench.resources.progress, job, settings.lease_seconds
-    ) as lease:
+    async with Lease(bench.resources.jobs, bench.resources.progress, job, settings.lease_seconds) as lease:
         try:
             row = await _attempt(bench, lease, clock)
         except Exception as error:
@@ -149,7 +148,7 @@ async def _from_cache(bench: Workbench, lease: Lease) -> str | None:
     job, seconds = lease.job, bench.resources.settings.output_ttl_hours * 3600
     if job.cache_key is None:
         return None
-    found = await bench.resources.database.cached_output(job, seconds)
+    found = await bench.resources.jobs.cached_output(job, seconds)
     if found is None:
         return None
     if not found.own and found.output.scan != "clean" and wants_scan(bench.resources.settings, job):

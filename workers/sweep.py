@@ -6,8 +6,8 @@ from any number of places at once, every second.
 
 import structlog
 
-from service.database import SweepReport
 from service.errors import DependencyError
+from service.maintenance import SweepReport
 from service.resources import Resources
 from service.telemetry import QUEUE_DEPTH
 
@@ -19,7 +19,7 @@ MAX_RINGS = 64
 async def sweep(resources: Resources) -> SweepReport | None:
     """One sweep; None when the database is away (the next one finds everything again)."""
     try:
-        report = await resources.database.sweep()
+        report = await resources.maintenance.sweep()
     except DependencyError:
         log.warning("sweep_skipped", reason="database is away")
         return None

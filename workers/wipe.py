@@ -25,7 +25,7 @@ DAY = 86_400
 
 async def wipe(resources: Resources, lease: RequestLease) -> str:
     """Delete until nothing is left; the status of the request after this turn."""
-    database, request = resources.database, lease.request
+    requests, request = resources.data_requests, lease.request
     await lease.step("cache", 0.01)
     await forget_user(resources.redis, request.user_id)
     while True:
@@ -41,18 +41,18 @@ async def wipe(resources: Resources, lease: RequestLease) -> str:
     await lease.step("verify", 0.8)
     await forget_user(resources.redis, request.user_id)
     await lease.step("money", 0.85)
-    await database.wipe_money(request)
+    await requests.wipe_money(request)
     await lease.step("account", 0.9)
     account = await _account(resources, lease)
     await lease.step("finish", 0.95)
     receipt_seconds = resources.settings.receipt_ttl_days * DAY
-    return await lease.finish(database.finish_deletion(request, account, receipt_seconds))
+    return await lease.finish(requests.finish_deletion(request, account, receipt_seconds))
 
 
 async def _rows(resources: Resources, lease: RequestLease) -> float | None:
     """Delete rows until none is left; or how long to wait for workers that have lost their job, seconds."""
     while True:
-        batch = await resources.database.wipe_batch(lease.request, ROWS)
+        batch = await resources.data_requests.wipe_batch(lease.request, ROWS)
         await forget(resources.redis, batch.forget)
         if batch.wait_seconds is not None:
             return batch.wait_seconds
@@ -63,20 +63,20 @@ async def _rows(resources: Resources, lease: RequestLease) -> float | None:
 
 async def _objects(resources: Resources, lease: RequestLease) -> int:
     """Remove every object of the request, and what else lies in the user's folders. Returns how many there were."""
-    database, storage, request = resources.database, resources.storage, lease.request
+    requests, storage, request = resources.data_requests, resources.storage, lease.request
     found = 0
     for bucket in FOLDERS:
         paths = [item.path async for item in storage.list_objects(bucket, f"{request.user_id}/")]
         for start in range(0, len(paths), OBJECTS):
-            found += await database.wipe_objects(request, bucket, paths[start : start + OBJECTS])
-    while tombstones := await database.request_tombstones(request, OBJECTS):
+            found += await requests.wipe_objects(request, bucket, paths[start : start + OBJECTS])
+    while tombstones := await requests.request_tombstones(request, OBJECTS):
         by_bucket: dict[str, list[str]] = defaultdict(list)
         for tombstone in tombstones:
             by_bucket[tombstone.bucket].append(tombstone.path)
         for bucket, gone in by_bucket.items():
             await storage.remove(bucket, gone)
         await lease.step("removed", 0.7)
-        await database.confirm_purged([tombstone.id for tombstone in tombstones])
+        await resources.maintenance.confirm_purged([tombstone.id for tombstone in tombstones])
         found += len(tombstones)
     return found
 
@@ -95,4 +95,4 @@ async def _account(resources: Resources, lease: RequestLease) -> str:
             raise DependencyError("auth")
         # 404: gone already, or an Auth without this route. What counts is whether the row is there.
         log.info("account_deletion", status=answer.status_code)
-    return await resources.database.close_account(request)
+    return await resources.data_requests.close_account(request)

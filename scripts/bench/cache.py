@@ -19,7 +19,7 @@ import asyncpg
 
 from scripts.bench.measure import Row, Sample, at_most, sample_row
 from scripts.bench.site import SIDE, clients, site
-from service.database import Database
+from service.intake.store import Intakes
 
 TITLE = "Cache lookup"
 FEW = 10_000
@@ -40,7 +40,7 @@ class Shelf:
     load_seconds: float
     connection: asyncpg.Connection[asyncpg.Record]
     statement: asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record]
-    database: Database
+    intakes: Intakes
 
     async def by_sql(self, number: int) -> None:
         """The product's own lookup function, by a prepared statement."""
@@ -49,7 +49,7 @@ class Shelf:
 
     async def by_rpc(self, number: int) -> None:
         """A whole intake that ends in a hit, through PostgREST, as the service asks it."""
-        result = await self.database.intake(
+        result = await self.intakes.intake(
             user_id=None,
             sha256=sha256_of(number),
             filename="bench.jpg",
@@ -152,7 +152,7 @@ async def _shelf(rows: int) -> AsyncIterator[Shelf]:
                 time.perf_counter() - started,
                 connection,
                 await connection.prepare(lookup_sql()),
-                resources.database,
+                resources.intakes,
             )
         finally:
             await connection.close()

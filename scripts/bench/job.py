@@ -129,7 +129,8 @@ async def _worker(resources: Resources, spans: list[Span]) -> AsyncIterator[None
     """The product's worker with one slot, without its cron."""
     watched = dataclasses.replace(
         resources,
-        database=cast("Any", Watched(resources.database, spans)),
+        jobs=cast("Any", Watched(resources.jobs, spans)),
+        safety=cast("Any", Watched(resources.safety, spans)),
         storage=cast("Any", Watched(resources.storage, spans)),
         progress=cast("Any", Watched(resources.progress, spans)),
     )

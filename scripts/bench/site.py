@@ -19,7 +19,7 @@ from PIL import Image
 
 from scripts.local.home import Local
 from scripts.local.stack import Stack
-from service.database import JobRow
+from service.jobs.store import JobRow
 from service.resources import Resources, open_resources
 from service.settings import load_settings
 
@@ -86,7 +86,7 @@ async def submit(
 ) -> UUID:
     """A job with its upload in place, queued; nobody has rung."""
     settings = resources.settings
-    result = await resources.database.intake(
+    result = await resources.intakes.intake(
         user_id=user_id,
         sha256=picture.sha256,
         filename="bench.jpg",
@@ -107,7 +107,7 @@ async def submit(
     if result.job is None:
         raise RuntimeError("this picture was known already")
     await resources.storage.upload(UPLOADS, result.job.upload_path, picture.data, "image/jpeg")
-    row = await resources.database.mark_uploaded(result.job.job_id, user_id)
+    row = await resources.jobs.mark_uploaded(result.job.job_id, user_id)
     if row is None or row.status != "queued":
         raise RuntimeError("the job did not get into the queue")
     return result.job.job_id
@@ -131,7 +131,7 @@ async def finished(
         while True:
             if look or time.perf_counter() - looked > LOOK_SECONDS:
                 looked = time.perf_counter()
-                row = await resources.database.get_job(job_id, user_id)
+                row = await resources.jobs.get_job(job_id, user_id)
                 if row is not None and row.terminal:
                     if row.status != "done":
                         raise RuntimeError(f"job {job_id} ended as {row.status}: {row.error}")

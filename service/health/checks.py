@@ -57,7 +57,7 @@ class Checks:
         await self._resources.redis.ping()
 
     async def _database(self) -> None:
-        for queue, stats in (await self._resources.database.queue_stats()).items():
+        for queue, stats in (await self._resources.maintenance.queue_stats()).items():
             QUEUE_DEPTH.labels(queue, "queued").set(stats.queued)
             QUEUE_DEPTH.labels(queue, "running").set(stats.running)
 

@@ -10,12 +10,14 @@ from uuid import UUID, uuid4
 import structlog
 
 from service.auth import Principal
-from service.database import IntakeResult, JobRow, OutputGone, OutputRow, cache_key
+from service.database import OutputGone, OutputRow, cache_key
 from service.downloads import download_url, suggested_name
 from service.errors import Code, DependencyError, ProblemError
 from service.intake.hits import hit_key, remember
 from service.intake.schemas import IntakeAnswer, IntakeRequest
+from service.intake.store import IntakeResult
 from service.jobs.documents import SIGN_UP, SignedOutput, describe, sign_output
+from service.jobs.store import JobRow
 from service.library.promote import promote
 from service.library.store import Profile
 from service.limits import Admission, limits_of
@@ -214,7 +216,7 @@ class Desk:
 
     async def _ask(self, *, use_cache: bool) -> IntakeResult:
         claim, settings = self.claim, self.settings
-        return await self.resources.database.intake(
+        return await self.resources.intakes.intake(
             user_id=self.user_id,
             sha256=claim.sha256,
             filename=claim.filename,
@@ -242,13 +244,13 @@ class Desk:
         job_id = uuid4()
         suffix = source.path.rpartition(".")[2]
         path, thumb = f"{job_id}.{suffix}", f"{job_id}.thumb.webp"
-        storage, database = self.resources.storage, self.resources.database
+        storage, resources = self.resources.storage, self.resources
         try:
             await asyncio.gather(
                 storage.copy(source.bucket, source.path, path, target_bucket=OUTPUTS),
                 storage.copy(source.bucket, source.thumb_path, thumb, target_bucket=OUTPUTS),
             )
-            return await database.adopt_output(
+            return await resources.intakes.adopt_output(
                 job_id=job_id,
                 user_id=self.user_id,
                 source_id=source.output_id,
@@ -259,7 +261,7 @@ class Desk:
                 request_id=self.request_id,
             )
         except ObjectNotFoundError:
-            await database.bury_output(source.output_id)
+            await resources.database.bury_output(source.output_id)
             return None
         except OutputGone:
             return None

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from service.database import Status
 from service.jobs.schemas import Output
+from service.jobs.store import Status
 
 MAX_CLAIM = 2**31 - 1
 

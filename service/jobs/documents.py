@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
-from service.database import JobRow, OutputRow
+from service.database import OutputRow
 from service.downloads import download_url, suggested_name
 from service.errors import Code, Problem, ProblemError, problem
 from service.jobs.schemas import JobDocument, Output
+from service.jobs.store import JobRow
 from service.resources import Resources
 
 

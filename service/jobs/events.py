@@ -11,10 +11,10 @@ from uuid import UUID
 
 from sse_starlette import ServerSentEvent
 
-from service.database import JobRow
 from service.errors import DependencyError
 from service.jobs.documents import document
 from service.jobs.schemas import JobDocument
+from service.jobs.store import JobRow
 from service.resources import Resources
 
 LOOK_SECONDS = 2.0
@@ -25,7 +25,7 @@ async def stream(
 ) -> AsyncIterator[ServerSentEvent]:
     """The present state, or what was missed since `last_event_id`; then every change until the job has ended."""
     async with resources.progress.listen(row.job_id) as listener:
-        current: JobRow | None = await resources.database.get_job(row.job_id, user_id)
+        current: JobRow | None = await resources.jobs.get_job(row.job_id, user_id)
         seen = last_event_id
         while current is not None:
             shown = await document(resources, current)
@@ -47,7 +47,7 @@ async def _missed(
     """Transitions between `seen` and the present one, for a client that has seen some."""
     if seen == 0:
         return []
-    events = await resources.database.get_job_events(row.job_id, user_id, seen)
+    events = await resources.jobs.get_job_events(row.job_id, user_id, seen)
     return [_event(event.type, shown, event.id) for event in events if event.id != row.last_event_id]
 
 
@@ -67,7 +67,7 @@ async def _progress(listener: Any, shown: JobDocument) -> AsyncIterator[ServerSe
 
 async def _look(resources: Resources, current: JobRow, user_id: UUID | None) -> JobRow | None:
     try:
-        return await resources.database.get_job(current.job_id, user_id)
+        return await resources.jobs.get_job(current.job_id, user_id)
     except DependencyError:
         return current
 

@@ -22,7 +22,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 async def get_job(job_id: UUID, request: Request, caller: Admitted) -> JobDocument:
     """A job as it stands, with fresh signed URLs when it is done. Poll no faster than once a second."""
     resources = resources_of(request)
-    row = await resources.database.get_job(job_id, caller.user_id)
+    row = await resources.jobs.get_job(job_id, caller.user_id)
     if row is None:
         raise job_not_found(job_id)
     return await document(resources, row)
@@ -51,7 +51,7 @@ async def get_job_events(
     `Last-Event-ID` first tells what was missed.
     """
     resources = resources_of(request)
-    row = await resources.database.get_job(job_id, caller.user_id)
+    row = await resources.jobs.get_job(job_id, caller.user_id)
     if row is None:
         raise job_not_found(job_id)
     after = int(last_event_id) if last_event_id is not None and last_event_id.isdecimal() else 0
@@ -71,7 +71,7 @@ async def get_job_events(
 async def report_upload(job_id: UUID, request: Request, caller: Admitted) -> JobDocument:
     """Say that the upload is complete. Repeating it changes nothing; a client that never says it is found anyway."""
     resources = resources_of(request)
-    row = await resources.database.mark_uploaded(job_id, caller.user_id)
+    row = await resources.jobs.mark_uploaded(job_id, caller.user_id)
     if row is None:
         raise job_not_found(job_id)
     if row.status == "queued":
@@ -84,7 +84,7 @@ async def report_upload(job_id: UUID, request: Request, caller: Admitted) -> Job
 async def cancel_job(job_id: UUID, request: Request, caller: Admitted) -> JobDocument:
     """Cancel a job that has not ended. It costs nothing, and its upload is removed."""
     resources = resources_of(request)
-    row = await resources.database.cancel_job(job_id, caller.user_id)
+    row = await resources.jobs.cancel_job(job_id, caller.user_id)
     if row is None:
         raise job_not_found(job_id)
     await resources.progress.publish(job_id, {"status": row.status})

@@ -5,8 +5,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.database import Scan, Status
+from service.database import Scan
 from service.errors import Problem
+from service.jobs.store import Status
 
 
 class Output(BaseModel):

@@ -59,7 +59,7 @@ async def promote(
         raise output_not_found(found.output_id)
     await forget(resources.redis, promoted.forget)
     if scan != promoted.scan:
-        await resources.database.mark_scanned(promoted.output_id, scan)
+        await resources.safety.mark_scanned(promoted.output_id, scan)
     return promoted.model_copy(update={"scan": scan})
 
 

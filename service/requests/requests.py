@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from service.database import DataRequest
 from service.errors import Code, ProblemError, problem
 from service.requests.schemas import DeletionDocument, ExportDocument
+from service.requests.store import DataRequest
 from service.resources import Resources
 
 FRESH_SECONDS = 86_400
@@ -15,7 +15,7 @@ FRESH_SECONDS = 86_400
 
 async def start_deletion(resources: Resources, user_id: UUID, *, delete_account: bool) -> DeletionDocument:
     """The deletion of everything, begun or under way. Raises ProblemError."""
-    row = await resources.database.request_deletion(
+    row = await resources.data_requests.request_deletion(
         user_id, delete_account=delete_account, queue=resources.settings.queue
     )
     await resources.doorbell.ring(row.queue)
@@ -24,7 +24,7 @@ async def start_deletion(resources: Resources, user_id: UUID, *, delete_account:
 
 async def find_deletion(resources: Resources, request_id: UUID, user_id: UUID | None) -> DeletionDocument:
     """How far a deletion is, or its receipt. Raises ProblemError (404) for what is not the caller's."""
-    row = await resources.database.get_request(request_id, user_id)
+    row = await resources.data_requests.get_request(request_id, user_id)
     if row is None or row.kind != "delete":
         raise ProblemError(Code.request_not_found, f"No deletion of yours has the id {request_id}.")
     return _deletion(row)
@@ -32,7 +32,7 @@ async def find_deletion(resources: Resources, request_id: UUID, user_id: UUID | 
 
 async def current_export(resources: Resources, user_id: UUID, *, renew: bool) -> ExportDocument:
     """The export there is, or a new one; `renew` wants one that is no older than a day. Raises ProblemError."""
-    row = await resources.database.request_export(
+    row = await resources.data_requests.request_export(
         user_id, resources.settings.queue, FRESH_SECONDS if renew else None
     )
     if row.status == "queued":

@@ -34,7 +34,7 @@ async def block(resources: Resources, sha256: str, *, category: str, reason: str
     except (RedisError, OSError) as error:
         forgotten = False
         log.warning("block_not_in_redis", error=type(error).__name__)
-    report = await resources.database.block_hash(sha256, category, reason, by)
+    report = await resources.safety.block_hash(sha256, category, reason, by)
     try:
         await forget(resources.redis, report.forget)
     except (RedisError, OSError) as error:
@@ -46,7 +46,7 @@ async def block(resources: Resources, sha256: str, *, category: str, reason: str
 
 async def unblock(resources: Resources, sha256: str, *, by: str) -> bool:
     """Accept these bytes again; False when they were not blocked. Raises DependencyError."""
-    found = await resources.database.unblock_hash(sha256, by)
+    found = await resources.safety.unblock_hash(sha256, by)
     try:
         await unbar(resources.redis, sha256)
     except (RedisError, OSError) as error:  # the bar ends by itself; until then hits cost an RPC

@@ -14,12 +14,13 @@ from pathlib import PurePath
 from urllib.parse import quote
 from uuid import UUID
 
-from service.database import FoundShare, OutputRow, ShareRow
+from service.database import OutputRow
 from service.errors import CATALOGUE, Code, DependencyError, ProblemError
 from service.limits import MINUTE, Limit, network
 from service.resources import Resources
 from service.sharing.passwords import hash_password, matches
 from service.sharing.schemas import ShareRequest
+from service.sharing.store import FoundShare, ShareRow
 
 TOKEN_BYTES = 16
 TOKEN = re.compile(r"[\w-]{22}", re.ASCII)
@@ -43,7 +44,7 @@ async def make(
 ) -> tuple[ShareRow, str]:
     """A new link and its path. Raises ProblemError (output_not_found, output_expired, too_many_shares)."""
     token = secrets.token_urlsafe(TOKEN_BYTES)
-    row = await resources.database.create_share(
+    row = await resources.share_links.create_share(
         output_id=output_id,
         user_id=user_id,
         token_hash=digest(token),
@@ -61,7 +62,7 @@ async def open_link(resources: Resources, token: str, password: str | None, ip: 
     found = await check(resources, token, password, ip)
     shared = await _sign(resources, found)
     try:
-        await resources.database.open_share(found.share_id)
+        await resources.share_links.open_share(found.share_id)
     except DependencyError:
         raise
     except ProblemError as error:
@@ -74,7 +75,7 @@ async def check(resources: Resources, token: str, password: str | None, ip: str)
     here = network(ip)
     limit = Limit("ip", f"darkroom:rate:share:ip:{here}", resources.settings.rate_per_ip_minute, MINUTE)
     (await resources.limiter.admit([limit])).require()
-    found = await resources.database.find_share(digest(token)) if TOKEN.fullmatch(token) else None
+    found = await resources.share_links.find_share(digest(token)) if TOKEN.fullmatch(token) else None
     if found is None:
         raise refusal(Code.share_not_found)
     if found.status != "active":

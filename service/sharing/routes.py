@@ -57,7 +57,7 @@ async def share_output(
 @router.get("/outputs/{output_id}/shares", responses=responses(Code.sign_in_required, Code.output_not_found))
 async def list_shares(output_id: UUID, request: Request, user_id: SignedIn) -> ShareList:
     """The links of an output of yours, with their views."""
-    rows = await resources_of(request).database.list_shares(output_id, user_id)
+    rows = await resources_of(request).share_links.list_shares(output_id, user_id)
     if rows is None:
         raise output_not_found(output_id)
     return ShareList(shares=[Share(**row.model_dump()) for row in rows])
@@ -66,7 +66,7 @@ async def list_shares(output_id: UUID, request: Request, user_id: SignedIn) -> S
 @router.delete("/shares/{share_id}", responses=responses(Code.sign_in_required, Code.share_not_found))
 async def revoke_share(share_id: UUID, request: Request, user_id: SignedIn) -> Share:
     """End a link at once. Repeating it changes nothing."""
-    row = await resources_of(request).database.revoke_share(share_id, user_id)
+    row = await resources_of(request).share_links.revoke_share(share_id, user_id)
     if row is None:
         raise ProblemError(Code.share_not_found, f"No link of yours has the id {share_id}.")
     return Share(**row.model_dump())

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.database import ShareStatus
+from service.sharing.store import ShareStatus
 
 MIN_SECONDS = 60
 MAX_SECONDS = 30 * 86_400

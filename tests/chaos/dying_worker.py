@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from service.database import Completion
+from service.jobs.store import Completion
 from workers import main, run_job
 from workers.lease import Lease
 

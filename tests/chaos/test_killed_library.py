@@ -188,7 +188,7 @@ async def test_a_worker_that_writes_to_the_library(
 
 async def _queued(resources: Resources, user_id: UUID, picture: Photo, queue: str) -> UUID:
     """A job for the library on a queue of its own."""
-    result = await resources.database.intake(
+    result = await resources.intakes.intake(
         user_id=user_id,
         sha256=picture.sha256,
         filename="photo",

@@ -9,7 +9,7 @@ import pytest
 
 from scripts.local.home import REPOSITORY
 from scripts.local.process import Child, Command
-from service.database import DataRequest
+from service.requests.store import DataRequest
 from service.resources import Resources
 from tests.jobs import new_queue
 from tests.requests.estate import Connection, ended, furnish, objects_of, wiped_clean
@@ -56,10 +56,10 @@ async def test_a_deletion_is_completed(
     silent = SILENT_SECONDS if step == "settle" else 1.0
     estate = await furnish(resources, db, user, silent_seconds=silent)
     queue = new_queue()
-    request = await resources.database.request_deletion(user.id, delete_account=account, queue=queue)
+    request = await resources.data_requests.request_deletion(user.id, delete_account=account, queue=queue)
     await _kill_one_then_survive(stack, resources, step, queue, request)
     await wiped_clean(db, resources, estate, account=account)
-    row = await resources.database.get_request(request.request_id, None if account else user.id)
+    row = await resources.data_requests.get_request(request.request_id, None if account else user.id)
     assert row is not None
     assert row.receipt is not None
     assert row.receipt["account"] == ("deleted" if account else "kept")
@@ -73,7 +73,7 @@ async def test_an_export_is_completed(
 ) -> None:
     estate = await furnish(resources, db, user)
     queue = new_queue()
-    request = await resources.database.request_export(user.id, queue, None)
+    request = await resources.data_requests.request_export(user.id, queue, None)
     await _kill_one_then_survive(stack, resources, step, queue, request)
     exports = {path for bucket, path in await objects_of(db, estate) if bucket == "exports"}
     assert exports == {f"{user.id}/{request.request_id}.zip"}

@@ -28,7 +28,7 @@ async def test_orphans_go_and_what_is_named_or_being_written_stays(
 
         queue = new_queue()
         await queue_job(resources, photo(), OP, queue, user_id=paid.id)
-        running = await resources.database.claim_next(queue, "test", 600)
+        running = await resources.jobs.claim_next(queue, "test", 600)
         assert running is not None
         folder = f"{paid.id}/{running.image_id}"
         written = {f"{folder}/output/{key}" for key in output_keys(running, ".webp")}

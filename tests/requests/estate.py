@@ -9,8 +9,9 @@ from uuid import UUID
 
 import asyncpg
 
-from service.database import DataRequest, cache_key
+from service.database import cache_key
 from service.intake.hits import hit_key
+from service.requests.store import DataRequest
 from service.resources import Resources
 from tests.jobs import ask, finished, new_queue, queue_job
 from tests.photos import Photo, photo
@@ -110,7 +111,7 @@ async def _unfinished(resources: Resources, user_id: UUID, silent_seconds: float
     await queue_job(resources, photo(), OP, new_queue(), user_id=user_id, price=PRICE)
     queue = new_queue()
     await queue_job(resources, photo(), OP, queue, user_id=user_id, price=PRICE)
-    claimed = await resources.database.claim_next(queue, "silent", silent_seconds)
+    claimed = await resources.jobs.claim_next(queue, "silent", silent_seconds)
     assert claimed is not None
     # What it had stored before it fell silent.
     await resources.storage.upload("outputs-ephemeral", f"{claimed.id}.0a0b0c0d.webp", b"half", "image/webp")
@@ -146,7 +147,7 @@ async def ended(
     """The request once it has ended, heard over pub/sub and looked up in between."""
     async with asyncio.timeout(seconds), resources.progress.listen(request_id) as listener:
         while True:
-            row = await resources.database.get_request(request_id, user_id)
+            row = await resources.data_requests.get_request(request_id, user_id)
             assert row is not None
             if row.status in {"done", "error"}:
                 return row

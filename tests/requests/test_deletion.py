@@ -8,7 +8,8 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from service.database import ClaimedJob, LeaseLost
+from service.database import LeaseLost
+from service.jobs.store import ClaimedJob
 from service.resources import Resources
 from tests.client import Client
 from tests.jobs import finished, new_queue, queue_job
@@ -173,7 +174,7 @@ async def test_while_it_runs_it_is_one_and_nothing_new_begins(
     picture = photo()
     await user_client.process(picture, OP)
     # On a queue that nobody serves: it is under way for as long as the test likes.
-    running = await resources.database.request_deletion(user.id, delete_account=False, queue=new_queue())
+    running = await resources.data_requests.request_deletion(user.id, delete_account=False, queue=new_queue())
     again = (await delete(user_client, CONFIRMED | {"delete_account": True})).json()
     assert (again["request_id"], again["status"]) == (str(running.request_id), "queued")
     assert await db.fetchval(
@@ -198,20 +199,20 @@ async def test_a_worker_that_lost_its_job_to_a_deletion_finishes_nothing(
     """It finds its lease gone, and the deletion waits until it must have noticed."""
     queue = new_queue()
     job_id = await queue_job(resources, photo(), OP, queue, user_id=user.id, price=3)
-    job = await resources.database.claim_next(queue, "slow", 30)
+    job = await resources.jobs.claim_next(queue, "slow", 30)
     assert isinstance(job, ClaimedJob)
-    request = await resources.database.request_deletion(user.id, delete_account=False, queue=queue)
-    claimed = await resources.database.claim_request(queue, "deleter", 30)
+    request = await resources.data_requests.request_deletion(user.id, delete_account=False, queue=queue)
+    claimed = await resources.data_requests.claim_request(queue, "deleter", 30)
     assert claimed is not None
     assert claimed.id == request.request_id
-    steps = [await resources.database.wipe_batch(claimed, 100) for _ in range(2)]
+    steps = [await resources.data_requests.wipe_batch(claimed, 100) for _ in range(2)]
     assert [batch.step for batch in steps] == ["cancel", "settle"]
     assert 20 < (steps[1].wait_seconds or 0) <= 30
-    assert await resources.database.get_job(job_id, user.id) is not None
+    assert await resources.jobs.get_job(job_id, user.id) is not None
     with pytest.raises(LeaseLost):
-        await resources.database.heartbeat(job, 30)
+        await resources.jobs.heartbeat(job, 30)
     with pytest.raises(LeaseLost):
-        await resources.database.complete_job(job, {}, 60)
+        await resources.jobs.complete_job(job, {}, 60)
     balance = "select balance from public.credits where user_id = $1"
     assert await db.fetchval(balance, user.id) == 100
     assert not await resources.database.check_invariants()
@@ -222,7 +223,7 @@ async def test_a_job_that_is_done_meanwhile_keeps_nothing_and_costs_nothing(
 ) -> None:
     """A worker ends it after the request was made and before the deletion has canceled it."""
     job_id = await queue_job(resources, photo(), OP, "default", user_id=user.id, price=3)
-    await resources.database.request_deletion(user.id, delete_account=False, queue=new_queue())
+    await resources.data_requests.request_deletion(user.id, delete_account=False, queue=new_queue())
     await resources.doorbell.ring("default")
     row = await finished(resources, job_id, user.id)
     assert row.status == "error"

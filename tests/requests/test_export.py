@@ -129,7 +129,7 @@ async def test_it_goes_after_a_week(
     await db.execute(
         "update public.data_requests set expires_at = now() - interval '1 second' where user_id = $1", user.id
     )
-    await resources.database.expire_requests(1000)
+    await resources.maintenance.expire_requests(1000)
     await purge(resources, CleanupReport())
     assert (await user_client.download(document["url"])).status_code >= 400
     again = await user_client.http.get("/me/export")
@@ -142,14 +142,14 @@ async def test_pictures_beyond_the_cap_are_left_out_and_named(
 ) -> None:
     await furnish(resources, db, user)
     queue = new_queue()
-    request = await resources.database.request_export(user.id, queue, None)
+    request = await resources.data_requests.request_export(user.id, queue, None)
     settings = load_settings(**stack.environment(), export_max_bytes=1024)
     async with open_resources(settings) as capped:
-        claimed = await capped.database.claim_request(queue, "test", 30)
+        claimed = await capped.data_requests.claim_request(queue, "test", 30)
         assert claimed is not None
-        async with RequestLease(capped.database, capped.progress, claimed, 30) as lease:
+        async with RequestLease(capped.data_requests, capped.progress, claimed, 30) as lease:
             assert await export(capped, lease) == "done"
-    row = await resources.database.get_request(request.request_id, user.id)
+    row = await resources.data_requests.get_request(request.request_id, user.id)
     assert row is not None
     assert row.receipt is not None
     assert row.receipt["left_out"] >= 2

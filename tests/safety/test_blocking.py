@@ -128,7 +128,7 @@ async def test_a_job_that_waits_is_refused_by_its_worker(resources: Resources, d
     picture, queue = photo(), new_queue()
     job_id = await queue_job(resources, picture, OP, queue)
     await _block(resources, picture.sha256)
-    row = await _work(resources, queue, BlockedHashes(resources.database))
+    row = await _work(resources, queue, BlockedHashes(resources.safety))
     assert row == ("error", "refused", "test")
     final = await finished(resources, job_id)
     assert (final.charged, final.output) == (0, None)
@@ -137,11 +137,11 @@ async def test_a_job_that_waits_is_refused_by_its_worker(resources: Resources, d
 
 
 async def _work(resources: Resources, queue: str, *moderators: Moderator) -> tuple[str, str, str | None]:
-    job = await resources.database.claim_next(queue, "test", 30)
+    job = await resources.jobs.claim_next(queue, "test", 30)
     assert job is not None
     async with PixelPool(workers=1) as pixels:
         await run_job(Workbench(resources, pixels, Slots(1), "test", moderators), job)
-    row = await resources.database.get_job(job.id, job.user_id)
+    row = await resources.jobs.get_job(job.id, job.user_id)
     assert row is not None
     error = row.error or {}
     return row.status, str(error.get("code")), error.get("category")
@@ -229,7 +229,7 @@ async def test_a_moderator_refuses_what_it_sees(
 async def test_a_moderator_lets_pass_what_it_likes(resources: Resources) -> None:
     queue, moderator = new_queue(), Darkness(True)
     await queue_job(resources, photo(), OP, queue)
-    assert (await _work(resources, queue, BlockedHashes(resources.database), moderator))[0] == "done"
+    assert (await _work(resources, queue, BlockedHashes(resources.safety), moderator))[0] == "done"
     assert len(moderator.seen) == 1
 
 
@@ -241,7 +241,7 @@ async def test_a_copy_of_blocked_bytes_cannot_be_adopted(resources: Resources) -
     assert found.output is not None
     await _block(resources, picture.sha256)
     with pytest.raises(OutputGone):  # and the intake that looks again is refused
-        await resources.database.adopt_output(
+        await resources.intakes.adopt_output(
             job_id=found.output.output_id,
             user_id=None,
             source_id=found.output.output_id,

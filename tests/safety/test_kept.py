@@ -125,7 +125,7 @@ async def test_blocking_removes_kept_originals(
         assert done["status"] == "done"
         await _fetched(resources, paid)
         path = (await paid.image())["original_path"]
-        report = await resources.database.block_hash(picture.sha256, "test", "", "tests")
+        report = await resources.safety.block_hash(picture.sha256, "test", "", "tests")
         assert (report.outputs, report.originals) == (1, 1)
         assert (await paid.image())["original_path"] is None
         reason = "select reason from tombstones where bucket = 'user-library' and path = $1"

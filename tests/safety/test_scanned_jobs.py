@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from service.app import create_app
-from service.database import JobRow
+from service.jobs.store import JobRow
 from service.resources import open_resources
 from service.settings import load_settings
 from tests.jobs import new_queue
@@ -43,7 +43,7 @@ async def _run(
 ) -> JobRow:
     """One attempt at a job on a picture."""
     queue = new_queue()
-    asked = await bench.resources.database.intake(
+    asked = await bench.resources.intakes.intake(
         user_id=user_id,
         sha256=picture.sha256,
         filename="photo",
@@ -65,11 +65,11 @@ async def _run(
     await bench.resources.storage.upload(
         "uploads-ephemeral", asked.job.upload_path, picture.data, picture.content_type
     )
-    job = await bench.resources.database.claim_next(queue, "test", 30)
+    job = await bench.resources.jobs.claim_next(queue, "test", 30)
     assert job is not None
     assert job.wants_persist is persist
     await run_job(bench, job)
-    row = await bench.resources.database.get_job(job.id, user_id)
+    row = await bench.resources.jobs.get_job(job.id, user_id)
     assert row is not None
     return row
 

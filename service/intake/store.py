@@ -1,0 +1,117 @@
+"""The SQL functions of the intake, one typed method each; see service/database.py, whose rules and errors hold here."""
+
+from typing import Literal
+from uuid import UUID
+
+from service.database import Database, OutputRow, Row, text
+from service.jobs.store import JobRow
+from service.ops.variant import FULL
+
+
+class IntakeResult(Row):
+    """`hit`: the caller's own output; `copy`: somebody else's, to be copied; `job`: made now or in flight."""
+
+    outcome: Literal["hit", "copy", "job"]
+    output: OutputRow | None = None
+    job: JobRow | None = None
+    created: bool = False
+
+
+class Intakes:
+    """Typed access to the functions of 60_intake.sql."""
+
+    def __init__(self, database: Database) -> None:
+        self._call = database.call
+
+    async def intake(  # noqa: PLR0913 - the SQL function's own
+        self,
+        *,
+        user_id: UUID | None,
+        sha256: str,
+        filename: str,
+        content_type: str | None,
+        size: int,
+        width: int,
+        height: int,
+        op_key: str,
+        cacheable: bool,
+        price: int,
+        queue: str,
+        wants_persist: bool,
+        await_seconds: int,
+        upload_seconds: int,
+        output_seconds: int,
+        request_id: str | None,
+        use_cache: bool = True,
+        variant: str = FULL,
+        keep_days: int | None = None,
+        may_upload: bool = True,
+        team_id: UUID | None = None,
+        api_key_id: UUID | None = None,
+        hit_price: int = 0,
+        quoted_price: int | None = None,
+        ip: str | None = None,
+    ) -> IntakeResult:
+        """Look up the cache, else find or make the job and hold its price, in one transaction. `ip` is a keyed
+        hash of the caller's address, never the address itself."""
+        return IntakeResult.model_validate(
+            await self._call(
+                "intake",
+                {
+                    "p_user_id": text(user_id),
+                    "p_sha256": sha256,
+                    "p_filename": filename,
+                    "p_content_type": content_type,
+                    "p_size": size,
+                    "p_width": width,
+                    "p_height": height,
+                    "p_op_key": op_key,
+                    "p_variant": variant,
+                    "p_cacheable": cacheable,
+                    "p_price": price,
+                    "p_queue": queue,
+                    "p_wants_persist": wants_persist,
+                    "p_use_cache": use_cache,
+                    "p_await_seconds": await_seconds,
+                    "p_upload_seconds": upload_seconds,
+                    "p_output_seconds": output_seconds,
+                    "p_request_id": request_id,
+                    "p_keep_days": keep_days,
+                    "p_may_upload": may_upload,
+                    "p_team_id": text(team_id),
+                    "p_api_key_id": text(api_key_id),
+                    "p_hit_price": hit_price,
+                    "p_quoted_price": quoted_price,
+                    "p_ip": ip,
+                },
+            )
+        )
+
+    async def adopt_output(  # noqa: PLR0913 - the SQL function's own
+        self,
+        *,
+        job_id: UUID,
+        user_id: UUID | None,
+        source_id: UUID,
+        filename: str,
+        path: str,
+        thumb_path: str,
+        output_seconds: int,
+        request_id: str | None,
+    ) -> JobRow:
+        """Give the caller a finished job whose objects were copied from another owner's output."""
+        return JobRow.model_validate(
+            await self._call(
+                "adopt_output",
+                {
+                    "p_job_id": str(job_id),
+                    "p_user_id": text(user_id),
+                    "p_source_id": str(source_id),
+                    "p_filename": filename,
+                    "p_path": path,
+                    "p_thumb_path": thumb_path,
+                    "p_output_seconds": output_seconds,
+                    "p_request_id": request_id,
+                },
+            )
+        )

@@ -1,0 +1,194 @@
+"""The SQL functions of jobs, for their callers and for workers, one typed method each; see service/database.py, whose
+rules and errors hold here."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import orjson
+
+from service.database import Database, Forget, OutputRow, Row, text
+
+Status = Literal["awaiting_upload", "queued", "running", "done", "error", "expired", "canceled"]
+TERMINAL: frozenset[Status] = frozenset({"done", "error", "expired", "canceled"})
+
+
+class JobRow(Row):
+    """A job as its caller may see it. `progress` 0..1; `output` None until done and again after its time."""
+
+    job_id: UUID
+    user_id: UUID | None
+    status: Status
+    filename: str = ""
+    op_key: str
+    variant: str
+    queue: str
+    queue_position: int | None
+    progress: float
+    step: str | None
+    attempts: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime
+    charged: int
+    error: dict[str, Any] | None
+    upload_path: str
+    upload_expires_at: datetime | None
+    last_event_id: int | None
+    output: OutputRow | None
+
+    @property
+    def terminal(self) -> bool:
+        return self.status in TERMINAL
+
+
+class JobEvent(Row):
+    id: int
+    type: str
+    attempt: int
+    created_at: datetime
+
+
+class SourceFacts(Row):
+    """What the bytes of an original in the library are: hex digest and number."""
+
+    sha256: str
+    size: int
+
+
+class ClaimedJob(Row):
+    """A job under lease: everything a worker needs to do it. The bytes lie at `upload_path` of `source_bucket`, as
+    `source` says, or as the job's own claim does; `store_original`: the library wants them, too."""
+
+    id: UUID
+    user_id: UUID | None
+    image_id: UUID | None
+    lease_token: UUID
+    lease_expires_at: datetime
+    attempt: int
+    max_attempts: int
+    sha256: str
+    filename: str
+    content_type: str | None
+    size: int
+    width: int
+    height: int
+    op_key: str
+    variant: str
+    cache_key: str | None
+    wants_persist: bool
+    store_original: bool
+    source_bucket: str
+    source: SourceFacts | None
+    upload_path: str
+    request_id: str | None
+
+
+class CachedOutput(OutputRow):
+    """An output as a source to copy, with the facts of the picture it was made from."""
+
+    input_content_type: str
+    input_width: int
+    input_height: int
+    input_size: int
+
+
+class CacheCheck(Row):
+    """An output found by a worker; `own`: its job's owner holds it already."""
+
+    own: bool
+    output: CachedOutput
+
+
+class Completion(JobRow):
+    """A job that is done; `forget`: what the caches must forget with it."""
+
+    forget: list[Forget]
+
+
+class Jobs:
+    """Typed access: what callers see of a job and may do to it, then what a worker with its lease may do."""
+
+    def __init__(self, database: Database) -> None:
+        self._call = database.call
+
+    async def get_job(self, job_id: UUID, user_id: UUID | None) -> JobRow | None:
+        return _job(await self._call("get_job", {"p_job_id": str(job_id), "p_user_id": text(user_id)}))
+
+    async def get_job_events(self, job_id: UUID, user_id: UUID | None, after: int) -> list[JobEvent]:
+        rows = await self._call(
+            "get_job_events", {"p_job_id": str(job_id), "p_user_id": text(user_id), "p_after": after}
+        )
+        return [JobEvent.model_validate(row) for row in rows]
+
+    async def mark_uploaded(self, job_id: UUID, user_id: UUID | None) -> JobRow | None:
+        return _job(await self._call("mark_uploaded", {"p_job_id": str(job_id), "p_user_id": text(user_id)}))
+
+    async def cancel_job(self, job_id: UUID, user_id: UUID | None) -> JobRow | None:
+        return _job(await self._call("cancel_job", {"p_job_id": str(job_id), "p_user_id": text(user_id)}))
+
+    async def claim_next(self, queue: str, worker: str, lease_seconds: float) -> ClaimedJob | None:
+        row = await self._call(
+            "claim_next", {"p_queue": queue, "p_worker": worker, "p_lease_seconds": lease_seconds}
+        )
+        return None if row is None else ClaimedJob.model_validate(row)
+
+    async def heartbeat(
+        self, job: ClaimedJob, lease_seconds: float, progress: float | None = None, step: str | None = None
+    ) -> None:
+        await self._call(
+            "heartbeat",
+            {**_lease(job), "p_lease_seconds": lease_seconds, "p_progress": progress, "p_step": step},
+        )
+
+    async def snooze(self, job: ClaimedJob, seconds: float) -> None:
+        await self._call("snooze", {**_lease(job), "p_seconds": seconds})
+
+    async def cached_output(self, job: ClaimedJob, output_seconds: int) -> CacheCheck | None:
+        row = await self._call("cached_output", {**_lease(job), "p_output_seconds": output_seconds})
+        return None if row is None else CacheCheck.model_validate(row)
+
+    async def complete_from_cache(self, job: ClaimedJob, output_id: UUID) -> JobRow:
+        return JobRow.model_validate(
+            await self._call("complete_from_cache", {**_lease(job), "p_output_id": str(output_id)})
+        )
+
+    async def complete_job(
+        self, job: ClaimedJob, output: Mapping[str, Any], output_seconds: int
+    ) -> Completion:
+        """`output`: bucket, path, thumb_path, content_type, width, height, size, sha256 and the input_* facts."""
+        return Completion.model_validate(
+            await self._call(
+                "complete_job",
+                {
+                    **_lease(job),
+                    "p_output": orjson.dumps(dict(output)).decode(),
+                    "p_output_seconds": output_seconds,
+                },
+            )
+        )
+
+    async def fail_job(
+        self, job: ClaimedJob, error: Mapping[str, Any], *, retry_seconds: float | None, drop_upload: bool
+    ) -> JobRow:
+        return JobRow.model_validate(
+            await self._call(
+                "fail_job",
+                {
+                    **_lease(job),
+                    "p_error": orjson.dumps(dict(error)).decode(),
+                    "p_retry_seconds": retry_seconds,
+                    "p_drop_upload": drop_upload,
+                },
+            )
+        )
+
+
+def _lease(job: ClaimedJob) -> dict[str, str]:
+    return {"p_job_id": str(job.id), "p_lease_token": str(job.lease_token)}
+
+
+def _job(row: Any) -> JobRow | None:
+    return None if row is None else JobRow.model_validate(row)

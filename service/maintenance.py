@@ -1,0 +1,71 @@
+"""The SQL functions of sweep, cleanup and reconciliation, one typed method each; see service/database.py, whose rules
+and errors hold here."""
+
+from uuid import UUID
+
+from service.database import Database, Forget, Row, Tombstone
+
+
+class SweepReport(Row):
+    """`due`: jobs that wait now, by queue; `jobs`: those whose state the sweep changed."""
+
+    requeued: int
+    failed: int
+    expired: int
+    found: int
+    jobs: list[UUID]
+    due: dict[str, int]
+
+
+class ExpiryReport(Row):
+    expired_outputs: int
+    expired_uploads: int
+    forget: list[Forget]
+    more: bool
+
+
+class QueueStats(Row):
+    queued: int
+    running: int
+    oldest_due_seconds: float | None
+
+
+class Maintenance:
+    """Typed access to the functions that a worker calls by the clock."""
+
+    def __init__(self, database: Database) -> None:
+        self._call = database.call
+
+    async def sweep(self) -> SweepReport:
+        return SweepReport.model_validate(await self._call("sweep", {}))
+
+    async def queue_stats(self) -> dict[str, QueueStats]:
+        rows = await self._call("queue_stats", {})
+        return {queue: QueueStats.model_validate(row) for queue, row in rows.items()}
+
+    async def expire_due(self, limit: int) -> ExpiryReport:
+        return ExpiryReport.model_validate(await self._call("expire_due", {"p_limit": limit}))
+
+    async def expire_requests(self, limit: int) -> int:
+        return int(await self._call("expire_requests", {"p_limit": limit}))
+
+    async def purge_shares(self, limit: int) -> int:
+        return int(await self._call("purge_shares", {"p_limit": limit}))
+
+    async def due_tombstones(self, limit: int) -> list[Tombstone]:
+        rows = await self._call("due_tombstones", {"p_limit": limit})
+        return [Tombstone.model_validate(row) for row in rows]
+
+    async def confirm_purged(self, ids: list[int]) -> int:
+        return int(await self._call("confirm_purged", {"p_ids": ids}))
+
+    async def entomb_orphans(self, older_than_seconds: int, limit: int) -> int:
+        return int(
+            await self._call(
+                "entomb_orphans", {"p_older_than": f"{older_than_seconds} seconds", "p_limit": limit}
+            )
+        )
+
+    async def bury_missing(self, limit: int) -> list[Forget]:
+        rows = await self._call("bury_missing", {"p_limit": limit})
+        return [Forget.model_validate(row) for row in rows]

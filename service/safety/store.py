@@ -1,0 +1,42 @@
+"""The SQL functions of blocked hashes and of the virus scan, one typed method each; see service/database.py, whose
+rules and errors hold here."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from service.database import Database, Forget, Row, Scan
+
+
+class BlockReport(Row):
+    """What blocking a hash took away, counted, and what the caches must forget."""
+
+    outputs: int
+    originals: int
+    uploads: int
+    forget: list[Forget]
+
+
+class Safety:
+    """Typed access to the functions of 58_safety.sql."""
+
+    def __init__(self, database: Database) -> None:
+        self._call = database.call
+
+    async def block_hash(self, sha256: str, category: str, reason: str, by: str) -> BlockReport:
+        """Refuse these bytes from now on and bury what exists of them."""
+        return BlockReport.model_validate(
+            await self._call(
+                "block_hash", {"p_sha256": sha256, "p_category": category, "p_reason": reason, "p_by": by}
+            )
+        )
+
+    async def unblock_hash(self, sha256: str, by: str) -> bool:
+        return bool(await self._call("unblock_hash", {"p_sha256": sha256, "p_by": by}))
+
+    async def blocked_category(self, sha256s: Sequence[str]) -> str | None:
+        """The category of the first of these hashes that is blocked; None when none is."""
+        category = await self._call("blocked_category", {"p_sha256s": list(sha256s)})
+        return None if category is None else str(category)
+
+    async def mark_scanned(self, output_id: UUID, scan: Scan) -> None:
+        await self._call("mark_scanned", {"p_output_id": str(output_id), "p_scan": scan})

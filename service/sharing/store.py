@@ -1,0 +1,84 @@
+"""The SQL functions of share links, one typed method each; see service/database.py, whose rules and errors hold
+here."""
+
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from service.database import Database, OutputRow, Row
+
+ShareStatus = Literal["active", "share_expired", "share_revoked", "share_used_up", "output_expired"]
+
+
+class ShareRow(Row):
+    """A share link as its owner sees it. `status`: active, or the code that opening it answers with."""
+
+    share_id: UUID
+    output_id: UUID | None
+    status: ShareStatus
+    has_password: bool
+    expires_at: datetime
+    max_views: int | None
+    views: int
+    last_viewed_at: datetime | None
+    revoked_at: datetime | None
+    created_at: datetime
+    output_expires_at: datetime | None
+
+
+class FoundShare(Row):
+    """What a token leads to; `password_hash` is whatever service/sharing/passwords.py made."""
+
+    share_id: UUID
+    status: ShareStatus
+    password_hash: str | None
+    expires_at: datetime
+    filename: str | None
+    output: OutputRow | None
+
+
+class ShareLinks:
+    """Typed access to the functions of 97_sharing.sql."""
+
+    def __init__(self, database: Database) -> None:
+        self._call = database.call
+
+    async def create_share(  # noqa: PLR0913 - the SQL function's own
+        self,
+        *,
+        output_id: UUID,
+        user_id: UUID,
+        token_hash: str,
+        password_hash: str | None,
+        seconds: int,
+        max_views: int | None,
+    ) -> ShareRow | None:
+        """None: no output of this user has this id. `token_hash` in hex. Raises ProblemError (output_expired)."""
+        row = await self._call(
+            "create_share",
+            {
+                "p_output_id": str(output_id),
+                "p_user_id": str(user_id),
+                "p_token_hash": token_hash,
+                "p_password_hash": password_hash,
+                "p_seconds": seconds,
+                "p_max_views": max_views,
+            },
+        )
+        return None if row is None else ShareRow.model_validate(row)
+
+    async def list_shares(self, output_id: UUID, user_id: UUID) -> list[ShareRow] | None:
+        rows = await self._call("list_shares", {"p_output_id": str(output_id), "p_user_id": str(user_id)})
+        return None if rows is None else [ShareRow.model_validate(row) for row in rows]
+
+    async def revoke_share(self, share_id: UUID, user_id: UUID) -> ShareRow | None:
+        row = await self._call("revoke_share", {"p_share_id": str(share_id), "p_user_id": str(user_id)})
+        return None if row is None else ShareRow.model_validate(row)
+
+    async def find_share(self, token_hash: str) -> FoundShare | None:
+        row = await self._call("find_share", {"p_token_hash": token_hash})
+        return None if row is None else FoundShare.model_validate(row)
+
+    async def open_share(self, share_id: UUID) -> None:
+        """Count one view. Raises ProblemError where the link does not allow it (any more)."""
+        await self._call("open_share", {"p_share_id": str(share_id)})
