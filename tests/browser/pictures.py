@@ -72,6 +72,7 @@ def _write_good(keep: Callable[..., None]) -> None:
     for name, kind, content_type, save in kinds:
         facts = {"width": 321, "height": 203, "content_type": content_type, "format": True}
         keep(name, _saved(odd, kind, **save), **facts)
+    _write_drawings(keep)
     square = {"width": 640, "height": 400, "content_type": "image/jpeg"}
     keep("quadrants.jpg", _saved(quadrants(), "JPEG", quality=95), **square)
     keep("turned.jpg", _saved(quadrants(), "JPEG", quality=95, exif=turned), **square)
@@ -85,12 +86,22 @@ def _write_good(keep: Callable[..., None]) -> None:
     )
 
 
+def _write_drawings(keep: Callable[..., None]) -> None:
+    """One that says its size, and one that says it by its viewBox, behind all that may stand before the root."""
+    facts = {"width": 321, "height": 203, "content_type": "image/svg+xml", "format": True}
+    disc = b'<circle cx="160" cy="100" r="90" fill="#dc281e"/></svg>'
+    keep("plain.svg", b'<svg xmlns="http://www.w3.org/2000/svg" width="321px" height="203">' + disc, **facts)
+    prolog = b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- <svg width="9"> -->\n<!DOCTYPE svg>\n'
+    root = b'<svg viewBox="0 0 321 203" width="100%" xmlns="http://www.w3.org/2000/svg">'
+    keep("framed.svg", prolog + root + disc, **facts)
+
+
 def _write_refused(keep: Callable[..., None]) -> None:
     wide = _saved(Image.new("L", (6001, 2)), "PNG")
     many = _saved(Image.new("L", (6000, 6001 - 2), 9), "PNG")
-    keep("vector.svg", b'<svg xmlns="http://www.w3.org/2000/svg"/>', code="unsupported_type", says="SVG")
-    prolog = b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- a drawing -->\n<svg></svg>'
-    keep("prolog.jpg", prolog, code="unsupported_type", says="SVG")
+    keep("sizeless.svg", b'<svg xmlns="http://www.w3.org/2000/svg"/>', code="corrupt_image", says="viewBox")
+    page = b'<?xml version="1.0"?><html><svg width="9" height="9"></svg></html>'
+    keep("within.svg", page, code="unsupported_type", says="JPEG")
     keep("page.png", b"<!doctype html><title>no picture</title>", code="unsupported_type", says="JPEG")
     keep("paper.pdf", b"%PDF-1.7 " + bytes(64), code="unsupported_type", says="JPEG")
     keep("film.mp4", b"\0\0\0\x18ftypisom" + bytes(64), code="unsupported_type", says="JPEG")

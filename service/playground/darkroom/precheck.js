@@ -1,6 +1,7 @@
 /** @import { ImageMeta, Limits, PrecheckOptions } from "./types.js" */
 /** @import { Peek, Size } from "./dimensions.js" */
 import { ascii, DIMENSIONS } from "./dimensions.js";
+import { drawingSize, looksLikeSvg, ROOT_BYTES, SVG } from "./drawing.js";
 import { refuse } from "./errors.js";
 import { MIB, readWhole } from "./platform.js";
 
@@ -21,6 +22,7 @@ export const DEFAULT_LIMITS = Object.freeze({
     "image/gif",
     "image/tiff",
     "image/bmp",
+    SVG,
   ],
 });
 
@@ -47,26 +49,22 @@ function sniff(head) {
   return null;
 }
 
-/** @param {DataView} head */
-const looksLikeSvg = (head) =>
-  /^\s*(<\?xml|<!--|<!DOCTYPE svg|<svg)/i.test(
-    ascii(head, 0, head.byteLength).replace(/^\xef\xbb\xbf/, ""),
-  ) && /<svg[\s>]/i.test(ascii(head, 0, head.byteLength));
-
 const megabytes = (/** @type {number} */ bytes) => `${Number((bytes / MIB).toPrecision(3))} MB`;
 
 /** @param {DataView} head @param {Limits} limits @returns {string} */
 function acceptedType(head, limits) {
-  const found = sniff(head);
+  const found = sniff(head) ?? (looksLikeSvg(head) ? SVG : null);
   if (found && limits.content_types.includes(found)) return found;
-  if (!found && looksLikeSvg(head)) {
+  if (found === SVG) {
     throw refuse(
       "unsupported_type",
-      "SVG is not accepted: it can carry scripts and outside references. Export it as PNG first.",
+      "SVG is not accepted here: it can carry scripts and outside references. Export it as PNG first.",
       415,
     );
   }
-  const names = limits.content_types.map((type) => type.replace("image/", "").toUpperCase()).join(", ");
+  const names = limits.content_types
+    .map((type) => type.replace(/^image\/|\+xml$/g, "").toUpperCase())
+    .join(", ");
   throw refuse("unsupported_type", `This is not a picture of a supported type (${names}).`, 415);
 }
 
@@ -95,16 +93,29 @@ export async function examine(file, { limits = DEFAULT_LIMITS, signal } = {}) {
   /** @type {Peek} */
   const peek = async (offset, length) => new DataView(await readWhole(file.slice(offset, offset + length)));
   const content_type = acceptedType(await peek(0, 4096), limits);
-  const fromHeader = await DIMENSIONS[content_type](peek).catch((error) => {
-    if (error instanceof RangeError) return null; // cut short
-    throw error;
-  });
-  const size = fromHeader ?? (await decodedSize(file));
+  const size =
+    content_type === SVG ? measured(await peek(0, ROOT_BYTES), limits) : await pixels(content_type, peek, file);
   signal?.throwIfAborted();
   if (!size || size.width < 1 || size.height < 1)
     throw refuse("corrupt_image", "The picture's header is damaged or cut short.", 422);
   checkPixels(size, limits);
   return { content_type, ...size, size: file.size };
+}
+
+/** @param {DataView} head @param {Limits} limits @returns {Size} of a drawing */
+function measured(head, limits) {
+  const size = drawingSize(head, limits);
+  if (size) return size;
+  throw refuse("corrupt_image", "The drawing says neither its width and height nor a viewBox.", 422);
+}
+
+/** @param {string} type @param {Peek} peek @param {Blob} file @returns {Promise<Size|null>} */
+async function pixels(type, peek, file) {
+  const fromHeader = await DIMENSIONS[type](peek).catch((error) => {
+    if (error instanceof RangeError) return null; // cut short
+    throw error;
+  });
+  return fromHeader ?? decodedSize(file);
 }
 
 /** Last resort for headers we cannot read. @param {Blob} file @returns {Promise<Size|null>} */

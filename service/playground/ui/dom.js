@@ -33,7 +33,8 @@ export const duration = (ms) =>
 
 /** @param {string} contentType */
 export const typeName = (contentType) =>
-  ({ "image/webp": "WebP" })[contentType] ?? contentType.replace("image/", "").toUpperCase();
+  ({ "image/webp": "WebP", "image/svg+xml": "SVG" })[contentType] ??
+  contentType.replace("image/", "").toUpperCase();
 
 /** Tells people who do not see the page. @param {string} text */
 export function announce(text) {

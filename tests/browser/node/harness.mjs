@@ -15,8 +15,9 @@ export function test(name, body) {
   cases.push({ name, body })
 }
 
-export async function run() {
-  for (const { name, body } of cases) {
+/** Runs the cases, or those whose name matches. */
+export async function run(only = /./) {
+  for (const { name, body } of cases.filter(({ name }) => only.test(name))) {
     const line = { name, error: null, seconds: 0 }
     const started = performance.now()
     const late = AbortSignal.timeout(CASE_MS)

@@ -147,9 +147,9 @@ test('every op of the catalogue can be chosen, and its first form is accepted', 
 
 test('a refused picture is explained, and a good one takes the explanation away', async () => {
   const page = await openPlayground()
-  await page.setInputFiles('#file', pictures['vector.svg'].path)
+  await page.setInputFiles('#file', pictures['paper.pdf'].path)
   await page.waitForSelector('#problem:not([hidden])')
-  assert.match(await page.textContent('#problem'), /SVG is not accepted.*unsupported_type · HTTP 415/)
+  assert.match(await page.textContent('#problem'), /not a picture.*unsupported_type · HTTP 415/)
   assert.equal(await page.isDisabled('#run'), true)
   await page.click('#sample')
   await chosen(page)
@@ -218,6 +218,17 @@ test('a picture that the browser cannot show is processed all the same', async (
   await page.fill('#op-key', 'resize-v1:width-100')
   await develop(page)
   assert.equal(await page.$eval('#frame img', (image) => image.naturalWidth), 100)
+})
+
+test('a drawing is shown and processed', async () => {
+  const page = await openPlayground()
+  await page.setInputFiles('#file', pictures['plain.svg'].path)
+  await chosen(page)
+  assert.match(await page.textContent('#file-facts'), /^321 × 203, .*SVG$/)
+  await page.fill('#op-key', 'resize-v1:width-642:upscale-true+flatten-v1:color-white')
+  await develop(page)
+  assert.equal(await page.isVisible('#problem'), false, await page.textContent('#problem'))
+  assert.match(await page.textContent('#facts'), /642 × 406/)
 })
 
 test('no page of the playground needs another origin than the API and Supabase', async () => {

@@ -48,3 +48,22 @@ test('the limits of the server are obeyed', async () => {
   assert.equal(await under({ max_pixels: 640 * 400 - 1 }), 'too_many_pixels')
   assert.equal(await under({ content_types: ['image/png'] }), 'unsupported_type')
 })
+
+test('a drawing is taken where the server takes drawings, at the size that the server gives it', async () => {
+  const page = await openClient()
+  const size = (file, change = {}) =>
+    page.evaluate(
+      async ({ file, change }) => {
+        const { limits } = await darkroom.ops()
+        return darkroom.precheck(file, { limits: { ...limits, ...change } }).then(
+          ({ width, height }) => `${width} × ${height}`,
+          (error) => `${error.code}: ${error.message}`,
+        )
+      },
+      { file, change },
+    )
+  const drawing = await give(page, 'framed.svg')
+  assert.equal(await size(drawing), '321 × 203')
+  assert.equal(await size(drawing, { max_side: 100 }), '100 × 63')
+  assert.match(await size(drawing, { content_types: ['image/png'] }), /^unsupported_type: SVG is not accepted here/)
+})
