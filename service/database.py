@@ -16,6 +16,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 import httpx
+import orjson
 import structlog
 from postgrest import AsyncPostgrestClient
 from postgrest.exceptions import APIError
@@ -113,6 +114,11 @@ def text(value: UUID | None) -> str | None:
     return None if value is None else str(value)
 
 
+def _facts(hint: str | None) -> dict[str, Any]:
+    """Further fields of a problem, which a function gives as a JSON object in the `hint` of its refusal."""
+    return dict(orjson.loads(hint)) if hint and hint.startswith("{") else {}
+
+
 def _translated(error: APIError) -> Exception:
     """A function's refusal as the exception of its code: SQLSTATE `PTxyz` (PostgREST answers with status xyz), the
     code in `message`, a sentence for people in `detail`."""
@@ -126,6 +132,7 @@ def _translated(error: APIError) -> Exception:
                 Code(message),
                 str(error.details or message),
                 category=error.hint if message == Code.refused else None,
+                facts=_facts(error.hint),
             )
         case _ if _away(str(error.code)):
             log.warning("database_unavailable", code=error.code, reason=error.message)

@@ -5,6 +5,7 @@ every other exception, into `application/problem+json`. A failed job keeps the s
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
@@ -42,6 +43,17 @@ class Code(StrEnum):
     invalid_token = "invalid_token"  # noqa: S105 - a code, not a secret
     expired_token = "expired_token"  # noqa: S105
     sign_in_required = "sign_in_required"
+    # An API key
+    invalid_api_key = "invalid_api_key"
+    api_key_revoked = "api_key_revoked"
+    api_key_expired = "api_key_expired"
+    insufficient_scope = "insufficient_scope"
+    session_required = "session_required"
+    api_access_required = "api_access_required"
+    api_key_not_found = "api_key_not_found"
+    too_many_api_keys = "too_many_api_keys"
+    spend_cap_reached = "spend_cap_reached"
+    # What the caller may do
     forbidden = "forbidden"
     refused = "refused"
     insufficient_credits = "insufficient_credits"
@@ -77,6 +89,7 @@ class Code(StrEnum):
     wrong_password = "wrong_password"  # noqa: S105
     # Us
     dependency_unavailable = "dependency_unavailable"
+    overloaded = "overloaded"
     internal = "internal"
     # How a job fails
     sha256_mismatch = "sha256_mismatch"
@@ -145,6 +158,38 @@ CATALOGUE: Mapping[Code, Entry] = {
     ),
     Code.sign_in_required: Entry(
         401, "This needs an account", False, "Sign in and send the session's access token."
+    ),
+    Code.invalid_api_key: Entry(
+        401,
+        "The API key is not valid",
+        False,
+        "No key is written like this one: check that all of it was copied.",
+    ),
+    Code.api_key_revoked: Entry(401, "The API key was revoked", False, "Its owner has taken it back."),
+    Code.api_key_expired: Entry(
+        401, "The API key has expired", False, "It was valid until 2026-11-20T12:00:00Z: make or rotate one."
+    ),
+    Code.insufficient_scope: Entry(
+        403, "The API key may not do this", False, "This needs the scope library:write."
+    ),
+    Code.session_required: Entry(
+        403,
+        "API keys cannot be used here",
+        False,
+        "This is for signed-in people: send a session's access token.",
+    ),
+    Code.api_access_required: Entry(
+        403, "The plan has no API access", False, "API keys work from the plan Pro on."
+    ),
+    Code.api_key_not_found: Entry(404, "There is no such API key", False, "No key of yours has this id."),
+    Code.too_many_api_keys: Entry(
+        409, "Too many API keys", False, "At most 20 keys at once: revoke one first."
+    ),
+    Code.spend_cap_reached: Entry(
+        402,
+        "The API key has spent its credits",
+        False,
+        "This costs 4 credits; the key has spent 498 of 500 this month.",
     ),
     Code.forbidden: Entry(403, "This is not allowed", False, "Sign in to keep originals."),
     Code.refused: Entry(403, "This picture is not accepted", False, "This picture is not accepted here."),
@@ -215,6 +260,9 @@ CATALOGUE: Mapping[Code, Entry] = {
     Code.dependency_unavailable: Entry(
         503, "A service that Darkroom needs is away", True, "The database does not answer; try again shortly."
     ),
+    Code.overloaded: Entry(
+        503, "Too much work is waiting", True, "800 jobs wait, about 120 s: try again in 20 s."
+    ),
     Code.internal: Entry(
         500, "Something went wrong here", True, "The error is logged under this request_id."
     ),
@@ -248,6 +296,12 @@ COMMON = (
     Code.invalid_request,
     Code.invalid_token,
     Code.expired_token,
+    Code.invalid_api_key,
+    Code.api_key_revoked,
+    Code.api_key_expired,
+    Code.insufficient_scope,
+    Code.session_required,
+    Code.api_access_required,
     Code.rate_limited,
     Code.dependency_unavailable,
     Code.internal,
@@ -288,10 +342,17 @@ class Problem(BaseModel):
     request_id: str | None = Field(default=None, description="quote it when asking for help")
     category: str | None = Field(default=None, description="why a picture is not accepted, for `refused`")
     errors: list[ProblemItem] | None = Field(default=None, description="each fault, for an invalid request")
+    limit: int | None = Field(default=None, description="what may be used, where a quota or a cap refuses")
+    used: int | None = Field(default=None, description="what is used of `limit`")
+    resets_at: datetime | None = Field(default=None, description="when `used` begins at zero again")
+    estimated_wait_s: int | None = Field(
+        default=None, description="seconds until a job asked for now would begin, for `overloaded`"
+    )
 
 
 class ProblemError(Exception):
-    """A refusal that the caller shall see. `headers` go out with the response."""
+    """A refusal that the caller shall see. `headers` go out with the response, `facts` are further fields of the
+    problem by name (`limit`, `used`, …)."""
 
     def __init__(  # noqa: PLR0913
         self,
@@ -302,6 +363,7 @@ class ProblemError(Exception):
         headers: Mapping[str, str] | None = None,
         retryable: bool | None = None,
         category: str | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
@@ -310,6 +372,7 @@ class ProblemError(Exception):
         self.headers = dict(headers or {})
         self.retryable = retryable
         self.category = category
+        self.facts = dict(facts or {})
 
     def problem(self, request_id: str | None = None) -> Problem:
         return problem(
@@ -319,6 +382,7 @@ class ProblemError(Exception):
             request_id=request_id,
             retryable=self.retryable,
             category=self.category,
+            facts=self.facts,
         )
 
 
@@ -342,6 +406,7 @@ def problem(  # noqa: PLR0913
     request_id: str | None = None,
     retryable: bool | None = None,
     category: str | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> Problem:
     """Complete a code and a detail from the catalogue; an unknown code (an older row) counts as internal."""
     try:
@@ -359,6 +424,7 @@ def problem(  # noqa: PLR0913
         request_id=request_id,
         category=category,
         errors=errors,
+        **(facts or {}),
     )
 
 
