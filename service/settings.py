@@ -75,6 +75,7 @@ class Settings(BaseSettings):
     )
     redis_url: str = Field(validation_alias="REDIS_URL", repr=False, description="redis:// or rediss://")
     secret: SecretStr = Field(
+        validation_alias="DARKROOM_SECRET",
         min_length=MIN_SECRET_CHARACTERS,
         description="ours alone: quotes are signed and API keys hashed under keys derived from it; the same for "
         "all processes, and changing it ends every API key",
@@ -266,7 +267,7 @@ class _LocalStack(PydanticBaseSettingsSource):
         "secret_key": "SUPABASE_SECRET_KEY",
         "jwt_secret": "SUPABASE_JWT_SECRET",
         "redis_url": "REDIS_URL",
-        "darkroom_secret": "secret",
+        "darkroom_secret": "DARKROOM_SECRET",
     }
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
