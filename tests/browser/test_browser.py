@@ -6,9 +6,7 @@ The cases are JavaScript (`node/*.mjs`); each is one test here, by its name.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import re
 import shutil
 from pathlib import Path
 
@@ -18,15 +16,12 @@ from scripts.local.home import REPOSITORY, Local
 from scripts.local.lite import NODE
 from scripts.local.process import Child
 from tests.browser.pictures import write_all
+from tests.node_cases import Results, cases_in, check, run_cases
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 SCRIPTS = Path(__file__).parent / "node"
-CASES = [
-    name
-    for path in sorted(SCRIPTS.glob("*.mjs"))
-    for name in re.findall(r"^test\('(.+?)', ", path.read_text(), re.MULTILINE)
-]
+CASES = cases_in(*sorted(SCRIPTS.glob("*.mjs")))
 CHROMIUM = (
     os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome") or "chromium"
 )
@@ -35,39 +30,20 @@ CHROMIUM = (
 @pytest.fixture(scope="session")
 async def results(
     local: Local, api: Child, worker: Child, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, str | None]:
-    """Name of a case -> its error, None when it passed."""
+) -> Results:
     folder = tmp_path_factory.mktemp("pictures")
-    environment = {
+    scene = {
         "local": local.model_dump(mode="json") | {"api_url": api.url},
         "pictures": await asyncio.to_thread(write_all, folder),
         "chromium": CHROMIUM,
         "profiles": str(folder),
     }
-    process = await asyncio.create_subprocess_exec(
-        NODE,
-        SCRIPTS / "run.mjs",
-        cwd=REPOSITORY,
-        env={**os.environ, "BROWSER_TESTS": json.dumps(environment)},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(540):
-            out, err = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-    assert process.returncode == 0, err.decode()
-    lines = [json.loads(line) for line in out.splitlines()]
-    return {line["name"]: line["error"] for line in lines}
+    return await run_cases(SCRIPTS / "run.mjs", "BROWSER_TESTS", scene, seconds=540)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_case(results: dict[str, str | None], name: str) -> None:
-    assert name in results, "the case did not run"
-    if results[name] is not None:
-        pytest.fail(str(results[name]), pytrace=False)
+def test_case(results: Results, name: str) -> None:
+    check(results, name)
 
 
 async def test_types() -> None:

@@ -5,10 +5,6 @@ The cases are JavaScript (`node/listing.mjs`); each is one test here, by its nam
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,17 +13,17 @@ import httpx
 import pytest
 
 from scripts.local.home import Local
-from scripts.local.lite import NODE
 from scripts.local.process import Child
 from service.resources import Resources
 from tests.library.shelf import NOON, Shelf
 from tests.library.test_collections import create
+from tests.node_cases import Results, cases_in, check, run_cases
 from tests.support import sign_up
 
 pytestmark = pytest.mark.node
 
 SCRIPT = Path(__file__).parent / "node" / "listing.mjs"
-CASES = re.findall(r"^test\('(.+?)', ", SCRIPT.read_text(), re.MULTILINE)
+CASES = cases_in(SCRIPT)
 
 
 async def _scene(local: Local, api: Child, resources: Resources) -> dict[str, str]:
@@ -68,23 +64,10 @@ async def _scene(local: Local, api: Child, resources: Resources) -> dict[str, st
 
 
 @pytest.fixture(scope="session")
-async def results(local: Local, api: Child, resources: Resources) -> dict[str, str | None]:
-    """Name of a case -> its error, None when it passed."""
-    process = await asyncio.create_subprocess_exec(
-        NODE,
-        SCRIPT,
-        env={**os.environ, "LISTING": json.dumps(await _scene(local, api, resources))},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(120):
-        out, err = await process.communicate()
-    assert process.returncode == 0, err.decode()
-    return {line["name"]: line["error"] for line in map(json.loads, out.splitlines())}
+async def results(local: Local, api: Child, resources: Resources) -> Results:
+    return await run_cases(SCRIPT, "LISTING", await _scene(local, api, resources), seconds=120)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_case(results: dict[str, str | None], name: str) -> None:
-    assert name in results, "the case did not run"
-    if results[name] is not None:
-        pytest.fail(str(results[name]), pytrace=False)
+def test_case(results: Results, name: str) -> None:
+    check(results, name)

@@ -1,39 +1,17 @@
-// Cases run in order in one process with one browser; each answers one JSON line: {"name", "error", "seconds"}.
+// What the cases of the browser share: one Chromium, relays, clients.
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { createServer, connect } from 'node:net'
 import { once } from 'node:events'
 import { chromium } from 'playwright-core'
+import { run as runCases } from '../../node/cases.mjs'
 
 export const { local, pictures, chromium: executablePath } = JSON.parse(process.env.BROWSER_TESTS)
 export { assert }
+export { test } from '../../node/cases.mjs'
 
-const CASE_MS = 60_000
-const cases = []
-
-export function test(name, body) {
-  cases.push({ name, body })
-}
-
-/** Runs the cases, or those whose name matches. */
-export async function run(only = /./) {
-  for (const { name, body } of cases.filter(({ name }) => only.test(name))) {
-    const line = { name, error: null, seconds: 0 }
-    const started = performance.now()
-    const late = AbortSignal.timeout(CASE_MS)
-    try {
-      await Promise.race([
-        body(),
-        once(late, 'abort').then(() => Promise.reject(new Error('the case took too long'))),
-      ])
-    } catch (error) {
-      line.error = error?.stack ?? String(error)
-    }
-    line.seconds = (performance.now() - started) / 1000
-    await Promise.all(opened.splice(0).map((context) => context.close()))
-    process.stdout.write(JSON.stringify(line) + '\n')
-  }
-}
+/** Runs the cases, or those whose name matches; each leaves its pages closed. */
+export const run = (only) => runCases({ only, after: () => Promise.all(opened.splice(0).map((context) => context.close())) })
 
 /** A TCP relay to a server, that can be told to break the connection in the middle. */
 export class Relay {

@@ -1,4 +1,4 @@
-// Cases run in order in one process; each answers one JSON line: {"name", "ok", "error"}.
+// What the cases of the contract share.
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { createClient } from '@supabase/supabase-js'
@@ -6,24 +6,7 @@ import { createClient } from '@supabase/supabase-js'
 export const env = JSON.parse(process.env.CONTRACT)
 export const storageUrl = `${env.supabase_url}/storage/v1`
 export { assert }
-
-const cases = []
-
-export function test(name, body) {
-  cases.push({ name, body })
-}
-
-export async function run() {
-  for (const { name, body } of cases) {
-    const line = { name, ok: true, error: null }
-    try {
-      await body()
-    } catch (error) {
-      Object.assign(line, { ok: false, error: error?.stack ?? JSON.stringify(error) })
-    }
-    process.stdout.write(JSON.stringify(line) + '\n')
-  }
-}
+export { run, test } from '../../node/cases.mjs'
 
 const options = { auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false } }
 

@@ -2,6 +2,7 @@
 // from LISTING; each case answers one JSON line: {"name", "error"}.
 import assert from 'node:assert/strict'
 import { createClient } from '@supabase/supabase-js'
+import { run, test } from '../../node/cases.mjs'
 
 const env = JSON.parse(process.env.LISTING)
 const auth = { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false }
@@ -15,8 +16,6 @@ function clientOf(token) {
 const supabase = clientOf(env.mine)
 const stranger = clientOf(env.theirs)
 const anonymous = clientOf(null)
-const cases = []
-const test = (name, body) => cases.push({ name, body })
 
 function ok({ data, error }) {
   assert.equal(error, null, error?.message)
@@ -108,9 +107,5 @@ test('nobody writes from a browser', async () => {
   assert.equal(ok(await supabase.from('collections').select('name').eq('id', env.shop))[0].name, 'Shop')
 })
 
-for (const { name, body } of cases) {
-  let error = null
-  await body().catch((cause) => (error = cause?.stack ?? JSON.stringify(cause)))
-  process.stdout.write(JSON.stringify({ name, error }) + '\n')
-}
+await run()
 process.exit(0)
