@@ -16,17 +16,16 @@ from uuid import UUID
 
 import orjson
 
+from service.media import EXTENSIONS
 from service.requests.store import ClaimedRequest, StoredAt
 from service.resources import Resources
 from service.storage import ObjectExistsError, ObjectNotFoundError, ObjectTooLargeError
-from workers.imaging.types import CONTENT_TYPES
 from workers.lease import RequestLease
 
 BUCKET = "exports"
 PAGE = 200
 DAY = 86_400
 FORMAT = 1
-SUFFIXES = {content_type: name.lower() for name, content_type in CONTENT_TYPES.items()}
 
 
 def export_path(user_id: UUID, request_id: UUID) -> str:
@@ -111,7 +110,7 @@ class _Builder:
         )
         for row in rows:
             if (place := places.get(row["id"])) is not None:
-                name = f"originals/{row['id']}.{SUFFIXES.get(row['content_type'], 'bin')}"
+                name = f"originals/{row['id']}.{EXTENSIONS.get(row['content_type'], 'bin')}"
                 await self._file(archive, row, place, name)
 
     async def _outputs(self, archive: zipfile.ZipFile, rows: list[dict[str, Any]]) -> None:

@@ -7,10 +7,11 @@ import structlog
 from service.database import Scan
 from service.errors import Code, ProblemError
 from service.jobs.store import ClaimedJob
+from service.media import CONTENT_TYPES, SourceFormat
 from service.safety.blocking import block
 from service.safety.scanner import scan_files
 from service.settings import Settings
-from workers.imaging.types import CONTENT_TYPES, PixelResult, SourceFormat
+from workers.imaging.types import PixelResult
 from workers.moderation import Exhibit
 from workers.workbench import Workbench
 

@@ -12,6 +12,7 @@ import structlog
 
 from service.errors import DependencyError, ProblemError
 from service.library.store import DueOriginal
+from service.media import EXTENSIONS, SVG
 from service.resources import Resources
 from service.safety.scanner import scan_files
 from service.settings import Settings
@@ -29,20 +30,7 @@ from workers.imaging.pool import PixelPool
 from workers.imaging.types import Claim, Limits, PixelTask
 
 log = structlog.get_logger()
-SVG = "image/svg+xml"
 BATCH = 4
-EXTENSIONS = {
-    "image/jpeg": "jpg",
-    "image/png": "png",
-    "image/webp": "webp",
-    "image/avif": "avif",
-    "image/heic": "heic",
-    "image/heif": "heif",
-    "image/gif": "gif",
-    "image/tiff": "tiff",
-    "image/bmp": "bmp",
-    "image/svg+xml": "svg",
-}
 
 
 def original_key(user_id: object, image_id: object, content_type: str) -> str:

@@ -22,12 +22,13 @@ from service.database import LeaseLost, OutputGone
 from service.errors import Code, DependencyError, ProblemError, problem
 from service.intake.hits import forget
 from service.jobs.store import CachedOutput, ClaimedJob
+from service.media import CONTENT_TYPES, SourceFormat
 from service.ops.variant import parse_variant
 from service.settings import Settings
 from service.storage import LIBRARY, OUTPUTS, UPLOADS, ObjectNotFoundError, ObjectTooLargeError, StorageError
 from service.telemetry import JOB_STEPS, JOBS
 from workers.imaging.errors import PixelError
-from workers.imaging.types import CONTENT_TYPES, Claim, Limits, PixelResult, PixelTask, SourceFormat
+from workers.imaging.types import Claim, Limits, PixelResult, PixelTask
 from workers.inspection import inspect, wants_scan
 from workers.lease import Lease
 from workers.originals import store_original

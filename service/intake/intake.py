@@ -21,6 +21,7 @@ from service.jobs.store import JobRow
 from service.library.promote import promote
 from service.library.store import Profile
 from service.limits import Admission, limits_of
+from service.media import ACCEPTED, SVG, claimed_type
 from service.ops.errors import OpKeyError
 from service.ops.registry import Chain, parse
 from service.ops.variant import FULL, variant_for
@@ -34,37 +35,17 @@ HOT = CACHE.labels("hot")
 log = structlog.get_logger()
 MAX_LOOKUPS = 3
 """An output can vanish between its lookup and its use; after this many times there is no more looking."""
-ACCEPTED = frozenset(
-    {
-        "image/jpeg",
-        "image/png",
-        "image/webp",
-        "image/avif",
-        "image/heic",
-        "image/heif",
-        "image/gif",
-        "image/tiff",
-        "image/bmp",
-    }
-)
-SVG = "image/svg+xml"
-_SAME_TYPE = {
-    "image/jpg": "image/jpeg",
-    "image/pjpeg": "image/jpeg",
-    "image/x-ms-bmp": "image/bmp",
-    "image/tif": "image/tiff",
-}
 
 
 def accepted_types(settings: Settings) -> frozenset[str]:
     """Content types that this deployment takes."""
-    return ACCEPTED | {SVG} if settings.accept_svg else ACCEPTED
+    return ACCEPTED if settings.accept_svg else ACCEPTED - {SVG}
 
 
 def check(claim: IntakeRequest, resources: Resources) -> Chain:
     """What can be refused on the claim alone. Raises ProblemError."""
     settings = resources.settings
-    content_type = _content_type(claim)
+    content_type = claimed_type(claim.content_type)
     name = claim.filename.lower()
     if not settings.accept_svg and (content_type == SVG or name.endswith(".svg")):
         raise ProblemError(
@@ -92,13 +73,6 @@ def check(claim: IntakeRequest, resources: Resources) -> Chain:
         return parse(claim.op_key)
     except OpKeyError as error:
         raise ProblemError(Code(error.code), error.detail) from None
-
-
-def _content_type(claim: IntakeRequest) -> str | None:
-    if not claim.content_type:
-        return None
-    plain = claim.content_type.partition(";")[0].strip().lower()
-    return _SAME_TYPE.get(plain, plain)
 
 
 async def intake(
@@ -220,7 +194,7 @@ class Desk:
             user_id=self.user_id,
             sha256=claim.sha256,
             filename=claim.filename,
-            content_type=_content_type(claim),
+            content_type=claimed_type(claim.content_type),
             size=claim.size,
             width=claim.width,
             height=claim.height,

@@ -19,11 +19,12 @@ from xml.parsers import expat
 
 import py_svg_hush
 
+from service.media import SourceFormat
 from workers.imaging.css import clean_declarations, clean_sheet, is_inside
 from workers.imaging.errors import PixelError
 from workers.imaging.opening import opened
 from workers.imaging.sniff import sniff
-from workers.imaging.types import Limits, SourceFormat
+from workers.imaging.types import Limits
 
 SVG: Final = "{http://www.w3.org/2000/svg}"
 XLINK: Final = "{http://www.w3.org/1999/xlink}"

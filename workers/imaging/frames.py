@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import BinaryIO
 
-from workers.imaging.types import SourceFormat
+from service.media import SourceFormat
 
 _GIF_EXTENSION, _GIF_IMAGE = 0x21, 0x2C
 

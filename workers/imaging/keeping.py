@@ -2,9 +2,10 @@
 
 import hashlib
 
+from service.media import SVG
 from workers.imaging.drawing import sanitise
 from workers.imaging.raster import drawing_size
-from workers.imaging.types import CONTENT_TYPES, PixelResult, PixelTask
+from workers.imaging.types import PixelResult, PixelTask
 
 ENTRY = "workers.imaging.keeping:sanitised"
 
@@ -21,7 +22,7 @@ def sanitised(task: PixelTask) -> PixelResult:
         thumb=target,
         width=width,
         height=height,
-        content_type=CONTENT_TYPES["SVG"],
+        content_type=SVG,
         size=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
         source_format="SVG",

@@ -21,8 +21,8 @@ from PIL import (  # each plugin registers its format: Image.open() with a list 
     WebPImagePlugin,  # noqa: F401
 )
 
+from service.media import SourceFormat
 from workers.imaging.errors import PixelError
-from workers.imaging.types import SourceFormat
 
 # A truncated picture is an error, never a half-grey result.
 ImageFile.LOAD_TRUNCATED_IMAGES = False

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from service.media import SourceFormat
 from workers.imaging.errors import PixelError
-from workers.imaging.types import SourceFormat
 
 HEAD_BYTES: Final = 4096
 

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
-SourceFormat = Literal["JPEG", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "TIFF", "BMP", "SVG"]
+from service.media import SourceFormat
+
 OutputFormat = Literal["webp", "jpeg", "png", "avif"]
-
-CONTENT_TYPES: Final[dict[SourceFormat, str]] = {
-    "JPEG": "image/jpeg",
-    "PNG": "image/png",
-    "WEBP": "image/webp",
-    "AVIF": "image/avif",
-    "HEIF": "image/heic",
-    "GIF": "image/gif",
-    "TIFF": "image/tiff",
-    "BMP": "image/bmp",
-    "SVG": "image/svg+xml",
-}
 
 
 @dataclass(frozen=True, slots=True)

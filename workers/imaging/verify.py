@@ -7,29 +7,16 @@ from typing import BinaryIO, Final
 
 from PIL import Image
 
+from service.media import CONTENT_TYPES, SVG, SourceFormat, claimed_type
 from workers.imaging.errors import PixelError
 from workers.imaging.frames import count_frames
 from workers.imaging.opening import opened
 from workers.imaging.raster import check_claim, drawing_size
 from workers.imaging.sniff import HEAD_BYTES, sniff
-from workers.imaging.types import CONTENT_TYPES, Claim, Limits, SourceFormat, SourceInfo
+from workers.imaging.types import Claim, Limits, SourceInfo
 
 _MAX_SCANS: Final = 200
 _ORIENTATION: Final = 0x0112
-# Labels that browsers and systems use for the same bytes. octet-stream says nothing, so it claims nothing.
-_SAME_TYPE: Final = {
-    "image/jpg": "image/jpeg",
-    "image/pjpeg": "image/jpeg",
-    "image/heif": "image/heic",
-    "image/heic-sequence": "image/heic",
-    "image/heif-sequence": "image/heic",
-    "image/x-ms-bmp": "image/bmp",
-    "image/x-bmp": "image/bmp",
-    "image/apng": "image/png",
-    "image/x-png": "image/png",
-    "image/tif": "image/tiff",
-    "application/octet-stream": "",
-}
 
 
 def verify(source: Path, claim: Claim, limits: Limits) -> SourceInfo:
@@ -76,13 +63,12 @@ def _drawing(source: Path, size: int, claim: Claim, limits: Limits) -> SourceInf
         raise PixelError("unsupported_type", "The file is an SVG drawing, which is not accepted here.")
     width, height = drawing_size(source, limits)
     check_claim((width, height), claim)
-    return SourceInfo("SVG", CONTENT_TYPES["SVG"], width, height, orientation=1, frames=1, size=size)
+    return SourceInfo("SVG", SVG, width, height, orientation=1, frames=1, size=size)
 
 
 def _check_type(kind: SourceFormat, claim: Claim) -> None:
-    claimed = (claim.content_type or "").split(";")[0].strip().lower()
-    claimed = _SAME_TYPE.get(claimed, claimed)
-    if claimed and claimed != CONTENT_TYPES[kind]:
+    claimed = claimed_type(claim.content_type)
+    if claimed is not None and claimed != CONTENT_TYPES[kind]:
         raise PixelError(
             "type_mismatch", f"The file was announced as {claimed} but its bytes are {CONTENT_TYPES[kind]}."
         )

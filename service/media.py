@@ -1,0 +1,52 @@
+"""Media types of the pictures that may be sent. Pure: constants that the service and workers/imaging both read."""
+
+from typing import Final, Literal
+
+SourceFormat = Literal["JPEG", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "TIFF", "BMP", "SVG"]
+
+SVG: Final = "image/svg+xml"
+CONTENT_TYPES: Final[dict[SourceFormat, str]] = {
+    "JPEG": "image/jpeg",
+    "PNG": "image/png",
+    "WEBP": "image/webp",
+    "AVIF": "image/avif",
+    "HEIF": "image/heic",
+    "GIF": "image/gif",
+    "TIFF": "image/tiff",
+    "BMP": "image/bmp",
+    "SVG": SVG,
+}
+EXTENSIONS: Final[dict[str, str]] = {
+    "image/jpeg": "jpg",
+    "image/png": "png",
+    "image/webp": "webp",
+    "image/avif": "avif",
+    "image/heic": "heic",
+    "image/gif": "gif",
+    "image/tiff": "tiff",
+    "image/bmp": "bmp",
+    SVG: "svg",
+}
+"""Of the files we keep, by the type that we found."""
+ACCEPTED: Final = frozenset({*CONTENT_TYPES.values(), "image/heif"})
+"""What a client may call its file, aliases aside."""
+# Labels that browsers and systems use for the same bytes.
+_SAME: Final = {
+    "image/jpg": "image/jpeg",
+    "image/pjpeg": "image/jpeg",
+    "image/heif": "image/heic",
+    "image/heic-sequence": "image/heic",
+    "image/heif-sequence": "image/heic",
+    "image/x-ms-bmp": "image/bmp",
+    "image/x-bmp": "image/bmp",
+    "image/apng": "image/png",
+    "image/x-png": "image/png",
+    "image/tif": "image/tiff",
+}
+_SILENT: Final = {"", "application/octet-stream"}
+
+
+def claimed_type(label: str | None) -> str | None:
+    """The media type that a label such as `image/JPG; q=1` means, None where it claims nothing about the bytes."""
+    plain = (label or "").partition(";")[0].strip().lower()
+    return None if plain in _SILENT else _SAME.get(plain, plain)

@@ -1,0 +1,51 @@
+"""Arrows point one way: what docs/architecture.md says of imports, read from the sources."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from scripts.local.home import REPOSITORY
+
+OURS = {"service", "workers", "scripts", "tests"}
+MAY: dict[str, tuple[str, ...]] = {
+    "service/media.py": (),
+    "service/ops": ("service.ops",),
+    "workers/imaging": ("workers.imaging", "service.media"),
+    "workers": ("workers", "service"),
+    "service": ("service",),
+}
+"""Of ours, what the modules of a folder may import; the first that fits counts."""
+KNOWS_EVERYTHING = {"service/cli.py"}
+
+
+def imports(source: str) -> set[str]:
+    """The modules of ours that a source names."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name.split(".")[0] in OURS}
+
+
+def modules() -> list[Path]:
+    files = [*(REPOSITORY / "service").rglob("*.py"), *(REPOSITORY / "workers").rglob("*.py")]
+    paths = [file.relative_to(REPOSITORY) for file in sorted(files)]
+    return [path for path in paths if path.as_posix() not in KNOWS_EVERYTHING]
+
+
+@pytest.mark.parametrize("path", modules(), ids=str)
+def test_a_module_imports_what_its_room_may(path: Path) -> None:
+    room = next(room for room in MAY if path.is_relative_to(room))
+    allowed = MAY[room]
+    foreign = {
+        name
+        for name in imports((REPOSITORY / path).read_text("utf-8"))
+        if not any(name == prefix or name.startswith(f"{prefix}.") for prefix in allowed)
+    }
+    assert foreign == set()
