@@ -41,6 +41,9 @@ CALLABLE_BY_SERVICE = {
 }
 
 
+_DEFINED = re.compile(r"^create or replace function public\.(\w+)", re.MULTILINE)
+
+
 async def test_functions_and_policies_are_what_is_deployed(world: World, scratch: str) -> None:
     before = await dump_schema(scratch)
     files = [*sorted((SUPABASE / "functions").glob("*.sql")), *sorted((SUPABASE / "policies").glob("*.sql"))]
@@ -71,6 +74,18 @@ async def test_the_types_for_typescript_are_current(local: Local) -> None:
         "gen", "types", "typescript", f"--remote={local.database_url}", "--schema=public"
     )
     assert TYPES.read_text("utf-8") == generated, "`python -m scripts.local types` writes them"
+
+
+async def test_each_function_stands_once_in_the_files_and_once_in_the_database(world: World) -> None:
+    """A changed signature makes a second function of the name unless the old one is dropped."""
+    files = sorted((SUPABASE / "functions").glob("*.sql"))
+    defined = [name for file in files for name in _DEFINED.findall(file.read_text("utf-8"))]
+    rows = await world.connection.fetch(
+        "select proname from pg_proc p where pronamespace = 'public'::regnamespace"
+        " and not exists (select 1 from pg_depend d where d.objid = p.oid and d.deptype = 'e')"
+    )
+    assert sorted(row["proname"] for row in rows) == sorted(defined)
+    assert len(set(defined)) == len(defined)
 
 
 async def test_functions_with_rights_of_their_owner_pin_the_search_path(world: World) -> None:
