@@ -79,30 +79,70 @@ isOneToOne: false
       referencedColumns: ["id","user_id","top"]
     }
                   ]
-                },"credit_ledger": {
+                },"credit_grants": {
                   Row: {
-                    "created_at": string,"delta": number,"id": number,"reason": string,"reference": string,"user_id": string
+                    "amount": number,"clawed": number,"created_at": string,"expires_at": string | null,"id": number,"note": string | null,"reference": string,"remaining": number,"source": string,"user_id": string
                   }
                   ComputedFields: never
                   Insert: {
-                    "created_at"?: string,"delta": number,"id"?: never,"reason": string,"reference": string,"user_id": string
+                    "amount": number,"clawed"?: number,"created_at"?: string,"expires_at"?: string | null,"id"?: never,"note"?: string | null,"reference": string,"remaining": number,"source": string,"user_id": string
                   }
                   Update: {
-                    "created_at"?: string,"delta"?: number,"id"?: never,"reason"?: string,"reference"?: string,"user_id"?: string
+                    "amount"?: number,"clawed"?: number,"created_at"?: string,"expires_at"?: string | null,"id"?: never,"note"?: string | null,"reference"?: string,"remaining"?: number,"source"?: string,"user_id"?: string
                   }
                   Relationships: [
                     
                   ]
-                },"credits": {
+                },"credit_ledger": {
                   Row: {
-                    "balance": number,"updated_at": string,"user_id": string
+                    "balance_after": number,"created_at": string,"debt": number,"delta": number,"id": number,"reason": string,"reference": string,"user_id": string
                   }
                   ComputedFields: never
                   Insert: {
-                    "balance"?: number,"updated_at"?: string,"user_id": string
+                    "balance_after": number,"created_at"?: string,"debt"?: number,"delta": number,"id"?: never,"reason": string,"reference": string,"user_id": string
                   }
                   Update: {
-                    "balance"?: number,"updated_at"?: string,"user_id"?: string
+                    "balance_after"?: number,"created_at"?: string,"debt"?: number,"delta"?: number,"id"?: never,"reason"?: string,"reference"?: string,"user_id"?: string
+                  }
+                  Relationships: [
+                    
+                  ]
+                },"credit_uses": {
+                  Row: {
+                    "delta": number,"grant_id": number,"ledger_id": number,"user_id": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "delta": number,"grant_id": number,"ledger_id": number,"user_id": string
+                  }
+                  Update: {
+                    "delta"?: number,"grant_id"?: number,"ledger_id"?: number,"user_id"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "credit_uses_grant_id_fkey"
+      columns: ["grant_id"]
+isOneToOne: false
+      referencedRelation: "credit_grants"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "credit_uses_ledger_id_fkey"
+      columns: ["ledger_id"]
+isOneToOne: false
+      referencedRelation: "credit_ledger"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },"credits": {
+                  Row: {
+                    "balance": number,"debt": number,"updated_at": string,"user_id": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "balance"?: number,"debt"?: number,"updated_at"?: string,"user_id": string
+                  }
+                  Update: {
+                    "balance"?: number,"debt"?: number,"updated_at"?: string,"user_id"?: string
                   }
                   Relationships: [
                     
@@ -310,6 +350,9 @@ isOneToOne: true
 "assert_no_deletion":
 { Args: { "p_user_id": string }; Returns: undefined
                            },
+"available_credits":
+{ Args: { "p_user_id": string }; Returns: number
+                           },
 "block_hash":
 { Args: { "p_by": string,"p_category": string,"p_reason": string,"p_sha256": string }; Returns: Json
                            },
@@ -354,6 +397,9 @@ isOneToOne: true
 "claim_request":
 { Args: { "p_lease_seconds": number,"p_queue": string,"p_worker": string }; Returns: Json
                            },
+"claw_back":
+{ Args: { "p_actor"?: string,"p_amount": number,"p_reason": string,"p_reference": string,"p_source": string,"p_user_id": string }; Returns: Json
+                           },
 "close_account":
 { Args: { "p_lease_token": string,"p_request_id": string }; Returns: string
                            },
@@ -372,6 +418,9 @@ isOneToOne: true
 "create_share":
 { Args: { "p_max_views": number,"p_output_id": string,"p_password_hash": string,"p_seconds": number,"p_token_hash": string,"p_user_id": string }; Returns: Json
                            },
+"credit_history":
+{ Args: { "p_before": number,"p_limit": number,"p_user_id": string }; Returns: Json
+                           },
 "delete_collection":
 { Args: { "p_collection_id": string,"p_user_id": string }; Returns: boolean
                            },
@@ -380,6 +429,9 @@ isOneToOne: true
                            },
 "delete_output":
 { Args: { "p_output_id": string,"p_user_id": string }; Returns: Json
+                           },
+"draw_credits":
+{ Args: { "p_amount": number,"p_first"?: number,"p_ledger_id": number,"p_user_id": string }; Returns: undefined
                            },
 "due_originals":
 { Args: { "p_limit": number }; Returns: Json
@@ -402,7 +454,13 @@ isOneToOne: true
 "entomb_orphans":
 { Args: { "p_limit": number,"p_older_than": string }; Returns: number
                            },
+"expire_credits":
+{ Args: { "p_because"?: string,"p_user_id": string }; Returns: number
+                           },
 "expire_due":
+{ Args: { "p_limit": number }; Returns: Json
+                           },
+"expire_grants":
 { Args: { "p_limit": number }; Returns: Json
                            },
 "expire_requests":
@@ -516,6 +574,9 @@ isOneToOne: true
         isOneToOne: true
         isSetofReturn: false
       } },
+"get_credits":
+{ Args: { "p_user_id": string }; Returns: Json
+                           },
 "get_image":
 { Args: { "p_image_id": string,"p_user_id": string }; Returns: Json
                            },
@@ -535,7 +596,7 @@ isOneToOne: true
 { Args: { "p_request_id": string,"p_user_id": string }; Returns: Json
                            },
 "grant_credits":
-{ Args: { "p_amount": number,"p_reason": string,"p_reference": string,"p_user_id": string }; Returns: boolean
+{ Args: { "p_actor"?: string,"p_amount": number,"p_expires_at"?: string,"p_note"?: string,"p_reference": string,"p_source": string,"p_user_id": string }; Returns: boolean
                            },
 "heartbeat":
 { Args: { "p_job_id": string,"p_lease_seconds": number,"p_lease_token": string,"p_progress": number,"p_step": string }; Returns: string
@@ -661,6 +722,19 @@ isOneToOne: true
 "list_shares":
 { Args: { "p_output_id": string,"p_user_id": string }; Returns: Json
                            },
+"lock_credits":
+{ Args: { "p_user_id": string }; Returns: {
+              "balance": number,
+"debt": number,
+"updated_at": string,
+"user_id": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "credits"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "lock_user":
 { Args: { "p_user_id": string }; Returns: undefined
                            },
@@ -671,7 +745,7 @@ isOneToOne: true
 { Args: { "p_job_id": string,"p_user_id": string }; Returns: Json
                            },
 "move_credits":
-{ Args: { "p_delta": number,"p_reason": string,"p_reference": string,"p_user_id": string }; Returns: boolean
+{ Args: { "p_debt"?: number,"p_delta": number,"p_reason": string,"p_reference": string,"p_user_id": string }; Returns: number
                            },
 "next_version":
 { Args: { "p_image_id": string }; Returns: number
@@ -684,6 +758,9 @@ isOneToOne: true
                            },
 "output_document":
 { Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']> }; Returns: Json
+                           },
+"pay_debt":
+{ Args: { "p_reference": string,"p_user_id": string }; Returns: undefined
                            },
 "personal_tables":
 { Args: Record<PropertyKey, never>; Returns: {
@@ -752,6 +829,9 @@ isOneToOne: true
         isOneToOne: true
         isSetofReturn: false
       } },
+"refund_job":
+{ Args: { "p_actor"?: string,"p_job_id": string,"p_reason": string }; Returns: boolean
+                           },
 "refuse_blocked":
 { Args: { "p_sha256s": (string)[] }; Returns: undefined
                            },
@@ -775,6 +855,9 @@ isOneToOne: true
                            },
 "restore_output":
 { Args: { "p_output_id": string,"p_user_id": string }; Returns: Json
+                           },
+"return_credits":
+{ Args: { "p_reference": string,"p_user_id": string }; Returns: undefined
                            },
 "revoke_share":
 { Args: { "p_share_id": string,"p_user_id": string }; Returns: Json
@@ -803,17 +886,29 @@ isOneToOne: true
 "snooze_request":
 { Args: { "p_lease_token": string,"p_request_id": string,"p_seconds": number }; Returns: undefined
                            },
+"spend_credits":
+{ Args: { "p_amount": number,"p_reason": string,"p_reference": string,"p_user_id": string }; Returns: boolean
+                           },
 "sweep":
 { Args: Record<PropertyKey, never>; Returns: Json
                            },
+"take_credits":
+{ Args: { "p_actor"?: string,"p_amount": number,"p_reason": string,"p_reference": string,"p_user_id": string }; Returns: Json
+                           },
 "unblock_hash":
 { Args: { "p_by": string,"p_sha256": string }; Returns: boolean
+                           },
+"under_pseudonym":
+{ Args: { "p_reason": string,"p_reference": string }; Returns: boolean
                            },
 "update_collection":
 { Args: { "p_collection_id": string,"p_move": boolean,"p_name": string,"p_parent_id": string,"p_user_id": string }; Returns: Json
                            },
 "upload_of":
 { Args: { "p_image": Omit<Database["public"]['Tables']["images"]['Row'], Database["public"]['Tables']["images"]['ComputedFields']> }; Returns: string
+                           },
+"use_grant":
+{ Args: { "p_delta": number,"p_grant_id": number,"p_ledger_id": number }; Returns: undefined
                            },
 "version_document":
 { Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']> }; Returns: Json

@@ -183,6 +183,46 @@ as $$
   from public.credits c
   where c.balance <> coalesce((select sum(l.delta) from public.credit_ledger l where l.user_id = c.user_id), 0)
   union all
+  select 'debt is the sum of the ledger', c.user_id::text
+  from public.credits c
+  where c.debt <> coalesce((select sum(l.debt) from public.credit_ledger l where l.user_id = c.user_id), 0)
+  union all
+  select 'a debt only where nothing is left', c.user_id::text
+  from public.credits c where c.debt > 0 and c.balance > 0
+  union all
+  select 'balance is what is left of the grants', c.user_id::text
+  from public.credits c
+  where c.balance <> coalesce((select sum(g.remaining) from public.credit_grants g where g.user_id = c.user_id), 0)
+  union all
+  select 'what is left of a grant is the sum of its uses', g.id::text
+  from public.credit_grants g
+  where g.remaining not between 0 and g.amount
+     or g.remaining <> coalesce((select sum(u.delta) from public.credit_uses u where u.grant_id = g.id), 0)
+  union all
+  select 'a movement is the sum of its uses', l.id::text
+  from public.credit_ledger l
+  where l.delta <> coalesce((select sum(u.delta) from public.credit_uses u where u.ledger_id = l.id), 0)
+  union all
+  select 'a use is of one account', u.ledger_id || '/' || u.grant_id
+  from public.credit_uses u
+  join public.credit_ledger l on l.id = u.ledger_id
+  join public.credit_grants g on g.id = u.grant_id
+  where u.user_id <> l.user_id or u.user_id <> g.user_id
+  union all
+  select 'a release returns to the grants of its hold', r.reference
+  from public.credit_ledger r
+  join public.credit_ledger h on h.user_id = r.user_id and h.reason = 'hold' and h.reference = r.reference
+  join public.credit_uses u on u.ledger_id in (r.id, h.id)
+  where r.reason = 'release'
+  group by r.reference, u.grant_id having sum(u.delta) <> 0
+  union all
+  select 'a refund gives back what was captured', r.reference
+  from public.credit_ledger r
+  join public.credit_ledger h on h.user_id = r.user_id and h.reason = 'hold' and h.reference = r.reference
+  where r.reason = 'refund' and (h.delta <> -r.delta or not exists (
+    select 1 from public.credit_ledger c
+    where c.user_id = r.user_id and c.reason = 'capture' and c.reference = r.reference))
+  union all
   select 'a finished job has no open hold', j.id::text
   from public.jobs j
   join public.credit_ledger h on h.user_id = j.user_id and h.reason = 'hold' and h.reference = j.id::text
@@ -220,7 +260,7 @@ as $$
   select 'a ledger without an account sums to zero', l.user_id::text
   from public.credit_ledger l
   where not exists (select 1 from public.credits c where c.user_id = l.user_id)
-  group by l.user_id having sum(l.delta) <> 0
+  group by l.user_id having sum(l.delta) <> 0 or sum(l.debt) <> 0
   union all
   select 'a done job had an output', j.id::text
   from public.jobs j where j.status = 'done' and j.output_id is null

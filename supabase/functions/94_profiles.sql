@@ -8,10 +8,9 @@ as $$
     'working_side', p.working_side, 'promote_price', p.promote_price, 'watermark', p.watermark, 'max_running', p.max_running,
     'max_pending', p.max_pending, 'keep_original', coalesce(f.keep_original, false),
     'keep_full_res', coalesce(f.keep_full_res, true), 'versions_to_keep', coalesce(f.versions_to_keep, 1),
-    'archive_after_days', f.archive_after_days, 'balance', coalesce(c.balance, 0))
+    'archive_after_days', f.archive_after_days, 'balance', public.available_credits(u.id))
   from (values (p_user_id)) as u (id)
   left join public.profiles f on f.user_id = u.id
-  left join public.credits c on c.user_id = u.id
   join public.plans p on p.id = case when u.id is null then 'anonymous' else f.plan_id end
 $$;
 

@@ -26,7 +26,7 @@ begin
   perform public.refuse_promotion(v_output);
   select p.* into v_plan from public.plans p join public.profiles f on f.plan_id = p.id where f.user_id = p_user_id;
   if v_output.version is null and v_plan.promote_price
-     > (select c.balance from public.credits c where c.user_id = p_user_id) then
+     > public.available_credits(p_user_id) then
     raise exception using errcode = 'PT402', message = 'insufficient_credits',
       detail = format('This needs %s credits.', v_plan.promote_price);
   end if;
@@ -94,7 +94,7 @@ begin
   perform public.want_original(v_output.image_id);
   select p.* into v_plan from public.plans p join public.profiles f on f.plan_id = p.id where f.user_id = p_user_id;
   if p_charge and v_plan.promote_price > 0 then
-    perform public.move_credits(p_user_id, -v_plan.promote_price, 'hold', 'promote:' || p_output_id);
+    perform public.spend_credits(p_user_id, v_plan.promote_price, 'hold', 'promote:' || p_output_id);
     perform public.move_credits(p_user_id, 0, 'capture', 'promote:' || p_output_id);
     insert into public.audit_log (actor, action, subject, data)
     values (p_user_id, 'credits.spend', 'promote:' || p_output_id, jsonb_build_object('amount', v_plan.promote_price));

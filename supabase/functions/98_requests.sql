@@ -22,6 +22,8 @@ as $$
     ('profiles', 'account', 'user_id', 'user_id', '{}'),
     ('credits', 'account', 'user_id', 'user_id', '{}'),
     ('credit_ledger', 'pseudonym', 'user_id', 'id', '{}'),
+    ('credit_grants', 'pseudonym', 'user_id', 'id', '{}'),
+    ('credit_uses', 'pseudonym', 'user_id', 'ledger_id || ''/'' || grant_id', '{}'),
     ('audit_log', 'pseudonym', 'actor', 'id', '{}')
 $$;
 
@@ -456,19 +458,26 @@ begin
           order by id limit p_limit) t), '[]');
 end $$;
 
--- Gives the ledger of a user to a pseudonym, closed so that it sums to zero. Returns the number of its rows.
+-- Gives the ledger of a user, and their grants, to a pseudonym, closed so that they sum to zero. Returns the number of
+-- the ledger's rows.
 create or replace function public.pseudonymise_ledger(p_user_id uuid, p_pseudonym uuid) returns integer
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_count integer;
+  v_ledger_id bigint;
 begin
   perform 1 from public.credits where user_id = p_user_id for update;
   update public.credit_ledger set user_id = p_pseudonym where user_id = p_user_id;
   get diagnostics v_count = row_count;
-  insert into public.credit_ledger (user_id, delta, reason, reference)
-  select p_pseudonym, -sum(l.delta), 'closing', 'account' from public.credit_ledger l
-  where l.user_id = p_pseudonym having sum(l.delta) <> 0;
+  update public.credit_grants set user_id = p_pseudonym where user_id = p_user_id;
+  update public.credit_uses set user_id = p_pseudonym where user_id = p_user_id;
+  insert into public.credit_ledger (user_id, delta, debt, reason, reference, balance_after)
+  select p_pseudonym, -sum(l.delta), -sum(l.debt), 'closing', 'account', 0 from public.credit_ledger l
+  where l.user_id = p_pseudonym having sum(l.delta) <> 0 or sum(l.debt) <> 0
+  returning id into v_ledger_id;
+  perform public.use_grant(v_ledger_id, g.id, -g.remaining) from public.credit_grants g
+  where g.user_id = p_pseudonym and g.remaining > 0;
   return v_count;
 end $$;
 
@@ -505,26 +514,42 @@ end $$;
 create or replace trigger darkroom_deleted_user before delete on auth.users
   for each row execute function public.handle_deleted_user();
 
--- Once per request. An account that stays begins a new ledger with the balance it had.
+-- Once per request. An account that stays begins a new ledger with the balance it had, in grants that end when those
+-- did that it is left of.
 create or replace function public.wipe_money(p_request_id uuid, p_lease_token uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_request public.data_requests := public.leased_request(p_request_id, p_lease_token);
   v_pseudonym uuid := gen_random_uuid();
-  v_balance integer;
+  v_account public.credits;
+  v_grants public.credit_grants[];
+  v_ledger_id bigint;
   v_ledger integer;
   v_audit integer;
 begin
   if v_request.cursor ? 'pseudonym' then
     return;
   end if;
-  select c.balance into v_balance from public.credits c where c.user_id = v_request.user_id for update;
+  perform public.expire_credits(v_request.user_id);
+  select * into v_account from public.credits c where c.user_id = v_request.user_id;
+  v_grants := array(select g from public.credit_grants g
+                    where g.user_id = v_request.user_id and g.remaining > 0 order by g.id);
   v_ledger := public.pseudonymise_ledger(v_request.user_id, v_pseudonym);
   v_audit := public.pseudonymise_audit(v_request.user_id, v_pseudonym);
-  if v_balance > 0 then
-    insert into public.credit_ledger (user_id, delta, reason, reference)
-    values (v_request.user_id, v_balance, 'opening', p_request_id::text);
+  if v_account.balance > 0 or v_account.debt > 0 then
+    insert into public.credit_ledger (user_id, delta, debt, reason, reference, balance_after)
+    values (v_request.user_id, v_account.balance, v_account.debt, 'opening', p_request_id::text, v_account.balance)
+    returning id into v_ledger_id;
+    with opened as (
+      insert into public.credit_grants (user_id, source, reference, amount, remaining, expires_at)
+      select v_request.user_id, g.source, 'opening:' || p_request_id || ':' || g.n, g.remaining, g.remaining, g.expires_at
+      from unnest(v_grants) with ordinality as g (
+        id, user_id, source, reference, amount, remaining, clawed, expires_at, note, created_at, n)
+      order by g.n returning id, user_id, amount
+    )
+    insert into public.credit_uses (ledger_id, grant_id, user_id, delta)
+    select v_ledger_id, o.id, o.user_id, o.amount from opened o;
   end if;
   insert into public.audit_log (action, subject, data)
   values ('data.delete.money', p_request_id::text, jsonb_build_object('ledger', v_ledger, 'audit', v_audit));

@@ -106,7 +106,7 @@ async def test_who_may_not(
         unfinished = {"job_id": waiting["job_id"]}
         assert await paid.refused("POST", "/outputs/promote", unfinished, 409) == "conflict"
         balance = await paid.balance()
-        await db.execute("select public.move_credits($1, $2, 'purchase', 'away')", paid.id, -balance)
+        await db.execute("select public.take_credits($1, $2, 'test', 'away')", paid.id, balance)
         assert await paid.refused("POST", "/outputs/promote", job, 402) == "insufficient_credits"
         assert {row["bucket"] for row in await paid.outputs()} == {"outputs-ephemeral"}
         await db.execute(

@@ -175,7 +175,7 @@ async def test_two_sweeps_do_not_lock_each_other_out(world: World, open_world: O
             await other.late("expires_at", job["job_id"])
         task = await begin_behind(world, other, other.sweep())
         # What a longer sweep would do next: settle the other user.
-        await world.value("select public.move_credits($1, 1, 'refund', 'sweep')", blue)
+        await world.grant(blue, 1, "refund", "sweep")
     assert {job["job_id"] for job in late} <= set((await task)["jobs"])
 
 

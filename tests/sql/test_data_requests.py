@@ -163,12 +163,11 @@ async def test_money_moves_to_a_pseudonym_once(world: World) -> None:
 
 async def test_a_purchase_told_again_after_a_deletion_is_not_granted_twice(world: World) -> None:
     user, reference = await world.user(), secrets.token_hex(8)
-    grant = {"p_user_id": user, "p_amount": 50, "p_reason": "purchase", "p_reference": reference}
-    assert await world.call("grant_credits", **grant) is True
+    assert await world.grant(user, 50, "purchase", reference) is True
     lease = await _claimed(world, user)
     await world.call("wipe_money", **lease)
     before = await world.balance(user)
-    assert await world.call("grant_credits", **grant) is False
+    assert await world.grant(user, 50, "purchase", reference) is False
     assert await world.balance(user) == before
 
 
@@ -180,7 +179,7 @@ async def test_an_account_deleted_by_any_way_leaves_its_money_records_nameless(w
     before = await world.value(lines)
     await world.connection.execute("delete from auth.users where id = $1", user)
     assert await world.value(lines) == before
-    for table in ("credit_ledger", "audit_log"):
+    for table in ("credit_ledger", "credit_grants", "credit_uses", "audit_log"):
         assert not await world.value(
             f"select count(*) from public.{table} t where strpos(t::text, $1) > 0", str(user)
         )

@@ -28,27 +28,15 @@ async def test_a_new_account_gets_its_credits_once(world: World) -> None:
     user = await world.user()
     granted = await world.value("select signup_credits from public.plans where id = 'free'")
     assert await world.balance(user) == granted > 0
-    again = {"p_user_id": user, "p_amount": 5, "p_reason": "signup_grant", "p_reference": "signup"}
-    assert await world.call("grant_credits", **again) is False
+    assert await world.grant(user, 5, "signup_grant", "signup") is False
     assert await world.balance(user) == granted
 
 
 async def test_a_purchase_is_granted_once(world: World, payer: uuid.UUID) -> None:
-    grant = {"p_user_id": payer, "p_amount": 5, "p_reason": "purchase", "p_reference": "cs_1"}
-    assert [await world.call("grant_credits", **grant) for _ in range(2)] == [True, False]
+    assert [await world.grant(payer, 5, "purchase", "cs_1") for _ in range(2)] == [True, False]
     assert await world.balance(payer) == PRICE + 5
     audit = "select count(*) from public.audit_log where actor = $1 and data->>'reference' = 'cs_1'"
     assert await world.value(audit, payer) == 1
-
-
-@pytest.mark.parametrize(
-    ("amount", "reason"), [(0, "purchase"), (-5, "refund"), (5, "hold"), (5, "capture"), (5, "release")]
-)
-async def test_nothing_but_a_gift_can_be_granted(
-    world: World, payer: uuid.UUID, amount: int, reason: str
-) -> None:
-    with refused("invalid_grant"):
-        await world.call("grant_credits", p_user_id=payer, p_amount=amount, p_reason=reason, p_reference="x")
 
 
 async def test_a_hold_comes_with_the_job_and_a_capture_with_its_end(world: World, payer: uuid.UUID) -> None:
@@ -123,7 +111,9 @@ async def test_a_price_asks_for_an_account(world: World) -> None:
     assert not await world.value("select exists (select from public.jobs where sha256 = $1)", sha256)
 
 
-@pytest.mark.parametrize("table", ["credit_ledger", "credits", "jobs", "audit_log"])
+@pytest.mark.parametrize(
+    "table", ["credit_ledger", "credits", "credit_grants", "credit_uses", "jobs", "audit_log"]
+)
 @pytest.mark.parametrize("verb", ["insert into {} default values", "truncate {}", "delete from {}"])
 async def test_the_service_role_cannot_write_money_or_state(world: World, table: str, verb: str) -> None:
     async with world.connection.transaction():
@@ -136,17 +126,30 @@ async def test_the_service_role_cannot_write_money_or_state(world: World, table:
 VIOLATIONS = {
     "balance is the sum of the ledger": "update public.credits set balance = balance + 1 where user_id = $1",
     "a finished job has no open hold": "delete from public.credit_ledger where user_id = $1 and reason = 'capture'",
-    "a hold ends once": "insert into public.credit_ledger (user_id, delta, reason, reference)"
-    " select user_id, 0, 'release', reference from public.credit_ledger where user_id = $1 and reason = 'capture'",
-    "a release gives back its hold": "insert into public.credit_ledger (user_id, delta, reason, reference)"
-    " values ($1, 3, 'release', 'nothing')",
+    "a hold ends once": "insert into public.credit_ledger (user_id, delta, reason, reference, balance_after)"
+    " select user_id, 0, 'release', reference, 0 from public.credit_ledger where user_id = $1 and reason = 'capture'",
+    "a release gives back its hold": "insert into public.credit_ledger"
+    " (user_id, delta, reason, reference, balance_after) values ($1, 3, 'release', 'nothing', 3)",
+    "a release returns to the grants of its hold": "update public.credit_uses u set delta = u.delta + 1"
+    " from public.credit_ledger l where l.id = u.ledger_id and l.user_id = $1 and l.reason = 'release'",
+    "a refund gives back what was captured": "insert into public.credit_ledger"
+    " (user_id, delta, reason, reference, balance_after)"
+    " select user_id, 1, 'refund', reference, 1 from public.credit_ledger where user_id = $1 and reason = 'capture'",
+    "balance is what is left of the grants": "update public.credits set balance = balance + 1 where user_id = $1",
+    "what is left of a grant is the sum of its uses": "update public.credit_grants set remaining = remaining + 1"
+    " where user_id = $1",
+    "a movement is the sum of its uses": "update public.credit_uses set delta = delta - 1 where user_id = $1",
+    "a use is of one account": "update public.credit_uses set user_id = gen_random_uuid() where user_id = $1",
+    "debt is the sum of the ledger": "update public.credits set debt = 1 where user_id = $1",
+    "a debt only where nothing is left": "update public.credits set debt = 1, balance = 1 where user_id = $1",
     "a ledger without an account sums to zero": "update public.credit_ledger set user_id = gen_random_uuid()"
     " where user_id = $1 and reason = 'hold'",
     "a done job had an output": "update public.jobs set output_id = null where user_id = $1 and status = 'done'",
     "a job is charged what was captured": "update public.jobs set charged = 0 where user_id = $1 and status = 'done'",
     "only a done job is charged": "update public.jobs set charged = 7, status = 'canceled'"
     " where user_id = $1 and status = 'done'",
-    "an unfinished job of a price has an open hold": "delete from public.credit_ledger"
+    "an unfinished job of a price has an open hold": "update public.credit_ledger"
+    " set reference = 'elsewhere:' || reference"
     " where user_id = $1 and reason = 'hold'",
 }
 
@@ -155,6 +158,7 @@ VIOLATIONS = {
 async def test_a_violation_is_found(world: World, invariant: str) -> None:
     """Nothing but a superuser can make one."""
     user = await world.user(balance=2 * PRICE)
+    await world.cancel((await world.intake(user, price=PRICE))["job"]["job_id"], user)
     await world.complete(await world.running(user, price=PRICE))
     await world.intake(user, price=PRICE)
     transaction = world.connection.transaction()
@@ -163,6 +167,14 @@ async def test_a_violation_is_found(world: World, invariant: str) -> None:
     assert invariant in {found for found, _ in await world.violations()}
     await transaction.rollback()
     assert await world.violations() == []
+
+
+@pytest.mark.parametrize("remaining", ["-1", "amount + 1"])
+async def test_no_grant_can_be_over_consumed(world: World, payer: uuid.UUID, remaining: str) -> None:
+    with pytest.raises(asyncpg.CheckViolationError, match="credit_grants_not_over_consumed"):
+        await world.value(
+            f"update public.credit_grants set remaining = {remaining} where user_id = $1", payer
+        )
 
 
 async def test_every_sentence_has_its_violation(world: World) -> None:

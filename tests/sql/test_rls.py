@@ -34,6 +34,8 @@ READS: dict[str, tuple[str, str, str, str]] = {
     "profiles": (DENIED, NONE, OWN, EVERY),
     "credits": (DENIED, NONE, OWN, EVERY),
     "credit_ledger": (DENIED, NONE, OWN, EVERY),
+    "credit_grants": (DENIED, NONE, OWN, EVERY),
+    "credit_uses": (DENIED, NONE, OWN, EVERY),
     "images": (DENIED, NONE, OWN, EVERY),
     "image_outputs": (DENIED, NONE, OWN, EVERY),
     "collections": (DENIED, NONE, OWN, EVERY),
@@ -50,6 +52,8 @@ READS: dict[str, tuple[str, str, str, str]] = {
 """Who reads what. Nobody writes anything: every change is a function."""
 OWNED_BY = {"audit_log": "actor"}
 """The owner's column, where it is not user_id."""
+WITH_ACCOUNT = {"profiles", "credits", "credit_ledger", "credit_grants", "credit_uses"}
+"""Tables that have rows of every user."""
 WITHOUT_OWNER = {
     "plans": "id",
     "tombstones": "bucket",
@@ -229,7 +233,7 @@ async def test_reading_and_writing_over_postgrest(scene: Scene, role: Role) -> N
 def _check_owner(scene: Scene, table: str, outcome: str, answer: httpx.Response) -> None:
     assert answer.status_code == 200, (table, answer.text)
     rows: list[Document] = answer.json()
-    if outcome == NONE and table in {"profiles", "credits", "credit_ledger"}:
+    if outcome == NONE and table in WITH_ACCOUNT:
         assert {row["user_id"] for row in rows} == {str(scene.stranger.id)}, table
     elif outcome == NONE:
         assert rows == [], table
@@ -249,7 +253,7 @@ async def test_no_function_can_be_called_by_users(scene: Scene, role: Role) -> N
         grant = {
             "p_user_id": str(scene.owner.id),
             "p_amount": 5,
-            "p_reason": "purchase",
+            "p_source": "purchase",
             "p_reference": "free",
         }
         refusals = [

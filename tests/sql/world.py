@@ -59,13 +59,46 @@ class World:
 
     async def _set_balance(self, user_id: uuid.UUID, balance: int) -> None:
         difference = balance - int(await self.balance(user_id))
-        if difference:
-            await self.value(
-                "select public.move_credits($1, $2, 'purchase', $3)",
-                user_id,
-                difference,
-                secrets.token_hex(4),
+        if difference > 0:
+            await self.grant(user_id, difference)
+        elif difference < 0:
+            await self.claw_back(user_id, -difference)
+
+    async def grant(
+        self,
+        user_id: uuid.UUID,
+        amount: int,
+        source: str = "purchase",
+        reference: str | None = None,
+        **more: Any,
+    ) -> bool:
+        """Credits, with a reference of their own unless it is named; expires_at, note and actor may be given."""
+        given = {"user_id": user_id, "amount": amount, "source": source}
+        parameters = given | {"reference": reference or secrets.token_hex(8)} | more
+        return bool(
+            await self.call("grant_credits", **{f"p_{name}": value for name, value in parameters.items()})
+        )
+
+    async def claw_back(
+        self,
+        user_id: uuid.UUID,
+        amount: int,
+        reference: str = "none",
+        *,
+        source: str = "purchase",
+        reason: str | None = None,
+    ) -> Document:
+        """Take credits back, for a reason of its own unless one is named."""
+        return dict(
+            await self.call(
+                "claw_back",
+                p_user_id=user_id,
+                p_source=source,
+                p_reference=reference,
+                p_amount=amount,
+                p_reason=reason or secrets.token_hex(8),
             )
+        )
 
     async def balance(self, user_id: uuid.UUID) -> int:
         return int(await self.value("select balance from public.credits where user_id = $1", user_id))
