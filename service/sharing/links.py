@@ -16,7 +16,7 @@ from uuid import UUID
 
 from service.database import OutputRow
 from service.errors import CATALOGUE, Code, DependencyError, ProblemError
-from service.limits import MINUTE, Limit, network
+from service.limits import HOUR, MINUTE, Limit, network
 from service.resources import Resources
 from service.sharing.passwords import hash_password, matches
 from service.sharing.schemas import ShareRequest
@@ -26,7 +26,10 @@ TOKEN_BYTES = 16
 TOKEN = re.compile(r"[\w-]{22}", re.ASCII)
 URL_SECONDS = 300
 GUESSES = 10
-GUESS_MINUTES = 10
+"""Of an address, in ten minutes."""
+LINK_GUESSES = 60
+"""Of all addresses together, in an hour, beside the first one of each."""
+DAY = 24 * HOUR
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +86,27 @@ async def check(resources: Resources, token: str, password: str | None, ip: str)
     if found.password_hash is not None:
         if not password:
             raise refusal(Code.password_required)
-        # Spent before the password is looked at, so that guesses sent at once count as well.
-        guesses = Limit(
-            "link",
-            f"darkroom:rate:share:guess:{found.share_id}:{here}",
-            GUESSES,
-            GUESS_MINUTES * MINUTE,
-        )
-        (await resources.limiter.admit([guesses])).require()
+        spent = await _admit_guess(resources, found.share_id, here)
         if not await matches(password, found.password_hash):
             raise refusal(Code.wrong_password)
-        await resources.limiter.forgive(guesses)
+        for limit in spent:
+            await resources.limiter.forgive(limit)
     return found
+
+
+async def _admit_guess(resources: Resources, share_id: UUID, here: str) -> list[Limit]:
+    """Let an address guess; what a password that is right gives back. Raises ProblemError (429).
+
+    Spent before the password is looked at, so that guesses sent at once count as well. Many addresses share one limit,
+    but the first guess of each in a day is free of it: whoever knows the password gets in whatever others do.
+    """
+    key = f"darkroom:rate:share:guess:{share_id}"
+    mine = Limit("link", f"{key}:{here}", GUESSES, 10 * MINUTE)
+    first = Limit("link", f"{key}:{here}:first", 1, DAY)
+    (await resources.limiter.admit([mine])).require()
+    if not (await resources.limiter.admit([first])).allowed:
+        (await resources.limiter.admit([Limit("link", key, LINK_GUESSES, HOUR)])).require()
+    return [mine, first]
 
 
 async def _sign(resources: Resources, found: FoundShare) -> Shared:

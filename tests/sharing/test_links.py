@@ -17,6 +17,7 @@ from PIL import Image
 
 from scripts.local.home import Local
 from service.resources import Resources
+from service.sharing.links import LINK_GUESSES
 from tests.client import Client
 from tests.sharing.conftest import Sharer
 from tests.support import SharedStack, User, sign_up
@@ -174,6 +175,33 @@ async def test_guesses_are_limited_by_link_and_address(stack: SharedStack, share
         assert await guess(link["url"], "open sesame") == 429
         assert await guess(link["url"], "open sesame", "198.51.100.1") == 303
         assert await guess(other["url"], "open sesame") == 303
+    await api.stop()
+
+
+async def test_guesses_from_many_addresses_are_limited_and_lock_nobody_out(
+    stack: SharedStack, share: Sharer
+) -> None:
+    api = await stack.start_api({"DARKROOM_TRUSTED_HOPS": "1", "DARKROOM_RATE_PER_IP_MINUTE": "1000"})
+    link, other = await share(password="open sesame"), await share(password="open sesame")
+
+    async with httpx.AsyncClient(base_url=api.url, trust_env=False, timeout=60) as client:
+
+        async def guess(url: str, password: str, ip: str) -> int:
+            answer = await client.post(url, data={"password": password}, headers={"X-Forwarded-For": ip})
+            return answer.status_code
+
+        botnet = [f"203.0.113.{number}" for number in range(LINK_GUESSES // 5 + 3)]
+        answers = await asyncio.gather(
+            *(guess(link["url"], "wrong", address) for address in botnet for _ in range(6))
+        )
+        # One of each address, and LINK_GUESSES (and what a minute or so gives back) of them all.
+        assert set(answers) == {403, 429}
+        assert 0 <= answers.count(403) - len(botnet) - LINK_GUESSES <= 3
+        assert await guess(link["url"], "wrong", "198.51.100.1") == 403
+        assert await guess(link["url"], "open sesame", "198.51.100.1") == 429
+        for _ in range(3):  # right at once, as often as they like
+            assert await guess(link["url"], "open sesame", "198.51.100.2") == 303
+        assert await guess(other["url"], "wrong", "203.0.113.1") == 403
     await api.stop()
 
 
