@@ -29,6 +29,7 @@ from service.health.checks import Checks
 from service.health.routes import router as health_router
 from service.intake.routes import router as intake_router
 from service.jobs.routes import router as jobs_router
+from service.keys.routes import router as keys_router
 from service.library.collections import router as collections_router
 from service.library.image_routes import router as images_router
 from service.library.routes import router as library_router
@@ -63,6 +64,7 @@ ROUTERS = (
     images_router,
     collections_router,
     requests_router,
+    keys_router,
     health_router,
     sharing_router,
     page,

@@ -1,9 +1,9 @@
-"""Authentication: a Supabase user's JWT, or nobody, becomes a Principal.
+"""Authentication: a Supabase user's JWT, an API key of theirs, or nobody, becomes a Principal.
 
-A token is verified as Supabase documents it: signature by the project's JWKS (ES256, RS256) or, where one is
-configured, by the legacy HS256 secret; `iss`, `aud=authenticated`, `role=authenticated` and `exp`. Plan and
-rights are not read here: they come from our own tables, never from the token's metadata. Verifying costs
-about 100 us, so the outcome is kept by the header's digest until `exp`.
+Keys are verified by service/keys. A token is verified as Supabase documents it: signature by the project's JWKS
+(ES256, RS256) or, where one is configured, by the legacy HS256 secret; `iss`, `aud=authenticated`,
+`role=authenticated` and `exp`. Plan and rights are not read here: they come from our own tables, never from the
+token's metadata. Verifying costs about 100 us, so the outcome is kept by the header's digest until `exp`.
 """
 
 import asyncio
@@ -23,6 +23,9 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from service.errors import Code, DependencyError, ProblemError
+from service.keys.keys import looks_like_key
+from service.keys.ring import VerifiedKey
+from service.scopes import scope_of
 from service.settings import Settings
 
 AUDIENCE = "authenticated"
@@ -40,7 +43,8 @@ log = structlog.get_logger()
 class Principal:
     """Who calls. Without a user it is the anonymous public, known by its address alone.
 
-    `is_anonymous` is true without a user; `is_guest` marks an account made by Supabase's anonymous sign-in.
+    `is_anonymous` is true without a user; `is_guest` marks an account made by Supabase's anonymous sign-in. `key`:
+    the API key that speaks for the user, None for a session.
     """
 
     user_id: UUID | None
@@ -48,10 +52,15 @@ class Principal:
     ip: str
     session_id: str | None = None
     is_guest: bool = False
+    key: VerifiedKey | None = None
 
     @property
     def is_anonymous(self) -> bool:
         return self.user_id is None
+
+    @property
+    def key_id(self) -> UUID | None:
+        return None if self.key is None else self.key.key_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +157,8 @@ class Authenticator:
 
     async def principal(self, request: Request) -> Principal:
         """Who sent this request. Raises ProblemError (401) for a malformed, foreign or expired token."""
-        headers = request.headers
-        peer = request.client.host if request.client else ""
-        ip = client_ip(peer, headers.getlist("x-forwarded-for"), self._hops) if self._hops else peer
-        authorization = headers.get("authorization")
+        ip = address_of(request, self._hops)
+        authorization = request.headers.get("authorization")
         if authorization is None:
             return Principal(None, "anon", ip)
         user = await self._user(authorization)
@@ -248,6 +255,12 @@ def bearer(authorization: str) -> str:
     return token
 
 
+def address_of(request: Request, hops: int) -> str:
+    """The address that a request came from, behind `hops` trusted proxies."""
+    peer = request.client.host if request.client else ""
+    return client_ip(peer, request.headers.getlist("x-forwarded-for"), hops) if hops else peer
+
+
 def client_ip(peer: str, forwarded_for: list[str], hops: int) -> str:
     """The caller's address: the peer's, or the entry that the outermost of `hops` trusted proxies appended.
 
@@ -278,10 +291,32 @@ def _expired() -> ProblemError:
     )
 
 
-async def _caller(request: Request) -> Principal:
+async def caller(request: Request) -> Principal:
+    """Who sent this request. Raises ProblemError: 401 for what is no valid token or key, 403 for a key that may not be
+    used on this route."""
+    authorization = request.headers.get("authorization")
+    if authorization is not None and looks_like_key(token := bearer(authorization)):
+        return await _key_holder(request, token)
     authenticator: Authenticator = request.app.state.authenticator
     return await authenticator.principal(request)
 
 
-Caller = Annotated[Principal, Depends(_caller)]
-caller = _caller
+async def _key_holder(request: Request, key: str) -> Principal:
+    resources = request.app.state.resources
+    ip = address_of(request, resources.settings.trusted_hops)
+    verified = await resources.key_ring.verify(key, ip)
+    scope = scope_of(request.method, request.scope["route"].path)
+    if scope is None:
+        raise ProblemError(
+            Code.session_required, "API keys cannot be used here: send the access token of a signed-in user."
+        )
+    if scope not in verified.scopes:
+        raise ProblemError(
+            Code.insufficient_scope,
+            f"This needs the scope {scope}, which the key does not have.",
+            headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'},
+        )
+    return Principal(verified.user_id, AUDIENCE, ip, key=verified)
+
+
+Caller = Annotated[Principal, Depends(caller)]

@@ -18,13 +18,16 @@ from storage3 import AsyncStorageClient
 
 from service.breaker import Breaker
 from service.database import Database
+from service.freshness import Freshness
+from service.gcra import Limiter
 from service.intake.store import Intakes
 from service.jobs.progress import Progress
 from service.jobs.store import Jobs
+from service.keys.ring import KeyRing
+from service.keys.store import ApiKeys
 from service.library.profiles import Profiles
 from service.library.shelves import Shelves
 from service.library.store import Library
-from service.limits import Limiter
 from service.maintenance import Maintenance
 from service.queue import Doorbell
 from service.redis_connection import QuickConnection, QuickPool
@@ -62,6 +65,9 @@ class Resources:
     profiles: Profiles
     storage: Storage
     limiter: Limiter
+    freshness: Freshness
+    api_keys: ApiKeys
+    key_ring: KeyRing
     doorbell: Doorbell
     progress: Progress
 
@@ -84,6 +90,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         )
     )
     library = Library(database)
+    limiter, freshness, api_keys = Limiter(redis, breaker), Freshness(redis, breaker), ApiKeys(database)
+    key_ring = KeyRing(api_keys, freshness, limiter, settings)
     try:
         yield Resources(
             settings=settings,
@@ -104,11 +112,16 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             storage=Storage(
                 AsyncStorageClient(storage_url, headers, http_client=http), http, storage_url, headers
             ),
-            limiter=Limiter(redis, breaker),
+            limiter=limiter,
+            freshness=freshness,
+            api_keys=api_keys,
+            key_ring=key_ring,
             doorbell=Doorbell(redis, breaker),
             progress=Progress(redis, blocking, breaker),
         )
     finally:
+        await key_ring.close()
+        await freshness.close()
         await http.aclose()
         await pool.aclose()
         await blocking_pool.aclose()

@@ -152,6 +152,17 @@ class Settings(BaseSettings):
     )
     rate_per_ip_minute: int = Field(100, ge=1, description="requests a minute from one address")
     rate_per_user_hour: int = Field(1000, ge=1, description="requests an hour from one user")
+    key_guesses_per_minute: int = Field(
+        20, ge=1, description="API keys that one address may get wrong in a minute"
+    )
+    shed_anonymous_depth: int = Field(
+        200, ge=0, description="jobs waiting, from which on visitors get no new ones"
+    )
+    shed_free_depth: int = Field(
+        500, ge=0, description="jobs waiting, from which on users of free plans get no new ones"
+    )
+    shed_hard_depth: int = Field(5000, ge=1, description="jobs waiting, from which on nobody gets new ones")
+    paid_priority: int = Field(5, ge=0, description="plans from this priority on count as paid")
 
     # Telemetry.
     log_level: Literal["debug", "info", "warning", "error"] = "info"

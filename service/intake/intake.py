@@ -13,6 +13,7 @@ from service.auth import Principal
 from service.database import OutputGone, OutputRow, cache_key
 from service.downloads import download_url, suggested_name
 from service.errors import Code, DependencyError, ProblemError
+from service.gcra import Admission
 from service.intake.hits import hit_key, remember
 from service.intake.schemas import IntakeAnswer, IntakeRequest
 from service.intake.store import IntakeResult
@@ -20,7 +21,7 @@ from service.jobs.documents import SIGN_UP, SignedOutput, describe, sign_output
 from service.jobs.store import JobRow
 from service.library.promote import promote
 from service.library.store import Profile
-from service.limits import Admission, limits_of
+from service.limits import admit
 from service.media import ACCEPTED, SVG, claimed_type
 from service.ops.errors import OpKeyError
 from service.ops.registry import Chain, parse
@@ -94,10 +95,7 @@ async def intake(
     key = hit_key(cache_key(claim.sha256, chain.key, variant), principal.user_id)
     # A hot answer knows nothing of what is to be kept.
     plain = not claim.wants_persist and claim.keep_for_days is None
-    admission = await resources.limiter.admit(
-        limits_of(principal, resources.settings), get=key if cacheable and plain else None
-    )
-    admission.require()
+    admission = await admit(resources, principal, get=key if cacheable and plain else None)
     if admission.value is not None:
         HOT.inc()
         return admission.value, admission
@@ -105,7 +103,16 @@ async def intake(
         profile = await resources.library.get_profile(principal.user_id)
         variant = variant_of(profile, claim)
         key = hit_key(cache_key(claim.sha256, chain.key, variant), principal.user_id)
-    desk = Desk(resources, principal.user_id, claim, chain, request_id, variant=variant, profile=profile)
+    desk = Desk(
+        resources,
+        principal.user_id,
+        claim,
+        chain,
+        request_id,
+        variant=variant,
+        profile=profile,
+        key_id=principal.key_id,
+    )
     return await desk.answer(key if cacheable else None), admission
 
 
@@ -128,7 +135,8 @@ def check_days(days: int, settings: Settings) -> None:
 
 
 class Desk:
-    """One intake that Redis could not answer. `may_upload` False: refuse what is not there already."""
+    """One intake that Redis could not answer. `may_upload` False: refuse what is not there already. `key_id`: the API
+    key that asks."""
 
     def __init__(  # noqa: PLR0913 - all that an intake depends on
         self,
@@ -141,6 +149,7 @@ class Desk:
         variant: str,
         profile: Profile | None,
         may_upload: bool = True,
+        key_id: UUID | None = None,
     ) -> None:
         self.resources = resources
         self.settings = resources.settings
@@ -150,6 +159,7 @@ class Desk:
         self.request_id = request_id
         self.variant = variant
         self.may_upload = may_upload
+        self.key_id = key_id
         self.persists = claim.wants_persist and profile is not None and profile.persistent
         self.output_seconds = self.settings.output_ttl_hours * 3600
 
@@ -211,6 +221,7 @@ class Desk:
             upload_seconds=settings.upload_ttl_hours * 3600,
             output_seconds=self.output_seconds,
             request_id=self.request_id,
+            api_key_id=self.key_id,
         )
 
     async def _adopt(self, source: OutputRow) -> JobRow | None:

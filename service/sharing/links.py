@@ -16,7 +16,7 @@ from uuid import UUID
 
 from service.database import OutputRow
 from service.errors import CATALOGUE, Code, DependencyError, ProblemError
-from service.limits import HOUR, MINUTE, Limit, network
+from service.gcra import HOUR, MINUTE, Limit, network
 from service.resources import Resources
 from service.sharing.passwords import hash_password, matches
 from service.sharing.schemas import ShareRequest

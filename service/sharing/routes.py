@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from starlette.responses import HTMLResponse, RedirectResponse
 
-from service.auth import caller
+from service.auth import address_of
 from service.errors import Code, ProblemError, responses
 from service.limits import SignedIn
 from service.resources import resources_of
@@ -108,7 +108,7 @@ async def post_share(token: str, request: Request) -> Response:
 async def head_share(token: str, request: Request) -> Response:
     """Whether GET would open the link. Names no URL, so it is no view."""
     try:
-        await check(resources_of(request), token, None, (await caller(request)).ip)
+        await check(resources_of(request), token, None, _ip(request))
     except ProblemError as error:
         error.headers.update(HEADERS)
         raise
@@ -120,7 +120,7 @@ async def _opened(token: str, request: Request, password: str | None, redirect: 
     page = "text/html" in request.headers.get("accept", "").lower()
     supabase_url = resources.settings.supabase_url
     try:
-        shared = await open_link(resources, token, password, (await caller(request)).ip)
+        shared = await open_link(resources, token, password, _ip(request))
     except ProblemError as error:
         if page:
             return refusal_page(error, supabase_url)
@@ -129,6 +129,10 @@ async def _opened(token: str, request: Request, password: str | None, redirect: 
     if page:
         return picture_page(shared, supabase_url)
     return RedirectResponse(shared.url, redirect, headers=HEADERS)
+
+
+def _ip(request: Request) -> str:
+    return address_of(request, resources_of(request).settings.trusted_hops)
 
 
 def _password(body: bytes) -> str | None:

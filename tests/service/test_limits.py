@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -13,7 +14,8 @@ from scripts.local.home import Local
 from service.auth import Authenticator, Principal
 from service.breaker import Breaker
 from service.errors import Code, ProblemError
-from service.limits import Admitted, Limit, Limiter, limits_of, network
+from service.gcra import Admission, Limit, Limiter, Standing, network
+from service.limits import Admitted, limits_of
 from service.resources import open_resources
 from tests.service.conftest import RedisServer, settings_for, settings_with
 
@@ -43,6 +45,11 @@ async def limiter(request: pytest.FixtureRequest, local: Local, clock: Clock) ->
         yield Limiter(redis, breaker, clock=clock)
 
 
+def tightest(admission: Admission) -> Standing:
+    assert admission.tightest is not None
+    return admission.tightest
+
+
 def limit(burst: int, period_s: float, name: str = "test") -> Limit:
     return Limit(name, f"test:{uuid.uuid4()}", burst, period_s)
 
@@ -52,13 +59,13 @@ async def test_a_burst_then_a_steady_rate(limiter: Limiter, clock: Clock) -> Non
     for left in (2, 1, 0):
         admission = await limiter.admit([rule])
         assert admission.allowed
-        assert admission.remaining == left
-        assert admission.reset_s == pytest.approx(10 * (3 - left))
+        assert tightest(admission).remaining == left
+        assert tightest(admission).reset_s == pytest.approx(10 * (3 - left))
     refused = await limiter.admit([rule])
     assert not refused.allowed
-    assert refused.remaining == 0
-    assert refused.retry_after_s == pytest.approx(10)
-    assert refused.reset_s == pytest.approx(30)
+    assert tightest(refused).remaining == 0
+    assert tightest(refused).retry_after_s == pytest.approx(10)
+    assert tightest(refused).reset_s == pytest.approx(30)
     clock.now += 9.9
     assert not (await limiter.admit([rule])).allowed
     clock.now += 0.2
@@ -87,27 +94,43 @@ async def test_several_limits_are_decided_together(limiter: Limiter) -> None:
     wide, narrow = limit(100, 60, "ip"), limit(1, 60, "user")
     first = await limiter.admit([wide, narrow])
     assert first.allowed
-    assert first.limit is narrow
+    assert tightest(first).limit is narrow
     refused = await limiter.admit([wide, narrow])
     assert not refused.allowed
-    assert refused.limit is narrow
+    assert tightest(refused).limit is narrow
     # The wide one was not charged for the refusal: one of a hundred is spent.
-    assert (await limiter.admit([wide])).remaining == 98
+    assert tightest(await limiter.admit([wide])).remaining == 98
 
 
-async def test_headers_speak_of_the_tightest_limit(limiter: Limiter) -> None:
-    rule = limit(2, 60, "ip")
-    assert (await limiter.admit([rule])).headers() == {
-        "RateLimit-Policy": '"ip";q=2;w=60',
-        "RateLimit": '"ip";r=1;t=30',
+async def test_headers_name_every_limit_in_order(limiter: Limiter) -> None:
+    """As draft-ietf-httpapi-ratelimit-headers writes lists: one item for each policy, in one order."""
+    rules = [limit(2, 60, "ip"), limit(60, 3600, "user"), limit(4, 60, "key")]
+    assert (await limiter.admit(rules)).headers() == {
+        "RateLimit-Policy": '"ip";q=2;w=60, "user";q=60;w=3600, "key";q=4;w=60',
+        "RateLimit": '"ip";r=1;t=30, "user";r=59;t=60, "key";r=3;t=15',
     }
-    await limiter.admit([rule])
-    refused = await limiter.admit([rule])
-    assert refused.headers()["Retry-After"] == "30"
-    with pytest.raises(ProblemError, match="wait 30 s") as problem:
+    await limiter.admit(rules)
+    refused = await limiter.admit(rules)
+    assert refused.headers() == {
+        "RateLimit-Policy": '"ip";q=2;w=60, "user";q=60;w=3600, "key";q=4;w=60',
+        "RateLimit": '"ip";r=0;t=60, "user";r=57;t=180, "key";r=1;t=45',
+        "Retry-After": "30",
+    }
+    with pytest.raises(ProblemError, match="limit per ip is used up; wait 30 s") as problem:
         refused.require()
     assert problem.value.code is Code.rate_limited
     assert problem.value.headers == refused.headers()
+
+
+async def test_what_costs_nothing_asks_and_spends_nothing(limiter: Limiter) -> None:
+    rule = limit(2, 60)
+    asking = replace(rule, cost=0)
+    assert [tightest(await limiter.admit([asking])).remaining for _ in range(3)] == [2, 2, 2]
+    await limiter.admit([rule])
+    await limiter.admit([rule])
+    refused = await limiter.admit([asking])
+    assert not refused.allowed
+    assert tightest(refused).retry_after_s == pytest.approx(30)
 
 
 async def test_a_cache_key_is_read_in_the_same_call(local: Local, redis_client: Redis, clock: Clock) -> None:
@@ -118,6 +141,18 @@ async def test_a_cache_key_is_read_in_the_same_call(local: Local, redis_client: 
     assert (await limiter.admit([rule], get=f"{key}:absent")).value is None
     assert (await limiter.admit([rule], get=key)).value is None  # refused: nothing is handed out
     assert (await limiter.admit([], get=key)).value == b"\x00answer\xff"
+
+
+async def test_a_version_is_read_in_the_same_call(redis_client: Redis) -> None:
+    limiter = Limiter(redis_client, Breaker())
+    keys = [f"test:{uuid.uuid4()}" for _ in range(2)]
+    await redis_client.set(keys[1], b"v1", px=60_000)
+    both = await limiter.admit([limit(9, 60)], get=keys[0], version=keys[1])
+    assert (both.value, both.version, both.shared) == (None, b"v1", True)
+    alone = await limiter.admit([limit(9, 60)], version=keys[1])
+    assert (alone.value, alone.version) == (None, b"v1")
+    swapped = await limiter.admit([limit(9, 60)], get=keys[1], version=keys[0])
+    assert (swapped.value, swapped.version) == (b"v1", None)
 
 
 async def test_keys_expire_when_they_say_nothing_any_more(
@@ -154,6 +189,7 @@ async def test_redis_killed_and_back(own_redis: RedisServer) -> None:
         outcomes = [await limiter.admit([rule], get="key") for _ in range(4)]
         assert [outcome.allowed for outcome in outcomes] == [True, True, True, False]
         assert {outcome.value for outcome in outcomes} == {None}
+        assert not any(outcome.shared for outcome in outcomes)
         assert not breaker.closed
         await own_redis.start()
         assert not (await limiter.admit([rule])).allowed  # the breaker is open: Redis is not asked yet
@@ -161,7 +197,7 @@ async def test_redis_killed_and_back(own_redis: RedisServer) -> None:
         back = await limiter.admit([rule])
         assert breaker.closed
         assert back.allowed  # an empty Redis knows of nothing spent; the loss is one burst
-        assert back.remaining == 2
+        assert tightest(back).remaining == 2
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,290 @@
+"""Rate limiting: GCRA in Redis, several limits and reads of other keys in one round trip.
+
+GCRA keeps one number per key, the theoretical arrival time of the next request, and so spreads requests
+evenly while it allows a burst. All limits of a request are decided together: a refusal by one spends
+nothing of the others. With Redis away each process limits by itself, at the same rate, and a breaker spares
+requests the wait.
+"""
+
+import hashlib
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError, RedisError
+
+from service.breaker import Breaker
+from service.errors import Code, ProblemError
+from service.telemetry import RATE_LIMIT
+
+MINUTE = 60.0
+HOUR = 3600.0
+LOCAL_KEYS = 10_000
+
+ALLOWED, REFUSED = RATE_LIMIT.labels("allowed"), RATE_LIMIT.labels("refused")
+
+log = structlog.get_logger()
+
+# KEYS: the limits, then the keys to be read. ARGV: how many limits, the time in microseconds (empty: the
+# server's own), then burst, emission interval (us) and cost of each limit. Redis' clock decides, so that
+# processes whose clocks differ agree. Answers {index refused or 0; remaining, reset us, retry us of each
+# limit; values of the other keys, none after a refusal}. Two more ARGV name a hash and a caller: where the first
+# of the keys read holds an answer, it is counted there under its day, caller and first line (service/billing/meter.py).
+SCRIPT = """
+local count = tonumber(ARGV[1])
+local now = tonumber(ARGV[2])
+if not now then
+  local clock = redis.call('TIME')
+  now = clock[1] * 1000000 + clock[2]
+end
+local arrivals, answer, refused = {}, {0}, 0
+for i = 1, count do
+  local burst, interval, cost = tonumber(ARGV[3 * i]), tonumber(ARGV[3 * i + 1]), tonumber(ARGV[3 * i + 2])
+  local arrival = math.max(tonumber(redis.call('GET', KEYS[i]) or now), now)
+  local room = burst * interval - (arrival - now)
+  if room < interval then
+    if refused == 0 then refused = i end
+    answer[3 * i - 1], answer[3 * i] = 0, arrival - now
+    answer[3 * i + 1] = math.ceil(interval - room)
+  else
+    arrivals[i] = arrival + cost * interval
+    answer[3 * i - 1] = math.floor(room / interval) - cost
+    answer[3 * i], answer[3 * i + 1] = arrivals[i] - now, 0
+  end
+end
+if refused == 0 then
+  for i = 1, count do
+    local life = math.ceil((arrivals[i] - now) / 1000) + 1000
+    if ARGV[3 * i + 2] ~= '0' then redis.call('SET', KEYS[i], string.format('%.0f', arrivals[i]), 'PX', life) end
+  end
+  for i = count + 1, #KEYS do answer[2 * count + 1 + i] = redis.call('GET', KEYS[i]) end
+  local counts, label = ARGV[3 * count + 3], answer[3 * count + 2]
+  if counts and label then
+    label = string.match(label, '^(%d+:%d+:%d+)\n')
+    if label then
+      local day = string.format('%d', math.floor(now / 86400000000))
+      redis.call('HINCRBY', counts, day .. ':' .. ARGV[3 * count + 4] .. ':' .. label, 1)
+    end
+  end
+end
+answer[1] = refused
+return answer
+"""
+SCRIPT_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """`burst` requests at once, refilled evenly over `period_s` seconds; `name` is for the headers.
+
+    `cost` 0 only asks whether a request would pass.
+    """
+
+    name: str
+    key: str
+    burst: int
+    period_s: float
+    cost: int = 1
+
+    @property
+    def interval_us(self) -> int:
+        """Microseconds between requests at the steady rate."""
+        return max(1, round(self.period_s * 1_000_000 / self.burst))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where one limit stands after a request: requests left, seconds until it is whole again, and until the next
+    request passes (0 if this one did)."""
+
+    limit: Limit
+    remaining: int
+    reset_s: float
+    retry_after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The decision on one request, by all its limits in their order.
+
+    `tightest` is the one that refused or, if none did, the one with least left. `value` and `version` are what was
+    read along the way, None where it is absent. `shared`: decided in Redis, for all processes; else in this one.
+    """
+
+    allowed: bool
+    standings: tuple[Standing, ...]
+    tightest: Standing | None
+    value: bytes | None = None
+    version: bytes | None = None
+    shared: bool = True
+
+    def headers(self) -> dict[str, str]:
+        """RateLimit-Policy and RateLimit (lists of the IETF draft), and Retry-After for a refusal."""
+        if self.tightest is None:
+            return {}
+        headers = {
+            "RateLimit-Policy": ", ".join(
+                [_policy(each.limit.name, each.limit.burst, each.limit.period_s) for each in self.standings]
+            ),
+            "RateLimit": ", ".join(
+                [
+                    f'"{each.limit.name}";r={each.remaining};t={math.ceil(each.reset_s)}'
+                    for each in self.standings
+                ]
+            ),
+        }
+        if not self.allowed:
+            headers["Retry-After"] = str(self._wait_s)
+        return headers
+
+    def require(self) -> None:
+        """Raise the 429 problem unless allowed."""
+        if not self.allowed:
+            name = self.tightest.limit.name if self.tightest else "caller"
+            detail = f"The limit per {name} is used up; wait {self._wait_s} s."
+            raise ProblemError(Code.rate_limited, detail, headers=self.headers())
+
+    @property
+    def _wait_s(self) -> int:
+        return max(1, math.ceil(self.tightest.retry_after_s)) if self.tightest else 1
+
+
+@lru_cache(maxsize=1024)
+def _policy(name: str, burst: int, period_s: float) -> str:
+    return f'"{name}";q={burst};w={math.ceil(period_s)}'
+
+
+class Limiter:
+    """Decides requests in Redis or, with Redis away, in this process."""
+
+    def __init__(self, redis: Redis, breaker: Breaker, *, clock: Callable[[], float] | None = None) -> None:
+        """`clock` (unix seconds) replaces the clock of Redis and of the fallback, for tests."""
+        self._redis = redis
+        self._pool = redis.connection_pool
+        self._breaker = breaker
+        self._clock = clock
+        self._local: OrderedDict[str, float] = OrderedDict()
+
+    async def admit(
+        self,
+        limits: Sequence[Limit],
+        get: str | None = None,
+        version: str | None = None,
+        count: tuple[str, str] | None = None,
+    ) -> Admission:
+        """Decide one request against all limits at once; if it is allowed, read up to two keys along the way. `count`: the
+        hash and the caller for which an answer under `get` is counted."""
+        if self._breaker.allows():
+            now = "" if self._clock is None else str(round(self._clock() * 1_000_000))
+            arguments: list[Any] = [len(limits), now]
+            for limit in limits:
+                arguments += (limit.burst, limit.interval_us, limit.cost)
+            keys = [limit.key for limit in limits]
+            keys += [key for key in (get, version) if key is not None]
+            if get is not None and count is not None:
+                arguments += count
+            try:
+                answer = await self._run(keys, arguments)
+            except (RedisError, OSError) as error:
+                self._breaker.failed()
+                log.warning("redis_unavailable", user="rate_limit", error=error)
+            else:
+                self._breaker.succeeded()
+                read = iter(answer[3 * len(limits) + 1 :])
+                value = next(read, None) if get is not None else None
+                return _decided(limits, answer, value, next(read, None) if version is not None else None)
+        RATE_LIMIT.labels("fallback").inc()
+        return _decided(limits, self._locally(limits), shared=False)
+
+    async def forgive(self, limit: Limit) -> None:
+        """Forget what a key has spent: an attempt has turned out well. Best effort."""
+        self._local.pop(limit.key, None)
+        if self._breaker.allows():
+            try:
+                await self._redis.delete(limit.key)
+            except (RedisError, OSError) as error:
+                self._breaker.failed()
+                log.warning("redis_unavailable", user="rate_limit", error=error)
+
+    async def _run(self, keys: Sequence[str], arguments: Sequence[Any]) -> Sequence[Any]:
+        """EVALSHA on a connection by hand: every intake does it, and redis-py's client would take a fifth longer."""
+        connection = await self._pool.get_connection()
+        tail = (len(keys), *keys, *arguments)
+        try:
+            await connection.send_command("EVALSHA", SCRIPT_SHA, *tail)
+            try:
+                answer: Sequence[Any] = await connection.read_response()
+            except NoScriptError:  # the first time since Redis started; EVAL also keeps it
+                await connection.send_command("EVAL", SCRIPT, *tail)
+                answer = await connection.read_response()
+        finally:
+            await self._pool.release(connection)
+        return answer
+
+    def _locally(self, limits: Sequence[Limit]) -> list[int]:
+        """The script's arithmetic over this process's memory; the least recently used keys are forgotten."""
+        now = (self._clock or time.time)() * 1_000_000
+        answer, arrivals, refused = [0], [], 0
+        for position, limit in enumerate(limits, 1):
+            interval = limit.interval_us
+            arrival = max(self._local.get(limit.key, now), now)
+            room = limit.burst * interval - (arrival - now)
+            if room < interval:
+                refused = refused or position
+                answer += [0, math.ceil(arrival - now), math.ceil(interval - room)]
+            else:
+                arrivals.append(arrival + limit.cost * interval)
+                answer += [int(room // interval) - limit.cost, math.ceil(arrivals[-1] - now), 0]
+        if not refused:
+            for limit, arrival in zip(limits, arrivals, strict=True):
+                self._local[limit.key] = arrival
+                self._local.move_to_end(limit.key)
+            while len(self._local) > LOCAL_KEYS:
+                self._local.popitem(last=False)
+        answer[0] = refused
+        return answer
+
+
+def _decided(
+    limits: Sequence[Limit],
+    answer: Sequence[Any],
+    value: bytes | None = None,
+    version: bytes | None = None,
+    *,
+    shared: bool = True,
+) -> Admission:
+    """What the script's answer, or that of its stand-in, means."""
+    refused = answer[0]
+    (REFUSED if refused else ALLOWED).inc()
+    standings = tuple(
+        [
+            Standing(limit, answer[at], answer[at + 1] / 1e6, answer[at + 2] / 1e6)
+            for limit, at in zip(limits, range(1, 3 * len(limits), 3), strict=True)
+        ]
+    )
+    if refused:
+        tightest: Standing | None = standings[refused - 1]
+    else:
+        tightest = min(standings, key=lambda one: one.remaining / one.limit.burst, default=None)
+    return Admission(not refused, standings, tightest, value, version, shared)
+
+
+@lru_cache(maxsize=LOCAL_KEYS)
+def network(ip: str) -> str:
+    """What counts as one caller: an IPv4 address, or the /64 that an IPv6 subscriber is given whole."""
+    try:
+        address = ip_address(ip)
+    except ValueError:
+        return "unknown"
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return f"{IPv6Address(int(address) >> 64 << 64)}/64"
+    return str(address)

@@ -1,0 +1,133 @@
+"""The SQL functions of API keys, one typed method each; see service/database.py, whose rules and errors hold here."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import orjson
+from pydantic import Field
+
+from service.database import Database, Row
+
+Scope = Literal["intake", "jobs:read", "library:read", "library:write", "usage:read"]
+KeyStatus = Literal["active", "revoked", "expired"]
+
+
+class KeyRow(Row):
+    """A key as its owner sees it: never its secret. Spending in credits of this UTC month, until `resets_at`."""
+
+    key_id: UUID
+    user_id: UUID
+    name: str
+    prefix: str
+    scopes: list[Scope]
+    status: KeyStatus
+    rate_per_minute: int | None
+    spend_cap: int | None
+    spent: int
+    resets_at: datetime
+    created_at: datetime
+    expires_at: datetime | None
+    rotated_at: datetime | None
+    overlap_ends_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+class FoundKey(Row):
+    """What a prefix leads to. `hash` is 64 hex digits whether or not the prefix is `known`; the rest is None if not."""
+
+    known: bool
+    hash: str = Field(repr=False)
+    valid_until: datetime | None
+    key_id: UUID | None
+    user_id: UUID | None
+    scopes: list[str] | None
+    rate_per_minute: int | None
+    expires_at: datetime | None
+    revoked: bool | None
+    plan_name: str | None
+    api_access: bool
+
+
+class ApiKeys:
+    """Typed access to the functions of 35_api_keys.sql. Hashes are hex."""
+
+    def __init__(self, database: Database) -> None:
+        self._call = database.call
+
+    async def create_api_key(  # noqa: PLR0913 - the SQL function's own
+        self,
+        user_id: UUID,
+        *,
+        name: str,
+        scopes: Sequence[str],
+        prefix: str,
+        key_hash: str,
+        expires_at: datetime | None,
+        rate_per_minute: int | None,
+        spend_cap: int | None,
+    ) -> KeyRow:
+        """Raises ProblemError (api_access_required, too_many_api_keys, data_deletion_running)."""
+        return KeyRow.model_validate(
+            await self._call(
+                "create_api_key",
+                {
+                    "p_user_id": str(user_id),
+                    "p_name": name,
+                    "p_scopes": list(scopes),
+                    "p_prefix": prefix,
+                    "p_hash": key_hash,
+                    "p_expires_at": None if expires_at is None else expires_at.isoformat(),
+                    "p_rate_per_minute": rate_per_minute,
+                    "p_spend_cap": spend_cap,
+                },
+            )
+        )
+
+    async def list_api_keys(self, user_id: UUID) -> list[KeyRow]:
+        rows = await self._call("list_api_keys", {"p_user_id": str(user_id)})
+        return [KeyRow.model_validate(row) for row in rows]
+
+    async def update_api_key(self, key_id: UUID, user_id: UUID, changes: Mapping[str, Any]) -> KeyRow:
+        """Raises ProblemError (api_key_not_found, conflict)."""
+        return KeyRow.model_validate(
+            await self._call(
+                "update_api_key",
+                {
+                    "p_key_id": str(key_id),
+                    "p_user_id": str(user_id),
+                    "p_changes": orjson.dumps(dict(changes)).decode(),
+                },
+            )
+        )
+
+    async def rotate_api_key(
+        self, key_id: UUID, user_id: UUID, *, prefix: str, key_hash: str, overlap_seconds: int
+    ) -> KeyRow:
+        """Raises ProblemError (api_key_not_found, conflict)."""
+        return KeyRow.model_validate(
+            await self._call(
+                "rotate_api_key",
+                {
+                    "p_key_id": str(key_id),
+                    "p_user_id": str(user_id),
+                    "p_prefix": prefix,
+                    "p_hash": key_hash,
+                    "p_overlap_seconds": overlap_seconds,
+                },
+            )
+        )
+
+    async def revoke_api_key(self, key_id: UUID, user_id: UUID) -> KeyRow:
+        """Raises ProblemError (api_key_not_found)."""
+        return KeyRow.model_validate(
+            await self._call("revoke_api_key", {"p_key_id": str(key_id), "p_user_id": str(user_id)})
+        )
+
+    async def find_api_key(self, prefix: str) -> FoundKey:
+        return FoundKey.model_validate(await self._call("find_api_key", {"p_prefix": prefix}))
+
+    async def touch_api_key(self, key_id: UUID, every_seconds: int) -> None:
+        await self._call("touch_api_key", {"p_key_id": str(key_id), "p_every_seconds": every_seconds})
