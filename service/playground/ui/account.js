@@ -16,17 +16,18 @@ export async function accessToken(client) {
   return data.session?.access_token ?? null;
 }
 
+export function openSignIn() {
+  byId("account-error").textContent = "";
+  byId("signing").showModal();
+}
+
 /**
- * Wires the header's buttons and the dialog.
+ * Wires the buttons and the dialog.
  * @param {any} client
  * @param {(userId: string|null) => void} onChange
  */
 export function wireAccount(client, onChange) {
-  const dialog = byId("account");
-  byId("sign-in").addEventListener("click", () => {
-    byId("account-error").textContent = "";
-    dialog.showModal();
-  });
+  byId("sign-in").addEventListener("click", openSignIn);
   byId("sign-out").addEventListener("click", () => client.auth.signOut());
   byId("credentials").addEventListener("submit", async (/** @type {SubmitEvent} */ event) => {
     event.preventDefault();
@@ -38,13 +39,12 @@ export function wireAccount(client, onChange) {
     byId("account-error").textContent =
       error?.message ?? (data.session ? "" : "Almost there: confirm the address by the link in the mail.");
     if (data?.session) {
-      dialog.close();
+      byId("signing").close();
       byId("password").value = "";
     }
   });
   client.auth.onAuthStateChange((/** @type {string} */ event, /** @type {any} */ session) => {
     byId("sign-in").hidden = Boolean(session);
-    byId("sign-out").hidden = byId("who").hidden = !session;
     byId("who").textContent = session?.user.email ?? "";
     // supabase-js holds a lock while it calls this: what asks it again has to wait for the next turn.
     if (event !== "TOKEN_REFRESHED") setTimeout(() => onChange(session?.user.id ?? null));

@@ -32,37 +32,56 @@ export function ask(title, text, action) {
 }
 
 /**
- * Asks for a name and, for a new collection, its place.
+ * Asks for a name and, where there is a choice, for a place.
  * @param {string} title
- * @param {string} name
- * @param {Collection[]} [parents]
+ * @param {{name: string, parents?: Collection[], parent_id?: string|null, hint?: string}} start
  * @returns {Promise<{name: string, parent_id: string|null}|null>} null: never mind
  */
-export async function askName(title, name, parents = []) {
+export async function askName(title, { name, parents = [], parent_id = null, hint = "" }) {
   byId("naming-title").textContent = title;
   byId("naming-name").value = name;
+  byId("naming-hint").textContent = hint;
   byId("naming-parent-row").hidden = parents.length === 0;
   byId("naming-parent").replaceChildren(
     make("option", { value: "" }, "No other"),
     ...parents.map((parent) => make("option", { value: parent.collection_id }, parent.name)),
   );
+  byId("naming-parent").value = parent_id ?? "";
   if (!(await answered(byId("naming")))) return null;
   return { name: byId("naming-name").value, parent_id: byId("naming-parent").value || null };
 }
 
 /**
+ * Asks for a collection.
+ * @param {string} title
+ * @param {Collection[]} collections
+ * @returns {Promise<string|null|undefined>} its id; null: in none; undefined: never mind
+ */
+export async function askPlace(title, collections) {
+  byId("placing-title").textContent = title;
+  byId("placing-place").replaceChildren(
+    ...inOrder(collections).map(({ collection, path }) =>
+      make("option", { value: collection.collection_id }, path),
+    ),
+    make("option", { value: "" }, "No collection"),
+  );
+  if (!(await answered(byId("placing")))) return undefined;
+  return byId("placing-place").value || null;
+}
+
+/**
  * Collections with nested ones after the one they lie in, and their names with its name.
  * @param {Collection[]} collections
- * @returns {{collection: Collection, path: string}[]}
+ * @returns {{collection: Collection, outer: Collection|null, path: string}[]}
  */
 export function inOrder(collections) {
   return collections
     .filter(({ parent_id }) => parent_id === null)
     .flatMap((outer) => [
-      { collection: outer, path: outer.name },
+      { collection: outer, outer: null, path: outer.name },
       ...collections
         .filter(({ parent_id }) => parent_id === outer.collection_id)
-        .map((inner) => ({ collection: inner, path: `${outer.name} / ${inner.name}` })),
+        .map((inner) => ({ collection: inner, outer, path: `${outer.name} / ${inner.name}` })),
     ]);
 }
 

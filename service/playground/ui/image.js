@@ -307,7 +307,7 @@ export class ImageView {
   async #leave() {
     byId("image").close();
     await this.around.onChange();
-    byId("library").focus();
+    byId("library-title").focus();
   }
 
   /** @param {Collection} collection @param {boolean} member */

@@ -1,33 +1,44 @@
-/** The library: a grid of the user's images that grows as it is scrolled, its filters and its collections. */
+/** The library: a grid of the user's images that grows as it is scrolled, with its filters and places. */
 /** @import { Darkroom } from "../darkroom.js" */
-/** @import { Collection, LibraryImage, Operation } from "../darkroom/types.js" */
-import { byId, fileSize, make } from "./dom.js";
-import { ask, askName, explain, inOrder } from "./dialogs.js";
+/** @import { LibraryImage, Operation } from "../darkroom/types.js" */
+import { card, skeletons } from "./cards.js";
+import { explain } from "./dialogs.js";
+import { byId, make } from "./dom.js";
 import { ImageView } from "./image.js";
-import { MyData } from "./mydata.js";
+import { Selection } from "./selection.js";
+import { Shelves } from "./shelves.js";
 
 const TYPING_MS = 250;
+const DAY_MS = 86_400_000;
+
+/** @typedef {{title: string, text: string, action?: {label: string, act: () => void}}} Emptiness  why nothing is listed */
 
 export class Library {
-  /** @param {Darkroom} darkroom @param {{signOut: () => void}} account */
-  constructor(darkroom, { signOut }) {
+  /** @param {Darkroom} darkroom */
+  constructor(darkroom) {
     this.darkroom = darkroom;
     /** @type {string|null} */
     this.userId = null;
-    /** @type {Collection[]} */
-    this.collections = [];
-    /** @type {string|null} of the collection that is shown */
-    this.shelf = null;
+    /** @type {Operation[]} */
+    this.operations = [];
+    /** @type {LibraryImage[]} in the grid */
+    this.images = [];
     /** @type {string|null} of the next page */
     this.cursor = null;
     this.asked = 0; // of several lists asked for, only the last is drawn: never one of a user who has signed out
     this.loading = false;
+    const change = (/** @type {() => Promise<unknown>} */ work) => this.#change(work);
+    this.shelves = new Shelves(darkroom, { onChoose: () => this.#turnTo(), change });
+    this.selection = new Selection(darkroom, {
+      change,
+      askPlace: (count) => this.shelves.askPlace(count),
+      archived: () => this.shelves.chosen === "archive",
+    });
     this.view = new ImageView(darkroom, {
-      collections: () => this.collections,
-      newCollection: () => this.newCollection(),
+      collections: () => this.shelves.collections,
+      newCollection: () => this.shelves.create(),
       onChange: () => this.refresh(),
     });
-    new MyData(darkroom, { onDeleted: () => this.refresh(), signOut });
     this.#wire();
   }
 
@@ -45,40 +56,60 @@ export class Library {
     );
   }
 
-  /** Whose images are shown; null: nobody's. @param {string|null} userId @param {Operation[]} operations */
-  open(userId, operations) {
-    if (userId === this.userId) return; // supabase-js says so again whenever the tab comes to the front
-    this.userId = userId;
-    this.asked += 1;
-    this.cursor = this.shelf = null;
-    this.collections = [];
-    byId("filters").reset();
-    byId("images").replaceChildren();
-    byId("collections").replaceChildren();
-    byId("plan").textContent = byId("library-hint").textContent = byId("library-problem").textContent = "";
-    for (const dialog of document.querySelectorAll("dialog[open]")) {
-      if (userId === null && dialog.id !== "data") /** @type {HTMLDialogElement} */ (dialog).close();
-    }
+  /** @param {Operation[]} operations */
+  offer(operations) {
+    this.operations = operations;
     byId("made-by").replaceChildren(
       make("option", { value: "" }, "Any operation"),
       ...operations.map(({ name, title }) => make("option", { value: name }, title)),
     );
     this.view.offer(operations);
-    if (userId !== null) void this.refresh();
+  }
+
+  /** Whose images are shown; null: nobody's. @param {string|null} userId */
+  open(userId) {
+    if (userId === this.userId) return; // supabase-js says so again whenever the tab comes to the front
+    this.userId = userId;
+    this.asked += 1;
+    this.selection.end();
+    this.shelves.chosen = "all";
+    this.shelves.show([]);
+    this.#list([], null);
+    byId("filters").reset();
+    byId("library-empty").hidden = true;
+    byId("plan").textContent = byId("library-hint").textContent = byId("library-problem").textContent = "";
+    for (const dialog of document.querySelectorAll("dialog[open]")) {
+      if (userId === null && dialog.id !== "data") /** @type {HTMLDialogElement} */ (dialog).close();
+    }
+    if (userId === null) return;
+    byId("images").replaceChildren(...skeletons(8));
+    void this.refresh();
   }
 
   /** The filter as the form has it. */
   get filter() {
+    const { collection, chosen } = this.shelves;
+    const days = Number(byId("made-when").value);
     return {
       q: byId("q").value.trim(),
       op: byId("made-by").value,
-      archived: /** @type {"true"|"false"} */ (String(byId("archived").checked)),
-      collection_id: this.shelf ?? undefined,
+      created_after: days ? new Date(Date.now() - days * DAY_MS).toISOString() : undefined,
+      archived: /** @type {"true"|"false"} */ (String(chosen === "archive")),
+      collection_id: collection?.collection_id,
     };
+  }
+
+  /** Another place: what was there before goes at once. */
+  async #turnTo() {
+    this.selection.end();
+    byId("library-empty").hidden = true;
+    byId("images").replaceChildren(...skeletons(4));
+    await this.refresh();
   }
 
   /** The first page again, and all around it. */
   async refresh() {
+    if (this.userId === null) return;
     const own = ++this.asked;
     const kept = document.activeElement?.closest("#images li")?.getAttribute("data-id");
     byId("library").setAttribute("aria-busy", "true");
@@ -89,34 +120,39 @@ export class Library {
         this.darkroom.me(),
       ]);
       if (own !== this.asked) return;
-      this.collections = collections;
       byId("plan").textContent = [
-        `${me.plan.name} plan`,
-        `${me.credits.toLocaleString()} credits`,
-        ...(me.plan.watermark ? ["previews with a watermark"] : []),
-      ].join(", ");
+        `${me.plan.name} plan, ${me.credits.toLocaleString()} credits.`,
+        ...(me.plan.watermark ? ["Previews with a watermark."] : []),
+        ...(me.plan.persistent ? [] : ["Results are kept for a while only; each says how long."]),
+      ].join(" ");
       byId("library-problem").textContent = "";
-      byId("images").replaceChildren(...page.images.map((image) => this.#card(image)));
-      this.#drawShelves();
-      this.#turn(page.next_cursor);
-      byId("library-hint").textContent = this.#hint(page.images.length, me.plan.persistent);
+      this.shelves.show(collections);
+      this.#list(page.images, page.next_cursor);
       if (kept) byId("images").querySelector(`[data-id="${kept}"] button`)?.focus();
     } catch (error) {
-      if (own === this.asked) byId("library-problem").textContent = explain(error);
+      if (own !== this.asked) return;
+      byId("images").querySelectorAll(".skeleton").forEach((/** @type {Element} */ one) => one.remove());
+      byId("library-problem").textContent = explain(error);
     } finally {
       if (own === this.asked) byId("library").removeAttribute("aria-busy");
     }
   }
 
-  /** @param {number} count @param {boolean} persistent whether the plan keeps results */
-  #hint(count, persistent) {
-    const { q, op, archived, collection_id } = this.filter;
-    if (count && persistent) return "";
-    if (count) return "Your plan keeps results for a while only; each says until when.";
-    if (q || op) return "Nothing matches.";
-    if (collection_id) return "Nothing in this collection.";
-    if (archived === "true") return "The archive is empty.";
-    return "Nothing yet. What you process while signed in appears here.";
+  /** @param {LibraryImage[]} images @param {string|null} cursor of the next page */
+  #list(images, cursor) {
+    this.images = images;
+    byId("images").replaceChildren(...images.map((image) => this.#card(image)));
+    this.#turn(cursor);
+  }
+
+  /** @param {LibraryImage} image */
+  #card(image) {
+    return card(image, {
+      darkroom: this.darkroom,
+      operations: this.operations,
+      open: () => this.view.open(image.image_id),
+      pick: (event) => this.selection.pick(image.image_id, event),
+    });
   }
 
   async #more() {
@@ -126,6 +162,7 @@ export class Library {
     try {
       const page = await this.darkroom.images({ ...this.filter, cursor: this.cursor });
       if (own !== this.asked) return;
+      this.images.push(...page.images);
       byId("images").append(...page.images.map((image) => this.#card(image)));
       this.#turn(page.next_cursor);
     } catch (error) {
@@ -138,128 +175,53 @@ export class Library {
   /** @param {string|null} cursor */
   #turn(cursor) {
     const more = byId("more");
+    const { length } = this.images;
     this.cursor = cursor;
     more.hidden = cursor === null;
     this.horizon?.unobserve(more);
     if (cursor !== null) this.horizon?.observe(more); // tells at once if it is still in sight
+    this.selection.show(this.images);
+    byId("library-empty").hidden = length > 0;
+    const { title, text, action } = this.#emptiness;
+    byId("library-hint").textContent =
+      length === 0 ? title : `${length}${cursor ? " and more" : length === 1 ? " image" : " images"}`;
+    byId("void-title").textContent = title;
+    byId("void-text").textContent = text;
+    byId("void-action").hidden = !action;
+    byId("void-action").textContent = action?.label ?? "";
+    byId("void-action").onclick = action?.act ?? null;
   }
 
-  /** @param {LibraryImage} image */
-  #card(image) {
-    const { image_id, filename, current, thumbnail_url, versions } = image;
-    const facts = current
-      ? [`${current.width} × ${current.height}`, fileSize(current.size)]
-      : ["no version left"];
-    if (versions > 1) facts.push(`${versions} versions`);
-    if (current?.expires_at) facts.push(`until ${new Date(current.expires_at).toLocaleDateString()}`);
-    return make(
-      "li",
-      { "data-id": image_id },
-      make(
-        "button",
-        {
-          type: "button",
-          onclick: () => this.view.open(image_id),
-          title: filename,
-          "aria-haspopup": "dialog",
-        },
-        make("span", { className: "sheet" }, thumbnail_url ? this.#thumb(image) : ""),
-        make("span", { className: "name" }, filename),
-        make("code", {}, current?.op_key ?? ""),
-        make("span", { className: "hint" }, facts.join(", ")),
-      ),
-    );
-  }
-
-  /** @param {LibraryImage} image */
-  #thumb({ image_id, thumbnail_url }) {
-    const thumb = make("img", { loading: "lazy", alt: "", src: thumbnail_url });
-    thumb.addEventListener(
-      "error",
-      async () => {
-        // The page has been open for longer than the URL lives.
-        const fresh = await this.darkroom.image(image_id).catch(() => null);
-        if (fresh?.thumbnail_url) thumb.src = fresh.thumbnail_url;
-      },
-      { once: true },
-    );
-    return thumb;
-  }
-
-  // ---------------------------------------------------------------------------------------- collections
-
-  #drawShelves() {
-    const shelves = inOrder(this.collections);
-    if (!shelves.some(({ collection }) => collection.collection_id === this.shelf)) {
-      if (this.shelf !== null) setTimeout(() => this.#choose(null)); // deleted elsewhere
-    }
-    const focused = document.activeElement?.closest("#collections [data-shelf]")?.getAttribute("data-shelf");
-    const chip = (/** @type {string|null} */ id, /** @type {string} */ text) =>
-      make(
-        "button",
-        {
-          type: "button",
-          className: "chip",
-          "data-shelf": id ?? "all",
-          "aria-pressed": String(this.shelf === id),
-          onclick: () => this.#choose(id),
-        },
-        text,
-      );
-    const tool = (
-      /** @type {string} */ id,
-      /** @type {string} */ text,
-      /** @type {() => void} */ onclick,
-      className = "quiet small",
-    ) => make("button", { type: "button", id, className, onclick }, text);
-    const chosen = this.collections.find(({ collection_id }) => collection_id === this.shelf);
-    const tools = [
-      tool("new-collection", "New collection…", () => this.#change(() => this.newCollection())),
-      ...(chosen
-        ? [
-            tool("rename-collection", "Rename…", () => this.#rename(chosen)),
-            tool("delete-collection", "Delete collection…", () => this.#remove(chosen), "quiet small danger"),
-          ]
-        : []),
-    ];
-    byId("collections").replaceChildren(
-      chip(null, "All"),
-      ...shelves.map(({ collection, path }) =>
-        chip(collection.collection_id, `${path} (${collection.images})`),
-      ),
-      ...tools,
-    );
-    if (focused) byId("collections").querySelector(`[data-shelf="${focused}"]`)?.focus();
-  }
-
-  /** @param {string|null} id */
-  #choose(id) {
-    this.shelf = id;
-    return this.refresh();
-  }
-
-  /** Asks for a new collection and makes it. Throws what the API refuses. @returns {Promise<Collection|null>} */
-  async newCollection() {
-    const outer = this.collections.filter(({ parent_id }) => parent_id === null);
-    const wanted = await askName("A new collection", "", outer);
-    return wanted && this.darkroom.createCollection(wanted);
-  }
-
-  /** @param {Collection} collection */
-  async #rename({ collection_id, name }) {
-    const wanted = await askName("Rename the collection", name);
-    if (!wanted) return;
-    await this.#change(() => this.darkroom.updateCollection(collection_id, { name: wanted.name }));
-  }
-
-  /** @param {Collection} collection */
-  async #remove({ collection_id, name }) {
-    const text = "The collection and those inside it go; the images stay.";
-    if (!(await ask(`Delete “${name}”?`, text, "Delete"))) return;
-    await this.#change(async () => {
-      await this.darkroom.deleteCollection(collection_id);
-      this.shelf = null;
-    });
+  /** Why there is nothing, and what to do. @returns {Emptiness} */
+  get #emptiness() {
+    const { q, op, created_after } = this.filter;
+    const clear = () => {
+      byId("filters").reset();
+      byId("q").focus();
+      void this.refresh();
+    };
+    if (q || op || created_after)
+      return {
+        title: "Nothing matches",
+        text: "Search looks for words of filenames and prompts.",
+        action: { label: "Clear the filters", act: clear },
+      };
+    if (this.shelves.chosen === "archive")
+      return { title: "The archive is empty", text: "Archived images leave the lists and keep their bytes." };
+    if (this.shelves.collection)
+      return {
+        title: "Nothing in this collection",
+        text: "Select images and move them here, or tick it in an image’s own view.",
+        action: { label: "Show all images", act: () => void this.shelves.choose("all") },
+      };
+    const develop = () => {
+      location.hash = "#develop";
+    };
+    return {
+      title: "Nothing yet",
+      text: "What you develop while signed in appears here.",
+      action: { label: "Develop a picture", act: develop },
+    };
   }
 
   /** @param {() => Promise<unknown>} work */

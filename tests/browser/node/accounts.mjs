@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { violations } from './axe.mjs'
 import { assert, openPlayground, pictures, test } from './harness.mjs'
 import { freshKey } from './jobs.mjs'
 import { develop } from './playground.mjs'
@@ -16,10 +17,23 @@ export async function enter(page, { email, password }, how) {
   await page.click(`button[value=${how}]`)
 }
 
-export const listed = (page, count) =>
-  page.waitForFunction((count) => document.querySelectorAll('#images li').length === count, count)
+/** Goes to a view of the page. */
+export async function visit(page, view) {
+  await page.click(`#tabs a[href="#${view}"]`)
+  await page.waitForSelector(`#${view}:not([hidden])`)
+}
 
-/** Processes a picture while signed in; its op_key. */
+export const signedIn = (page) => page.waitForSelector('#tabs:not([hidden])')
+
+export const listed = (page, count) =>
+  page.waitForFunction(
+    (count) =>
+      document.querySelectorAll('#images li[data-id]').length === count &&
+      document.querySelector('#images .skeleton') === null,
+    count,
+  )
+
+/** Processes a picture. */
 export async function processOne(page) {
   const key = freshKey()
   await page.setInputFiles('#file', pictures['product.jpg'].path)
@@ -33,9 +47,10 @@ test('who signs up sees their own images and nobody elses', async () => {
   const page = await openPlayground()
   const credentials = newCredentials()
   await enter(page, credentials, 'up')
-  await page.waitForSelector('#library:not([hidden])')
+  await signedIn(page)
   assert.equal(await page.textContent('#who'), credentials.email)
   await processOne(page)
+  await visit(page, 'library')
   await listed(page, 1)
   assert.equal(await page.textContent('#images .name'), 'product.jpg')
   const thumb = page.locator('#images img')
@@ -46,11 +61,14 @@ test('who signs up sees their own images and nobody elses', async () => {
 
   const stranger = await openPlayground()
   await enter(stranger, newCredentials(), 'up')
-  await stranger.waitForSelector('#library:not([hidden])')
+  await signedIn(stranger)
+  await visit(stranger, 'library')
   await stranger.waitForFunction(() =>
     /Nothing yet/.test(document.querySelector('#library-hint').textContent),
   )
   assert.equal(await stranger.locator('#images li').count(), 0)
+  await stranger.click('#void-action')
+  await stranger.waitForSelector('#develop:not([hidden])')
   assert.deepEqual([...page.complaints, ...stranger.complaints], [])
 })
 
@@ -58,16 +76,21 @@ test('signing out takes the list away, and signing in brings it back after a rel
   const page = await openPlayground()
   const credentials = newCredentials()
   await enter(page, credentials, 'up')
-  await page.waitForSelector('#library:not([hidden])')
+  await signedIn(page)
   await processOne(page)
+  await visit(page, 'library')
   await listed(page, 1)
+  await visit(page, 'account')
   await page.click('#sign-out')
-  await page.waitForSelector('#library', { state: 'hidden' })
+  await page.waitForSelector('#tabs', { state: 'hidden' })
+  assert.equal(await page.isVisible('#develop'), true, 'the only view that needs no account')
   assert.equal(await page.locator('#images li').count(), 0)
   await enter(page, credentials, 'in')
   await listed(page, 1)
+  await visit(page, 'library')
   await page.reload()
   await listed(page, 1)
+  assert.equal(await page.isVisible('#library'), true, 'a reload stays where it was')
 })
 
 test('a wrong password is explained in the dialog', async () => {
@@ -75,5 +98,57 @@ test('a wrong password is explained in the dialog', async () => {
   await enter(page, newCredentials(), 'in')
   await page.waitForFunction(() => document.querySelector('#account-error').textContent !== '')
   assert.match(await page.textContent('#account-error'), /credentials/i)
-  assert.equal(await page.isVisible('#account'), true)
+  assert.equal(await page.isVisible('#signing'), true)
+})
+
+test('what a visitor made is offered to whoever signs in, and is theirs then', async () => {
+  const page = await openPlayground()
+  await processOne(page)
+  assert.match(await page.textContent('#kept'), /Kept until .*Sign in to keep it/)
+  await processOne(page)
+  await page.click('#keep-it')
+  const { email, password } = newCredentials()
+  await page.fill('#email', email)
+  await page.fill('#password', password)
+  await page.click('button[value=up]')
+  await page.waitForSelector('#claim:not([hidden])')
+  assert.match(await page.textContent('#claim'), /Save the 2 pictures you made before signing in/)
+  assert.deepEqual(await violations(page), [])
+  await page.click('#claim-yes')
+  await page.waitForSelector('#toast >> text=2 pictures are yours now.')
+  assert.equal(await page.isVisible('#claim'), false)
+  await page.click('#toast >> text=Open the library')
+  await listed(page, 1) // one image, of which there are two versions
+  assert.match(await page.textContent('#images .count'), /2 versions/)
+  await page.reload()
+  await listed(page, 1)
+  assert.equal(await page.isVisible('#claim'), false)
+  assert.deepEqual(page.complaints, [])
+})
+
+test('settings are shown, changed and kept, and the plan that they need is told', async () => {
+  const page = await openPlayground()
+  await enter(page, newCredentials(), 'up')
+  await signedIn(page)
+  await visit(page, 'account')
+  await page.waitForSelector('#settings-note:not([hidden])')
+  assert.match(await page.textContent('#settings-note'), /Free plan.*plan that has a library/)
+  assert.equal(await page.isDisabled('#settings-save'), true)
+  await page.uncheck('#keep-full-res')
+  await page.fill('#versions-to-keep', '0')
+  assert.equal(await page.isDisabled('#settings-save'), true, 'there is no such number')
+  await page.fill('#versions-to-keep', '5')
+  await page.fill('#archive-after', '30')
+  assert.deepEqual(await violations(page), [])
+  await page.click('#settings-save')
+  await page.waitForFunction(() => document.querySelector('#settings-status').textContent === 'Saved.')
+  assert.equal(await page.isDisabled('#settings-save'), true)
+  await page.reload()
+  await page.waitForFunction(() => document.querySelector('#archive-after').value === '30')
+  assert.equal(await page.isChecked('#keep-full-res'), false)
+  assert.equal(await page.inputValue('#versions-to-keep'), '5')
+  await page.fill('#archive-after', '')
+  await page.click('#settings-save')
+  await page.waitForFunction(() => document.querySelector('#settings-status').textContent === 'Saved.')
+  assert.deepEqual(page.complaints, [])
 })

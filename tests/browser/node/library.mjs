@@ -1,6 +1,6 @@
 import postgres from 'postgres'
-import { violations } from './access.mjs'
-import { enter, listed, newCredentials, processOne } from './accounts.mjs'
+import { enter, listed, newCredentials, processOne, signedIn, visit } from './accounts.mjs'
+import { violations } from './axe.mjs'
 import { assert, local, open, openPlayground, test } from './harness.mjs'
 import { freshKey } from './jobs.mjs'
 
@@ -15,7 +15,7 @@ async function openLibrary(options) {
   const page = await openPlayground({ reducedMotion: 'reduce', ...options })
   const credentials = newCredentials()
   await enter(page, credentials, 'up')
-  await page.waitForSelector('#library:not([hidden])')
+  await signedIn(page)
   page.email = credentials.email
   const changed = await ask(
     (sql) => sql`
@@ -25,15 +25,16 @@ async function openLibrary(options) {
   return page
 }
 
-/** Processes the picture and keeps the result. */
+/** Processes the picture, keeps the result and goes to the library. */
 async function keepOne(page) {
   await page.check('#persist')
   await processOne(page)
+  await visit(page, 'library')
   await listed(page, 1)
 }
 
 async function openImage(page) {
-  await page.click('#images button')
+  await page.click('#images li > button')
   await page.waitForSelector('#image[data-state=open] #image-frame img')
 }
 
@@ -105,7 +106,9 @@ test('two ops at once are compared with each other', async () => {
 test('an ephemeral result can be kept from the image view', async () => {
   const page = await openLibrary()
   await processOne(page)
+  await visit(page, 'library')
   await listed(page, 1)
+  assert.match(await page.textContent('#images .left-over'), /hours left/)
   await openImage(page)
   assert.equal(await title(page), 'Not kept')
   await page.click('#promote')
@@ -113,56 +116,179 @@ test('an ephemeral result can be kept from the image view', async () => {
   assert.equal(await page.isVisible('#promote'), false)
 })
 
+/** A place of the library, by its name. */
+const place = (page, name, count) =>
+  page
+    .locator('.place')
+    .filter({ has: page.locator(`.name:text-is("${name}")`) })
+    .filter({ hasText: count === undefined ? '' : `, ${count}` })
+
+/** Fills the dialog of a collection. */
+async function name(page, name, inside) {
+  await page.fill('#naming-name', name)
+  if (inside) await page.selectOption('#naming-parent', { label: inside })
+  await page.click('#naming [value=yes]')
+}
+
 test('a collection is made, filled, filtered by, renamed and deleted; the archive hides', async () => {
   const page = await openLibrary()
   await keepOne(page)
   await page.click('#new-collection')
-  await page.fill('#naming-name', 'Mugs')
-  await page.click('#naming [value=yes]')
-  await page.click('#collections >> text=Mugs (0)')
+  await name(page, 'Mugs')
+  await place(page, 'Mugs', 0).click()
   await listed(page, 0)
-  await page.click('#collections >> text=All')
+  assert.equal(await page.textContent('#library-title'), 'Mugs')
+  await page.click('[data-shelf=all]')
   await listed(page, 1)
   await openImage(page)
   await page.getByRole('checkbox', { name: 'Mugs' }).check()
   await page.waitForFunction(() => /Added/.test(document.querySelector('#image-status').textContent))
   await page.keyboard.press('Escape')
-  await page.click('#collections >> text=Mugs (1)')
+  await place(page, 'Mugs', 1).click()
   await listed(page, 1)
-  await page.click('#rename-collection')
-  await page.fill('#naming-name', 'Cups')
-  await page.click('#naming [value=yes]')
-  await page.waitForSelector('#collections [aria-pressed=true] >> text=Cups (1)')
+  await page.click('#edit-collection')
+  await name(page, 'Cups')
+  await place(page, 'Cups', 1).waitFor()
   await page.click('#delete-collection')
   await page.click('#confirm-yes')
-  await page.waitForSelector('#collections [data-shelf=all][aria-pressed=true]')
+  await page.waitForSelector('[data-shelf=all][aria-pressed=true]')
   await listed(page, 1)
 
   await page.fill('#q', 'nothing-of-that-name')
   await listed(page, 0)
+  await page.click('#void-action')
+  await listed(page, 1)
   await page.fill('#q', 'produ')
+  await page.selectOption('#made-when', '7')
+  await listed(page, 1)
+  await ask(
+    (sql) => sql`
+      update images set created_at = now() - interval '8 days' from auth.users as u where u.id = user_id and email = ${page.email}`,
+  )
+  await page.selectOption('#made-when', '1')
+  await listed(page, 0)
+  await page.selectOption('#made-when', '')
   await listed(page, 1)
   await openImage(page)
   await page.click('#archive')
   await page.waitForSelector('#image', { state: 'hidden' })
   await listed(page, 0)
-  await page.check('#archived')
+  await page.click('[data-shelf=archive]')
   await listed(page, 1)
   assert.deepEqual(page.complaints, [])
 })
 
-test('the list grows page by page as it is scrolled, and only the filter in sight is drawn', async () => {
+test('collections nest one level, and move into another one and out of it', async () => {
   const page = await openLibrary()
+  await visit(page, 'library')
+  const outer = (inner) => place(page, inner).locator('.outer').textContent()
+  for (const one of ['Spring', 'Autumn']) {
+    await page.click('#new-collection')
+    await name(page, one)
+    await place(page, one).waitFor()
+  }
+  await page.click('#new-collection')
+  await name(page, 'Mugs', 'Spring')
+  await place(page, 'Mugs').click()
+  assert.equal(await outer('Mugs'), 'Spring / ')
+  await page.click('#edit-collection')
+  assert.deepEqual(
+    await page.$$eval('#naming-parent option', (options) => options.map((option) => option.textContent)),
+    ['No other', 'Autumn', 'Spring'],
+  )
+  await name(page, 'Mugs', 'Autumn')
+  await page.waitForFunction(() => document.querySelector('.place.inner .outer').textContent === 'Autumn / ')
+  await place(page, 'Autumn').click()
+  await page.click('#edit-collection')
+  assert.equal(await page.isVisible('#naming-parent'), false, 'it holds another one')
+  assert.match(await page.textContent('#naming-hint'), /collections inside/)
+  await page.keyboard.press('Escape')
+  await place(page, 'Mugs').click()
+  await page.click('#edit-collection')
+  await name(page, 'Mugs', 'No other')
+  await page.waitForFunction(() => document.querySelector('.place.inner') === null)
+  assert.deepEqual(page.complaints, [])
+})
+
+/** A library of some images, drawn anew; their names count from 1, the newest. */
+async function fill(page, count) {
   await ask(
     (sql) => sql`
       insert into images (user_id, sha256, filename, content_type, width, height, size, created_at)
       select id, encode(sha256(convert_to(email || number, 'utf8')), 'hex'), 'picture ' || number || '.jpg',
         'image/jpeg', 10, 10, 100, now() - number * interval '1 minute'
-      from auth.users, generate_series(1, 60) as number where email = ${page.email}`,
+      from auth.users, generate_series(1, ${count}::integer) as number where email = ${page.email}`,
   )
   await page.reload()
+  await visit(page, 'library')
+}
+
+const names = (page) => page.$$eval('#images .name', (names) => names.map((name) => name.textContent))
+
+test('many are selected, moved, archived and brought back, and deleted once it is confirmed', async () => {
+  const page = await openLibrary()
+  await fill(page, 5)
+  await listed(page, 5)
+  for (const one of ['Spring', 'Autumn']) {
+    await page.click('#new-collection')
+    await name(page, one)
+    await place(page, one).waitFor()
+  }
+  const box = (number) => page.getByRole('checkbox', { name: `Select picture ${number}.jpg` })
+  await page.click('#select')
+  assert.equal(await page.isDisabled('#bulk-move'), true)
+  await box(2).check()
+  await box(4).click({ modifiers: ['Shift'] })
+  assert.equal(await page.textContent('#selection-count'), '3 selected')
+  assert.deepEqual(await violations(page), [])
+  await page.click('#bulk-move')
+  await page.selectOption('#placing-place', { label: 'Spring' })
+  await page.click('#placing [value=yes]')
+  await page.waitForSelector('#toast >> text=3 images moved.')
+  await place(page, 'Spring', 3).waitFor()
+  assert.equal(await page.isVisible('#selection'), false)
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'library-title')
+
+  await box(4).check()
+  await box(5).check()
+  await page.click('#bulk-move')
+  await page.selectOption('#placing-place', { label: 'Autumn' })
+  await page.click('#placing [value=yes]')
+  await place(page, 'Autumn', 2).waitFor()
+  await page.click('#toast >> text=Undo')
+  await place(page, 'Autumn', 0).waitFor()
+  await place(page, 'Spring', 3).waitFor()
+
+  await box(1).check()
+  await box(2).check()
+  await page.click('#bulk-archive')
+  await listed(page, 3)
+  await page.click('#toast >> text=Undo')
+  await listed(page, 5)
+
+  await page.click('#select')
+  await page.click('#select-all')
+  await box(3).uncheck()
+  await page.click('#bulk-delete')
+  await page.waitForSelector('#confirm[open]')
+  assert.match(await page.textContent('#confirm'), /Delete 4 images\?.*cannot be undone/s)
+  await page.keyboard.press('Escape')
+  assert.equal((await names(page)).length, 5)
+  await page.click('#bulk-delete')
+  await page.click('#confirm-yes')
+  await listed(page, 1)
+  assert.deepEqual(await names(page), ['picture 3.jpg'])
+  await box(3).check()
+  await page.keyboard.press('Escape')
+  assert.equal(await page.isVisible('#selection'), false)
+  assert.deepEqual(page.complaints, [])
+})
+
+test('the list grows page by page as it is scrolled, and only the filter in sight is drawn', async () => {
+  const page = await openLibrary()
+  await fill(page, 60)
   await listed(page, 24)
-  assert.equal(await page.textContent('#images .name'), 'picture 1.jpg')
+  assert.equal((await names(page))[0], 'picture 1.jpg')
   for (const count of [48, 60]) {
     await page.locator('#more').scrollIntoViewIfNeeded()
     await listed(page, count)
@@ -170,7 +296,7 @@ test('the list grows page by page as it is scrolled, and only the filter in sigh
   assert.equal(await page.isVisible('#more'), false)
   await page.fill('#q', '59')
   await listed(page, 1)
-  assert.equal(await page.textContent('#images .name'), 'picture 59.jpg')
+  assert.deepEqual(await names(page), ['picture 59.jpg'])
 })
 
 test('a share link opens without a session, is shown once, and ends when it is revoked', async () => {
@@ -199,6 +325,7 @@ test('a share link opens without a session, is shown once, and ends when it is r
 test('everything is taken along as a zip, then deleted with the account, and the receipt stays', async () => {
   const page = await openLibrary()
   await keepOne(page)
+  await visit(page, 'account')
   await page.click('#my-data')
   await page.click('#export')
   await page.waitForSelector('#export-download:not([hidden])')
@@ -212,7 +339,7 @@ test('everything is taken along as a zip, then deleted with the account, and the
   await page.waitForSelector('#receipt:not([hidden])')
   assert.match(await page.textContent('#receipt-facts'), /user-library \d+.*images 1/)
   assert.match(await page.textContent('#receipt-facts'), /Accountdeleted/)
-  await page.waitForSelector('#library', { state: 'hidden' }) // and nobody is signed in any more
+  await page.waitForSelector('#tabs', { state: 'hidden' }) // and nobody is signed in any more
   await listed(page, 0)
   assert.deepEqual(page.complaints, [])
 })
@@ -224,13 +351,14 @@ async function assertAccessible(options) {
   assert.deepEqual(await violations(page), [])
   await page.click('#new-collection')
   assert.deepEqual(await violations(page), [])
-  await page.fill('#naming-name', 'Mugs')
-  await page.click('#naming [value=yes]')
-  await page.click('#collections >> text=Mugs (0)')
+  await name(page, 'Mugs')
+  await place(page, 'Mugs', 0).click()
+  await listed(page, 0)
+  assert.deepEqual(await violations(page), [])
   await page.click('#delete-collection')
   assert.deepEqual(await violations(page), [])
   await page.keyboard.press('Escape')
-  await page.click('#collections >> text=All')
+  await page.click('[data-shelf=all]')
   await listed(page, 1)
   await openImage(page)
   assert.deepEqual(await violations(page), [])
@@ -240,6 +368,7 @@ async function assertAccessible(options) {
   assert.deepEqual(await violations(page), [])
   await page.keyboard.press('Escape')
   await page.keyboard.press('Escape')
+  await visit(page, 'account')
   await page.click('#my-data')
   assert.deepEqual(await violations(page), [])
 }
@@ -254,7 +383,7 @@ test('the library fits a narrow phone, and the keyboard goes in and out of an im
   const fits = async (selector) =>
     assert.ok(await page.$eval(selector, (element) => element.scrollWidth <= element.clientWidth), selector)
   await fits('html')
-  await page.focus('#images button')
+  await page.focus('#images li > button')
   await page.keyboard.press('Enter')
   await page.waitForSelector('#image[data-state=open] #image-frame img')
   await fits('#image')
@@ -266,6 +395,8 @@ test('the library fits a narrow phone, and the keyboard goes in and out of an im
   assert.equal(await page.evaluate(() => document.activeElement.id), 'share-open')
   await page.keyboard.press('Escape')
   assert.ok(await page.evaluate(() => document.activeElement.closest('#images') !== null))
+  await visit(page, 'account')
+  await fits('html')
   await page.click('#my-data')
   await fits('#data')
 })

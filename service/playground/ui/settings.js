@@ -1,0 +1,74 @@
+/** What the user has chosen for the library, and what their plan makes of it. */
+/** @import { Darkroom } from "../darkroom.js" */
+/** @import { Me, Settings } from "../darkroom/types.js" */
+import { explain } from "./dialogs.js";
+import { byId } from "./dom.js";
+
+export class SettingsForm {
+  /** @param {Darkroom} darkroom */
+  constructor(darkroom) {
+    this.darkroom = darkroom;
+    /** @type {Settings|null} as the server has them */
+    this.saved = null;
+    byId("settings").addEventListener("input", () => this.#compare());
+    byId("settings").addEventListener("submit", (/** @type {Event} */ event) => {
+      event.preventDefault();
+      void this.#try(() => this.#save());
+    });
+  }
+
+  load() {
+    byId("settings-status").textContent = "";
+    return this.#try(async () => this.#draw(await this.darkroom.me()));
+  }
+
+  /** @param {() => Promise<void>} work */
+  async #try(work) {
+    byId("account-problem").textContent = "";
+    byId("settings").setAttribute("aria-busy", "true");
+    try {
+      await work();
+    } catch (error) {
+      byId("account-problem").textContent = explain(error);
+    } finally {
+      byId("settings").removeAttribute("aria-busy");
+    }
+  }
+
+  /** @param {Me} me */
+  #draw({ plan, settings }) {
+    this.saved = settings;
+    byId("keep-original").checked = settings.keep_original;
+    byId("keep-full-res").checked = settings.keep_full_res;
+    byId("versions-to-keep").value = settings.versions_to_keep;
+    byId("archive-after").value = settings.archive_after_days ?? "";
+    byId("keep-full-res-hint").textContent =
+      `Otherwise results are made at up to ${plan.working_side.toLocaleString()} pixels a side, which is faster and smaller.`;
+    byId("settings-note").hidden = plan.persistent;
+    byId("settings-note").textContent =
+      `The ${plan.name} plan keeps results for a while only. These settings take effect with a plan that has a library.`;
+    this.#compare();
+  }
+
+  /** The form as settings. @returns {Settings} */
+  get #wanted() {
+    return {
+      keep_original: byId("keep-original").checked,
+      keep_full_res: byId("keep-full-res").checked,
+      versions_to_keep: Number(byId("versions-to-keep").value),
+      archive_after_days: byId("archive-after").value === "" ? null : Number(byId("archive-after").value),
+    };
+  }
+
+  #compare() {
+    const wanted = this.#wanted;
+    const changed = this.saved && JSON.stringify(wanted) !== JSON.stringify({ ...wanted, ...this.saved });
+    byId("settings-save").disabled = !changed || !byId("settings").checkValidity();
+    if (changed) byId("settings-status").textContent = "";
+  }
+
+  async #save() {
+    this.#draw(await this.darkroom.updateSettings(this.#wanted));
+    byId("settings-status").textContent = "Saved.";
+  }
+}
