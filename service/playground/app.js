@@ -1,13 +1,14 @@
 /** The playground: puts its views together and follows who is signed in. */
 import { createDarkroom } from "./darkroom.js";
-import { accessToken, connect, openSignIn, wireAccount } from "./ui/account.js";
+import { Keys } from "./ui/account/keys.js";
+import { SettingsForm } from "./ui/account/settings.js";
 import { Bench } from "./ui/bench.js";
 import { Claim } from "./ui/claim.js";
 import { byId, fileSize, typeName } from "./ui/dom.js";
 import { Library } from "./ui/library.js";
 import { MyData } from "./ui/mydata.js";
 import { showProblem } from "./ui/problem.js";
-import { SettingsForm } from "./ui/settings.js";
+import { accessToken, connect, openSignIn, wireAccount } from "./ui/signing.js";
 import { Views } from "./ui/views.js";
 
 const apiUrl = new URL(".", document.baseURI).href;
@@ -17,7 +18,8 @@ const darkroom = createDarkroom({ apiUrl, getAccessToken: () => (supabase ? acce
 const views = new Views(["develop", "library", "account"]);
 const library = new Library(darkroom);
 const claim = new Claim(darkroom, { onClaimed: () => library.refresh() });
-const settings = new SettingsForm(darkroom);
+/** The cards of the account; each asks for what it shows. */
+const cards = [new SettingsForm(darkroom), new Keys(darkroom)];
 const bench = new Bench(darkroom, {
   signIn: openSignIn,
   onDone(result) {
@@ -45,14 +47,13 @@ function admit(userId) {
   library.open(userId);
   claim.offer(signedIn);
   views.admit(signedIn);
-  if (views.current === "account") void settings.load();
 }
 
 async function start() {
   wireTheme();
   new MyData(darkroom, { onDeleted: () => library.refresh(), signOut: () => supabase.auth.signOut() });
-  views.addEventListener("show", (event) => {
-    if (/** @type {CustomEvent} */ (event).detail === "account") void settings.load();
+  views.addEventListener("show", () => {
+    if (views.current === "account") for (const card of cards) void card.load();
   });
   try {
     const { ops, limits } = await darkroom.ops();

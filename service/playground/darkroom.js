@@ -24,6 +24,7 @@
  *   LocalResult, Modules, PrecheckOptions, ProcessOptions, ProcessResult, UploadOptions, WaitOptions, WatchOptions
  * } from "./darkroom/types.js"
  */
+import { createAccount } from "./darkroom/account.js";
 import { sha256 } from "./darkroom/hash.js";
 import { createHttp } from "./darkroom/http.js";
 import { createLibrary } from "./darkroom/library.js";
@@ -150,6 +151,9 @@ export function createDarkroom(options) {
 
     // What the signed-in user keeps: images(), image(id), rerun(), promote(), collections(), share() …
     ...createLibrary(http),
+
+    // … and what they have: apiKeys(), createApiKey() …
+    ...createAccount(http),
 
     /**
      * The whole: precheck, hash, intake, upload, wait. Throws a DarkroomError when any of it is refused or the job

@@ -40,3 +40,13 @@ export const typeName = (contentType) =>
 export function announce(text) {
   byId("announce").textContent = text;
 }
+
+/** Copies what a field holds. @param {HTMLInputElement} field @returns {Promise<string>} what to say */
+export async function copyField(field) {
+  field.select();
+  const copied = await navigator.clipboard?.writeText(field.value).then(
+    () => true,
+    () => false,
+  );
+  return copied ? "Copied." : "It is selected: copy it by the keyboard.";
+}

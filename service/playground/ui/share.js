@@ -2,7 +2,7 @@
 /** @import { Darkroom } from "../darkroom.js" */
 /** @import { Share } from "../darkroom/types.js" */
 import { explain, when } from "./dialogs.js";
-import { byId, make } from "./dom.js";
+import { byId, copyField, make } from "./dom.js";
 
 const STATUS = /** @type {Record<string, string>} */ ({
   active: "Open",
@@ -22,7 +22,9 @@ export class ShareDialog {
       event.preventDefault();
       void this.#try(() => this.#make());
     });
-    byId("share-copy").addEventListener("click", () => this.#copy());
+    byId("share-copy").addEventListener("click", async () => {
+      byId("share-status").textContent = await copyField(byId("share-url"));
+    });
     byId("share").addEventListener("close", () => this.#forget());
   }
 
@@ -58,16 +60,6 @@ export class ShareDialog {
     byId("share-url").focus();
     byId("share-url").select();
     await this.#list();
-  }
-
-  async #copy() {
-    const field = byId("share-url");
-    field.select();
-    const copied = await navigator.clipboard?.writeText(field.value).then(
-      () => true,
-      () => false,
-    );
-    byId("share-status").textContent = copied ? "Copied." : "It is selected: copy it by the keyboard.";
   }
 
   /** The address does not stay in the page. */

@@ -19,6 +19,11 @@ export class Views extends EventTarget {
     byId("tabs").hidden = !signedIn;
     if (!signedIn && this.current !== FIRST) history.replaceState(null, "", " ");
     this.#follow(false);
+    this.#tell();
+  }
+
+  #tell() {
+    this.dispatchEvent(new CustomEvent("show", { detail: this.current }));
   }
 
   /** Goes where the address says; an address that names no view changes nothing. @param {boolean} moved by the user */
@@ -35,8 +40,8 @@ export class Views extends EventTarget {
     }
     const heading = byId(name).querySelector("h1");
     document.title = name === FIRST ? "Darkroom playground" : `${heading.textContent} · Darkroom`;
-    this.dispatchEvent(new CustomEvent("show", { detail: name }));
     if (!moved) return;
+    this.#tell();
     scrollTo(0, 0);
     heading.focus({ preventScroll: true });
   }

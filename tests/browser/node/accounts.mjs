@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
+import postgres from 'postgres'
 import { violations } from './axe.mjs'
-import { assert, openPlayground, pictures, test } from './harness.mjs'
+import { assert, local, openPlayground, pictures, test } from './harness.mjs'
 import { freshKey } from './jobs.mjs'
 import { develop } from './playground.mjs'
 
@@ -24,6 +25,27 @@ export async function visit(page, view) {
 }
 
 export const signedIn = (page) => page.waitForSelector('#tabs:not([hidden])')
+
+/** Asks the database, past every rule. */
+export async function ask(query) {
+  const sql = postgres(local.database_url, { max: 1 })
+  return query(sql).finally(() => sql.end())
+}
+
+/** A playground whose user has a plan; `page.email` is theirs. */
+export async function openAccount({ plan = 'pro', ...options } = {}) {
+  const page = await openPlayground({ reducedMotion: 'reduce', ...options })
+  const credentials = newCredentials()
+  await enter(page, credentials, 'up')
+  await signedIn(page)
+  page.email = credentials.email
+  const changed = await ask(
+    (sql) => sql`
+      update profiles set plan_id = ${plan} from auth.users where id = user_id and email = ${page.email}`,
+  )
+  assert.equal(changed.count, 1)
+  return page
+}
 
 export const listed = (page, count) =>
   page.waitForFunction(

@@ -1,29 +1,7 @@
-import postgres from 'postgres'
-import { enter, listed, newCredentials, processOne, signedIn, visit } from './accounts.mjs'
+import { ask, listed, openAccount, processOne, visit } from './accounts.mjs'
 import { violations } from './axe.mjs'
-import { assert, local, open, openPlayground, test } from './harness.mjs'
+import { assert, open, test } from './harness.mjs'
 import { freshKey } from './jobs.mjs'
-
-/** Asks the database, past every rule. */
-async function ask(query) {
-  const sql = postgres(local.database_url, { max: 1 })
-  return query(sql).finally(() => sql.end())
-}
-
-/** A playground whose user may keep results; `page.email` is theirs. */
-async function openLibrary(options) {
-  const page = await openPlayground({ reducedMotion: 'reduce', ...options })
-  const credentials = newCredentials()
-  await enter(page, credentials, 'up')
-  await signedIn(page)
-  page.email = credentials.email
-  const changed = await ask(
-    (sql) => sql`
-      update profiles set plan_id = 'pro' from auth.users where id = user_id and email = ${page.email}`,
-  )
-  assert.equal(changed.count, 1)
-  return page
-}
 
 /** Processes the picture, keeps the result and goes to the library. */
 async function keepOne(page) {
@@ -59,7 +37,7 @@ const confirm = async (page) => {
 }
 
 test('what is kept is listed, runs again without an upload, and goes back to an older version', async () => {
-  const page = await openLibrary()
+  const page = await openAccount()
   await keepOne(page)
   assert.match(await page.textContent('#plan'), /credits/)
   await openImage(page)
@@ -91,7 +69,7 @@ test('what is kept is listed, runs again without an upload, and goes back to an 
 })
 
 test('two ops at once are compared with each other', async () => {
-  const page = await openLibrary()
+  const page = await openAccount()
   await keepOne(page)
   await openImage(page)
   await rerun(page, `${freshKey()} ${freshKey()}`, 3)
@@ -104,7 +82,7 @@ test('two ops at once are compared with each other', async () => {
 })
 
 test('an ephemeral result can be kept from the image view', async () => {
-  const page = await openLibrary()
+  const page = await openAccount()
   await processOne(page)
   await visit(page, 'library')
   await listed(page, 1)
@@ -131,7 +109,7 @@ async function name(page, name, inside) {
 }
 
 test('a collection is made, filled, filtered by, renamed and deleted; the archive hides', async () => {
-  const page = await openLibrary()
+  const page = await openAccount()
   await keepOne(page)
   await page.click('#new-collection')
   await name(page, 'Mugs')
@@ -179,7 +157,7 @@ test('a collection is made, filled, filtered by, renamed and deleted; the archiv
 })
 
 test('collections nest one level, and move into another one and out of it', async () => {
-  const page = await openLibrary()
+  const page = await openAccount()
   await visit(page, 'library')
   const outer = (inner) => place(page, inner).locator('.outer').textContent()
   for (const one of ['Spring', 'Autumn']) {
@@ -226,7 +204,7 @@ async function fill(page, count) {
 const names = (page) => page.$$eval('#images .name', (names) => names.map((name) => name.textContent))
 
 test('many are selected, moved, archived and brought back, and deleted once it is confirmed', async () => {
-  const page = await openLibrary()
+  const page = await openAccount()
   await fill(page, 5)
   await listed(page, 5)
   for (const one of ['Spring', 'Autumn']) {
@@ -285,7 +263,7 @@ test('many are selected, moved, archived and brought back, and deleted once it i
 })
 
 test('the list grows page by page as it is scrolled, and only the filter in sight is drawn', async () => {
-  const page = await openLibrary()
+  const page = await openAccount()
   await fill(page, 60)
   await listed(page, 24)
   assert.equal((await names(page))[0], 'picture 1.jpg')
@@ -300,7 +278,7 @@ test('the list grows page by page as it is scrolled, and only the filter in sigh
 })
 
 test('a share link opens without a session, is shown once, and ends when it is revoked', async () => {
-  const page = await openLibrary()
+  const page = await openAccount()
   await keepOne(page)
   await openImage(page)
   await page.click('#share-open')
@@ -323,7 +301,7 @@ test('a share link opens without a session, is shown once, and ends when it is r
 })
 
 test('everything is taken along as a zip, then deleted with the account, and the receipt stays', async () => {
-  const page = await openLibrary()
+  const page = await openAccount()
   await keepOne(page)
   await visit(page, 'account')
   await page.click('#my-data')
@@ -346,7 +324,7 @@ test('everything is taken along as a zip, then deleted with the account, and the
 
 /** Every view of the library. */
 async function assertAccessible(options) {
-  const page = await openLibrary(options)
+  const page = await openAccount(options)
   await keepOne(page)
   assert.deepEqual(await violations(page), [])
   await page.click('#new-collection')
@@ -378,7 +356,7 @@ test('axe finds nothing in the library by day', () => assertAccessible({ colorSc
 test('axe finds nothing in the library by night', () => assertAccessible({ colorScheme: 'dark' }))
 
 test('the library fits a narrow phone, and the keyboard goes in and out of an image', async () => {
-  const page = await openLibrary({ viewport: { width: 320, height: 640 } })
+  const page = await openAccount({ viewport: { width: 320, height: 640 } })
   await keepOne(page)
   const fits = async (selector) =>
     assert.ok(await page.$eval(selector, (element) => element.scrollWidth <= element.clientWidth), selector)

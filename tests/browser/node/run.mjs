@@ -10,6 +10,7 @@ await import('./playground.mjs')
 await import('./accounts.mjs')
 await import('./access.mjs')
 await import('./library.mjs')
+await import('./keys.mjs')
 
 await run()
 await browser.close()

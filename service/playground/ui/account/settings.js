@@ -1,8 +1,8 @@
 /** What the user has chosen for the library, and what their plan makes of it. */
-/** @import { Darkroom } from "../darkroom.js" */
-/** @import { Me, Settings } from "../darkroom/types.js" */
-import { explain } from "./dialogs.js";
-import { byId } from "./dom.js";
+/** @import { Darkroom } from "../../darkroom.js" */
+/** @import { Me, Settings } from "../../darkroom/types.js" */
+import { explain } from "../dialogs.js";
+import { byId } from "../dom.js";
 
 export class SettingsForm {
   /** @param {Darkroom} darkroom */
