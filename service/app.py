@@ -23,7 +23,13 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from service import __version__, errors, openapi, telemetry
+from service.admin.routes import router as admin_router
+from service.admin.system_routes import PAGE as ADMIN_PAGE
 from service.auth import Authenticator
+from service.billing.stripe_routes import router as billing_router
+from service.billing.plan_routes import router as plans_router
+from service.billing.usage_routes import router as usage_router
+from service.billing.watch import watching
 from service.catalogue.routes import router as catalogue_router
 from service.health.checks import Checks
 from service.health.routes import router as health_router
@@ -38,6 +44,7 @@ from service.requests.routes import router as requests_router
 from service.resources import open_resources
 from service.settings import Settings, get_settings
 from service.sharing.routes import router as sharing_router
+from service.webhooks.routes import router as webhooks_router
 
 PLAYGROUND = Path(__file__).parent / "playground"
 CORS_REQUEST_HEADERS = ("Authorization", "Content-Type", "X-Request-Id", "Last-Event-ID")
@@ -64,9 +71,14 @@ ROUTERS = (
     images_router,
     collections_router,
     requests_router,
+    plans_router,
+    usage_router,
     keys_router,
+    billing_router,
+    webhooks_router,
     health_router,
     sharing_router,
+    admin_router,
     page,
 )
 
@@ -89,6 +101,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     openapi.install(app)
     app.mount("/static", PlaygroundFiles(directory=PLAYGROUND), name="static")
+    app.mount("/admin/static", PlaygroundFiles(directory=ADMIN_PAGE), name="admin")
     # The last one added is the outermost: even the answer to a bug carries CORS headers and a request id.
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)
@@ -113,7 +126,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.authenticator = Authenticator(settings, resources.http)
         app.state.checks = Checks(resources)
         _spare_the_collector()
-        yield
+        async with watching(resources):
+            yield
 
 
 def _spare_the_collector() -> None:

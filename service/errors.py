@@ -58,6 +58,11 @@ class Code(StrEnum):
     refused = "refused"
     insufficient_credits = "insufficient_credits"
     plan_required = "plan_required"
+    quota_exceeded = "quota_exceeded"
+    storage_full = "storage_full"
+    plan_not_found = "plan_not_found"
+    invalid_quote = "invalid_quote"
+    quote_expired = "quote_expired"
     too_many_jobs = "too_many_jobs"
     rate_limited = "rate_limited"
     # The resource
@@ -87,6 +92,22 @@ class Code(StrEnum):
     too_many_shares = "too_many_shares"
     password_required = "password_required"  # noqa: S105
     wrong_password = "wrong_password"  # noqa: S105
+    # Billing
+    billing_disabled = "billing_disabled"
+    pack_not_found = "pack_not_found"
+    not_for_sale = "not_for_sale"
+    already_subscribed = "already_subscribed"
+    no_subscription = "no_subscription"
+    payment_failed = "payment_failed"
+    return_url_refused = "return_url_refused"
+    webhook_disabled = "webhook_disabled"
+    bad_signature = "bad_signature"
+    stale_signature = "stale_signature"
+    # For operators
+    not_charged = "not_charged"
+    admin_required = "admin_required"
+    user_not_found = "user_not_found"
+    hash_not_blocked = "hash_not_blocked"
     # Us
     dependency_unavailable = "dependency_unavailable"
     overloaded = "overloaded"
@@ -105,12 +126,14 @@ class Code(StrEnum):
 
 
 class Entry(NamedTuple):
-    """A line of the catalogue. `retryable`: the same request may succeed later with nothing changed."""
+    """A line of the catalogue. `retryable`: the same request may succeed later with nothing changed; `facts`: further
+    fields of the example."""
 
     status: int
     title: str
     retryable: bool
     example: str
+    facts: Mapping[str, Any] | None = None
 
 
 _BYTES = "The file is not what was announced; hash and describe the exact bytes that are uploaded."
@@ -205,8 +228,42 @@ CATALOGUE: Mapping[Code, Entry] = {
     Code.image_not_found: Entry(404, "There is no such image", False, "No image of yours has this id."),
     Code.output_not_found: Entry(404, "There is no such output", False, "No output of yours has this id."),
     Code.plan_required: Entry(
-        402, "The plan does not include this", False, "The library is part of a paid plan."
+        402,
+        "The plan does not include this",
+        False,
+        "The library is part of a paid plan.",
+        {"violated_policies": ["persistent"], "plan_required": "basic"},
     ),
+    Code.quota_exceeded: Entry(
+        429,
+        "A quota of the plan is used up",
+        True,
+        "10 of 10 generations per day of the plan Free are used.",
+        {
+            "violated_policies": ["generations_per_day"],
+            "limit": 10,
+            "used": 10,
+            "resets_at": "2026-11-21T00:00:00Z",
+            "plan_required": "basic",
+        },
+    ),
+    Code.storage_full: Entry(
+        402,
+        "The storage of the plan is used up",
+        False,
+        "10000000000 of 10000000000 bytes of the plan Basic are used: the library is read-only until there is room.",
+        {
+            "violated_policies": ["storage_bytes"],
+            "limit": 10_000_000_000,
+            "used": 10_000_000_000,
+            "plan_required": "pro",
+        },
+    ),
+    Code.plan_not_found: Entry(404, "There is no such plan", False, "GET /plans lists them."),
+    Code.invalid_quote: Entry(
+        422, "The quote is not valid here", False, "It was given to somebody else, or for another op."
+    ),
+    Code.quote_expired: Entry(410, "The quote has expired", False, "Ask for a new one with POST /quote."),
     Code.original_missing: Entry(
         410, "The original is no longer here", False, "It was not kept: send it again with POST /intake."
     ),
@@ -257,6 +314,47 @@ CATALOGUE: Mapping[Code, Entry] = {
         True,
         "Nothing new can be made until that has ended; GET /me/data/{request_id} tells how far it is.",
     ),
+    Code.billing_disabled: Entry(
+        404,
+        "Nothing is sold here",
+        False,
+        "This deployment has no payment provider: STRIPE_SECRET_KEY is unset.",
+    ),
+    Code.pack_not_found: Entry(404, "There is no such pack", False, "GET /billing/packs lists them."),
+    Code.not_for_sale: Entry(
+        409, "This cannot be bought", False, "The plan enterprise has no price: ask for an offer."
+    ),
+    Code.already_subscribed: Entry(
+        409, "There is a subscription already", False, "Change it with POST /billing/change."
+    ),
+    Code.no_subscription: Entry(
+        409, "There is no subscription", False, "Subscribe with POST /billing/checkout first."
+    ),
+    Code.payment_failed: Entry(
+        402,
+        "The payment failed",
+        True,
+        "The card was declined, and nothing has changed; POST /billing/portal leads to another card.",
+    ),
+    Code.return_url_refused: Entry(
+        422,
+        "This address may not be returned to",
+        False,
+        "Its origin is not among DARKROOM_BILLING_RETURN_ORIGINS.",
+    ),
+    Code.webhook_disabled: Entry(
+        404, "The webhook is closed", False, "STRIPE_WEBHOOK_SECRET is unset: no event can be verified."
+    ),
+    Code.bad_signature: Entry(
+        400, "The signature is not valid", False, "Stripe-Signature is missing, or is not of this body."
+    ),
+    Code.stale_signature: Entry(
+        400, "The signature is too old", False, "It was made more than 300 seconds ago."
+    ),
+    Code.not_charged: Entry(409, "This job has cost nothing", False, "There is nothing to give back."),
+    Code.admin_required: Entry(403, "This is for operators", False, "This is for operators of this service."),
+    Code.user_not_found: Entry(404, "There is no such account", False, "No account has this id or address."),
+    Code.hash_not_blocked: Entry(404, "This hash is not blocked", False, "GET /admin/api/blocked lists them."),
     Code.dependency_unavailable: Entry(
         503, "A service that Darkroom needs is away", True, "The database does not answer; try again shortly."
     ),
@@ -345,6 +443,13 @@ class Problem(BaseModel):
     limit: int | None = Field(default=None, description="what may be used, where a quota or a cap refuses")
     used: int | None = Field(default=None, description="what is used of `limit`")
     resets_at: datetime | None = Field(default=None, description="when `used` begins at zero again")
+    violated_policies: list[str] | None = Field(
+        default=None,
+        description="all limits of the plan that this would exceed; `limit` and `used` are of the first",
+    )
+    plan_required: str | None = Field(
+        default=None, description="id of the cheapest plan that would allow it; absent when none does"
+    )
     estimated_wait_s: int | None = Field(
         default=None, description="seconds until a job asked for now would begin, for `overloaded`"
     )
@@ -483,7 +588,7 @@ def responses(*codes: Code, common: bool = True) -> dict[int | str, dict[str, An
         )
         names = [*filter(None, response["description"].split(", ")), f"`{code}`"]
         response["description"] = ", ".join(names)
-        example = problem(code, entry.example, request_id="req_01J8Z3V6Q2")
+        example = problem(code, entry.example, request_id="req_01J8Z3V6Q2", facts=entry.facts)
         response["content"][MEDIA_TYPE]["examples"][str(code)] = {
             "summary": entry.title,
             "value": example.model_dump(mode="json", exclude_none=True),

@@ -8,13 +8,15 @@ from pydantic import BaseModel
 
 from service.errors import Problem
 from service.intake.schemas import IntakeRequest
+from service.keys.keys import PATTERN
+from service.scopes import scope_of
 
 DESCRIPTION = """
 Darkroom turns pictures into processed pictures: hash a file, ask `POST /intake`, upload it to the signed URL if it
 was not known yet, and follow the job to its outputs.
 
-Callers are anonymous, or send a Supabase user's access token. Every error is an RFC 9457 problem document whose
-`code` is stable; failed, refused and canceled jobs cost nothing.
+Callers are anonymous, or send a Supabase user's access token, or an API key of such a user. Every error is an RFC
+9457 problem document whose `code` is stable; failed, refused and canceled jobs cost nothing.
 """
 # Models that routes refer to by name, since FastAPI does not see them in their signatures.
 _UNSEEN: tuple[type[BaseModel], ...] = (Problem, IntakeRequest)
@@ -30,7 +32,16 @@ TAGS = [
         "name": "library",
         "description": "The images of a signed-in user: list, versions, collections, archive.",
     },
+    {
+        "name": "billing",
+        "description": "Plans and credits: what they cost, what was used, how they are bought.",
+    },
+    {"name": "api keys", "description": "Keys for programs: made, rotated and revoked by their owner."},
     {"name": "me", "description": "All data of the caller: delete it, or take a copy along."},
+    {
+        "name": "admin",
+        "description": "For operators: accounts with a role in the table `admins`. Every change has a reason.",
+    },
     {"name": "health", "description": "For load balancers and monitors."},
 ]
 
@@ -68,7 +79,18 @@ def _document(app: FastAPI) -> dict[str, Any]:
             "scheme": "bearer",
             "bearerFormat": "JWT",
             "description": "Access token of a Supabase user. Leave it out to be anonymous.",
-        }
+        },
+        "key": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": PATTERN,
+            "description": "API key of a user whose plan has API access, in the same header. What is named beside it "
+            "for a route is the scope that the key needs; where nothing is, keys are refused.",
+        },
     }
     document["security"] = [{}, {"user": []}]
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            if scope := scope_of(method.upper(), path):
+                operation["security"] = [{}, {"user": []}, {"key": [scope]}]
     return document

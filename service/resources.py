@@ -16,10 +16,17 @@ from redis.asyncio import Redis
 from starlette.requests import Request
 from storage3 import AsyncStorageClient
 
+from service.admin.store import Admin
+from service.billing.stripe_client import Stripe, open_stripe
+from service.billing.stripe_store import StripeStore
+from service.billing.meter import Meter
+from service.billing.plan_store import Plans
+from service.billing.tariff import Tariff
 from service.breaker import Breaker
 from service.database import Database
 from service.freshness import Freshness
 from service.gcra import Limiter
+from service.intake.load import Load
 from service.intake.store import Intakes
 from service.jobs.progress import Progress
 from service.jobs.store import Jobs
@@ -55,15 +62,22 @@ class Resources:
     http: httpx.AsyncClient
     database: Database
     intakes: Intakes
+    load: Load
     jobs: Jobs
     maintenance: Maintenance
     safety: Safety
+    admin: Admin
     share_links: ShareLinks
     data_requests: DataRequests
     library: Library
     shelves: Shelves
     profiles: Profiles
+    plans: Plans
+    tariff: Tariff
+    meter: Meter
     storage: Storage
+    stripe: Stripe | None
+    stripe_store: StripeStore
     limiter: Limiter
     freshness: Freshness
     api_keys: ApiKeys
@@ -90,8 +104,12 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         )
     )
     library = Library(database)
+    plans = Plans(database)
     limiter, freshness, api_keys = Limiter(redis, breaker), Freshness(redis, breaker), ApiKeys(database)
     key_ring = KeyRing(api_keys, freshness, limiter, settings)
+    maintenance = Maintenance(database)
+    load = Load(maintenance, settings)
+    stripe = open_stripe(settings)
     try:
         yield Resources(
             settings=settings,
@@ -101,17 +119,24 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             http=http,
             database=database,
             intakes=Intakes(database),
+            load=load,
             jobs=Jobs(database),
-            maintenance=Maintenance(database),
+            maintenance=maintenance,
             safety=Safety(database),
+            admin=Admin(database),
             share_links=ShareLinks(database),
             data_requests=DataRequests(database),
             library=library,
             shelves=Shelves(database),
             profiles=Profiles(library),
+            plans=plans,
+            tariff=Tariff(plans),
+            meter=Meter(redis, breaker),
             storage=Storage(
                 AsyncStorageClient(storage_url, headers, http_client=http), http, storage_url, headers
             ),
+            stripe=stripe,
+            stripe_store=StripeStore(database),
             limiter=limiter,
             freshness=freshness,
             api_keys=api_keys,
@@ -120,8 +145,11 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             progress=Progress(redis, blocking, breaker),
         )
     finally:
+        await load.close()
         await key_ring.close()
         await freshness.close()
+        if stripe is not None:
+            await stripe.aclose()
         await http.aclose()
         await pool.aclose()
         await blocking_pool.aclose()

@@ -5,7 +5,89 @@ export type Database = {
   
   "public": {
           Tables: {
-            "audit_log": {
+            "address_usage": {
+                  Row: {
+                    "address": string,"day": string,"generations": number,"user_id": string | null
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "address": string,"day": string,"generations"?: number,"user_id"?: string | null
+                  }
+                  Update: {
+                    "address"?: string,"day"?: string,"generations"?: number,"user_id"?: string | null
+                  }
+                  Relationships: [
+                    
+                  ]
+                },"admins": {
+                  Row: {
+                    "created_at": string,"granted_by": string,"role": string,"user_id": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "created_at"?: string,"granted_by": string,"role": string,"user_id": string
+                  }
+                  Update: {
+                    "created_at"?: string,"granted_by"?: string,"role"?: string,"user_id"?: string
+                  }
+                  Relationships: [
+                    
+                  ]
+                },"api_key_secrets": {
+                  Row: {
+                    "created_at": string,"hash": string,"key_id": string,"prefix": string,"valid_until": string | null
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "created_at"?: string,"hash": string,"key_id": string,"prefix": string,"valid_until"?: string | null
+                  }
+                  Update: {
+                    "created_at"?: string,"hash"?: string,"key_id"?: string,"prefix"?: string,"valid_until"?: string | null
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "api_key_secrets_key_id_fkey"
+      columns: ["key_id"]
+isOneToOne: false
+      referencedRelation: "api_keys"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },"api_key_spending": {
+                  Row: {
+                    "credits": number,"key_id": string,"month": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "credits": number,"key_id": string,"month": string
+                  }
+                  Update: {
+                    "credits"?: number,"key_id"?: string,"month"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "api_key_spending_key_id_fkey"
+      columns: ["key_id"]
+isOneToOne: false
+      referencedRelation: "api_keys"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },"api_keys": {
+                  Row: {
+                    "created_at": string,"expires_at": string | null,"id": string,"last_used_at": string | null,"name": string,"prefix": string,"rate_per_minute": number | null,"revoked_at": string | null,"rotated_at": string | null,"scopes": (string)[],"spend_cap": number | null,"user_id": string,"api_key_document": Json | null
+                  }
+                  ComputedFields: "api_key_document"
+                  Insert: {
+                    "created_at"?: string,"expires_at"?: string | null,"id"?: string,"last_used_at"?: string | null,"name": string,"prefix": string,"rate_per_minute"?: number | null,"revoked_at"?: string | null,"rotated_at"?: string | null,"scopes": (string)[],"spend_cap"?: number | null,"user_id": string
+                  }
+                  Update: {
+                    "created_at"?: string,"expires_at"?: string | null,"id"?: string,"last_used_at"?: string | null,"name"?: string,"prefix"?: string,"rate_per_minute"?: number | null,"revoked_at"?: string | null,"rotated_at"?: string | null,"scopes"?: (string)[],"spend_cap"?: number | null,"user_id"?: string
+                  }
+                  Relationships: [
+                    
+                  ]
+                },"audit_log": {
                   Row: {
                     "action": string,"actor": string | null,"created_at": string,"data": NonNullable<Json>,"id": number,"subject": string
                   }
@@ -107,6 +189,20 @@ isOneToOne: false
                   Relationships: [
                     
                   ]
+                },"credit_packs": {
+                  Row: {
+                    "active": boolean,"created_at": string,"credits": number,"currency": string,"id": string,"name": string,"position": number,"price_cents": number
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "active"?: boolean,"created_at"?: string,"credits": number,"currency"?: string,"id": string,"name": string,"position"?: number,"price_cents": number
+                  }
+                  Update: {
+                    "active"?: boolean,"created_at"?: string,"credits"?: number,"currency"?: string,"id"?: string,"name"?: string,"position"?: number,"price_cents"?: number
+                  }
+                  Relationships: [
+                    
+                  ]
                 },"credit_uses": {
                   Row: {
                     "delta": number,"grant_id": number,"ledger_id": number,"user_id": string
@@ -163,14 +259,14 @@ isOneToOne: false
                   ]
                 },"image_outputs": {
                   Row: {
-                    "bucket": string,"cache_key": string | null,"content_type": string,"created_at": string,"deleted_at": string | null,"expires_at": string | null,"height": number,"id": string,"image_id": string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id": string | null,"op_key": string,"ops": (string)[],"path": string,"scan": string,"sha256": string,"size": number,"thumb_path": string,"user_id": string | null,"variant": string,"version": number | null,"width": number,"library_document": Json | null,"output_document": Json | null,"refuse_promotion": undefined | null,"show_version": Json | null,"version_document": Json | null
+                    "bucket": string,"cache_key": string | null,"content_type": string,"created_at": string,"deleted_at": string | null,"expires_at": string | null,"height": number,"id": string,"image_id": string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id": string | null,"op_key": string,"ops": (string)[],"path": string,"scan": string,"sha256": string,"size": number,"thumb_path": string,"user_id": string | null,"variant": string,"vendor_cost_micros": number,"version": number | null,"width": number,"library_document": Json | null,"output_document": Json | null,"refuse_promotion": undefined | null,"show_version": Json | null,"version_document": Json | null
                   }
                   ComputedFields: "library_document" | "output_document" | "refuse_promotion" | "show_version" | "version_document"
                   Insert: {
-                    "bucket": string,"cache_key"?: string | null,"content_type": string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"height": number,"id"?: string,"image_id"?: string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id"?: string | null,"op_key": string,"ops"?: never,"path": string,"scan"?: string,"sha256": string,"size": number,"thumb_path": string,"user_id"?: string | null,"variant": string,"version"?: number | null,"width": number
+                    "bucket": string,"cache_key"?: string | null,"content_type": string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"height": number,"id"?: string,"image_id"?: string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id"?: string | null,"op_key": string,"ops"?: never,"path": string,"scan"?: string,"sha256": string,"size": number,"thumb_path": string,"user_id"?: string | null,"variant": string,"vendor_cost_micros"?: number,"version"?: number | null,"width": number
                   }
                   Update: {
-                    "bucket"?: string,"cache_key"?: string | null,"content_type"?: string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"height"?: number,"id"?: string,"image_id"?: string | null,"input_content_type"?: string,"input_height"?: number,"input_sha256"?: string,"input_size"?: number,"input_width"?: number,"job_id"?: string | null,"op_key"?: string,"ops"?: never,"path"?: string,"scan"?: string,"sha256"?: string,"size"?: number,"thumb_path"?: string,"user_id"?: string | null,"variant"?: string,"version"?: number | null,"width"?: number
+                    "bucket"?: string,"cache_key"?: string | null,"content_type"?: string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"height"?: number,"id"?: string,"image_id"?: string | null,"input_content_type"?: string,"input_height"?: number,"input_sha256"?: string,"input_size"?: number,"input_width"?: number,"job_id"?: string | null,"op_key"?: string,"ops"?: never,"path"?: string,"scan"?: string,"sha256"?: string,"size"?: number,"thumb_path"?: string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"version"?: number | null,"width"?: number
                   }
                   Relationships: [
                     {
@@ -229,48 +325,138 @@ isOneToOne: false
                   ]
                 },"jobs": {
                   Row: {
-                    "attempt": number,"cache_key": string | null,"charged": number,"content_type": string | null,"created_at": string,"error": Json | null,"expires_at": string,"filename": string,"finished_at": string | null,"height": number,"id": string,"image_id": string | null,"keep_days": number | null,"lease_expires_at": string | null,"lease_token": string | null,"max_attempts": number,"op_key": string,"output_id": string | null,"price": number,"priority": number,"progress": number,"queue": string,"request_id": string | null,"run_at": string,"sha256": string,"size": number,"source_bucket": string,"started_at": string | null,"status": string,"step": string | null,"upload_expires_at": string | null,"upload_path": string,"user_id": string | null,"variant": string,"wants_persist": boolean,"width": number,"worker": string | null,"hold_credits": undefined | null,"job_document": Json | null
+                    "address": string | null,"api_key_id": string | null,"attempt": number,"cache_key": string | null,"charged": number,"content_type": string | null,"counted_on": string | null,"created_at": string,"error": Json | null,"expires_at": string,"filename": string,"finished_at": string | null,"height": number,"high_res": boolean,"id": string,"image_id": string | null,"keep_days": number | null,"lease_expires_at": string | null,"lease_token": string | null,"max_attempts": number,"op_key": string,"output_id": string | null,"price": number,"priority": number,"progress": number,"queue": string,"replay_of": string | null,"request_id": string | null,"run_at": string,"sha256": string,"size": number,"source_bucket": string,"started_at": string | null,"status": string,"step": string | null,"upload_expires_at": string | null,"upload_path": string,"user_id": string | null,"variant": string,"vendor_cost_micros": number,"wants_persist": boolean,"width": number,"worker": string | null,"admin_job_document": Json | null,"bytes_of": {
+              "address": string | null,
+"api_key_id": string | null,
+"attempt": number,
+"cache_key": string | null,
+"charged": number,
+"content_type": string | null,
+"counted_on": string | null,
+"created_at": string,
+"error": Json | null,
+"expires_at": string,
+"filename": string,
+"finished_at": string | null,
+"height": number,
+"high_res": boolean,
+"id": string,
+"image_id": string | null,
+"keep_days": number | null,
+"lease_expires_at": string | null,
+"lease_token": string | null,
+"max_attempts": number,
+"op_key": string,
+"output_id": string | null,
+"price": number,
+"priority": number,
+"progress": number,
+"queue": string,
+"replay_of": string | null,
+"request_id": string | null,
+"run_at": string,
+"sha256": string,
+"size": number,
+"source_bucket": string,
+"started_at": string | null,
+"status": string,
+"step": string | null,
+"upload_expires_at": string | null,
+"upload_path": string,
+"user_id": string | null,
+"variant": string,
+"vendor_cost_micros": number,
+"wants_persist": boolean,
+"width": number,
+"worker": string | null
+            } | null,"hold_credits": undefined | null,"job_document": Json | null,"uncount_generation": undefined | null
                   }
-                  ComputedFields: "hold_credits" | "job_document"
+                  ComputedFields: "admin_job_document" | "bytes_of" | "hold_credits" | "job_document" | "uncount_generation"
                   Insert: {
-                    "attempt"?: number,"cache_key"?: string | null,"charged"?: number,"content_type"?: string | null,"created_at"?: string,"error"?: Json | null,"expires_at": string,"filename": string,"finished_at"?: string | null,"height": number,"id"?: string,"image_id"?: string | null,"keep_days"?: number | null,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts"?: number,"op_key": string,"output_id"?: string | null,"price"?: number,"priority"?: number,"progress"?: number,"queue"?: string,"request_id"?: string | null,"run_at"?: string,"sha256": string,"size": number,"source_bucket"?: string,"started_at"?: string | null,"status"?: string,"step"?: string | null,"upload_expires_at"?: string | null,"upload_path": string,"user_id"?: string | null,"variant"?: string,"wants_persist"?: boolean,"width": number,"worker"?: string | null
+                    "address"?: string | null,"api_key_id"?: string | null,"attempt"?: number,"cache_key"?: string | null,"charged"?: number,"content_type"?: string | null,"counted_on"?: string | null,"created_at"?: string,"error"?: Json | null,"expires_at": string,"filename": string,"finished_at"?: string | null,"height": number,"high_res"?: boolean,"id"?: string,"image_id"?: string | null,"keep_days"?: number | null,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts"?: number,"op_key": string,"output_id"?: string | null,"price"?: number,"priority"?: number,"progress"?: number,"queue"?: string,"replay_of"?: string | null,"request_id"?: string | null,"run_at"?: string,"sha256": string,"size": number,"source_bucket"?: string,"started_at"?: string | null,"status"?: string,"step"?: string | null,"upload_expires_at"?: string | null,"upload_path": string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"wants_persist"?: boolean,"width": number,"worker"?: string | null
                   }
                   Update: {
-                    "attempt"?: number,"cache_key"?: string | null,"charged"?: number,"content_type"?: string | null,"created_at"?: string,"error"?: Json | null,"expires_at"?: string,"filename"?: string,"finished_at"?: string | null,"height"?: number,"id"?: string,"image_id"?: string | null,"keep_days"?: number | null,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts"?: number,"op_key"?: string,"output_id"?: string | null,"price"?: number,"priority"?: number,"progress"?: number,"queue"?: string,"request_id"?: string | null,"run_at"?: string,"sha256"?: string,"size"?: number,"source_bucket"?: string,"started_at"?: string | null,"status"?: string,"step"?: string | null,"upload_expires_at"?: string | null,"upload_path"?: string,"user_id"?: string | null,"variant"?: string,"wants_persist"?: boolean,"width"?: number,"worker"?: string | null
+                    "address"?: string | null,"api_key_id"?: string | null,"attempt"?: number,"cache_key"?: string | null,"charged"?: number,"content_type"?: string | null,"counted_on"?: string | null,"created_at"?: string,"error"?: Json | null,"expires_at"?: string,"filename"?: string,"finished_at"?: string | null,"height"?: number,"high_res"?: boolean,"id"?: string,"image_id"?: string | null,"keep_days"?: number | null,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts"?: number,"op_key"?: string,"output_id"?: string | null,"price"?: number,"priority"?: number,"progress"?: number,"queue"?: string,"replay_of"?: string | null,"request_id"?: string | null,"run_at"?: string,"sha256"?: string,"size"?: number,"source_bucket"?: string,"started_at"?: string | null,"status"?: string,"step"?: string | null,"upload_expires_at"?: string | null,"upload_path"?: string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"wants_persist"?: boolean,"width"?: number,"worker"?: string | null
                   }
                   Relationships: [
                     {
+      foreignKeyName: "jobs_api_key_id_fkey"
+      columns: ["api_key_id"]
+isOneToOne: false
+      referencedRelation: "api_keys"
+      referencedColumns: ["id"]
+    },{
       foreignKeyName: "jobs_output_fk"
       columns: ["output_id"]
 isOneToOne: false
       referencedRelation: "image_outputs"
       referencedColumns: ["id"]
+    },{
+      foreignKeyName: "jobs_replay_of_fkey"
+      columns: ["replay_of"]
+isOneToOne: false
+      referencedRelation: "jobs"
+      referencedColumns: ["id"]
     }
                   ]
-                },"plans": {
+                },"moderation_reviews": {
                   Row: {
-                    "created_at": string,"id": string,"max_pending": number,"max_running": number,"name": string,"persistent": boolean,"priority": number,"promote_price": number,"signup_credits": number,"watermark": boolean,"working_side": number
+                    "created_at": string,"decision": string,"job_id": string,"reason": string
                   }
                   ComputedFields: never
                   Insert: {
-                    "created_at"?: string,"id": string,"max_pending": number,"max_running": number,"name": string,"persistent"?: boolean,"priority"?: number,"promote_price"?: number,"signup_credits"?: number,"watermark"?: boolean,"working_side"?: number
+                    "created_at"?: string,"decision": string,"job_id": string,"reason": string
                   }
                   Update: {
-                    "created_at"?: string,"id"?: string,"max_pending"?: number,"max_running"?: number,"name"?: string,"persistent"?: boolean,"priority"?: number,"promote_price"?: number,"signup_credits"?: number,"watermark"?: boolean,"working_side"?: number
+                    "created_at"?: string,"decision"?: string,"job_id"?: string,"reason"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "moderation_reviews_job_id_fkey"
+      columns: ["job_id"]
+isOneToOne: true
+      referencedRelation: "jobs"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },"op_prices": {
+                  Row: {
+                    "hit_price": number,"op": string,"price": number,"updated_at": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "hit_price"?: number,"op": string,"price": number,"updated_at"?: string
+                  }
+                  Update: {
+                    "hit_price"?: number,"op"?: string,"price"?: number,"updated_at"?: string
+                  }
+                  Relationships: [
+                    
+                  ]
+                },"plans": {
+                  Row: {
+                    "api_access": boolean,"bulk": boolean,"campaigns": boolean,"created_at": string,"currency": string,"description": string,"features": (string)[],"generations_per_day": number | null,"generations_per_month": number | null,"high_res_exports_per_month": number | null,"id": string,"keep_days": number,"max_pending": number,"max_pixels": number | null,"max_running": number,"monthly_credits": number,"name": string,"persistent": boolean,"price_cents": number | null,"priority": number,"promote_price": number,"public": boolean,"rank": number,"signup_credits": number,"storage_bytes": number | null,"stripe_price_id": string | null,"stripe_product_id": string | null,"updated_at": string,"versions": number,"watermark": boolean,"working_side": number
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "api_access"?: boolean,"bulk"?: boolean,"campaigns"?: boolean,"created_at"?: string,"currency"?: string,"description"?: string,"features"?: (string)[],"generations_per_day"?: number | null,"generations_per_month"?: number | null,"high_res_exports_per_month"?: number | null,"id": string,"keep_days"?: number,"max_pending": number,"max_pixels"?: number | null,"max_running": number,"monthly_credits"?: number,"name": string,"persistent"?: boolean,"price_cents"?: number | null,"priority"?: number,"promote_price"?: number,"public"?: boolean,"rank"?: number,"signup_credits"?: number,"storage_bytes"?: number | null,"stripe_price_id"?: string | null,"stripe_product_id"?: string | null,"updated_at"?: string,"versions"?: number,"watermark"?: boolean,"working_side"?: number
+                  }
+                  Update: {
+                    "api_access"?: boolean,"bulk"?: boolean,"campaigns"?: boolean,"created_at"?: string,"currency"?: string,"description"?: string,"features"?: (string)[],"generations_per_day"?: number | null,"generations_per_month"?: number | null,"high_res_exports_per_month"?: number | null,"id"?: string,"keep_days"?: number,"max_pending"?: number,"max_pixels"?: number | null,"max_running"?: number,"monthly_credits"?: number,"name"?: string,"persistent"?: boolean,"price_cents"?: number | null,"priority"?: number,"promote_price"?: number,"public"?: boolean,"rank"?: number,"signup_credits"?: number,"storage_bytes"?: number | null,"stripe_price_id"?: string | null,"stripe_product_id"?: string | null,"updated_at"?: string,"versions"?: number,"watermark"?: boolean,"working_side"?: number
                   }
                   Relationships: [
                     
                   ]
                 },"profiles": {
                   Row: {
-                    "archive_after_days": number | null,"created_at": string,"keep_full_res": boolean,"keep_original": boolean,"plan_id": string,"updated_at": string,"user_id": string,"versions_to_keep": number
+                    "archive_after_days": number | null,"created_at": string,"flag_reason": string | null,"flagged_at": string | null,"keep_full_res": boolean,"keep_original": boolean,"over_quota_since": string | null,"plan_id": string,"updated_at": string,"user_id": string,"versions_to_keep": number,"admin_user_document": Json | null
                   }
-                  ComputedFields: never
+                  ComputedFields: "admin_user_document"
                   Insert: {
-                    "archive_after_days"?: number | null,"created_at"?: string,"keep_full_res"?: boolean,"keep_original"?: boolean,"plan_id"?: string,"updated_at"?: string,"user_id": string,"versions_to_keep"?: number
+                    "archive_after_days"?: number | null,"created_at"?: string,"flag_reason"?: string | null,"flagged_at"?: string | null,"keep_full_res"?: boolean,"keep_original"?: boolean,"over_quota_since"?: string | null,"plan_id"?: string,"updated_at"?: string,"user_id": string,"versions_to_keep"?: number
                   }
                   Update: {
-                    "archive_after_days"?: number | null,"created_at"?: string,"keep_full_res"?: boolean,"keep_original"?: boolean,"plan_id"?: string,"updated_at"?: string,"user_id"?: string,"versions_to_keep"?: number
+                    "archive_after_days"?: number | null,"created_at"?: string,"flag_reason"?: string | null,"flagged_at"?: string | null,"keep_full_res"?: boolean,"keep_original"?: boolean,"over_quota_since"?: string | null,"plan_id"?: string,"updated_at"?: string,"user_id"?: string,"versions_to_keep"?: number
                   }
                   Relationships: [
                     {
@@ -321,6 +507,136 @@ isOneToOne: true
       referencedColumns: ["id"]
     }
                   ]
+                },"storage_changes": {
+                  Row: {
+                    "bytes": number,"id": number,"owner_id": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "bytes": number,"id"?: never,"owner_id": string
+                  }
+                  Update: {
+                    "bytes"?: number,"id"?: never,"owner_id"?: string
+                  }
+                  Relationships: [
+                    
+                  ]
+                },"storage_usage": {
+                  Row: {
+                    "bytes": number,"owner_id": string,"updated_at": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "bytes": number,"owner_id": string,"updated_at"?: string
+                  }
+                  Update: {
+                    "bytes"?: number,"owner_id"?: string,"updated_at"?: string
+                  }
+                  Relationships: [
+                    
+                  ]
+                },"stripe_closures": {
+                  Row: {
+                    "attempts": number,"created_at": string,"customer_id": string,"error": string | null,"run_at": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "attempts"?: number,"created_at"?: string,"customer_id": string,"error"?: string | null,"run_at"?: string
+                  }
+                  Update: {
+                    "attempts"?: number,"created_at"?: string,"customer_id"?: string,"error"?: string | null,"run_at"?: string
+                  }
+                  Relationships: [
+                    
+                  ]
+                },"stripe_customers": {
+                  Row: {
+                    "created_at": string,"customer_id": string,"gone_at": string | null,"user_id": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "created_at"?: string,"customer_id": string,"gone_at"?: string | null,"user_id": string
+                  }
+                  Update: {
+                    "created_at"?: string,"customer_id"?: string,"gone_at"?: string | null,"user_id"?: string
+                  }
+                  Relationships: [
+                    
+                  ]
+                },"stripe_events": {
+                  Row: {
+                    "attempts": number,"error": string | null,"handled_at": string | null,"id": string,"lease": number | null,"object_id": string,"object_type": string,"occurred_at": string,"outcome": string | null,"received_at": string,"run_at": string,"status": string,"type": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "attempts"?: number,"error"?: string | null,"handled_at"?: string | null,"id": string,"lease"?: number | null,"object_id": string,"object_type": string,"occurred_at": string,"outcome"?: string | null,"received_at"?: string,"run_at"?: string,"status"?: string,"type": string
+                  }
+                  Update: {
+                    "attempts"?: number,"error"?: string | null,"handled_at"?: string | null,"id"?: string,"lease"?: number | null,"object_id"?: string,"object_type"?: string,"occurred_at"?: string,"outcome"?: string | null,"received_at"?: string,"run_at"?: string,"status"?: string,"type"?: string
+                  }
+                  Relationships: [
+                    
+                  ]
+                },"stripe_prices": {
+                  Row: {
+                    "active": boolean,"amount": number,"created_at": string,"currency": string,"pack_id": string | null,"plan_id": string | null,"price_id": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "active"?: boolean,"amount": number,"created_at"?: string,"currency": string,"pack_id"?: string | null,"plan_id"?: string | null,"price_id": string
+                  }
+                  Update: {
+                    "active"?: boolean,"amount"?: number,"created_at"?: string,"currency"?: string,"pack_id"?: string | null,"plan_id"?: string | null,"price_id"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "stripe_prices_pack_id_fkey"
+      columns: ["pack_id"]
+isOneToOne: false
+      referencedRelation: "credit_packs"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "stripe_prices_plan_id_fkey"
+      columns: ["plan_id"]
+isOneToOne: false
+      referencedRelation: "plans"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },"stripe_reversals": {
+                  Row: {
+                    "amount": number,"created_at": string,"credits": number,"id": string,"kind": string,"reference": string,"returned_at": string | null,"source": string,"user_id": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "amount": number,"created_at": string,"credits": number,"id": string,"kind": string,"reference": string,"returned_at"?: string | null,"source": string,"user_id": string
+                  }
+                  Update: {
+                    "amount"?: number,"created_at"?: string,"credits"?: number,"id"?: string,"kind"?: string,"reference"?: string,"returned_at"?: string | null,"source"?: string,"user_id"?: string
+                  }
+                  Relationships: [
+                    
+                  ]
+                },"subscriptions": {
+                  Row: {
+                    "cancel_at_period_end": boolean,"created_at": string,"current_period_end": string,"current_period_start": string,"customer_id": string,"ended_at": string | null,"entitled": boolean,"grace_until": string | null,"id": string,"plan_id": string,"price_id": string,"status": string,"ticket": number,"updated_at": string,"user_id": string,"subscription_document": Json | null
+                  }
+                  ComputedFields: "subscription_document"
+                  Insert: {
+                    "cancel_at_period_end"?: boolean,"created_at": string,"current_period_end": string,"current_period_start": string,"customer_id": string,"ended_at"?: string | null,"entitled": boolean,"grace_until"?: string | null,"id": string,"plan_id": string,"price_id": string,"status": string,"ticket": number,"updated_at"?: string,"user_id": string
+                  }
+                  Update: {
+                    "cancel_at_period_end"?: boolean,"created_at"?: string,"current_period_end"?: string,"current_period_start"?: string,"customer_id"?: string,"ended_at"?: string | null,"entitled"?: boolean,"grace_until"?: string | null,"id"?: string,"plan_id"?: string,"price_id"?: string,"status"?: string,"ticket"?: number,"updated_at"?: string,"user_id"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "subscriptions_plan_id_fkey"
+      columns: ["plan_id"]
+isOneToOne: false
+      referencedRelation: "plans"
+      referencedColumns: ["id"]
+    }
+                  ]
                 },"tombstones": {
                   Row: {
                     "attempts": number,"bucket": string,"created_at": string,"id": number,"not_before": string,"path": string,"purged_at": string | null,"reason": string,"request_id": string | null
@@ -335,26 +651,116 @@ isOneToOne: true
                   Relationships: [
                     
                   ]
+                },"usage_daily": {
+                  Row: {
+                    "bytes_served": number,"bytes_stored": number,"cache_hits": number,"credits": number,"day": string,"generations": number,"high_res_exports": number,"jobs": number,"saved_credits": number,"saved_vendor_cost_micros": number,"user_id": string,"vendor_cost_micros": number
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "bytes_served"?: number,"bytes_stored"?: number,"cache_hits"?: number,"credits"?: number,"day": string,"generations"?: number,"high_res_exports"?: number,"jobs"?: number,"saved_credits"?: number,"saved_vendor_cost_micros"?: number,"user_id": string,"vendor_cost_micros"?: number
+                  }
+                  Update: {
+                    "bytes_served"?: number,"bytes_stored"?: number,"cache_hits"?: number,"credits"?: number,"day"?: string,"generations"?: number,"high_res_exports"?: number,"jobs"?: number,"saved_credits"?: number,"saved_vendor_cost_micros"?: number,"user_id"?: string,"vendor_cost_micros"?: number
+                  }
+                  Relationships: [
+                    
+                  ]
+                },"usage_folds": {
+                  Row: {
+                    "created_at": string,"id": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "created_at"?: string,"id": string
+                  }
+                  Update: {
+                    "created_at"?: string,"id"?: string
+                  }
+                  Relationships: [
+                    
+                  ]
                 }
           }
           Views: {
-            [_ in never]: never
+            "abuse_signals": {
+                  Row: {
+                    "accounts": number | null,"burst": number | null,"jobs": number | null,"refusal_ratio": number | null,"refused": number | null,"signals": (string)[] | null,"user_id": string | null
+                  }
+                  ComputedFields: never
+                  Relationships: [
+                    
+                  ]
+                }
           }
           Functions: {
-            "adopt_output":
-{ Args: { "p_filename": string,"p_job_id": string,"p_output_seconds": number,"p_path": string,"p_request_id": string,"p_source_id": string,"p_thumb_path": string,"p_user_id": string }; Returns: Json
+            "account_of":
+{ Args: { "p_who": string }; Returns: string
+                           },
+"admin_abuse":
+{ Args: { "p_limit": number }; Returns: Json
+                           },
+"admin_audit":
+{ Args: { "p_action": string,"p_actor": string,"p_before": number,"p_limit": number,"p_subject": string }; Returns: Json
+                           },
+"admin_cancel_job":
+{ Args: { "p_actor": string,"p_by": string,"p_job_id": string,"p_reason": string }; Returns: Json
+                           },
+"admin_credits":
+{ Args: { "p_actor": string,"p_amount": number,"p_by": string,"p_expires_at": string,"p_reason": string,"p_reference": string,"p_user_id": string }; Returns: Json
+                           },
+"admin_flag":
+{ Args: { "p_actor": string,"p_by": string,"p_flagged": boolean,"p_reason": string,"p_user_id": string }; Returns: Json
+                           },
+"admin_job":
+{ Args: { "p_job_id": string }; Returns: Json
+                           },
+"admin_job_document":
+{ Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']> }; Returns: Json
+                           },
+"admin_jobs":
+{ Args: { "p_after": string,"p_after_id": string,"p_created_after": string,"p_created_before": string,"p_error": string,"p_limit": number,"p_op": string,"p_status": string,"p_user": string }; Returns: Json
+                           },
+"admin_refund_job":
+{ Args: { "p_actor": string,"p_by": string,"p_job_id": string,"p_reason": string }; Returns: boolean
+                           },
+"admin_role":
+{ Args: { "p_user_id": string }; Returns: string
+                           },
+"admin_set_plan":
+{ Args: { "p_actor": string,"p_by": string,"p_plan_id": string,"p_reason": string,"p_user_id": string }; Returns: Json
+                           },
+"admin_user":
+{ Args: { "p_who": string }; Returns: Json
+                           },
+"admin_user_document":
+{ Args: { "p_profile": Omit<Database["public"]['Tables']["profiles"]['Row'], Database["public"]['Tables']["profiles"]['ComputedFields']> }; Returns: Json
+                           },
+"admin_users":
+{ Args: { "p_after": string,"p_after_id": string,"p_flagged": boolean,"p_limit": number,"p_plan": string,"p_query": string }; Returns: Json
+                           },
+"adopt_output":
+{ Args: { "p_api_key_id"?: string,"p_filename": string,"p_hit_price"?: number,"p_job_id": string,"p_output_seconds": number,"p_path": string,"p_price"?: number,"p_request_id": string,"p_source_id": string,"p_thumb_path": string,"p_user_id": string }; Returns: Json
+                           },
+"api_key_document":
+{ Args: { "p_key": Omit<Database["public"]['Tables']["api_keys"]['Row'], Database["public"]['Tables']["api_keys"]['ComputedFields']> }; Returns: Json
                            },
 "archive_due":
 { Args: { "p_limit": number }; Returns: number
                            },
+"assert_api_key":
+{ Args: { "p_key_id": string,"p_user_id": string }; Returns: undefined
+                           },
 "assert_no_deletion":
 { Args: { "p_user_id": string }; Returns: undefined
+                           },
+"audit_act":
+{ Args: { "p_action": string,"p_actor": string,"p_after": Json,"p_before": Json,"p_by": string,"p_reason": string,"p_subject": string }; Returns: undefined
                            },
 "available_credits":
 { Args: { "p_user_id": string }; Returns: number
                            },
 "block_hash":
-{ Args: { "p_by": string,"p_category": string,"p_reason": string,"p_sha256": string }; Returns: Json
+{ Args: { "p_actor"?: string,"p_by": string,"p_category": string,"p_reason": string,"p_sha256": string }; Returns: Json
                            },
 "block_lock":
 { Args: { "p_sha256": string }; Returns: number
@@ -368,6 +774,58 @@ isOneToOne: true
 "bury_output":
 { Args: { "p_output_id": string,"p_reason": string }; Returns: undefined
                            },
+"bytes_of":
+{ Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']> }; Returns: {
+              "address": string | null,
+"api_key_id": string | null,
+"attempt": number,
+"cache_key": string | null,
+"charged": number,
+"content_type": string | null,
+"counted_on": string | null,
+"created_at": string,
+"error": Json | null,
+"expires_at": string,
+"filename": string,
+"finished_at": string | null,
+"height": number,
+"high_res": boolean,
+"id": string,
+"image_id": string | null,
+"keep_days": number | null,
+"lease_expires_at": string | null,
+"lease_token": string | null,
+"max_attempts": number,
+"op_key": string,
+"output_id": string | null,
+"price": number,
+"priority": number,
+"progress": number,
+"queue": string,
+"replay_of": string | null,
+"request_id": string | null,
+"run_at": string,
+"sha256": string,
+"size": number,
+"source_bucket": string,
+"started_at": string | null,
+"status": string,
+"step": string | null,
+"upload_expires_at": string | null,
+"upload_path": string,
+"user_id": string | null,
+"variant": string,
+"vendor_cost_micros": number,
+"wants_persist": boolean,
+"width": number,
+"worker": string | null
+            }
+                          SetofOptions: {
+        from: "jobs"
+        to: "jobs"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "cache_key":
 { Args: { "p_op_key": string,"p_sha256": string,"p_variant": string }; Returns: string
                            },
@@ -379,6 +837,9 @@ isOneToOne: true
                            },
 "change_images":
 { Args: { "p_action": string,"p_collection_id": string,"p_image_ids": (string)[],"p_user_id": string }; Returns: Json
+                           },
+"charge_hit":
+{ Args: { "p_output_id": string,"p_price": number,"p_reference": string,"p_user_id": string }; Returns: undefined
                            },
 "check_invariants":
 { Args: Record<PropertyKey, never>; Returns: {
@@ -397,6 +858,12 @@ isOneToOne: true
 "claim_request":
 { Args: { "p_lease_seconds": number,"p_queue": string,"p_worker": string }; Returns: Json
                            },
+"claim_stripe_closure":
+{ Args: Record<PropertyKey, never>; Returns: Json
+                           },
+"claim_stripe_event":
+{ Args: { "p_event_id": string,"p_lease_seconds": number }; Returns: Json
+                           },
 "claw_back":
 { Args: { "p_actor"?: string,"p_amount": number,"p_reason": string,"p_reference": string,"p_source": string,"p_user_id": string }; Returns: Json
                            },
@@ -407,10 +874,16 @@ isOneToOne: true
 { Args: { "p_job_id": string,"p_lease_token": string,"p_output_id": string }; Returns: Json
                            },
 "complete_job":
-{ Args: { "p_job_id": string,"p_lease_token": string,"p_output": string,"p_output_seconds": number }; Returns: Json
+{ Args: { "p_job_id": string,"p_lease_token": string,"p_output": string,"p_output_seconds": number,"p_vendor_cost_micros"?: number }; Returns: Json
                            },
 "confirm_purged":
 { Args: { "p_ids": (number)[] }; Returns: number
+                           },
+"count_generation":
+{ Args: { "p_address": string,"p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']> }; Returns: undefined
+                           },
+"create_api_key":
+{ Args: { "p_expires_at": string,"p_hash": string,"p_name": string,"p_prefix": string,"p_rate_per_minute": number,"p_scopes": (string)[],"p_spend_cap": number,"p_user_id": string }; Returns: Json
                            },
 "create_collection":
 { Args: { "p_name": string,"p_parent_id": string,"p_user_id": string }; Returns: Json
@@ -433,6 +906,9 @@ isOneToOne: true
 "draw_credits":
 { Args: { "p_amount": number,"p_first"?: number,"p_ledger_id": number,"p_user_id": string }; Returns: undefined
                            },
+"draw_stripe_ticket":
+{ Args: Record<PropertyKey, never>; Returns: number
+                           },
 "due_originals":
 { Args: { "p_limit": number }; Returns: Json
                            },
@@ -441,6 +917,12 @@ isOneToOne: true
                            },
 "end_request":
 { Args: { "p_error": Json,"p_request": Omit<Database["public"]['Tables']["data_requests"]['Row'], Database["public"]['Tables']["data_requests"]['ComputedFields']> }; Returns: undefined
+                           },
+"end_stripe_closure":
+{ Args: { "p_customer_id": string,"p_error": string }; Returns: undefined
+                           },
+"end_subscriptions":
+{ Args: { "p_limit": number }; Returns: number
                            },
 "entomb":
 { Args: { "p_bucket": string,"p_path": string,"p_reason": string }; Returns: undefined
@@ -466,6 +948,9 @@ isOneToOne: true
 "expire_requests":
 { Args: { "p_limit": number }; Returns: number
                            },
+"expire_usage":
+{ Args: Record<PropertyKey, never>; Returns: undefined
+                           },
 "export_originals":
 { Args: { "p_image_ids": (string)[],"p_lease_token": string,"p_request_id": string }; Returns: Json
                            },
@@ -478,8 +963,17 @@ isOneToOne: true
 "fail_request":
 { Args: { "p_error": string,"p_lease_token": string,"p_request_id": string,"p_seconds": number }; Returns: Json
                            },
+"fail_stripe_event":
+{ Args: { "p_error": string,"p_event_id": string,"p_max_attempts": number,"p_retry_seconds": number,"p_ticket": number }; Returns: string
+                           },
+"find_api_key":
+{ Args: { "p_prefix": string }; Returns: Json
+                           },
 "find_claimable":
 { Args: { "p_job_ids": (string)[],"p_user_id": string }; Returns: Json
+                           },
+"find_offer":
+{ Args: { "p_pack_id": string,"p_plan_id": string }; Returns: Json
                            },
 "find_output":
 { Args: { "p_cache_key": string,"p_ttl": string,"p_user_id": string }; Returns: {
@@ -507,6 +1001,7 @@ isOneToOne: true
 "thumb_path": string,
 "user_id": string | null,
 "variant": string,
+"vendor_cost_micros": number,
 "version": number | null,
 "width": number
             }
@@ -522,6 +1017,12 @@ isOneToOne: true
 "find_share":
 { Args: { "p_token_hash": string }; Returns: Json
                            },
+"find_stripe_customer":
+{ Args: { "p_user_id": string }; Returns: Json
+                           },
+"find_stripe_prices":
+{ Args: { "p_price_ids": (string)[] }; Returns: Json
+                           },
 "finish_deletion":
 { Args: { "p_account": string,"p_lease_token": string,"p_receipt_seconds": number,"p_request_id": string }; Returns: Json
                            },
@@ -530,16 +1031,20 @@ isOneToOne: true
                            },
 "finish_job":
 { Args: { "p_charge": number,"p_drop_upload": boolean,"p_error": Json,"p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_output_id": string,"p_status": string }; Returns: {
-              "attempt": number,
+              "address": string | null,
+"api_key_id": string | null,
+"attempt": number,
 "cache_key": string | null,
 "charged": number,
 "content_type": string | null,
+"counted_on": string | null,
 "created_at": string,
 "error": Json | null,
 "expires_at": string,
 "filename": string,
 "finished_at": string | null,
 "height": number,
+"high_res": boolean,
 "id": string,
 "image_id": string | null,
 "keep_days": number | null,
@@ -552,6 +1057,7 @@ isOneToOne: true
 "priority": number,
 "progress": number,
 "queue": string,
+"replay_of": string | null,
 "request_id": string | null,
 "run_at": string,
 "sha256": string,
@@ -564,6 +1070,7 @@ isOneToOne: true
 "upload_path": string,
 "user_id": string | null,
 "variant": string,
+"vendor_cost_micros": number,
 "wants_persist": boolean,
 "width": number,
 "worker": string | null
@@ -574,6 +1081,15 @@ isOneToOne: true
         isOneToOne: true
         isSetofReturn: false
       } },
+"finish_stripe_event":
+{ Args: { "p_event_id": string,"p_outcome": string,"p_ticket": number }; Returns: boolean
+                           },
+"flag_account":
+{ Args: { "p_actor"?: string,"p_reason": string,"p_user_id": string }; Returns: undefined
+                           },
+"fold_usage":
+{ Args: { "p_batch": string,"p_counts": string }; Returns: boolean
+                           },
 "get_credits":
 { Args: { "p_user_id": string }; Returns: Json
                            },
@@ -592,8 +1108,20 @@ isOneToOne: true
 "get_profile":
 { Args: { "p_user_id": string }; Returns: Json
                            },
+"get_quote_facts":
+{ Args: { "p_cache_key": string,"p_op_key": string,"p_queue": string,"p_user_id": string }; Returns: Json
+                           },
 "get_request":
 { Args: { "p_request_id": string,"p_user_id": string }; Returns: Json
+                           },
+"get_subscription":
+{ Args: { "p_user_id": string }; Returns: Json
+                           },
+"get_usage":
+{ Args: { "p_from": string,"p_to": string,"p_user_id": string }; Returns: Json
+                           },
+"grant_admin":
+{ Args: { "p_by": string,"p_reason": string,"p_role": string,"p_who": string }; Returns: Json
                            },
 "grant_credits":
 { Args: { "p_actor"?: string,"p_amount": number,"p_expires_at"?: string,"p_note"?: string,"p_reference": string,"p_source": string,"p_user_id": string }; Returns: boolean
@@ -614,7 +1142,7 @@ isOneToOne: true
 { Args: { "p_path": string }; Returns: string
                            },
 "intake":
-{ Args: { "p_api_key_id"?: string,"p_await_seconds": number,"p_cacheable": boolean,"p_content_type": string,"p_filename": string,"p_height": number,"p_hit_price"?: number,"p_ip"?: string,"p_keep_days"?: number,"p_may_upload"?: boolean,"p_op_key": string,"p_output_seconds": number,"p_price": number,"p_queue": string,"p_quoted_price"?: number,"p_request_id": string,"p_sha256": string,"p_size": number,"p_team_id"?: string,"p_upload_seconds": number,"p_use_cache": boolean,"p_user_id": string,"p_variant": string,"p_wants_persist": boolean,"p_width": number }; Returns: Json
+{ Args: { "p_api_key_id"?: string,"p_await_seconds": number,"p_cacheable": boolean,"p_content_type": string,"p_filename": string,"p_height": number,"p_hit_price"?: number,"p_hit_reference"?: string,"p_ip"?: string,"p_keep_days"?: number,"p_may_queue"?: boolean,"p_may_upload"?: boolean,"p_op_key": string,"p_output_seconds": number,"p_output_side"?: number,"p_price": number,"p_queue": string,"p_quoted_price"?: number,"p_request_id": string,"p_sha256": string,"p_size": number,"p_team_id"?: string,"p_upload_seconds": number,"p_use_cache": boolean,"p_user_id": string,"p_variant": string,"p_wants_persist": boolean,"p_width": number }; Returns: Json
                            },
 "is_original":
 { Args: { "p_path": string }; Returns: boolean
@@ -631,18 +1159,25 @@ isOneToOne: true
 "keep_output":
 { Args: { "p_days": number,"p_output_id": string,"p_user_id": string }; Returns: Json
                            },
+"keep_stripe_customer":
+{ Args: { "p_customer_id": string,"p_user_id": string }; Returns: string
+                           },
 "leased_job":
 { Args: { "p_job_id": string,"p_lease_token": string }; Returns: {
-              "attempt": number,
+              "address": string | null,
+"api_key_id": string | null,
+"attempt": number,
 "cache_key": string | null,
 "charged": number,
 "content_type": string | null,
+"counted_on": string | null,
 "created_at": string,
 "error": Json | null,
 "expires_at": string,
 "filename": string,
 "finished_at": string | null,
 "height": number,
+"high_res": boolean,
 "id": string,
 "image_id": string | null,
 "keep_days": number | null,
@@ -655,6 +1190,7 @@ isOneToOne: true
 "priority": number,
 "progress": number,
 "queue": string,
+"replay_of": string | null,
 "request_id": string | null,
 "run_at": string,
 "sha256": string,
@@ -667,6 +1203,7 @@ isOneToOne: true
 "upload_path": string,
 "user_id": string | null,
 "variant": string,
+"vendor_cost_micros": number,
 "wants_persist": boolean,
 "width": number,
 "worker": string | null
@@ -713,15 +1250,54 @@ isOneToOne: true
 "library_document":
 { Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']> }; Returns: Json
                            },
+"list_admins":
+{ Args: Record<PropertyKey, never>; Returns: Json
+                           },
+"list_api_keys":
+{ Args: { "p_user_id": string }; Returns: Json
+                           },
+"list_blocked":
+{ Args: { "p_after": string,"p_after_sha256": string,"p_category": string,"p_limit": number,"p_sha256": string }; Returns: Json
+                           },
 "list_collections":
 { Args: { "p_collection_id": string,"p_user_id": string }; Returns: Json
                            },
 "list_images":
 { Args: { "p_after": string,"p_after_id": string,"p_archived": boolean,"p_collection_id": string,"p_created_after": string,"p_created_before": string,"p_limit": number,"p_op": string,"p_query": string,"p_user_id": string }; Returns: Json
                            },
+"list_op_prices":
+{ Args: Record<PropertyKey, never>; Returns: Json
+                           },
+"list_packs":
+{ Args: Record<PropertyKey, never>; Returns: Json
+                           },
+"list_plans":
+{ Args: Record<PropertyKey, never>; Returns: Json
+                           },
 "list_shares":
 { Args: { "p_output_id": string,"p_user_id": string }; Returns: Json
                            },
+"lock_api_key":
+{ Args: { "p_active": boolean,"p_key_id": string,"p_user_id": string }; Returns: {
+              "created_at": string,
+"expires_at": string | null,
+"id": string,
+"last_used_at": string | null,
+"name": string,
+"prefix": string,
+"rate_per_minute": number | null,
+"revoked_at": string | null,
+"rotated_at": string | null,
+"scopes": (string)[],
+"spend_cap": number | null,
+"user_id": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "api_keys"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "lock_credits":
 { Args: { "p_user_id": string }; Returns: {
               "balance": number,
@@ -738,6 +1314,9 @@ isOneToOne: true
 "lock_user":
 { Args: { "p_user_id": string }; Returns: undefined
                            },
+"lose_stripe_customer":
+{ Args: { "p_customer_id": string }; Returns: boolean
+                           },
 "mark_scanned":
 { Args: { "p_output_id": string,"p_scan": string }; Returns: undefined
                            },
@@ -747,14 +1326,35 @@ isOneToOne: true
 "move_credits":
 { Args: { "p_debt"?: number,"p_delta": number,"p_reason": string,"p_reference": string,"p_user_id": string }; Returns: number
                            },
+"next_month":
+{ Args: Record<PropertyKey, never>; Returns: string
+                           },
 "next_version":
 { Args: { "p_image_id": string }; Returns: number
+                           },
+"no_such_job":
+{ Args: { "p_job_id": string }; Returns: undefined
+                           },
+"note_completion":
+{ Args: { "p_bytes": number,"p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_vendor_cost_micros": number }; Returns: undefined
+                           },
+"note_hit":
+{ Args: { "p_charged": number,"p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_price": number,"p_served": number,"p_user_id": string }; Returns: undefined
+                           },
+"note_over_quota":
+{ Args: { "p_user_id": string }; Returns: undefined
+                           },
+"note_usage":
+{ Args: { "p_bytes_served"?: number,"p_bytes_stored"?: number,"p_cache_hits"?: number,"p_credits"?: number,"p_day"?: string,"p_generations"?: number,"p_high_res_exports"?: number,"p_jobs"?: number,"p_saved_credits"?: number,"p_saved_vendor_cost_micros"?: number,"p_user_id": string,"p_vendor_cost_micros"?: number }; Returns: undefined
                            },
 "note_wiped":
 { Args: { "p_count": number,"p_request_id": string,"p_table": string }; Returns: undefined
                            },
 "open_share":
 { Args: { "p_share_id": string }; Returns: undefined
+                           },
+"open_subscriptions":
+{ Args: { "p_after": string,"p_limit": number }; Returns: Json
                            },
 "output_document":
 { Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']> }; Returns: Json
@@ -767,6 +1367,49 @@ isOneToOne: true
               "hidden": (string)[],"name": string,"owner": string,"page_key": string,"treatment": string
             }[]
                            },
+"plan_allowing":
+{ Args: { "p_needs": Json,"p_rank": number }; Returns: string
+                           },
+"plan_of":
+{ Args: { "p_user_id": string }; Returns: {
+              "api_access": boolean,
+"bulk": boolean,
+"campaigns": boolean,
+"created_at": string,
+"currency": string,
+"description": string,
+"features": (string)[],
+"generations_per_day": number | null,
+"generations_per_month": number | null,
+"high_res_exports_per_month": number | null,
+"id": string,
+"keep_days": number,
+"max_pending": number,
+"max_pixels": number | null,
+"max_running": number,
+"monthly_credits": number,
+"name": string,
+"persistent": boolean,
+"price_cents": number | null,
+"priority": number,
+"promote_price": number,
+"public": boolean,
+"rank": number,
+"signup_credits": number,
+"storage_bytes": number | null,
+"stripe_price_id": string | null,
+"stripe_product_id": string | null,
+"updated_at": string,
+"versions": number,
+"watermark": boolean,
+"working_side": number
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "plans"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "promote_output":
 { Args: { "p_charge": boolean,"p_output_id": string,"p_path": string,"p_thumb_path": string,"p_user_id": string }; Returns: Json
                            },
@@ -779,14 +1422,32 @@ isOneToOne: true
 "purge_shares":
 { Args: { "p_limit": number }; Returns: number
                            },
+"purge_stripe_events":
+{ Args: { "p_keep_days": number,"p_limit": number }; Returns: number
+                           },
+"queue_load":
+{ Args: { "p_queue": string }; Returns: Json
+                           },
 "queue_position":
 { Args: { "p_job_id": string }; Returns: number
                            },
 "queue_stats":
 { Args: Record<PropertyKey, never>; Returns: Json
                            },
+"quotas_of":
+{ Args: { "p_plan": Omit<Database["public"]['Tables']["plans"]['Row'], Database["public"]['Tables']["plans"]['ComputedFields']>,"p_user_id": string }; Returns: Json
+                           },
+"quotas_of_address":
+{ Args: { "p_address": string,"p_plan": Omit<Database["public"]['Tables']["plans"]['Row'], Database["public"]['Tables']["plans"]['ComputedFields']> }; Returns: Json
+                           },
+"receive_stripe_events":
+{ Args: { "p_events": string }; Returns: Json
+                           },
 "recently_buried":
 { Args: Record<PropertyKey, never>; Returns: Json
+                           },
+"recently_changed":
+{ Args: { "p_seconds": number }; Returns: Json
                            },
 "record_image":
 { Args: { "p_input": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_original": Omit<Database["public"]['Tables']["images"]['Row'], Database["public"]['Tables']["images"]['ComputedFields']> }; Returns: string
@@ -820,6 +1481,7 @@ isOneToOne: true
 "thumb_path": string,
 "user_id": string | null,
 "variant": string,
+"vendor_cost_micros": number,
 "version": number | null,
 "width": number
             }
@@ -829,6 +1491,20 @@ isOneToOne: true
         isOneToOne: true
         isSetofReturn: false
       } },
+"record_stripe_price":
+{ Args: { "p_amount": number,"p_currency": string,"p_id": string,"p_kind": string,"p_price_id": string,"p_product_id": string }; Returns: undefined
+                           },
+"record_subscription":
+{ Args: { "p_grace_seconds": number,"p_subscription": string,"p_ticket": number }; Returns: Json
+                           },
+"recount_storage":
+{ Args: Record<PropertyKey, never>; Returns: {
+              "bytes": number,"owner_id": string
+            }[]
+                           },
+"refund_hit":
+{ Args: { "p_reference": string,"p_user_id": string }; Returns: undefined
+                           },
 "refund_job":
 { Args: { "p_actor"?: string,"p_job_id": string,"p_reason": string }; Returns: boolean
                            },
@@ -838,8 +1514,23 @@ isOneToOne: true
 "refuse_blocked_for_good":
 { Args: { "p_sha256s": (string)[] }; Returns: undefined
                            },
+"refuse_full_storage":
+{ Args: { "p_user_id": string }; Returns: undefined
+                           },
+"refuse_over_quota":
+{ Args: { "p_address": string,"p_keep_days": number,"p_persists": boolean,"p_pixels": number,"p_plan": Omit<Database["public"]['Tables']["plans"]['Row'], Database["public"]['Tables']["plans"]['ComputedFields']>,"p_side": number,"p_user_id": string }; Returns: undefined
+                           },
+"refuse_policies":
+{ Args: { "p_plan": Omit<Database["public"]['Tables']["plans"]['Row'], Database["public"]['Tables']["plans"]['ComputedFields']>,"p_violations": Json }; Returns: undefined
+                           },
 "refuse_promotion":
 { Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']> }; Returns: undefined
+                           },
+"refused_jobs":
+{ Args: { "p_after": string,"p_after_id": string,"p_limit": number,"p_reviewed": boolean }; Returns: Json
+                           },
+"replay_job":
+{ Args: { "p_actor": string,"p_by": string,"p_job_id": string,"p_reason": string }; Returns: Json
                            },
 "request_deletion":
 { Args: { "p_delete_account": boolean,"p_queue": string,"p_user_id": string }; Returns: Json
@@ -856,20 +1547,50 @@ isOneToOne: true
 "restore_output":
 { Args: { "p_output_id": string,"p_user_id": string }; Returns: Json
                            },
+"retry_stripe_events":
+{ Args: Record<PropertyKey, never>; Returns: number
+                           },
 "return_credits":
 { Args: { "p_reference": string,"p_user_id": string }; Returns: undefined
+                           },
+"return_reversal":
+{ Args: { "p_end": string,"p_reversal": Omit<Database["public"]['Tables']["stripe_reversals"]['Row'], Database["public"]['Tables']["stripe_reversals"]['ComputedFields']> }; Returns: undefined
+                           },
+"review_refused":
+{ Args: { "p_actor": string,"p_by": string,"p_decision": string,"p_job_id": string,"p_reason": string }; Returns: Json
+                           },
+"revoke_admin":
+{ Args: { "p_by": string,"p_reason": string,"p_who": string }; Returns: Json
+                           },
+"revoke_api_key":
+{ Args: { "p_key_id": string,"p_user_id": string }; Returns: Json
                            },
 "revoke_share":
 { Args: { "p_share_id": string,"p_user_id": string }; Returns: Json
                            },
+"rotate_api_key":
+{ Args: { "p_hash": string,"p_key_id": string,"p_overlap_seconds": number,"p_prefix": string,"p_user_id": string }; Returns: Json
+                           },
 "search_query":
 { Args: { "p_text": string }; Returns: unknown
+                           },
+"set_plan":
+{ Args: { "p_actor"?: string,"p_plan_id": string,"p_reason": string,"p_user_id": string }; Returns: undefined
                            },
 "set_profile":
 { Args: { "p_changes": string,"p_user_id": string }; Returns: Json
                            },
 "settle_credits":
 { Args: { "p_charge": number,"p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']> }; Returns: undefined
+                           },
+"settle_purchase":
+{ Args: { "p_purchase": string }; Returns: Json
+                           },
+"settle_reversals":
+{ Args: { "p_credits": number,"p_end": string,"p_reference": string,"p_reversals": Json,"p_source": string,"p_total": number,"p_user_id": string }; Returns: undefined
+                           },
+"settle_storage":
+{ Args: { "p_limit": number }; Returns: boolean
                            },
 "share_document":
 { Args: { "p_link": Omit<Database["public"]['Tables']["share_links"]['Row'], Database["public"]['Tables']["share_links"]['ComputedFields']> }; Returns: Json
@@ -889,17 +1610,47 @@ isOneToOne: true
 "spend_credits":
 { Args: { "p_amount": number,"p_reason": string,"p_reference": string,"p_user_id": string }; Returns: boolean
                            },
+"spend_on_key":
+{ Args: { "p_at"?: string,"p_credits": number,"p_key_id": string }; Returns: undefined
+                           },
+"storage_used":
+{ Args: { "p_owner_id": string }; Returns: number
+                           },
+"stripe_catalogue":
+{ Args: Record<PropertyKey, never>; Returns: Json
+                           },
+"stripe_inbox_stats":
+{ Args: Record<PropertyKey, never>; Returns: Json
+                           },
+"subscribed_plan":
+{ Args: { "p_user_id": string }; Returns: string
+                           },
+"subscription_document":
+{ Args: { "p_subscription": Omit<Database["public"]['Tables']["subscriptions"]['Row'], Database["public"]['Tables']["subscriptions"]['ComputedFields']> }; Returns: Json
+                           },
 "sweep":
+{ Args: Record<PropertyKey, never>; Returns: Json
+                           },
+"system_report":
 { Args: Record<PropertyKey, never>; Returns: Json
                            },
 "take_credits":
 { Args: { "p_actor"?: string,"p_amount": number,"p_reason": string,"p_reference": string,"p_user_id": string }; Returns: Json
                            },
+"touch_api_key":
+{ Args: { "p_every_seconds": number,"p_key_id": string }; Returns: undefined
+                           },
 "unblock_hash":
-{ Args: { "p_by": string,"p_sha256": string }; Returns: boolean
+{ Args: { "p_actor"?: string,"p_by": string,"p_reason": string,"p_sha256": string }; Returns: boolean
+                           },
+"uncount_generation":
+{ Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']> }; Returns: undefined
                            },
 "under_pseudonym":
 { Args: { "p_reason": string,"p_reference": string }; Returns: boolean
+                           },
+"update_api_key":
+{ Args: { "p_changes": string,"p_key_id": string,"p_user_id": string }; Returns: Json
                            },
 "update_collection":
 { Args: { "p_collection_id": string,"p_move": boolean,"p_name": string,"p_parent_id": string,"p_user_id": string }; Returns: Json
@@ -909,6 +1660,9 @@ isOneToOne: true
                            },
 "use_grant":
 { Args: { "p_delta": number,"p_grant_id": number,"p_ledger_id": number }; Returns: undefined
+                           },
+"utc_day":
+{ Args: Record<PropertyKey, never>; Returns: string
                            },
 "version_document":
 { Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']> }; Returns: Json

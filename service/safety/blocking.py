@@ -1,6 +1,7 @@
 """Blocked hashes: bytes that nobody may send, make or fetch again."""
 
 from dataclasses import dataclass
+from uuid import UUID
 
 import structlog
 from redis.exceptions import RedisError
@@ -21,7 +22,9 @@ class Blocked:
     forgotten: bool
 
 
-async def block(resources: Resources, sha256: str, *, category: str, reason: str, by: str) -> Blocked:
+async def block(
+    resources: Resources, sha256: str, *, category: str, reason: str, by: str, actor: UUID | None = None
+) -> Blocked:
     """Refuse these bytes from now on, and take away what exists of them; repeating it completes it.
 
     An answer that is on its way into Redis must not land there after the rest has been forgotten: hence the bar first.
@@ -34,7 +37,7 @@ async def block(resources: Resources, sha256: str, *, category: str, reason: str
     except (RedisError, OSError) as error:
         forgotten = False
         log.warning("block_not_in_redis", error=type(error).__name__)
-    report = await resources.safety.block_hash(sha256, category, reason, by)
+    report = await resources.safety.block_hash(sha256, category, reason, by, actor)
     try:
         await forget(resources.redis, report.forget)
     except (RedisError, OSError) as error:
@@ -44,9 +47,11 @@ async def block(resources: Resources, sha256: str, *, category: str, reason: str
     return Blocked(report.outputs, report.originals, report.uploads, forgotten)
 
 
-async def unblock(resources: Resources, sha256: str, *, by: str) -> bool:
+async def unblock(
+    resources: Resources, sha256: str, *, reason: str, by: str, actor: UUID | None = None
+) -> bool:
     """Accept these bytes again; False when they were not blocked. Raises DependencyError."""
-    found = await resources.safety.unblock_hash(sha256, by)
+    found = await resources.safety.unblock_hash(sha256, reason, by, actor)
     try:
         await unbar(resources.redis, sha256)
     except (RedisError, OSError) as error:  # the bar ends by itself; until then hits cost an RPC

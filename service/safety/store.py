@@ -4,7 +4,7 @@ rules and errors hold here."""
 from collections.abc import Sequence
 from uuid import UUID
 
-from service.database import Database, Forget, Row, Scan
+from service.database import Database, Forget, Row, Scan, text
 
 
 class BlockReport(Row):
@@ -22,16 +22,31 @@ class Safety:
     def __init__(self, database: Database) -> None:
         self._call = database.call
 
-    async def block_hash(self, sha256: str, category: str, reason: str, by: str) -> BlockReport:
-        """Refuse these bytes from now on and bury what exists of them."""
+    async def block_hash(
+        self, sha256: str, category: str, reason: str, by: str, actor: UUID | None = None
+    ) -> BlockReport:
+        """Refuse these bytes from now on and bury what exists of them. `actor`: the operator's account, if it is one
+        who does it."""
         return BlockReport.model_validate(
             await self._call(
-                "block_hash", {"p_sha256": sha256, "p_category": category, "p_reason": reason, "p_by": by}
+                "block_hash",
+                {
+                    "p_sha256": sha256,
+                    "p_category": category,
+                    "p_reason": reason,
+                    "p_by": by,
+                    "p_actor": text(actor),
+                },
             )
         )
 
-    async def unblock_hash(self, sha256: str, by: str) -> bool:
-        return bool(await self._call("unblock_hash", {"p_sha256": sha256, "p_by": by}))
+    async def unblock_hash(self, sha256: str, reason: str, by: str, actor: UUID | None = None) -> bool:
+        return bool(
+            await self._call(
+                "unblock_hash",
+                {"p_sha256": sha256, "p_reason": reason, "p_by": by, "p_actor": text(actor)},
+            )
+        )
 
     async def blocked_category(self, sha256s: Sequence[str]) -> str | None:
         """The category of the first of these hashes that is blocked; None when none is."""

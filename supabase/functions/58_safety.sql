@@ -41,16 +41,21 @@ end $$;
 
 -- Blocks a hash and takes away what exists of it, whoever owns it: outputs made from these bytes or equal to them,
 -- kept originals, uploads. Returns how many, and what the caches must forget; repeating it returns that again.
-create or replace function public.block_hash(p_sha256 text, p_category text, p_reason text, p_by text) returns jsonb
+create or replace function public.block_hash(
+  p_sha256 text, p_category text, p_reason text, p_by text, p_actor uuid default null
+) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
+  v_before jsonb;
   v_outputs integer;
   v_originals integer;
   v_uploads integer;
   v_forget jsonb;
 begin
   perform pg_catalog.pg_advisory_xact_lock(public.block_lock(p_sha256));
+  select jsonb_build_object('category', b.category, 'reason', b.reason) into v_before
+  from public.blocked_hashes b where b.sha256 = p_sha256;
   insert into public.blocked_hashes (sha256, category, reason, created_by)
   values (p_sha256, p_category, p_reason, p_by)
   on conflict (sha256) do update set category = excluded.category, reason = excluded.reason;
@@ -83,15 +88,17 @@ begin
   where (o.input_sha256 = p_sha256 or o.sha256 = p_sha256) and o.cache_key is not null
     and o.deleted_at > now() - interval '1 hour';
 
-  insert into public.audit_log (action, subject, data)
-  values ('hash.block', p_sha256,
-          jsonb_build_object('category', p_category, 'reason', p_reason, 'by', p_by, 'outputs', v_outputs,
-                             'originals', v_originals, 'uploads', v_uploads));
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_actor, 'hash.block', p_sha256,
+          jsonb_build_object('by', p_by, 'reason', p_reason, 'before', v_before,
+                             'after', jsonb_build_object('category', p_category, 'reason', p_reason),
+                             'outputs', v_outputs, 'originals', v_originals, 'uploads', v_uploads));
   return jsonb_build_object('outputs', v_outputs, 'originals', v_originals, 'uploads', v_uploads, 'forget', v_forget);
 end $$;
 
 -- Accepts a hash again; nothing that was taken away comes back. False when it was not blocked.
-create or replace function public.unblock_hash(p_sha256 text, p_by text) returns boolean
+create or replace function public.unblock_hash(p_sha256 text, p_reason text, p_by text, p_actor uuid default null)
+returns boolean
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -101,8 +108,10 @@ begin
   if not found then
     return false;
   end if;
-  insert into public.audit_log (action, subject, data)
-  values ('hash.unblock', p_sha256, jsonb_build_object('category', v_row.category, 'by', p_by));
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_actor, 'hash.unblock', p_sha256,
+          jsonb_build_object('by', p_by, 'reason', p_reason, 'after', null,
+                             'before', jsonb_build_object('category', v_row.category, 'reason', v_row.reason)));
   return true;
 end $$;
 
@@ -117,10 +126,10 @@ revoke all on function public.block_lock(text) from public, anon, authenticated,
 revoke all on function public.refuse_blocked(text[]) from public, anon, authenticated, service_role;
 revoke all on function public.refuse_blocked_for_good(text[]) from public, anon, authenticated, service_role;
 revoke all on function public.blocked_category(text[]) from public, anon, authenticated;
-revoke all on function public.block_hash(text, text, text, text) from public, anon, authenticated;
-revoke all on function public.unblock_hash(text, text) from public, anon, authenticated;
+revoke all on function public.block_hash(text, text, text, text, uuid) from public, anon, authenticated;
+revoke all on function public.unblock_hash(text, text, text, uuid) from public, anon, authenticated;
 grant execute on function public.blocked_category(text[]) to service_role;
-grant execute on function public.block_hash(text, text, text, text) to service_role;
-grant execute on function public.unblock_hash(text, text) to service_role;
+grant execute on function public.block_hash(text, text, text, text, uuid) to service_role;
+grant execute on function public.unblock_hash(text, text, text, uuid) to service_role;
 revoke all on function public.mark_scanned(uuid, text) from public, anon, authenticated;
 grant execute on function public.mark_scanned(uuid, text) to service_role;

@@ -14,13 +14,22 @@ as $$
     ('share_links', 'delete', 'user_id', 'id', '{}'::text[]),
     ('collection_items', 'delete', 'user_id', 'collection_id || ''/'' || image_id', '{}'),
     ('collections', 'delete', 'user_id', 'id', '{top,parent_top}'),
+    ('api_keys', 'delete', 'user_id', 'id', '{}'),
     ('job_events', 'job', 'user_id', 'id', '{}'),
-    ('jobs', 'job', 'user_id', 'id', '{cache_key,lease_token,lease_expires_at,worker,request_id}'),
+    ('jobs', 'job', 'user_id', 'id', '{cache_key,lease_token,lease_expires_at,worker,request_id,address}'),
     ('images', 'image', 'user_id', 'id', '{search}'),
     ('image_outputs', 'image', 'user_id', 'id', '{cache_key,ops}'),
     ('data_requests', 'receipt', 'user_id', 'id', '{cursor,lease_token,lease_expires_at,worker}'),
     ('profiles', 'account', 'user_id', 'user_id', '{}'),
+    ('admins', 'account', 'user_id', 'user_id', '{}'),
     ('credits', 'account', 'user_id', 'user_id', '{}'),
+    ('usage_daily', 'account', 'user_id', 'day', '{}'),
+    ('address_usage', 'delete', 'user_id', 'day || ''/'' || address', '{address}'),
+    ('storage_usage', 'account', 'owner_id', 'owner_id', '{}'),
+    ('storage_changes', 'account', 'owner_id', 'id', '{}'),
+    ('subscriptions', 'account', 'user_id', 'id', '{ticket}'),
+    ('stripe_customers', 'account', 'user_id', 'customer_id', '{}'),
+    ('stripe_reversals', 'account', 'user_id', 'id', '{}'),
     ('credit_ledger', 'pseudonym', 'user_id', 'id', '{}'),
     ('credit_grants', 'pseudonym', 'user_id', 'id', '{}'),
     ('credit_uses', 'pseudonym', 'user_id', 'ledger_id || ''/'' || grant_id', '{}'),
@@ -504,6 +513,7 @@ declare
   v_pseudonym uuid := gen_random_uuid();
 begin
   perform public.pseudonymise_ledger(old.id, v_pseudonym);
+  delete from public.storage_changes where owner_id = old.id;
   perform public.pseudonymise_audit(old.id, v_pseudonym);
   -- Receipts are known by their own id from here on.
   update public.data_requests set user_id = gen_random_uuid()
@@ -611,7 +621,10 @@ begin
         || case when p_account = 'deleted' then '{}' else jsonb_build_object(
              'kept', receipt -> 'kept' || jsonb_build_array(
                jsonb_build_object('what', 'profiles', 'rows', 1, 'why', 'The account stays, with its plan and settings.'),
-               jsonb_build_object('what', 'credits', 'rows', 1, 'why', 'The account stays, with its balance.'))) end
+               jsonb_build_object('what', 'credits', 'rows', 1, 'why', 'The account stays, with its balance.'),
+               jsonb_build_object(
+                 'what', 'usage_daily', 'why', 'Counts by day, which quotas and bills go by; they name no picture.',
+                 'rows', (select count(*) from public.usage_daily u where u.user_id = v_request.user_id)))) end
   where id = p_request_id returning * into v_request;
   insert into public.audit_log (action, subject, data)
   values ('data.delete.done', p_request_id::text, v_request.receipt - 'kept');

@@ -104,8 +104,8 @@ async def test_unblocking(client: Client, resources: Resources, db: Db) -> None:
     await _block(resources, picture.sha256)
     await _block(resources, picture.sha256, "other")  # the latest word counts
     await _refused(client, picture, "other")
-    assert await unblock(resources, picture.sha256, by="tests") is True
-    assert await unblock(resources, picture.sha256, by="tests") is False
+    assert await unblock(resources, picture.sha256, reason="a mistake", by="tests") is True
+    assert await unblock(resources, picture.sha256, reason="a mistake", by="tests") is False
     assert (await client.process(picture, OP))["status"] == "done"
     assert (await client.intake(picture, OP))["cached"] is True
     actions = await db.fetch("select action from audit_log where subject = $1 order by id", picture.sha256)

@@ -40,6 +40,20 @@ CALLABLE_BY_SERVICE = {
     *("list_images", "get_image", "change_images", "archive_due"),
     *("list_collections", "create_collection", "update_collection", "delete_collection"),
     *("block_hash", "unblock_hash", "blocked_category", "mark_scanned"),
+    *("set_plan", "flag_account", "list_plans", "list_op_prices", "recently_changed"),
+    *("fold_usage", "expire_usage", "get_usage", "get_quote_facts", "refund_hit", "settle_storage"),
+    *("create_api_key", "list_api_keys", "update_api_key", "rotate_api_key", "revoke_api_key", "find_api_key"),
+    *("touch_api_key", "queue_load"),
+    *("receive_stripe_events", "draw_stripe_ticket", "claim_stripe_event", "finish_stripe_event"),
+    *("fail_stripe_event", "retry_stripe_events", "stripe_inbox_stats", "purge_stripe_events"),
+    *("find_stripe_customer", "keep_stripe_customer", "lose_stripe_customer", "claim_stripe_closure"),
+    *("end_stripe_closure", "get_subscription", "record_subscription", "end_subscriptions"),
+    *("open_subscriptions", "settle_purchase", "stripe_catalogue", "record_stripe_price"),
+    *("find_stripe_prices", "find_offer", "list_packs"),
+    *("admin_role", "list_admins", "grant_admin", "revoke_admin", "admin_users", "admin_user", "admin_jobs"),
+    *("admin_job", "replay_job", "admin_cancel_job", "refused_jobs", "review_refused", "list_blocked"),
+    *("admin_audit", "admin_abuse", "system_report"),
+    *("admin_set_plan", "admin_flag", "admin_credits", "admin_refund_job"),
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-from tests.support import new_sha256
+from tests.support import ROOMY, new_sha256
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Document = dict[str, Any]
@@ -43,7 +43,7 @@ class World:
 
     # Rows around the functions
 
-    async def user(self, *, balance: int | None = None, plan: str = "free") -> uuid.UUID:
+    async def user(self, *, balance: int | None = None, plan: str = ROOMY) -> uuid.UUID:
         """A new account as Auth makes it; `balance` None leaves the signup credits."""
         user_id = uuid.uuid4()
         await self.connection.execute(
@@ -176,6 +176,9 @@ class World:
             "hit_price": 0,
             "quoted_price": None,
             "ip": None,
+            "output_side": None,
+            "hit_reference": None,
+            "may_queue": True,
         }
         assert claim.keys() >= changes.keys()
         parameters = {f"p_{name}": value for name, value in (claim | changes).items()}
@@ -219,8 +222,10 @@ class World:
             await self.put(path, "outputs-ephemeral")
         return await self.complete(job)
 
-    async def fail(self, job: Document, *, retry: float | None = None, drop: bool = False) -> Document:
-        error = json.dumps({"code": "op_failed", "detail": "It broke."})
+    async def fail(
+        self, job: Document, *, retry: float | None = None, drop: bool = False, code: str = "op_failed"
+    ) -> Document:
+        error = json.dumps({"code": code, "detail": "It broke."})
         return dict(
             await self.call(
                 "fail_job", **lease(job), p_error=error, p_retry_seconds=retry, p_drop_upload=drop
@@ -271,6 +276,22 @@ class World:
         parameters = {f"p_{name}": value for name, value in (wanted | changes).items()}
         row = await self.call("create_share", p_output_id=output_id, p_user_id=user_id, **parameters)
         return None if row is None else dict(row)
+
+    async def api_key(self, user_id: uuid.UUID, **changes: Any) -> Document:
+        """A key of a user, whose plan has API access from then on; `changes` by parameter name without `p_`."""
+        plan = "update public.profiles set plan_id = 'pro' where user_id = $1"
+        await self.connection.execute(plan, user_id)
+        wanted: dict[str, Any] = {
+            "name": "Importer",
+            "scopes": ["intake"],
+            "prefix": f"dk_test_{secrets.token_hex(4)}",
+            "hash": secrets.token_hex(32),
+            "expires_at": None,
+            "rate_per_minute": None,
+            "spend_cap": None,
+        }
+        parameters = {f"p_{name}": value for name, value in (wanted | changes).items()}
+        return dict(await self.call("create_api_key", p_user_id=user_id, **parameters))
 
     async def sweep(self) -> Document:
         return dict(await self.call("sweep"))

@@ -1,0 +1,1 @@
+"""For operators: users, plans, credits, jobs, refused and blocked pictures, the state of the system, the audit."""

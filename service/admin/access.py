@@ -1,0 +1,35 @@
+"""Who may use the admin API: accounts of the table `admins`, asked in the database for each request."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends
+from starlette.requests import Request
+
+from service.admin.store import Actor
+from service.errors import Code, ProblemError
+from service.limits import SignedIn
+from service.resources import resources_of
+
+API = "api"
+
+
+async def _staff(request: Request, user_id: SignedIn) -> UUID:
+    """An account with any role: may look. Raises ProblemError (sign_in_required, admin_required)."""
+    if await resources_of(request).admin.role(user_id) is None:
+        raise ProblemError(Code.admin_required, "This is for operators of this service.")
+    return user_id
+
+
+async def _admin(request: Request, user_id: SignedIn) -> Actor:
+    """An account that may act. Raises ProblemError (sign_in_required, admin_required)."""
+    if await resources_of(request).admin.role(user_id) != "admin":
+        raise ProblemError(
+            Code.admin_required, "This is for operators of this service who may change things."
+        )
+    return Actor(user_id, API)
+
+
+StaffUser = Annotated[UUID, Depends(_staff)]
+AdminUser = Annotated[Actor, Depends(_admin)]
+REFUSALS = (Code.sign_in_required, Code.admin_required)

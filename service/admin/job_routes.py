@@ -1,0 +1,80 @@
+"""Jobs of anybody: search, look, repeat, cancel, refund."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+
+from service.admin import acts
+from service.admin.access import REFUSALS, AdminUser, StaffUser
+from service.admin.paging import more, place
+from service.admin.rows import AdminJob, AdminJobDetail
+from service.admin.schemas import Act, JobFilter, JobPage, RefundAnswer
+from service.errors import Code, responses
+from service.resources import resources_of
+
+router = APIRouter(prefix="/admin/api/jobs", tags=["admin"])
+
+
+@router.get("", responses=responses(*REFUSALS, Code.user_not_found, Code.conflict))
+async def search_jobs(request: Request, _caller: StaffUser, wanted: Annotated[JobFilter, Query()]) -> JobPage:
+    """Jobs of all users and visitors, newest first."""
+    rows = await resources_of(request).admin.list_jobs(
+        limit=wanted.limit,
+        after=place(wanted.cursor),
+        status=wanted.status,
+        op=wanted.op,
+        user=wanted.user,
+        error=wanted.error,
+        created_after=wanted.created_after,
+        created_before=wanted.created_before,
+    )
+    return JobPage(jobs=rows, next_cursor=more(rows, wanted.limit, lambda row: row.job_id))
+
+
+@router.get("/{job_id}", responses=responses(*REFUSALS, Code.job_not_found))
+async def get_any_job(job_id: UUID, request: Request, _caller: StaffUser) -> AdminJobDetail:
+    """One job with its transitions, what it cost, and whether its bytes are still there."""
+    return await acts.job_detail(resources_of(request), job_id)
+
+
+@router.post(
+    "/{job_id}/replay",
+    status_code=201,
+    responses=responses(
+        *REFUSALS,
+        Code.malformed_json,
+        Code.job_not_found,
+        Code.job_finished,
+        Code.conflict,
+        Code.refused,
+        Code.original_missing,
+        Code.insufficient_credits,
+        Code.data_deletion_running,
+    ),
+)
+async def replay_job(job_id: UUID, request: Request, actor: AdminUser, wanted: Act) -> AdminJob:
+    """A new attempt at a job that failed, expired or was canceled, where its bytes are still there.
+
+    It is a job of its own, for the same owner, and holds the price of the first one anew.
+    """
+    return await acts.replay(resources_of(request), job_id, actor, wanted.reason)
+
+
+@router.post(
+    "/{job_id}/cancel",
+    responses=responses(*REFUSALS, Code.malformed_json, Code.job_not_found, Code.job_finished),
+)
+async def cancel_any_job(job_id: UUID, request: Request, actor: AdminUser, wanted: Act) -> AdminJob:
+    """End a job that has not ended. It costs nothing, and its upload is removed."""
+    return await acts.cancel(resources_of(request), job_id, actor, wanted.reason)
+
+
+@router.post(
+    "/{job_id}/refund",
+    responses=responses(*REFUSALS, Code.malformed_json, Code.job_not_found, Code.not_charged),
+)
+async def refund_job(job_id: UUID, request: Request, actor: AdminUser, wanted: Act) -> RefundAnswer:
+    """Give back what a job was charged, once. Its result stays."""
+    refunded = await resources_of(request).admin.refund_job(job_id, actor, wanted.reason)
+    return RefundAnswer(refunded=refunded)

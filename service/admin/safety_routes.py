@@ -1,0 +1,93 @@
+"""What moderation refused, and bytes that are blocked."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Request
+
+from service.admin import acts
+from service.admin.access import REFUSALS, AdminUser, StaffUser
+from service.admin.paging import more, place
+from service.admin.rows import AdminJobDetail
+from service.admin.schemas import (
+    Act,
+    BlockAnswer,
+    BlockedFilter,
+    BlockedPage,
+    BlockRequest,
+    RefusedFilter,
+    RefusedPage,
+    ReviewRequest,
+)
+from service.cursors import place_of
+from service.errors import Code, responses
+from service.resources import resources_of
+
+router = APIRouter(prefix="/admin/api", tags=["admin"])
+REVIEWED = {"false": False, "true": True, "all": None}
+
+
+@router.get("/refused", responses=responses(*REFUSALS))
+async def list_refused(
+    request: Request, _caller: StaffUser, wanted: Annotated[RefusedFilter, Query()]
+) -> RefusedPage:
+    """Jobs that moderation refused, newest first. Their bytes are gone: what is left is what was said of them."""
+    rows = await resources_of(request).admin.list_refused(
+        limit=wanted.limit, after=place(wanted.cursor), reviewed=REVIEWED[wanted.reviewed]
+    )
+    return RefusedPage(jobs=rows, next_cursor=more(rows, wanted.limit, lambda row: row.job_id))
+
+
+@router.post(
+    "/refused/{job_id}/review",
+    responses=responses(*REFUSALS, Code.malformed_json, Code.job_not_found, Code.conflict),
+)
+async def review_refused(
+    job_id: UUID, request: Request, actor: AdminUser, wanted: ReviewRequest
+) -> AdminJobDetail:
+    """Decide about a refused job: `keep` leaves its picture free to be sent again, `block` blocks its hash. The latest
+    decision stands, but to keep does not unblock."""
+    return await acts.review(
+        resources_of(request), job_id, wanted.decision, actor, wanted.reason, category=wanted.category
+    )
+
+
+@router.get("/blocked", responses=responses(*REFUSALS))
+async def list_blocked(
+    request: Request, _caller: StaffUser, wanted: Annotated[BlockedFilter, Query()]
+) -> BlockedPage:
+    """Blocked hashes, newest first."""
+    rows = await resources_of(request).admin.list_blocked(
+        limit=wanted.limit,
+        after=None if wanted.cursor is None else place_of(wanted.cursor),
+        sha256=wanted.sha256,
+        category=wanted.category,
+    )
+    return BlockedPage(hashes=rows, next_cursor=more(rows, wanted.limit, lambda row: row.sha256))
+
+
+@router.post("/blocked", responses=responses(*REFUSALS, Code.malformed_json))
+async def block_hash(request: Request, actor: AdminUser, wanted: BlockRequest) -> BlockAnswer:
+    """Refuse these bytes from now on, and take away what exists of them. Repeating it completes it."""
+    done = await acts.block(
+        resources_of(request), wanted.sha256, actor, wanted.reason, category=wanted.category
+    )
+    return BlockAnswer(
+        sha256=wanted.sha256,
+        outputs=done.outputs,
+        originals=done.originals,
+        uploads=done.uploads,
+        forgotten=done.forgotten,
+    )
+
+
+@router.post(
+    "/blocked/{sha256}/unblock",
+    status_code=204,
+    responses=responses(*REFUSALS, Code.malformed_json, Code.hash_not_blocked),
+)
+async def unblock_hash(
+    sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")], request: Request, actor: AdminUser, wanted: Act
+) -> None:
+    """Accept these bytes again; what was taken away does not come back."""
+    await acts.unblock(resources_of(request), sha256, actor, wanted.reason)

@@ -1,0 +1,89 @@
+"""The state of the system, signs of abuse, the audit log; and the page that shows it all."""
+
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import FileResponse
+
+from service import __version__
+from service.admin.access import REFUSALS, StaffUser
+from service.admin.schemas import (
+    AbuseList,
+    AuditFilter,
+    AuditPage,
+    InvariantReport,
+    Me,
+    SystemPage,
+)
+from service.errors import Code, ProblemError, responses
+from service.health.checks import Checks
+from service.resources import resources_of
+
+PAGE = Path(__file__).parent / "page"
+MAX_ABUSE = 200
+router = APIRouter(prefix="/admin/api", tags=["admin"])
+page = APIRouter(include_in_schema=False)
+
+
+@router.get("/me", responses=responses(*REFUSALS))
+async def get_me(request: Request, user_id: StaffUser) -> Me:
+    """The caller's role."""
+    role = await resources_of(request).admin.role(user_id)
+    if role is None:  # revoked between the two questions
+        raise ProblemError(Code.admin_required, "This is for operators of this service.")
+    return Me(user_id=user_id, role=role)
+
+
+@router.get("/system", responses=responses(*REFUSALS))
+async def get_system(request: Request, _caller: StaffUser) -> SystemPage:
+    """What is waiting, late or open, and whether what the service needs answers."""
+    resources = resources_of(request)
+    checks: Checks = request.app.state.checks
+    settings = resources.settings
+    return SystemPage(
+        version=__version__,
+        release=settings.release,
+        environment=settings.environment,
+        readiness=await checks.readiness(),
+        report=await resources.admin.system_report(),
+    )
+
+
+@router.get("/invariants", responses=responses(*REFUSALS))
+async def get_invariants(request: Request, _caller: StaffUser) -> InvariantReport:
+    """Sentences about money and state that do not hold. It reads whole tables: ask seldom."""
+    return InvariantReport(violations=await resources_of(request).database.check_invariants())
+
+
+@router.get("/abuse", responses=responses(*REFUSALS))
+async def list_abuse(request: Request, _caller: StaffUser) -> AbuseList:
+    """Accounts that look like abuse: `refusals`, `burst`, `shared_address`. To judge them is for people."""
+    return AbuseList(accounts=await resources_of(request).admin.list_abuse(MAX_ABUSE))
+
+
+@router.get("/audit", responses=responses(*REFUSALS, Code.user_not_found, Code.conflict))
+async def list_audit(
+    request: Request, _caller: StaffUser, wanted: Annotated[AuditFilter, Query()]
+) -> AuditPage:
+    """The audit log, newest first."""
+    rows = await resources_of(request).admin.list_audit(
+        limit=wanted.limit,
+        before=wanted.cursor,
+        actor=wanted.actor,
+        subject=wanted.subject,
+        action=wanted.action,
+    )
+    return AuditPage(entries=rows, next_cursor=rows[-1].id if len(rows) == wanted.limit else None)
+
+
+@page.get("/admin")
+async def admin_page(request: Request) -> FileResponse:
+    """The page for operators, allowed to load its own files and to talk to this API and the Supabase project alone."""
+    supabase = request.app.state.settings.supabase_url
+    policy = (
+        f"default-src 'none'; connect-src 'self' {supabase}; img-src 'self'; script-src 'self'; style-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-cache"}
+    return FileResponse(PAGE / "index.html", media_type="text/html", headers=headers)

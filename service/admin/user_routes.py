@@ -1,0 +1,79 @@
+"""Users as operators see them: search, look, plan, credits, flag."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+
+from service.admin.access import REFUSALS, AdminUser, StaffUser
+from service.admin.paging import more, place
+from service.admin.rows import AdminUserDetail, CreditChange
+from service.admin.schemas import Act, CreditsGiven, CreditsTaken, PlanChange, UserFilter, UserPage
+from service.errors import Code, responses
+from service.resources import resources_of
+
+router = APIRouter(prefix="/admin/api/users", tags=["admin"])
+_ONE = responses(*REFUSALS, Code.user_not_found)
+_ACT = responses(*REFUSALS, Code.malformed_json, Code.user_not_found)
+
+
+@router.get("", responses=responses(*REFUSALS))
+async def list_users(
+    request: Request, _caller: StaffUser, wanted: Annotated[UserFilter, Query()]
+) -> UserPage:
+    """Accounts, newest first."""
+    rows = await resources_of(request).admin.list_users(
+        limit=wanted.limit,
+        after=place(wanted.cursor),
+        query=wanted.query,
+        plan=wanted.plan,
+        flagged=wanted.flagged,
+    )
+    return UserPage(users=rows, next_cursor=more(rows, wanted.limit, lambda row: row.user_id))
+
+
+@router.get("/{user_id}", responses=_ONE)
+async def get_user(user_id: UUID, request: Request, _caller: StaffUser) -> AdminUserDetail:
+    """One account: plan, credits and grants, last jobs, names of its keys, subscription, flag, storage."""
+    return await resources_of(request).admin.get_user(str(user_id))
+
+
+@router.post(
+    "/{user_id}/plan",
+    responses=responses(*REFUSALS, Code.malformed_json, Code.user_not_found, Code.plan_not_found),
+)
+async def set_plan(user_id: UUID, request: Request, actor: AdminUser, wanted: PlanChange) -> AdminUserDetail:
+    """Give an account another plan, at once. Nothing is deleted; a subscription is not touched."""
+    return await resources_of(request).admin.set_plan(user_id, wanted.plan_id, actor, wanted.reason)
+
+
+@router.post("/{user_id}/credits/give", responses=_ACT)
+async def give_credits(
+    user_id: UUID, request: Request, actor: AdminUser, wanted: CreditsGiven
+) -> CreditChange:
+    """Give credits, once for each reference. A debt is paid first."""
+    return await resources_of(request).admin.change_credits(
+        user_id, wanted.amount, wanted.reference, actor, wanted.reason, expires_at=wanted.expires_at
+    )
+
+
+@router.post("/{user_id}/credits/take", responses=_ACT)
+async def take_credits(
+    user_id: UUID, request: Request, actor: AdminUser, wanted: CreditsTaken
+) -> CreditChange:
+    """Take credits back, once for each reference. The balance does not go below zero: the rest becomes a debt."""
+    return await resources_of(request).admin.change_credits(
+        user_id, -wanted.amount, wanted.reference, actor, wanted.reason
+    )
+
+
+@router.post("/{user_id}/flag", responses=_ACT)
+async def flag_user(user_id: UUID, request: Request, actor: AdminUser, wanted: Act) -> AdminUserDetail:
+    """Mark an account for operators to look at. It works as before."""
+    return await resources_of(request).admin.flag(user_id, actor, wanted.reason, flagged=True)
+
+
+@router.post("/{user_id}/unflag", responses=_ACT)
+async def unflag_user(user_id: UUID, request: Request, actor: AdminUser, wanted: Act) -> AdminUserDetail:
+    """Take the mark away."""
+    return await resources_of(request).admin.flag(user_id, actor, wanted.reason, flagged=False)

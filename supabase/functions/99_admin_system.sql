@@ -1,0 +1,131 @@
+-- What operators watch: the audit, signs of abuse, the state of the system.
+
+-- Newest first, those before p_before. p_actor: an account's id or address, or 'cli:<user>'; p_action: its beginning.
+create or replace function public.admin_audit(
+  p_limit integer, p_before bigint, p_actor text, p_subject text, p_action text
+) returns jsonb
+language plpgsql stable security definer set search_path = '' set plan_cache_mode = 'force_custom_plan'
+as $$
+declare
+  v_hand boolean := coalesce(starts_with(p_actor, 'cli:'), false);
+  -- Whoever deleted their account is known by a pseudonym, which no account has.
+  v_actor uuid := case when p_actor ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$' then p_actor::uuid
+                       when p_actor is not null and not v_hand then public.account_of(p_actor) end;
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object(
+             'id', page.id, 'actor', page.actor, 'email', page.email, 'action', page.action, 'subject', page.subject,
+             'data', page.data, 'created_at', page.created_at) order by page.id desc), '[]')
+    from (
+      select a.*, u.email from public.audit_log a left join auth.users u on u.id = a.actor
+      where (p_before is null or a.id < p_before)
+        and (v_actor is null or a.actor = v_actor)
+        and (not v_hand or (a.data ? 'by' and a.data ->> 'by' = p_actor))
+        and (p_subject is null or a.subject = p_subject)
+        and (p_action is null or starts_with(a.action, p_action))
+      order by a.id desc limit p_limit) page);
+end $$;
+
+-- Abuse
+
+-- Who was active in the last week or shares an address, and what of it looks like abuse:
+--   refusals        three or more jobs in a week refused as not acceptable or infected, and a fifth of all
+--   burst           thirty or more jobs within one minute of the last day
+--   shared_address  four or more accounts at one address within 30 days
+create or replace view public.abuse_signals with (security_invoker = true) as
+with week as (
+  select j.user_id, count(*) as jobs,
+         count(*) filter (where j.status = 'error' and j.error ->> 'code' in ('refused', 'infected')) as refused
+  from public.jobs j where j.created_at > now() - interval '7 days' and j.user_id is not null group by j.user_id
+), bursts as (
+  select m.user_id, max(m.jobs) as burst
+  from (select j.user_id, count(*) as jobs from public.jobs j
+        where j.created_at > now() - interval '1 day' and j.user_id is not null
+        group by j.user_id, date_trunc('minute', j.created_at)) m
+  group by m.user_id
+), addresses as (
+  select a.user_id, max(s.accounts) as accounts
+  from public.address_usage a
+  join (select b.address, count(distinct b.user_id) as accounts from public.address_usage b
+        where b.user_id is not null and b.day > current_date - 30 group by b.address) s using (address)
+  where a.user_id is not null and a.day > current_date - 30
+  group by a.user_id
+), figures as (
+  select user_id, coalesce(w.jobs, 0) as jobs, coalesce(w.refused, 0) as refused, coalesce(b.burst, 0) as burst,
+         coalesce(a.accounts, 0) as accounts
+  from week w full join bursts b using (user_id) full join addresses a using (user_id)
+)
+select f.user_id, f.jobs, f.refused,
+       round(f.refused / nullif(f.jobs, 0)::numeric, 3) as refusal_ratio, f.burst, f.accounts,
+       array_remove(array[
+         case when f.refused >= 3 and f.refused * 5 >= f.jobs then 'refusals' end,
+         case when f.burst >= 30 then 'burst' end,
+         case when f.accounts >= 4 then 'shared_address' end], null) as signals
+from figures f;
+comment on view public.abuse_signals is 'What of each account looks like abuse; for operators, who judge it.';
+revoke all on public.abuse_signals from public, anon, authenticated, service_role;
+grant select on public.abuse_signals to service_role;
+
+create or replace function public.admin_abuse(p_limit integer) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_agg(to_jsonb(s) order by cardinality(s.signals) desc, s.refused desc, s.burst desc, s.user_id), '[]')
+  from (
+    select a.*, u.email, f.plan_id
+    from public.abuse_signals a join auth.users u on u.id = a.user_id join public.profiles f on f.user_id = a.user_id
+    where cardinality(a.signals) > 0
+    order by cardinality(a.signals) desc, a.refused desc, a.burst desc, a.user_id limit p_limit) s
+$$;
+
+-- The system
+
+-- What is waiting, late or open. Ages in seconds.
+create or replace function public.system_report() returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_migrations jsonb := '[]';
+begin
+  if to_regclass('supabase_migrations.schema_migrations') is not null then
+    execute 'select coalesce(jsonb_agg(m.version || ''_'' || m.name order by m.version desc), ''[]'')'
+            ' from supabase_migrations.schema_migrations m' into v_migrations;
+  end if;
+  return jsonb_build_object(
+    'queues', public.queue_stats(),
+    'classes', (
+      select coalesce(jsonb_agg(to_jsonb(c) order by c.queue, c.priority desc), '[]')
+      from (select j.queue, j.priority, count(*) filter (where j.status = 'queued') as queued,
+                   count(*) filter (where j.status = 'running') as running,
+                   extract(epoch from now() - min(j.run_at) filter (where j.status = 'queued' and j.run_at <= now()))
+                     as oldest_due_seconds
+            from public.jobs j where j.status in ('queued', 'running') group by j.queue, j.priority) c),
+    'awaiting_upload', (select count(*) from public.jobs j where j.status = 'awaiting_upload'),
+    'oldest_unfinished_seconds', (
+      select extract(epoch from now() - min(j.created_at)) from public.jobs j where j.status in ('queued', 'running')),
+    'leases_expired',
+      (select count(*) from public.jobs j where j.status = 'running' and j.lease_expires_at < clock_timestamp())
+      + (select count(*) from public.data_requests r where r.status = 'running' and r.lease_expires_at < clock_timestamp()),
+    'data_requests', (select count(*) from public.data_requests r where r.status in ('queued', 'running')),
+    'refused_unreviewed', (
+      select count(*) from public.jobs j
+      where j.status = 'error' and j.error ->> 'code' = 'refused'
+        and not exists (select 1 from public.moderation_reviews m where m.job_id = j.id)),
+    'tombstones', (
+      select jsonb_build_object('open', count(*), 'oldest_seconds', extract(epoch from now() - min(t.created_at)))
+      from public.tombstones t where t.purged_at is null),
+    'stripe_inbox', public.stripe_inbox_stats(),
+    'postgres', current_setting('server_version'),
+    'migrations', v_migrations);
+end $$;
+
+do $$
+declare
+  v_function text;
+begin
+  foreach v_function in array array[
+    'admin_audit(integer, bigint, text, text, text)', 'admin_abuse(integer)', 'system_report()']
+  loop
+    execute format('revoke all on function public.%s from public, anon, authenticated', v_function);
+    execute format('grant execute on function public.%s to service_role', v_function);
+  end loop;
+end $$;
