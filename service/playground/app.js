@@ -40,12 +40,18 @@ function wireTheme() {
   });
 }
 
+/** @type {string|null|undefined} undefined: not known yet */
+let admitted;
+
 /** Everything that depends on who is signed in. @param {string|null} userId */
 function admit(userId) {
+  if (userId === admitted) return; // supabase-js says so again whenever the tab comes to the front
+  admitted = userId;
   const signedIn = userId !== null;
   bench.admit(signedIn);
   library.open(userId);
   claim.offer(signedIn);
+  for (const card of cards) card.clear();
   views.admit(signedIn);
 }
 

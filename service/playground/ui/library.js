@@ -68,7 +68,6 @@ export class Library {
 
   /** Whose images are shown; null: nobody's. @param {string|null} userId */
   open(userId) {
-    if (userId === this.userId) return; // supabase-js says so again whenever the tab comes to the front
     this.userId = userId;
     this.asked += 1;
     this.selection.end();

@@ -43,6 +43,11 @@ export class Keys {
     });
   }
 
+  /** Somebody else is there. */
+  clear() {
+    byId("keys").replaceChildren();
+  }
+
   load() {
     return this.#try("keys-problem", async () => this.#draw(await this.darkroom.apiKeys()));
   }

@@ -17,9 +17,20 @@ export class SettingsForm {
     });
   }
 
+  /** Somebody else is there. */
+  clear() {
+    this.saved = null;
+    byId("settings").reset();
+    byId("settings-save").disabled = true;
+  }
+
+  /** What the server has; changes that are not saved yet stay. */
   load() {
     byId("settings-status").textContent = "";
-    return this.#try(async () => this.#draw(await this.darkroom.me()));
+    return this.#try(async () => {
+      const me = await this.darkroom.me();
+      if (!this.#changed) this.#draw(me); // else somebody is at it
+    });
   }
 
   /** @param {() => Promise<void>} work */
@@ -60,11 +71,15 @@ export class SettingsForm {
     };
   }
 
-  #compare() {
+  /** Whether the form says something else than the server. */
+  get #changed() {
     const wanted = this.#wanted;
-    const changed = this.saved && JSON.stringify(wanted) !== JSON.stringify({ ...wanted, ...this.saved });
-    byId("settings-save").disabled = !changed || !byId("settings").checkValidity();
-    if (changed) byId("settings-status").textContent = "";
+    return this.saved !== null && JSON.stringify(wanted) !== JSON.stringify({ ...wanted, ...this.saved });
+  }
+
+  #compare() {
+    byId("settings-save").disabled = !this.#changed || !byId("settings").checkValidity();
+    if (this.#changed) byId("settings-status").textContent = "";
   }
 
   async #save() {
