@@ -67,7 +67,7 @@ if refused == 0 then
   for i = count + 1, #KEYS do answer[2 * count + 1 + i] = redis.call('GET', KEYS[i]) end
   local counts, label = ARGV[3 * count + 3], answer[3 * count + 2]
   if counts and label then
-    label = string.match(label, '^(%d+:%d+:%d+)\n')
+    label = string.match(label, '^(%d+:%d+:%d+)\\n')
     if label then
       local day = string.format('%d', math.floor(now / 86400000000))
       redis.call('HINCRBY', counts, day .. ':' .. ARGV[3 * count + 4] .. ':' .. label, 1)

@@ -30,6 +30,14 @@ class QueueStats(Row):
     oldest_due_seconds: float | None
 
 
+class QueueLoad(Row):
+    """Jobs of one queue: waiting, running, and finished by workers in the last minute."""
+
+    queued: int
+    running: int
+    finished: int
+
+
 class Maintenance:
     """Typed access to the functions that a worker calls by the clock."""
 
@@ -42,6 +50,9 @@ class Maintenance:
     async def queue_stats(self) -> dict[str, QueueStats]:
         rows = await self._call("queue_stats", {})
         return {queue: QueueStats.model_validate(row) for queue, row in rows.items()}
+
+    async def queue_load(self, queue: str) -> QueueLoad:
+        return QueueLoad.model_validate(await self._call("queue_load", {"p_queue": queue}))
 
     async def expire_due(self, limit: int) -> ExpiryReport:
         return ExpiryReport.model_validate(await self._call("expire_due", {"p_limit": limit}))

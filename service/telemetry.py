@@ -40,8 +40,15 @@ REQUESTS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
 )
 RATE_LIMIT = Counter("darkroom_rate_limit_total", "Requests by outcome of the rate limit", ("outcome",))
+SHED = Counter(
+    "darkroom_shed_total", "Intakes refused because too many jobs wait, by class of caller", ("caller",)
+)
 CACHE = Counter("darkroom_cache_total", "Intakes by what the compute cache knew", ("outcome",))
 RINGS = Counter("darkroom_rings_total", "Rings of the doorbell", ("outcome",))
+STRIPE_EVENTS = Counter("darkroom_stripe_events_total", "Events of Stripe by what became of them", ("outcome",))
+STRIPE_INBOX = Gauge(
+    "darkroom_stripe_inbox", "Events of Stripe by state, and the age of the oldest", ("what",), multiprocess_mode="mostrecent"
+)
 JOBS = Counter("darkroom_jobs_total", "Jobs by how they ended", ("op", "outcome"))
 JOB_STEPS = Histogram(
     "darkroom_job_step_seconds",
@@ -65,6 +72,7 @@ SECRET_NAMES = re.compile(
 SECRET_VALUES = re.compile(
     r"eyJ[\w-]{8,}\.[\w-]+\.[\w-]*"  # a JWT, so the token of a signed URL as well
     r"|sb_(?:secret|publishable)_[\w-]+"
+    r"|dk_(?:live|test)_\w{12,}"  # more than the prefix that its owner is shown
     r"|(?<=[?&]token=)[^&\s\"']+"
     r"|(?<=/s/)[\w-]{22}(?![\w-])"  # a share link
     r"|(?<=://)[^/@\s:]*:[^/@\s]+(?=@)"  # user:password in a URL

@@ -40,6 +40,7 @@ async def wipe(resources: Resources, lease: RequestLease) -> str:
     # An intake that had looked before the deletion began may have kept its answer until now.
     await lease.step("verify", 0.8)
     await forget_user(resources.redis, request.user_id)
+    await resources.freshness.changed(request.user_id)  # their API keys are gone
     await lease.step("money", 0.85)
     await requests.wipe_money(request)
     await lease.step("account", 0.9)

@@ -13,7 +13,7 @@ import hmac
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -36,7 +36,7 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class VerifiedKey:
     """A key that was right when it was looked up. `version`: of its user before that, None where none was known;
-    `looked_up_at` by the monotonic clock, `ends_at` unix seconds."""
+    `looked_up_at` by the monotonic clock, `ends_at` unix seconds. `fresh`: looked up in this very request."""
 
     key_id: UUID
     user_id: UUID
@@ -47,6 +47,7 @@ class VerifiedKey:
     ends_at: float
     version: bytes | None
     looked_up_at: float
+    fresh: bool = False
 
 
 class KeyRing:
@@ -93,7 +94,7 @@ class KeyRing:
         guesses = f"darkroom:rate:key-guess:ip:{network(ip)}"
         (await self._limiter.admit([Limit("guesses", guesses, self._guesses, MINUTE, cost=0)])).require()
         try:
-            return await self._look_up(prefix_of(key), digest, None)
+            return replace(await self._look_up(prefix_of(key), digest, None), fresh=True)
         except ProblemError as error:
             if error.code is Code.invalid_api_key:
                 await self._limiter.admit([Limit("guesses", guesses, self._guesses, MINUTE)])
@@ -103,11 +104,12 @@ class KeyRing:
         """Look a key up again unless what the admission has read along the way says that nothing has changed. Raises
         ProblemError as `verify`."""
         age = time.monotonic() - key.looked_up_at
-        if admission.shared and key.version is not None:
-            fresh = key.version == admission.version and age < REMEMBERED_SECONDS
+        if admission.shared:
+            confirmed = key.version is not None and key.version == admission.version
+            good = confirmed and age < REMEMBERED_SECONDS
         else:
-            fresh = age < UNCONFIRMED_SECONDS
-        if not fresh:
+            good = age < UNCONFIRMED_SECONDS
+        if not (good or key.fresh):
             await self._look_up(key.prefix, key.digest, key.user_id)
         self._note_use(key.key_id)
 
