@@ -83,7 +83,21 @@ as $$
     from public.jobs j where j.status in ('queued', 'running') group by j.queue) s
 $$;
 
+-- What shedding load goes by: jobs of a queue that wait and run, and how many workers have ended in the last minute.
+create or replace function public.queue_load(p_queue text) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'queued', (select count(*) from public.jobs j where j.queue = p_queue and j.status = 'queued'),
+    'running', (select count(*) from public.jobs j where j.queue = p_queue and j.status = 'running'),
+    'finished', (select count(*) from public.jobs j
+                 where j.queue = p_queue and j.finished_at > now() - interval '1 minute'
+                   and j.finished_at is not null and j.started_at is not null))
+$$;
+
 revoke all on function public.sweep() from public, anon, authenticated;
 revoke all on function public.queue_stats() from public, anon, authenticated;
+revoke all on function public.queue_load(text) from public, anon, authenticated;
 grant execute on function public.sweep() to service_role;
 grant execute on function public.queue_stats() to service_role;
+grant execute on function public.queue_load(text) to service_role;
