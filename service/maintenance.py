@@ -63,6 +63,11 @@ class Maintenance:
     async def purge_shares(self, limit: int) -> int:
         return int(await self._call("purge_shares", {"p_limit": limit}))
 
+    async def prune_versions(self, limit: int) -> list[Forget] | None:
+        """Bury versions of up to `limit` images whose owner wants fewer by now; None when nobody does."""
+        rows = await self._call("prune_versions", {"p_limit": limit})
+        return None if rows is None else [Forget.model_validate(row) for row in rows]
+
     async def due_tombstones(self, limit: int) -> list[Tombstone]:
         rows = await self._call("due_tombstones", {"p_limit": limit})
         return [Tombstone.model_validate(row) for row in rows]

@@ -62,6 +62,8 @@ async def cleanup(resources: Resources, *, batch: int = BATCH, notice: Notice = 
         await _rest(started)
     while await resources.maintenance.expire_requests(batch) == batch:
         pass
+    while (pruned := await resources.maintenance.prune_versions(batch)) is not None:
+        await forget(resources.redis, pruned)
     # Whoever deleted something may have died before it told Redis.
     await forget(resources.redis, await resources.library.recently_buried())
     await purge(resources, report, batch=batch, notice=notice)

@@ -31,6 +31,7 @@ from workers.data_requests import run_request
 from workers.imaging.pool import PixelPool
 from workers.moderation import BlockedHashes
 from workers.originals import originals
+from workers.rescan import rescan
 from workers.run_job import run_job
 from workers.sweep import sweep
 from workers.workbench import Slots, Workbench
@@ -166,10 +167,10 @@ def _scheduled(task: Callable[[Resources], Awaitable[object]]) -> Callable[[dict
 
 
 def cron_table(settings: Settings) -> list[CronJob]:
-    """Sweep and originals every few seconds, cleanup every few minutes, reconciliation hourly; once per tick over all
-    workers."""
+    """Sweep and originals every few seconds, rescans every minute where there is a scanner, cleanup every few minutes,
+    reconciliation hourly; once per tick over all workers."""
     minutes = max(1, settings.cleanup_seconds // 60)
-    return [
+    table = [
         cron(
             _scheduled(sweep),  # type: ignore[arg-type] # arq wants its own protocol of the same shape
             name="sweep",
@@ -180,6 +181,9 @@ def cron_table(settings: Settings) -> list[CronJob]:
         cron(_scheduled(cleanup), name="cleanup", minute=set(range(0, 60, minutes)), second=0),  # type: ignore[arg-type]
         cron(_scheduled(reconcile), name="reconcile", minute=RECONCILE_MINUTE, second=30),  # type: ignore[arg-type]
     ]
+    if settings.clamd_url is not None:
+        table.append(cron(_scheduled(rescan), name="rescan", second=10))  # type: ignore[arg-type]
+    return table
 
 
 def worker_name() -> str:

@@ -72,11 +72,11 @@ async def _fetch(resources: Resources, due: DueOriginal) -> bool:
                 return False
             if due.content_type == SVG:
                 file = await _sanitised(resources.settings, file)
-            await scan_files(resources, [file], due.sha256)
+            scan = await scan_files(resources, [file], due.sha256)
             data = await asyncio.to_thread(file.read_bytes)
             key = await store_original(resources, due.user_id, due.image_id, file, due.content_type)
         return await resources.library.record_original(
-            due.image_id, key, sha256=hashlib.sha256(data).hexdigest(), size=len(data)
+            due.image_id, key, sha256=hashlib.sha256(data).hexdigest(), size=len(data), scan=scan
         )
     except (DependencyError, StorageError, OSError) as error:
         log.warning("original_postponed", image_id=str(due.image_id), error=type(error).__name__)

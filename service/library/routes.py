@@ -72,7 +72,7 @@ async def get_me(request: Request, user_id: SignedIn) -> Me:
 
 @router.patch("/me", responses=responses(Code.sign_in_required, Code.malformed_json))
 async def patch_me(body: SettingsChange, request: Request, user_id: SignedIn) -> Me:
-    """Change settings. Fewer versions_to_keep take effect on an image with its next version."""
+    """Change settings. Fewer `versions_to_keep` take effect within minutes, on every image."""
     resources = resources_of(request)
     profile = await resources.library.set_profile(user_id, body.model_dump(exclude_unset=True))
     resources.profiles.put(user_id, profile)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import orjson
 
-from service.database import Database, Forget, OutputRow, Row
+from service.database import Database, Forget, OutputRow, Row, Scan
 
 
 class Profile(Row):
@@ -162,14 +162,26 @@ class Library:
         return [DueOriginal.model_validate(row) for row in rows]
 
     async def record_original(
-        self, image_id: UUID, path: str | None, *, sha256: str | None = None, size: int | None = None
+        self,
+        image_id: UUID,
+        path: str | None,
+        *,
+        sha256: str | None = None,
+        size: int | None = None,
+        scan: Scan = "none",
     ) -> bool:
         """False when the image has gone, or has its original by now. `path` None: there is none to be had; `sha256`
-        and `size` of what is stored, where they are not the upload's."""
+        and `size` of what is stored, where they are not the upload's; `scan`: what is known of it."""
         return bool(
             await self._call(
                 "record_original",
-                {"p_image_id": str(image_id), "p_path": path, "p_sha256": sha256, "p_size": size},
+                {
+                    "p_image_id": str(image_id),
+                    "p_path": path,
+                    "p_sha256": sha256,
+                    "p_size": size,
+                    "p_scan": scan,
+                },
             )
         )
 

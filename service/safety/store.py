@@ -2,6 +2,7 @@
 rules and errors hold here."""
 
 from collections.abc import Sequence
+from typing import Literal
 from uuid import UUID
 
 from service.database import Database, Forget, Row, Scan, text
@@ -16,8 +17,21 @@ class BlockReport(Row):
     forget: list[Forget]
 
 
+class Kept(Row):
+    """A file of the library without a verdict. `id`: of the output, or of the original's image; `size` in bytes;
+    `sha256`: what is to be blocked if it is infected."""
+
+    kind: Literal["output", "original"]
+    id: UUID
+    image_id: UUID | None
+    bucket: str
+    path: str
+    size: int
+    sha256: str
+
+
 class Safety:
-    """Typed access to the functions of 58_safety.sql."""
+    """Typed access to the functions of 58_safety.sql and 59_rescan.sql."""
 
     def __init__(self, database: Database) -> None:
         self._call = database.call
@@ -55,3 +69,21 @@ class Safety:
 
     async def mark_scanned(self, output_id: UUID, scan: Scan) -> None:
         await self._call("mark_scanned", {"p_output_id": str(output_id), "p_scan": scan})
+
+    async def due_scans(self, limit: int) -> list[Kept]:
+        """Files to be scanned, each given out once an hour."""
+        return [Kept.model_validate(row) for row in await self._call("due_scans", {"p_limit": limit})]
+
+    async def record_scan(
+        self, kept: Kept, scan: Literal["clean", "unscanned", "infected"], signature: str | None = None
+    ) -> None:
+        await self._call(
+            "record_scan",
+            {
+                "p_kind": kept.kind,
+                "p_id": str(kept.id),
+                "p_path": kept.path,
+                "p_scan": scan,
+                "p_signature": signature,
+            },
+        )

@@ -59,7 +59,8 @@ begin
 end $$;
 
 -- The row of a verified original: the owner's earlier one, or a new one. p_original has original_path, original_sha256
--- and original_size of what a worker has just stored, nulls where it stored nothing; an original that is on record already is kept and the other one removed.
+-- and original_size of what a worker has just stored, scanned with its output, and nulls where it stored nothing; an
+-- original that is on record already is kept and the other one removed.
 create or replace function public.record_image(
   p_job public.jobs, p_input public.image_outputs, p_original public.images
 ) returns uuid
@@ -76,13 +77,15 @@ begin
     v_path := null;
   end if;
   insert into public.images (id, user_id, sha256, filename, content_type, width, height, size, original_path,
-                             original_sha256, original_size)
+                             original_sha256, original_size, original_scan)
   values (v_id, p_job.user_id, p_job.sha256, p_job.filename, p_input.input_content_type, p_input.input_width,
-          p_input.input_height, p_input.input_size, v_path, p_original.original_sha256, p_original.original_size)
+          p_input.input_height, p_input.input_size, v_path, p_original.original_sha256, p_original.original_size,
+          coalesce(p_input.scan, 'none'))
   on conflict (user_id, sha256) do update
   set original_path = coalesce(images.original_path, excluded.original_path),
       original_sha256 = case when images.original_path is null then excluded.original_sha256 else images.original_sha256 end,
       original_size = case when images.original_path is null then excluded.original_size else images.original_size end,
+      original_scan = case when images.original_path is null then excluded.original_scan else images.original_scan end,
       original_due_at = case when excluded.original_path is null then images.original_due_at end
   returning * into v_image;
   if p_original.original_path is distinct from v_image.original_path and p_original.original_path is not null then
@@ -96,21 +99,65 @@ end $$;
 create or replace function public.show_version(p_output public.image_outputs) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
+begin
+  update public.images set current_output_id = p_output.id where id = p_output.image_id;
+  return public.prune_image(p_output.image_id, p_output.user_id);
+end $$;
+
+-- Buries the versions of an image beyond as many as its owner wants: the one that is shown stays, and the newest.
+-- The caller holds the image's row. Returns what the caches must forget.
+create or replace function public.prune_image(p_image_id uuid, p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
 declare
   v_old public.image_outputs;
   v_forget jsonb := '[]';
 begin
-  update public.images set current_output_id = p_output.id where id = p_output.image_id;
   for v_old in
-    select o.* from public.image_outputs o
-    where o.image_id = p_output.image_id and o.deleted_at is null and o.version is not null and o.id <> p_output.id
-    order by o.version desc
-    offset (select f.versions_to_keep - 1 from public.profiles f where f.user_id = p_output.user_id)
+    select o.* from public.image_outputs o join public.images i on i.id = o.image_id
+    where o.image_id = p_image_id and o.deleted_at is null and o.version is not null
+    order by (o.id = i.current_output_id) is true desc, o.version desc
+    offset coalesce((select f.versions_to_keep from public.profiles f where f.user_id = p_user_id), 200)
   loop
     perform public.bury_output(v_old.id, 'old_version');
     v_forget := v_forget || jsonb_build_object(
       'cache_key', encode(v_old.cache_key, 'hex'), 'user_id', v_old.user_id);
   end loop;
+  if v_forget <> '[]' then
+    insert into public.audit_log (actor, action, subject, data)
+    values (p_user_id, 'version.prune', p_image_id::text, jsonb_build_object('versions', jsonb_array_length(v_forget)));
+  end if;
+  return v_forget;
+end $$;
+
+-- Prunes up to p_limit images of a user who has lowered versions_to_keep. Returns what the caches must forget; null
+-- when nobody is due.
+create or replace function public.prune_versions(p_limit integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_profile public.profiles;
+  v_images uuid[];
+  v_image uuid;
+  v_forget jsonb := '[]';
+begin
+  select * into v_profile from public.profiles f
+  where f.versions_due order by f.user_id limit 1 for no key update skip locked;
+  if not found then
+    return null;
+  end if;
+  v_images := array(
+    select o.image_id from public.image_outputs o
+    where o.user_id = v_profile.user_id and o.version is not null and o.deleted_at is null
+    group by o.image_id having count(*) > v_profile.versions_to_keep
+    order by o.image_id limit p_limit);
+  foreach v_image in array v_images loop
+    perform 1 from public.images where id = v_image for no key update;
+    v_forget := v_forget || public.prune_image(v_image, v_profile.user_id);
+  end loop;
+  if cardinality(v_images) < p_limit then
+    update public.profiles set versions_due = false where user_id = v_profile.user_id;
+  end if;
   return v_forget;
 end $$;
 
@@ -173,6 +220,9 @@ $$;
 revoke all on function public.record_image(public.jobs, public.image_outputs, public.images)
   from public, anon, authenticated, service_role;
 revoke all on function public.show_version(public.image_outputs) from public, anon, authenticated, service_role;
+revoke all on function public.prune_image(uuid, uuid) from public, anon, authenticated, service_role;
+revoke all on function public.prune_versions(integer) from public, anon, authenticated;
+grant execute on function public.prune_versions(integer) to service_role;
 revoke all on function public.next_version(uuid) from public, anon, authenticated, service_role;
 revoke all on function public.entomb(text, text, text) from public, anon, authenticated, service_role;
 revoke all on function public.bury_output(uuid, text) from public, anon, authenticated;

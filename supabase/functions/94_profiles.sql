@@ -25,6 +25,8 @@ begin
   set keep_original = coalesce((v_changes ->> 'keep_original')::boolean, f.keep_original),
       keep_full_res = coalesce((v_changes ->> 'keep_full_res')::boolean, f.keep_full_res),
       versions_to_keep = coalesce((v_changes ->> 'versions_to_keep')::integer, f.versions_to_keep),
+      -- Fewer than before: the cleanup removes the others.
+      versions_due = f.versions_due or coalesce((v_changes ->> 'versions_to_keep')::integer < f.versions_to_keep, false),
       archive_after_days = case when v_changes ? 'archive_after_days'
                                 then (v_changes ->> 'archive_after_days')::integer else f.archive_after_days end,
       updated_at = now()

@@ -164,7 +164,7 @@ end $$;
 -- The original of an image is at p_path now, verified; null: there is none to be had. False when the image has gone or
 -- got its original otherwise; p_path is then marked for removal.
 create or replace function public.record_original(
-  p_image_id uuid, p_path text, p_sha256 text default null, p_size bigint default null
+  p_image_id uuid, p_path text, p_sha256 text default null, p_size bigint default null, p_scan text default 'none'
 ) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
@@ -173,7 +173,8 @@ begin
   set original_path = p_path, original_due_at = null,
       -- Bitmaps are kept as they came; a drawing's sanitised file has a hash and a size of its own.
       original_sha256 = case when p_path is not null then coalesce(p_sha256, sha256) end,
-      original_size = case when p_path is not null then coalesce(p_size, size) end
+      original_size = case when p_path is not null then coalesce(p_size, size) end,
+      original_scan = p_scan
   where id = p_image_id and original_path is null
     and not exists (select 1 from public.tombstones t where t.bucket = 'user-library' and t.path = p_path);
   if found then
@@ -191,8 +192,8 @@ revoke all on function public.promote_output(uuid, uuid, text, text, boolean) fr
 revoke all on function public.want_original(uuid) from public, anon, authenticated, service_role;
 revoke all on function public.upload_of(public.images) from public, anon, authenticated, service_role;
 revoke all on function public.due_originals(integer) from public, anon, authenticated;
-revoke all on function public.record_original(uuid, text, text, bigint) from public, anon, authenticated;
+revoke all on function public.record_original(uuid, text, text, bigint, text) from public, anon, authenticated;
 grant execute on function public.find_promotable(uuid, uuid, uuid) to service_role;
 grant execute on function public.promote_output(uuid, uuid, text, text, boolean) to service_role;
 grant execute on function public.due_originals(integer) to service_role;
-grant execute on function public.record_original(uuid, text, text, bigint) to service_role;
+grant execute on function public.record_original(uuid, text, text, bigint, text) to service_role;

@@ -9,6 +9,7 @@ from scripts.local.process import Child
 from service.resources import Resources
 from tests.library.people import Connection, clean, consistent, objects, objects_of, person
 from tests.photos import photo
+from workers.cleanup import cleanup
 
 KEPT = 2
 
@@ -37,6 +38,46 @@ async def test_only_the_newest_versions_stay(
         assert await objects(db, *pruned, *kept) == kept
         original = (await paid.image())["original_path"]
         assert await objects_of(db, paid.id) == kept | {original}
+
+
+async def test_a_lower_number_takes_effect_on_every_image(
+    local: Local, api: Child, worker: Child, db: Connection, resources: Resources
+) -> None:
+    async with (
+        person(local, api.url, db, plan="pro") as paid,
+        person(local, api.url, db, plan="pro") as other,
+    ):
+        theirs = photo()
+        for picture in (photo(), photo()):
+            for width in range(64, 64 + KEPT + 2):
+                await paid.process(picture, f"resize-v1:width-{width}", wants_persist=True)
+        for width in range(64, 64 + KEPT + 2):
+            await other.process(theirs, f"resize-v1:width-{width}", wants_persist=True)
+        first = (await paid.outputs())[0]
+        await paid.say("POST", f"/outputs/{first['id']}/restore")
+        before = await objects_of(db, paid.id)
+        await paid.say("PATCH", "/me", {"versions_to_keep": KEPT + 2})
+        await cleanup(resources)
+        assert await objects_of(db, paid.id) == before
+        await paid.say("PATCH", "/me", {"versions_to_keep": KEPT})
+        await cleanup(resources)
+        left = await paid.outputs()
+        # Of the first image the one that is shown and the newest, of the second the newest two.
+        kept = {(row["image_id"] == first["image_id"], row["version"]) for row in left}
+        assert kept == {(True, 1), (True, KEPT + 2), (False, KEPT + 1), (False, KEPT + 2)}
+        paths = {path for row in left for path in (row["path"], row["thumb_path"])}
+        gone = {path for path in before if "/output/" in path} - paths
+        await clean(resources, db, *gone)
+        assert {path for path in await objects_of(db, paid.id) if "/output/" in path} == paths
+        assert len(await other.outputs()) == KEPT + 2
+        hit = await paid.intake(picture, "resize-v1:width-64")
+        assert not hit["cached"]
+        await paid.say("DELETE", f"/jobs/{hit['job_id']}")
+        audited = (
+            "select sum((data ->> 'versions')::int) from public.audit_log where action = $1 and actor = $2"
+        )
+        assert await db.fetchval(audited, "version.prune", paid.id) == 2 * KEPT
+        await consistent(db, paid.id)
 
 
 async def test_an_old_version_is_restored_and_the_shown_one_deleted(

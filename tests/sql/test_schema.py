@@ -40,6 +40,7 @@ CALLABLE_BY_SERVICE = {
     *("list_images", "get_image", "change_images", "archive_due"),
     *("list_collections", "create_collection", "update_collection", "delete_collection"),
     *("block_hash", "unblock_hash", "blocked_category", "mark_scanned"),
+    *("prune_versions", "due_scans", "record_scan"),
     *("set_plan", "flag_account", "list_plans", "list_op_prices", "recently_changed"),
     *("fold_usage", "expire_usage", "get_usage", "get_quote_facts", "refund_hit", "settle_storage"),
     *("create_api_key", "list_api_keys", "update_api_key", "rotate_api_key", "revoke_api_key", "find_api_key"),

@@ -1,0 +1,73 @@
+"""Rescan: what the library has kept without a verdict is scanned as soon as there is a scanner.
+
+That is everything from before CLAMD_URL was set, and what went by while clamd was away and the setting said `open`.
+A find is treated as at an upload: the hash is blocked, which buries whatever was made of it, and audit_log says whose
+picture it was. Files are given out once an hour, so a crash, or a file that cannot be scanned, holds nothing up.
+"""
+
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+
+import structlog
+
+from service.errors import DependencyError
+from service.resources import Resources
+from service.safety.blocking import block
+from service.safety.clamd import Clamd, ScannerError
+from service.safety.scanner import INFECTED, scanner_of
+from service.safety.store import Kept
+from service.storage import ObjectNotFoundError, ObjectTooLargeError, StorageError
+
+log = structlog.get_logger()
+BATCH = 4
+SECONDS = 40.0
+"""A turn takes no longer, so that it has ended when the next minute begins."""
+
+
+async def rescan(resources: Resources, *, seconds: float = SECONDS) -> int:
+    """Scan what is due until nothing is, time is over or the scanner is away. Returns how many got a verdict."""
+    scanner = scanner_of(resources.settings)
+    if scanner is None:
+        return 0
+    verdicts, end = 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            await scanner.ping()  # before anything is given out, which would then wait an hour
+        except ScannerError as error:
+            log.warning("rescan_skipped", reason=str(error))
+            break
+        due = await resources.safety.due_scans(BATCH)
+        if not due:
+            break
+        verdicts += sum(await asyncio.gather(*(_scan(resources, scanner, kept) for kept in due)))
+    if verdicts:
+        log.info("rescanned", files=verdicts)
+    return verdicts
+
+
+async def _scan(resources: Resources, scanner: Clamd, kept: Kept) -> bool:
+    """Whether there is a verdict now."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="darkroom-") as directory:
+            file = Path(directory) / "kept"
+            await resources.storage.download(kept.bucket, kept.path, file, max_bytes=kept.size)
+            signature = await scanner.scan(file)
+    except ScannerError as error:
+        if not error.retryable:
+            await resources.safety.record_scan(kept, "unscanned")
+        log.warning("not_scanned", kind=kept.kind, id=str(kept.id), reason=str(error))
+        return False
+    except (ObjectNotFoundError, ObjectTooLargeError, StorageError, DependencyError) as error:
+        # Gone by now, or what the reconciler sees to, or for the next time.
+        log.warning("not_scanned", kind=kept.kind, id=str(kept.id), reason=type(error).__name__)
+        return False
+    if signature is None:
+        await resources.safety.record_scan(kept, "clean")
+        return True
+    log.warning("kept_file_infected", kind=kept.kind, id=str(kept.id), signature=signature)
+    # Said first: the hash once blocked, this file is not given out again.
+    await resources.safety.record_scan(kept, "infected", signature)
+    await block(resources, kept.sha256, category=INFECTED, reason=signature[:1000], by="clamd")
+    return True
