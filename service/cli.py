@@ -89,6 +89,31 @@ def cleanup(
         _report("reconcile", reconcile)
 
 
+stripe_app = typer.Typer(no_args_is_help=True, help="What is sold at Stripe, and what Stripe has told.")
+app.add_typer(stripe_app, name="stripe")
+
+
+@stripe_app.command("sync")
+def stripe_sync() -> None:
+    """Make products and prices of plans and packs, and fetch what webhooks did not bring."""
+    from service.billing.stripe_sync import sync
+
+    _report("stripe sync", sync)
+
+
+@stripe_app.command("inbox")
+def stripe_inbox(
+    retry: Annotated[bool, typer.Option(help="Give events that failed another round.")] = False,
+) -> None:
+    """Say how many events wait, and how many were given up."""
+
+    async def look(resources: "Resources") -> Any:
+        retried = await resources.stripe_store.retry() if retry else 0
+        return (await resources.stripe_store.inbox()).model_dump() | {"retried": retried}
+
+    _report("stripe inbox", look)
+
+
 SHA256 = typer.Argument(help="Hex digest of the bytes.")
 
 
@@ -141,7 +166,7 @@ def ops() -> None:
 def _report(name: str, task: "Callable[[Resources], Awaitable[Any]]") -> None:
     """Run a task of the workers once with resources of its own; exit 1 when a dependency is away."""
     from service import telemetry
-    from service.errors import DependencyError
+    from service.errors import ProblemError
     from service.resources import open_resources
 
     settings = _settings()
@@ -153,7 +178,7 @@ def _report(name: str, task: "Callable[[Resources], Awaitable[Any]]") -> None:
 
     try:
         done = asyncio.run(once())
-    except DependencyError as error:
+    except ProblemError as error:  # a dependency is away, or billing is off
         console.print(error.detail, style="red", markup=False)
         raise typer.Exit(1) from None
     if done is None:

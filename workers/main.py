@@ -26,6 +26,7 @@ from service.errors import DependencyError
 from service.queue import DRAIN, queue_key, wake_key
 from service.resources import Resources, open_resources
 from service.settings import Settings, get_settings
+from workers.billing import billing, reconcile_billing
 from workers.cleanup import cleanup, reconcile
 from workers.data_requests import run_request
 from workers.imaging.pool import PixelPool
@@ -34,6 +35,7 @@ from workers.originals import originals
 from workers.rescan import rescan
 from workers.run_job import run_job
 from workers.sweep import sweep
+from workers.usage import FOLD_SECONDS, usage
 from workers.workbench import Slots, Workbench
 
 log = structlog.get_logger()
@@ -45,7 +47,12 @@ TURN_SECONDS = 3600
 """arq's own limit on one call; jobs have their lease and the pixels their time limit."""
 RECONCILE_MINUTE = 17
 ORIGINALS_SECONDS = 5
-SECRETS = ("SUPABASE_SECRET_KEY", "SUPABASE_JWT_SECRET", "REDIS_URL", "SENTRY_DSN")
+BILLING_SECONDS = 5
+RECONCILE_BILLING_HOUR = 3
+SECRETS = (
+    *("SUPABASE_SECRET_KEY", "SUPABASE_JWT_SECRET", "REDIS_URL", "SENTRY_DSN", "DARKROOM_SECRET"),
+    *("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET"),
+)
 
 
 class DoorbellWorker(Worker):
@@ -178,6 +185,9 @@ def cron_table(settings: Settings) -> list[CronJob]:
             run_at_startup=True,
         ),
         cron(_scheduled(originals), name="originals", second=set(range(0, 60, ORIGINALS_SECONDS))),  # type: ignore[arg-type]
+        cron(_scheduled(usage), name="usage", second=set(range(5, 60, FOLD_SECONDS))),  # type: ignore[arg-type]
+        cron(_scheduled(billing), name="billing", second=set(range(2, 60, BILLING_SECONDS))),  # type: ignore[arg-type]
+        cron(_scheduled(reconcile_billing), name="reconcile_billing", hour=RECONCILE_BILLING_HOUR, minute=23),  # type: ignore[arg-type]
         cron(_scheduled(cleanup), name="cleanup", minute=set(range(0, 60, minutes)), second=0),  # type: ignore[arg-type]
         cron(_scheduled(reconcile), name="reconcile", minute=RECONCILE_MINUTE, second=30),  # type: ignore[arg-type]
     ]

@@ -1,0 +1,1 @@
+"""Money: credits, plans, quotas and what is paid for them."""

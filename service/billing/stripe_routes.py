@@ -1,0 +1,110 @@
+"""/billing: what a user buys, and what has become of it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Request
+
+from service.billing import stripe_checkout
+from service.billing.stripe_schemas import (
+    CheckoutRequest,
+    Pack,
+    PackList,
+    PlanChange,
+    PortalRequest,
+    Redirect,
+    Subscription,
+    SubscriptionAnswer,
+)
+from service.billing.stripe_store import SubscriptionRow
+from service.errors import Code, responses
+from service.limits import Admitted, SignedIn
+from service.resources import resources_of
+
+router = APIRouter(prefix="/billing", tags=["billing"])
+_COMMON = (Code.sign_in_required, Code.billing_disabled)
+_BODY = (Code.malformed_json, Code.return_url_refused)
+
+
+def _shown(row: SubscriptionRow | None) -> SubscriptionAnswer:
+    return SubscriptionAnswer(
+        subscription=None if row is None else Subscription(**row.model_dump(exclude={"subscription_id"}))
+    )
+
+
+@router.get("/packs", summary="Credit packs", responses=responses())
+async def list_packs(request: Request, _caller: Admitted) -> PackList:
+    """Credits that can be bought with POST /billing/checkout. Public."""
+    rows = await resources_of(request).stripe_store.packs()
+    return PackList(packs=[Pack(**row.model_dump()) for row in rows])
+
+
+@router.post(
+    "/checkout",
+    summary="Buy a plan or a pack",
+    responses=responses(
+        *_COMMON,
+        *_BODY,
+        Code.plan_not_found,
+        Code.pack_not_found,
+        Code.not_for_sale,
+        Code.already_subscribed,
+        Code.data_deletion_running,
+    ),
+)
+async def check_out(request: Request, user_id: SignedIn, wanted: CheckoutRequest) -> Redirect:
+    """A page of Stripe's to pay on. Credits and plan come with the payment, not with the way back: the page is led back
+    to `return_url` with `?checkout=success` or `canceled`."""
+    url = await stripe_checkout.check_out(
+        resources_of(request),
+        user_id,
+        plan_id=wanted.plan_id,
+        pack_id=wanted.pack_id,
+        return_url=wanted.return_url,
+    )
+    return Redirect(url=url)
+
+
+@router.post(
+    "/portal",
+    summary="Cards and invoices",
+    responses=responses(*_COMMON, *_BODY, Code.data_deletion_running),
+)
+async def open_portal(
+    request: Request,
+    user_id: SignedIn,
+    wanted: Annotated[PortalRequest, Body()] = PortalRequest(),  # noqa: B008
+) -> Redirect:
+    """Stripe's own portal for this user: cards, invoices, addresses."""
+    return Redirect(url=await stripe_checkout.open_portal(resources_of(request), user_id, wanted.return_url))
+
+
+@router.get("/subscription", summary="The subscription", responses=responses(Code.sign_in_required))
+async def get_subscription(request: Request, user_id: SignedIn) -> SubscriptionAnswer:
+    """The subscription that gives the plan, else the last one."""
+    return _shown(await resources_of(request).stripe_store.subscription(user_id))
+
+
+_CHANGES = (*_COMMON, Code.no_subscription, Code.conflict, Code.payment_failed)
+
+
+@router.post("/cancel", summary="Cancel at the period's end", responses=responses(*_CHANGES))
+async def cancel(request: Request, user_id: SignedIn) -> SubscriptionAnswer:
+    """The plan holds until the period's end, then the free one begins. Repeating it changes nothing."""
+    return _shown(await stripe_checkout.cancel(resources_of(request), user_id, at_period_end=True))
+
+
+@router.post("/resume", summary="Take a cancelation back", responses=responses(*_CHANGES))
+async def resume(request: Request, user_id: SignedIn) -> SubscriptionAnswer:
+    """The subscription goes on, as long as its last period has not ended."""
+    return _shown(await stripe_checkout.cancel(resources_of(request), user_id, at_period_end=False))
+
+
+@router.post(
+    "/change",
+    summary="Change the plan",
+    responses=responses(*_CHANGES, Code.malformed_json, Code.plan_not_found, Code.not_for_sale),
+)
+async def change_plan(request: Request, user_id: SignedIn, wanted: PlanChange) -> SubscriptionAnswer:
+    """Another plan from now on. The time that is left is billed or credited at once, and credits go with the money: a
+    larger plan adds the difference for that time, a smaller one takes it back."""
+    return _shown(await stripe_checkout.change_plan(resources_of(request), user_id, wanted.plan_id))

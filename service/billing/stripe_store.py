@@ -1,0 +1,216 @@
+"""The SQL functions of payments, one typed method each; see service/database.py, whose rules and errors hold here."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import orjson
+
+from service.database import Database, Row
+
+Outcome = Literal["applied", "stale", "not_ours", "unknown_price"]
+
+
+class InboxEvent(Row):
+    """An event under lease. `lease` is the ticket of this attempt: whatever is fetched now is applied with it."""
+
+    id: str
+    type: str
+    object_type: str
+    object_id: str
+    attempts: int
+    lease: int
+
+
+class InboxStats(Row):
+    waiting: int
+    oldest_seconds: float
+    failed: int
+
+
+class Customer(Row):
+    """`former`: how many customers of this user are gone."""
+
+    customer_id: str | None
+    former: int
+
+
+class SubscriptionRow(Row):
+    """A subscription as Stripe last told it."""
+
+    subscription_id: str
+    plan_id: str
+    status: str
+    entitled: bool
+    current_period_start: datetime
+    current_period_end: datetime
+    cancel_at_period_end: bool
+    ended_at: datetime | None
+    grace_until: datetime | None
+    created_at: datetime
+
+
+class Applied(Row):
+    outcome: Outcome
+    user_id: UUID | None = None
+
+
+class Offer(Row):
+    """A plan or a pack; `price_id` None: not for sale, as yet."""
+
+    price_id: str | None
+    name: str
+    credits: int
+    rank: int
+
+
+class Price(Row):
+    """What a price at Stripe stands for: `credits` a month or once, for `amount` in the currency's smallest unit."""
+
+    plan_id: str | None
+    pack_id: str | None
+    amount: int
+    currency: str
+    credits: int
+
+
+class Ware(Row):
+    """Something that should have a price at Stripe."""
+
+    kind: Literal["plan", "pack"]
+    id: str
+    name: str
+    amount: int
+    currency: str
+    price_id: str | None
+
+
+class PackRow(Row):
+    pack_id: str
+    name: str
+    credits: int
+    price_cents: int
+    currency: str
+
+
+class StripeStore:
+    """Typed access to the functions of 36_stripe.sql."""
+
+    def __init__(self, database: Database) -> None:
+        self._call = database.call
+
+    # The inbox
+
+    async def receive(self, events: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Put events into the inbox; the ids of those that were not there."""
+        answer = await self._call("receive_stripe_events", {"p_events": _json(list(events))})
+        return [str(event_id) for event_id in answer]
+
+    async def claim(self, event_id: str | None, lease_seconds: float) -> InboxEvent | None:
+        row = await self._call(
+            "claim_stripe_event", {"p_event_id": event_id, "p_lease_seconds": lease_seconds}
+        )
+        return None if row is None else InboxEvent.model_validate(row)
+
+    async def finish(self, event: InboxEvent, outcome: str) -> bool:
+        """False: another attempt has taken over."""
+        parameters = {"p_event_id": event.id, "p_ticket": event.lease, "p_outcome": outcome}
+        return bool(await self._call("finish_stripe_event", parameters))
+
+    async def fail(
+        self, event: InboxEvent, error: str, retry_seconds: float, max_attempts: int
+    ) -> Literal["waiting", "failed"] | None:
+        """What has become of it; None: another attempt has taken over."""
+        parameters = {"p_event_id": event.id, "p_ticket": event.lease, "p_error": error}
+        status: Literal["waiting", "failed"] | None = await self._call(
+            "fail_stripe_event",
+            parameters | {"p_retry_seconds": retry_seconds, "p_max_attempts": max_attempts},
+        )
+        return status
+
+    async def retry(self) -> int:
+        return int(await self._call("retry_stripe_events", {}))
+
+    async def inbox(self) -> InboxStats:
+        return InboxStats.model_validate(await self._call("stripe_inbox_stats", {}))
+
+    async def purge(self, keep_days: int, limit: int) -> int:
+        return int(await self._call("purge_stripe_events", {"p_keep_days": keep_days, "p_limit": limit}))
+
+    async def ticket(self) -> int:
+        """To be drawn before a fetch that no event asks for."""
+        return int(await self._call("draw_stripe_ticket", {}))
+
+    # Customers
+
+    async def customer(self, user_id: UUID) -> Customer:
+        return Customer.model_validate(await self._call("find_stripe_customer", {"p_user_id": str(user_id)}))
+
+    async def keep_customer(self, user_id: UUID, customer_id: str) -> str:
+        """The customer that counts. Raises ProblemError (invalid_token, data_deletion_running)."""
+        parameters = {"p_user_id": str(user_id), "p_customer_id": customer_id}
+        return str(await self._call("keep_stripe_customer", parameters))
+
+    async def lose_customer(self, customer_id: str) -> bool:
+        return bool(await self._call("lose_stripe_customer", {"p_customer_id": customer_id}))
+
+    async def claim_closure(self) -> str | None:
+        """A customer to delete at Stripe."""
+        row = await self._call("claim_stripe_closure", {})
+        return None if row is None else str(row["customer_id"])
+
+    async def end_closure(self, customer_id: str, error: str | None = None) -> None:
+        await self._call("end_stripe_closure", {"p_customer_id": customer_id, "p_error": error})
+
+    # Subscriptions and payments
+
+    async def subscription(self, user_id: UUID) -> SubscriptionRow | None:
+        row = await self._call("get_subscription", {"p_user_id": str(user_id)})
+        return None if row is None else SubscriptionRow.model_validate(row)
+
+    async def record_subscription(self, ticket: int, facts: Mapping[str, Any], grace_seconds: int) -> Applied:
+        parameters = {"p_ticket": ticket, "p_subscription": _json(facts), "p_grace_seconds": grace_seconds}
+        return Applied.model_validate(await self._call("record_subscription", parameters))
+
+    async def settle_purchase(self, facts: Mapping[str, Any]) -> Applied:
+        return Applied.model_validate(await self._call("settle_purchase", {"p_purchase": _json(facts)}))
+
+    async def end_subscriptions(self, limit: int) -> int:
+        return int(await self._call("end_subscriptions", {"p_limit": limit}))
+
+    async def open_subscriptions(self, after: str, limit: int) -> list[str]:
+        return list(await self._call("open_subscriptions", {"p_after": after, "p_limit": limit}))
+
+    # What is sold
+
+    async def catalogue(self) -> list[Ware]:
+        return [Ware.model_validate(row) for row in await self._call("stripe_catalogue", {})]
+
+    async def record_price(self, ware: Ware, product_id: str, price_id: str) -> None:
+        await self._call(
+            "record_stripe_price",
+            {
+                "p_kind": ware.kind,
+                "p_id": ware.id,
+                "p_product_id": product_id,
+                "p_price_id": price_id,
+                "p_amount": ware.amount,
+                "p_currency": ware.currency,
+            },
+        )
+
+    async def prices(self, price_ids: Sequence[str]) -> dict[str, Price]:
+        rows = await self._call("find_stripe_prices", {"p_price_ids": list(price_ids)})
+        return {price_id: Price.model_validate(row) for price_id, row in rows.items()}
+
+    async def offer(self, *, plan_id: str | None = None, pack_id: str | None = None) -> Offer | None:
+        row = await self._call("find_offer", {"p_plan_id": plan_id, "p_pack_id": pack_id})
+        return None if row is None else Offer.model_validate(row)
+
+    async def packs(self) -> list[PackRow]:
+        return [PackRow.model_validate(row) for row in await self._call("list_packs", {})]
+
+
+def _json(document: Any) -> str:
+    return orjson.dumps(document).decode()

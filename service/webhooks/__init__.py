@@ -1,0 +1,1 @@
+"""Events that others send us: verified, kept, and dealt with afterwards."""
