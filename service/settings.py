@@ -101,6 +101,9 @@ class Settings(BaseSettings):
         2 * 1024**3, ge=1024, le=5 * 1024**3, description="pictures in one export of a user's data, bytes"
     )
     export_ttl_days: int = Field(7, ge=1, le=30, description="life of an export's file")
+    over_quota_days: int = Field(
+        90, ge=1, le=3650, description="how long a library that is larger than its plan is promised to be kept"
+    )
     receipt_ttl_days: int = Field(365, ge=30, le=3650, description="life of the receipt of a data deletion")
     signed_url_seconds: int = Field(900, ge=10, le=900, description="life of a signed download URL")
 
@@ -136,6 +139,35 @@ class Settings(BaseSettings):
         100 * 1024 * 1024,
         ge=1,
         description="largest file sent to clamd, bytes; no more than its StreamMaxLength",
+    )
+
+    # Billing.
+    stripe_secret_key: SecretStr | None = Field(
+        None,
+        validation_alias="STRIPE_SECRET_KEY",
+        description="sk_… or rk_…; billing is off when unset",
+    )
+    stripe_webhook_secret: SecretStr | None = Field(
+        None,
+        validation_alias="STRIPE_WEBHOOK_SECRET",
+        description="whsec_…; the webhook is closed when unset",
+    )
+    stripe_api_base: str | None = Field(
+        None,
+        validation_alias="STRIPE_API_BASE",
+        pattern=r"^https?://[^?#\s]+$",
+        description="where Stripe's API is, when not at api.stripe.com (proxies, tests)",
+    )
+    billing_return_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s]+$",
+        description="page that Checkout and the portal lead back to; default DARKROOM_PUBLIC_URL",
+    )
+    billing_return_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="comma-separated origins that a request may be led back to, beside that page's"
+    )
+    billing_grace_days: int = Field(
+        7, ge=0, le=60, description="days that a plan goes on after a payment has failed"
     )
 
     # The HTTP face.
@@ -199,7 +231,17 @@ class Settings(BaseSettings):
             headers["Authorization"] = f"Bearer {key}"
         return headers
 
-    @field_validator("cors_origins", mode="before")
+    @property
+    def billing(self) -> bool:
+        """Whether plans and credits can be bought here."""
+        return self.stripe_secret_key is not None
+
+    @property
+    def return_url(self) -> str | None:
+        """Where Checkout and the portal lead back to; never None while billing is on."""
+        return self.billing_return_url or self.public_url
+
+    @field_validator("cors_origins", "billing_return_origins", mode="before")
     @classmethod
     def _split_origins(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -249,6 +291,12 @@ class Settings(BaseSettings):
             raise ValueError(
                 "SUPABASE_PUBLISHABLE_KEY holds a secret key, which would be published to browsers"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _billing_leads_back(self) -> Self:
+        if self.billing and self.return_url is None:
+            raise ValueError("DARKROOM_BILLING_RETURN_URL is needed with STRIPE_SECRET_KEY")
         return self
 
     @model_validator(mode="after")
@@ -338,6 +386,25 @@ def _unsafe(settings: Settings) -> list[str]:
             found.append("SUPABASE_JWT_SECRET is a well-known development secret")
         elif len(jwt_secret) < MIN_SECRET_CHARACTERS:
             found.append(f"SUPABASE_JWT_SECRET is shorter than {MIN_SECRET_CHARACTERS} characters")
+    return found + _unsafe_billing(settings)
+
+
+def _unsafe_billing(settings: Settings) -> list[str]:
+    found = []
+    for name, value, prefixes in (
+        ("STRIPE_SECRET_KEY", settings.stripe_secret_key, ("sk_", "rk_")),
+        ("STRIPE_WEBHOOK_SECRET", settings.stripe_webhook_secret, ("whsec_",)),
+    ):
+        if value is None:
+            continue
+        if PLACEHOLDER.search(value.get_secret_value()):
+            found.append(f"{name} still holds a placeholder")
+        elif not value.get_secret_value().startswith(prefixes):
+            found.append(f"{name} does not begin with {' or '.join(prefixes)}")
+    if settings.stripe_api_base and not settings.stripe_api_base.startswith("https://"):
+        found.append("STRIPE_API_BASE must use https in production")
+    if settings.billing and not str(settings.return_url).startswith("https://"):
+        found.append("DARKROOM_BILLING_RETURN_URL must use https in production")
     return found
 
 
