@@ -6,6 +6,7 @@ decides otherwise. Public routes do not look at who calls.
 
 SCOPES = {
     # Ask for pictures
+    "POST /quote": "intake",
     "POST /intake": "intake",
     "POST /jobs/{job_id}/uploaded": "intake",
     "DELETE /jobs/{job_id}": "intake",
@@ -36,19 +37,26 @@ SCOPES = {
     "DELETE /shares/{share_id}": "library:write",
     # Plan, credits, usage
     "GET /me": "usage:read",
+    "GET /usage": "usage:read",
+    "GET /usage/savings": "usage:read",
 }
 
 PUBLIC = frozenset(
     {
         "GET /",
+        "GET /admin",
+        "GET /docs",
+        "GET /docs/oauth2-redirect",
         "GET /config.json",
         "GET /health",
         "GET /ready",
         "GET /metrics",
         "GET /ops",
+        "GET /plans",
         "GET /s/{token}",
         "HEAD /s/{token}",
         "POST /s/{token}",
+        "POST /webhooks/stripe",
     }
 )
 
