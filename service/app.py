@@ -26,8 +26,9 @@ from service import __version__, errors, openapi, telemetry
 from service.admin.routes import router as admin_router
 from service.admin.system_routes import PAGE as ADMIN_PAGE
 from service.auth import Authenticator
-from service.billing.stripe_routes import router as billing_router
+from service.billing.credit_routes import router as credits_router
 from service.billing.plan_routes import router as plans_router
+from service.billing.stripe_routes import router as billing_router
 from service.billing.usage_routes import router as usage_router
 from service.billing.watch import watching
 from service.catalogue.routes import router as catalogue_router
@@ -76,6 +77,7 @@ ROUTERS = (
     keys_router,
     billing_router,
     webhooks_router,
+    credits_router,
     health_router,
     sharing_router,
     admin_router,

@@ -63,6 +63,8 @@ class Code(StrEnum):
     plan_not_found = "plan_not_found"
     invalid_quote = "invalid_quote"
     quote_expired = "quote_expired"
+    no_credit_account = "no_credit_account"
+    invalid_grant = "invalid_grant"
     too_many_jobs = "too_many_jobs"
     rate_limited = "rate_limited"
     # The resource
@@ -217,6 +219,10 @@ CATALOGUE: Mapping[Code, Entry] = {
     Code.forbidden: Entry(403, "This is not allowed", False, "Sign in to keep originals."),
     Code.refused: Entry(403, "This picture is not accepted", False, "This picture is not accepted here."),
     Code.insufficient_credits: Entry(402, "Not enough credits", False, "This op costs 4 credits; 1 is left."),
+    Code.no_credit_account: Entry(404, "There is no such account", False, "This user has no credit account."),
+    Code.invalid_grant: Entry(
+        422, "These credits cannot be given or taken", False, "A grant of an admin has a reason."
+    ),
     Code.too_many_jobs: Entry(
         429, "Too many unfinished jobs", True, "20 jobs are unfinished; wait for one to end."
     ),
@@ -354,7 +360,9 @@ CATALOGUE: Mapping[Code, Entry] = {
     Code.not_charged: Entry(409, "This job has cost nothing", False, "There is nothing to give back."),
     Code.admin_required: Entry(403, "This is for operators", False, "This is for operators of this service."),
     Code.user_not_found: Entry(404, "There is no such account", False, "No account has this id or address."),
-    Code.hash_not_blocked: Entry(404, "This hash is not blocked", False, "GET /admin/api/blocked lists them."),
+    Code.hash_not_blocked: Entry(
+        404, "This hash is not blocked", False, "GET /admin/api/blocked lists them."
+    ),
     Code.dependency_unavailable: Entry(
         503, "A service that Darkroom needs is away", True, "The database does not answer; try again shortly."
     ),

@@ -17,10 +17,11 @@ from starlette.requests import Request
 from storage3 import AsyncStorageClient
 
 from service.admin.store import Admin
-from service.billing.stripe_client import Stripe, open_stripe
-from service.billing.stripe_store import StripeStore
+from service.billing.credits import Credits
 from service.billing.meter import Meter
 from service.billing.plan_store import Plans
+from service.billing.stripe_client import Stripe, open_stripe
+from service.billing.stripe_store import StripeStore
 from service.billing.tariff import Tariff
 from service.breaker import Breaker
 from service.database import Database
@@ -75,6 +76,7 @@ class Resources:
     plans: Plans
     tariff: Tariff
     meter: Meter
+    credits: Credits
     storage: Storage
     stripe: Stripe | None
     stripe_store: StripeStore
@@ -132,6 +134,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             plans=plans,
             tariff=Tariff(plans),
             meter=Meter(redis, breaker),
+            credits=Credits(database),
             storage=Storage(
                 AsyncStorageClient(storage_url, headers, http_client=http), http, storage_url, headers
             ),

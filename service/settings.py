@@ -102,7 +102,10 @@ class Settings(BaseSettings):
     )
     export_ttl_days: int = Field(7, ge=1, le=30, description="life of an export's file")
     over_quota_days: int = Field(
-        90, ge=1, le=3650, description="how long a library that is larger than its plan is promised to be kept"
+        90,
+        ge=1,
+        le=3650,
+        description="how long a library that is larger than its plan is promised to be kept",
     )
     receipt_ttl_days: int = Field(365, ge=30, le=3650, description="life of the receipt of a data deletion")
     signed_url_seconds: int = Field(900, ge=10, le=900, description="life of a signed download URL")

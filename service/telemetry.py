@@ -45,9 +45,14 @@ SHED = Counter(
 )
 CACHE = Counter("darkroom_cache_total", "Intakes by what the compute cache knew", ("outcome",))
 RINGS = Counter("darkroom_rings_total", "Rings of the doorbell", ("outcome",))
-STRIPE_EVENTS = Counter("darkroom_stripe_events_total", "Events of Stripe by what became of them", ("outcome",))
+STRIPE_EVENTS = Counter(
+    "darkroom_stripe_events_total", "Events of Stripe by what became of them", ("outcome",)
+)
 STRIPE_INBOX = Gauge(
-    "darkroom_stripe_inbox", "Events of Stripe by state, and the age of the oldest", ("what",), multiprocess_mode="mostrecent"
+    "darkroom_stripe_inbox",
+    "Events of Stripe by state, and the age of the oldest",
+    ("what",),
+    multiprocess_mode="mostrecent",
 )
 JOBS = Counter("darkroom_jobs_total", "Jobs by how they ended", ("op", "outcome"))
 JOB_STEPS = Histogram(

@@ -28,7 +28,8 @@ ORPHAN_SECONDS = 3600
 
 @dataclass(slots=True)
 class CleanupReport:
-    """What one cleanup did: rows expired, objects removed, removals that must be tried again, images archived."""
+    """What one cleanup did: rows expired, objects removed, removals that must be tried again, images archived, credits
+    past their end taken."""
 
     expired_outputs: int = 0
     expired_uploads: int = 0
@@ -37,6 +38,7 @@ class CleanupReport:
     orphans: int = 0
     missing: int = 0
     archived: int = 0
+    expired_credits: int = 0
 
 
 Notice = Callable[[CleanupReport], None]
@@ -68,11 +70,19 @@ async def cleanup(resources: Resources, *, batch: int = BATCH, notice: Notice = 
     await forget(resources.redis, await resources.library.recently_buried())
     await purge(resources, report, batch=batch, notice=notice)
     await archive(resources, report, batch=batch)
+    await expire_credits(resources, report, batch=batch)
     while await resources.maintenance.purge_shares(batch) == batch:
         pass
     if report != CleanupReport():
         log.info("cleaned", **_fields(report))
     return report
+
+
+async def expire_credits(resources: Resources, report: CleanupReport, *, batch: int = BATCH) -> None:
+    """Take the credits whose time is over out of all balances. Nobody can spend them before this, either: a hold looks
+    for itself."""
+    while (expired := await resources.credits.expire_grants(batch)).accounts:
+        report.expired_credits += expired.credits
 
 
 async def archive(resources: Resources, report: CleanupReport, *, batch: int = BATCH) -> None:
