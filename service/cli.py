@@ -1,8 +1,6 @@
 """The `darkroom` command: one entry point for every process of a deployment. Imports are lazy, so that each command
 loads only what it runs."""
 
-import asyncio
-import re
 import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +9,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from service.settings import CHECKOUT, Settings, SettingsError, get_settings
+from service.admin.cli import app as admin
+from service.commands import complaints, run_task, settings_or_exit
+from service.settings import CHECKOUT
 
 if TYPE_CHECKING:
     from service.resources import Resources
@@ -22,16 +22,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # locals hold keys
     help="Darkroom: the image backend of a Supabase application.",
 )
-console = Console(stderr=True)
-
-
-def _settings() -> Settings:
-    """Settings, or a clear exit: what is missing is for the operator, not a traceback."""
-    try:
-        return get_settings()
-    except SettingsError as error:
-        console.print(str(error), style="red", markup=False, highlight=False)
-        raise typer.Exit(2) from None
+app.add_typer(admin, name="admin")
 
 
 @app.command()
@@ -43,7 +34,7 @@ def api(
     """Serve the HTTP API."""
     import uvicorn
 
-    _settings()
+    settings_or_exit()
     uvicorn.run(
         "service.app:create_app",
         factory=True,
@@ -62,7 +53,7 @@ def api(
 @app.command()
 def worker() -> None:
     """Run one worker: takes jobs, and sweeps and cleans up by the clock."""
-    _settings()
+    settings_or_exit()
     from workers.main import run
 
     run()
@@ -114,43 +105,6 @@ def stripe_inbox(
     _report("stripe inbox", look)
 
 
-SHA256 = typer.Argument(help="Hex digest of the bytes.")
-
-
-@app.command()
-def block(
-    sha256: Annotated[str, SHA256],
-    category: Annotated[str, typer.Option(help="What the caller is told: a-z, 0-9, - and _.")],
-    reason: Annotated[str, typer.Option(help="For operators.")] = "",
-    by: Annotated[str, typer.Option(envvar="USER", help="Who does it, for the audit log.")] = "operator",
-) -> None:
-    """Refuse these bytes from now on, and take away what exists of them."""
-    from service.safety import blocking
-
-    digest = _digest(sha256)
-    if not re.fullmatch(r"[a-z0-9_-]{1,40}", category):
-        raise typer.BadParameter("a-z, 0-9, - and _, at most 40", param_hint="--category")
-    _report("block", lambda r: blocking.block(r, digest, category=category, reason=reason, by=by))
-
-
-@app.command()
-def unblock(
-    sha256: Annotated[str, SHA256],
-    by: Annotated[str, typer.Option(envvar="USER", help="Who does it, for the audit log.")] = "operator",
-) -> None:
-    """Accept these bytes again; what was taken away does not come back."""
-    from service.safety import blocking
-
-    digest = _digest(sha256)
-    _report("unblock", lambda r: blocking.unblock(r, digest, by=by))
-
-
-def _digest(sha256: str) -> str:
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
-        raise typer.BadParameter("64 hex digits", param_hint="SHA256")
-    return sha256.lower()
-
-
 @app.command()
 def ops() -> None:
     """List the ops, with their parameters and examples."""
@@ -164,23 +118,8 @@ def ops() -> None:
 
 
 def _report(name: str, task: "Callable[[Resources], Awaitable[Any]]") -> None:
-    """Run a task of the workers once with resources of its own; exit 1 when a dependency is away."""
-    from service import telemetry
-    from service.errors import ProblemError
-    from service.resources import open_resources
-
-    settings = _settings()
-    telemetry.configure(settings, name)
-
-    async def once() -> Any:
-        async with open_resources(settings) as resources:
-            return await task(resources)
-
-    try:
-        done = asyncio.run(once())
-    except ProblemError as error:  # a dependency is away, or billing is off
-        console.print(error.detail, style="red", markup=False)
-        raise typer.Exit(1) from None
+    """Run a task once and say what it did; exit 1 when that is nothing."""
+    done = run_task(name, task)
     if done is None:
         raise typer.Exit(1)
     Console().print(done)
@@ -192,7 +131,7 @@ def _report(name: str, task: "Callable[[Resources], Awaitable[Any]]") -> None:
 def bench(context: typer.Context) -> None:
     """Measure, in a checkout: the benchmarks are no part of a deployment."""
     if not (CHECKOUT / "scripts" / "bench").is_dir():
-        console.print(
+        complaints.print(
             "The benchmarks are in the repository's scripts/bench; run this in a checkout.", style="red"
         )
         raise typer.Exit(2)

@@ -5,9 +5,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 
-from service.admin import acts
+from service.admin import acts, lists
 from service.admin.access import REFUSALS, AdminUser, StaffUser
-from service.admin.paging import more, place
 from service.admin.rows import AdminJob, AdminJobDetail
 from service.admin.schemas import Act, JobFilter, JobPage, RefundAnswer
 from service.errors import Code, responses
@@ -19,17 +18,7 @@ router = APIRouter(prefix="/admin/api/jobs", tags=["admin"])
 @router.get("", responses=responses(*REFUSALS, Code.user_not_found, Code.conflict))
 async def search_jobs(request: Request, _caller: StaffUser, wanted: Annotated[JobFilter, Query()]) -> JobPage:
     """Jobs of all users and visitors, newest first."""
-    rows = await resources_of(request).admin.list_jobs(
-        limit=wanted.limit,
-        after=place(wanted.cursor),
-        status=wanted.status,
-        op=wanted.op,
-        user=wanted.user,
-        error=wanted.error,
-        created_after=wanted.created_after,
-        created_before=wanted.created_before,
-    )
-    return JobPage(jobs=rows, next_cursor=more(rows, wanted.limit, lambda row: row.job_id))
+    return await lists.jobs(resources_of(request), wanted)
 
 
 @router.get("/{job_id}", responses=responses(*REFUSALS, Code.job_not_found))

@@ -5,9 +5,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request
 
-from service.admin import acts
+from service.admin import acts, lists
 from service.admin.access import REFUSALS, AdminUser, StaffUser
-from service.admin.paging import more, place
 from service.admin.rows import AdminJobDetail
 from service.admin.schemas import (
     Act,
@@ -19,12 +18,10 @@ from service.admin.schemas import (
     RefusedPage,
     ReviewRequest,
 )
-from service.cursors import place_of
 from service.errors import Code, responses
 from service.resources import resources_of
 
 router = APIRouter(prefix="/admin/api", tags=["admin"])
-REVIEWED = {"false": False, "true": True, "all": None}
 
 
 @router.get("/refused", responses=responses(*REFUSALS))
@@ -32,10 +29,7 @@ async def list_refused(
     request: Request, _caller: StaffUser, wanted: Annotated[RefusedFilter, Query()]
 ) -> RefusedPage:
     """Jobs that moderation refused, newest first. Their bytes are gone: what is left is what was said of them."""
-    rows = await resources_of(request).admin.list_refused(
-        limit=wanted.limit, after=place(wanted.cursor), reviewed=REVIEWED[wanted.reviewed]
-    )
-    return RefusedPage(jobs=rows, next_cursor=more(rows, wanted.limit, lambda row: row.job_id))
+    return await lists.refused(resources_of(request), wanted)
 
 
 @router.post(
@@ -57,13 +51,7 @@ async def list_blocked(
     request: Request, _caller: StaffUser, wanted: Annotated[BlockedFilter, Query()]
 ) -> BlockedPage:
     """Blocked hashes, newest first."""
-    rows = await resources_of(request).admin.list_blocked(
-        limit=wanted.limit,
-        after=None if wanted.cursor is None else place_of(wanted.cursor),
-        sha256=wanted.sha256,
-        category=wanted.category,
-    )
-    return BlockedPage(hashes=rows, next_cursor=more(rows, wanted.limit, lambda row: row.sha256))
+    return await lists.blocked(resources_of(request), wanted)
 
 
 @router.post("/blocked", responses=responses(*REFUSALS, Code.malformed_json))

@@ -161,6 +161,12 @@ class BlockRequest(Act):
     category: Category = Field(description="what the caller is told")
 
 
+class UnblockRequest(Act):
+    """Of the command line; the API has the hash in its path."""
+
+    sha256: Sha256
+
+
 class ReviewRequest(Act):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"decision": "block", "category": "nudity", "reason": "clear case"}]}

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
 
-from service import __version__
+from service.admin import lists
 from service.admin.access import REFUSALS, StaffUser
 from service.admin.schemas import (
     AbuseList,
@@ -38,16 +38,8 @@ async def get_me(request: Request, user_id: StaffUser) -> Me:
 @router.get("/system", responses=responses(*REFUSALS))
 async def get_system(request: Request, _caller: StaffUser) -> SystemPage:
     """What is waiting, late or open, and whether what the service needs answers."""
-    resources = resources_of(request)
     checks: Checks = request.app.state.checks
-    settings = resources.settings
-    return SystemPage(
-        version=__version__,
-        release=settings.release,
-        environment=settings.environment,
-        readiness=await checks.readiness(),
-        report=await resources.admin.system_report(),
-    )
+    return await lists.system(resources_of(request), checks)
 
 
 @router.get("/invariants", responses=responses(*REFUSALS))
@@ -67,14 +59,7 @@ async def list_audit(
     request: Request, _caller: StaffUser, wanted: Annotated[AuditFilter, Query()]
 ) -> AuditPage:
     """The audit log, newest first."""
-    rows = await resources_of(request).admin.list_audit(
-        limit=wanted.limit,
-        before=wanted.cursor,
-        actor=wanted.actor,
-        subject=wanted.subject,
-        action=wanted.action,
-    )
-    return AuditPage(entries=rows, next_cursor=rows[-1].id if len(rows) == wanted.limit else None)
+    return await lists.audit(resources_of(request), wanted)
 
 
 @page.get("/admin")

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 
+from service.admin import lists
 from service.admin.access import REFUSALS, AdminUser, StaffUser
-from service.admin.paging import more, place
 from service.admin.rows import AdminUserDetail, CreditChange
 from service.admin.schemas import Act, CreditsGiven, CreditsTaken, PlanChange, UserFilter, UserPage
 from service.errors import Code, responses
@@ -22,14 +22,7 @@ async def list_users(
     request: Request, _caller: StaffUser, wanted: Annotated[UserFilter, Query()]
 ) -> UserPage:
     """Accounts, newest first."""
-    rows = await resources_of(request).admin.list_users(
-        limit=wanted.limit,
-        after=place(wanted.cursor),
-        query=wanted.query,
-        plan=wanted.plan,
-        flagged=wanted.flagged,
-    )
-    return UserPage(users=rows, next_cursor=more(rows, wanted.limit, lambda row: row.user_id))
+    return await lists.users(resources_of(request), wanted)
 
 
 @router.get("/{user_id}", responses=_ONE)

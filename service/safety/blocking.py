@@ -22,7 +22,7 @@ class Blocked:
     forgotten: bool
 
 
-async def block(
+async def block(  # noqa: PLR0913
     resources: Resources, sha256: str, *, category: str, reason: str, by: str, actor: UUID | None = None
 ) -> Blocked:
     """Refuse these bytes from now on, and take away what exists of them; repeating it completes it.

@@ -14,7 +14,7 @@ from scripts.local.home import Local, any_free_port
 from scripts.local.process import Child, Command, until_ready
 from service.cli import app
 from service.settings import get_settings
-from tests.support import SharedStack, new_sha256
+from tests.support import SharedStack
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def on_the_stack(stack: SharedStack, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_help_names_every_command(runner: CliRunner) -> None:
     shown = runner.invoke(app, ["--help"]).output
-    for command in ("api", "worker", "sweep", "cleanup", "ops", "block", "unblock", "bench"):
+    for command in ("api", "worker", "sweep", "cleanup", "ops", "admin", "bench"):
         assert command in shown
 
 
@@ -43,25 +43,6 @@ def test_ops_needs_no_configuration(runner: CliRunner) -> None:
     result = runner.invoke(app, ["ops"])
     assert result.exit_code == 0
     assert "resize-v1" in result.output
-
-
-@pytest.mark.usefixtures("on_the_stack")
-def test_blocking_a_hash(local: Local) -> None:
-    sha256 = new_sha256()
-    run = [sys.executable, "-m", "service.cli"]
-    for arguments, said in (
-        (["block", sha256.upper(), "--category", "copyright", "--reason", "claim 17"], "outputs=0"),
-        (["block", sha256, "--category", "copyright"], "forgotten=True"),
-        (["unblock", sha256], "True"),
-        (["unblock", sha256], "False"),
-    ):
-        done = subprocess.run([*run, *arguments], capture_output=True, text=True, check=True, timeout=60)
-        assert said in done.stdout
-
-
-@pytest.mark.parametrize("arguments", [["abc", "--category", "x"], ["0" * 64, "--category", "No Spaces"]])
-def test_what_cannot_be_blocked(runner: CliRunner, arguments: list[str]) -> None:
-    assert runner.invoke(app, ["block", *arguments]).exit_code == 2
 
 
 @pytest.mark.parametrize("command", ["api", "worker", "sweep", "cleanup"])

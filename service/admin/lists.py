@@ -1,0 +1,118 @@
+"""Pages of what operators look through, for the API and the command line."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+from service import __version__
+from service.admin.schemas import (
+    AuditFilter,
+    AuditPage,
+    BlockedFilter,
+    BlockedPage,
+    JobFilter,
+    JobPage,
+    RefusedFilter,
+    RefusedPage,
+    SystemPage,
+    UserFilter,
+    UserPage,
+)
+from service.admin.store import Place
+from service.cursors import cursor_at, place_of, unreadable
+from service.health.checks import Checks
+from service.resources import Resources
+
+REVIEWED = {"false": False, "true": True, "all": None}
+
+
+class Dated(Protocol):
+    @property
+    def created_at(self) -> datetime: ...
+
+
+RowT = TypeVar("RowT", bound=Dated)
+
+
+def _more(rows: Sequence[RowT], limit: int, key: Callable[[RowT], object]) -> str | None:
+    """The cursor of the page after `rows`; None when a short page says that it was the last."""
+    return cursor_at(rows[-1].created_at, key(rows[-1])) if len(rows) == limit else None
+
+
+def _place(cursor: str | None) -> Place | None:
+    """The place a cursor names, its key an id. Raises ProblemError (invalid_request)."""
+    if cursor is None:
+        return None
+    found = place_of(cursor)
+    try:
+        return found[0], str(UUID(found[1]))
+    except ValueError:
+        raise unreadable() from None
+
+
+async def users(resources: Resources, wanted: UserFilter) -> UserPage:
+    rows = await resources.admin.list_users(
+        limit=wanted.limit,
+        after=_place(wanted.cursor),
+        query=wanted.query,
+        plan=wanted.plan,
+        flagged=wanted.flagged,
+    )
+    return UserPage(users=rows, next_cursor=_more(rows, wanted.limit, lambda row: row.user_id))
+
+
+async def jobs(resources: Resources, wanted: JobFilter) -> JobPage:
+    """Raises ProblemError (user_not_found, conflict)."""
+    rows = await resources.admin.list_jobs(
+        limit=wanted.limit,
+        after=_place(wanted.cursor),
+        status=wanted.status,
+        op=wanted.op,
+        user=wanted.user,
+        error=wanted.error,
+        created_after=wanted.created_after,
+        created_before=wanted.created_before,
+    )
+    return JobPage(jobs=rows, next_cursor=_more(rows, wanted.limit, lambda row: row.job_id))
+
+
+async def refused(resources: Resources, wanted: RefusedFilter) -> RefusedPage:
+    rows = await resources.admin.list_refused(
+        limit=wanted.limit, after=_place(wanted.cursor), reviewed=REVIEWED[wanted.reviewed]
+    )
+    return RefusedPage(jobs=rows, next_cursor=_more(rows, wanted.limit, lambda row: row.job_id))
+
+
+async def blocked(resources: Resources, wanted: BlockedFilter) -> BlockedPage:
+    rows = await resources.admin.list_blocked(
+        limit=wanted.limit,
+        after=None if wanted.cursor is None else place_of(wanted.cursor),
+        sha256=wanted.sha256,
+        category=wanted.category,
+    )
+    return BlockedPage(hashes=rows, next_cursor=_more(rows, wanted.limit, lambda row: row.sha256))
+
+
+async def audit(resources: Resources, wanted: AuditFilter) -> AuditPage:
+    """Raises ProblemError (user_not_found, conflict)."""
+    rows = await resources.admin.list_audit(
+        limit=wanted.limit,
+        before=wanted.cursor,
+        actor=wanted.actor,
+        subject=wanted.subject,
+        action=wanted.action,
+    )
+    return AuditPage(entries=rows, next_cursor=rows[-1].id if len(rows) == wanted.limit else None)
+
+
+async def system(resources: Resources, checks: Checks) -> SystemPage:
+    """What is waiting, late or open, and whether what the service needs answers."""
+    settings = resources.settings
+    return SystemPage(
+        version=__version__,
+        release=settings.release,
+        environment=settings.environment,
+        readiness=await checks.readiness(),
+        report=await resources.admin.system_report(),
+    )

@@ -1,0 +1,45 @@
+"""What the commands of `darkroom` share: settings or a clear exit, and a task with resources of its own."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+from rich.console import Console
+
+from service.settings import Settings, SettingsError, get_settings
+
+if TYPE_CHECKING:
+    from service.resources import Resources
+
+T = TypeVar("T")
+complaints = Console(stderr=True)
+
+
+def settings_or_exit() -> Settings:
+    """Settings, or a clear exit: what is missing is for the operator, not a traceback."""
+    try:
+        return get_settings()
+    except SettingsError as error:
+        complaints.print(str(error), style="red", markup=False, highlight=False)
+        raise typer.Exit(2) from None
+
+
+def run_task(name: str, task: "Callable[[Resources], Awaitable[T]]") -> T:
+    """The outcome of a task, which gets resources of its own; exit 1 when it is refused or a dependency is away."""
+    from service import telemetry
+    from service.errors import ProblemError
+    from service.resources import open_resources
+
+    settings = settings_or_exit()
+    telemetry.configure(settings, name)
+
+    async def once() -> T:
+        async with open_resources(settings) as resources:
+            return await task(resources)
+
+    try:
+        return asyncio.run(once())
+    except ProblemError as error:
+        complaints.print(error.detail, style="red", markup=False)
+        raise typer.Exit(1) from None
