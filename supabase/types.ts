@@ -259,14 +259,14 @@ isOneToOne: false
                   ]
                 },"image_outputs": {
                   Row: {
-                    "bucket": string,"cache_key": string | null,"content_type": string,"created_at": string,"deleted_at": string | null,"expires_at": string | null,"height": number,"id": string,"image_id": string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id": string | null,"op_key": string,"ops": (string)[],"path": string,"scan": string,"sha256": string,"size": number,"thumb_path": string,"user_id": string | null,"variant": string,"vendor_cost_micros": number,"version": number | null,"width": number,"library_document": Json | null,"output_document": Json | null,"refuse_promotion": undefined | null,"show_version": Json | null,"version_document": Json | null
+                    "bucket": string,"cache_key": string | null,"content_type": string,"created_at": string,"deleted_at": string | null,"expires_at": string | null,"height": number,"id": string,"image_id": string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id": string | null,"op_key": string,"ops": (string)[],"path": string,"scan": string,"scan_tried_at": string | null,"sha256": string,"size": number,"thumb_path": string,"user_id": string | null,"variant": string,"vendor_cost_micros": number,"version": number | null,"width": number,"library_document": Json | null,"output_document": Json | null,"refuse_promotion": undefined | null,"show_version": Json | null,"version_document": Json | null
                   }
                   ComputedFields: "library_document" | "output_document" | "refuse_promotion" | "show_version" | "version_document"
                   Insert: {
-                    "bucket": string,"cache_key"?: string | null,"content_type": string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"height": number,"id"?: string,"image_id"?: string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id"?: string | null,"op_key": string,"ops"?: never,"path": string,"scan"?: string,"sha256": string,"size": number,"thumb_path": string,"user_id"?: string | null,"variant": string,"vendor_cost_micros"?: number,"version"?: number | null,"width": number
+                    "bucket": string,"cache_key"?: string | null,"content_type": string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"height": number,"id"?: string,"image_id"?: string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id"?: string | null,"op_key": string,"ops"?: never,"path": string,"scan"?: string,"scan_tried_at"?: string | null,"sha256": string,"size": number,"thumb_path": string,"user_id"?: string | null,"variant": string,"vendor_cost_micros"?: number,"version"?: number | null,"width": number
                   }
                   Update: {
-                    "bucket"?: string,"cache_key"?: string | null,"content_type"?: string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"height"?: number,"id"?: string,"image_id"?: string | null,"input_content_type"?: string,"input_height"?: number,"input_sha256"?: string,"input_size"?: number,"input_width"?: number,"job_id"?: string | null,"op_key"?: string,"ops"?: never,"path"?: string,"scan"?: string,"sha256"?: string,"size"?: number,"thumb_path"?: string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"version"?: number | null,"width"?: number
+                    "bucket"?: string,"cache_key"?: string | null,"content_type"?: string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"height"?: number,"id"?: string,"image_id"?: string | null,"input_content_type"?: string,"input_height"?: number,"input_sha256"?: string,"input_size"?: number,"input_width"?: number,"job_id"?: string | null,"op_key"?: string,"ops"?: never,"path"?: string,"scan"?: string,"scan_tried_at"?: string | null,"sha256"?: string,"size"?: number,"thumb_path"?: string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"version"?: number | null,"width"?: number
                   }
                   Relationships: [
                     {
@@ -285,14 +285,14 @@ isOneToOne: false
                   ]
                 },"images": {
                   Row: {
-                    "archived_at": string | null,"content_type": string,"created_at": string,"current_output_id": string | null,"filename": string,"height": number,"id": string,"listed_since": string | null,"original_attempts": number,"original_due_at": string | null,"original_path": string | null,"original_sha256": string | null,"original_size": number | null,"prompt": string | null,"search": unknown,"sha256": string,"size": number,"user_id": string,"width": number,"image_document": Json | null,"upload_of": string | null
+                    "archived_at": string | null,"content_type": string,"created_at": string,"current_output_id": string | null,"filename": string,"height": number,"id": string,"listed_since": string | null,"original_attempts": number,"original_due_at": string | null,"original_path": string | null,"original_scan": string,"original_sha256": string | null,"original_size": number | null,"prompt": string | null,"scan_tried_at": string | null,"search": unknown,"sha256": string,"size": number,"user_id": string,"width": number,"image_document": Json | null,"upload_of": string | null
                   }
                   ComputedFields: "image_document" | "upload_of"
                   Insert: {
-                    "archived_at"?: string | null,"content_type": string,"created_at"?: string,"current_output_id"?: string | null,"filename": string,"height": number,"id"?: string,"listed_since"?: string | null,"original_attempts"?: number,"original_due_at"?: string | null,"original_path"?: string | null,"original_sha256"?: string | null,"original_size"?: number | null,"prompt"?: string | null,"search"?: never,"sha256": string,"size": number,"user_id": string,"width": number
+                    "archived_at"?: string | null,"content_type": string,"created_at"?: string,"current_output_id"?: string | null,"filename": string,"height": number,"id"?: string,"listed_since"?: string | null,"original_attempts"?: number,"original_due_at"?: string | null,"original_path"?: string | null,"original_scan"?: string,"original_sha256"?: string | null,"original_size"?: number | null,"prompt"?: string | null,"scan_tried_at"?: string | null,"search"?: never,"sha256": string,"size": number,"user_id": string,"width": number
                   }
                   Update: {
-                    "archived_at"?: string | null,"content_type"?: string,"created_at"?: string,"current_output_id"?: string | null,"filename"?: string,"height"?: number,"id"?: string,"listed_since"?: string | null,"original_attempts"?: number,"original_due_at"?: string | null,"original_path"?: string | null,"original_sha256"?: string | null,"original_size"?: number | null,"prompt"?: string | null,"search"?: never,"sha256"?: string,"size"?: number,"user_id"?: string,"width"?: number
+                    "archived_at"?: string | null,"content_type"?: string,"created_at"?: string,"current_output_id"?: string | null,"filename"?: string,"height"?: number,"id"?: string,"listed_since"?: string | null,"original_attempts"?: number,"original_due_at"?: string | null,"original_path"?: string | null,"original_scan"?: string,"original_sha256"?: string | null,"original_size"?: number | null,"prompt"?: string | null,"scan_tried_at"?: string | null,"search"?: never,"sha256"?: string,"size"?: number,"user_id"?: string,"width"?: number
                   }
                   Relationships: [
                     {
@@ -449,14 +449,14 @@ isOneToOne: true
                   ]
                 },"profiles": {
                   Row: {
-                    "archive_after_days": number | null,"created_at": string,"flag_reason": string | null,"flagged_at": string | null,"keep_full_res": boolean,"keep_original": boolean,"over_quota_since": string | null,"plan_id": string,"updated_at": string,"user_id": string,"versions_to_keep": number,"admin_user_document": Json | null
+                    "archive_after_days": number | null,"created_at": string,"flag_reason": string | null,"flagged_at": string | null,"keep_full_res": boolean,"keep_original": boolean,"over_quota_since": string | null,"plan_id": string,"updated_at": string,"user_id": string,"versions_due": boolean,"versions_to_keep": number,"admin_user_document": Json | null
                   }
                   ComputedFields: "admin_user_document"
                   Insert: {
-                    "archive_after_days"?: number | null,"created_at"?: string,"flag_reason"?: string | null,"flagged_at"?: string | null,"keep_full_res"?: boolean,"keep_original"?: boolean,"over_quota_since"?: string | null,"plan_id"?: string,"updated_at"?: string,"user_id": string,"versions_to_keep"?: number
+                    "archive_after_days"?: number | null,"created_at"?: string,"flag_reason"?: string | null,"flagged_at"?: string | null,"keep_full_res"?: boolean,"keep_original"?: boolean,"over_quota_since"?: string | null,"plan_id"?: string,"updated_at"?: string,"user_id": string,"versions_due"?: boolean,"versions_to_keep"?: number
                   }
                   Update: {
-                    "archive_after_days"?: number | null,"created_at"?: string,"flag_reason"?: string | null,"flagged_at"?: string | null,"keep_full_res"?: boolean,"keep_original"?: boolean,"over_quota_since"?: string | null,"plan_id"?: string,"updated_at"?: string,"user_id"?: string,"versions_to_keep"?: number
+                    "archive_after_days"?: number | null,"created_at"?: string,"flag_reason"?: string | null,"flagged_at"?: string | null,"keep_full_res"?: boolean,"keep_original"?: boolean,"over_quota_since"?: string | null,"plan_id"?: string,"updated_at"?: string,"user_id"?: string,"versions_due"?: boolean,"versions_to_keep"?: number
                   }
                   Relationships: [
                     {
@@ -912,6 +912,9 @@ isOneToOne: false
 "due_originals":
 { Args: { "p_limit": number }; Returns: Json
                            },
+"due_scans":
+{ Args: { "p_limit": number }; Returns: Json
+                           },
 "due_tombstones":
 { Args: { "p_limit": number }; Returns: Json
                            },
@@ -996,6 +999,7 @@ isOneToOne: false
 "ops": (string)[],
 "path": string,
 "scan": string,
+"scan_tried_at": string | null,
 "sha256": string,
 "size": number,
 "thumb_path": string,
@@ -1413,6 +1417,12 @@ isOneToOne: false
 "promote_output":
 { Args: { "p_charge": boolean,"p_output_id": string,"p_path": string,"p_thumb_path": string,"p_user_id": string }; Returns: Json
                            },
+"prune_image":
+{ Args: { "p_image_id": string,"p_user_id": string }; Returns: Json
+                           },
+"prune_versions":
+{ Args: { "p_limit": number }; Returns: Json
+                           },
 "pseudonymise_audit":
 { Args: { "p_pseudonym": string,"p_user_id": string }; Returns: number
                            },
@@ -1453,7 +1463,7 @@ isOneToOne: false
 { Args: { "p_input": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_original": Omit<Database["public"]['Tables']["images"]['Row'], Database["public"]['Tables']["images"]['ComputedFields']> }; Returns: string
                            },
 "record_original":
-{ Args: { "p_image_id": string,"p_path": string,"p_sha256"?: string,"p_size"?: number }; Returns: boolean
+{ Args: { "p_image_id": string,"p_path": string,"p_scan"?: string,"p_sha256"?: string,"p_size"?: number }; Returns: boolean
                            },
 "record_output":
 { Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_output": Json,"p_output_seconds": number }; Returns: {
@@ -1476,6 +1486,7 @@ isOneToOne: false
 "ops": (string)[],
 "path": string,
 "scan": string,
+"scan_tried_at": string | null,
 "sha256": string,
 "size": number,
 "thumb_path": string,
@@ -1491,6 +1502,9 @@ isOneToOne: false
         isOneToOne: true
         isSetofReturn: false
       } },
+"record_scan":
+{ Args: { "p_id": string,"p_kind": string,"p_path": string,"p_scan": string,"p_signature": string }; Returns: undefined
+                           },
 "record_stripe_price":
 { Args: { "p_amount": number,"p_currency": string,"p_id": string,"p_kind": string,"p_price_id": string,"p_product_id": string }; Returns: undefined
                            },

@@ -92,7 +92,7 @@ async def _account(resources: Resources, lease: RequestLease) -> str:
             answer = await resources.http.delete(url, headers=settings.service_headers)
         except httpx.HTTPError as error:
             raise DependencyError("auth") from error
-        if answer.status_code >= 500:
+        if answer.status_code == 429 or answer.status_code >= 500:
             raise DependencyError("auth")
         # 404: gone already, or an Auth without this route. What counts is whether the row is there.
         log.info("account_deletion", status=answer.status_code)

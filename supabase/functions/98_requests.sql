@@ -541,7 +541,8 @@ begin
   if v_request.cursor ? 'pseudonym' then
     return;
   end if;
-  perform public.expire_credits(v_request.user_id);
+  -- Not there when the account has gone in another way meanwhile.
+  perform public.expire_credits(c.user_id) from public.credits c where c.user_id = v_request.user_id;
   select * into v_account from public.credits c where c.user_id = v_request.user_id;
   v_grants := array(select g from public.credit_grants g
                     where g.user_id = v_request.user_id and g.remaining > 0 order by g.id);

@@ -439,6 +439,599 @@ begin
     execute format('grant execute on function %s to service_role', v_function);
   end loop;
 end $$;
+-- Plans: what they allow, who has which, and how a refusal says which one would do.
+
+-- The cheapest plan on sale above rank p_rank that allows all of p_needs, {column of plans: how much}; null: none does.
+create or replace function public.plan_allowing(p_rank integer, p_needs jsonb) returns text
+language sql stable security definer set search_path = ''
+as $$
+  select p.id from public.plans p
+  where p.public and p.rank > p_rank and not exists (
+    select 1 from jsonb_each(p_needs) n
+    where not case jsonb_typeof(to_jsonb(p) -> n.key)
+      when 'null' then true
+      when 'boolean' then (to_jsonb(p) -> n.key)::boolean
+      else (to_jsonb(p) -> n.key)::bigint >= n.value::bigint end)
+  order by p.price_cents nulls last, p.rank limit 1
+$$;
+
+-- Raises what p_violations says, [{policy, limit, used, needs, resets_at}], if anything. What time does not mend comes
+-- first: it decides the code, and what limit and used are of.
+create or replace function public.refuse_policies(p_plan public.plans, p_violations jsonb) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_first jsonb;
+  v_policies jsonb;
+  v_needs jsonb;
+  v_code text;
+begin
+  select jsonb_agg(v.item -> 'policy' order by v.item ->> 'resets_at' nulls first, v.ordinality),
+         jsonb_object_agg(v.item ->> 'policy', v.item -> 'needs'),
+         (jsonb_agg(v.item order by v.item ->> 'resets_at' nulls first, v.ordinality)) -> 0
+  into v_policies, v_needs, v_first
+  from jsonb_array_elements(p_violations) with ordinality v (item, ordinality);
+  if v_first is null then
+    return;
+  end if;
+  v_code := case when v_first ->> 'policy' = 'storage_bytes' then 'storage_full'
+                 when v_first ->> 'resets_at' is null then 'plan_required' else 'quota_exceeded' end;
+  raise exception using
+    errcode = case v_code when 'quota_exceeded' then 'PT429' else 'PT402' end,
+    message = v_code,
+    detail = case v_code
+      when 'quota_exceeded' then format('%s of %s %s of the plan %s are used.', v_first ->> 'used', v_first ->> 'limit',
+                                        replace(v_first ->> 'policy', '_', ' '), p_plan.name)
+      when 'storage_full' then format('%s of %s bytes of the plan %s are used: the library is read-only until there is room.',
+                                      v_first ->> 'used', v_first ->> 'limit', p_plan.name)
+      else format('The plan %s allows %s of %s; this needs %s.', p_plan.name, coalesce(v_first ->> 'limit', 'none'),
+                  replace(v_first ->> 'policy', '_', ' '), v_first ->> 'needs') end,
+    hint = (jsonb_build_object(
+      'violated_policies', v_policies, 'limit', v_first -> 'limit', 'used', v_first -> 'used',
+      'resets_at', v_first -> 'resets_at',
+      'plan_required', public.plan_allowing(p_plan.rank, v_needs)))::text;
+end $$;
+
+-- The plan of a user, of visitors for null.
+create or replace function public.plan_of(p_user_id uuid) returns public.plans
+language sql stable security definer set search_path = ''
+as $$
+  select p.* from public.plans p
+  where p.id = case when p_user_id is null then 'anonymous'
+                    else (select f.plan_id from public.profiles f where f.user_id = p_user_id) end
+$$;
+
+-- Gives a user another plan: at once, and without deleting anything.
+create or replace function public.set_plan(p_user_id uuid, p_plan_id text, p_reason text, p_actor uuid default null)
+returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_before text;
+begin
+  select f.plan_id into v_before from public.profiles f where f.user_id = p_user_id for no key update;
+  if not found then
+    raise exception using errcode = 'PT404', message = 'user_not_found', detail = 'There is no such account.';
+  end if;
+  if not exists (select 1 from public.plans p where p.id = p_plan_id and p.id <> 'anonymous') then
+    raise exception using errcode = 'PT404', message = 'plan_not_found', detail = format('There is no plan %s to have.', p_plan_id);
+  end if;
+  if v_before = p_plan_id then
+    return;
+  end if;
+  update public.profiles set plan_id = p_plan_id where user_id = p_user_id;
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_actor, 'plan.change', p_user_id::text,
+          jsonb_build_object('before', v_before, 'after', p_plan_id, 'reason', p_reason));
+  perform public.note_over_quota(p_user_id);
+end $$;
+
+-- Marks an account for somebody to look at, once; null takes the mark away. It changes nothing for its user.
+create or replace function public.flag_account(p_user_id uuid, p_reason text, p_actor uuid default null) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update public.profiles
+  set flagged_at = case when p_reason is not null then coalesce(flagged_at, now()) end, flag_reason = p_reason
+  where user_id = p_user_id and flag_reason is distinct from p_reason;
+  if found then
+    insert into public.audit_log (actor, action, subject, data)
+    values (p_actor, case when p_reason is null then 'account.unflag' else 'account.flag' end, p_user_id::text,
+            jsonb_build_object('reason', p_reason));
+  end if;
+end $$;
+
+-- All plans as GET /plans shows them, and prices of ops that are not the release's.
+create or replace function public.list_plans() returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_agg(to_jsonb(p) - array['stripe_product_id', 'stripe_price_id', 'created_at', 'updated_at']
+                            || jsonb_build_object('on_sale', p.stripe_price_id is not null)
+                            order by p.rank, p.id), '[]')
+  from public.plans p
+$$;
+
+create or replace function public.list_op_prices() returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object('op', o.op, 'price', o.price, 'hit_price', o.hit_price) order by o.op), '[]')
+  from public.op_prices o
+$$;
+
+-- What processes that keep profiles, plans and prices must ask for again: all that changed in the last p_seconds. Asked
+-- more often than that, so that a change which commits late is seen as well.
+create or replace function public.recently_changed(p_seconds double precision) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'users', (select coalesce(jsonb_agg(jsonb_build_object('user_id', f.user_id, 'at', f.updated_at)), '[]')
+              from public.profiles f
+              where f.updated_at > now() - make_interval(secs => p_seconds)),
+    'plans', exists (select 1 from public.plans p where p.updated_at > now() - make_interval(secs => p_seconds)),
+    'prices', exists (select 1 from public.op_prices o where o.updated_at > now() - make_interval(secs => p_seconds)))
+$$;
+
+create or replace function public.touch() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  new.updated_at := clock_timestamp();
+  return new;
+end $$;
+
+create or replace trigger touch before update on public.plans for each row execute function public.touch();
+create or replace trigger touch before update on public.op_prices for each row execute function public.touch();
+create or replace trigger touch before update of plan_id, flagged_at, over_quota_since on public.profiles
+  for each row execute function public.touch();
+
+do $$
+declare
+  v_function regprocedure;
+  v_callable text[] := array['set_plan', 'flag_account', 'list_plans', 'list_op_prices', 'recently_changed'];
+begin
+  for v_function in
+    select p.oid::regprocedure from pg_catalog.pg_proc p
+    where p.pronamespace = 'public'::regnamespace
+      and p.proname = any (v_callable || array['plan_allowing', 'refuse_policies', 'plan_of', 'touch'])
+  loop
+    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
+  end loop;
+  for v_function in
+    select p.oid::regprocedure from pg_catalog.pg_proc p
+    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable)
+  loop
+    execute format('grant execute on function %s to service_role', v_function);
+  end loop;
+end $$;
+-- Usage: what each day brought, and the quotas that are counted by it. The row of a user and day is the last thing that
+-- a transaction locks.
+
+create or replace function public.utc_day() returns date
+language sql stable set search_path = ''
+as $$
+  select (now() at time zone 'utc')::date
+$$;
+
+-- Adds to a user's day; nothing for visitors, nor for an account that is gone. Counts never fall below zero: the row may
+-- be younger than what is given back.
+create or replace function public.note_usage(
+  p_user_id uuid, p_day date default null, p_jobs integer default 0, p_generations integer default 0,
+  p_high_res_exports integer default 0, p_cache_hits bigint default 0, p_credits bigint default 0,
+  p_saved_credits bigint default 0, p_vendor_cost_micros bigint default 0, p_saved_vendor_cost_micros bigint default 0,
+  p_bytes_stored bigint default 0, p_bytes_served bigint default 0
+) returns void
+language sql security definer set search_path = ''
+as $$
+  insert into public.usage_daily as u (
+    user_id, day, jobs, generations, high_res_exports, cache_hits, credits, saved_credits, vendor_cost_micros,
+    saved_vendor_cost_micros, bytes_stored, bytes_served)
+  select f.user_id, coalesce(p_day, public.utc_day()), p_jobs, greatest(p_generations, 0),
+         greatest(p_high_res_exports, 0), p_cache_hits, greatest(p_credits, 0), greatest(p_saved_credits, 0),
+         p_vendor_cost_micros, p_saved_vendor_cost_micros, p_bytes_stored, p_bytes_served
+  from public.profiles f where f.user_id = p_user_id
+  on conflict (user_id, day) do update set
+    jobs = u.jobs + p_jobs,
+    generations = greatest(u.generations + p_generations, 0),
+    high_res_exports = greatest(u.high_res_exports + p_high_res_exports, 0),
+    cache_hits = u.cache_hits + p_cache_hits,
+    credits = greatest(u.credits + p_credits, 0),
+    saved_credits = greatest(u.saved_credits + p_saved_credits, 0),
+    vendor_cost_micros = u.vendor_cost_micros + p_vendor_cost_micros,
+    saved_vendor_cost_micros = u.saved_vendor_cost_micros + p_saved_vendor_cost_micros,
+    bytes_stored = u.bytes_stored + p_bytes_stored,
+    bytes_served = u.bytes_served + p_bytes_served
+$$;
+
+-- Quotas -------------------------------------------------------------------------------------------------------------
+
+-- Live bytes of an owner: what is settled, and what came and went since.
+create or replace function public.storage_used(p_owner_id uuid) returns bigint
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce((select s.bytes from public.storage_usage s where s.owner_id = p_owner_id), 0)
+       + coalesce((select sum(c.bytes) from public.storage_changes c where c.owner_id = p_owner_id), 0)::bigint
+$$;
+
+-- What a user has used of what the plan counts, [{policy, limit, used, resets_at}]; limit null: unlimited.
+create or replace function public.quotas_of(p_user_id uuid, p_plan public.plans) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  with days as (
+    select u.day, u.generations, u.high_res_exports from public.usage_daily u
+    where u.user_id = p_user_id and u.day >= date_trunc('month', public.utc_day())::date
+  ), ends as (
+    select (public.utc_day() + 1)::timestamp at time zone 'utc' as day,
+           (date_trunc('month', public.utc_day()) + interval '1 month')::timestamp at time zone 'utc' as month
+  )
+  select jsonb_build_array(
+    jsonb_build_object('policy', 'generations_per_day', 'limit', p_plan.generations_per_day, 'resets_at', e.day,
+                       'used', coalesce((select sum(d.generations) from days d where d.day = public.utc_day()), 0)),
+    jsonb_build_object('policy', 'generations_per_month', 'limit', p_plan.generations_per_month, 'resets_at', e.month,
+                       'used', coalesce((select sum(d.generations) from days d), 0)),
+    jsonb_build_object('policy', 'high_res_exports_per_month', 'limit', p_plan.high_res_exports_per_month,
+                       'resets_at', e.month, 'used', coalesce((select sum(d.high_res_exports) from days d), 0)),
+    jsonb_build_object('policy', 'storage_bytes', 'limit', p_plan.storage_bytes, 'resets_at', null,
+                       'used', public.storage_used(p_user_id)))
+  from ends e
+$$;
+
+-- The same for a visitor. Until the end of the transaction nobody else counts for the address.
+create or replace function public.quotas_of_address(p_address text, p_plan public.plans) returns jsonb
+language sql security definer set search_path = ''
+as $$
+  with mine as (
+    insert into public.address_usage as a (address, day) values (p_address, public.utc_day())
+    on conflict (address, day, user_id) do update set generations = a.generations
+    returning generations
+  )
+  select jsonb_build_array(jsonb_build_object(
+    'policy', 'generations_per_day', 'limit', p_plan.generations_per_day, 'used', m.generations,
+    'resets_at', (public.utc_day() + 1)::timestamp at time zone 'utc'))
+  from mine m
+$$;
+
+-- Raises when one more job of p_user_id, whose row the caller holds, or of a visitor at p_address is not in the plan.
+-- p_side: the longest side that its result may have.
+create or replace function public.refuse_over_quota(
+  p_plan public.plans, p_user_id uuid, p_address text, p_pixels bigint, p_side integer, p_keep_days integer,
+  p_persists boolean
+) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_violations jsonb;
+begin
+  select coalesce(jsonb_agg(jsonb_build_object('policy', f.policy, 'limit', f.most, 'used', 0, 'needs', f.needs,
+                                               'resets_at', null)), '[]')
+  into v_violations
+  from (values ('max_pixels', p_plan.max_pixels, p_pixels), ('keep_days', p_plan.keep_days, p_keep_days))
+    as f (policy, most, needs)
+  where f.needs > f.most;
+
+  select v_violations || coalesce(jsonb_agg(
+    q.item || jsonb_build_object(
+      'needs', (q.item ->> 'used')::bigint + 1,
+      -- A quota of nothing is not there: waiting does not help.
+      'resets_at', case when (q.item ->> 'limit')::bigint > 0 then q.item -> 'resets_at' end)), '[]')
+  into v_violations
+  from jsonb_array_elements(case when p_user_id is not null then public.quotas_of(p_user_id, p_plan)
+                                 when p_address is not null then public.quotas_of_address(p_address, p_plan)
+                                 else '[]' end) q (item)
+  where (q.item ->> 'used')::bigint >= (q.item ->> 'limit')::bigint
+    and case q.item ->> 'policy' when 'high_res_exports_per_month' then p_side > p_plan.working_side
+                                 when 'storage_bytes' then p_persists else true end;
+  perform public.refuse_policies(p_plan, v_violations);
+end $$;
+
+-- A new job counts for its user's day, or its visitor's address.
+create or replace function public.count_generation(p_job public.jobs, p_address text) returns void
+language sql security definer set search_path = ''
+as $$
+  select public.note_usage(p_job.user_id, p_job.counted_on, p_jobs => 1, p_generations => 1,
+                           p_high_res_exports => p_job.high_res::integer);
+  insert into public.address_usage as a (address, day, user_id, generations)
+  select p_address, p_job.counted_on, p_job.user_id, 1 where p_address is not null and p_job.counted_on is not null
+  on conflict (address, day, user_id) do update set generations = a.generations + 1
+$$;
+
+-- A job that made no picture gives back what it counted, on the day it counted for. Once: the job's row is locked.
+create or replace function public.uncount_generation(p_job public.jobs) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if p_job.counted_on is null then
+    return;
+  end if;
+  update public.jobs set counted_on = null where id = p_job.id;
+  if p_job.address is not null then
+    update public.address_usage set generations = greatest(generations - 1, 0)
+    where address = p_job.address and day = p_job.counted_on and user_id is null;
+  else
+    perform public.note_usage(p_job.user_id, p_job.counted_on, p_generations => -1,
+                              p_high_res_exports => -p_job.high_res::integer);
+  end if;
+end $$;
+
+-- An answer from the cache: what it cost and what it saved.
+create or replace function public.note_hit(
+  p_user_id uuid, p_output public.image_outputs, p_price integer, p_charged integer, p_served bigint
+) returns void
+language sql security definer set search_path = ''
+as $$
+  select public.note_usage(
+    p_user_id, p_cache_hits => 1, p_credits => p_charged, p_saved_credits => greatest(p_price - p_charged, 0),
+    p_saved_vendor_cost_micros => p_output.vendor_cost_micros, p_bytes_served => p_served)
+$$;
+
+-- A job has made a picture. One that was taken for a high-resolution export and is none gives that back.
+create or replace function public.note_completion(
+  p_job public.jobs, p_output public.image_outputs, p_bytes bigint, p_vendor_cost_micros bigint
+) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_small boolean := p_job.high_res and p_job.counted_on is not null
+    and greatest(p_output.width, p_output.height) <= (public.plan_of(p_job.user_id)).working_side;
+begin
+  if v_small then
+    update public.jobs set high_res = false where id = p_job.id;
+    perform public.note_usage(p_job.user_id, p_job.counted_on, p_high_res_exports => -1);
+  end if;
+  perform public.note_usage(p_job.user_id, p_credits => p_job.price, p_bytes_stored => p_bytes,
+                            p_vendor_cost_micros => p_vendor_cost_micros);
+end $$;
+
+-- A hit whose price cannot be kept, since its object turned out to be gone: the credits come back.
+create or replace function public.refund_hit(p_user_id uuid, p_reference text) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_amount integer;
+begin
+  perform 1 from public.profiles where user_id = p_user_id for no key update;
+  select -l.delta into v_amount from public.credit_ledger l
+  where l.user_id = p_user_id and l.reason = 'hold' and l.reference = 'hit:' || p_reference;
+  if v_amount > 0 and public.grant_credits(p_user_id, v_amount, 'refund', 'hit:' || p_reference) then
+    perform public.note_usage(p_user_id, p_credits => -v_amount);
+  end if;
+end $$;
+
+-- Counts from Redis, [{user_id, day, cache_hits, saved_credits, saved_vendor_cost_micros, bytes_served}], added once
+-- per batch. False when it was added before. Rows are locked in one order.
+create or replace function public.fold_usage(p_batch text, p_counts text) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  insert into public.usage_folds (id) values (p_batch) on conflict (id) do nothing;
+  if not found then
+    return false;
+  end if;
+  insert into public.usage_daily as u (user_id, day, cache_hits, saved_credits, saved_vendor_cost_micros, bytes_served)
+  select c.user_id, c.day, sum(c.cache_hits), sum(c.saved_credits), sum(c.saved_vendor_cost_micros), sum(c.bytes_served)
+  from jsonb_to_recordset(p_counts::jsonb) as c (
+    user_id uuid, day date, cache_hits bigint, saved_credits bigint, saved_vendor_cost_micros bigint, bytes_served bigint)
+  join public.profiles f on f.user_id = c.user_id
+  group by c.user_id, c.day order by c.user_id, c.day
+  on conflict (user_id, day) do update set
+    cache_hits = u.cache_hits + excluded.cache_hits,
+    saved_credits = u.saved_credits + excluded.saved_credits,
+    saved_vendor_cost_micros = u.saved_vendor_cost_micros + excluded.saved_vendor_cost_micros,
+    bytes_served = u.bytes_served + excluded.bytes_served;
+  return true;
+end $$;
+
+-- Forgets what is kept for a while only: addresses for a month, batches for a week.
+create or replace function public.expire_usage() returns void
+language sql security definer set search_path = ''
+as $$
+  delete from public.address_usage where day < public.utc_day() - 30;
+  delete from public.usage_folds where created_at < now() - interval '7 days'
+$$;
+
+-- Days of a user from p_from to p_to, how many pictures (designs) were worked on in them, and the quotas as they are now.
+create or replace function public.get_usage(p_user_id uuid, p_from date, p_to date) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'days', (select coalesce(jsonb_agg(to_jsonb(u) - 'user_id' order by u.day), '[]') from public.usage_daily u
+             where u.user_id = p_user_id and u.day between p_from and p_to),
+    'designs', (select count(distinct j.sha256) from public.jobs j
+                where j.user_id = p_user_id and j.status = 'done'
+                  and j.created_at >= p_from::timestamp at time zone 'utc'
+                  and j.created_at < (p_to + 1)::timestamp at time zone 'utc'),
+    'quotas', public.quotas_of(p_user_id, public.plan_of(p_user_id)),
+    'over_quota_since', (select f.over_quota_since from public.profiles f where f.user_id = p_user_id))
+$$;
+
+-- What a quote needs to know: whether p_cache_key (hex, may be null) would be a hit, how long the same ops took lately
+-- (null: never done), and how long a job of this caller would wait: what is ahead of it at the pace of ten minutes.
+create or replace function public.get_quote_facts(p_user_id uuid, p_cache_key text, p_op_key text, p_queue text)
+returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'cached', exists (select 1 from public.image_outputs o
+                      where o.cache_key = decode(p_cache_key, 'hex') and o.deleted_at is null
+                        and (o.expires_at is null or o.expires_at > now())),
+    'work_seconds', (
+      select percentile_cont(0.5) within group (order by extract(epoch from r.finished_at - r.started_at))
+      from (select j.started_at, j.finished_at from public.jobs j
+            where regexp_replace(j.op_key, ':[^+]*', '', 'g') = regexp_replace(p_op_key, ':[^+]*', '', 'g')
+              and j.status = 'done' and j.attempt > 0
+            order by j.finished_at desc limit 100) r),
+    'wait_seconds', (
+      select case when a.ahead = 0 then 0 else a.ahead * 600.0 / greatest(a.pace, 1) end
+      from (select (select count(*) from public.jobs j
+                    where j.queue = p_queue and j.status = 'queued' and j.run_at <= now()
+                      and j.priority >= (public.plan_of(p_user_id)).priority) as ahead,
+                   (select count(*) from public.jobs j
+                    where j.queue = p_queue and j.finished_at > now() - interval '10 minutes' and j.attempt > 0) as pace) a))
+$$;
+
+do $$
+declare
+  v_function regprocedure;
+  v_callable text[] := array['fold_usage', 'expire_usage', 'get_usage', 'get_quote_facts', 'refund_hit'];
+begin
+  for v_function in
+    select p.oid::regprocedure from pg_catalog.pg_proc p
+    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable || array[
+      'utc_day', 'note_usage', 'storage_used', 'quotas_of', 'quotas_of_address', 'refuse_over_quota', 'count_generation',
+      'uncount_generation', 'note_hit', 'note_completion'])
+  loop
+    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
+  end loop;
+  for v_function in
+    select p.oid::regprocedure from pg_catalog.pg_proc p
+    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable)
+  loop
+    execute format('grant execute on function %s to service_role', v_function);
+  end loop;
+end $$;
+-- What a user holds in Storage: outputs that live, ephemeral ones too, and kept originals. Triggers write down each
+-- change; settle_storage adds them up. Changes are rows of their own, so counting makes nobody wait, whatever the
+-- order in which a transaction touches outputs.
+
+create or replace function public.note_storage() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  -- Transition tables exist by what happened: each branch may only name its own.
+  if tg_table_name = 'image_outputs' and tg_op = 'INSERT' then
+    insert into public.storage_changes (owner_id, bytes)
+    select n.user_id, sum(n.size) from new_rows n where n.user_id is not null and n.deleted_at is null group by n.user_id;
+  elsif tg_table_name = 'image_outputs' and tg_op = 'UPDATE' then
+    insert into public.storage_changes (owner_id, bytes)
+    select d.user_id, sum(d.bytes)
+    from (select n.user_id, n.size as bytes from new_rows n where n.deleted_at is null
+          union all
+          select o.user_id, -o.size from old_rows o where o.deleted_at is null) d
+    where d.user_id is not null group by d.user_id having sum(d.bytes) <> 0;
+  elsif tg_table_name = 'image_outputs' then
+    insert into public.storage_changes (owner_id, bytes)
+    select o.user_id, -sum(o.size) from old_rows o join auth.users u on u.id = o.user_id
+    where o.deleted_at is null group by o.user_id;
+  elsif tg_op = 'INSERT' then
+    insert into public.storage_changes (owner_id, bytes)
+    select n.user_id, sum(coalesce(n.original_size, n.size)) from new_rows n where n.original_path is not null group by n.user_id;
+  elsif tg_op = 'UPDATE' then
+    insert into public.storage_changes (owner_id, bytes)
+    select d.user_id, sum(d.bytes)
+    from (select n.user_id, coalesce(n.original_size, n.size) as bytes from new_rows n where n.original_path is not null
+          union all
+          select o.user_id, -coalesce(o.original_size, o.size) from old_rows o where o.original_path is not null) d
+    group by d.user_id having sum(d.bytes) <> 0;
+  else
+    insert into public.storage_changes (owner_id, bytes)
+    select o.user_id, -sum(coalesce(o.original_size, o.size)) from old_rows o join auth.users u on u.id = o.user_id
+    where o.original_path is not null group by o.user_id;
+  end if;
+  return null;
+end $$;
+
+create or replace trigger storage_of_new after insert on public.image_outputs
+  referencing new table as new_rows for each statement execute function public.note_storage();
+create or replace trigger storage_of_changed after update on public.image_outputs
+  referencing old table as old_rows new table as new_rows for each statement execute function public.note_storage();
+create or replace trigger storage_of_gone after delete on public.image_outputs
+  referencing old table as old_rows for each statement execute function public.note_storage();
+create or replace trigger storage_of_new after insert on public.images
+  referencing new table as new_rows for each statement execute function public.note_storage();
+create or replace trigger storage_of_changed after update on public.images
+  referencing old table as old_rows new table as new_rows for each statement execute function public.note_storage();
+create or replace trigger storage_of_gone after delete on public.images
+  referencing old table as old_rows for each statement execute function public.note_storage();
+
+-- What storage_used must say, counted anew.
+create or replace function public.recount_storage() returns table (owner_id uuid, bytes bigint)
+language sql stable security definer set search_path = ''
+as $$
+  select s.owner_id, sum(s.bytes)::bigint
+  from (select o.user_id as owner_id, o.size as bytes from public.image_outputs o
+        where o.deleted_at is null and o.user_id is not null
+        union all
+        select i.user_id, coalesce(i.original_size, i.size) from public.images i where i.original_path is not null) s
+  group by s.owner_id
+$$;
+
+-- Adds up to p_limit changes to storage_usage, and marks or unmarks owners whose library has become too large or fits
+-- again. Returns whether there may be more. One at a time.
+create or replace function public.settle_storage(p_limit integer) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+  v_owners uuid[];
+begin
+  if not pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtext('darkroom.storage')) then
+    return false;
+  end if;
+  with taken as (
+    delete from public.storage_changes
+    where id in (select c.id from public.storage_changes c order by c.id limit p_limit for update skip locked)
+    returning owner_id, bytes
+  ), settled as (
+    insert into public.storage_usage as s (owner_id, bytes)
+    select t.owner_id, sum(t.bytes) from taken t join auth.users u on u.id = t.owner_id
+    group by t.owner_id order by t.owner_id
+    on conflict (owner_id) do update set bytes = s.bytes + excluded.bytes, updated_at = now()
+    returning s.owner_id
+  )
+  select (select count(*) from taken), array(select owner_id from settled) into v_count, v_owners;
+  perform public.note_over_quota(o.id) from unnest(v_owners) o (id);
+  return v_count >= p_limit;
+end $$;
+
+-- Marks or unmarks a user whose library is larger than the plan allows. Nothing is deleted.
+create or replace function public.note_over_quota(p_user_id uuid) returns void
+language sql security definer set search_path = ''
+as $$
+  update public.profiles f
+  set over_quota_since = case when f.over_quota_since is null then now() end
+  from public.plans p
+  where f.user_id = p_user_id and p.id = f.plan_id
+    and (f.over_quota_since is not null) <> coalesce(public.storage_used(p_user_id) > p.storage_bytes, false)
+$$;
+
+create or replace function public.note_storage_limit() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform public.note_over_quota(f.user_id) from public.profiles f where f.plan_id = new.id;
+  return null;
+end $$;
+
+create or replace trigger storage_limit after update of storage_bytes on public.plans
+  for each row when (old.storage_bytes is distinct from new.storage_bytes)
+  execute function public.note_storage_limit();
+
+-- Raises storage_full for a user whose plan has no room left.
+create or replace function public.refuse_full_storage(p_user_id uuid) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_plan public.plans := public.plan_of(p_user_id);
+  v_used bigint := public.storage_used(p_user_id);
+begin
+  if v_used >= v_plan.storage_bytes then
+    perform public.refuse_policies(v_plan, jsonb_build_array(jsonb_build_object(
+      'policy', 'storage_bytes', 'limit', v_plan.storage_bytes, 'used', v_used, 'needs', v_used + 1, 'resets_at', null)));
+  end if;
+end $$;
+
+do $$
+declare
+  v_function regprocedure;
+begin
+  for v_function in
+    select p.oid::regprocedure from pg_catalog.pg_proc p
+    where p.pronamespace = 'public'::regnamespace and p.proname in (
+      'note_storage', 'recount_storage', 'settle_storage', 'note_over_quota', 'note_storage_limit', 'refuse_full_storage')
+  loop
+    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
+  end loop;
+end $$;
+grant execute on function public.settle_storage(integer) to service_role;
 -- API keys: made, changed, rotated and revoked by their owner; found by prefix when one is shown; spending counted.
 
 -- The first moment of the next UTC month, when spending begins at zero again.
@@ -675,6 +1268,589 @@ grant execute on function public.rotate_api_key(uuid, uuid, text, text, integer)
 grant execute on function public.revoke_api_key(uuid, uuid) to service_role;
 grant execute on function public.find_api_key(text) to service_role;
 grant execute on function public.touch_api_key(uuid, integer) to service_role;
+-- Stripe. Nothing here believes an event: what is applied was fetched, and carries a ticket that was drawn before the
+-- fetch. Every state at Stripe is followed by an event with a later ticket, so a write with a lower one than the row
+-- has is stale and is dropped; grants and claw-backs are known by Stripe's ids, so repeating them changes nothing.
+
+-- The inbox
+
+-- [{id, type, object_type, object_id, occurred_at (unix), ours}]: returns the ids that were not here before.
+create or replace function public.receive_stripe_events(p_events text) returns jsonb
+language sql security definer set search_path = ''
+as $$
+  with received as (
+    insert into public.stripe_events (id, type, object_type, object_id, occurred_at, status, handled_at)
+    select e.id, e.type, e.object_type, e.object_id, to_timestamp(e.occurred_at),
+           case when e.ours then 'waiting' else 'ignored' end, case when e.ours then null else now() end
+    from jsonb_to_recordset(p_events::jsonb)
+      as e (id text, type text, object_type text, object_id text, occurred_at double precision, ours boolean)
+    on conflict (id) do nothing returning id
+  )
+  select coalesce(jsonb_agg(r.id), '[]') from received r
+$$;
+
+-- A ticket for a fetch that no event asks for.
+create or replace function public.draw_stripe_ticket() returns bigint
+language sql security definer set search_path = ''
+as $$
+  select nextval('public.stripe_tickets')
+$$;
+
+-- The longest due event, or the one named, under a lease of p_lease_seconds. Null: nothing is due.
+create or replace function public.claim_stripe_event(p_event_id text, p_lease_seconds double precision) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_event public.stripe_events;
+begin
+  select * into v_event from public.stripe_events e
+  where e.status = 'waiting' and e.run_at <= now() and (p_event_id is null or e.id = p_event_id)
+  order by e.run_at, e.received_at, e.id limit 1 for update skip locked;
+  if not found then
+    return null;
+  end if;
+  update public.stripe_events
+  set attempts = attempts + 1, lease = public.draw_stripe_ticket(),
+      run_at = clock_timestamp() + make_interval(secs => p_lease_seconds)
+  where id = v_event.id returning * into v_event;
+  return to_jsonb(v_event);
+end $$;
+
+-- Closes an event; false when the lease is another's by now.
+create or replace function public.finish_stripe_event(p_event_id text, p_ticket bigint, p_outcome text) returns boolean
+language sql security definer set search_path = ''
+as $$
+  with closed as (
+    update public.stripe_events
+    set status = case when p_outcome = 'not_ours' then 'ignored' else 'handled' end, outcome = p_outcome, error = null,
+        handled_at = clock_timestamp()
+    where id = p_event_id and lease = p_ticket and status = 'waiting' returning id
+  )
+  select exists (select 1 from closed)
+$$;
+
+-- Tries again after a pause, or gives up: the row stays, failed, until an operator asks for another round.
+create or replace function public.fail_stripe_event(
+  p_event_id text, p_ticket bigint, p_error text, p_retry_seconds double precision, p_max_attempts integer
+) returns text
+language sql security definer set search_path = ''
+as $$
+  update public.stripe_events
+  set status = case when attempts < p_max_attempts then 'waiting' else 'failed' end, error = left(p_error, 500),
+      run_at = clock_timestamp() + make_interval(secs => p_retry_seconds)
+  where id = p_event_id and lease = p_ticket and status = 'waiting' returning status
+$$;
+
+-- Failed events get another round. Returns how many.
+create or replace function public.retry_stripe_events() returns integer
+language sql security definer set search_path = ''
+as $$
+  with again as (
+    update public.stripe_events set status = 'waiting', attempts = 0, run_at = now() where status = 'failed' returning id
+  ), told as (
+    insert into public.audit_log (action, subject, data)
+    select 'stripe.retry', 'inbox', jsonb_build_object('events', count(*)) from again having count(*) > 0
+  )
+  select count(*)::integer from again
+$$;
+
+-- {waiting, oldest_seconds, failed}: age is that of the longest waiting event, failed ones aside.
+create or replace function public.stripe_inbox_stats() returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'waiting', count(*) filter (where e.status = 'waiting'),
+    'oldest_seconds', coalesce(extract(epoch from now() - min(e.received_at) filter (where e.status = 'waiting')), 0),
+    'failed', count(*) filter (where e.status = 'failed'))
+  from public.stripe_events e where e.status in ('waiting', 'failed')
+$$;
+
+-- Forgets up to p_limit events that were dealt with; Stripe itself keeps them for 30 days.
+create or replace function public.purge_stripe_events(p_keep_days integer, p_limit integer) returns integer
+language sql security definer set search_path = ''
+as $$
+  with old as (
+    delete from public.stripe_events where id in (
+      select e.id from public.stripe_events e
+      where e.status in ('handled', 'ignored') and e.handled_at < now() - make_interval(days => p_keep_days)
+      order by e.handled_at limit p_limit)
+    returning id
+  )
+  select count(*)::integer from old
+$$;
+
+-- Customers
+
+-- {customer_id, former}: the user's living customer, and how many there were before.
+create or replace function public.find_stripe_customer(p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'customer_id', max(c.customer_id) filter (where c.gone_at is null),
+    'former', count(*) filter (where c.gone_at is not null))
+  from public.stripe_customers c where c.user_id = p_user_id
+$$;
+
+-- Notes a new customer, and returns the one that counts: whoever comes second gets the first's.
+create or replace function public.keep_stripe_customer(p_user_id uuid, p_customer_id text) returns text
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform 1 from public.profiles where user_id = p_user_id for no key update;
+  if not found then
+    raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
+  end if;
+  perform public.assert_no_deletion(p_user_id);
+  insert into public.stripe_customers (user_id, customer_id) values (p_user_id, p_customer_id) on conflict do nothing;
+  return (select c.customer_id from public.stripe_customers c where c.user_id = p_user_id and c.gone_at is null);
+end $$;
+
+-- The customer was deleted at Stripe.
+create or replace function public.lose_stripe_customer(p_customer_id text) returns boolean
+language sql security definer set search_path = ''
+as $$
+  with lost as (
+    update public.stripe_customers set gone_at = now() where customer_id = p_customer_id and gone_at is null returning user_id
+  ), told as (
+    insert into public.audit_log (action, subject, data)
+    select 'stripe.customer_gone', l.user_id::text, jsonb_build_object('customer', p_customer_id) from lost l
+  )
+  select exists (select 1 from lost)
+$$;
+
+-- However an account goes, its customer is to go as well, or its subscription would be billed for ever.
+create or replace function public.close_stripe_customer() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if old.gone_at is null then
+    insert into public.stripe_closures (customer_id) values (old.customer_id) on conflict do nothing;
+  end if;
+  return null;
+end $$;
+
+create or replace trigger close_stripe_customer after delete on public.stripe_customers
+  for each row execute function public.close_stripe_customer();
+
+-- The next customer to delete at Stripe, under a lease of a minute. Null: none.
+create or replace function public.claim_stripe_closure() returns jsonb
+language sql security definer set search_path = ''
+as $$
+  update public.stripe_closures c
+  set attempts = c.attempts + 1, run_at = now() + make_interval(secs => least(60 * 2 ^ least(c.attempts, 10), 3600))
+  where c.customer_id = (
+    select d.customer_id from public.stripe_closures d where d.run_at <= now() order by d.run_at limit 1 for update skip locked)
+  returning to_jsonb(c)
+$$;
+
+-- Done (p_error null), or to be tried again.
+create or replace function public.end_stripe_closure(p_customer_id text, p_error text) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if p_error is not null then
+    update public.stripe_closures set error = left(p_error, 500) where customer_id = p_customer_id;
+    return;
+  end if;
+  delete from public.stripe_closures where customer_id = p_customer_id;
+  if found then
+    insert into public.audit_log (action, subject) values ('stripe.customer_closed', p_customer_id);
+  end if;
+end $$;
+
+-- Subscriptions
+
+create or replace function public.subscription_document(p_subscription public.subscriptions) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select jsonb_build_object(
+    'subscription_id', p_subscription.id, 'plan_id', p_subscription.plan_id,
+    'status', p_subscription.status, 'entitled', p_subscription.entitled,
+    'current_period_start', p_subscription.current_period_start, 'current_period_end', p_subscription.current_period_end,
+    'cancel_at_period_end', p_subscription.cancel_at_period_end, 'ended_at', p_subscription.ended_at,
+    'grace_until', p_subscription.grace_until, 'created_at', p_subscription.created_at)
+$$;
+
+-- The subscription that counts for a user: one that gives its plan, else one that goes on, else the last. Null: none.
+create or replace function public.get_subscription(p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select public.subscription_document(s)
+  from public.subscriptions s join public.plans p on p.id = s.plan_id
+  where s.user_id = p_user_id
+  order by s.entitled desc, s.ended_at is null desc, p.rank desc, s.created_at desc, s.id limit 1
+$$;
+
+-- The plan that a user's subscriptions give; null: none does.
+create or replace function public.subscribed_plan(p_user_id uuid) returns text
+language sql stable security definer set search_path = ''
+as $$
+  select s.plan_id from public.subscriptions s join public.plans p on p.id = s.plan_id
+  where s.user_id = p_user_id and s.entitled
+  order by p.rank desc, s.created_at desc, s.id limit 1
+$$;
+
+-- A subscription as it was fetched: {id, customer, price, status, period_start, period_end, cancel_at_period_end,
+-- ended_at, created, failing_since}, times in unix seconds. The plan of its user follows when what the subscriptions
+-- give has changed; a plan that an admin gave beside them stays. Returns {outcome}: applied, stale, not_ours, unknown_price.
+create or replace function public.record_subscription(p_ticket bigint, p_subscription text, p_grace_seconds integer)
+returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_told jsonb := p_subscription::jsonb;
+  v_user_id uuid := (select c.user_id from public.stripe_customers c where c.customer_id = v_told ->> 'customer');
+  v_price public.stripe_prices;
+  v_grace timestamptz;
+  v_before text;
+  v_after text;
+begin
+  perform 1 from public.profiles where user_id = v_user_id for no key update;
+  if not found then
+    return jsonb_build_object('outcome', 'not_ours');
+  end if;
+  if exists (select 1 from public.subscriptions s where s.id = v_told ->> 'id' and s.ticket >= p_ticket) then
+    return jsonb_build_object('outcome', 'stale', 'user_id', v_user_id);
+  end if;
+  select * into v_price from public.stripe_prices where price_id = v_told ->> 'price' and plan_id is not null;
+  if not found then
+    return jsonb_build_object('outcome', 'unknown_price', 'user_id', v_user_id);
+  end if;
+  if v_told ->> 'status' in ('past_due', 'unpaid') then
+    v_grace := to_timestamp((v_told ->> 'failing_since')::double precision) + make_interval(secs => p_grace_seconds);
+  end if;
+  v_before := public.subscribed_plan(v_user_id);
+  insert into public.subscriptions as s (
+    id, user_id, customer_id, plan_id, price_id, status, current_period_start, current_period_end,
+    cancel_at_period_end, ended_at, grace_until, entitled, ticket, created_at)
+  values (
+    v_told ->> 'id', v_user_id, v_told ->> 'customer', v_price.plan_id, v_price.price_id,
+    v_told ->> 'status', to_timestamp((v_told ->> 'period_start')::double precision),
+    to_timestamp((v_told ->> 'period_end')::double precision), (v_told ->> 'cancel_at_period_end')::boolean,
+    to_timestamp((v_told ->> 'ended_at')::double precision), v_grace,
+    -- Stripe takes a while to end what has come to its end.
+    not ((v_told ->> 'cancel_at_period_end')::boolean
+         and to_timestamp((v_told ->> 'period_end')::double precision) <= now())
+    and (v_told ->> 'status' in ('active', 'trialing') or coalesce(v_grace > now(), false)), p_ticket,
+    to_timestamp((v_told ->> 'created')::double precision))
+  on conflict (id) do update set
+    plan_id = excluded.plan_id, price_id = excluded.price_id, status = excluded.status,
+    current_period_start = excluded.current_period_start, current_period_end = excluded.current_period_end,
+    cancel_at_period_end = excluded.cancel_at_period_end, ended_at = excluded.ended_at,
+    grace_until = excluded.grace_until, entitled = excluded.entitled, ticket = excluded.ticket, updated_at = now();
+  v_after := public.subscribed_plan(v_user_id);
+  if v_after is distinct from v_before then
+    perform public.set_plan(v_user_id, coalesce(v_after, 'free'), format('subscription %s', v_told ->> 'status'));
+  end if;
+  return jsonb_build_object('outcome', 'applied', 'user_id', v_user_id);
+end $$;
+
+-- Ends what Stripe need not be asked about: a grace period that is over, a canceled subscription's last period.
+-- Returns how many lost their plan.
+create or replace function public.end_subscriptions(p_limit integer) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_due record;
+  v_before text;
+  v_after text;
+  v_count integer := 0;
+begin
+  for v_due in
+    select s.id, s.user_id from public.subscriptions s
+    where s.entitled and (s.grace_until <= now() or s.cancel_at_period_end and s.current_period_end <= now())
+    order by s.user_id limit p_limit
+  loop
+    perform 1 from public.profiles where user_id = v_due.user_id for no key update skip locked;
+    continue when not found;
+    v_before := public.subscribed_plan(v_due.user_id);
+    update public.subscriptions s set entitled = false, updated_at = now()
+    where s.id = v_due.id and s.entitled
+      and (s.grace_until <= now() or s.cancel_at_period_end and s.current_period_end <= now());
+    continue when not found;
+    v_after := public.subscribed_plan(v_due.user_id);
+    if v_after is distinct from v_before then
+      perform public.set_plan(v_due.user_id, coalesce(v_after, 'free'), 'subscription over');
+    end if;
+    v_count := v_count + 1;
+  end loop;
+  return v_count;
+end $$;
+
+-- Ids of subscriptions that have not ended here, after p_after: what a reconciliation has to ask about one by one.
+create or replace function public.open_subscriptions(p_after text, p_limit integer) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_agg(s.id order by s.id), '[]')
+  from (select o.id from public.subscriptions o where o.ended_at is null and o.id > p_after order by o.id limit p_limit) s
+$$;
+
+-- Payments
+
+-- A paid purchase as it was fetched: {customer, source, reference, credits, expires_at, total, note,
+-- reversals: [{id, kind, amount, created, returned}]}; total and amounts in the currency's smallest unit. All of it is
+-- replayed in the order in which it happened: the grant; what refunds and disputes took back, in proportion to the money;
+-- what was given back since, a refund having failed or a dispute being won. Each step happens once.
+-- Negative credits: money was credited for a smaller plan, and credits go with it. Returns {outcome, user_id}.
+create or replace function public.settle_purchase(p_purchase text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_told jsonb := p_purchase::jsonb;
+  v_user_id uuid := (select c.user_id from public.stripe_customers c where c.customer_id = v_told ->> 'customer');
+  v_source text := v_told ->> 'source';
+  v_reference text := v_told ->> 'reference';
+  v_credits integer := (v_told ->> 'credits')::integer;
+  v_end timestamptz := to_timestamp((v_told ->> 'expires_at')::double precision);
+begin
+  perform 1 from public.profiles where user_id = v_user_id for no key update;
+  if not found then
+    return jsonb_build_object('outcome', 'not_ours');
+  end if;
+  if v_credits > 0 then
+    perform public.grant_credits(v_user_id, v_credits, v_source, v_reference, v_end, v_told ->> 'note');
+  elsif v_credits < 0 then
+    perform public.claw_back(v_user_id, v_source, v_reference, -v_credits, 'smaller plan');
+  end if;
+  -- What it gave then counts, though the plan or the pack may give something else by now.
+  select coalesce(max(g.amount), greatest(v_credits, 0)) into v_credits from public.credit_grants g
+  where g.user_id = v_user_id and g.source = v_source and g.reference = v_reference;
+  perform public.settle_reversals(v_user_id, v_source, v_reference, v_credits, v_end,
+                                  (v_told ->> 'total')::bigint, v_told -> 'reversals');
+  return jsonb_build_object('outcome', 'applied', 'user_id', v_user_id);
+end $$;
+
+create or replace function public.settle_reversals(
+  p_user_id uuid, p_source text, p_reference text, p_credits integer, p_end timestamptz, p_total bigint, p_reversals jsonb
+) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_told record;
+  v_kept public.stripe_reversals;
+  v_before bigint := 0;
+  v_share integer;
+  v_taken jsonb;
+begin
+  for v_told in
+    select r.* from jsonb_to_recordset(p_reversals)
+      as r (id text, kind text, amount bigint, created double precision, returned boolean)
+    order by r.created, r.id
+  loop
+    select * into v_kept from public.stripe_reversals where id = v_told.id;
+    if not found then
+      -- By sums, so that parts which make a whole take the whole, whatever the rounding.
+      v_share := p_credits * least(v_before + v_told.amount, p_total) / p_total
+               - p_credits * least(v_before, p_total) / p_total;
+      if v_share > 0 then
+        v_taken := public.claw_back(p_user_id, p_source, p_reference, v_share, v_told.kind || ' ' || v_told.id);
+        v_share := (v_taken ->> 'taken')::integer + (v_taken ->> 'debt')::integer;
+      end if;
+      insert into public.stripe_reversals (id, user_id, kind, source, reference, amount, credits, created_at)
+      values (v_told.id, p_user_id, v_told.kind, p_source, p_reference, v_told.amount, v_share,
+              to_timestamp(v_told.created))
+      returning * into v_kept;
+      if v_told.kind = 'dispute' and exists (
+        select 1 from public.profiles f where f.user_id = p_user_id and f.flag_reason is null) then
+        perform public.flag_account(p_user_id, 'dispute ' || v_told.id);
+      end if;
+    end if;
+    if not v_told.returned then
+      v_before := v_before + v_told.amount;
+    elsif v_kept.returned_at is null then
+      perform public.return_reversal(v_kept, p_end);
+    end if;
+  end loop;
+end $$;
+
+-- Gives back what a reversal took: for what is left of the period, as it was given.
+create or replace function public.return_reversal(p_reversal public.stripe_reversals, p_end timestamptz) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update public.stripe_reversals set returned_at = now() where id = p_reversal.id;
+  if p_reversal.credits > 0 then
+    perform public.grant_credits(p_reversal.user_id, p_reversal.credits, 'refund', p_reversal.id, p_end,
+                                 format('%s of %s returned', p_reversal.kind, p_reversal.reference));
+  end if;
+  -- A mark for another reason stays, as it does while another dispute is open or lost.
+  if p_reversal.kind = 'dispute' and not exists (
+    select 1 from public.stripe_reversals r
+    where r.user_id = p_reversal.user_id and r.kind = 'dispute' and r.returned_at is null)
+    and exists (select 1 from public.profiles f where f.user_id = p_reversal.user_id and f.flag_reason like 'dispute %') then
+    perform public.flag_account(p_reversal.user_id, null);
+  end if;
+end $$;
+
+-- What is sold
+
+-- Everything that should have a price at Stripe, a plan by the month: [{kind, id, name, amount, currency, price_id}].
+create or replace function public.stripe_catalogue() returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'kind', w.kind, 'id', w.id, 'name', w.name, 'amount', w.amount, 'currency', w.currency, 'price_id', w.price_id)
+    order by w.kind, w.id), '[]')
+  from (
+    select 'plan' as kind, p.id, p.name, p.price_cents as amount, p.currency,
+           (select s.price_id from public.stripe_prices s where s.plan_id = p.id and s.active) as price_id
+    from public.plans p where p.price_cents > 0
+    union all
+    select 'pack', k.id, k.name, k.price_cents, k.currency,
+           (select s.price_id from public.stripe_prices s where s.pack_id = k.id and s.active)
+    from public.credit_packs k where k.active) w
+$$;
+
+-- Notes the price that a plan or a pack is sold at from now on; those before it stay known.
+create or replace function public.record_stripe_price(
+  p_kind text, p_id text, p_product_id text, p_price_id text, p_amount integer, p_currency text
+) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_plan_id text := case when p_kind = 'plan' then p_id end;
+  v_pack_id text := case when p_kind = 'pack' then p_id end;
+begin
+  -- Two at once would both find nothing to archive.
+  perform 1 from public.plans where id = v_plan_id for no key update;
+  perform 1 from public.credit_packs where id = v_pack_id for no key update;
+  update public.stripe_prices set active = false
+  where active and price_id <> p_price_id and (plan_id = v_plan_id or pack_id = v_pack_id);
+  insert into public.stripe_prices (price_id, plan_id, pack_id, amount, currency)
+  values (p_price_id, v_plan_id, v_pack_id, p_amount, p_currency)
+  on conflict (price_id) do update set active = true, amount = excluded.amount, currency = excluded.currency;
+  update public.plans set stripe_product_id = p_product_id, stripe_price_id = p_price_id
+  where id = v_plan_id and (stripe_product_id, stripe_price_id) is distinct from (p_product_id, p_price_id);
+end $$;
+
+-- What is known of prices, also of archived ones: {price_id: {plan_id, pack_id, amount, currency, credits}}.
+create or replace function public.find_stripe_prices(p_price_ids text[]) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_object_agg(s.price_id, jsonb_build_object(
+    'plan_id', s.plan_id, 'pack_id', s.pack_id, 'amount', s.amount, 'currency', s.currency,
+    'credits', coalesce(p.monthly_credits, k.credits))), '{}')
+  from public.stripe_prices s
+  left join public.plans p on p.id = s.plan_id
+  left join public.credit_packs k on k.id = s.pack_id
+  where s.price_id = any (p_price_ids)
+$$;
+
+-- What a plan or a pack is sold at: {price_id, name, credits}; price_id null: not for sale, as yet. Null: no such thing.
+create or replace function public.find_offer(p_plan_id text, p_pack_id text) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object('price_id', (
+           select s.price_id from public.stripe_prices s where s.plan_id = p.id and s.active and p.price_cents > 0),
+           'name', p.name, 'credits', p.monthly_credits, 'rank', p.rank)
+  from public.plans p where p.id = p_plan_id
+  union all
+  select jsonb_build_object('price_id', (
+           select s.price_id from public.stripe_prices s where s.pack_id = k.id and s.active and k.active),
+           'name', k.name, 'credits', k.credits, 'rank', 0)
+  from public.credit_packs k where k.id = p_pack_id
+$$;
+
+create or replace function public.list_packs() returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'pack_id', k.id, 'name', k.name, 'credits', k.credits, 'price_cents', k.price_cents, 'currency', k.currency)
+    order by k.position, k.id), '[]')
+  from public.credit_packs k where k.active
+$$;
+
+do $$
+declare
+  v_function regprocedure;
+  v_callable text[] := array[
+    'receive_stripe_events', 'draw_stripe_ticket', 'claim_stripe_event', 'finish_stripe_event', 'fail_stripe_event',
+    'retry_stripe_events', 'stripe_inbox_stats', 'purge_stripe_events', 'find_stripe_customer', 'keep_stripe_customer',
+    'lose_stripe_customer', 'claim_stripe_closure', 'end_stripe_closure', 'get_subscription', 'record_subscription',
+    'end_subscriptions', 'open_subscriptions', 'settle_purchase', 'stripe_catalogue', 'record_stripe_price',
+    'find_stripe_prices', 'find_offer', 'list_packs'];
+begin
+  for v_function in
+    select p.oid::regprocedure from pg_catalog.pg_proc p
+    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable || array[
+      'close_stripe_customer', 'subscription_document', 'subscribed_plan', 'settle_reversals', 'return_reversal'])
+  loop
+    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
+  end loop;
+  for v_function in
+    select p.oid::regprocedure from pg_catalog.pg_proc p
+    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable)
+  loop
+    execute format('grant execute on function %s to service_role', v_function);
+  end loop;
+end $$;
+-- What leaves the database: jsonb documents with ISO timestamps, the same through every way of asking.
+
+create or replace function public.output_document(p_output public.image_outputs) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select jsonb_build_object(
+    'output_id', p_output.id, 'user_id', p_output.user_id, 'bucket', p_output.bucket, 'path', p_output.path,
+    'thumb_path', p_output.thumb_path, 'content_type', p_output.content_type, 'width', p_output.width,
+    'height', p_output.height, 'size', p_output.size, 'sha256', p_output.sha256, 'expires_at', p_output.expires_at,
+    'scan', p_output.scan, 'vendor_cost_micros', p_output.vendor_cost_micros)
+$$;
+
+-- Jobs ahead in this job's queue, in the order claim_next takes them; null unless queued. Those that are not due
+-- before this one (snoozed, waiting for a retry) are not ahead of it, whatever their priority.
+create or replace function public.queue_position(p_job_id uuid) returns integer
+language sql stable security definer set search_path = ''
+as $$
+  select (select count(*)::integer
+          from public.jobs o
+          where o.status = 'queued' and o.queue = j.queue and o.run_at <= greatest(j.run_at, now())
+            and (o.priority > j.priority
+                 or (o.priority = j.priority and (o.run_at, o.id) < (j.run_at, j.id))))
+  from public.jobs j
+  where j.id = p_job_id and j.status = 'queued'
+$$;
+
+create or replace function public.job_document(p_job public.jobs) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'job_id', p_job.id, 'user_id', p_job.user_id, 'status', p_job.status, 'filename', p_job.filename, 'op_key', p_job.op_key,
+    'variant', p_job.variant, 'queue', p_job.queue, 'progress', p_job.progress, 'step', p_job.step,
+    'attempts', p_job.attempt, 'queue_position', public.queue_position(p_job.id),
+    'created_at', p_job.created_at, 'started_at', p_job.started_at, 'finished_at', p_job.finished_at,
+    'expires_at', p_job.expires_at, 'charged', p_job.charged, 'error', p_job.error,
+    'upload_path', p_job.upload_path, 'upload_expires_at', p_job.upload_expires_at,
+    'last_event_id', (select max(e.id) from public.job_events e where e.job_id = p_job.id),
+    'output', (select public.output_document(o) from public.image_outputs o
+               where o.id = p_job.output_id and o.deleted_at is null
+                 and (o.expires_at is null or o.expires_at > now())))
+$$;
+
+-- One job as its caller may see it. A job of somebody else does not exist; an ownerless job is known by its id alone.
+create or replace function public.get_job(p_job_id uuid, p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select public.job_document(j) from public.jobs j
+  where j.id = p_job_id and (j.user_id is null or j.user_id = p_user_id)
+$$;
+
+create or replace function public.get_job_events(p_job_id uuid, p_user_id uuid, p_after bigint) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object('id', e.id, 'type', e.type, 'attempt', e.attempt,
+                                               'created_at', e.created_at) order by e.id), '[]')
+  from public.job_events e join public.jobs j on j.id = e.job_id
+  where e.job_id = p_job_id and e.id > p_after and (j.user_id is null or j.user_id = p_user_id)
+$$;
+
+revoke all on function public.output_document(public.image_outputs) from public, anon, authenticated, service_role;
+revoke all on function public.job_document(public.jobs) from public, anon, authenticated, service_role;
+revoke all on function public.queue_position(uuid) from public, anon, authenticated;
+revoke all on function public.get_job(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.get_job_events(uuid, uuid, bigint) from public, anon, authenticated;
+grant execute on function public.queue_position(uuid) to service_role;
+grant execute on function public.get_job(uuid, uuid) to service_role;
+grant execute on function public.get_job_events(uuid, uuid, bigint) to service_role;
 -- The life of an output: recorded once per owner and key, buried with its objects.
 
 -- Marks an object for removal through the Storage API. Repeating it while the first removal is open changes nothing.
@@ -865,7 +2041,7 @@ begin
   insert into public.image_outputs (
     image_id, job_id, user_id, cache_key, input_sha256, input_content_type, input_width, input_height, input_size,
     op_key, variant, bucket, path, thumb_path, content_type, width, height, size, sha256, expires_at, version,
-    scan)
+    scan, vendor_cost_micros)
   values (
     v_image_id, p_job.id, p_job.user_id, p_job.cache_key, p_job.sha256, v_new.input_content_type, v_new.input_width,
     v_new.input_height, v_new.input_size, p_job.op_key, p_job.variant, v_new.bucket, v_new.path, v_new.thumb_path,
@@ -874,7 +2050,7 @@ begin
       secs => greatest(p_output_seconds, coalesce(p_job.keep_days, 0) * 86400)) end,
     -- The image's row is locked: nobody else counts at this moment.
     case when v_new.bucket = 'user-library' then public.next_version(v_image_id) end,
-    coalesce(v_new.scan, 'none'))
+    coalesce(v_new.scan, 'none'), coalesce(v_new.vendor_cost_micros, 0))
   -- Prolonged in the same statement: between two, the other output could be buried.
   on conflict (cache_key, user_id) where deleted_at is null and cache_key is not null
   do update set expires_at = case when image_outputs.expires_at is not null
@@ -1112,12 +2288,14 @@ create or replace function public.intake(
   p_wants_persist boolean, p_use_cache boolean, p_await_seconds integer, p_upload_seconds integer,
   p_output_seconds integer, p_request_id text, p_keep_days integer default null, p_may_upload boolean default true,
   p_team_id uuid default null, p_api_key_id uuid default null, p_hit_price integer default 0,
-  p_quoted_price integer default null, p_ip text default null
+  p_quoted_price integer default null, p_ip text default null, p_may_queue boolean default true,
+  p_output_side integer default null, p_hit_reference text default null
 ) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_key bytea := case when p_cacheable then public.cache_key(p_sha256, p_op_key, p_variant) end;
+  v_price integer := coalesce(p_quoted_price, p_price);
   v_plan public.plans;
   v_output public.image_outputs;
   v_earlier public.jobs;
@@ -1126,6 +2304,7 @@ declare
   v_original text;
 begin
   perform public.assert_no_deletion(p_user_id);
+  perform public.assert_api_key(p_api_key_id, p_user_id);
   perform public.refuse_blocked(array[p_sha256]);
   if v_key is not null and p_use_cache then
     v_output := public.find_output(v_key, p_user_id, make_interval(secs => p_output_seconds));
@@ -1135,9 +2314,14 @@ begin
         where id = v_output.id and deleted_at is null and expires_at is not null;
         select * into v_output from public.image_outputs where id = v_output.id;
       end if;
-      return jsonb_build_object(
-        'outcome', case when v_output.user_id is not distinct from p_user_id then 'hit' else 'copy' end,
-        'output', public.output_document(v_output));
+      if v_output.user_id is not distinct from p_user_id then
+        perform public.charge_hit(p_user_id, p_hit_price, p_hit_reference, v_output.id);
+        perform public.spend_on_key(p_api_key_id, p_hit_price);
+        perform public.note_hit(p_user_id, v_output, v_price, p_hit_price, v_output.size);
+        return jsonb_build_object('outcome', 'hit', 'charged', p_hit_price, 'output', public.output_document(v_output));
+      end if;
+      -- adopt_output charges and counts, when there is a copy to have.
+      return jsonb_build_object('outcome', 'copy', 'output', public.output_document(v_output));
     end if;
   end if;
 
@@ -1187,19 +2371,31 @@ begin
       detail = 'The original was not kept and its upload is gone: send it again with POST /intake.';
   end if;
 
+  if not p_may_queue then
+    raise exception using errcode = 'PT503', message = 'overloaded', detail = 'Too much work is waiting.';
+  end if;
+
+  perform public.refuse_over_quota(v_plan, p_user_id, p_ip, p_width::bigint * p_height, p_output_side, p_keep_days,
+                                   p_wants_persist and v_plan.persistent);
+
   insert into public.jobs (
-    id, user_id, status, sha256, filename, content_type, size, width, height, op_key, variant, cache_key, queue,
+    counted_on, address, high_res,
+    id, user_id, api_key_id, status, sha256, filename, content_type, size, width, height, op_key, variant, cache_key, queue,
     priority, price, wants_persist, keep_days, source_bucket, upload_path, upload_expires_at, request_id, expires_at)
   values (
-    v_job_id, p_user_id, case when v_original is null then 'awaiting_upload' else 'queued' end, p_sha256,
+    case when coalesce(p_user_id::text, p_ip) is not null then public.utc_day() end,
+    case when p_user_id is null then p_ip end, p_user_id is not null and coalesce(p_output_side > v_plan.working_side, false),
+    v_job_id, p_user_id, p_api_key_id, case when v_original is null then 'awaiting_upload' else 'queued' end, p_sha256,
     p_filename, p_content_type, p_size, p_width, p_height, p_op_key, p_variant, v_key, p_queue, v_plan.priority,
-    p_price, p_wants_persist and v_plan.persistent, p_keep_days,
+    v_price, p_wants_persist and v_plan.persistent, p_keep_days,
     case when v_original is null or v_earlier.id is not null then 'uploads-ephemeral' else 'user-library' end,
     coalesce(v_original, v_job_id || '/original'),
     case when v_original is null then now() + make_interval(secs => p_upload_seconds) end, p_request_id,
     now() + case when v_original is null then make_interval(secs => p_await_seconds) else interval '24 hours' end)
   returning * into v_job;
   perform public.hold_credits(v_job);
+  perform public.spend_on_key(p_api_key_id, v_job.price);
+  perform public.count_generation(v_job, p_ip);
   return jsonb_build_object('outcome', 'job', 'created', true, 'job', public.job_document(v_job));
 end $$;
 
@@ -1208,7 +2404,8 @@ end $$;
 -- the copies are marked for removal.
 create or replace function public.adopt_output(
   p_job_id uuid, p_user_id uuid, p_source_id uuid, p_filename text, p_path text, p_thumb_path text,
-  p_output_seconds integer, p_request_id text
+  p_output_seconds integer, p_request_id text, p_price integer default 0, p_hit_price integer default 0,
+  p_api_key_id uuid default null
 ) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -1226,10 +2423,10 @@ begin
     raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
   end if;
   insert into public.jobs (
-    id, user_id, status, sha256, filename, content_type, size, width, height, op_key, variant, cache_key,
-    upload_path, request_id, progress, started_at, finished_at, expires_at)
+    id, user_id, api_key_id, price, charged, status, sha256, filename, content_type, size, width, height, op_key, variant,
+    cache_key, upload_path, request_id, progress, started_at, finished_at, expires_at)
   values (
-    p_job_id, p_user_id, 'done', v_source.input_sha256, p_filename, v_source.input_content_type,
+    p_job_id, p_user_id, p_api_key_id, p_hit_price, p_hit_price, 'done', v_source.input_sha256, p_filename, v_source.input_content_type,
     v_source.input_size, v_source.input_width, v_source.input_height, v_source.op_key, v_source.variant,
     v_source.cache_key, p_job_id || '/original', p_request_id, 1, now(), now(), now())
   returning * into v_job;
@@ -1238,7 +2435,31 @@ begin
     to_jsonb(v_source) - 'image_id' || jsonb_build_object('bucket', 'outputs-ephemeral', 'path', p_path, 'thumb_path', p_thumb_path),
     p_output_seconds);
   update public.jobs set output_id = v_output.id where id = p_job_id returning * into v_job;
+  perform public.hold_credits(v_job);
+  perform public.settle_credits(v_job, p_hit_price);
+  perform public.spend_on_key(p_api_key_id, p_hit_price);
+  perform public.note_hit(p_user_id, v_output, p_price, p_hit_price, v_output.size);
   return public.job_document(v_job);
+end $$;
+
+-- Takes the price of a hit on the caller's own output, once per p_reference.
+create or replace function public.charge_hit(p_user_id uuid, p_price integer, p_reference text, p_output_id uuid)
+returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if p_price = 0 then
+    return;
+  end if;
+  if p_user_id is null then
+    raise exception using errcode = 'PT402', message = 'insufficient_credits', detail = 'This operation costs credits: sign in first.';
+  end if;
+  if public.spend_credits(p_user_id, p_price, 'hold', 'hit:' || p_reference) then
+    perform public.move_credits(p_user_id, 0, 'capture', 'hit:' || p_reference);
+    insert into public.audit_log (actor, action, subject, data)
+    values (p_user_id, 'credits.spend', 'hit:' || p_reference,
+            jsonb_build_object('amount', p_price, 'output_id', p_output_id));
+  end if;
 end $$;
 
 -- awaiting_upload -> queued. Idempotent: a job that is further along is returned as it is.
@@ -1282,18 +2503,419 @@ end $$;
 create or replace trigger darkroom_upload after insert on storage.objects
   for each row when (new.bucket_id = 'uploads-ephemeral') execute function public.handle_upload();
 
-revoke all on function public.handle_upload() from public, anon, authenticated, service_role;
-revoke all on function public.intake(uuid, text, text, text, bigint, integer, integer, text, text, boolean, integer,
-  text, boolean, boolean, integer, integer, integer, text, integer, boolean, uuid, uuid, integer, integer, text)
-  from public, anon, authenticated;
-revoke all on function public.adopt_output(uuid, uuid, uuid, text, text, text, integer, text)
-  from public, anon, authenticated;
-revoke all on function public.mark_uploaded(uuid, uuid) from public, anon, authenticated;
-grant execute on function public.intake(uuid, text, text, text, bigint, integer, integer, text, text, boolean,
-  integer, text, boolean, boolean, integer, integer, integer, text, integer, boolean, uuid, uuid, integer, integer, text)
-  to service_role;
-grant execute on function public.adopt_output(uuid, uuid, uuid, text, text, text, integer, text) to service_role;
-grant execute on function public.mark_uploaded(uuid, uuid) to service_role;
+do $$
+declare
+  v_function regprocedure;
+  v_callable text[] := array['intake', 'adopt_output', 'mark_uploaded'];
+begin
+  for v_function in
+    select p.oid::regprocedure from pg_catalog.pg_proc p
+    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable || array['handle_upload', 'charge_hit'])
+  loop
+    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
+  end loop;
+  for v_function in
+    select p.oid::regprocedure from pg_catalog.pg_proc p
+    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable)
+  loop
+    execute format('grant execute on function %s to service_role', v_function);
+  end loop;
+end $$;
+-- The state machine of a job. Each transition is one function and one transaction; nothing else writes status.
+-- heartbeat, snooze, complete, reuse and fail demand the lease token: whoever lost the lease can finish nothing.
+
+-- Takes the best due job of a queue: highest priority first, then the longest due. Skips a key that another worker
+-- is computing at this moment (the unique index jobs_single_flight has the last word) and users at their plan's
+-- concurrency. Returns null when there is nothing to do.
+create or replace function public.claim_next(p_queue text, p_worker text, p_lease_seconds double precision) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs;
+  v_skip uuid[] := '{}';
+  v_max integer;
+begin
+  loop
+    select j.* into v_job
+    from public.jobs j
+    where j.queue = p_queue and j.status = 'queued' and j.run_at <= now() and j.id <> all (v_skip)
+      and not exists (select 1 from public.jobs r where r.status = 'running' and r.cache_key = j.cache_key)
+      and (j.user_id is null
+           or (select count(*) from public.jobs r where r.status = 'running' and r.user_id = j.user_id)
+              < (select p.max_running from public.profiles f join public.plans p on p.id = f.plan_id
+                 where f.user_id = j.user_id))
+    order by j.priority desc, j.run_at, j.id
+    limit 1
+    for update of j skip locked;
+    if not found then
+      return null;
+    end if;
+    begin
+      if v_job.user_id is not null then
+        -- Counted again behind the user's lock: two claims at once must not both find the last place free.
+        select p.max_running into v_max
+        from public.profiles f join public.plans p on p.id = f.plan_id
+        where f.user_id = v_job.user_id for no key update of f;
+        if (select count(*) from public.jobs r where r.status = 'running' and r.user_id = v_job.user_id) >= v_max then
+          raise exception using errcode = 'object_in_use', message = 'user_busy';
+        end if;
+      end if;
+      update public.jobs
+      set status = 'running', attempt = attempt + 1, worker = p_worker, lease_token = gen_random_uuid(),
+          lease_expires_at = clock_timestamp() + make_interval(secs => p_lease_seconds),
+          started_at = coalesce(started_at, clock_timestamp()), step = 'claimed', progress = 0,
+          -- The library's keys begin with the image, so the worker must know its id before there is a row.
+          image_id = case when user_id is not null then coalesce(
+            (select i.id from public.images i where i.user_id = v_job.user_id and i.sha256 = v_job.sha256),
+            image_id, gen_random_uuid()) end
+      where id = v_job.id returning * into v_job;
+      return to_jsonb(v_job) || jsonb_build_object(
+        'cache_key', encode(v_job.cache_key, 'hex'),
+        'store_original', v_job.wants_persist
+          and (select f.keep_original from public.profiles f where f.user_id = v_job.user_id)
+          and not exists (select 1 from public.images i where i.id = v_job.image_id and i.original_path is not null),
+        -- What the bytes at upload_path must be: a kept drawing is not what was uploaded.
+        'source', (select jsonb_build_object('sha256', i.original_sha256, 'size', i.original_size)
+                   from public.images i
+                   where v_job.source_bucket = 'user-library' and i.original_path = v_job.upload_path));
+    exception when unique_violation or object_in_use then
+      -- Leaving the block lets go of the user: no claim waits for a second one while it holds a first.
+      v_skip := v_skip || v_job.id;
+    end;
+  end loop;
+end $$;
+
+-- The row of a running job whose lease is p_lease_token, locked; anybody else gets 'lease_lost'.
+create or replace function public.leased_job(p_job_id uuid, p_lease_token uuid) returns public.jobs
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs;
+begin
+  select * into v_job from public.jobs
+  where id = p_job_id and status = 'running' and lease_token = p_lease_token for no key update;
+  if not found then
+    raise exception using errcode = 'PT409', message = 'lease_lost', detail = 'Another worker has this job, or it has ended.';
+  end if;
+  return v_job;
+end $$;
+
+create or replace function public.heartbeat(
+  p_job_id uuid, p_lease_token uuid, p_lease_seconds double precision, p_progress real, p_step text
+) returns timestamptz
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_expires timestamptz;
+begin
+  update public.jobs
+  set lease_expires_at = clock_timestamp() + make_interval(secs => p_lease_seconds),
+      progress = greatest(progress, coalesce(p_progress, progress)), step = coalesce(p_step, step)
+  where id = p_job_id and status = 'running' and lease_token = p_lease_token
+  returning lease_expires_at into v_expires;
+  if not found then
+    raise exception using errcode = 'PT409', message = 'lease_lost', detail = 'Another worker has this job, or it has ended.';
+  end if;
+  return v_expires;
+end $$;
+
+-- running -> queued without spending an attempt: the worker is leaving, or waits for something that is not a failure.
+create or replace function public.snooze(p_job_id uuid, p_lease_token uuid, p_seconds double precision) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform public.leased_job(p_job_id, p_lease_token);
+  update public.jobs
+  set status = 'queued', attempt = greatest(attempt - 1, 0), lease_token = null, lease_expires_at = null,
+      run_at = now() + make_interval(secs => p_seconds), step = null, progress = 0
+  where id = p_job_id;
+end $$;
+
+-- Ends a job for good: the hold is settled, and its upload is removed when p_drop_upload says so. Locks are taken in
+-- the order job, source of a re-run, tombstone, credits; as in intake and expire_due.
+create or replace function public.finish_job(
+  p_job public.jobs, p_status text, p_error jsonb, p_output_id uuid, p_charge integer, p_drop_upload boolean
+) returns public.jobs
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs;
+begin
+  -- An original in the library is its owner's, whatever has become of this job.
+  if p_drop_upload and p_job.source_bucket = 'uploads-ephemeral' then
+    -- Whoever else counted on these bytes (a re-run's source) must not.
+    update public.jobs set upload_expires_at = null
+    where id = public.job_of_upload(p_job.upload_path);
+    perform public.entomb('uploads-ephemeral', p_job.upload_path, p_status);
+  end if;
+  perform public.settle_credits(p_job, p_charge);
+  perform public.spend_on_key(p_job.api_key_id, p_charge - p_job.price, p_job.created_at);
+  if p_output_id is null then
+    perform public.uncount_generation(p_job);
+  end if;
+  update public.jobs
+  set status = p_status, error = p_error, output_id = p_output_id, charged = p_charge, finished_at = clock_timestamp(),
+      lease_token = null, lease_expires_at = null, step = null,
+      progress = case when p_status = 'done' then 1 else progress end
+  where id = p_job.id returning * into v_job;
+  return v_job;
+end $$;
+
+-- Marks what earlier attempts of a job have left in Storage: every attempt writes '…{job_id}.{random}.…', and
+-- p_path is the one that counts.
+create or replace function public.entomb_leftovers(p_job public.jobs, p_bucket text, p_path text, p_thumb_path text)
+returns void
+language sql security definer set search_path = ''
+as $$
+  select public.entomb(o.bucket_id, o.name, 'leftover')
+  from storage.objects o
+  where (select count(*) from public.job_events e where e.job_id = p_job.id and e.type = 'running') > 1
+    and o.bucket_id = p_bucket and o.name not in (p_path, p_thumb_path)
+    and o.name like pg_catalog.split_part(p_path, p_job.id::text, 1) || p_job.id || '.%'
+$$;
+
+-- running -> done: output, original, older versions, credit capture and event in one transaction. Documents come in as text: an
+-- object in the body of an RPC does not arrive alike through every PostgREST.
+create or replace function public.complete_job(
+  p_job_id uuid, p_lease_token uuid, p_output text, p_output_seconds integer,
+  p_vendor_cost_micros bigint default 0
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs := public.leased_job(p_job_id, p_lease_token);
+  v_output public.image_outputs;
+  v_forget jsonb := '[]';
+begin
+  v_output := public.record_output(
+    v_job, p_output::jsonb || jsonb_build_object('vendor_cost_micros', p_vendor_cost_micros), p_output_seconds);
+  update public.jobs set vendor_cost_micros = p_vendor_cost_micros where id = p_job_id and p_vendor_cost_micros <> 0;
+  if v_output.version is not null then
+    v_forget := public.show_version(v_output)
+      || jsonb_build_object('cache_key', encode(v_job.cache_key, 'hex'), 'user_id', v_job.user_id);
+  end if;
+  perform public.entomb_leftovers(v_job, p_output::jsonb ->> 'bucket', p_output::jsonb ->> 'path',
+                                  p_output::jsonb ->> 'thumb_path');
+  -- A statement of its own: job_document sees what was written before its statement began.
+  v_job := public.finish_job(v_job, 'done', null, v_output.id, v_job.price, false);
+  if v_output.version is not null then
+    perform public.want_original(v_output.image_id);
+  end if;
+  perform public.note_completion(
+    v_job, v_output, v_output.size + coalesce((p_output::jsonb ->> 'original_size')::bigint, 0), p_vendor_cost_micros);
+  return public.job_document(v_job) || jsonb_build_object('forget', v_forget);
+end $$;
+
+-- What the cache has for a running job by now: null, or an output document and whether the job's owner holds it.
+create or replace function public.cached_output(p_job_id uuid, p_lease_token uuid, p_output_seconds integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs := public.leased_job(p_job_id, p_lease_token);
+  v_output public.image_outputs;
+begin
+  if v_job.cache_key is null then
+    return null;
+  end if;
+  v_output := public.find_output(v_job.cache_key, v_job.user_id, make_interval(secs => p_output_seconds));
+  if v_output.id is null then
+    return null;
+  end if;
+  return jsonb_build_object(
+    'own', v_output.user_id is not distinct from v_job.user_id,
+    'output', public.output_document(v_output)
+      || jsonb_build_object('input_content_type', v_output.input_content_type, 'input_width', v_output.input_width,
+                            'input_height', v_output.input_height, 'input_size', v_output.input_size));
+end $$;
+
+-- running -> done with an output the owner already holds: nothing was computed, so nothing is charged. The job's own
+-- upload was never verified and goes; an earlier job's stays, since other re-runs may be reading it.
+create or replace function public.complete_from_cache(p_job_id uuid, p_lease_token uuid, p_output_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs := public.leased_job(p_job_id, p_lease_token);
+begin
+  if not exists (select 1 from public.image_outputs o
+                 where o.id = p_output_id and o.user_id is not distinct from v_job.user_id
+                   and o.cache_key = v_job.cache_key and o.deleted_at is null
+                   and (o.expires_at is null or o.expires_at > now())) then
+    raise exception using errcode = 'PT404', message = 'output_not_found', detail = 'The cached output has gone since.';
+  end if;
+  -- Nothing was generated: it counts as the hit that it would have been a moment later.
+  perform public.uncount_generation(v_job);
+  v_job := public.finish_job(v_job, 'done', null, p_output_id, 0, v_job.upload_expires_at is not null);
+  perform public.note_hit(v_job.user_id, o, v_job.price, 0, 0) from public.image_outputs o where o.id = p_output_id;
+  return public.job_document(v_job);
+end $$;
+
+-- running -> queued after p_retry_seconds while attempts are left, else -> error. p_retry_seconds null: permanent.
+create or replace function public.fail_job(
+  p_job_id uuid, p_lease_token uuid, p_error text, p_retry_seconds double precision, p_drop_upload boolean
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs := public.leased_job(p_job_id, p_lease_token);
+begin
+  if p_retry_seconds is not null and v_job.attempt < v_job.max_attempts then
+    update public.jobs
+    set status = 'queued', error = p_error::jsonb, lease_token = null, lease_expires_at = null, step = null, progress = 0,
+        run_at = now() + make_interval(secs => p_retry_seconds)
+    where id = p_job_id returning * into v_job;
+  else
+    v_job := public.finish_job(v_job, 'error', p_error::jsonb, null, 0, p_drop_upload);
+  end if;
+  return public.job_document(v_job);
+end $$;
+
+-- Any unfinished state -> canceled. A running worker learns it from its next heartbeat. Returns null for a job that
+-- the caller may not see; a finished job raises 'job_finished'; cancelling twice is the same as once.
+create or replace function public.cancel_job(p_job_id uuid, p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs;
+begin
+  select * into v_job from public.jobs
+  where id = p_job_id and (user_id is null or user_id = p_user_id) for no key update;
+  if not found then
+    return null;
+  end if;
+  if v_job.status in ('done', 'error', 'expired') then
+    raise exception using errcode = 'PT409', message = 'job_finished', detail = format('This job has ended already: %s.', v_job.status);
+  end if;
+  if v_job.status <> 'canceled' then
+    insert into public.audit_log (actor, action, subject) values (p_user_id, 'job.cancel', p_job_id::text);
+    v_job := public.finish_job(v_job, 'canceled', null, null, 0, v_job.upload_expires_at is not null);
+  end if;
+  return public.job_document(v_job);
+end $$;
+
+revoke all on function public.entomb_leftovers(public.jobs, text, text, text)
+  from public, anon, authenticated, service_role;
+revoke all on function public.leased_job(uuid, uuid) from public, anon, authenticated, service_role;
+revoke all on function public.finish_job(public.jobs, text, jsonb, uuid, integer, boolean)
+  from public, anon, authenticated, service_role;
+revoke all on function public.claim_next(text, text, double precision) from public, anon, authenticated;
+revoke all on function public.heartbeat(uuid, uuid, double precision, real, text) from public, anon, authenticated;
+revoke all on function public.snooze(uuid, uuid, double precision) from public, anon, authenticated;
+revoke all on function public.complete_job(uuid, uuid, text, integer, bigint) from public, anon, authenticated;
+revoke all on function public.cached_output(uuid, uuid, integer) from public, anon, authenticated;
+revoke all on function public.complete_from_cache(uuid, uuid, uuid) from public, anon, authenticated;
+revoke all on function public.fail_job(uuid, uuid, text, double precision, boolean) from public, anon, authenticated;
+revoke all on function public.cancel_job(uuid, uuid) from public, anon, authenticated;
+grant execute on function public.claim_next(text, text, double precision) to service_role;
+grant execute on function public.heartbeat(uuid, uuid, double precision, real, text) to service_role;
+grant execute on function public.snooze(uuid, uuid, double precision) to service_role;
+grant execute on function public.complete_job(uuid, uuid, text, integer, bigint) to service_role;
+grant execute on function public.cached_output(uuid, uuid, integer) to service_role;
+grant execute on function public.complete_from_cache(uuid, uuid, uuid) to service_role;
+grant execute on function public.fail_job(uuid, uuid, text, double precision, boolean) to service_role;
+grant execute on function public.cancel_job(uuid, uuid) to service_role;
+-- The delivery guarantee: whatever the queue, a worker or a client lost is found here. Called every second.
+create or replace function public.sweep() returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs;
+  v_requeued integer := 0;
+  v_failed integer := 0;
+  v_expired integer := 0;
+  v_found integer := 0;
+  v_touched jsonb := '[]';
+begin
+  -- One sweep at a time: each settles the credits of many users, and two could wait for each other's.
+  perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('darkroom.sweep'));
+
+  -- Dead leases: the worker is gone. Another attempt, or the end.
+  for v_job in
+    select * from public.jobs where status = 'running' and lease_expires_at < clock_timestamp()
+    order by lease_expires_at limit 100 for update skip locked
+  loop
+    if v_job.attempt < v_job.max_attempts then
+      update public.jobs
+      set status = 'queued', lease_token = null, lease_expires_at = null, run_at = now(), step = null, progress = 0
+      where id = v_job.id;
+      v_requeued := v_requeued + 1;
+    else
+      perform public.finish_job(v_job, 'error', jsonb_build_object(
+        'type', 'about:blank', 'title', 'The job could not be finished', 'status', 500, 'code', 'worker_lost',
+        'detail', 'Every worker that took this job died. It costs nothing; try again later.',
+        'retryable', true, 'charged', 0), null, 0, false);
+      v_failed := v_failed + 1;
+    end if;
+    v_touched := v_touched || to_jsonb(v_job.id);
+  end loop;
+
+  -- Uploads whose trigger did not fire.
+  for v_job in
+    select j.* from public.jobs j
+    where j.status = 'awaiting_upload' and j.created_at < now() - interval '10 seconds'
+      and exists (select 1 from storage.objects o where o.bucket_id = 'uploads-ephemeral' and o.name = j.upload_path)
+    order by j.created_at limit 100 for update of j skip locked
+  loop
+    update public.jobs set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours'
+    where id = v_job.id;
+    v_found := v_found + 1;
+    v_touched := v_touched || to_jsonb(v_job.id);
+  end loop;
+
+  -- What nobody waits for any more.
+  for v_job in
+    select * from public.jobs where status in ('awaiting_upload', 'queued') and expires_at < now()
+    order by expires_at limit 100 for update skip locked
+  loop
+    perform public.finish_job(v_job, 'expired', null, null, 0, v_job.upload_expires_at is not null);
+    v_expired := v_expired + 1;
+    v_touched := v_touched || to_jsonb(v_job.id);
+  end loop;
+
+  return jsonb_build_object(
+    'requeued', v_requeued, 'failed', v_failed, 'expired', v_expired, 'found', v_found, 'jobs', v_touched,
+    'due', coalesce((select jsonb_object_agg(d.queue, d.n) from (
+             select q.queue, count(*) as n from (
+               select j.queue from public.jobs j where j.status = 'queued' and j.run_at <= now()
+               union all
+               select r.queue from public.data_requests r where r.status = 'queued' and r.run_at <= now()
+               union all
+               select r.queue from public.data_requests r
+               where r.status = 'running' and r.lease_expires_at < clock_timestamp()) q
+             group by q.queue) d), '{}'));
+end $$;
+
+-- Queue depth, age of the oldest due job in seconds, and running jobs, by queue.
+create or replace function public.queue_stats() returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_object_agg(s.queue, jsonb_build_object(
+           'queued', s.queued, 'running', s.running, 'oldest_due_seconds', s.oldest)), '{}')
+  from (
+    select j.queue,
+           count(*) filter (where j.status = 'queued') as queued,
+           count(*) filter (where j.status = 'running') as running,
+           extract(epoch from now() - min(j.run_at) filter (where j.status = 'queued' and j.run_at <= now())) as oldest
+    from public.jobs j where j.status in ('queued', 'running') group by j.queue) s
+$$;
+
+-- What shedding load goes by: jobs of a queue that wait and run, and how many workers have ended in the last minute.
+create or replace function public.queue_load(p_queue text) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'queued', (select count(*) from public.jobs j where j.queue = p_queue and j.status = 'queued'),
+    'running', (select count(*) from public.jobs j where j.queue = p_queue and j.status = 'running'),
+    'finished', (select count(*) from public.jobs j
+                 where j.queue = p_queue and j.finished_at > now() - interval '1 minute'
+                   and j.finished_at is not null and j.started_at is not null))
+$$;
+
+revoke all on function public.sweep() from public, anon, authenticated;
+revoke all on function public.queue_stats() from public, anon, authenticated;
+revoke all on function public.queue_load(text) from public, anon, authenticated;
+grant execute on function public.sweep() to service_role;
+grant execute on function public.queue_stats() to service_role;
+grant execute on function public.queue_load(text) to service_role;
 -- TTL. Rows become tombstones here; the Storage API removes the objects; confirm_purged closes the tombstones.
 
 -- Buries up to p_limit outputs and uploads that are past their time. Returns what the caches must forget and whether
@@ -1560,6 +3182,12 @@ as $$
   union all
   select 'a done job had an output', j.id::text
   from public.jobs j where j.status = 'done' and j.output_id is null
+  union all
+  select 'storage_usage is what is stored', coalesce(s.owner_id, r.owner_id)::text
+  from (select u.owner_id from public.storage_usage u union select c.owner_id from public.storage_changes c
+        join auth.users a on a.id = c.owner_id) s
+  full join public.recount_storage() r on r.owner_id = s.owner_id
+  where public.storage_used(coalesce(s.owner_id, r.owner_id)) <> coalesce(r.bytes, 0)
 $$;
 
 revoke all on function public.expire_due(integer) from public, anon, authenticated;
@@ -1587,6 +3215,10 @@ as $$
     'working_side', p.working_side, 'promote_price', p.promote_price, 'watermark', p.watermark, 'max_running', p.max_running,
     'max_pending', p.max_pending, 'keep_original', coalesce(f.keep_original, false),
     'keep_full_res', coalesce(f.keep_full_res, true), 'versions_to_keep', coalesce(f.versions_to_keep, 1),
+    'generations_per_day', p.generations_per_day, 'generations_per_month', p.generations_per_month,
+    'high_res_exports_per_month', p.high_res_exports_per_month, 'bulk', p.bulk, 'campaigns', p.campaigns,
+    'storage_bytes', p.storage_bytes, 'max_pixels', p.max_pixels, 'api_access', p.api_access, 'keep_days', p.keep_days,
+    'versions', p.versions, 'plan_rank', p.rank, 'priority', p.priority, 'over_quota_since', f.over_quota_since,
     'archive_after_days', f.archive_after_days, 'balance', public.available_credits(u.id))
   from (values (p_user_id)) as u (id)
   left join public.profiles f on f.user_id = u.id
@@ -1600,6 +3232,10 @@ as $$
 declare
   v_changes jsonb := p_changes::jsonb;
 begin
+  perform public.refuse_policies(p, jsonb_build_array(jsonb_build_object(
+    'policy', 'versions', 'limit', p.versions, 'used', 0, 'needs', (v_changes ->> 'versions_to_keep')::integer,
+    'resets_at', null)))
+  from public.plan_of(p_user_id) p where (v_changes ->> 'versions_to_keep')::integer > p.versions;
   update public.profiles f
   set keep_original = coalesce((v_changes ->> 'keep_original')::boolean, f.keep_original),
       keep_full_res = coalesce((v_changes ->> 'keep_full_res')::boolean, f.keep_full_res),
@@ -1618,6 +3254,152 @@ revoke all on function public.get_profile(uuid) from public, anon, authenticated
 revoke all on function public.set_profile(uuid, text) from public, anon, authenticated;
 grant execute on function public.get_profile(uuid) to service_role;
 grant execute on function public.set_profile(uuid, text) to service_role;
+-- The library. Locks: user, job, image, output, tombstone, credits.
+
+-- Removes an image of p_user_id with its original and every output of it, also the ephemeral ones. Returns what the
+-- caches must forget, [{cache_key, user_id}]; null when p_user_id has no such image. Other people's copies are theirs.
+create or replace function public.delete_image(p_image_id uuid, p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_image public.images;
+  v_forget jsonb;
+  v_count integer;
+begin
+  perform 1 from public.profiles where user_id = p_user_id for no key update;
+  select * into v_image from public.images where id = p_image_id and user_id = p_user_id;
+  if not found then
+    return null;
+  end if;
+  -- The uploads it came from: the next expiry takes them.
+  update public.jobs set upload_expires_at = now() - interval '1 second'
+  where id in (select j.id from public.jobs j
+               where j.user_id = p_user_id and j.sha256 = v_image.sha256 and j.finished_at is not null
+                 and j.upload_expires_at > now()
+               order by j.id for no key update);
+  -- A job that begins anew writes to a folder of its own: what is in this one is on its way out.
+  update public.jobs set image_id = null
+  where image_id = p_image_id and finished_at is null and status <> 'running';
+  select * into v_image from public.images where id = p_image_id and user_id = p_user_id for update;
+  if not found then
+    return null;
+  end if;
+  select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'user_id', o.user_id))
+                  filter (where o.cache_key is not null), '[]'), count(*)
+  into v_forget, v_count
+  from public.image_outputs o where o.image_id = p_image_id and o.deleted_at is null;
+  perform public.bury_output(o.id, 'deleted')
+  from (select i.id from public.image_outputs i where i.image_id = p_image_id and i.deleted_at is null order by i.id) o;
+  update public.image_outputs set image_id = null where image_id = p_image_id;
+  if v_image.original_path is not null then
+    perform public.entomb('user-library', v_image.original_path, 'deleted');
+  end if;
+  delete from public.images where id = p_image_id;
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'image.delete', p_image_id::text, jsonb_build_object('outputs', v_count));
+  return v_forget;
+end $$;
+
+-- Removes one output of p_user_id, of whatever bucket. Returns as delete_image does.
+create or replace function public.delete_output(p_output_id uuid, p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_output public.image_outputs;
+begin
+  select * into v_output from public.image_outputs
+  where id = p_output_id and user_id = p_user_id and deleted_at is null;
+  if not found then
+    return null;
+  end if;
+  perform public.bury_output(p_output_id, 'deleted');
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'output.delete', p_output_id::text,
+          jsonb_build_object('image_id', v_output.image_id, 'version', v_output.version));
+  return case when v_output.cache_key is null then '[]'::jsonb
+         else jsonb_build_array(jsonb_build_object(
+           'cache_key', encode(v_output.cache_key, 'hex'), 'user_id', v_output.user_id)) end;
+end $$;
+
+-- Makes an earlier version the one that is shown. Returns the output; null when p_user_id has no such live output.
+create or replace function public.restore_output(p_output_id uuid, p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_output public.image_outputs;
+begin
+  -- The image before its outputs; a deletion that comes first leaves nothing to show.
+  perform 1 from public.images i
+  where i.user_id = p_user_id and i.id = (select o.image_id from public.image_outputs o where o.id = p_output_id)
+  for no key update;
+  select * into v_output from public.image_outputs
+  where id = p_output_id and user_id = p_user_id and deleted_at is null;
+  if not found then
+    return null;
+  end if;
+  if v_output.version is null then
+    raise exception using errcode = 'PT409', message = 'not_in_library',
+      detail = 'Only versions in the library can be restored: promote this output first.';
+  end if;
+  update public.images set current_output_id = p_output_id where id = v_output.image_id;
+  return public.library_document(v_output);
+end $$;
+
+-- Keeps an ephemeral output for p_days from now, never shorter than it has. Returns the output; null when p_user_id
+-- has none such; one of the library is returned as it is.
+create or replace function public.keep_output(p_output_id uuid, p_user_id uuid, p_days integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_output public.image_outputs;
+begin
+  select * into v_output from public.image_outputs where id = p_output_id and user_id = p_user_id for no key update;
+  if not found then
+    return null;
+  end if;
+  if v_output.deleted_at is not null or v_output.expires_at <= now() then
+    raise exception using errcode = 'PT410', message = 'output_expired', detail = 'This output has been removed.';
+  end if;
+  perform public.refuse_policies(p, jsonb_build_array(jsonb_build_object(
+    'policy', 'keep_days', 'limit', p.keep_days, 'used', 0, 'needs', p_days, 'resets_at', null)))
+  from public.plan_of(p_user_id) p where p_days > p.keep_days;
+  update public.image_outputs set expires_at = greatest(expires_at, now() + make_interval(days => p_days))
+  where id = p_output_id and expires_at is not null;
+  select * into v_output from public.image_outputs where id = p_output_id;
+  return public.library_document(v_output);
+end $$;
+
+create or replace function public.library_document(p_output public.image_outputs) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select public.output_document(p_output) || jsonb_build_object(
+    'job_id', p_output.job_id, 'image_id', p_output.image_id,
+    'filename', coalesce((select i.filename from public.images i where i.id = p_output.image_id), ''),
+    'op_key', p_output.op_key, 'variant', p_output.variant,
+    'version', p_output.version, 'created_at', p_output.created_at, 'cache_key', encode(p_output.cache_key, 'hex'),
+    'current', coalesce((select i.current_output_id = p_output.id from public.images i where i.id = p_output.image_id), false))
+$$;
+
+-- The facts of an image from which it can be worked on again; null when p_user_id has no such image.
+create or replace function public.get_image_source(p_image_id uuid, p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object('image_id', i.id, 'sha256', i.sha256, 'filename', i.filename,
+                            'content_type', i.content_type, 'width', i.width, 'height', i.height, 'size', i.size)
+  from public.images i where i.id = p_image_id and i.user_id = p_user_id
+$$;
+
+revoke all on function public.delete_image(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.delete_output(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.restore_output(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.keep_output(uuid, uuid, integer) from public, anon, authenticated;
+revoke all on function public.library_document(public.image_outputs) from public, anon, authenticated, service_role;
+revoke all on function public.get_image_source(uuid, uuid) from public, anon, authenticated;
+grant execute on function public.delete_image(uuid, uuid) to service_role;
+grant execute on function public.delete_output(uuid, uuid) to service_role;
+grant execute on function public.restore_output(uuid, uuid) to service_role;
+grant execute on function public.keep_output(uuid, uuid, integer) to service_role;
+grant execute on function public.get_image_source(uuid, uuid) to service_role;
 -- Into the library: a finished output moves there with its row; its original follows.
 
 -- What a promotion needs to know, before the service copies: the output of p_output_id, or of job p_job_id, with its
@@ -1662,7 +3444,13 @@ begin
   end if;
   if not (select p.persistent from public.plans p join public.profiles f on f.plan_id = p.id
           where f.user_id = p_output.user_id) then
-    raise exception using errcode = 'PT402', message = 'plan_required', detail = 'The library is part of a paid plan.';
+    raise exception using errcode = 'PT402', message = 'plan_required', detail = 'The library is part of a paid plan.',
+      hint = jsonb_build_object(
+        'violated_policies', jsonb_build_array('persistent'),
+        'plan_required', public.plan_allowing((public.plan_of(p_output.user_id)).rank, '{"persistent": true}'))::text;
+  end if;
+  if p_output.version is null then
+    perform public.refuse_full_storage(p_output.user_id);
   end if;
 end $$;
 
@@ -1714,6 +3502,7 @@ begin
   perform public.want_original(v_output.image_id);
   select p.* into v_plan from public.plans p join public.profiles f on f.plan_id = p.id where f.user_id = p_user_id;
   if p_charge and v_plan.promote_price > 0 then
+    perform public.note_usage(p_user_id, p_credits => v_plan.promote_price);
     perform public.spend_credits(p_user_id, v_plan.promote_price, 'hold', 'promote:' || p_output_id);
     perform public.move_credits(p_user_id, 0, 'capture', 'promote:' || p_output_id);
     insert into public.audit_log (actor, action, subject, data)
@@ -1732,7 +3521,8 @@ declare
 begin
   select i.* into v_image from public.images i join public.profiles f on f.user_id = i.user_id
   where i.id = p_image_id and i.original_path is null and f.keep_original;
-  if not found or public.upload_of(v_image) is null then
+  if not found or public.upload_of(v_image) is null
+     or public.storage_used(v_image.user_id) >= (public.plan_of(v_image.user_id)).storage_bytes then
     return;
   end if;
   update public.jobs set upload_expires_at = greatest(upload_expires_at, now() + interval '25 hours')
@@ -1798,6 +3588,9 @@ begin
   where id = p_image_id and original_path is null
     and not exists (select 1 from public.tombstones t where t.bucket = 'user-library' and t.path = p_path);
   if found then
+    if p_path is not null then
+      perform public.note_usage(i.user_id, p_bytes_stored => coalesce(i.original_size, i.size)) from public.images i where i.id = p_image_id;
+    end if;
     return true;
   end if;
   if p_path is not null and not exists (select 1 from public.images i where i.original_path = p_path) then
@@ -2360,7 +4153,8 @@ begin
   if v_request.cursor ? 'pseudonym' then
     return;
   end if;
-  perform public.expire_credits(v_request.user_id);
+  -- Not there when the account has gone in another way meanwhile.
+  perform public.expire_credits(c.user_id) from public.credits c where c.user_id = v_request.user_id;
   select * into v_account from public.credits c where c.user_id = v_request.user_id;
   v_grants := array(select g from public.credit_grants g
                     where g.user_id = v_request.user_id and g.remaining > 0 order by g.id);
