@@ -158,9 +158,13 @@ async def playground(request: Request) -> FileResponse:
 
 @page.get("/config.json")
 async def config(request: Request) -> JSONResponse:
-    """What a browser needs to reach the Supabase project; all of it public."""
+    """What a browser needs to reach the Supabase project, and whether plans can be bought; all of it public."""
     settings: Settings = request.app.state.settings
     return JSONResponse(
-        {"supabase_url": settings.supabase_url, "publishable_key": settings.supabase_publishable_key},
+        {
+            "supabase_url": settings.supabase_url,
+            "publishable_key": settings.supabase_publishable_key,
+            "billing": settings.billing,
+        },
         headers={"Cache-Control": "no-cache"},
     )

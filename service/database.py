@@ -9,9 +9,10 @@ Errors: what a function refuses comes back as `ProblemError` with the function's
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -60,6 +61,7 @@ class OutputRow(Row):
     sha256: str
     expires_at: datetime | None
     scan: Scan = "none"
+    vendor_cost_micros: int = 0
 
 
 class Forget(Row):
@@ -119,6 +121,14 @@ def _facts(hint: str | None) -> dict[str, Any]:
     return dict(orjson.loads(hint)) if hint and hint.startswith("{") else {}
 
 
+def _retry_after(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Of a quota that begins anew at a known time."""
+    if not facts.get("resets_at"):
+        return {}
+    seconds = (datetime.fromisoformat(facts["resets_at"]) - datetime.now(UTC)).total_seconds()
+    return {"Retry-After": str(max(1, math.ceil(seconds)))}
+
+
 def _translated(error: APIError) -> Exception:
     """A function's refusal as the exception of its code: SQLSTATE `PTxyz` (PostgREST answers with status xyz), the
     code in `message`, a sentence for people in `detail`."""
@@ -128,11 +138,13 @@ def _translated(error: APIError) -> Exception:
         case "output_not_found":
             return OutputGone(error.details)
         case str(message) if str(error.code).startswith("PT") and message in Code.__members__:
+            facts = _facts(error.hint)
             return ProblemError(
                 Code(message),
                 str(error.details or message),
                 category=error.hint if message == Code.refused else None,
-                facts=_facts(error.hint),
+                headers=_retry_after(facts) if error.code == "PT429" else None,
+                facts=facts,
             )
         case _ if _away(str(error.code)):
             log.warning("database_unavailable", code=error.code, reason=error.message)

@@ -18,7 +18,7 @@ from scripts.local.process import Child
 from service.resources import Resources, open_resources
 from service.settings import load_settings
 from tests.client import Client
-from tests.support import SharedStack, User, end_stack, join_stack, sign_up
+from tests.support import SharedStack, User, end_stack, join_stack, make_room, sign_up
 
 _HOME = "DARKROOM_TEST_HOME"
 _OWNER = "DARKROOM_TEST_OWNER"
@@ -58,6 +58,7 @@ async def stack() -> AsyncIterator[SharedStack]:
     """The shared stack, without API and worker of its own; it is started by whoever asks first."""
     home = Path(os.environ[_HOME])
     shared = SharedStack(home, join_stack(home, int(os.environ[_OWNER])))
+    await make_room(shared.local)
     yield shared
     await shared.close()
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import asyncpg
 import httpx
 
 from scripts.local import apps
@@ -123,8 +124,33 @@ class User:
         return {"Authorization": f"Bearer {self.token}"}
 
 
-async def sign_up(local: Local) -> User:
-    """A new user through Auth, as the browser does it."""
+ROOMY = "roomy"
+"""A plan of the tests alone: without quotas, watermark or library."""
+
+
+async def make_room(local: Local) -> None:
+    """Let the plan ROOMY be there. What is deployed stays as it is."""
+    connection = await asyncpg.connect(local.database_url)
+    try:
+        await connection.execute(
+            "insert into public.plans (id, name, rank, priority, max_running, max_pending, bulk, keep_days)"
+            " values ($1, 'Roomy', 1, 1, 2, 50, true, 30) on conflict (id) do nothing",
+            ROOMY,
+        )
+    finally:
+        await connection.close()
+
+
+async def set_plan(local: Local, user_id: uuid.UUID, plan: str) -> None:
+    connection = await asyncpg.connect(local.database_url)
+    try:
+        await connection.execute("update public.profiles set plan_id = $2 where user_id = $1", user_id, plan)
+    finally:
+        await connection.close()
+
+
+async def sign_up(local: Local, *, plan: str = ROOMY) -> User:
+    """A new user through Auth, as the browser does it, on this plan."""
     email, password = f"{secrets.token_hex(8)}@example.com", secrets.token_urlsafe(12)
     async with httpx.AsyncClient(trust_env=False, headers={"apikey": local.publishable_key}) as client:
         answer = await client.post(
@@ -132,7 +158,12 @@ async def sign_up(local: Local) -> User:
         )
         answer.raise_for_status()
     body = answer.json()
-    return User(uuid.UUID(body["user"]["id"]), email, password, body["access_token"])
+    user = User(uuid.UUID(body["user"]["id"]), email, password, body["access_token"])
+    if plan == ROOMY:
+        await make_room(local)
+    if plan != "free":
+        await set_plan(local, user.id, plan)
+    return user
 
 
 def new_sha256() -> str:

@@ -21,6 +21,7 @@ from scripts.local.process import Child, Command, StackError, until_ready
 _SQL = Path(__file__).parent
 PLATFORM = _SQL / "platform.sql"
 STORAGE_SCHEMA = _SQL / "storage_schema.sql"
+WORKBENCH = _SQL / "workbench.sql"
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",

@@ -29,7 +29,7 @@ from scripts.local import apps
 from scripts.local.home import REPOSITORY, Home, Local, Ports, package_directory
 from scripts.local.lite import reload_schema, start_lite
 from scripts.local.migrate import migrate
-from scripts.local.postgres import PLATFORM, STORAGE_SCHEMA, Postgres
+from scripts.local.postgres import PLATFORM, STORAGE_SCHEMA, WORKBENCH, Postgres
 from scripts.local.process import Child, Command, StackError, unmeasured, until_ready
 from service.queue import queue_key
 
@@ -155,6 +155,7 @@ class Stack:
         await postgres.apply(STORAGE_SCHEMA)
         for name in await migrate(postgres.url):
             self._say(f"migrated {name}")
+        await postgres.apply(WORKBENCH)
         rest = [self.reload_schema(), self._keep("gateway", self._start_gateway)]
         if self._app:
             rest.append(self._keep("api", lambda: self.start_api(port=self.ports.api)))

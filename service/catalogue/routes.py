@@ -1,20 +1,23 @@
 """GET /ops: every op with its parameters, price and examples."""
 
 import hashlib
+from collections.abc import Mapping
 
 from fastapi import APIRouter, Request, Response
 
+from service.billing.tariff import Price
 from service.catalogue.schemas import Catalogue, InputLimits, OpEntry
 from service.errors import Code, responses
 from service.intake.intake import accepted_types
 from service.ops.registry import catalogue
+from service.resources import resources_of
 from service.settings import Settings
 
 router = APIRouter(tags=["ops"])
 
 
-def build(settings: Settings) -> Catalogue:
-    """The catalogue under these settings; it changes with a release only."""
+def build(settings: Settings, prices: Mapping[str, Price]) -> Catalogue:
+    """The catalogue under these settings, with the prices that the database sets by op name."""
     entries = [
         OpEntry(
             name=op.name,
@@ -23,7 +26,8 @@ def build(settings: Settings) -> Catalogue:
             title=op.title,
             description=op.description,
             parameters=op.schema,
-            price=op.price,
+            price=prices.get(op.name, Price(op.price, op.hit_price)).job,
+            hit_price=prices.get(op.name, Price(op.price, op.hit_price)).hit,
             cacheable=op.cacheable,
             vendor=op.vendor,
             examples=list(op.examples),
@@ -45,9 +49,11 @@ def build(settings: Settings) -> Catalogue:
 async def list_ops(request: Request) -> Response:
     """Every op, with the JSON schema of its parameters, its price and example keys, and what an upload may be."""
     state = request.app.state
-    if not hasattr(state, "catalogue"):
-        body = build(state.settings).model_dump_json().encode()
+    prices = await resources_of(request).tariff.prices()
+    if getattr(state, "catalogue_prices", None) != prices:
+        body = build(state.settings, prices).model_dump_json().encode()
         state.catalogue = body, f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+        state.catalogue_prices = prices
     body, etag = state.catalogue
     headers = {"ETag": etag, "Cache-Control": "public, max-age=60"}
     if request.headers.get("if-none-match") == etag:

@@ -17,6 +17,7 @@ class OpEntry(BaseModel):
     description: str
     parameters: dict[str, Any] = Field(description="JSON schema (2020-12) of the parameters")
     price: int = Field(ge=0, description="credits")
+    hit_price: int = Field(0, ge=0, description="credits for an answer from the cache")
     cacheable: Cacheable
     vendor: bool = Field(description="needs a paid service")
     examples: list[str] = Field(description="op_keys that work as they are")

@@ -1,6 +1,7 @@
 """The hot half of the compute cache: whole answers to a hit, in Redis, until half the life of their URLs.
 
-A key holds the bytes of an IntakeAnswer, ready to be sent. It dies before its URLs do and before its output does, and
+A key holds the bytes of an IntakeAnswer, ready to be sent, behind a line that says what it is worth (see
+service/billing/meter.py). It dies before its URLs do and before its output does, and
 is deleted by whatever deletes, expires or moves the output.
 """
 
@@ -13,6 +14,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from service.billing.meter import Label
 from service.database import Forget
 
 log = structlog.get_logger()
@@ -26,7 +28,14 @@ def hit_key(cache_key: str, user_id: UUID | None) -> str:
 
 
 async def remember(  # noqa: PLR0913
-    redis: Redis, key: str, answer: bytes, *, sha256: str, url_seconds: int, expires_at: datetime | None
+    redis: Redis,
+    key: str,
+    answer: bytes,
+    *,
+    sha256: str,
+    url_seconds: int,
+    expires_at: datetime | None,
+    label: Label = Label(0, 0, 0),  # noqa: B008 - it has no state
 ) -> None:
     """Keep an answer for half the life of its URLs at most, unless its bytes have been blocked or its owner's data
     deleted meanwhile. Redis away: it is simply not kept."""
@@ -39,7 +48,7 @@ async def remember(  # noqa: PLR0913
     try:
         script = cast("Any", redis)  # redis-py declares its arguments as text alone
         owner = key.split(":")[2]
-        await script.eval(_UNLESS_BARRED, 3, key, _bar_key(sha256), _bar_key(owner), answer, milliseconds)
+        await script.eval(_UNLESS_BARRED, 3, key, _bar_key(sha256), _bar_key(owner), label.line() + answer, milliseconds)
     except (RedisError, OSError) as error:
         log.warning("hit_not_kept", error=type(error).__name__)
 

@@ -10,6 +10,10 @@ from uuid import UUID, uuid4
 import structlog
 
 from service.auth import Principal
+from service.billing.addresses import pseudonym
+from service.billing.meter import Label, unlabelled
+from service.billing.quotes import honour
+from service.billing.tariff import Price
 from service.database import OutputGone, OutputRow, cache_key
 from service.downloads import download_url, suggested_name
 from service.errors import Code, DependencyError, ProblemError
@@ -25,11 +29,12 @@ from service.limits import admit
 from service.media import ACCEPTED, SVG, claimed_type
 from service.ops.errors import OpKeyError
 from service.ops.registry import Chain, parse
+from service.ops.size import planned_side
 from service.ops.variant import FULL, variant_for
 from service.resources import Resources
 from service.settings import Settings
 from service.storage import OUTPUTS, UPLOADS, ObjectExistsError, ObjectNotFoundError
-from service.telemetry import CACHE
+from service.telemetry import CACHE, SHED
 
 HOT = CACHE.labels("hot")
 
@@ -89,7 +94,13 @@ async def intake(
         check_days(claim.keep_for_days, resources.settings)
         if principal.user_id is None:
             raise ProblemError(Code.sign_in_required, "Sign in to keep results longer than a visitor's.")
-    cacheable = chain.cacheable != "never"
+    settings = resources.settings
+    if claim.quote_id is not None:
+        price = honour(settings.secret, claim.quote_id, principal.user_id, chain.key)
+    else:
+        price = await resources.tariff.price(chain)
+    # What costs is the database's to answer, which charges it.
+    cacheable = chain.cacheable != "never" and price.hit == 0
     profile = await resources.profiles.of(principal.user_id)
     variant = variant_of(profile, claim)
     key = hit_key(cache_key(claim.sha256, chain.key, variant), principal.user_id)
@@ -98,7 +109,7 @@ async def intake(
     admission = await admit(resources, principal, get=key if cacheable and plain else None)
     if admission.value is not None:
         HOT.inc()
-        return admission.value, admission
+        return unlabelled(admission.value), admission
     if profile is None:  # unknown while the database was away: what is made must be the right variant
         profile = await resources.library.get_profile(principal.user_id)
         variant = variant_of(profile, claim)
@@ -111,7 +122,9 @@ async def intake(
         request_id,
         variant=variant,
         profile=profile,
+        price=price,
         key_id=principal.key_id,
+        address=pseudonym(settings.secret, principal.ip),
     )
     return await desk.answer(key if cacheable else None), admission
 
@@ -121,8 +134,7 @@ def variant_of(profile: Profile | None, claim: IntakeRequest) -> str:
     previews."""
     if profile is None:
         return FULL
-    side = None if profile.keep_full_res else profile.working_side
-    return variant_for(claim.width, claim.height, side, marked=profile.watermark)
+    return variant_for(claim.width, claim.height, profile.side, marked=profile.watermark)
 
 
 def check_days(days: int, settings: Settings) -> None:
@@ -136,7 +148,7 @@ def check_days(days: int, settings: Settings) -> None:
 
 class Desk:
     """One intake that Redis could not answer. `may_upload` False: refuse what is not there already. `key_id`: the API
-    key that asks."""
+    key that asks; `address`: the caller's, hashed."""
 
     def __init__(  # noqa: PLR0913 - all that an intake depends on
         self,
@@ -148,8 +160,10 @@ class Desk:
         *,
         variant: str,
         profile: Profile | None,
+        price: Price,
         may_upload: bool = True,
         key_id: UUID | None = None,
+        address: str | None = None,
     ) -> None:
         self.resources = resources
         self.settings = resources.settings
@@ -159,33 +173,42 @@ class Desk:
         self.request_id = request_id
         self.variant = variant
         self.may_upload = may_upload
+        self.profile = profile
         self.key_id = key_id
+        self.price = price
+        self.address = address
+        self.output_side = planned_side(
+            chain, claim.width, claim.height, None if profile is None else profile.side
+        )
         self.persists = claim.wants_persist and profile is not None and profile.persistent
         self.output_seconds = self.settings.output_ttl_hours * 3600
 
     async def answer(self, key: str | None) -> bytes:
         for lookup in range(MAX_LOOKUPS + 1):
-            result = await self._ask(use_cache=lookup < MAX_LOOKUPS)
+            reference = str(uuid4())
+            result = await self._ask(reference, use_cache=lookup < MAX_LOOKUPS)
             if result.outcome == "job" and result.job is not None:
                 CACHE.labels("miss" if result.created else "in_flight").inc()
                 return (await self._job(result.job, created=result.created)).model_dump_json().encode()
             if result.output is None:
                 break
             CACHE.labels(result.outcome).inc()
-            job_id, output = None, result.output
+            job_id, output, charged = None, result.output, result.charged
             if result.outcome == "copy":
                 adopted = await self._adopt(result.output)
                 if adopted is None or adopted.output is None:
                     continue
-                job_id, output = adopted.job_id, adopted.output
+                job_id, output, charged = adopted.job_id, adopted.output, adopted.charged
             if self.persists and output.bucket == OUTPUTS and self.user_id is not None:
                 output = await promote(self.resources, self.user_id, output_id=output.output_id, charge=False)
             signed = await sign_output(self.resources, output)
             if signed is None:
                 # A row without its object: nobody may be sent there again.
                 await self.resources.database.bury_output(output.output_id)
+                if result.charged and self.user_id is not None:
+                    await self.resources.plans.refund_hit(self.user_id, reference)
                 continue
-            body = self._hit(job_id, output, signed).model_dump_json().encode()
+            body = self._hit(job_id, output, signed, charged).model_dump_json().encode()
             if key is not None:
                 await remember(
                     self.resources.redis,
@@ -194,11 +217,23 @@ class Desk:
                     sha256=self.claim.sha256,
                     url_seconds=signed.seconds,
                     expires_at=output.expires_at,
+                    label=Label(self.price.job, output.vendor_cost_micros, output.size),
                 )
             return body
         raise DependencyError("storage")
 
-    async def _ask(self, *, use_cache: bool) -> IntakeResult:
+    async def _ask(self, reference: str, *, use_cache: bool) -> IntakeResult:
+        """Raises ProblemError: what intake() refuses, and `overloaded` for work when too much waits."""
+        overloaded = await self.resources.load.refusal(self.profile)
+        try:
+            return await self._intake(reference, use_cache=use_cache, may_queue=overloaded is None)
+        except ProblemError as error:
+            if overloaded is None or error.code is not Code.overloaded:
+                raise
+            SHED.labels(overloaded.caller).inc()
+            raise overloaded from None
+
+    async def _intake(self, reference: str, *, use_cache: bool, may_queue: bool) -> IntakeResult:
         claim, settings = self.claim, self.settings
         return await self.resources.intakes.intake(
             user_id=self.user_id,
@@ -210,7 +245,11 @@ class Desk:
             height=claim.height,
             op_key=self.chain.key,
             cacheable=self.chain.cacheable != "never",
-            price=self.chain.price,
+            price=self.price.job,
+            hit_price=self.price.hit,
+            hit_reference=reference,
+            ip=self.address,
+            output_side=self.output_side,
             queue=settings.queue,
             wants_persist=claim.wants_persist,
             use_cache=use_cache,
@@ -222,6 +261,7 @@ class Desk:
             output_seconds=self.output_seconds,
             request_id=self.request_id,
             api_key_id=self.key_id,
+            may_queue=may_queue,
         )
 
     async def _adopt(self, source: OutputRow) -> JobRow | None:
@@ -244,6 +284,9 @@ class Desk:
                 thumb_path=thumb,
                 output_seconds=max(self.output_seconds, (self.claim.keep_for_days or 0) * 86_400),
                 request_id=self.request_id,
+                price=self.price.job,
+                hit_price=self.price.hit,
+                api_key_id=self.key_id,
             )
         except ObjectNotFoundError:
             await resources.database.bury_output(source.output_id)
@@ -251,13 +294,16 @@ class Desk:
         except OutputGone:
             return None
 
-    def _hit(self, job_id: UUID | None, output: OutputRow, signed: SignedOutput) -> IntakeAnswer:
+    def _hit(
+        self, job_id: UUID | None, output: OutputRow, signed: SignedOutput, charged: int
+    ) -> IntakeAnswer:
         return IntakeAnswer(
             cached=True,
             job_id=job_id,
             status="done",
             op_key=self.chain.key,
             expires_at=output.expires_at,
+            charged=charged,
             output_urls=[signed.url],
             thumbnail_url=signed.thumbnail_url,
             # Visitors share one answer in Redis: none shall read what another one calls the picture.

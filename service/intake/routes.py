@@ -44,7 +44,9 @@ _REQUEST = TypeAdapter(IntakeRequest)
         Code.too_many_pixels,
         Code.refused,
         Code.insufficient_credits,
+        Code.spend_cap_reached,
         Code.too_many_jobs,
+        Code.overloaded,
         Code.data_deletion_running,
     ),
     openapi_extra={

@@ -53,6 +53,9 @@ class IntakeRequest(BaseModel):
     keep_for_days: int | None = Field(
         None, ge=1, le=30, description="keep an ephemeral output this long; for signed-in users", examples=[7]
     )
+    quote_id: Annotated[str, StringConstraints(max_length=1000)] | None = Field(
+        None, description="of POST /quote: its prices hold, whatever has changed since"
+    )
 
 
 class IntakeAnswer(BaseModel):

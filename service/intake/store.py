@@ -15,6 +15,7 @@ class IntakeResult(Row):
     output: OutputRow | None = None
     job: JobRow | None = None
     created: bool = False
+    charged: int = 0
 
 
 class Intakes:
@@ -51,9 +52,15 @@ class Intakes:
         hit_price: int = 0,
         quoted_price: int | None = None,
         ip: str | None = None,
+        may_queue: bool = True,
+        output_side: int | None = None,
+        hit_reference: str | None = None,
     ) -> IntakeResult:
-        """Look up the cache, else find or make the job and hold its price, in one transaction. `ip` is a keyed
-        hash of the caller's address, never the address itself."""
+        """Look up the cache, else find or make the job, count it and hold its price, in one transaction.
+
+        `ip` is a keyed hash of the caller's address, never the address itself. `output_side`: longest side that the
+        result is planned to have, pixels. A hit that costs is charged once per `hit_reference`.
+        """
         return IntakeResult.model_validate(
             await self._call(
                 "intake",
@@ -83,6 +90,9 @@ class Intakes:
                     "p_hit_price": hit_price,
                     "p_quoted_price": quoted_price,
                     "p_ip": ip,
+                    "p_may_queue": may_queue,
+                    "p_output_side": output_side,
+                    "p_hit_reference": hit_reference,
                 },
             )
         )
@@ -98,8 +108,12 @@ class Intakes:
         thumb_path: str,
         output_seconds: int,
         request_id: str | None,
+        price: int = 0,
+        hit_price: int = 0,
+        api_key_id: UUID | None = None,
     ) -> JobRow:
-        """Give the caller a finished job whose objects were copied from another owner's output."""
+        """Give the caller a finished job whose objects were copied from another owner's output, for `hit_price`;
+        `price` is what the work would have cost."""
         return JobRow.model_validate(
             await self._call(
                 "adopt_output",
@@ -112,6 +126,9 @@ class Intakes:
                     "p_thumb_path": thumb_path,
                     "p_output_seconds": output_seconds,
                     "p_request_id": request_id,
+                    "p_price": price,
+                    "p_hit_price": hit_price,
+                    "p_api_key_id": text(api_key_id),
                 },
             )
         )

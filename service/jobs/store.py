@@ -156,9 +156,14 @@ class Jobs:
         )
 
     async def complete_job(
-        self, job: ClaimedJob, output: Mapping[str, Any], output_seconds: int
+        self,
+        job: ClaimedJob,
+        output: Mapping[str, Any],
+        output_seconds: int,
+        vendor_cost_micros: int = 0,
     ) -> Completion:
-        """`output`: bucket, path, thumb_path, content_type, width, height, size, sha256 and the input_* facts."""
+        """`output`: bucket, path, thumb_path, content_type, width, height, size, sha256 and the input_* facts.
+        `vendor_cost_micros`: what vendors took for it, millionths of a US dollar."""
         return Completion.model_validate(
             await self._call(
                 "complete_job",
@@ -166,6 +171,7 @@ class Jobs:
                     **_lease(job),
                     "p_output": orjson.dumps(dict(output)).decode(),
                     "p_output_seconds": output_seconds,
+                    "p_vendor_cost_micros": vendor_cost_micros,
                 },
             )
         )

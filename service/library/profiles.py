@@ -11,7 +11,8 @@ MAX_PROFILES = 10_000
 
 
 class Profiles:
-    """A change made elsewhere is seen within a minute; one made here, at once."""
+    """A change made elsewhere is seen within a minute, or as soon as the watch of changes says so; one made here, at
+    once."""
 
     def __init__(self, library: Library) -> None:
         self._library = library
@@ -32,6 +33,15 @@ class Profiles:
             return None if kept is None else kept[1]
         self.put(user_id, profile)
         return profile
+
+    def forget(self, user_id: UUID) -> None:
+        """Ask again the next time."""
+        if (kept := self._kept.get(user_id)) is not None:
+            self._kept[user_id] = (0.0, kept[1])
+
+    def forget_all(self) -> None:
+        for user_id, (_, profile) in list(self._kept.items()):
+            self._kept[user_id] = (0.0, profile)
 
     def put(self, user_id: UUID | None, profile: Profile | None) -> None:
         self._kept.pop(user_id, None)  # the last one in is the last one out

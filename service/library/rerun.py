@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from service.errors import Code, ProblemError, problem
+from service.errors import Code, ProblemError
 from service.intake.intake import Desk, variant_of
 from service.intake.schemas import IntakeAnswer, IntakeRequest
 from service.library.images import image_not_found
@@ -13,8 +13,14 @@ from service.ops.registry import Chain, parse
 from service.resources import Resources
 
 
-async def rerun(
-    resources: Resources, user_id: UUID, image_id: UUID, op_keys: Sequence[str], request_id: str | None
+async def rerun(  # noqa: PLR0913 - who asks, for what
+    resources: Resources,
+    user_id: UUID,
+    image_id: UUID,
+    op_keys: Sequence[str],
+    request_id: str | None,
+    *,
+    key_id: UUID | None = None,
 ) -> list[RerunResult]:
     """A hit or a job for each op, once each. Where the first is refused, all are; a later refusal is a result.
 
@@ -25,6 +31,13 @@ async def rerun(
     if source is None:
         raise image_not_found(image_id)
     profile = await resources.profiles.of(user_id)
+    if len(chains) > 1 and profile is not None and not profile.bulk:
+        raise await resources.tariff.refusal(
+            profile.plan_rank,
+            "bulk",
+            f"The plan {profile.plan_name} allows one op at a time.",
+            lambda plan: plan.bulk,
+        )
     results: list[RerunResult] = []
     for chain in chains.values():
         request = IntakeRequest(
@@ -45,14 +58,16 @@ async def rerun(
             request_id,
             variant=variant_of(profile, request),
             profile=profile,
+            price=await resources.tariff.price(chain),
             may_upload=False,
+            key_id=key_id,
         )
         try:
             answer = IntakeAnswer.model_validate_json(await desk.answer(None))
         except ProblemError as error:
             if not results:
                 raise
-            refusal = problem(error.code, error.detail, request_id=request_id)
+            refusal = error.problem(request_id)
             results.append(RerunResult(op_key=chain.key, error=refusal))
         else:
             results.append(RerunResult(op_key=chain.key, answer=answer))

@@ -27,6 +27,25 @@ class Profile(Row):
     versions_to_keep: int
     archive_after_days: int | None
     balance: int
+    generations_per_day: int | None = None
+    generations_per_month: int | None = None
+    high_res_exports_per_month: int | None = None
+    bulk: bool = True
+    campaigns: bool = False
+    storage_bytes: int | None = None
+    max_pixels: int | None = None
+    api_access: bool = False
+    keep_days: int = 30
+    versions: int = 200
+    plan_rank: int = 0
+    priority: int = 0
+    over_quota_since: datetime | None = None
+
+    @property
+    def side(self) -> int | None:
+        """Longest side that pictures are worked on at, pixels; None: as large as they are."""
+        full = self.keep_full_res and self.high_res_exports_per_month != 0
+        return None if full else self.working_side
 
 
 class LibraryOutput(OutputRow):

@@ -13,9 +13,9 @@ Cacheable = Literal["always", "by_seed", "never"]
 class Op:
     """One op and version.
 
-    ``price`` is in credits. ``cacheable``: ``always`` (same bytes and parameters, same picture), ``by_seed``
-    or ``never``. ``vendor``: whether it calls a paid service. ``idempotent``: a second run in a row changes
-    nothing.
+    ``price`` is in credits, ``hit_price`` what an answer from the cache costs. ``cacheable``: ``always`` (same
+    bytes and parameters, same picture), ``by_seed`` or ``never``. ``vendor``: whether it calls a paid service.
+    ``idempotent``: a second run in a row changes nothing.
     """
 
     name: str
@@ -25,6 +25,7 @@ class Op:
     parameters: type[models.Parameters]
     examples: tuple[str, ...]
     price: int = 0
+    hit_price: int = 0
     cacheable: Cacheable = "always"
     vendor: bool = False
     idempotent: bool = False

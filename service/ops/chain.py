@@ -57,6 +57,11 @@ class Chain:
         return sum(step.op.price for step in self.steps)
 
     @property
+    def hit_price(self) -> int:
+        """Credits for an answer from the cache."""
+        return sum(step.op.hit_price for step in self.steps)
+
+    @property
     def cacheable(self) -> Cacheable:
         """That of the least cacheable step."""
         return max((step.op.cacheable for step in self.steps), key=_STRICTNESS.index)

@@ -188,7 +188,7 @@ begin
   insert into public.image_outputs (
     image_id, job_id, user_id, cache_key, input_sha256, input_content_type, input_width, input_height, input_size,
     op_key, variant, bucket, path, thumb_path, content_type, width, height, size, sha256, expires_at, version,
-    scan)
+    scan, vendor_cost_micros)
   values (
     v_image_id, p_job.id, p_job.user_id, p_job.cache_key, p_job.sha256, v_new.input_content_type, v_new.input_width,
     v_new.input_height, v_new.input_size, p_job.op_key, p_job.variant, v_new.bucket, v_new.path, v_new.thumb_path,
@@ -197,7 +197,7 @@ begin
       secs => greatest(p_output_seconds, coalesce(p_job.keep_days, 0) * 86400)) end,
     -- The image's row is locked: nobody else counts at this moment.
     case when v_new.bucket = 'user-library' then public.next_version(v_image_id) end,
-    coalesce(v_new.scan, 'none'))
+    coalesce(v_new.scan, 'none'), coalesce(v_new.vendor_cost_micros, 0))
   -- Prolonged in the same statement: between two, the other output could be buried.
   on conflict (cache_key, user_id) where deleted_at is null and cache_key is not null
   do update set expires_at = case when image_outputs.expires_at is not null

@@ -6,12 +6,14 @@ create or replace function public.intake(
   p_wants_persist boolean, p_use_cache boolean, p_await_seconds integer, p_upload_seconds integer,
   p_output_seconds integer, p_request_id text, p_keep_days integer default null, p_may_upload boolean default true,
   p_team_id uuid default null, p_api_key_id uuid default null, p_hit_price integer default 0,
-  p_quoted_price integer default null, p_ip text default null
+  p_quoted_price integer default null, p_ip text default null, p_may_queue boolean default true,
+  p_output_side integer default null, p_hit_reference text default null
 ) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_key bytea := case when p_cacheable then public.cache_key(p_sha256, p_op_key, p_variant) end;
+  v_price integer := coalesce(p_quoted_price, p_price);
   v_plan public.plans;
   v_output public.image_outputs;
   v_earlier public.jobs;
@@ -20,6 +22,7 @@ declare
   v_original text;
 begin
   perform public.assert_no_deletion(p_user_id);
+  perform public.assert_api_key(p_api_key_id, p_user_id);
   perform public.refuse_blocked(array[p_sha256]);
   if v_key is not null and p_use_cache then
     v_output := public.find_output(v_key, p_user_id, make_interval(secs => p_output_seconds));
@@ -29,9 +32,14 @@ begin
         where id = v_output.id and deleted_at is null and expires_at is not null;
         select * into v_output from public.image_outputs where id = v_output.id;
       end if;
-      return jsonb_build_object(
-        'outcome', case when v_output.user_id is not distinct from p_user_id then 'hit' else 'copy' end,
-        'output', public.output_document(v_output));
+      if v_output.user_id is not distinct from p_user_id then
+        perform public.charge_hit(p_user_id, p_hit_price, p_hit_reference, v_output.id);
+        perform public.spend_on_key(p_api_key_id, p_hit_price);
+        perform public.note_hit(p_user_id, v_output, v_price, p_hit_price, v_output.size);
+        return jsonb_build_object('outcome', 'hit', 'charged', p_hit_price, 'output', public.output_document(v_output));
+      end if;
+      -- adopt_output charges and counts, when there is a copy to have.
+      return jsonb_build_object('outcome', 'copy', 'output', public.output_document(v_output));
     end if;
   end if;
 
@@ -81,19 +89,31 @@ begin
       detail = 'The original was not kept and its upload is gone: send it again with POST /intake.';
   end if;
 
+  if not p_may_queue then
+    raise exception using errcode = 'PT503', message = 'overloaded', detail = 'Too much work is waiting.';
+  end if;
+
+  perform public.refuse_over_quota(v_plan, p_user_id, p_ip, p_width::bigint * p_height, p_output_side, p_keep_days,
+                                   p_wants_persist and v_plan.persistent);
+
   insert into public.jobs (
-    id, user_id, status, sha256, filename, content_type, size, width, height, op_key, variant, cache_key, queue,
+    counted_on, address, high_res,
+    id, user_id, api_key_id, status, sha256, filename, content_type, size, width, height, op_key, variant, cache_key, queue,
     priority, price, wants_persist, keep_days, source_bucket, upload_path, upload_expires_at, request_id, expires_at)
   values (
-    v_job_id, p_user_id, case when v_original is null then 'awaiting_upload' else 'queued' end, p_sha256,
+    case when coalesce(p_user_id::text, p_ip) is not null then public.utc_day() end,
+    case when p_user_id is null then p_ip end, p_user_id is not null and coalesce(p_output_side > v_plan.working_side, false),
+    v_job_id, p_user_id, p_api_key_id, case when v_original is null then 'awaiting_upload' else 'queued' end, p_sha256,
     p_filename, p_content_type, p_size, p_width, p_height, p_op_key, p_variant, v_key, p_queue, v_plan.priority,
-    p_price, p_wants_persist and v_plan.persistent, p_keep_days,
+    v_price, p_wants_persist and v_plan.persistent, p_keep_days,
     case when v_original is null or v_earlier.id is not null then 'uploads-ephemeral' else 'user-library' end,
     coalesce(v_original, v_job_id || '/original'),
     case when v_original is null then now() + make_interval(secs => p_upload_seconds) end, p_request_id,
     now() + case when v_original is null then make_interval(secs => p_await_seconds) else interval '24 hours' end)
   returning * into v_job;
   perform public.hold_credits(v_job);
+  perform public.spend_on_key(p_api_key_id, v_job.price);
+  perform public.count_generation(v_job, p_ip);
   return jsonb_build_object('outcome', 'job', 'created', true, 'job', public.job_document(v_job));
 end $$;
 
@@ -102,7 +122,8 @@ end $$;
 -- the copies are marked for removal.
 create or replace function public.adopt_output(
   p_job_id uuid, p_user_id uuid, p_source_id uuid, p_filename text, p_path text, p_thumb_path text,
-  p_output_seconds integer, p_request_id text
+  p_output_seconds integer, p_request_id text, p_price integer default 0, p_hit_price integer default 0,
+  p_api_key_id uuid default null
 ) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -120,10 +141,10 @@ begin
     raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
   end if;
   insert into public.jobs (
-    id, user_id, status, sha256, filename, content_type, size, width, height, op_key, variant, cache_key,
-    upload_path, request_id, progress, started_at, finished_at, expires_at)
+    id, user_id, api_key_id, price, charged, status, sha256, filename, content_type, size, width, height, op_key, variant,
+    cache_key, upload_path, request_id, progress, started_at, finished_at, expires_at)
   values (
-    p_job_id, p_user_id, 'done', v_source.input_sha256, p_filename, v_source.input_content_type,
+    p_job_id, p_user_id, p_api_key_id, p_hit_price, p_hit_price, 'done', v_source.input_sha256, p_filename, v_source.input_content_type,
     v_source.input_size, v_source.input_width, v_source.input_height, v_source.op_key, v_source.variant,
     v_source.cache_key, p_job_id || '/original', p_request_id, 1, now(), now(), now())
   returning * into v_job;
@@ -132,7 +153,31 @@ begin
     to_jsonb(v_source) - 'image_id' || jsonb_build_object('bucket', 'outputs-ephemeral', 'path', p_path, 'thumb_path', p_thumb_path),
     p_output_seconds);
   update public.jobs set output_id = v_output.id where id = p_job_id returning * into v_job;
+  perform public.hold_credits(v_job);
+  perform public.settle_credits(v_job, p_hit_price);
+  perform public.spend_on_key(p_api_key_id, p_hit_price);
+  perform public.note_hit(p_user_id, v_output, p_price, p_hit_price, v_output.size);
   return public.job_document(v_job);
+end $$;
+
+-- Takes the price of a hit on the caller's own output, once per p_reference.
+create or replace function public.charge_hit(p_user_id uuid, p_price integer, p_reference text, p_output_id uuid)
+returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if p_price = 0 then
+    return;
+  end if;
+  if p_user_id is null then
+    raise exception using errcode = 'PT402', message = 'insufficient_credits', detail = 'This operation costs credits: sign in first.';
+  end if;
+  if public.spend_credits(p_user_id, p_price, 'hold', 'hit:' || p_reference) then
+    perform public.move_credits(p_user_id, 0, 'capture', 'hit:' || p_reference);
+    insert into public.audit_log (actor, action, subject, data)
+    values (p_user_id, 'credits.spend', 'hit:' || p_reference,
+            jsonb_build_object('amount', p_price, 'output_id', p_output_id));
+  end if;
 end $$;
 
 -- awaiting_upload -> queued. Idempotent: a job that is further along is returned as it is.
@@ -176,15 +221,21 @@ end $$;
 create or replace trigger darkroom_upload after insert on storage.objects
   for each row when (new.bucket_id = 'uploads-ephemeral') execute function public.handle_upload();
 
-revoke all on function public.handle_upload() from public, anon, authenticated, service_role;
-revoke all on function public.intake(uuid, text, text, text, bigint, integer, integer, text, text, boolean, integer,
-  text, boolean, boolean, integer, integer, integer, text, integer, boolean, uuid, uuid, integer, integer, text)
-  from public, anon, authenticated;
-revoke all on function public.adopt_output(uuid, uuid, uuid, text, text, text, integer, text)
-  from public, anon, authenticated;
-revoke all on function public.mark_uploaded(uuid, uuid) from public, anon, authenticated;
-grant execute on function public.intake(uuid, text, text, text, bigint, integer, integer, text, text, boolean,
-  integer, text, boolean, boolean, integer, integer, integer, text, integer, boolean, uuid, uuid, integer, integer, text)
-  to service_role;
-grant execute on function public.adopt_output(uuid, uuid, uuid, text, text, text, integer, text) to service_role;
-grant execute on function public.mark_uploaded(uuid, uuid) to service_role;
+do $$
+declare
+  v_function regprocedure;
+  v_callable text[] := array['intake', 'adopt_output', 'mark_uploaded'];
+begin
+  for v_function in
+    select p.oid::regprocedure from pg_catalog.pg_proc p
+    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable || array['handle_upload', 'charge_hit'])
+  loop
+    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
+  end loop;
+  for v_function in
+    select p.oid::regprocedure from pg_catalog.pg_proc p
+    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable)
+  loop
+    execute format('grant execute on function %s to service_role', v_function);
+  end loop;
+end $$;

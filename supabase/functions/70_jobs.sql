@@ -126,6 +126,10 @@ begin
     perform public.entomb('uploads-ephemeral', p_job.upload_path, p_status);
   end if;
   perform public.settle_credits(p_job, p_charge);
+  perform public.spend_on_key(p_job.api_key_id, p_charge - p_job.price, p_job.created_at);
+  if p_output_id is null then
+    perform public.uncount_generation(p_job);
+  end if;
   update public.jobs
   set status = p_status, error = p_error, output_id = p_output_id, charged = p_charge, finished_at = clock_timestamp(),
       lease_token = null, lease_expires_at = null, step = null,
@@ -150,7 +154,8 @@ $$;
 -- running -> done: output, original, older versions, credit capture and event in one transaction. Documents come in as text: an
 -- object in the body of an RPC does not arrive alike through every PostgREST.
 create or replace function public.complete_job(
-  p_job_id uuid, p_lease_token uuid, p_output text, p_output_seconds integer
+  p_job_id uuid, p_lease_token uuid, p_output text, p_output_seconds integer,
+  p_vendor_cost_micros bigint default 0
 ) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -159,7 +164,9 @@ declare
   v_output public.image_outputs;
   v_forget jsonb := '[]';
 begin
-  v_output := public.record_output(v_job, p_output::jsonb, p_output_seconds);
+  v_output := public.record_output(
+    v_job, p_output::jsonb || jsonb_build_object('vendor_cost_micros', p_vendor_cost_micros), p_output_seconds);
+  update public.jobs set vendor_cost_micros = p_vendor_cost_micros where id = p_job_id and p_vendor_cost_micros <> 0;
   if v_output.version is not null then
     v_forget := public.show_version(v_output)
       || jsonb_build_object('cache_key', encode(v_job.cache_key, 'hex'), 'user_id', v_job.user_id);
@@ -171,6 +178,8 @@ begin
   if v_output.version is not null then
     perform public.want_original(v_output.image_id);
   end if;
+  perform public.note_completion(
+    v_job, v_output, v_output.size + coalesce((p_output::jsonb ->> 'original_size')::bigint, 0), p_vendor_cost_micros);
   return public.job_document(v_job) || jsonb_build_object('forget', v_forget);
 end $$;
 
@@ -210,7 +219,10 @@ begin
                    and (o.expires_at is null or o.expires_at > now())) then
     raise exception using errcode = 'PT404', message = 'output_not_found', detail = 'The cached output has gone since.';
   end if;
+  -- Nothing was generated: it counts as the hit that it would have been a moment later.
+  perform public.uncount_generation(v_job);
   v_job := public.finish_job(v_job, 'done', null, p_output_id, 0, v_job.upload_expires_at is not null);
+  perform public.note_hit(v_job.user_id, o, v_job.price, 0, 0) from public.image_outputs o where o.id = p_output_id;
   return public.job_document(v_job);
 end $$;
 
@@ -265,7 +277,7 @@ revoke all on function public.finish_job(public.jobs, text, jsonb, uuid, integer
 revoke all on function public.claim_next(text, text, double precision) from public, anon, authenticated;
 revoke all on function public.heartbeat(uuid, uuid, double precision, real, text) from public, anon, authenticated;
 revoke all on function public.snooze(uuid, uuid, double precision) from public, anon, authenticated;
-revoke all on function public.complete_job(uuid, uuid, text, integer) from public, anon, authenticated;
+revoke all on function public.complete_job(uuid, uuid, text, integer, bigint) from public, anon, authenticated;
 revoke all on function public.cached_output(uuid, uuid, integer) from public, anon, authenticated;
 revoke all on function public.complete_from_cache(uuid, uuid, uuid) from public, anon, authenticated;
 revoke all on function public.fail_job(uuid, uuid, text, double precision, boolean) from public, anon, authenticated;
@@ -273,7 +285,7 @@ revoke all on function public.cancel_job(uuid, uuid) from public, anon, authenti
 grant execute on function public.claim_next(text, text, double precision) to service_role;
 grant execute on function public.heartbeat(uuid, uuid, double precision, real, text) to service_role;
 grant execute on function public.snooze(uuid, uuid, double precision) to service_role;
-grant execute on function public.complete_job(uuid, uuid, text, integer) to service_role;
+grant execute on function public.complete_job(uuid, uuid, text, integer, bigint) to service_role;
 grant execute on function public.cached_output(uuid, uuid, integer) to service_role;
 grant execute on function public.complete_from_cache(uuid, uuid, uuid) to service_role;
 grant execute on function public.fail_job(uuid, uuid, text, double precision, boolean) to service_role;

@@ -264,6 +264,12 @@ as $$
   union all
   select 'a done job had an output', j.id::text
   from public.jobs j where j.status = 'done' and j.output_id is null
+  union all
+  select 'storage_usage is what is stored', coalesce(s.owner_id, r.owner_id)::text
+  from (select u.owner_id from public.storage_usage u union select c.owner_id from public.storage_changes c
+        join auth.users a on a.id = c.owner_id) s
+  full join public.recount_storage() r on r.owner_id = s.owner_id
+  where public.storage_used(coalesce(s.owner_id, r.owner_id)) <> coalesce(r.bytes, 0)
 $$;
 
 revoke all on function public.expire_due(integer) from public, anon, authenticated;

@@ -8,6 +8,10 @@ as $$
     'working_side', p.working_side, 'promote_price', p.promote_price, 'watermark', p.watermark, 'max_running', p.max_running,
     'max_pending', p.max_pending, 'keep_original', coalesce(f.keep_original, false),
     'keep_full_res', coalesce(f.keep_full_res, true), 'versions_to_keep', coalesce(f.versions_to_keep, 1),
+    'generations_per_day', p.generations_per_day, 'generations_per_month', p.generations_per_month,
+    'high_res_exports_per_month', p.high_res_exports_per_month, 'bulk', p.bulk, 'campaigns', p.campaigns,
+    'storage_bytes', p.storage_bytes, 'max_pixels', p.max_pixels, 'api_access', p.api_access, 'keep_days', p.keep_days,
+    'versions', p.versions, 'plan_rank', p.rank, 'priority', p.priority, 'over_quota_since', f.over_quota_since,
     'archive_after_days', f.archive_after_days, 'balance', public.available_credits(u.id))
   from (values (p_user_id)) as u (id)
   left join public.profiles f on f.user_id = u.id
@@ -21,6 +25,10 @@ as $$
 declare
   v_changes jsonb := p_changes::jsonb;
 begin
+  perform public.refuse_policies(p, jsonb_build_array(jsonb_build_object(
+    'policy', 'versions', 'limit', p.versions, 'used', 0, 'needs', (v_changes ->> 'versions_to_keep')::integer,
+    'resets_at', null)))
+  from public.plan_of(p_user_id) p where (v_changes ->> 'versions_to_keep')::integer > p.versions;
   update public.profiles f
   set keep_original = coalesce((v_changes ->> 'keep_original')::boolean, f.keep_original),
       keep_full_res = coalesce((v_changes ->> 'keep_full_res')::boolean, f.keep_full_res),

@@ -104,6 +104,9 @@ begin
   if v_output.deleted_at is not null or v_output.expires_at <= now() then
     raise exception using errcode = 'PT410', message = 'output_expired', detail = 'This output has been removed.';
   end if;
+  perform public.refuse_policies(p, jsonb_build_array(jsonb_build_object(
+    'policy', 'keep_days', 'limit', p.keep_days, 'used', 0, 'needs', p_days, 'resets_at', null)))
+  from public.plan_of(p_user_id) p where p_days > p.keep_days;
   update public.image_outputs set expires_at = greatest(expires_at, now() + make_interval(days => p_days))
   where id = p_output_id and expires_at is not null;
   select * into v_output from public.image_outputs where id = p_output_id;

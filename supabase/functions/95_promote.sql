@@ -42,7 +42,13 @@ begin
   end if;
   if not (select p.persistent from public.plans p join public.profiles f on f.plan_id = p.id
           where f.user_id = p_output.user_id) then
-    raise exception using errcode = 'PT402', message = 'plan_required', detail = 'The library is part of a paid plan.';
+    raise exception using errcode = 'PT402', message = 'plan_required', detail = 'The library is part of a paid plan.',
+      hint = jsonb_build_object(
+        'violated_policies', jsonb_build_array('persistent'),
+        'plan_required', public.plan_allowing((public.plan_of(p_output.user_id)).rank, '{"persistent": true}'))::text;
+  end if;
+  if p_output.version is null then
+    perform public.refuse_full_storage(p_output.user_id);
   end if;
 end $$;
 
@@ -94,6 +100,7 @@ begin
   perform public.want_original(v_output.image_id);
   select p.* into v_plan from public.plans p join public.profiles f on f.plan_id = p.id where f.user_id = p_user_id;
   if p_charge and v_plan.promote_price > 0 then
+    perform public.note_usage(p_user_id, p_credits => v_plan.promote_price);
     perform public.spend_credits(p_user_id, v_plan.promote_price, 'hold', 'promote:' || p_output_id);
     perform public.move_credits(p_user_id, 0, 'capture', 'promote:' || p_output_id);
     insert into public.audit_log (actor, action, subject, data)
@@ -112,7 +119,8 @@ declare
 begin
   select i.* into v_image from public.images i join public.profiles f on f.user_id = i.user_id
   where i.id = p_image_id and i.original_path is null and f.keep_original;
-  if not found or public.upload_of(v_image) is null then
+  if not found or public.upload_of(v_image) is null
+     or public.storage_used(v_image.user_id) >= (public.plan_of(v_image.user_id)).storage_bytes then
     return;
   end if;
   update public.jobs set upload_expires_at = greatest(upload_expires_at, now() + interval '25 hours')
@@ -178,6 +186,9 @@ begin
   where id = p_image_id and original_path is null
     and not exists (select 1 from public.tombstones t where t.bucket = 'user-library' and t.path = p_path);
   if found then
+    if p_path is not null then
+      perform public.note_usage(i.user_id, p_bytes_stored => coalesce(i.original_size, i.size)) from public.images i where i.id = p_image_id;
+    end if;
     return true;
   end if;
   if p_path is not null and not exists (select 1 from public.images i where i.original_path = p_path) then

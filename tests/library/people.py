@@ -12,7 +12,7 @@ import asyncpg
 from scripts.local.home import Local
 from service.resources import Resources
 from tests.client import Client
-from tests.support import sign_up
+from tests.support import ROOMY, sign_up
 from workers.cleanup import CleanupReport, cleanup, purge
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -58,11 +58,10 @@ class Person(Client):
 
 @asynccontextmanager
 async def person(
-    local: Local, api_url: str, db: Connection, *, plan: str = "free", **settings: Any
+    local: Local, api_url: str, db: Connection, *, plan: str = ROOMY, **settings: Any
 ) -> AsyncIterator[Person]:
     """A new account on this plan with these columns of its profile."""
-    user = await sign_up(local)
-    await db.execute("update public.profiles set plan_id = $2 where user_id = $1", user.id, plan)
+    user = await sign_up(local, plan=plan)
     for column, value in settings.items():
         await db.execute(f"update public.profiles set {column} = $2 where user_id = $1", user.id, value)
     async with Person(api_url, user.token, user.id, db) as caller:

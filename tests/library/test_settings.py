@@ -19,7 +19,7 @@ SIDE = 256
 
 
 async def test_settings_are_shown_and_changed_one_by_one(local: Local, api: Child, db: Connection) -> None:
-    async with person(local, api.url, db) as free:
+    async with person(local, api.url, db, plan="free") as free:
         me = await free.say("GET", "/me")
         assert (me["plan"]["id"], me["credits"]) == ("free", await free.balance())
         assert me["settings"] == {

@@ -116,7 +116,7 @@ async def test_nothing_is_done_without_a_reason(world: World, reason: str | None
         with pytest.raises(asyncpg.PostgresError):
             await world.call(function, **parameters, **by)
     found = await world.call("admin_user", p_who=str(user))
-    assert (found["plan_id"], found["flagged_at"], found["balance"]) == ("free", None, 10)
+    assert (found["plan_id"], found["flagged_at"], found["balance"]) == ("roomy", None, 10)
     assert (await world.job(job["job_id"]))["status"] == "queued"
 
 
@@ -152,7 +152,7 @@ async def test_a_user_is_shown_with_what_belongs_to_them(world: World) -> None:
     user = await world.user(balance=30)
     done = await world.done(user, price=3)
     page = await world.call("admin_user", p_who=str(user))
-    assert (page["email"], page["plan_id"], page["balance"]) == (f"{user.hex}@example.com", "free", 27)
+    assert (page["email"], page["plan_id"], page["balance"]) == (f"{user.hex}@example.com", "roomy", 27)
     assert [job["job_id"] for job in page["jobs"]] == [done["job_id"]]
     assert sum(grant["remaining"] for grant in page["grants"]) == 27
     assert (page["subscription"], page["keys"]) == (None, [])
@@ -174,7 +174,7 @@ async def test_plan_and_flag(world: World) -> None:
     with refused("user_not_found"):
         await world.call("admin_flag", p_user_id=uuid.uuid4(), p_flagged=True, **BY)
     acts = await audit(world, user)
-    assert acts[0] == ("admin.plan", {"plan_id": "free"}, {"plan_id": "pro"})
+    assert acts[0] == ("admin.plan", {"plan_id": "roomy"}, {"plan_id": "pro"})
     assert [action for action, _before, _after in acts] == ["admin.plan", "admin.flag", "admin.unflag"]
     assert acts[2][1]["flag_reason"] == "because"
     assert acts[2][2]["flag_reason"] is None

@@ -198,7 +198,9 @@ async def test_pages_of_an_export_give_each_row_once(world: World) -> None:
             rows += [json.dumps(row, sort_keys=True) for row in page["rows"]]
             if (after := page["next"]) is None:
                 break
-        owner = "actor" if table == "audit_log" else "user_id"
+        owner = {"audit_log": "actor", "storage_usage": "owner_id", "storage_changes": "owner_id"}.get(
+            table, "user_id"
+        )
         count = await world.value(f"select count(*) from public.{table} where {owner} = $1", user)
         assert len(rows) == len(set(rows)) == count, table
         assert str(other) not in "".join(rows)

@@ -148,6 +148,7 @@ VIOLATIONS = {
     "a job is charged what was captured": "update public.jobs set charged = 0 where user_id = $1 and status = 'done'",
     "only a done job is charged": "update public.jobs set charged = 7, status = 'canceled'"
     " where user_id = $1 and status = 'done'",
+    "storage_usage is what is stored": "insert into public.storage_changes (owner_id, bytes) values ($1, 1)",
     "an unfinished job of a price has an open hold": "update public.credit_ledger"
     " set reference = 'elsewhere:' || reference"
     " where user_id = $1 and reason = 'hold'",

@@ -224,7 +224,7 @@ async def _use(world: World, user_id: uuid.UUID) -> None:
     await world.call("settle_storage", p_limit=1000)
     await world.done(user_id)
     await world.intake(user_id, ip=uuid.uuid4().hex)
-    await world.call("fold_usage", p_batch=uuid.uuid4(), p_counts="[]")
+    await world.call("fold_usage", p_batch=uuid.uuid4().hex, p_counts="[]")
     await world.connection.execute(
         "insert into public.op_prices (op, price) values ('test', 0) on conflict do nothing"
     )
@@ -319,7 +319,7 @@ async def test_reading_and_writing_over_postgrest(scene: Scene, role: Role) -> N
             else:
                 _check_owner(scene, table, outcome, answer)
             column = WITHOUT_OWNER.get(table)
-            body = {column: "x"} if column else {_owner(table): str(scene.owner.id)}
+            body = {column or _owner(table): str(scene.owner.id)}
             refusal = await client.post(f"/{table}", json=body)
             if table in VIEWS:
                 assert "cannot insert into view" in refusal.text, (table, refusal.status_code, refusal.text)
@@ -334,11 +334,11 @@ def _check_owner(scene: Scene, table: str, outcome: str, answer: httpx.Response)
     assert answer.status_code == 200, (table, answer.text)
     rows: list[Document] = answer.json()
     if outcome == NONE and table in WITH_ACCOUNT:
-        assert {row["user_id"] for row in rows} == {str(scene.stranger.id)}, table
+        assert {row[_owner(table)] for row in rows} == {str(scene.stranger.id)}, table
     elif outcome == NONE:
         assert rows == [], table
     elif outcome == OWN:
-        assert {row["user_id"] for row in rows} == {str(scene.owner.id)}, table
+        assert {row[_owner(table)] for row in rows} == {str(scene.owner.id)}, table
         assert not any(row.get("deleted_at") for row in rows)
     else:
         assert rows, table

@@ -1,0 +1,117 @@
+"""Counting what makes no transaction: hits that Redis answers, and bytes that download URLs were handed out for.
+
+Counts gather in one hash in Redis, in the same round trip as the answer where there is one. Every few seconds a worker
+takes the hash aside under a name and a batch id, adds it to usage_daily in one transaction that knows the id, and then
+deletes it: a worker that dies in between is repeated by the next, and nothing is added twice. What can be lost is what
+Redis loses: with Redis gone, the counts since the last turn (FOLD_SECONDS in workers/usage.py). Money is never counted
+here: a hit that costs is answered by the database.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from service.breaker import Breaker
+
+log = structlog.get_logger()
+COUNTS = "darkroom:usage:counts"
+FOLDING = "darkroom:usage:folding"
+_BATCH = "batch"
+DAY_SECONDS = 86_400
+
+# Takes the counts aside unless some are aside already; answers what is aside.
+_TAKE = """
+if redis.call('EXISTS', KEYS[2]) == 0 and redis.call('EXISTS', KEYS[1]) == 1 then
+  redis.call('RENAME', KEYS[1], KEYS[2])
+  redis.call('HSET', KEYS[2], 'batch', ARGV[1])
+end
+return redis.call('HGETALL', KEYS[2])
+"""
+_DROP = (
+    "if redis.call('HGET', KEYS[1], 'batch') == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a kept answer is worth when it is given: the first line of its entry in Redis, which SCRIPT in
+    service/gcra.py counts by."""
+
+    saved_credits: int
+    saved_vendor_cost_micros: int
+    size: int
+
+    def line(self) -> bytes:
+        return b"%d:%d:%d\n" % (self.saved_credits, self.saved_vendor_cost_micros, self.size)
+
+
+def unlabelled(entry: bytes) -> bytes:
+    """The answer without its first line, if it has one."""
+    return entry[entry.find(b"\n") + 1 :]
+
+
+class Meter:
+    """Counts for users; visitors have no days."""
+
+    def __init__(self, redis: Redis, breaker: Breaker) -> None:
+        self._redis = redis
+        self._breaker = breaker
+
+    async def served(self, user_id: UUID | None, size: int) -> None:
+        """URLs to so many bytes were handed out on behalf of a user. With Redis away it is not counted."""
+        if user_id is None or size <= 0 or not self._breaker.allows():
+            return
+        day = int(datetime.now(UTC).timestamp()) // DAY_SECONDS
+        try:
+            # redis-py types this as either a value or an awaitable
+            await cast("Any", self._redis.hincrby(COUNTS, f"{day}:{user_id}:served", size))
+        except (RedisError, OSError) as error:
+            self._breaker.failed()
+            log.warning("redis_unavailable", user="meter", error=type(error).__name__)
+
+
+async def take(redis: Redis) -> tuple[UUID, list[dict[str, Any]]] | None:
+    """The batch that is to be added now, by user and day; None when nothing was counted. Raises RedisError."""
+    answer = await cast("Any", redis).eval(_TAKE, 2, COUNTS, FOLDING, str(uuid4()))
+    fields: dict[bytes, bytes] = dict(zip(answer[::2], answer[1::2], strict=True))
+    if not fields:
+        return None
+    batch = UUID(fields.pop(_BATCH.encode()).decode())
+    return batch, list(_by_day(fields))
+
+
+async def drop(redis: Redis, batch: UUID) -> None:
+    """The batch is in the database. Raises RedisError."""
+    await cast("Any", redis).eval(_DROP, 1, FOLDING, str(batch))
+
+
+def _by_day(fields: Mapping[bytes, bytes]) -> Iterable[dict[str, Any]]:
+    """Fields are `day:user:served` (bytes) and `day:user:credits:vendor cost:bytes` (hits of that worth)."""
+    sums: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for name, value in fields.items():
+        day, user, *worth = name.decode().split(":")
+        row, count = sums[day, user], int(value)
+        if worth == ["served"]:
+            row["bytes_served"] += count
+            continue
+        saved, vendor, size = map(int, worth)
+        row["cache_hits"] += count
+        row["saved_credits"] += count * saved
+        row["saved_vendor_cost_micros"] += count * vendor
+        row["bytes_served"] += count * size
+    for (day, user), row in sums.items():
+        yield {
+            "user_id": user,
+            "day": datetime.fromtimestamp(int(day) * DAY_SECONDS, UTC).date().isoformat(),
+            **{name: row[name] for name in _COUNTS},
+        }
+
+
+_COUNTS = ("cache_hits", "saved_credits", "saved_vendor_cost_micros", "bytes_served")

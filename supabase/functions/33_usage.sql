@@ -1,0 +1,285 @@
+-- Usage: what each day brought, and the quotas that are counted by it. The row of a user and day is the last thing that
+-- a transaction locks.
+
+create or replace function public.utc_day() returns date
+language sql stable set search_path = ''
+as $$
+  select (now() at time zone 'utc')::date
+$$;
+
+-- Adds to a user's day; nothing for visitors, nor for an account that is gone. Counts never fall below zero: the row may
+-- be younger than what is given back.
+create or replace function public.note_usage(
+  p_user_id uuid, p_day date default null, p_jobs integer default 0, p_generations integer default 0,
+  p_high_res_exports integer default 0, p_cache_hits bigint default 0, p_credits bigint default 0,
+  p_saved_credits bigint default 0, p_vendor_cost_micros bigint default 0, p_saved_vendor_cost_micros bigint default 0,
+  p_bytes_stored bigint default 0, p_bytes_served bigint default 0
+) returns void
+language sql security definer set search_path = ''
+as $$
+  insert into public.usage_daily as u (
+    user_id, day, jobs, generations, high_res_exports, cache_hits, credits, saved_credits, vendor_cost_micros,
+    saved_vendor_cost_micros, bytes_stored, bytes_served)
+  select f.user_id, coalesce(p_day, public.utc_day()), p_jobs, greatest(p_generations, 0),
+         greatest(p_high_res_exports, 0), p_cache_hits, greatest(p_credits, 0), greatest(p_saved_credits, 0),
+         p_vendor_cost_micros, p_saved_vendor_cost_micros, p_bytes_stored, p_bytes_served
+  from public.profiles f where f.user_id = p_user_id
+  on conflict (user_id, day) do update set
+    jobs = u.jobs + p_jobs,
+    generations = greatest(u.generations + p_generations, 0),
+    high_res_exports = greatest(u.high_res_exports + p_high_res_exports, 0),
+    cache_hits = u.cache_hits + p_cache_hits,
+    credits = greatest(u.credits + p_credits, 0),
+    saved_credits = greatest(u.saved_credits + p_saved_credits, 0),
+    vendor_cost_micros = u.vendor_cost_micros + p_vendor_cost_micros,
+    saved_vendor_cost_micros = u.saved_vendor_cost_micros + p_saved_vendor_cost_micros,
+    bytes_stored = u.bytes_stored + p_bytes_stored,
+    bytes_served = u.bytes_served + p_bytes_served
+$$;
+
+-- Quotas -------------------------------------------------------------------------------------------------------------
+
+-- Live bytes of an owner: what is settled, and what came and went since.
+create or replace function public.storage_used(p_owner_id uuid) returns bigint
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce((select s.bytes from public.storage_usage s where s.owner_id = p_owner_id), 0)
+       + coalesce((select sum(c.bytes) from public.storage_changes c where c.owner_id = p_owner_id), 0)::bigint
+$$;
+
+-- What a user has used of what the plan counts, [{policy, limit, used, resets_at}]; limit null: unlimited.
+create or replace function public.quotas_of(p_user_id uuid, p_plan public.plans) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  with days as (
+    select u.day, u.generations, u.high_res_exports from public.usage_daily u
+    where u.user_id = p_user_id and u.day >= date_trunc('month', public.utc_day())::date
+  ), ends as (
+    select (public.utc_day() + 1)::timestamp at time zone 'utc' as day,
+           (date_trunc('month', public.utc_day()) + interval '1 month')::timestamp at time zone 'utc' as month
+  )
+  select jsonb_build_array(
+    jsonb_build_object('policy', 'generations_per_day', 'limit', p_plan.generations_per_day, 'resets_at', e.day,
+                       'used', coalesce((select sum(d.generations) from days d where d.day = public.utc_day()), 0)),
+    jsonb_build_object('policy', 'generations_per_month', 'limit', p_plan.generations_per_month, 'resets_at', e.month,
+                       'used', coalesce((select sum(d.generations) from days d), 0)),
+    jsonb_build_object('policy', 'high_res_exports_per_month', 'limit', p_plan.high_res_exports_per_month,
+                       'resets_at', e.month, 'used', coalesce((select sum(d.high_res_exports) from days d), 0)),
+    jsonb_build_object('policy', 'storage_bytes', 'limit', p_plan.storage_bytes, 'resets_at', null,
+                       'used', public.storage_used(p_user_id)))
+  from ends e
+$$;
+
+-- The same for a visitor. Until the end of the transaction nobody else counts for the address.
+create or replace function public.quotas_of_address(p_address text, p_plan public.plans) returns jsonb
+language sql security definer set search_path = ''
+as $$
+  with mine as (
+    insert into public.address_usage as a (address, day) values (p_address, public.utc_day())
+    on conflict (address, day, user_id) do update set generations = a.generations
+    returning generations
+  )
+  select jsonb_build_array(jsonb_build_object(
+    'policy', 'generations_per_day', 'limit', p_plan.generations_per_day, 'used', m.generations,
+    'resets_at', (public.utc_day() + 1)::timestamp at time zone 'utc'))
+  from mine m
+$$;
+
+-- Raises when one more job of p_user_id, whose row the caller holds, or of a visitor at p_address is not in the plan.
+-- p_side: the longest side that its result may have.
+create or replace function public.refuse_over_quota(
+  p_plan public.plans, p_user_id uuid, p_address text, p_pixels bigint, p_side integer, p_keep_days integer,
+  p_persists boolean
+) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_violations jsonb;
+begin
+  select coalesce(jsonb_agg(jsonb_build_object('policy', f.policy, 'limit', f.most, 'used', 0, 'needs', f.needs,
+                                               'resets_at', null)), '[]')
+  into v_violations
+  from (values ('max_pixels', p_plan.max_pixels, p_pixels), ('keep_days', p_plan.keep_days, p_keep_days))
+    as f (policy, most, needs)
+  where f.needs > f.most;
+
+  select v_violations || coalesce(jsonb_agg(
+    q.item || jsonb_build_object(
+      'needs', (q.item ->> 'used')::bigint + 1,
+      -- A quota of nothing is not there: waiting does not help.
+      'resets_at', case when (q.item ->> 'limit')::bigint > 0 then q.item -> 'resets_at' end)), '[]')
+  into v_violations
+  from jsonb_array_elements(case when p_user_id is not null then public.quotas_of(p_user_id, p_plan)
+                                 when p_address is not null then public.quotas_of_address(p_address, p_plan)
+                                 else '[]' end) q (item)
+  where (q.item ->> 'used')::bigint >= (q.item ->> 'limit')::bigint
+    and case q.item ->> 'policy' when 'high_res_exports_per_month' then p_side > p_plan.working_side
+                                 when 'storage_bytes' then p_persists else true end;
+  perform public.refuse_policies(p_plan, v_violations);
+end $$;
+
+-- A new job counts for its user's day, or its visitor's address.
+create or replace function public.count_generation(p_job public.jobs, p_address text) returns void
+language sql security definer set search_path = ''
+as $$
+  select public.note_usage(p_job.user_id, p_job.counted_on, p_jobs => 1, p_generations => 1,
+                           p_high_res_exports => p_job.high_res::integer);
+  insert into public.address_usage as a (address, day, user_id, generations)
+  select p_address, p_job.counted_on, p_job.user_id, 1 where p_address is not null and p_job.counted_on is not null
+  on conflict (address, day, user_id) do update set generations = a.generations + 1
+$$;
+
+-- A job that made no picture gives back what it counted, on the day it counted for. Once: the job's row is locked.
+create or replace function public.uncount_generation(p_job public.jobs) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if p_job.counted_on is null then
+    return;
+  end if;
+  update public.jobs set counted_on = null where id = p_job.id;
+  if p_job.address is not null then
+    update public.address_usage set generations = greatest(generations - 1, 0)
+    where address = p_job.address and day = p_job.counted_on and user_id is null;
+  else
+    perform public.note_usage(p_job.user_id, p_job.counted_on, p_generations => -1,
+                              p_high_res_exports => -p_job.high_res::integer);
+  end if;
+end $$;
+
+-- An answer from the cache: what it cost and what it saved.
+create or replace function public.note_hit(
+  p_user_id uuid, p_output public.image_outputs, p_price integer, p_charged integer, p_served bigint
+) returns void
+language sql security definer set search_path = ''
+as $$
+  select public.note_usage(
+    p_user_id, p_cache_hits => 1, p_credits => p_charged, p_saved_credits => greatest(p_price - p_charged, 0),
+    p_saved_vendor_cost_micros => p_output.vendor_cost_micros, p_bytes_served => p_served)
+$$;
+
+-- A job has made a picture. One that was taken for a high-resolution export and is none gives that back.
+create or replace function public.note_completion(
+  p_job public.jobs, p_output public.image_outputs, p_bytes bigint, p_vendor_cost_micros bigint
+) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_small boolean := p_job.high_res and p_job.counted_on is not null
+    and greatest(p_output.width, p_output.height) <= (public.plan_of(p_job.user_id)).working_side;
+begin
+  if v_small then
+    update public.jobs set high_res = false where id = p_job.id;
+    perform public.note_usage(p_job.user_id, p_job.counted_on, p_high_res_exports => -1);
+  end if;
+  perform public.note_usage(p_job.user_id, p_credits => p_job.price, p_bytes_stored => p_bytes,
+                            p_vendor_cost_micros => p_vendor_cost_micros);
+end $$;
+
+-- A hit whose price cannot be kept, since its object turned out to be gone: the credits come back.
+create or replace function public.refund_hit(p_user_id uuid, p_reference text) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_amount integer;
+begin
+  perform 1 from public.profiles where user_id = p_user_id for no key update;
+  select -l.delta into v_amount from public.credit_ledger l
+  where l.user_id = p_user_id and l.reason = 'hold' and l.reference = 'hit:' || p_reference;
+  if v_amount > 0 and public.grant_credits(p_user_id, v_amount, 'refund', 'hit:' || p_reference) then
+    perform public.note_usage(p_user_id, p_credits => -v_amount);
+  end if;
+end $$;
+
+-- Counts from Redis, [{user_id, day, cache_hits, saved_credits, saved_vendor_cost_micros, bytes_served}], added once
+-- per batch. False when it was added before. Rows are locked in one order.
+create or replace function public.fold_usage(p_batch text, p_counts text) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  insert into public.usage_folds (id) values (p_batch) on conflict (id) do nothing;
+  if not found then
+    return false;
+  end if;
+  insert into public.usage_daily as u (user_id, day, cache_hits, saved_credits, saved_vendor_cost_micros, bytes_served)
+  select c.user_id, c.day, sum(c.cache_hits), sum(c.saved_credits), sum(c.saved_vendor_cost_micros), sum(c.bytes_served)
+  from jsonb_to_recordset(p_counts::jsonb) as c (
+    user_id uuid, day date, cache_hits bigint, saved_credits bigint, saved_vendor_cost_micros bigint, bytes_served bigint)
+  join public.profiles f on f.user_id = c.user_id
+  group by c.user_id, c.day order by c.user_id, c.day
+  on conflict (user_id, day) do update set
+    cache_hits = u.cache_hits + excluded.cache_hits,
+    saved_credits = u.saved_credits + excluded.saved_credits,
+    saved_vendor_cost_micros = u.saved_vendor_cost_micros + excluded.saved_vendor_cost_micros,
+    bytes_served = u.bytes_served + excluded.bytes_served;
+  return true;
+end $$;
+
+-- Forgets what is kept for a while only: addresses for a month, batches for a week.
+create or replace function public.expire_usage() returns void
+language sql security definer set search_path = ''
+as $$
+  delete from public.address_usage where day < public.utc_day() - 30;
+  delete from public.usage_folds where created_at < now() - interval '7 days'
+$$;
+
+-- Days of a user from p_from to p_to, how many pictures (designs) were worked on in them, and the quotas as they are now.
+create or replace function public.get_usage(p_user_id uuid, p_from date, p_to date) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'days', (select coalesce(jsonb_agg(to_jsonb(u) - 'user_id' order by u.day), '[]') from public.usage_daily u
+             where u.user_id = p_user_id and u.day between p_from and p_to),
+    'designs', (select count(distinct j.sha256) from public.jobs j
+                where j.user_id = p_user_id and j.status = 'done'
+                  and j.created_at >= p_from::timestamp at time zone 'utc'
+                  and j.created_at < (p_to + 1)::timestamp at time zone 'utc'),
+    'quotas', public.quotas_of(p_user_id, public.plan_of(p_user_id)),
+    'over_quota_since', (select f.over_quota_since from public.profiles f where f.user_id = p_user_id))
+$$;
+
+-- What a quote needs to know: whether p_cache_key (hex, may be null) would be a hit, how long the same ops took lately
+-- (null: never done), and how long a job of this caller would wait: what is ahead of it at the pace of ten minutes.
+create or replace function public.get_quote_facts(p_user_id uuid, p_cache_key text, p_op_key text, p_queue text)
+returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'cached', exists (select 1 from public.image_outputs o
+                      where o.cache_key = decode(p_cache_key, 'hex') and o.deleted_at is null
+                        and (o.expires_at is null or o.expires_at > now())),
+    'work_seconds', (
+      select percentile_cont(0.5) within group (order by extract(epoch from r.finished_at - r.started_at))
+      from (select j.started_at, j.finished_at from public.jobs j
+            where regexp_replace(j.op_key, ':[^+]*', '', 'g') = regexp_replace(p_op_key, ':[^+]*', '', 'g')
+              and j.status = 'done' and j.attempt > 0
+            order by j.finished_at desc limit 100) r),
+    'wait_seconds', (
+      select case when a.ahead = 0 then 0 else a.ahead * 600.0 / greatest(a.pace, 1) end
+      from (select (select count(*) from public.jobs j
+                    where j.queue = p_queue and j.status = 'queued' and j.run_at <= now()
+                      and j.priority >= (public.plan_of(p_user_id)).priority) as ahead,
+                   (select count(*) from public.jobs j
+                    where j.queue = p_queue and j.finished_at > now() - interval '10 minutes' and j.attempt > 0) as pace) a))
+$$;
+
+do $$
+declare
+  v_function regprocedure;
+  v_callable text[] := array['fold_usage', 'expire_usage', 'get_usage', 'get_quote_facts', 'refund_hit'];
+begin
+  for v_function in
+    select p.oid::regprocedure from pg_catalog.pg_proc p
+    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable || array[
+      'utc_day', 'note_usage', 'storage_used', 'quotas_of', 'quotas_of_address', 'refuse_over_quota', 'count_generation',
+      'uncount_generation', 'note_hit', 'note_completion'])
+  loop
+    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
+  end loop;
+  for v_function in
+    select p.oid::regprocedure from pg_catalog.pg_proc p
+    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable)
+  loop
+    execute format('grant execute on function %s to service_role', v_function);
+  end loop;
+end $$;

@@ -1,0 +1,144 @@
+-- What a user holds in Storage: outputs that live, ephemeral ones too, and kept originals. Triggers write down each
+-- change; settle_storage adds them up. Changes are rows of their own, so counting makes nobody wait, whatever the
+-- order in which a transaction touches outputs.
+
+create or replace function public.note_storage() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  -- Transition tables exist by what happened: each branch may only name its own.
+  if tg_table_name = 'image_outputs' and tg_op = 'INSERT' then
+    insert into public.storage_changes (owner_id, bytes)
+    select n.user_id, sum(n.size) from new_rows n where n.user_id is not null and n.deleted_at is null group by n.user_id;
+  elsif tg_table_name = 'image_outputs' and tg_op = 'UPDATE' then
+    insert into public.storage_changes (owner_id, bytes)
+    select d.user_id, sum(d.bytes)
+    from (select n.user_id, n.size as bytes from new_rows n where n.deleted_at is null
+          union all
+          select o.user_id, -o.size from old_rows o where o.deleted_at is null) d
+    where d.user_id is not null group by d.user_id having sum(d.bytes) <> 0;
+  elsif tg_table_name = 'image_outputs' then
+    insert into public.storage_changes (owner_id, bytes)
+    select o.user_id, -sum(o.size) from old_rows o join auth.users u on u.id = o.user_id
+    where o.deleted_at is null group by o.user_id;
+  elsif tg_op = 'INSERT' then
+    insert into public.storage_changes (owner_id, bytes)
+    select n.user_id, sum(coalesce(n.original_size, n.size)) from new_rows n where n.original_path is not null group by n.user_id;
+  elsif tg_op = 'UPDATE' then
+    insert into public.storage_changes (owner_id, bytes)
+    select d.user_id, sum(d.bytes)
+    from (select n.user_id, coalesce(n.original_size, n.size) as bytes from new_rows n where n.original_path is not null
+          union all
+          select o.user_id, -coalesce(o.original_size, o.size) from old_rows o where o.original_path is not null) d
+    group by d.user_id having sum(d.bytes) <> 0;
+  else
+    insert into public.storage_changes (owner_id, bytes)
+    select o.user_id, -sum(coalesce(o.original_size, o.size)) from old_rows o join auth.users u on u.id = o.user_id
+    where o.original_path is not null group by o.user_id;
+  end if;
+  return null;
+end $$;
+
+create or replace trigger storage_of_new after insert on public.image_outputs
+  referencing new table as new_rows for each statement execute function public.note_storage();
+create or replace trigger storage_of_changed after update on public.image_outputs
+  referencing old table as old_rows new table as new_rows for each statement execute function public.note_storage();
+create or replace trigger storage_of_gone after delete on public.image_outputs
+  referencing old table as old_rows for each statement execute function public.note_storage();
+create or replace trigger storage_of_new after insert on public.images
+  referencing new table as new_rows for each statement execute function public.note_storage();
+create or replace trigger storage_of_changed after update on public.images
+  referencing old table as old_rows new table as new_rows for each statement execute function public.note_storage();
+create or replace trigger storage_of_gone after delete on public.images
+  referencing old table as old_rows for each statement execute function public.note_storage();
+
+-- What storage_used must say, counted anew.
+create or replace function public.recount_storage() returns table (owner_id uuid, bytes bigint)
+language sql stable security definer set search_path = ''
+as $$
+  select s.owner_id, sum(s.bytes)::bigint
+  from (select o.user_id as owner_id, o.size as bytes from public.image_outputs o
+        where o.deleted_at is null and o.user_id is not null
+        union all
+        select i.user_id, coalesce(i.original_size, i.size) from public.images i where i.original_path is not null) s
+  group by s.owner_id
+$$;
+
+-- Adds up to p_limit changes to storage_usage, and marks or unmarks owners whose library has become too large or fits
+-- again. Returns whether there may be more. One at a time.
+create or replace function public.settle_storage(p_limit integer) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+  v_owners uuid[];
+begin
+  if not pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtext('darkroom.storage')) then
+    return false;
+  end if;
+  with taken as (
+    delete from public.storage_changes
+    where id in (select c.id from public.storage_changes c order by c.id limit p_limit for update skip locked)
+    returning owner_id, bytes
+  ), settled as (
+    insert into public.storage_usage as s (owner_id, bytes)
+    select t.owner_id, sum(t.bytes) from taken t join auth.users u on u.id = t.owner_id
+    group by t.owner_id order by t.owner_id
+    on conflict (owner_id) do update set bytes = s.bytes + excluded.bytes, updated_at = now()
+    returning s.owner_id
+  )
+  select (select count(*) from taken), array(select owner_id from settled) into v_count, v_owners;
+  perform public.note_over_quota(o.id) from unnest(v_owners) o (id);
+  return v_count >= p_limit;
+end $$;
+
+-- Marks or unmarks a user whose library is larger than the plan allows. Nothing is deleted.
+create or replace function public.note_over_quota(p_user_id uuid) returns void
+language sql security definer set search_path = ''
+as $$
+  update public.profiles f
+  set over_quota_since = case when f.over_quota_since is null then now() end
+  from public.plans p
+  where f.user_id = p_user_id and p.id = f.plan_id
+    and (f.over_quota_since is not null) <> coalesce(public.storage_used(p_user_id) > p.storage_bytes, false)
+$$;
+
+create or replace function public.note_storage_limit() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform public.note_over_quota(f.user_id) from public.profiles f where f.plan_id = new.id;
+  return null;
+end $$;
+
+create or replace trigger storage_limit after update of storage_bytes on public.plans
+  for each row when (old.storage_bytes is distinct from new.storage_bytes)
+  execute function public.note_storage_limit();
+
+-- Raises storage_full for a user whose plan has no room left.
+create or replace function public.refuse_full_storage(p_user_id uuid) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_plan public.plans := public.plan_of(p_user_id);
+  v_used bigint := public.storage_used(p_user_id);
+begin
+  if v_used >= v_plan.storage_bytes then
+    perform public.refuse_policies(v_plan, jsonb_build_array(jsonb_build_object(
+      'policy', 'storage_bytes', 'limit', v_plan.storage_bytes, 'used', v_used, 'needs', v_used + 1, 'resets_at', null)));
+  end if;
+end $$;
+
+do $$
+declare
+  v_function regprocedure;
+begin
+  for v_function in
+    select p.oid::regprocedure from pg_catalog.pg_proc p
+    where p.pronamespace = 'public'::regnamespace and p.proname in (
+      'note_storage', 'recount_storage', 'settle_storage', 'note_over_quota', 'note_storage_limit', 'refuse_full_storage')
+  loop
+    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
+  end loop;
+end $$;
+grant execute on function public.settle_storage(integer) to service_role;
