@@ -4,7 +4,7 @@ A queue that grows without end serves nobody, so from a depth on visitors are to
 one users of free plans, too, and from the hard limit on everybody. What is in the cache is always answered, and so is
 a caller's job that is under way: only what would add to the queue is refused.
 
-The depth is asked of the database at most once a second in each process, and nobody but the first waits for that.
+The depth is asked of the database at most once a second in each process; on a busy one nobody waits for that.
 """
 
 import asyncio
@@ -21,6 +21,8 @@ from service.settings import Settings
 from service.telemetry import QUEUE_DEPTH
 
 FRESH_SECONDS = 1.0
+STALE_SECONDS = 5.0
+"""After a pause this long the answer is waited for; before, the last one serves while the next is fetched."""
 OLDEST_SECONDS = 30.0
 """A depth that could not be asked for again is believed this long; after that nobody is refused for it."""
 RETRY_SECONDS = 60
@@ -78,7 +80,7 @@ class Load:
         age = self._clock() - self._at
         if age >= FRESH_SECONDS and (self._asking is None or self._asking.done()):
             self._asking = asyncio.create_task(self._ask())
-        if age >= OLDEST_SECONDS and self._asking is not None:
+        if age >= STALE_SECONDS and self._asking is not None:
             await asyncio.wait([self._asking])
         return self._load if self._clock() - self._at < OLDEST_SECONDS else None
 
