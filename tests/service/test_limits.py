@@ -251,3 +251,40 @@ async def test_the_dependency(
         assert refused.json()["code"] == "rate_limited"
         assert 1 <= int(refused.headers["Retry-After"]) <= 6
         assert refused.headers["RateLimit"].startswith('"ip";r=0;')
+
+
+@pytest.mark.parametrize("hops", [0, 1, 2])
+async def test_nobody_escapes_a_limit_by_what_they_write(
+    local: Local, probe: FastAPI, client_of: Callable[[FastAPI], httpx.AsyncClient], hops: int
+) -> None:
+    """Behind `hops` proxies, each of which appends whom it heard from: whatever a caller writes before that, they stay
+    one caller; another address behind the same proxies is another."""
+    settings = settings_for(local, rate_per_ip_minute=1, trusted_hops=hops)
+    tag = f"2001:db8:{uuid.uuid4().hex[:4]}"
+    async with open_resources(settings) as opened:
+        probe.state.resources = opened
+        probe.state.authenticator = Authenticator(settings, opened.http)
+
+        @probe.get(f"/limited/{hops}")
+        async def limited(caller: Admitted) -> str:
+            return caller.ip
+
+        client = client_of(probe)
+
+        def through(address: str, written: str) -> dict[str, str]:
+            """What arrives of a caller's header when trusted proxies have added to it."""
+            added = [address, "198.51.100.1"][:hops] if hops else []
+            return {"X-Forwarded-For": ", ".join([written, *added])}
+
+        outcomes, seen = [], set()
+        for guess in range(12):
+            answer = await client.get(
+                f"/limited/{hops}", headers=through(f"{tag}:1::1", f"{tag}:{guess + 10}::1")
+            )
+            outcomes.append(answer.status_code)
+            if answer.status_code == 200:
+                seen.add(answer.json())
+        assert outcomes[-2:] == [429, 429]
+        assert len(seen) <= 1
+        other = await client.get(f"/limited/{hops}", headers=through(f"{tag}:2::1", f"{tag}:1::1"))
+        assert other.status_code == (200 if hops else 429)
