@@ -1,7 +1,10 @@
 /** The playground: puts its views together and follows who is signed in. */
 import { createDarkroom } from "./darkroom.js";
+import { History } from "./ui/account/history.js";
 import { Keys } from "./ui/account/keys.js";
+import { PlanCard } from "./ui/account/plan.js";
 import { SettingsForm } from "./ui/account/settings.js";
+import { UsageCard } from "./ui/account/usage.js";
 import { Bench } from "./ui/bench.js";
 import { Claim } from "./ui/claim.js";
 import { byId, fileSize, typeName } from "./ui/dom.js";
@@ -9,6 +12,7 @@ import { Library } from "./ui/library.js";
 import { MyData } from "./ui/mydata.js";
 import { showProblem } from "./ui/problem.js";
 import { accessToken, connect, openSignIn, wireAccount } from "./ui/signing.js";
+import { toast } from "./ui/toast.js";
 import { Views } from "./ui/views.js";
 
 const apiUrl = new URL(".", document.baseURI).href;
@@ -19,7 +23,8 @@ const views = new Views(["develop", "library", "account"]);
 const library = new Library(darkroom);
 const claim = new Claim(darkroom, { onClaimed: () => library.refresh() });
 /** The cards of the account; each asks for what it shows. */
-const cards = [new SettingsForm(darkroom), new Keys(darkroom)];
+const plan = new PlanCard(darkroom, { onChange: () => library.refresh() });
+const cards = [plan, new History(darkroom), new UsageCard(darkroom), new SettingsForm(darkroom), new Keys(darkroom)];
 const bench = new Bench(darkroom, {
   signIn: openSignIn,
   onDone(result) {
@@ -55,8 +60,17 @@ function admit(userId) {
   views.admit(signedIn);
 }
 
+/** Stripe leads back here; credits and plan come with its event, not with the way back. */
+function greetBuyer() {
+  const outcome = new URLSearchParams(location.search).get("checkout");
+  if (!outcome) return;
+  history.replaceState(null, "", `${location.pathname}#account`);
+  if (outcome === "success") toast("Thank you. It is yours as soon as the payment is confirmed: in a moment.");
+}
+
 async function start() {
   wireTheme();
+  greetBuyer();
   new MyData(darkroom, { onDeleted: () => library.refresh(), signOut: () => supabase.auth.signOut() });
   views.addEventListener("show", () => {
     if (views.current === "account") for (const card of cards) void card.load();
@@ -69,6 +83,7 @@ async function start() {
     bench.offer(ops);
     library.offer(ops);
     const config = await fetch("config.json").then((response) => response.json());
+    plan.billing = config.billing === true;
     supabase = connect(config);
     if (supabase) wireAccount(supabase, admit);
   } catch (error) {

@@ -161,7 +161,11 @@ async def test_the_configuration_for_browsers_holds_no_secret(
     client: httpx.AsyncClient, local: Local
 ) -> None:
     answer = await client.get("/config.json")
-    assert answer.json() == {"supabase_url": local.supabase_url, "publishable_key": local.publishable_key}
+    assert answer.json() == {
+        "supabase_url": local.supabase_url,
+        "publishable_key": local.publishable_key,
+        "billing": False,
+    }
     assert local.secret_key not in answer.text
 
 

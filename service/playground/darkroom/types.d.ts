@@ -20,6 +20,14 @@ export interface Problem {
   charged: number;
   /** Quote it when asking for help. */
   request_id: string | null;
+  /** Of a quota or a plan: what refused, e.g. `generations_per_day`. */
+  violated_policies?: string[];
+  limit?: number;
+  used?: number;
+  /** When `used` begins anew (ISO 8601). */
+  resets_at?: string | null;
+  /** The id of the cheapest plan that allows it; null: none on sale does. */
+  plan_required?: string | null;
   /** One per invalid field. */
   errors?: { loc: (string | number)[]; msg: string; type: string }[];
 }
@@ -50,6 +58,8 @@ export interface IntakeRequest {
   op_key: string;
   /** Keep the result in the signed-in user's library. */
   wants_persist?: boolean;
+  /** Of `quote`: its prices hold. */
+  quote_id?: string;
 }
 
 /** The result exists already. */
@@ -232,6 +242,8 @@ export interface WatchOptions extends WaitOptions {
 export interface ProcessOptions extends WaitOptions {
   onStage?: (stage: Stage) => void;
   wantsPersist?: boolean;
+  /** Of `quote`, for the same op_key: its prices hold. */
+  quoteId?: string;
   /** Of the file; `file.name` otherwise. */
   filename?: string;
 }

@@ -4,6 +4,7 @@
 import { Chain } from "./chain.js";
 import { when } from "./dialogs.js";
 import { announce, byId, duration, fileSize, make, typeName } from "./dom.js";
+import { Price } from "./price.js";
 import { hideProblem, showProblem } from "./problem.js";
 import { failStages, resetStages, showStage } from "./stages.js";
 import { Viewer } from "./viewer.js";
@@ -20,6 +21,7 @@ export class Bench {
     this.darkroom = darkroom;
     this.around = around;
     this.viewer = new Viewer(byId("frame"));
+    this.price = new Price(darkroom);
     /** @type {File|null} */
     this.file = null;
     /** @type {ImageMeta|null} null until the file is checked */
@@ -37,6 +39,7 @@ export class Bench {
       void this.run();
     });
     byId("cancel").addEventListener("click", () => this.running?.abort());
+    byId("local").addEventListener("change", () => this.update());
     for (const radio of document.querySelectorAll("input[name=view]"))
       radio.addEventListener("change", () => this.viewer.draw(/** @type {any} */ (radio).value));
   }
@@ -51,6 +54,7 @@ export class Bench {
   /** @param {boolean} signedIn */
   admit(signedIn) {
     this.signedIn = signedIn;
+    this.price.forget(); // it was another caller's
     this.update();
   }
 
@@ -131,6 +135,12 @@ export class Bench {
     byId("run").disabled = !this.meta || !key || Boolean(this.running);
     byId("cancel").hidden = !this.running;
     byId("order").setAttribute("aria-busy", String(Boolean(this.running)));
+    if (!this.running) this.price.of(key, this.file, this.#onDevice ? null : this.meta);
+  }
+
+  /** Whether the order shall be done here, and can be. */
+  get #onDevice() {
+    return byId("local").checked && !byId("local-row").hidden;
   }
 
   // ---------------------------------------------------------------------------------------- running
@@ -144,8 +154,7 @@ export class Bench {
     byId("result").hidden = true;
     this.update();
     try {
-      const onDevice = byId("local").checked && !byId("local-row").hidden;
-      await (onDevice
+      await (this.#onDevice
         ? this.#runLocally(file, chain.key, controller.signal)
         : this.#runRemotely(file, chain.key, controller.signal));
     } catch (error) {
@@ -154,6 +163,7 @@ export class Bench {
       else showProblem(error, () => this.run());
     } finally {
       if (this.running === controller) this.running = null;
+      this.price.forget();
       this.update();
     }
   }
@@ -163,6 +173,7 @@ export class Bench {
     const result = await this.darkroom.process(file, key, {
       onStage: showStage,
       wantsPersist: this.signedIn && byId("persist").checked,
+      quoteId: this.price.idFor(key),
       signal,
     });
     const [url] = result.output_urls;

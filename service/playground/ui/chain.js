@@ -2,16 +2,8 @@
 /** @import { Operation } from "../darkroom/types.js" */
 import { buildOpKey, parseOpKey } from "../darkroom.js";
 import { byId, make } from "./dom.js";
+import { recipes } from "./recipes.js";
 
-const RECIPES = [
-  ["Cut out", "bgremove-v1"],
-  ["White background", "bgremove-v1+flatten-v1+shadow-v1:kind-contact"],
-  ["Studio", "compose-v1:color-f1e7da"],
-  ["Web size", "resize-v1:width-1024"],
-  ["Square", "crop-v1:aspect-1x1"],
-  ["Enhance", "enhance-v1"],
-  ["Under 100 kB", "compress-v1:max-100"],
-];
 const COLOURS = ["white", "black", "gray", "silver", "beige", "ivory", "navy", "teal"];
 
 /** @param {string} colour name or hex @returns {string} #rrggbb */
@@ -31,10 +23,7 @@ export class Chain extends EventTarget {
     this.input = byId("op-key");
     this.input.addEventListener("input", () => this.#read());
     byId("add-step").addEventListener("click", () => this.#add());
-    const known = new Set(operations.map((operation) => operation.key));
-    for (const [label, key] of RECIPES.filter(([, key]) =>
-      parseOpKey(key).every((step) => known.has(step.key)),
-    )) {
+    for (const [label, key] of recipes(operations)) {
       byId("recipes").append(
         make(
           "button",
@@ -50,9 +39,7 @@ export class Chain extends EventTarget {
         ),
       );
     }
-    this.key =
-      RECIPES.find(([, key]) => parseOpKey(key).every((step) => known.has(step.key)))?.[1] ??
-      operations[0].key;
+    this.key = recipes(operations)[0]?.[1] ?? operations[0].key;
   }
 
   /** The op_key as it stands in its field. */

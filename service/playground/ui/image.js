@@ -3,6 +3,8 @@
 /** @import { Collection, ImageDocument, Operation, SignedVersion } from "../darkroom/types.js" */
 import { ask, explain, inOrder, when } from "./dialogs.js";
 import { byId, fileSize, make, typeName } from "./dom.js";
+import { recipes } from "./recipes.js";
+import { affordable, rerun } from "./rerun.js";
 import { ShareDialog } from "./share.js";
 import { Viewer } from "./viewer.js";
 
@@ -47,6 +49,10 @@ export class ImageView {
       event.preventDefault();
       void this.#rerun(byId("rerun-keys").value.split(/\s+/).filter(Boolean));
     });
+    byId("rerun-chips").addEventListener("click", (/** @type {Event} */ { target }) => {
+      const { key } = /** @type {HTMLElement} */ (target).dataset;
+      if (key) byId("rerun-keys").value = `${byId("rerun-keys").value} ${key}`.trim();
+    });
     byId("compare").addEventListener("change", () => {
       this.base = byId("compare").value;
       void this.#show();
@@ -60,6 +66,11 @@ export class ImageView {
   offer(operations) {
     const keys = new Set(operations.flatMap(({ examples }) => examples));
     byId("rerun-list").replaceChildren(...[...keys].map((value) => make("option", { value })));
+    byId("rerun-chips").replaceChildren(
+      ...recipes(operations).map(([label, key]) =>
+        make("button", { type: "button", className: "chip", "data-key": key }, label),
+      ),
+    );
   }
 
   /** @returns {SignedVersion|null} that is looked at */
@@ -345,27 +356,13 @@ export class ImageView {
       if (!signal.aborted) byId("image-status").textContent = text;
     };
     await this.#try(async () => {
-      tell("Starting…");
-      const results = await this.darkroom.rerun(image.image_id, keys);
-      const ends = await Promise.all(
-        results.map(async ({ op_key, answer, error }) => {
-          if (!answer) return { error, output: null };
-          if (answer.cached) return { error: null, output: answer.output };
-          const job = await this.darkroom.watch(answer.job_id, {
-            signal,
-            onEvent: ({ status, progress }) =>
-              tell(status === "running" ? `${op_key}: ${Math.round(progress * 100)} %` : `${op_key}: ${status}`),
-          });
-          return { error: job.error, output: job.output };
-        }),
-      );
-      const made = ends.flatMap(({ output }) => (output ? [output.output_id] : []));
+      if (!(await affordable(this.darkroom, image, keys))) return;
+      const { made, failures } = await rerun(this.darkroom, image, keys, { signal, tell });
       await this.#load(image.image_id, made.at(-1) ?? null);
       if (made.length > 1) {
         this.base = made[0];
         await this.#draw();
       }
-      const failures = ends.flatMap(({ error }) => (error ? [error.detail] : []));
       tell(made.length ? `Done: ${made.length === 1 ? "one version" : `${made.length} versions`}.` : "");
       byId("image-problem").textContent = failures.join(" ");
       void this.around.onChange();

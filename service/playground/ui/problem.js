@@ -1,6 +1,7 @@
 /** What went wrong on the bench, and what to do about it. */
 import { DarkroomError } from "../darkroom.js";
 import { byId, make } from "./dom.js";
+import { remedies } from "./remedies.js";
 
 /**
  * @param {unknown} error
@@ -24,6 +25,7 @@ export function showProblem(error, again) {
     ];
     lines.push(make("p", { className: "hint" }, make("code", {}, facts.filter(Boolean).join(" · "))));
   }
+  if (problem) lines.push(...remedies(problem));
   if (problem?.retryable && again)
     lines.push(make("button", { type: "button", className: "quiet small", onclick: again }, "Try again"));
   if (error instanceof Error && !problem) console.error(error);

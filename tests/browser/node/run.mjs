@@ -11,6 +11,7 @@ await import('./accounts.mjs')
 await import('./access.mjs')
 await import('./library.mjs')
 await import('./keys.mjs')
+await import('./money.mjs')
 
 await run()
 await browser.close()
