@@ -37,6 +37,8 @@ SCOPES = {
     "DELETE /shares/{share_id}": "library:write",
     # Plan, credits, usage
     "GET /me": "usage:read",
+    "GET /credits/balance": "usage:read",
+    "GET /credits/history": "usage:read",
     "GET /usage": "usage:read",
     "GET /usage/savings": "usage:read",
 }

@@ -1516,6 +1516,9 @@ isOneToOne: false
               "bytes": number,"owner_id": string
             }[]
                            },
+"refund_credits":
+{ Args: { "p_note": string,"p_reference": string,"p_user_id": string }; Returns: boolean
+                           },
 "refund_hit":
 { Args: { "p_reference": string,"p_user_id": string }; Returns: undefined
                            },

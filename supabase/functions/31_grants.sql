@@ -102,37 +102,33 @@ as $$
   select public.claw_back(p_user_id, 'admin_grant', p_reference, p_amount, p_reason, p_actor)
 $$;
 
--- Gives back what a finished job was charged, once: to the grants that paid for it, or, as far as these have ended, in
--- a grant that does not end. False when that was done before.
-create or replace function public.refund_job(p_job_id uuid, p_reason text, p_actor uuid default null) returns boolean
+-- Gives back a captured hold, once: to the grants that paid for it, or, as far as these have ended, in a grant that does
+-- not end. False when that was done before, or nothing was captured.
+create or replace function public.refund_credits(p_user_id uuid, p_reference text, p_note text) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_job public.jobs;
+  v_hold public.credit_ledger;
   v_ledger_id bigint;
   v_grant_id bigint;
   v_use record;
   v_ended integer := 0;
 begin
-  if coalesce(btrim(p_reason), '') = '' then
-    raise exception using errcode = 'PT422', message = 'invalid_grant', detail = 'A refund has a reason.';
-  end if;
-  select * into v_job from public.jobs where id = p_job_id for no key update;
+  perform public.lock_credits(p_user_id);
+  select * into v_hold from public.credit_ledger h
+  where h.user_id = p_user_id and h.reason = 'hold' and h.reference = p_reference
+    and exists (select 1 from public.credit_ledger c
+                where c.user_id = p_user_id and c.reason = 'capture' and c.reference = p_reference);
   if not found then
-    raise exception using errcode = 'PT404', message = 'job_not_found', detail = 'There is no such job.';
-  elsif v_job.charged = 0 then
-    raise exception using errcode = 'PT409', message = 'not_charged', detail = 'This job has cost nothing.';
+    return false;
   end if;
-  v_ledger_id := public.move_credits(v_job.user_id, v_job.charged, 'refund', p_job_id::text);
+  v_ledger_id := public.move_credits(p_user_id, -v_hold.delta, 'refund', p_reference);
   if v_ledger_id is null then
     return false;
   end if;
   for v_use in
     select g.id, -u.delta as part, coalesce(g.expires_at <= clock_timestamp(), false) as ended
-    from public.credit_ledger l
-    join public.credit_uses u on u.ledger_id = l.id
-    join public.credit_grants g on g.id = u.grant_id
-    where l.user_id = v_job.user_id and l.reason = 'hold' and l.reference = p_job_id::text
+    from public.credit_uses u join public.credit_grants g on g.id = u.grant_id where u.ledger_id = v_hold.id
   loop
     if v_use.ended then
       v_ended := v_ended + v_use.part;
@@ -142,10 +138,31 @@ begin
   end loop;
   if v_ended > 0 then
     insert into public.credit_grants (user_id, source, reference, amount, remaining, note)
-    values (v_job.user_id, 'refund', p_job_id::text, v_ended, 0, p_reason) returning id into v_grant_id;
+    values (p_user_id, 'refund', p_reference, v_ended, 0, p_note) returning id into v_grant_id;
     perform public.use_grant(v_ledger_id, v_grant_id, v_ended);
   end if;
-  perform public.pay_debt(v_job.user_id, 'refund:' || p_job_id);
+  perform public.pay_debt(p_user_id, 'refund:' || p_reference);
+  return true;
+end $$;
+
+-- Gives back what a finished job was charged. False when that was done before.
+create or replace function public.refund_job(p_job_id uuid, p_reason text, p_actor uuid default null) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs;
+begin
+  if coalesce(btrim(p_reason), '') = '' then
+    raise exception using errcode = 'PT422', message = 'invalid_grant', detail = 'A refund has a reason.';
+  end if;
+  select * into v_job from public.jobs where id = p_job_id for no key update;
+  if not found then
+    raise exception using errcode = 'PT404', message = 'job_not_found', detail = 'There is no such job.';
+  elsif v_job.charged = 0 then
+    raise exception using errcode = 'PT409', message = 'not_charged', detail = 'This job has cost nothing.';
+  elsif not public.refund_credits(v_job.user_id, p_job_id::text, p_reason) then
+    return false;
+  end if;
   insert into public.audit_log (actor, action, subject, data)
   values (p_actor, 'credits.refund', v_job.user_id::text,
           jsonb_build_object('job_id', p_job_id, 'amount', v_job.charged, 'reason', p_reason));
@@ -225,7 +242,7 @@ declare
 begin
   for v_function in
     select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable || array['under_pseudonym'])
+    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable || array['under_pseudonym', 'refund_credits'])
   loop
     execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
   end loop;

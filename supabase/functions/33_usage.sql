@@ -186,7 +186,7 @@ begin
   perform 1 from public.profiles where user_id = p_user_id for no key update;
   select -l.delta into v_amount from public.credit_ledger l
   where l.user_id = p_user_id and l.reason = 'hold' and l.reference = 'hit:' || p_reference;
-  if v_amount > 0 and public.grant_credits(p_user_id, v_amount, 'refund', 'hit:' || p_reference) then
+  if v_amount > 0 and public.refund_credits(p_user_id, 'hit:' || p_reference, 'The picture was gone.') then
     perform public.note_usage(p_user_id, p_credits => -v_amount);
   end if;
 end $$;
