@@ -40,6 +40,7 @@ from service.maintenance import Maintenance
 from service.queue import Doorbell
 from service.redis_connection import QuickConnection, QuickPool
 from service.requests.store import DataRequests
+from service.safety.moderation import BlockedHashes, Moderator
 from service.safety.store import Safety
 from service.settings import Settings
 from service.sharing.store import ShareLinks
@@ -67,6 +68,7 @@ class Resources:
     jobs: Jobs
     maintenance: Maintenance
     safety: Safety
+    moderators: tuple[Moderator, ...]
     admin: Admin
     share_links: ShareLinks
     data_requests: DataRequests
@@ -106,6 +108,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         )
     )
     library = Library(database)
+    safety = Safety(database)
     plans = Plans(database)
     limiter, freshness, api_keys = Limiter(redis, breaker), Freshness(redis, breaker), ApiKeys(database)
     key_ring = KeyRing(api_keys, freshness, limiter, settings)
@@ -124,7 +127,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             load=load,
             jobs=Jobs(database),
             maintenance=maintenance,
-            safety=Safety(database),
+            safety=safety,
+            moderators=(BlockedHashes(safety),),  # an adapter of a vendor goes behind it
             admin=Admin(database),
             share_links=ShareLinks(database),
             data_requests=DataRequests(database),

@@ -30,7 +30,6 @@ from workers.billing import billing, reconcile_billing
 from workers.cleanup import cleanup, reconcile
 from workers.data_requests import run_request
 from workers.imaging.pool import PixelPool
-from workers.moderation import BlockedHashes
 from workers.originals import originals
 from workers.rescan import rescan
 from workers.run_job import run_job
@@ -237,7 +236,6 @@ async def serve(settings: Settings) -> None:
             pixels,
             Slots(settings.worker_slots),
             worker_name(),
-            moderators=(BlockedHashes(resources.safety),),
         )
         worker = _worker(bench)
         async with pixels:

@@ -14,6 +14,8 @@ from service.errors import DependencyError, ProblemError
 from service.library.store import DueOriginal
 from service.media import EXTENSIONS, SVG
 from service.resources import Resources
+from service.safety.judgement import moderate
+from service.safety.moderation import Exhibit, Picture
 from service.safety.scanner import scan_files
 from service.settings import Settings
 from service.storage import (
@@ -54,11 +56,12 @@ async def originals(resources: Resources) -> int:
     """Fetch what is due; how many originals were kept. One that fails is due again in a minute or more."""
     kept = 0
     while due := await resources.library.due_originals(BATCH):
-        kept += sum(await asyncio.gather(*(_fetch(resources, original) for original in due)))
+        kept += sum(await asyncio.gather(*(fetch_original(resources, original) for original in due)))
     return kept
 
 
-async def _fetch(resources: Resources, due: DueOriginal) -> bool:
+async def fetch_original(resources: Resources, due: DueOriginal) -> bool:
+    """Whether the original of an image is in the library now, judged and scanned."""
     try:
         with tempfile.TemporaryDirectory(prefix="darkroom-") as directory:
             file = Path(directory) / "original"
@@ -72,11 +75,14 @@ async def _fetch(resources: Resources, due: DueOriginal) -> bool:
                 return False
             if due.content_type == SVG:
                 file = await _sanitised(resources.settings, file)
-            scan = await scan_files(resources, [file], due.sha256)
             data = await asyncio.to_thread(file.read_bytes)
+            stored = hashlib.sha256(data).hexdigest()
+            original = Picture(file, due.content_type, stored)
+            await moderate(resources, Exhibit(due.sha256, original, None, due.user_id, persistent=True))
+            scan = await scan_files(resources, [file], due.sha256)
             key = await store_original(resources, due.user_id, due.image_id, file, due.content_type)
         return await resources.library.record_original(
-            due.image_id, key, sha256=hashlib.sha256(data).hexdigest(), size=len(data), scan=scan
+            due.image_id, key, sha256=stored, size=len(data), scan=scan
         )
     except (DependencyError, StorageError, OSError) as error:
         log.warning("original_postponed", image_id=str(due.image_id), error=type(error).__name__)

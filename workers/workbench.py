@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from service.resources import Resources
 from workers.imaging.pool import PixelPool
-from workers.moderation import Moderator
 
 
 class Slots:
@@ -44,4 +43,3 @@ class Workbench:
     slots: Slots
     name: str
     """Who this worker is, for `jobs.worker` and the logs."""
-    moderators: tuple[Moderator, ...] = ()

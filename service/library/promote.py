@@ -15,6 +15,8 @@ from service.errors import Code, ProblemError
 from service.intake.hits import forget
 from service.library.store import LibraryOutput
 from service.resources import Resources
+from service.safety.judgement import moderate
+from service.safety.moderation import Exhibit, Picture
 from service.safety.scanner import scan_files
 from service.storage import LIBRARY, ObjectNotFoundError
 
@@ -34,7 +36,8 @@ async def promote(
 ) -> LibraryOutput:
     """The output of that id, or of that job, in the library; repeating it changes nothing.
 
-    Raises ProblemError: output_not_found, output_expired, plan_required, insufficient_credits, conflict, infected.
+    Raises ProblemError: output_not_found, output_expired, plan_required, insufficient_credits, conflict, infected,
+    refused.
     """
     library = resources.library
     found = await library.find_promotable(user_id, output_id=output_id, job_id=job_id)
@@ -47,7 +50,7 @@ async def promote(
     stem = f"{user_id}/{found.image_id}/output/{found.job_id or found.output_id}.{secrets.token_hex(4)}"
     path, thumb = f"{stem}{PurePosixPath(found.path).suffix}", f"{stem}.thumb.webp"
     try:
-        scan = await _scan(resources, found)
+        scan = await _inspect(resources, user_id, found)
         await asyncio.gather(
             resources.storage.copy(found.bucket, found.path, path, target_bucket=LIBRARY),
             resources.storage.copy(found.bucket, found.thumb_path, thumb, target_bucket=LIBRARY),
@@ -63,14 +66,22 @@ async def promote(
     return promoted.model_copy(update={"scan": scan})
 
 
-async def _scan(resources: Resources, found: LibraryOutput) -> Scan:
-    """What was made in passing is scanned when it is to be kept. Raises as scan_files does."""
-    if resources.settings.clamd_url is None or found.scan == "clean":
+async def _inspect(resources: Resources, user_id: UUID, found: LibraryOutput) -> Scan:
+    """What was made in passing is judged and scanned again when it is to be kept; hashes that were blocked meanwhile
+    have no output any more. Raises as moderate and scan_files do."""
+    moderated = any(moderator.looks_at_files for moderator in resources.moderators)
+    scanned = resources.settings.clamd_url is not None and found.scan != "clean"
+    if not moderated and not scanned:
         return found.scan
     with tempfile.TemporaryDirectory(prefix="darkroom-") as directory:
         file = Path(directory) / "output"
         await resources.storage.download(found.bucket, found.path, file, max_bytes=found.size)
-        return await scan_files(resources, [file], found.sha256)
+        if moderated:
+            source = await resources.library.get_image_source(found.image_id, user_id)
+            output = Picture(file, found.content_type, found.sha256)
+            sha256 = found.sha256 if source is None else source.sha256
+            await moderate(resources, Exhibit(sha256, None, output, user_id, persistent=True))
+        return await scan_files(resources, [file], found.sha256) if scanned else found.scan
 
 
 async def _without_objects(resources: Resources, user_id: UUID, found: LibraryOutput) -> LibraryOutput:

@@ -105,6 +105,7 @@ async def keep_output(
         Code.sign_in_required,
         Code.malformed_json,
         Code.plan_required,
+        Code.refused,
         Code.infected,
         Code.insufficient_credits,
         Code.output_not_found,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import io
 import json
 import secrets
@@ -16,17 +17,23 @@ import redis.asyncio
 from PIL import Image
 
 from scripts.local.home import Local
+from scripts.local.process import Child
 from service.database import OutputGone, cache_key
+from service.errors import Code, ProblemError
 from service.intake.hits import hit_key, remember
+from service.library.promote import promote
+from service.library.store import DueOriginal
 from service.resources import Resources
 from service.safety.blocking import block, unblock
+from service.safety.moderation import BlockedHashes, Exhibit, Moderator, Refusal
 from tests.client import Client
 from tests.jobs import ask, finished, new_queue, queue_job
+from tests.library.people import person
 from tests.photos import Photo, photo
 from tests.support import User, new_sha256
 from workers.cleanup import CleanupReport, purge
 from workers.imaging.pool import PixelPool
-from workers.moderation import BlockedHashes, Exhibit, Moderator, Refusal
+from workers.originals import fetch_original
 from workers.run_job import run_job
 from workers.workbench import Slots, Workbench
 
@@ -140,7 +147,8 @@ async def _work(resources: Resources, queue: str, *moderators: Moderator) -> tup
     job = await resources.jobs.claim_next(queue, "test", 30)
     assert job is not None
     async with PixelPool(workers=1) as pixels:
-        await run_job(Workbench(resources, pixels, Slots(1), "test", moderators), job)
+        judged = dataclasses.replace(resources, moderators=moderators)
+        await run_job(Workbench(judged, pixels, Slots(1), "test"), job)
     row = await resources.jobs.get_job(job.id, job.user_id)
     assert row is not None
     error = row.error or {}
@@ -190,11 +198,14 @@ class Darkness:
     """A moderator of our own: refuses pictures that are nearly black, as a vendor's would refuse something else."""
 
     block: bool
+    looks_at_files: bool = True
     seen: list[Exhibit] = field(default_factory=list)
 
     async def judge(self, exhibit: Exhibit) -> Refusal | None:
         self.seen.append(exhibit)
-        data = await asyncio.to_thread(exhibit.output.read_bytes)
+        picture = exhibit.output or exhibit.original
+        assert picture is not None
+        data = await asyncio.to_thread(picture.file.read_bytes)
         with Image.open(io.BytesIO(data)) as image:
             brightest = image.convert("L").getextrema()[1]
         assert isinstance(brightest, int | float)
@@ -219,7 +230,9 @@ async def test_a_moderator_refuses_what_it_sees(
     assert await _work(resources, queue, moderator) == ("error", "refused", "darkness")
     assert await db.fetchval("select balance from credits where user_id = $1", user.id) == before
     [exhibit] = moderator.seen
-    assert (exhibit.sha256, exhibit.original_type, exhibit.user_id) == (picture.sha256, "image/png", user.id)
+    assert exhibit.original is not None
+    told = (exhibit.sha256, exhibit.original.content_type, exhibit.user_id, exhibit.persistent)
+    assert told == (picture.sha256, "image/png", user.id, False)
     if blocks:
         await _refused(client, picture, "darkness")
     else:
@@ -231,6 +244,48 @@ async def test_a_moderator_lets_pass_what_it_likes(resources: Resources) -> None
     await queue_job(resources, photo(), OP, queue)
     assert (await _work(resources, queue, BlockedHashes(resources.safety), moderator))[0] == "done"
     assert len(moderator.seen) == 1
+
+
+@pytest.mark.parametrize("blocks", [True, False])
+async def test_a_moderator_sees_what_is_promoted(  # noqa: PLR0917
+    local: Local, api: Child, worker: Child, resources: Resources, db: Db, blocks: bool
+) -> None:
+    moderator = Darkness(blocks)
+    judged = dataclasses.replace(resources, moderators=(*resources.moderators, moderator))
+    async with person(local, api.url, db, plan="pro") as paid:
+        picture = _black()
+        done = await paid.process(picture, OP)
+        with pytest.raises(ProblemError) as refusal:
+            await promote(judged, paid.id, output_id=done["output"]["output_id"])
+        assert (refusal.value.code, refusal.value.category) == (Code.refused, "darkness")
+        [exhibit] = moderator.seen
+        assert (exhibit.sha256, exhibit.persistent, exhibit.user_id) == (picture.sha256, True, paid.id)
+        # What was refused is not kept; whether it goes altogether is for the moderator to say.
+        assert [row["bucket"] for row in await paid.outputs()] == [] if blocks else ["outputs-ephemeral"]
+        assert (await paid.image())["original_due_at"] is None
+
+
+async def test_a_moderator_sees_the_original_that_follows(
+    local: Local, api: Child, resources: Resources, db: Db
+) -> None:
+    moderator, queue = Darkness(False), new_queue()
+    judged = dataclasses.replace(resources, moderators=(moderator,))
+    # Kept originals are off, so that no worker fetches this one before the test does.
+    async with person(local, api.url, db, plan="pro", keep_original=False) as paid:
+        picture = _black()
+        await queue_job(resources, picture, OP, queue, user_id=paid.id)
+        assert (await _work(resources, queue))[0] == "done"
+        await promote(resources, paid.id, output_id=(await paid.outputs())[0]["id"])
+        image = await paid.image()
+        upload = await db.fetchval("select upload_path from public.jobs where user_id = $1", paid.id)
+        facts = {name: image[name] for name in ("user_id", "sha256", "size", "content_type")}
+        due = DueOriginal(image_id=image["id"], upload_path=upload, **facts)
+        assert not await fetch_original(judged, due)
+        assert (await paid.image())["original_path"] is None
+        [exhibit] = moderator.seen
+        assert (exhibit.sha256, exhibit.output, exhibit.persistent) == (picture.sha256, None, True)
+        assert await fetch_original(resources, due)
+        assert (await paid.image())["original_path"] is not None
 
 
 async def test_a_copy_of_blocked_bytes_cannot_be_adopted(resources: Resources) -> None:
