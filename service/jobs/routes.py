@@ -58,6 +58,8 @@ async def get_job_events(
 
     async def events() -> AsyncIterator[ServerSentEvent]:
         async for event in stream(resources, row, caller.user_id, min(after, 2**62)):
+            if caller.key is not None and not await resources.key_ring.still_good(caller.key):
+                return  # revoked meanwhile: coming back tells why
             yield event
 
     return EventSourceResponse(

@@ -113,6 +113,26 @@ class KeyRing:
             await self._look_up(key.prefix, key.digest, key.user_id)
         self._note_use(key.key_id)
 
+    async def still_good(self, key: VerifiedKey) -> bool:
+        """Whether a key that a long answer began with would be accepted now."""
+        version = await self._freshness.version(key.user_id)
+        known = self._verified.get(key.digest)
+        age = float("inf") if known is None else time.monotonic() - known.looked_up_at
+        if (
+            known is not None
+            and version is not None
+            and known.version == version
+            and age < REMEMBERED_SECONDS
+        ):
+            return known.ends_at > self._clock()
+        try:
+            await self._look_up(key.prefix, key.digest, key.user_id)
+        except DependencyError:
+            return key.ends_at > self._clock()
+        except ProblemError:
+            return False
+        return True
+
     async def close(self) -> None:
         """Let the notes that are being written be written."""
         await asyncio.gather(*self._touching, return_exceptions=True)

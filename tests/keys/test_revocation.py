@@ -21,6 +21,7 @@ from service.limits import admit
 from service.resources import Resources, open_resources
 from tests.conftest import UNLIMITED
 from tests.keys.conftest import Owner, bearer, refused
+from tests.photos import photo
 from tests.service.conftest import RedisServer, own_redis, settings_for
 from tests.support import SharedStack
 
@@ -74,6 +75,22 @@ async def test_requests_that_never_stop_are_refused_within_a_second_of_the_revoc
     await asyncio.gather(*users)
     assert [status for begun, status in sent if begun > revoked_at and status == 200] == []
     assert time.monotonic() - revoked_at < 1
+
+
+async def test_a_stream_ends_with_its_key(owner: Owner, elsewhere: httpx.AsyncClient) -> None:
+    """What happens to a job after the revocation is not told to the key any more."""
+    made = await owner.make()
+    asked = await elsewhere.post("/intake", json=photo().claim("resize-v1:width-40"), headers=bearer(made))
+    job = f"/jobs/{asked.json()['job_id']}"
+    told: list[str] = []
+    async with elsewhere.stream("GET", f"{job}/events", headers=bearer(made)) as answer:
+        async for line in answer.aiter_lines():
+            if line.startswith("event: "):
+                told.append(line)
+                await owner.revoke(made)
+                canceled = await elsewhere.delete(job, headers=owner.user.bearer)
+                assert canceled.status_code == 200
+    assert told == ["event: awaiting_upload"]
 
 
 async def test_a_rotation_without_overlap_and_a_lower_rate_are_felt_as_well(
