@@ -1535,7 +1535,7 @@ isOneToOne: false
 { Args: { "p_user_id": string }; Returns: undefined
                            },
 "refuse_over_quota":
-{ Args: { "p_address": string,"p_keep_days": number,"p_persists": boolean,"p_pixels": number,"p_plan": Omit<Database["public"]['Tables']["plans"]['Row'], Database["public"]['Tables']["plans"]['ComputedFields']>,"p_side": number,"p_user_id": string }; Returns: undefined
+{ Args: { "p_address": string,"p_persists": boolean,"p_pixels": number,"p_plan": Omit<Database["public"]['Tables']["plans"]['Row'], Database["public"]['Tables']["plans"]['ComputedFields']>,"p_side": number,"p_user_id": string }; Returns: undefined
                            },
 "refuse_policies":
 { Args: { "p_plan": Omit<Database["public"]['Tables']["plans"]['Row'], Database["public"]['Tables']["plans"]['ComputedFields']>,"p_violations": Json }; Returns: undefined

@@ -46,6 +46,8 @@ async def document(resources: Resources, row: JobRow) -> JobDocument:
     """The document of a job, with fresh URLs when it has an output."""
     signed = None if row.output is None else await sign_output(resources, row.output)
     shown = row.output if signed is not None else None
+    if shown is not None:
+        await resources.meter.served(shown.user_id, shown.size)
     return JobDocument(
         **row.model_dump(include=_PLAIN),
         expires_at=shown.expires_at if shown else None if row.terminal else row.expires_at,

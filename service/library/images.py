@@ -93,6 +93,8 @@ async def image_document(resources: Resources, user_id: UUID, image_id: UUID) ->
                 )
             )
     await _bury(resources, lost)
+    original = row.size if original_url is not None else 0
+    await resources.meter.served(user_id, original + sum(version.size for version in signed))
     gone = {output.output_id for output in lost}
     if row.current is not None and row.current.output_id in gone:
         left = [output for output in row.outputs if output.output_id not in gone]

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request
 
+from service.billing.usage import library_of
 from service.database import Forget
 from service.downloads import download_url, suggested_name
 from service.errors import Code, ProblemError, responses
@@ -29,13 +30,13 @@ from service.library.schemas import (
     SettingsChange,
 )
 from service.library.store import LibraryOutput, Profile
-from service.limits import SignedIn
+from service.limits import Admitted, SignedIn
 from service.resources import Resources, resources_of
 
 router = APIRouter(tags=["library"])
 
 
-def _me(profile: Profile | None) -> Me:
+def _me(resources: Resources, profile: Profile | None) -> Me:
     if profile is None or profile.user_id is None:
         raise ProblemError(Code.invalid_token, "This account no longer exists.")
     return Me(
@@ -43,6 +44,7 @@ def _me(profile: Profile | None) -> Me:
         plan=Plan(id=profile.plan_id, name=profile.plan_name, **profile.model_dump(include=_PLAN)),
         settings=Settings(**profile.model_dump(include=set(Settings.model_fields))),
         credits=profile.balance,
+        library=library_of(resources.settings, profile.over_quota_since),
     )
 
 
@@ -55,6 +57,7 @@ async def _document(resources: Resources, output: LibraryOutput) -> OutputDocume
     if signed is None:
         await resources.database.bury_output(output.output_id)
         raise ProblemError(Code.output_expired, "The picture has been removed; make it again.")
+    await resources.meter.served(output.user_id, output.size)
     fields = output.model_dump(include=set(OutputDocument.model_fields))
     return OutputDocument(
         **fields,
@@ -67,22 +70,27 @@ async def _document(resources: Resources, output: LibraryOutput) -> OutputDocume
 @router.get("/me", responses=responses(Code.sign_in_required))
 async def get_me(request: Request, user_id: SignedIn) -> Me:
     """Plan, settings and credits of the caller."""
-    return _me(await resources_of(request).library.get_profile(user_id))
+    resources = resources_of(request)
+    return _me(resources, await resources.library.get_profile(user_id))
 
 
-@router.patch("/me", responses=responses(Code.sign_in_required, Code.malformed_json))
+@router.patch("/me", responses=responses(Code.sign_in_required, Code.malformed_json, Code.plan_required))
 async def patch_me(body: SettingsChange, request: Request, user_id: SignedIn) -> Me:
     """Change settings. Fewer `versions_to_keep` take effect within minutes, on every image."""
     resources = resources_of(request)
     profile = await resources.library.set_profile(user_id, body.model_dump(exclude_unset=True))
     resources.profiles.put(user_id, profile)
-    return _me(profile)
+    return _me(resources, profile)
 
 
 @router.patch(
     "/outputs/{output_id}",
     responses=responses(
-        Code.sign_in_required, Code.malformed_json, Code.output_not_found, Code.output_expired
+        Code.sign_in_required,
+        Code.malformed_json,
+        Code.plan_required,
+        Code.output_not_found,
+        Code.output_expired,
     ),
 )
 async def keep_output(
@@ -105,6 +113,7 @@ async def keep_output(
         Code.sign_in_required,
         Code.malformed_json,
         Code.plan_required,
+        Code.storage_full,
         Code.refused,
         Code.infected,
         Code.insufficient_credits,
@@ -183,17 +192,27 @@ async def delete_image(image_id: UUID, request: Request, user_id: SignedIn) -> N
         Code.unknown_op,
         Code.bad_parameter,
         Code.insufficient_credits,
+        Code.spend_cap_reached,
+        Code.plan_required,
+        Code.quota_exceeded,
+        Code.storage_full,
         Code.too_many_jobs,
         Code.data_deletion_running,
+        Code.overloaded,
     ),
 )
-async def rerun_image(image_id: UUID, body: RerunRequest, request: Request, user_id: SignedIn) -> RerunAnswer:
+async def rerun_image(
+    image_id: UUID, body: RerunRequest, request: Request, user_id: SignedIn, caller: Admitted
+) -> RerunAnswer:
     """Other ops on the same original without an upload: from the library, or from an upload that still lives.
 
     Each op is a hit or a job, as of an intake; several at once are for comparing.
     """
     request_id = request.scope.get("darkroom.request_id")
-    return RerunAnswer(results=await rerun(resources_of(request), user_id, image_id, body.wanted, request_id))
+    resources = resources_of(request)
+    return RerunAnswer(
+        results=await rerun(resources, user_id, image_id, body.wanted, request_id, key_id=caller.key_id)
+    )
 
 
 @router.post(

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from service.billing.usage import Library
 from service.errors import Problem
 from service.intake.schemas import IntakeAnswer
 from service.library.image_schemas import SignedVersion
@@ -52,6 +53,16 @@ class Plan(BaseModel):
     watermark: bool = Field(description="whether results are previews with a watermark")
     max_running: int
     max_pending: int
+    generations_per_day: int | None = Field(description="null: unlimited; GET /usage tells what is used")
+    generations_per_month: int | None
+    high_res_exports_per_month: int | None
+    bulk: bool = Field(description="whether several ops may be asked for at once")
+    campaigns: bool
+    storage_bytes: int | None = Field(description="live bytes before the library is read-only")
+    max_pixels: int | None = Field(description="width x height of an input; null: what the service takes")
+    api_access: bool
+    keep_days: int = Field(description="longest keep_for_days")
+    versions: int = Field(description="largest versions_to_keep")
 
 
 class Me(BaseModel):
@@ -63,6 +74,7 @@ class Me(BaseModel):
     plan: Plan
     settings: Settings
     credits: int = Field(description="balance")
+    library: Library = Field(description="whether it takes anything new")
 
 
 class KeepRequest(BaseModel):

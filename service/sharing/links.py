@@ -70,6 +70,7 @@ async def open_link(resources: Resources, token: str, password: str | None, ip: 
         raise
     except ProblemError as error:
         raise refusal(error.code) from None
+    await resources.meter.served(shared.output.user_id, shared.output.size)
     return shared
 
 

@@ -88,21 +88,16 @@ $$;
 -- Raises when one more job of p_user_id, whose row the caller holds, or of a visitor at p_address is not in the plan.
 -- p_side: the longest side that its result may have.
 create or replace function public.refuse_over_quota(
-  p_plan public.plans, p_user_id uuid, p_address text, p_pixels bigint, p_side integer, p_keep_days integer,
-  p_persists boolean
+  p_plan public.plans, p_user_id uuid, p_address text, p_pixels bigint, p_side integer, p_persists boolean
 ) returns void
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_violations jsonb;
 begin
-  select coalesce(jsonb_agg(jsonb_build_object('policy', f.policy, 'limit', f.most, 'used', 0, 'needs', f.needs,
-                                               'resets_at', null)), '[]')
-  into v_violations
-  from (values ('max_pixels', p_plan.max_pixels, p_pixels), ('keep_days', p_plan.keep_days, p_keep_days))
-    as f (policy, most, needs)
-  where f.needs > f.most;
-
+  v_violations := case when p_pixels > p_plan.max_pixels then jsonb_build_array(jsonb_build_object(
+    'policy', 'max_pixels', 'limit', p_plan.max_pixels, 'used', 0, 'needs', p_pixels, 'resets_at', null))
+    else '[]' end;
   select v_violations || coalesce(jsonb_agg(
     q.item || jsonb_build_object(
       'needs', (q.item ->> 'used')::bigint + 1,

@@ -24,6 +24,11 @@ begin
   perform public.assert_no_deletion(p_user_id);
   perform public.assert_api_key(p_api_key_id, p_user_id);
   perform public.refuse_blocked(array[p_sha256]);
+  if p_keep_days is not null then
+    perform public.refuse_policies(p, jsonb_build_array(jsonb_build_object(
+      'policy', 'keep_days', 'limit', p.keep_days, 'used', 0, 'needs', p_keep_days, 'resets_at', null)))
+    from public.plan_of(p_user_id) p where p_keep_days > p.keep_days;
+  end if;
   if v_key is not null and p_use_cache then
     v_output := public.find_output(v_key, p_user_id, make_interval(secs => p_output_seconds));
     if v_output.id is not null then
@@ -93,7 +98,7 @@ begin
     raise exception using errcode = 'PT503', message = 'overloaded', detail = 'Too much work is waiting.';
   end if;
 
-  perform public.refuse_over_quota(v_plan, p_user_id, p_ip, p_width::bigint * p_height, p_output_side, p_keep_days,
+  perform public.refuse_over_quota(v_plan, p_user_id, p_ip, p_width::bigint * p_height, p_output_side,
                                    p_wants_persist and v_plan.persistent);
 
   insert into public.jobs (

@@ -710,21 +710,16 @@ $$;
 -- Raises when one more job of p_user_id, whose row the caller holds, or of a visitor at p_address is not in the plan.
 -- p_side: the longest side that its result may have.
 create or replace function public.refuse_over_quota(
-  p_plan public.plans, p_user_id uuid, p_address text, p_pixels bigint, p_side integer, p_keep_days integer,
-  p_persists boolean
+  p_plan public.plans, p_user_id uuid, p_address text, p_pixels bigint, p_side integer, p_persists boolean
 ) returns void
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_violations jsonb;
 begin
-  select coalesce(jsonb_agg(jsonb_build_object('policy', f.policy, 'limit', f.most, 'used', 0, 'needs', f.needs,
-                                               'resets_at', null)), '[]')
-  into v_violations
-  from (values ('max_pixels', p_plan.max_pixels, p_pixels), ('keep_days', p_plan.keep_days, p_keep_days))
-    as f (policy, most, needs)
-  where f.needs > f.most;
-
+  v_violations := case when p_pixels > p_plan.max_pixels then jsonb_build_array(jsonb_build_object(
+    'policy', 'max_pixels', 'limit', p_plan.max_pixels, 'used', 0, 'needs', p_pixels, 'resets_at', null))
+    else '[]' end;
   select v_violations || coalesce(jsonb_agg(
     q.item || jsonb_build_object(
       'needs', (q.item ->> 'used')::bigint + 1,
@@ -1680,14 +1675,20 @@ begin
   end loop;
 end $$;
 
--- Gives back what a reversal took: for what is left of the period, as it was given.
+-- Gives back what a reversal took: for what is left of the period, as it was given; for good when that is over, since
+-- it was taken from other credits then.
 create or replace function public.return_reversal(p_reversal public.stripe_reversals, p_end timestamptz) returns void
 language plpgsql security definer set search_path = ''
 as $$
 begin
   update public.stripe_reversals set returned_at = now() where id = p_reversal.id;
   if p_reversal.credits > 0 then
-    perform public.grant_credits(p_reversal.user_id, p_reversal.credits, 'refund', p_reversal.id, p_end,
+    -- So that the grant can be taken back another time.
+    perform public.lock_credits(p_reversal.user_id);
+    update public.credit_grants set clawed = clawed - p_reversal.credits
+    where user_id = p_reversal.user_id and source = p_reversal.source and reference = p_reversal.reference;
+    perform public.grant_credits(p_reversal.user_id, p_reversal.credits, 'refund', p_reversal.id,
+                                 case when p_end > now() then p_end end,
                                  format('%s of %s returned', p_reversal.kind, p_reversal.reference));
   end if;
   -- A mark for another reason stays, as it does while another dispute is open or lost.
@@ -2323,6 +2324,11 @@ begin
   perform public.assert_no_deletion(p_user_id);
   perform public.assert_api_key(p_api_key_id, p_user_id);
   perform public.refuse_blocked(array[p_sha256]);
+  if p_keep_days is not null then
+    perform public.refuse_policies(p, jsonb_build_array(jsonb_build_object(
+      'policy', 'keep_days', 'limit', p.keep_days, 'used', 0, 'needs', p_keep_days, 'resets_at', null)))
+    from public.plan_of(p_user_id) p where p_keep_days > p.keep_days;
+  end if;
   if v_key is not null and p_use_cache then
     v_output := public.find_output(v_key, p_user_id, make_interval(secs => p_output_seconds));
     if v_output.id is not null then
@@ -2392,7 +2398,7 @@ begin
     raise exception using errcode = 'PT503', message = 'overloaded', detail = 'Too much work is waiting.';
   end if;
 
-  perform public.refuse_over_quota(v_plan, p_user_id, p_ip, p_width::bigint * p_height, p_output_side, p_keep_days,
+  perform public.refuse_over_quota(v_plan, p_user_id, p_ip, p_width::bigint * p_height, p_output_side,
                                    p_wants_persist and v_plan.persistent);
 
   insert into public.jobs (
