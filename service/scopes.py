@@ -8,6 +8,7 @@ SCOPES = {
     # Ask for pictures
     "POST /quote": "intake",
     "POST /intake": "intake",
+    "POST /images/{image_id}/rerun": "intake",
     "POST /jobs/{job_id}/uploaded": "intake",
     "DELETE /jobs/{job_id}": "intake",
     # Follow them
@@ -23,7 +24,6 @@ SCOPES = {
     "POST /images/{image_id}/archive": "library:write",
     "POST /images/{image_id}/unarchive": "library:write",
     "DELETE /images/{image_id}": "library:write",
-    "POST /images/{image_id}/rerun": "intake",
     "POST /collections": "library:write",
     "PATCH /collections/{collection_id}": "library:write",
     "DELETE /collections/{collection_id}": "library:write",

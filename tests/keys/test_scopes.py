@@ -8,7 +8,9 @@ import uuid
 import httpx
 from fastapi.routing import APIRoute
 
+from scripts.local.home import REPOSITORY
 from service.app import create_app
+from service.keys.keys import PATTERN
 from service.keys.store import Scope
 from service.scopes import PUBLIC, SCOPES, scope_of
 from tests.keys.conftest import ALL_SCOPES, Owner, bearer
@@ -49,6 +51,14 @@ def test_openapi_tells_the_scope_of_each_route() -> None:
         if "key" in requirement
     }
     assert told == {route: [scope] for route, scope in SCOPES.items()}
+
+
+def test_the_guide_lists_every_scope_and_route() -> None:
+    guide = (REPOSITORY / "docs" / "access.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([a-z]+(?::[a-z]+)?)` \| (`[A-Z]+ /.*) \|$", guide, re.MULTILINE)
+    listed = {route: scope for scope, routes in rows for route in re.findall(r"`([^`]+)`", routes)}
+    assert listed == SCOPES
+    assert f"\n{PATTERN}\n" in guide
 
 
 async def test_keys_are_refused_wherever_no_scope_is_named(owner: Owner) -> None:
