@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from service.errors import Problem
+from service.examples import add_examples
 from service.intake.schemas import IntakeRequest
 from service.keys.keys import PATTERN
 from service.scopes import scope_of
@@ -93,4 +94,5 @@ def _document(app: FastAPI) -> dict[str, Any]:
         for method, operation in item.items():
             if scope := scope_of(method.upper(), path):
                 operation["security"] = [{}, {"user": []}, {"key": [scope]}]
+    add_examples(document)
     return document

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 from service.jobs.schemas import Output
 from service.jobs.store import Status
@@ -50,6 +50,9 @@ class IntakeRequest(BaseModel):
         examples=["resize-v1:width-800"],
     )
     wants_persist: bool = Field(False, description="keep the output in the library, where the plan allows it")
+    team_id: UUID | None = Field(
+        None, description="a team to make it for: the result is kept in its library; costs are the caller's"
+    )
     keep_for_days: int | None = Field(
         None, ge=1, le=30, description="keep an ephemeral output this long; for signed-in users", examples=[7]
     )
@@ -58,10 +61,38 @@ class IntakeRequest(BaseModel):
     )
 
 
+_JOB = "7c0e2f4a-4f7e-4c38-9d2f-1b7a4a7d2c11"
+_STORAGE = "https://project.supabase.co/storage/v1"
+_ANSWERS: list[JsonValue] = [
+    {
+        "cached": False,
+        "job_id": _JOB,
+        "status": "awaiting_upload",
+        "op_key": "bgremove-v1",
+        "expires_at": "2026-11-20T13:15:00Z",
+        "upload_url": f"{_STORAGE}/object/upload/sign/uploads-ephemeral/{_JOB}/original?token=…",
+        "upload_token": "…",
+        "upload_bucket": "uploads-ephemeral",
+        "upload_path": f"{_JOB}/original",
+        "upload_expires_at": "2026-11-20T15:00:00Z",
+        "resumable_url": f"{_STORAGE}/upload/resumable/sign",
+    },
+    {
+        "cached": True,
+        "job_id": None,
+        "status": "done",
+        "op_key": "bgremove-v1",
+        "expires_at": "2026-11-21T13:00:00Z",
+        "output_urls": [f"{_STORAGE}/object/sign/outputs-ephemeral/{_JOB}.webp?token=…"],
+        "thumbnail_url": f"{_STORAGE}/object/sign/outputs-ephemeral/{_JOB}.thumb.webp?token=…",
+    },
+]
+
+
 class IntakeAnswer(BaseModel):
     """Either a hit, with URLs at once, or a job, with a URL to upload to unless nothing needs to be uploaded."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [*_ANSWERS]})
 
     cached: bool
     job_id: UUID | None = Field(None, description="absent for a hit that needed no job")
