@@ -45,6 +45,7 @@ from service.requests.routes import router as requests_router
 from service.resources import open_resources
 from service.settings import Settings, get_settings
 from service.sharing.routes import router as sharing_router
+from service.teams.routes import router as teams_router
 from service.webhooks.routes import router as webhooks_router
 
 PLAYGROUND = Path(__file__).parent / "playground"
@@ -81,6 +82,7 @@ ROUTERS = (
     health_router,
     sharing_router,
     admin_router,
+    teams_router,
     page,
 )
 

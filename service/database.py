@@ -51,6 +51,7 @@ class OutputRow(Row):
 
     output_id: UUID
     user_id: UUID | None
+    team_id: UUID | None = None
     bucket: str
     path: str
     thumb_path: str
@@ -63,12 +64,17 @@ class OutputRow(Row):
     scan: Scan = "none"
     vendor_cost_micros: int = 0
 
+    @property
+    def owner_id(self) -> UUID | None:
+        """A user, a team, or None: the anonymous."""
+        return self.team_id or self.user_id
+
 
 class Forget(Row):
     """What the caches must forget: a key and the owner whose entry it is (None: the anonymous)."""
 
     cache_key: str | None
-    user_id: UUID | None
+    owner_id: UUID | None
 
 
 class Tombstone(Row):

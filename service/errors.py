@@ -86,6 +86,19 @@ class Code(StrEnum):
     collection_exists = "collection_exists"
     collection_too_deep = "collection_too_deep"
     too_many_collections = "too_many_collections"
+    # A team
+    team_not_found = "team_not_found"
+    role_required = "role_required"
+    team_owner = "team_owner"
+    too_many_teams = "too_many_teams"
+    member_not_found = "member_not_found"
+    already_member = "already_member"
+    no_seats = "no_seats"
+    invitation_not_found = "invitation_not_found"
+    invitation_accepted = "invitation_accepted"
+    invitation_declined = "invitation_declined"
+    invitation_revoked = "invitation_revoked"
+    invitation_expired = "invitation_expired"
     # A share link
     share_not_found = "share_not_found"
     share_expired = "share_expired"
@@ -298,6 +311,38 @@ CATALOGUE: Mapping[Code, Entry] = {
     Code.too_many_collections: Entry(
         409, "Too many collections", False, "At most 500 collections are kept: delete one first."
     ),
+    Code.team_not_found: Entry(404, "There is no such team", False, "No team of yours has this id."),
+    Code.role_required: Entry(
+        403,
+        "Your role in the team does not include this",
+        False,
+        "Viewers of a team look and download: its owner can make you an editor.",
+    ),
+    Code.team_owner: Entry(
+        409,
+        "This is the owner of the team",
+        False,
+        "The owner cannot leave: make another member the owner, or delete the team.",
+    ),
+    Code.too_many_teams: Entry(409, "Too many teams", False, "One account owns at most 20 teams."),
+    Code.member_not_found: Entry(404, "There is no such member", False, "Nobody of this id is in the team."),
+    Code.already_member: Entry(
+        409, "They are in the team already", False, "A member of this team has this address."
+    ),
+    Code.no_seats: Entry(
+        409, "No seat is left in the team", False, "This plan gives a team 5 seats, and all are taken."
+    ),
+    Code.invitation_not_found: Entry(
+        404, "There is no such invitation", False, "No invitation to you has this id."
+    ),
+    Code.invitation_accepted: Entry(
+        410, "The invitation was accepted", False, "It has been used, and you have left the team since."
+    ),
+    Code.invitation_declined: Entry(410, "The invitation was declined", False, "Ask for a new one."),
+    Code.invitation_revoked: Entry(
+        410, "The invitation was revoked", False, "The owner of the team has taken it back."
+    ),
+    Code.invitation_expired: Entry(410, "The invitation has expired", False, "Ask for a new one."),
     Code.share_not_found: Entry(404, "There is no such link", False, "No picture is shared under this link."),
     Code.share_expired: Entry(410, "The link has expired", False, "Ask whoever shared it for a new one."),
     Code.share_revoked: Entry(410, "The link was revoked", False, "Its owner has taken it back."),

@@ -45,6 +45,7 @@ from service.safety.store import Safety
 from service.settings import Settings
 from service.sharing.store import ShareLinks
 from service.storage import Storage
+from service.teams.store import Teams
 
 HTTP_TIMEOUT = httpx.Timeout(30, connect=5, pool=10)
 # Shorter than the keep-alive of Supabase's gateways: a call seldom meets a connection about to close.
@@ -74,6 +75,7 @@ class Resources:
     data_requests: DataRequests
     library: Library
     shelves: Shelves
+    teams: Teams
     profiles: Profiles
     plans: Plans
     tariff: Tariff
@@ -134,6 +136,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             data_requests=DataRequests(database),
             library=library,
             shelves=Shelves(database),
+            teams=Teams(database),
             profiles=Profiles(library),
             plans=plans,
             tariff=Tariff(plans),

@@ -117,48 +117,60 @@ isOneToOne: false
                   ]
                 },"collection_items": {
                   Row: {
-                    "collection_id": string,"created_at": string,"image_id": string,"user_id": string
+                    "collection_id": string,"created_at": string,"image_id": string,"owner_id": string | null,"team_id": string | null,"user_id": string | null
                   }
                   ComputedFields: never
                   Insert: {
-                    "collection_id": string,"created_at"?: string,"image_id": string,"user_id": string
+                    "collection_id": string,"created_at"?: string,"image_id": string,"owner_id"?: never,"team_id"?: string | null,"user_id"?: string | null
                   }
                   Update: {
-                    "collection_id"?: string,"created_at"?: string,"image_id"?: string,"user_id"?: string
+                    "collection_id"?: string,"created_at"?: string,"image_id"?: string,"owner_id"?: never,"team_id"?: string | null,"user_id"?: string | null
                   }
                   Relationships: [
                     {
       foreignKeyName: "collection_items_collection"
-      columns: ["collection_id","user_id"]
+      columns: ["collection_id","owner_id"]
 isOneToOne: false
       referencedRelation: "collections"
-      referencedColumns: ["id","user_id"]
+      referencedColumns: ["id","owner_id"]
     },{
       foreignKeyName: "collection_items_image"
-      columns: ["image_id","user_id"]
+      columns: ["image_id","owner_id"]
 isOneToOne: false
       referencedRelation: "images"
-      referencedColumns: ["id","user_id"]
+      referencedColumns: ["id","owner_id"]
+    },{
+      foreignKeyName: "collection_items_team_id_fkey"
+      columns: ["team_id"]
+isOneToOne: false
+      referencedRelation: "teams"
+      referencedColumns: ["id"]
     }
                   ]
                 },"collections": {
                   Row: {
-                    "created_at": string,"id": string,"name": string,"parent_id": string | null,"parent_top": boolean | null,"top": boolean,"updated_at": string,"user_id": string
+                    "created_at": string,"id": string,"name": string,"owner_id": string | null,"parent_id": string | null,"parent_top": boolean | null,"team_id": string | null,"top": boolean,"updated_at": string,"user_id": string | null,"collection_document": Json | null
                   }
-                  ComputedFields: never
+                  ComputedFields: "collection_document"
                   Insert: {
-                    "created_at"?: string,"id"?: string,"name": string,"parent_id"?: string | null,"parent_top"?: never,"top"?: never,"updated_at"?: string,"user_id": string
+                    "created_at"?: string,"id"?: string,"name": string,"owner_id"?: never,"parent_id"?: string | null,"parent_top"?: never,"team_id"?: string | null,"top"?: never,"updated_at"?: string,"user_id"?: string | null
                   }
                   Update: {
-                    "created_at"?: string,"id"?: string,"name"?: string,"parent_id"?: string | null,"parent_top"?: never,"top"?: never,"updated_at"?: string,"user_id"?: string
+                    "created_at"?: string,"id"?: string,"name"?: string,"owner_id"?: never,"parent_id"?: string | null,"parent_top"?: never,"team_id"?: string | null,"top"?: never,"updated_at"?: string,"user_id"?: string | null
                   }
                   Relationships: [
                     {
       foreignKeyName: "collections_parent"
-      columns: ["parent_id","user_id","parent_top"]
+      columns: ["parent_id","owner_id","parent_top"]
 isOneToOne: false
       referencedRelation: "collections"
-      referencedColumns: ["id","user_id","top"]
+      referencedColumns: ["id","owner_id","top"]
+    },{
+      foreignKeyName: "collections_team_id_fkey"
+      columns: ["team_id"]
+isOneToOne: false
+      referencedRelation: "teams"
+      referencedColumns: ["id"]
     }
                   ]
                 },"credit_grants": {
@@ -259,14 +271,14 @@ isOneToOne: false
                   ]
                 },"image_outputs": {
                   Row: {
-                    "bucket": string,"cache_key": string | null,"content_type": string,"created_at": string,"deleted_at": string | null,"expires_at": string | null,"height": number,"id": string,"image_id": string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id": string | null,"op_key": string,"ops": (string)[],"path": string,"scan": string,"scan_tried_at": string | null,"sha256": string,"size": number,"thumb_path": string,"user_id": string | null,"variant": string,"vendor_cost_micros": number,"version": number | null,"width": number,"library_document": Json | null,"output_document": Json | null,"refuse_promotion": undefined | null,"show_version": Json | null,"version_document": Json | null
+                    "bucket": string,"cache_key": string | null,"content_type": string,"created_at": string,"deleted_at": string | null,"expires_at": string | null,"height": number,"id": string,"image_id": string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id": string | null,"op_key": string,"ops": (string)[],"owner_id": string | null,"path": string,"scan": string,"scan_tried_at": string | null,"sha256": string,"size": number,"team_id": string | null,"thumb_path": string,"user_id": string | null,"variant": string,"vendor_cost_micros": number,"version": number | null,"width": number,"library_document": Json | null,"output_document": Json | null,"show_version": Json | null,"version_document": Json | null
                   }
-                  ComputedFields: "library_document" | "output_document" | "refuse_promotion" | "show_version" | "version_document"
+                  ComputedFields: "library_document" | "output_document" | "show_version" | "version_document"
                   Insert: {
-                    "bucket": string,"cache_key"?: string | null,"content_type": string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"height": number,"id"?: string,"image_id"?: string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id"?: string | null,"op_key": string,"ops"?: never,"path": string,"scan"?: string,"scan_tried_at"?: string | null,"sha256": string,"size": number,"thumb_path": string,"user_id"?: string | null,"variant": string,"vendor_cost_micros"?: number,"version"?: number | null,"width": number
+                    "bucket": string,"cache_key"?: string | null,"content_type": string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"height": number,"id"?: string,"image_id"?: string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id"?: string | null,"op_key": string,"ops"?: never,"owner_id"?: never,"path": string,"scan"?: string,"scan_tried_at"?: string | null,"sha256": string,"size": number,"team_id"?: string | null,"thumb_path": string,"user_id"?: string | null,"variant": string,"vendor_cost_micros"?: number,"version"?: number | null,"width": number
                   }
                   Update: {
-                    "bucket"?: string,"cache_key"?: string | null,"content_type"?: string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"height"?: number,"id"?: string,"image_id"?: string | null,"input_content_type"?: string,"input_height"?: number,"input_sha256"?: string,"input_size"?: number,"input_width"?: number,"job_id"?: string | null,"op_key"?: string,"ops"?: never,"path"?: string,"scan"?: string,"scan_tried_at"?: string | null,"sha256"?: string,"size"?: number,"thumb_path"?: string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"version"?: number | null,"width"?: number
+                    "bucket"?: string,"cache_key"?: string | null,"content_type"?: string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"height"?: number,"id"?: string,"image_id"?: string | null,"input_content_type"?: string,"input_height"?: number,"input_sha256"?: string,"input_size"?: number,"input_width"?: number,"job_id"?: string | null,"op_key"?: string,"ops"?: never,"owner_id"?: never,"path"?: string,"scan"?: string,"scan_tried_at"?: string | null,"sha256"?: string,"size"?: number,"team_id"?: string | null,"thumb_path"?: string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"version"?: number | null,"width"?: number
                   }
                   Relationships: [
                     {
@@ -281,18 +293,24 @@ isOneToOne: false
 isOneToOne: false
       referencedRelation: "jobs"
       referencedColumns: ["id"]
+    },{
+      foreignKeyName: "image_outputs_team_id_fkey"
+      columns: ["team_id"]
+isOneToOne: false
+      referencedRelation: "teams"
+      referencedColumns: ["id"]
     }
                   ]
                 },"images": {
                   Row: {
-                    "archived_at": string | null,"content_type": string,"created_at": string,"current_output_id": string | null,"filename": string,"height": number,"id": string,"listed_since": string | null,"original_attempts": number,"original_due_at": string | null,"original_path": string | null,"original_scan": string,"original_sha256": string | null,"original_size": number | null,"prompt": string | null,"scan_tried_at": string | null,"search": unknown,"sha256": string,"size": number,"user_id": string,"width": number,"image_document": Json | null,"upload_of": string | null
+                    "archived_at": string | null,"content_type": string,"created_at": string,"current_output_id": string | null,"filename": string,"height": number,"id": string,"listed_since": string | null,"original_attempts": number,"original_due_at": string | null,"original_path": string | null,"original_scan": string,"original_sha256": string | null,"original_size": number | null,"owner_id": string | null,"prompt": string | null,"scan_tried_at": string | null,"search": unknown,"sha256": string,"size": number,"team_id": string | null,"user_id": string | null,"width": number,"image_document": Json | null,"upload_of": string | null
                   }
                   ComputedFields: "image_document" | "upload_of"
                   Insert: {
-                    "archived_at"?: string | null,"content_type": string,"created_at"?: string,"current_output_id"?: string | null,"filename": string,"height": number,"id"?: string,"listed_since"?: string | null,"original_attempts"?: number,"original_due_at"?: string | null,"original_path"?: string | null,"original_scan"?: string,"original_sha256"?: string | null,"original_size"?: number | null,"prompt"?: string | null,"scan_tried_at"?: string | null,"search"?: never,"sha256": string,"size": number,"user_id": string,"width": number
+                    "archived_at"?: string | null,"content_type": string,"created_at"?: string,"current_output_id"?: string | null,"filename": string,"height": number,"id"?: string,"listed_since"?: string | null,"original_attempts"?: number,"original_due_at"?: string | null,"original_path"?: string | null,"original_scan"?: string,"original_sha256"?: string | null,"original_size"?: number | null,"owner_id"?: never,"prompt"?: string | null,"scan_tried_at"?: string | null,"search"?: never,"sha256": string,"size": number,"team_id"?: string | null,"user_id"?: string | null,"width": number
                   }
                   Update: {
-                    "archived_at"?: string | null,"content_type"?: string,"created_at"?: string,"current_output_id"?: string | null,"filename"?: string,"height"?: number,"id"?: string,"listed_since"?: string | null,"original_attempts"?: number,"original_due_at"?: string | null,"original_path"?: string | null,"original_scan"?: string,"original_sha256"?: string | null,"original_size"?: number | null,"prompt"?: string | null,"scan_tried_at"?: string | null,"search"?: never,"sha256"?: string,"size"?: number,"user_id"?: string,"width"?: number
+                    "archived_at"?: string | null,"content_type"?: string,"created_at"?: string,"current_output_id"?: string | null,"filename"?: string,"height"?: number,"id"?: string,"listed_since"?: string | null,"original_attempts"?: number,"original_due_at"?: string | null,"original_path"?: string | null,"original_scan"?: string,"original_sha256"?: string | null,"original_size"?: number | null,"owner_id"?: never,"prompt"?: string | null,"scan_tried_at"?: string | null,"search"?: never,"sha256"?: string,"size"?: number,"team_id"?: string | null,"user_id"?: string | null,"width"?: number
                   }
                   Relationships: [
                     {
@@ -300,6 +318,12 @@ isOneToOne: false
       columns: ["current_output_id"]
 isOneToOne: false
       referencedRelation: "image_outputs"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "images_team_id_fkey"
+      columns: ["team_id"]
+isOneToOne: false
+      referencedRelation: "teams"
       referencedColumns: ["id"]
     }
                   ]
@@ -325,7 +349,7 @@ isOneToOne: false
                   ]
                 },"jobs": {
                   Row: {
-                    "address": string | null,"api_key_id": string | null,"attempt": number,"cache_key": string | null,"charged": number,"content_type": string | null,"counted_on": string | null,"created_at": string,"error": Json | null,"expires_at": string,"filename": string,"finished_at": string | null,"height": number,"high_res": boolean,"id": string,"image_id": string | null,"keep_days": number | null,"lease_expires_at": string | null,"lease_token": string | null,"max_attempts": number,"op_key": string,"output_id": string | null,"price": number,"priority": number,"progress": number,"queue": string,"replay_of": string | null,"request_id": string | null,"run_at": string,"sha256": string,"size": number,"source_bucket": string,"started_at": string | null,"status": string,"step": string | null,"upload_expires_at": string | null,"upload_path": string,"user_id": string | null,"variant": string,"vendor_cost_micros": number,"wants_persist": boolean,"width": number,"worker": string | null,"admin_job_document": Json | null,"bytes_of": {
+                    "address": string | null,"api_key_id": string | null,"attempt": number,"cache_key": string | null,"charged": number,"content_type": string | null,"counted_on": string | null,"created_at": string,"error": Json | null,"expires_at": string,"filename": string,"finished_at": string | null,"height": number,"high_res": boolean,"id": string,"image_id": string | null,"keep_days": number | null,"lease_expires_at": string | null,"lease_token": string | null,"max_attempts": number,"op_key": string,"output_id": string | null,"owner_id": string | null,"price": number,"priority": number,"progress": number,"queue": string,"replay_of": string | null,"request_id": string | null,"run_at": string,"sha256": string,"size": number,"source_bucket": string,"started_at": string | null,"status": string,"step": string | null,"team_id": string | null,"upload_expires_at": string | null,"upload_path": string,"user_id": string | null,"variant": string,"vendor_cost_micros": number,"wants_persist": boolean,"width": number,"worker": string | null,"admin_job_document": Json | null,"bytes_of": {
               "address": string | null,
 "api_key_id": string | null,
 "attempt": number,
@@ -348,6 +372,7 @@ isOneToOne: false
 "max_attempts": number,
 "op_key": string,
 "output_id": string | null,
+"owner_id": string | null,
 "price": number,
 "priority": number,
 "progress": number,
@@ -361,6 +386,7 @@ isOneToOne: false
 "started_at": string | null,
 "status": string,
 "step": string | null,
+"team_id": string | null,
 "upload_expires_at": string | null,
 "upload_path": string,
 "user_id": string | null,
@@ -373,10 +399,10 @@ isOneToOne: false
                   }
                   ComputedFields: "admin_job_document" | "bytes_of" | "hold_credits" | "job_document" | "uncount_generation"
                   Insert: {
-                    "address"?: string | null,"api_key_id"?: string | null,"attempt"?: number,"cache_key"?: string | null,"charged"?: number,"content_type"?: string | null,"counted_on"?: string | null,"created_at"?: string,"error"?: Json | null,"expires_at": string,"filename": string,"finished_at"?: string | null,"height": number,"high_res"?: boolean,"id"?: string,"image_id"?: string | null,"keep_days"?: number | null,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts"?: number,"op_key": string,"output_id"?: string | null,"price"?: number,"priority"?: number,"progress"?: number,"queue"?: string,"replay_of"?: string | null,"request_id"?: string | null,"run_at"?: string,"sha256": string,"size": number,"source_bucket"?: string,"started_at"?: string | null,"status"?: string,"step"?: string | null,"upload_expires_at"?: string | null,"upload_path": string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"wants_persist"?: boolean,"width": number,"worker"?: string | null
+                    "address"?: string | null,"api_key_id"?: string | null,"attempt"?: number,"cache_key"?: string | null,"charged"?: number,"content_type"?: string | null,"counted_on"?: string | null,"created_at"?: string,"error"?: Json | null,"expires_at": string,"filename": string,"finished_at"?: string | null,"height": number,"high_res"?: boolean,"id"?: string,"image_id"?: string | null,"keep_days"?: number | null,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts"?: number,"op_key": string,"output_id"?: string | null,"owner_id"?: never,"price"?: number,"priority"?: number,"progress"?: number,"queue"?: string,"replay_of"?: string | null,"request_id"?: string | null,"run_at"?: string,"sha256": string,"size": number,"source_bucket"?: string,"started_at"?: string | null,"status"?: string,"step"?: string | null,"team_id"?: string | null,"upload_expires_at"?: string | null,"upload_path": string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"wants_persist"?: boolean,"width": number,"worker"?: string | null
                   }
                   Update: {
-                    "address"?: string | null,"api_key_id"?: string | null,"attempt"?: number,"cache_key"?: string | null,"charged"?: number,"content_type"?: string | null,"counted_on"?: string | null,"created_at"?: string,"error"?: Json | null,"expires_at"?: string,"filename"?: string,"finished_at"?: string | null,"height"?: number,"high_res"?: boolean,"id"?: string,"image_id"?: string | null,"keep_days"?: number | null,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts"?: number,"op_key"?: string,"output_id"?: string | null,"price"?: number,"priority"?: number,"progress"?: number,"queue"?: string,"replay_of"?: string | null,"request_id"?: string | null,"run_at"?: string,"sha256"?: string,"size"?: number,"source_bucket"?: string,"started_at"?: string | null,"status"?: string,"step"?: string | null,"upload_expires_at"?: string | null,"upload_path"?: string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"wants_persist"?: boolean,"width"?: number,"worker"?: string | null
+                    "address"?: string | null,"api_key_id"?: string | null,"attempt"?: number,"cache_key"?: string | null,"charged"?: number,"content_type"?: string | null,"counted_on"?: string | null,"created_at"?: string,"error"?: Json | null,"expires_at"?: string,"filename"?: string,"finished_at"?: string | null,"height"?: number,"high_res"?: boolean,"id"?: string,"image_id"?: string | null,"keep_days"?: number | null,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts"?: number,"op_key"?: string,"output_id"?: string | null,"owner_id"?: never,"price"?: number,"priority"?: number,"progress"?: number,"queue"?: string,"replay_of"?: string | null,"request_id"?: string | null,"run_at"?: string,"sha256"?: string,"size"?: number,"source_bucket"?: string,"started_at"?: string | null,"status"?: string,"step"?: string | null,"team_id"?: string | null,"upload_expires_at"?: string | null,"upload_path"?: string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"wants_persist"?: boolean,"width"?: number,"worker"?: string | null
                   }
                   Relationships: [
                     {
@@ -396,6 +422,12 @@ isOneToOne: false
       columns: ["replay_of"]
 isOneToOne: false
       referencedRelation: "jobs"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "jobs_team_id_fkey"
+      columns: ["team_id"]
+isOneToOne: false
+      referencedRelation: "teams"
       referencedColumns: ["id"]
     }
                   ]
@@ -435,14 +467,14 @@ isOneToOne: true
                   ]
                 },"plans": {
                   Row: {
-                    "api_access": boolean,"bulk": boolean,"campaigns": boolean,"created_at": string,"currency": string,"description": string,"features": (string)[],"generations_per_day": number | null,"generations_per_month": number | null,"high_res_exports_per_month": number | null,"id": string,"keep_days": number,"max_pending": number,"max_pixels": number | null,"max_running": number,"monthly_credits": number,"name": string,"persistent": boolean,"price_cents": number | null,"priority": number,"promote_price": number,"public": boolean,"rank": number,"signup_credits": number,"storage_bytes": number | null,"stripe_price_id": string | null,"stripe_product_id": string | null,"updated_at": string,"versions": number,"watermark": boolean,"working_side": number
+                    "api_access": boolean,"bulk": boolean,"campaigns": boolean,"created_at": string,"currency": string,"description": string,"features": (string)[],"generations_per_day": number | null,"generations_per_month": number | null,"high_res_exports_per_month": number | null,"id": string,"keep_days": number,"max_pending": number,"max_pixels": number | null,"max_running": number,"monthly_credits": number,"name": string,"persistent": boolean,"price_cents": number | null,"priority": number,"promote_price": number,"public": boolean,"rank": number,"seats": number,"signup_credits": number,"storage_bytes": number | null,"stripe_price_id": string | null,"stripe_product_id": string | null,"updated_at": string,"versions": number,"watermark": boolean,"working_side": number
                   }
                   ComputedFields: never
                   Insert: {
-                    "api_access"?: boolean,"bulk"?: boolean,"campaigns"?: boolean,"created_at"?: string,"currency"?: string,"description"?: string,"features"?: (string)[],"generations_per_day"?: number | null,"generations_per_month"?: number | null,"high_res_exports_per_month"?: number | null,"id": string,"keep_days"?: number,"max_pending": number,"max_pixels"?: number | null,"max_running": number,"monthly_credits"?: number,"name": string,"persistent"?: boolean,"price_cents"?: number | null,"priority"?: number,"promote_price"?: number,"public"?: boolean,"rank"?: number,"signup_credits"?: number,"storage_bytes"?: number | null,"stripe_price_id"?: string | null,"stripe_product_id"?: string | null,"updated_at"?: string,"versions"?: number,"watermark"?: boolean,"working_side"?: number
+                    "api_access"?: boolean,"bulk"?: boolean,"campaigns"?: boolean,"created_at"?: string,"currency"?: string,"description"?: string,"features"?: (string)[],"generations_per_day"?: number | null,"generations_per_month"?: number | null,"high_res_exports_per_month"?: number | null,"id": string,"keep_days"?: number,"max_pending": number,"max_pixels"?: number | null,"max_running": number,"monthly_credits"?: number,"name": string,"persistent"?: boolean,"price_cents"?: number | null,"priority"?: number,"promote_price"?: number,"public"?: boolean,"rank"?: number,"seats"?: number,"signup_credits"?: number,"storage_bytes"?: number | null,"stripe_price_id"?: string | null,"stripe_product_id"?: string | null,"updated_at"?: string,"versions"?: number,"watermark"?: boolean,"working_side"?: number
                   }
                   Update: {
-                    "api_access"?: boolean,"bulk"?: boolean,"campaigns"?: boolean,"created_at"?: string,"currency"?: string,"description"?: string,"features"?: (string)[],"generations_per_day"?: number | null,"generations_per_month"?: number | null,"high_res_exports_per_month"?: number | null,"id"?: string,"keep_days"?: number,"max_pending"?: number,"max_pixels"?: number | null,"max_running"?: number,"monthly_credits"?: number,"name"?: string,"persistent"?: boolean,"price_cents"?: number | null,"priority"?: number,"promote_price"?: number,"public"?: boolean,"rank"?: number,"signup_credits"?: number,"storage_bytes"?: number | null,"stripe_price_id"?: string | null,"stripe_product_id"?: string | null,"updated_at"?: string,"versions"?: number,"watermark"?: boolean,"working_side"?: number
+                    "api_access"?: boolean,"bulk"?: boolean,"campaigns"?: boolean,"created_at"?: string,"currency"?: string,"description"?: string,"features"?: (string)[],"generations_per_day"?: number | null,"generations_per_month"?: number | null,"high_res_exports_per_month"?: number | null,"id"?: string,"keep_days"?: number,"max_pending"?: number,"max_pixels"?: number | null,"max_running"?: number,"monthly_credits"?: number,"name"?: string,"persistent"?: boolean,"price_cents"?: number | null,"priority"?: number,"promote_price"?: number,"public"?: boolean,"rank"?: number,"seats"?: number,"signup_credits"?: number,"storage_bytes"?: number | null,"stripe_price_id"?: string | null,"stripe_product_id"?: string | null,"updated_at"?: string,"versions"?: number,"watermark"?: boolean,"working_side"?: number
                   }
                   Relationships: [
                     
@@ -469,14 +501,14 @@ isOneToOne: false
                   ]
                 },"share_links": {
                   Row: {
-                    "created_at": string,"expires_at": string,"has_password": boolean,"id": string,"last_viewed_at": string | null,"max_views": number | null,"output_id": string | null,"revoked_at": string | null,"user_id": string,"views": number,"share_document": Json | null,"share_status": string | null
+                    "created_at": string,"expires_at": string,"has_password": boolean,"id": string,"last_viewed_at": string | null,"max_views": number | null,"output_id": string | null,"revoked_at": string | null,"team_id": string | null,"user_id": string,"views": number,"share_document": Json | null,"share_status": string | null
                   }
                   ComputedFields: "share_document" | "share_status"
                   Insert: {
-                    "created_at"?: string,"expires_at": string,"has_password": boolean,"id"?: string,"last_viewed_at"?: string | null,"max_views"?: number | null,"output_id"?: string | null,"revoked_at"?: string | null,"user_id": string,"views"?: number
+                    "created_at"?: string,"expires_at": string,"has_password": boolean,"id"?: string,"last_viewed_at"?: string | null,"max_views"?: number | null,"output_id"?: string | null,"revoked_at"?: string | null,"team_id"?: string | null,"user_id": string,"views"?: number
                   }
                   Update: {
-                    "created_at"?: string,"expires_at"?: string,"has_password"?: boolean,"id"?: string,"last_viewed_at"?: string | null,"max_views"?: number | null,"output_id"?: string | null,"revoked_at"?: string | null,"user_id"?: string,"views"?: number
+                    "created_at"?: string,"expires_at"?: string,"has_password"?: boolean,"id"?: string,"last_viewed_at"?: string | null,"max_views"?: number | null,"output_id"?: string | null,"revoked_at"?: string | null,"team_id"?: string | null,"user_id"?: string,"views"?: number
                   }
                   Relationships: [
                     {
@@ -484,6 +516,12 @@ isOneToOne: false
       columns: ["output_id"]
 isOneToOne: false
       referencedRelation: "image_outputs"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "share_links_team_id_fkey"
+      columns: ["team_id"]
+isOneToOne: false
+      referencedRelation: "teams"
       referencedColumns: ["id"]
     }
                   ]
@@ -637,6 +675,60 @@ isOneToOne: false
       referencedColumns: ["id"]
     }
                   ]
+                },"team_invitations": {
+                  Row: {
+                    "accepted_at": string | null,"created_at": string,"declined_at": string | null,"email": string,"expires_at": string,"id": string,"revoked_at": string | null,"role": string,"team_id": string,"invitation_document": Json | null,"invitation_status": string | null
+                  }
+                  ComputedFields: "invitation_document" | "invitation_status"
+                  Insert: {
+                    "accepted_at"?: string | null,"created_at"?: string,"declined_at"?: string | null,"email": string,"expires_at": string,"id"?: string,"revoked_at"?: string | null,"role": string,"team_id": string
+                  }
+                  Update: {
+                    "accepted_at"?: string | null,"created_at"?: string,"declined_at"?: string | null,"email"?: string,"expires_at"?: string,"id"?: string,"revoked_at"?: string | null,"role"?: string,"team_id"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "team_invitations_team_id_fkey"
+      columns: ["team_id"]
+isOneToOne: false
+      referencedRelation: "teams"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },"team_members": {
+                  Row: {
+                    "created_at": string,"role": string,"team_id": string,"user_id": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "created_at"?: string,"role": string,"team_id": string,"user_id": string
+                  }
+                  Update: {
+                    "created_at"?: string,"role"?: string,"team_id"?: string,"user_id"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "team_members_team_id_fkey"
+      columns: ["team_id"]
+isOneToOne: false
+      referencedRelation: "teams"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },"teams": {
+                  Row: {
+                    "created_at": string,"id": string,"name": string,"updated_at": string,"versions_to_keep": number
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "created_at"?: string,"id"?: string,"name": string,"updated_at"?: string,"versions_to_keep"?: number
+                  }
+                  Update: {
+                    "created_at"?: string,"id"?: string,"name"?: string,"updated_at"?: string,"versions_to_keep"?: number
+                  }
+                  Relationships: [
+                    
+                  ]
                 },"tombstones": {
                   Row: {
                     "attempts": number,"bucket": string,"created_at": string,"id": number,"not_before": string,"path": string,"purged_at": string | null,"reason": string,"request_id": string | null
@@ -696,6 +788,9 @@ isOneToOne: false
             "account_of":
 { Args: { "p_who": string }; Returns: string
                            },
+"address_of":
+{ Args: { "p_user_id": string }; Returns: string
+                           },
 "admin_abuse":
 { Args: { "p_limit": number }; Returns: Json
                            },
@@ -739,7 +834,10 @@ isOneToOne: false
 { Args: { "p_after": string,"p_after_id": string,"p_flagged": boolean,"p_limit": number,"p_plan": string,"p_query": string }; Returns: Json
                            },
 "adopt_output":
-{ Args: { "p_api_key_id"?: string,"p_filename": string,"p_hit_price"?: number,"p_job_id": string,"p_output_seconds": number,"p_path": string,"p_price"?: number,"p_request_id": string,"p_source_id": string,"p_thumb_path": string,"p_user_id": string }; Returns: Json
+{ Args: { "p_api_key_id"?: string,"p_filename": string,"p_hit_price"?: number,"p_job_id": string,"p_output_seconds": number,"p_path": string,"p_price"?: number,"p_request_id": string,"p_source_id": string,"p_team_id"?: string,"p_thumb_path": string,"p_user_id": string }; Returns: Json
+                           },
+"answer_invitation":
+{ Args: { "p_accept": boolean,"p_invitation_id": string,"p_user_id": string }; Returns: Json
                            },
 "api_key_document":
 { Args: { "p_key": Omit<Database["public"]['Tables']["api_keys"]['Row'], Database["public"]['Tables']["api_keys"]['ComputedFields']> }; Returns: Json
@@ -798,6 +896,7 @@ isOneToOne: false
 "max_attempts": number,
 "op_key": string,
 "output_id": string | null,
+"owner_id": string | null,
 "price": number,
 "priority": number,
 "progress": number,
@@ -811,6 +910,7 @@ isOneToOne: false
 "started_at": string | null,
 "status": string,
 "step": string | null,
+"team_id": string | null,
 "upload_expires_at": string | null,
 "upload_path": string,
 "user_id": string | null,
@@ -835,6 +935,9 @@ isOneToOne: false
 "cancel_job":
 { Args: { "p_job_id": string,"p_user_id": string }; Returns: Json
                            },
+"cancel_team_jobs":
+{ Args: { "p_job_ids": (string)[] }; Returns: undefined
+                           },
 "change_images":
 { Args: { "p_action": string,"p_collection_id": string,"p_image_ids": (string)[],"p_user_id": string }; Returns: Json
                            },
@@ -847,7 +950,7 @@ isOneToOne: false
             }[]
                            },
 "check_place":
-{ Args: { "p_collection_id": string,"p_name": string,"p_parent_id": string,"p_user_id": string }; Returns: undefined
+{ Args: { "p_collection_id": string,"p_name": string,"p_owner_id": string,"p_parent_id": string }; Returns: undefined
                            },
 "claim_jobs":
 { Args: { "p_claims": string,"p_output_seconds": number,"p_user_id": string }; Returns: Json
@@ -870,6 +973,9 @@ isOneToOne: false
 "close_account":
 { Args: { "p_lease_token": string,"p_request_id": string }; Returns: string
                            },
+"collection_document":
+{ Args: { "p_collection": Omit<Database["public"]['Tables']["collections"]['Row'], Database["public"]['Tables']["collections"]['ComputedFields']> }; Returns: Json
+                           },
 "complete_from_cache":
 { Args: { "p_job_id": string,"p_lease_token": string,"p_output_id": string }; Returns: Json
                            },
@@ -886,10 +992,16 @@ isOneToOne: false
 { Args: { "p_expires_at": string,"p_hash": string,"p_name": string,"p_prefix": string,"p_rate_per_minute": number,"p_scopes": (string)[],"p_spend_cap": number,"p_user_id": string }; Returns: Json
                            },
 "create_collection":
-{ Args: { "p_name": string,"p_parent_id": string,"p_user_id": string }; Returns: Json
+{ Args: { "p_name": string,"p_parent_id": string,"p_team_id"?: string,"p_user_id": string }; Returns: Json
+                           },
+"create_invitation":
+{ Args: { "p_email": string,"p_role": string,"p_team_id": string,"p_user_id": string }; Returns: Json
                            },
 "create_share":
 { Args: { "p_max_views": number,"p_output_id": string,"p_password_hash": string,"p_seconds": number,"p_token_hash": string,"p_user_id": string }; Returns: Json
+                           },
+"create_team":
+{ Args: { "p_name": string,"p_user_id": string }; Returns: Json
                            },
 "credit_history":
 { Args: { "p_before": number,"p_limit": number,"p_user_id": string }; Returns: Json
@@ -902,6 +1014,9 @@ isOneToOne: false
                            },
 "delete_output":
 { Args: { "p_output_id": string,"p_user_id": string }; Returns: Json
+                           },
+"delete_team":
+{ Args: { "p_name": string,"p_team_id": string,"p_user_id": string }; Returns: Json
                            },
 "draw_credits":
 { Args: { "p_amount": number,"p_first"?: number,"p_ledger_id": number,"p_user_id": string }; Returns: undefined
@@ -917,6 +1032,12 @@ isOneToOne: false
                            },
 "due_tombstones":
 { Args: { "p_limit": number }; Returns: Json
+                           },
+"empty_team":
+{ Args: { "p_team_id": string,"p_user_id": string }; Returns: Json
+                           },
+"end_links":
+{ Args: { "p_team_id": string,"p_user_id": string }; Returns: undefined
                            },
 "end_request":
 { Args: { "p_error": Json,"p_request": Omit<Database["public"]['Tables']["data_requests"]['Row'], Database["public"]['Tables']["data_requests"]['ComputedFields']> }; Returns: undefined
@@ -979,7 +1100,7 @@ isOneToOne: false
 { Args: { "p_pack_id": string,"p_plan_id": string }; Returns: Json
                            },
 "find_output":
-{ Args: { "p_cache_key": string,"p_ttl": string,"p_user_id": string }; Returns: {
+{ Args: { "p_cache_key": string,"p_owner_id": string,"p_ttl": string }; Returns: {
               "bucket": string,
 "cache_key": string | null,
 "content_type": string,
@@ -997,11 +1118,13 @@ isOneToOne: false
 "job_id": string | null,
 "op_key": string,
 "ops": (string)[],
+"owner_id": string | null,
 "path": string,
 "scan": string,
 "scan_tried_at": string | null,
 "sha256": string,
 "size": number,
+"team_id": string | null,
 "thumb_path": string,
 "user_id": string | null,
 "variant": string,
@@ -1016,7 +1139,7 @@ isOneToOne: false
         isSetofReturn: false
       } },
 "find_promotable":
-{ Args: { "p_job_id": string,"p_output_id": string,"p_user_id": string }; Returns: Json
+{ Args: { "p_job_id": string,"p_output_id": string,"p_team_id"?: string,"p_user_id": string }; Returns: Json
                            },
 "find_share":
 { Args: { "p_token_hash": string }; Returns: Json
@@ -1057,6 +1180,7 @@ isOneToOne: false
 "max_attempts": number,
 "op_key": string,
 "output_id": string | null,
+"owner_id": string | null,
 "price": number,
 "priority": number,
 "progress": number,
@@ -1070,6 +1194,7 @@ isOneToOne: false
 "started_at": string | null,
 "status": string,
 "step": string | null,
+"team_id": string | null,
 "upload_expires_at": string | null,
 "upload_path": string,
 "user_id": string | null,
@@ -1121,6 +1246,12 @@ isOneToOne: false
 "get_subscription":
 { Args: { "p_user_id": string }; Returns: Json
                            },
+"get_team":
+{ Args: { "p_team_id": string,"p_user_id": string }; Returns: Json
+                           },
+"get_team_profile":
+{ Args: { "p_team_id": string,"p_user_id": string }; Returns: Json
+                           },
 "get_usage":
 { Args: { "p_from": string,"p_to": string,"p_user_id": string }; Returns: Json
                            },
@@ -1147,6 +1278,18 @@ isOneToOne: false
                            },
 "intake":
 { Args: { "p_api_key_id"?: string,"p_await_seconds": number,"p_cacheable": boolean,"p_content_type": string,"p_filename": string,"p_height": number,"p_hit_price"?: number,"p_hit_reference"?: string,"p_ip"?: string,"p_keep_days"?: number,"p_may_queue"?: boolean,"p_may_upload"?: boolean,"p_op_key": string,"p_output_seconds": number,"p_output_side"?: number,"p_price": number,"p_queue": string,"p_quoted_price"?: number,"p_request_id": string,"p_sha256": string,"p_size": number,"p_team_id"?: string,"p_upload_seconds": number,"p_use_cache": boolean,"p_user_id": string,"p_variant": string,"p_wants_persist": boolean,"p_width": number }; Returns: Json
+                           },
+"invitation_document":
+{ Args: { "p_invitation": Omit<Database["public"]['Tables']["team_invitations"]['Row'], Database["public"]['Tables']["team_invitations"]['ComputedFields']> }; Returns: Json
+                           },
+"invitation_status":
+{ Args: { "p_invitation": Omit<Database["public"]['Tables']["team_invitations"]['Row'], Database["public"]['Tables']["team_invitations"]['ComputedFields']> }; Returns: string
+                           },
+"is_another_ones":
+{ Args: { "p_bucket": string,"p_path": string,"p_user_id": string }; Returns: boolean
+                           },
+"is_named":
+{ Args: { "p_bucket": string,"p_path": string }; Returns: boolean
                            },
 "is_original":
 { Args: { "p_path": string }; Returns: boolean
@@ -1190,6 +1333,7 @@ isOneToOne: false
 "max_attempts": number,
 "op_key": string,
 "output_id": string | null,
+"owner_id": string | null,
 "price": number,
 "priority": number,
 "progress": number,
@@ -1203,6 +1347,7 @@ isOneToOne: false
 "started_at": string | null,
 "status": string,
 "step": string | null,
+"team_id": string | null,
 "upload_expires_at": string | null,
 "upload_path": string,
 "user_id": string | null,
@@ -1251,8 +1396,55 @@ isOneToOne: false
         isOneToOne: true
         isSetofReturn: false
       } },
+"leave_teams":
+{ Args: { "p_user_id": string }; Returns: Json
+                           },
 "library_document":
 { Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']> }; Returns: Json
+                           },
+"library_plan":
+{ Args: { "p_owner_id": string }; Returns: {
+              "api_access": boolean,
+"bulk": boolean,
+"campaigns": boolean,
+"created_at": string,
+"currency": string,
+"description": string,
+"features": (string)[],
+"generations_per_day": number | null,
+"generations_per_month": number | null,
+"high_res_exports_per_month": number | null,
+"id": string,
+"keep_days": number,
+"max_pending": number,
+"max_pixels": number | null,
+"max_running": number,
+"monthly_credits": number,
+"name": string,
+"persistent": boolean,
+"price_cents": number | null,
+"priority": number,
+"promote_price": number,
+"public": boolean,
+"rank": number,
+"seats": number,
+"signup_credits": number,
+"storage_bytes": number | null,
+"stripe_price_id": string | null,
+"stripe_product_id": string | null,
+"updated_at": string,
+"versions": number,
+"watermark": boolean,
+"working_side": number
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "plans"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"library_role":
+{ Args: { "p_owner_id": string,"p_user_id": string }; Returns: string
                            },
 "list_admins":
 { Args: Record<PropertyKey, never>; Returns: Json
@@ -1264,10 +1456,16 @@ isOneToOne: false
 { Args: { "p_after": string,"p_after_sha256": string,"p_category": string,"p_limit": number,"p_sha256": string }; Returns: Json
                            },
 "list_collections":
-{ Args: { "p_collection_id": string,"p_user_id": string }; Returns: Json
+{ Args: { "p_team_id": string,"p_user_id": string }; Returns: Json
                            },
 "list_images":
-{ Args: { "p_after": string,"p_after_id": string,"p_archived": boolean,"p_collection_id": string,"p_created_after": string,"p_created_before": string,"p_limit": number,"p_op": string,"p_query": string,"p_user_id": string }; Returns: Json
+{ Args: { "p_after": string,"p_after_id": string,"p_archived": boolean,"p_collection_id": string,"p_created_after": string,"p_created_before": string,"p_limit": number,"p_op": string,"p_query": string,"p_team_id"?: string,"p_user_id": string }; Returns: Json
+                           },
+"list_invitations":
+{ Args: { "p_team_id": string,"p_user_id": string }; Returns: Json
+                           },
+"list_my_invitations":
+{ Args: { "p_user_id": string }; Returns: Json
                            },
 "list_op_prices":
 { Args: Record<PropertyKey, never>; Returns: Json
@@ -1280,6 +1478,9 @@ isOneToOne: false
                            },
 "list_shares":
 { Args: { "p_output_id": string,"p_user_id": string }; Returns: Json
+                           },
+"list_teams":
+{ Args: { "p_user_id": string }; Returns: Json
                            },
 "lock_api_key":
 { Args: { "p_active": boolean,"p_key_id": string,"p_user_id": string }; Returns: {
@@ -1315,6 +1516,26 @@ isOneToOne: false
         isOneToOne: true
         isSetofReturn: false
       } },
+"lock_library":
+{ Args: { "p_owner_id": string,"p_user_id": string }; Returns: boolean
+                           },
+"lock_team":
+{ Args: { "p_owner": boolean,"p_team_id": string,"p_user_id": string }; Returns: {
+              "created_at": string,
+"id": string,
+"name": string,
+"updated_at": string,
+"versions_to_keep": number
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "teams"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"lock_team_jobs":
+{ Args: { "p_team_ids": (string)[],"p_user_id": string }; Returns: (string)[]
+                           },
 "lock_user":
 { Args: { "p_user_id": string }; Returns: undefined
                            },
@@ -1327,8 +1548,26 @@ isOneToOne: false
 "mark_uploaded":
 { Args: { "p_job_id": string,"p_user_id": string }; Returns: Json
                            },
+"may_change":
+{ Args: { "p_owner_id": string,"p_user_id": string }; Returns: boolean
+                           },
+"may_read":
+{ Args: { "p_owner_id": string,"p_user_id": string }; Returns: boolean
+                           },
+"may_see_job":
+{ Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_user_id": string }; Returns: boolean
+                           },
+"merge_image":
+{ Args: { "p_image_id": string,"p_twin_id": string }; Returns: undefined
+                           },
 "move_credits":
 { Args: { "p_debt"?: number,"p_delta": number,"p_reason": string,"p_reference": string,"p_user_id": string }; Returns: number
+                           },
+"move_images":
+{ Args: { "p_image_ids": (string)[],"p_out": boolean,"p_team_id": string,"p_user_id": string }; Returns: Json
+                           },
+"move_storage":
+{ Args: { "p_from": string,"p_team_id": string,"p_to": string }; Returns: undefined
                            },
 "next_month":
 { Args: Record<PropertyKey, never>; Returns: string
@@ -1366,6 +1605,9 @@ isOneToOne: false
 "pay_debt":
 { Args: { "p_reference": string,"p_user_id": string }; Returns: undefined
                            },
+"payer_of":
+{ Args: { "p_owner_id": string }; Returns: string
+                           },
 "personal_tables":
 { Args: Record<PropertyKey, never>; Returns: {
               "hidden": (string)[],"name": string,"owner": string,"page_key": string,"treatment": string
@@ -1399,6 +1641,7 @@ isOneToOne: false
 "promote_price": number,
 "public": boolean,
 "rank": number,
+"seats": number,
 "signup_credits": number,
 "storage_bytes": number | null,
 "stripe_price_id": string | null,
@@ -1415,10 +1658,10 @@ isOneToOne: false
         isSetofReturn: false
       } },
 "promote_output":
-{ Args: { "p_charge": boolean,"p_output_id": string,"p_path": string,"p_thumb_path": string,"p_user_id": string }; Returns: Json
+{ Args: { "p_api_key_id"?: string,"p_charge": boolean,"p_output_id": string,"p_path": string,"p_thumb_path": string,"p_user_id": string }; Returns: Json
                            },
 "prune_image":
-{ Args: { "p_image_id": string,"p_user_id": string }; Returns: Json
+{ Args: { "p_image_id": string,"p_owner_id": string }; Returns: Json
                            },
 "prune_versions":
 { Args: { "p_limit": number }; Returns: Json
@@ -1484,11 +1727,13 @@ isOneToOne: false
 "job_id": string | null,
 "op_key": string,
 "ops": (string)[],
+"owner_id": string | null,
 "path": string,
 "scan": string,
 "scan_tried_at": string | null,
 "sha256": string,
 "size": number,
+"team_id": string | null,
 "thumb_path": string,
 "user_id": string | null,
 "variant": string,
@@ -1525,6 +1770,9 @@ isOneToOne: false
 "refund_job":
 { Args: { "p_actor"?: string,"p_job_id": string,"p_reason": string }; Returns: boolean
                            },
+"refuse_another_team":
+{ Args: { "p_user_id": string }; Returns: undefined
+                           },
 "refuse_blocked":
 { Args: { "p_sha256s": (string)[] }; Returns: undefined
                            },
@@ -1541,10 +1789,13 @@ isOneToOne: false
 { Args: { "p_plan": Omit<Database["public"]['Tables']["plans"]['Row'], Database["public"]['Tables']["plans"]['ComputedFields']>,"p_violations": Json }; Returns: undefined
                            },
 "refuse_promotion":
-{ Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']> }; Returns: undefined
+{ Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_owner_id": string }; Returns: undefined
                            },
 "refused_jobs":
 { Args: { "p_after": string,"p_after_id": string,"p_limit": number,"p_reviewed": boolean }; Returns: Json
+                           },
+"remove_member":
+{ Args: { "p_member_id": string,"p_team_id": string,"p_user_id": string }; Returns: undefined
                            },
 "replay_job":
 { Args: { "p_actor": string,"p_by": string,"p_job_id": string,"p_reason": string }; Returns: Json
@@ -1560,6 +1811,15 @@ isOneToOne: false
                            },
 "request_tombstones":
 { Args: { "p_lease_token": string,"p_limit": number,"p_request_id": string }; Returns: Json
+                           },
+"require_member":
+{ Args: { "p_team_id": string,"p_user_id": string }; Returns: undefined
+                           },
+"require_owner":
+{ Args: { "p_team_id": string,"p_user_id": string }; Returns: undefined
+                           },
+"require_team":
+{ Args: { "p_team_id": string,"p_user_id": string }; Returns: undefined
                            },
 "restore_output":
 { Args: { "p_output_id": string,"p_user_id": string }; Returns: Json
@@ -1582,6 +1842,9 @@ isOneToOne: false
 "revoke_api_key":
 { Args: { "p_key_id": string,"p_user_id": string }; Returns: Json
                            },
+"revoke_invitation":
+{ Args: { "p_invitation_id": string,"p_team_id": string,"p_user_id": string }; Returns: Json
+                           },
 "revoke_share":
 { Args: { "p_share_id": string,"p_user_id": string }; Returns: Json
                            },
@@ -1590,6 +1853,12 @@ isOneToOne: false
                            },
 "search_query":
 { Args: { "p_text": string }; Returns: unknown
+                           },
+"seats_taken":
+{ Args: { "p_except"?: string,"p_team_id": string }; Returns: number
+                           },
+"set_member_role":
+{ Args: { "p_member_id": string,"p_role": string,"p_team_id": string,"p_user_id": string }; Returns: Json
                            },
 "set_plan":
 { Args: { "p_actor"?: string,"p_plan_id": string,"p_reason": string,"p_user_id": string }; Returns: undefined
@@ -1654,8 +1923,14 @@ isOneToOne: false
 "take_credits":
 { Args: { "p_actor"?: string,"p_amount": number,"p_reason": string,"p_reference": string,"p_user_id": string }; Returns: Json
                            },
+"team_document":
+{ Args: { "p_team": Omit<Database["public"]['Tables']["teams"]['Row'], Database["public"]['Tables']["teams"]['ComputedFields']>,"p_user_id": string }; Returns: Json
+                           },
 "touch_api_key":
 { Args: { "p_every_seconds": number,"p_key_id": string }; Returns: undefined
+                           },
+"transfer_images":
+{ Args: { "p_image_ids": (string)[],"p_team_id": string,"p_user_id": string }; Returns: Json
                            },
 "unblock_hash":
 { Args: { "p_actor"?: string,"p_by": string,"p_reason": string,"p_sha256": string }; Returns: boolean
@@ -1672,6 +1947,9 @@ isOneToOne: false
 "update_collection":
 { Args: { "p_collection_id": string,"p_move": boolean,"p_name": string,"p_parent_id": string,"p_user_id": string }; Returns: Json
                            },
+"update_team":
+{ Args: { "p_name": string,"p_team_id": string,"p_user_id": string,"p_versions_to_keep": number }; Returns: Json
+                           },
 "upload_of":
 { Args: { "p_image": Omit<Database["public"]['Tables']["images"]['Row'], Database["public"]['Tables']["images"]['ComputedFields']> }; Returns: string
                            },
@@ -1683,6 +1961,9 @@ isOneToOne: false
                            },
 "version_document":
 { Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']> }; Returns: Json
+                           },
+"versions_to_keep":
+{ Args: { "p_owner_id": string }; Returns: number
                            },
 "want_original":
 { Args: { "p_image_id": string }; Returns: undefined

@@ -35,16 +35,16 @@ log = structlog.get_logger()
 BATCH = 4
 
 
-def original_key(user_id: object, image_id: object, content_type: str) -> str:
+def original_key(owner_id: object, image_id: object, content_type: str) -> str:
     """Key of a verified original in the library. Raises KeyError for a type that is not accepted."""
-    return f"{user_id}/{image_id}/original.{EXTENSIONS[content_type]}"
+    return f"{owner_id}/{image_id}/original.{EXTENSIONS[content_type]}"
 
 
 async def store_original(
-    resources: Resources, user_id: object, image_id: object, file: Path, content_type: str
+    resources: Resources, owner_id: object, image_id: object, file: Path, content_type: str
 ) -> str:
     """Upload verified bytes and return their key; what an earlier attempt has stored there is the same."""
-    key = original_key(user_id, image_id, content_type)
+    key = original_key(owner_id, image_id, content_type)
     try:
         await resources.storage.upload(LIBRARY, key, file, content_type)
     except ObjectExistsError:
@@ -80,7 +80,7 @@ async def fetch_original(resources: Resources, due: DueOriginal) -> bool:
             original = Picture(file, due.content_type, stored)
             await moderate(resources, Exhibit(due.sha256, original, None, due.user_id, persistent=True))
             scan = await scan_files(resources, [file], due.sha256)
-            key = await store_original(resources, due.user_id, due.image_id, file, due.content_type)
+            key = await store_original(resources, due.owner_id, due.image_id, file, due.content_type)
         return await resources.library.record_original(
             due.image_id, key, sha256=stored, size=len(data), scan=scan
         )

@@ -171,7 +171,7 @@ async def _copy(bench: Workbench, job: ClaimedJob, source: CachedOutput) -> dict
         storage.copy(source.bucket, source.path, path, target_bucket=bucket),
         storage.copy(source.bucket, source.thumb_path, thumb, target_bucket=bucket),
     )
-    facts = source.model_dump(exclude={"output_id", "user_id", "expires_at"})
+    facts = source.model_dump(exclude={"output_id", "user_id", "team_id", "expires_at"})
     return facts | {"bucket": bucket, "path": path, "thumb_path": thumb, "image_id": _text(job.image_id)}
 
 
@@ -242,7 +242,7 @@ def _target(job: ClaimedJob, suffix: str) -> tuple[str, str, str]:
     path, thumb = output_keys(job, suffix)
     if not job.wants_persist:
         return OUTPUTS, path, thumb
-    folder = f"{job.user_id}/{job.image_id}/output"
+    folder = f"{job.owner_id}/{job.image_id}/output"
     return LIBRARY, f"{folder}/{path}", f"{folder}/{thumb}"
 
 
@@ -256,7 +256,7 @@ async def _store_original(
     """The verified bytes on disk, once per image; what they are, for the image's row."""
     if not job.store_original:
         return {}
-    path = await store_original(bench.resources, job.user_id, job.image_id, result.original, content_type)
+    path = await store_original(bench.resources, job.owner_id, job.image_id, result.original, content_type)
     data = await asyncio.to_thread(result.original.read_bytes)
     return {
         "original_path": path,

@@ -5,6 +5,7 @@ next one nothing to know. Objects go by way of tombstones, and the receipt is wr
 of the user's own folders in Storage, have found nothing more.
 """
 
+import itertools
 from collections import defaultdict
 
 import httpx
@@ -19,7 +20,7 @@ log = structlog.get_logger()
 ROWS = 200
 OBJECTS = 1000
 FOLDERS = ("user-library", "exports")
-"""Buckets whose keys begin with the user's id."""
+"""Buckets whose keys begin with the id of a user, or of a team that was theirs alone."""
 DAY = 86_400
 
 
@@ -66,8 +67,9 @@ async def _objects(resources: Resources, lease: RequestLease) -> int:
     """Remove every object of the request, and what else lies in the user's folders. Returns how many there were."""
     requests, storage, request = resources.data_requests, resources.storage, lease.request
     found = 0
-    for bucket in FOLDERS:
-        paths = [item.path async for item in storage.list_objects(bucket, f"{request.user_id}/")]
+    folders = [str(request.user_id), *request.options.get("team_ids", [])]
+    for bucket, folder in itertools.product(FOLDERS, folders):
+        paths = [item.path async for item in storage.list_objects(bucket, f"{folder}/")]
         for start in range(0, len(paths), OBJECTS):
             found += await requests.wipe_objects(request, bucket, paths[start : start + OBJECTS])
     while tombstones := await requests.request_tombstones(request, OBJECTS):

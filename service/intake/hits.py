@@ -22,9 +22,9 @@ ON_THE_WAY_SECONDS = 120
 """More than an intake that has begun can take."""
 
 
-def hit_key(cache_key: str, user_id: UUID | None) -> str:
-    """Redis key of an owner's hit; the anonymous share one."""
-    return f"darkroom:hit:{user_id or 'anonymous'}:{cache_key}"
+def hit_key(cache_key: str, owner_id: UUID | None) -> str:
+    """Redis key of an owner's hit; the anonymous share one. Teams have none: membership is asked for each time."""
+    return f"darkroom:hit:{owner_id or 'anonymous'}:{cache_key}"
 
 
 async def remember(  # noqa: PLR0913
@@ -48,7 +48,9 @@ async def remember(  # noqa: PLR0913
     try:
         script = cast("Any", redis)  # redis-py declares its arguments as text alone
         owner = key.split(":")[2]
-        await script.eval(_UNLESS_BARRED, 3, key, _bar_key(sha256), _bar_key(owner), label.line() + answer, milliseconds)
+        await script.eval(
+            _UNLESS_BARRED, 3, key, _bar_key(sha256), _bar_key(owner), label.line() + answer, milliseconds
+        )
     except (RedisError, OSError) as error:
         log.warning("hit_not_kept", error=type(error).__name__)
 
@@ -76,7 +78,7 @@ async def unbar(redis: Redis, sha256: str) -> None:
 
 async def forget(redis: Redis, gone: Iterable[Forget]) -> None:
     """Delete the answers of outputs that are gone. Raises RedisError: the caller must not go on as if it were done."""
-    keys = [hit_key(entry.cache_key, entry.user_id) for entry in gone if entry.cache_key is not None]
+    keys = [hit_key(entry.cache_key, entry.owner_id) for entry in gone if entry.cache_key is not None]
     if keys:
         await redis.delete(*keys)
 

@@ -34,6 +34,7 @@ from service.ops.variant import FULL, variant_for
 from service.resources import Resources
 from service.settings import Settings
 from service.storage import OUTPUTS, UPLOADS, ObjectExistsError, ObjectNotFoundError
+from service.teams.store import TeamProfile
 from service.telemetry import CACHE, SHED
 
 HOT = CACHE.labels("hot")
@@ -94,6 +95,8 @@ async def intake(
         check_days(claim.keep_for_days, resources.settings)
         if principal.user_id is None:
             raise ProblemError(Code.sign_in_required, "Sign in to keep results longer than a visitor's.")
+    if claim.team_id is not None and principal.user_id is None:
+        raise ProblemError(Code.sign_in_required, "Sign in to work for a team.")
     settings = resources.settings
     if claim.quote_id is not None:
         price = honour(settings.secret, claim.quote_id, principal.user_id, chain.key)
@@ -104,8 +107,8 @@ async def intake(
     profile = await resources.profiles.of(principal.user_id)
     variant = variant_of(profile, claim)
     key = hit_key(cache_key(claim.sha256, chain.key, variant), principal.user_id)
-    # A hot answer knows nothing of what is to be kept.
-    plain = not claim.wants_persist and claim.keep_for_days is None
+    # A hot answer knows nothing of what is to be kept, nor of who is in a team at this moment.
+    plain = not claim.wants_persist and claim.keep_for_days is None and claim.team_id is None
     admission = await admit(resources, principal, get=key if cacheable and plain else None)
     if admission.value is not None:
         HOT.inc()
@@ -114,6 +117,10 @@ async def intake(
         profile = await resources.library.get_profile(principal.user_id)
         variant = variant_of(profile, claim)
         key = hit_key(cache_key(claim.sha256, chain.key, variant), principal.user_id)
+    team = None
+    if claim.team_id is not None and principal.user_id is not None:
+        team = await resources.teams.get_profile(claim.team_id, principal.user_id)
+        variant = variant_of(team, claim)
     desk = Desk(
         resources,
         principal.user_id,
@@ -122,14 +129,15 @@ async def intake(
         request_id,
         variant=variant,
         profile=profile,
+        team=team,
         price=price,
         key_id=principal.key_id,
         address=pseudonym(settings.secret, principal.ip),
     )
-    return await desk.answer(key if cacheable else None), admission
+    return await desk.answer(key if cacheable and claim.team_id is None else None), admission
 
 
-def variant_of(profile: Profile | None, claim: IntakeRequest) -> str:
+def variant_of(profile: Profile | TeamProfile | None, claim: IntakeRequest) -> str:
     """Users who keep no full resolution work at the side of their plan, everybody else on all pixels; some plans give
     previews."""
     if profile is None:
@@ -161,6 +169,7 @@ class Desk:
         variant: str,
         profile: Profile | None,
         price: Price,
+        team: TeamProfile | None = None,
         may_upload: bool = True,
         key_id: UUID | None = None,
         address: str | None = None,
@@ -177,10 +186,12 @@ class Desk:
         self.key_id = key_id
         self.price = price
         self.address = address
+        rules = team or profile  # of whoever the result is for
         self.output_side = planned_side(
-            chain, claim.width, claim.height, None if profile is None else profile.side
+            chain, claim.width, claim.height, None if rules is None else rules.side
         )
-        self.persists = claim.wants_persist and profile is not None and profile.persistent
+        wanted = claim.wants_persist or team is not None
+        self.persists = wanted and rules is not None and rules.persistent
         self.output_seconds = self.settings.output_ttl_hours * 3600
 
     async def answer(self, key: str | None) -> bytes:
@@ -256,6 +267,7 @@ class Desk:
             variant=self.variant,
             keep_days=claim.keep_for_days,
             may_upload=self.may_upload,
+            team_id=self.claim.team_id,
             await_seconds=settings.await_upload_seconds,
             upload_seconds=settings.upload_ttl_hours * 3600,
             output_seconds=self.output_seconds,
@@ -287,6 +299,7 @@ class Desk:
                 price=self.price.job,
                 hit_price=self.price.hit,
                 api_key_id=self.key_id,
+                team_id=self.claim.team_id,
             )
         except ObjectNotFoundError:
             await resources.database.bury_output(source.output_id)

@@ -52,6 +52,10 @@ _REQUEST = TypeAdapter(IntakeRequest)
         Code.spend_cap_reached,
         Code.too_many_jobs,
         Code.overloaded,
+        Code.sign_in_required,
+        Code.team_not_found,
+        Code.role_required,
+        Code.plan_required,
         Code.data_deletion_running,
     ),
     openapi_extra={

@@ -111,6 +111,7 @@ class Intakes:
         price: int = 0,
         hit_price: int = 0,
         api_key_id: UUID | None = None,
+        team_id: UUID | None = None,
     ) -> JobRow:
         """Give the caller a finished job whose objects were copied from another owner's output, for `hit_price`;
         `price` is what the work would have cost."""
@@ -129,6 +130,7 @@ class Intakes:
                     "p_price": price,
                     "p_hit_price": hit_price,
                     "p_api_key_id": text(api_key_id),
+                    "p_team_id": text(team_id),
                 },
             )
         )

@@ -60,10 +60,12 @@ class SourceFacts(Row):
 
 class ClaimedJob(Row):
     """A job under lease: everything a worker needs to do it. The bytes lie at `upload_path` of `source_bucket`, as
-    `source` says, or as the job's own claim does; `store_original`: the library wants them, too."""
+    `source` says, or as the job's own claim does; `store_original`: the library wants them, too. `owner_id`: the user,
+    or the team that the result is for."""
 
     id: UUID
     user_id: UUID | None
+    owner_id: UUID | None
     image_id: UUID | None
     lease_token: UUID
     lease_expires_at: datetime

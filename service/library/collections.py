@@ -1,4 +1,4 @@
-"""Collections: folders of a user, nested one level; an image may lie in many."""
+"""Collections: folders of a user or a team, nested one level; an image may lie in many."""
 
 from datetime import datetime
 from typing import Annotated
@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from service.errors import Code, ProblemError, responses
-from service.library.images import change_one
+from service.library.images import TEAM_REFUSALS, change_one
 from service.library.shelves import CollectionRow
 from service.limits import SignedIn
 from service.resources import resources_of
@@ -27,6 +27,7 @@ class Collection(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     collection_id: UUID
+    team_id: UUID | None = Field(None, description="the team whose collection it is; null: the caller's own")
     parent_id: UUID | None = Field(description="the collection that it lies in")
     name: str
     images: int = Field(description="how many a list of it shows; the archive is left aside")
@@ -47,6 +48,7 @@ class NewCollection(BaseModel):
 
     name: Name
     parent_id: UUID | None = Field(None, description="a collection that lies in none itself")
+    team_id: UUID | None = Field(None, description="a team to make it for, in place of the caller")
 
 
 class CollectionChange(BaseModel):
@@ -66,10 +68,12 @@ def _shown(row: CollectionRow) -> Collection:
     return Collection(**row.model_dump())
 
 
-@router.get("", responses=responses(Code.sign_in_required))
-async def list_collections(request: Request, user_id: SignedIn) -> CollectionList:
-    """All of the caller's collections, at most 500."""
-    rows = await resources_of(request).shelves.list_collections(user_id)
+@router.get("", responses=responses(Code.sign_in_required, Code.team_not_found))
+async def list_collections(
+    request: Request, user_id: SignedIn, team_id: UUID | None = None
+) -> CollectionList:
+    """All of the caller's collections, or of a team's, at most 500."""
+    rows = await resources_of(request).shelves.list_collections(user_id, team_id)
     return CollectionList(collections=[_shown(row) for row in rows])
 
 
@@ -79,18 +83,23 @@ _REFUSALS = (
     Code.collection_not_found,
     Code.collection_exists,
     Code.collection_too_deep,
+    *TEAM_REFUSALS,
 )
 
 
 @router.post(
     "",
     status_code=201,
-    responses=responses(*_REFUSALS, Code.too_many_collections, Code.data_deletion_running),
+    responses=responses(
+        *_REFUSALS, Code.too_many_collections, Code.team_not_found, Code.data_deletion_running
+    ),
 )
 async def create_collection(request: Request, user_id: SignedIn, wanted: NewCollection) -> Collection:
     """A new, empty collection."""
     return _shown(
-        await resources_of(request).shelves.create_collection(user_id, wanted.name, wanted.parent_id)
+        await resources_of(request).shelves.create_collection(
+            user_id, wanted.name, wanted.parent_id, wanted.team_id
+        )
     )
 
 
@@ -112,7 +121,9 @@ async def update_collection(
 
 
 @router.delete(
-    "/{collection_id}", status_code=204, responses=responses(Code.sign_in_required, Code.collection_not_found)
+    "/{collection_id}",
+    status_code=204,
+    responses=responses(Code.sign_in_required, Code.collection_not_found, *TEAM_REFUSALS),
 )
 async def delete_collection(collection_id: UUID, request: Request, user_id: SignedIn) -> None:
     """Delete a collection and those that lie in it. Their images stay."""
@@ -121,7 +132,11 @@ async def delete_collection(collection_id: UUID, request: Request, user_id: Sign
 
 
 _MEMBER = responses(
-    Code.sign_in_required, Code.collection_not_found, Code.image_not_found, Code.data_deletion_running
+    Code.sign_in_required,
+    Code.collection_not_found,
+    Code.image_not_found,
+    Code.data_deletion_running,
+    *TEAM_REFUSALS,
 )
 
 

@@ -8,24 +8,29 @@ from fastapi import APIRouter, Query, Request
 from service.errors import Code, responses
 from service.library import images
 from service.library.image_schemas import BulkAnswer, BulkRequest, ImageDocument, ImageFilter, ImagePage
+from service.library.images import TEAM_REFUSALS
 from service.limits import SignedIn
 from service.resources import resources_of
 
 router = APIRouter(prefix="/images", tags=["library"])
 
 
-@router.get("", responses=responses(Code.sign_in_required, Code.collection_not_found))
+@router.get("", responses=responses(Code.sign_in_required, Code.collection_not_found, Code.team_not_found))
 async def list_images(
     request: Request, user_id: SignedIn, wanted: Annotated[ImageFilter, Query()]
 ) -> ImagePage:
-    """The caller's images, newest first, a page at a time. Pages do not shift when images are added meanwhile."""
+    """The caller's images, or a team's, newest first, a page at a time. Pages do not shift meanwhile."""
     return await images.list_page(resources_of(request), user_id, wanted)
 
 
 @router.post(
     "/bulk",
     responses=responses(
-        Code.sign_in_required, Code.malformed_json, Code.collection_not_found, Code.data_deletion_running
+        Code.sign_in_required,
+        Code.malformed_json,
+        Code.collection_not_found,
+        Code.data_deletion_running,
+        *TEAM_REFUSALS,
     ),
 )
 async def change_images(request: Request, user_id: SignedIn, wanted: BulkRequest) -> BulkAnswer:
@@ -43,7 +48,9 @@ async def get_image(image_id: UUID, request: Request, user_id: SignedIn) -> Imag
 
 
 @router.post(
-    "/{image_id}/archive", status_code=204, responses=responses(Code.sign_in_required, Code.image_not_found)
+    "/{image_id}/archive",
+    status_code=204,
+    responses=responses(Code.sign_in_required, Code.image_not_found, *TEAM_REFUSALS),
 )
 async def archive_image(image_id: UUID, request: Request, user_id: SignedIn) -> None:
     """Take an image out of lists. Its bytes stay, and so do its collections; repeating it changes nothing."""
@@ -51,7 +58,9 @@ async def archive_image(image_id: UUID, request: Request, user_id: SignedIn) -> 
 
 
 @router.post(
-    "/{image_id}/unarchive", status_code=204, responses=responses(Code.sign_in_required, Code.image_not_found)
+    "/{image_id}/unarchive",
+    status_code=204,
+    responses=responses(Code.sign_in_required, Code.image_not_found, *TEAM_REFUSALS),
 )
 async def unarchive_image(image_id: UUID, request: Request, user_id: SignedIn) -> None:
     """Bring an image back into lists. Its time until it is archived by age begins anew."""

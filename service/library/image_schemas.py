@@ -37,6 +37,7 @@ class ImageFilter(BaseModel):
         description="name of an op in the chain of any output",
         examples=["bgremove"],
     )
+    team_id: UUID | None = Field(None, description="the library of a team, in place of the caller's own")
     collection_id: UUID | None = None
     created_after: Instant | None = Field(None, description="this moment and later")
     created_before: Instant | None = Field(None, description="earlier than this moment")
@@ -75,6 +76,7 @@ class Image(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     image_id: UUID
+    team_id: UUID | None = Field(None, description="the team whose picture it is; null: the caller's own")
     filename: str
     prompt: str | None = None
     sha256: str = Field(description="hex digest of the original")

@@ -34,6 +34,8 @@ log = structlog.get_logger()
 ORIGINAL_SECONDS = 120
 LEAST_SECONDS = 30
 """An output with less life than this gets no URL any more: a batch is signed for as long as its shortest lives."""
+TEAM_REFUSALS = (Code.role_required, Code.plan_required)
+"""Of whatever changes a picture, should it be a team's."""
 ARCHIVED = {"false": False, "true": True, "all": None}
 
 Urls = dict[tuple[str, str], str | None]
@@ -56,6 +58,7 @@ async def list_page(resources: Resources, user_id: UUID, wanted: ImageFilter) ->
         created_after=wanted.created_after,
         created_before=wanted.created_before,
         query=wanted.q if wanted.q and not wanted.q.isspace() else None,
+        team_id=wanted.team_id,
     )
     page = rows[: wanted.limit]
     shown = [row.current for row in page if row.current is not None]
@@ -172,7 +175,7 @@ async def _bury(resources: Resources, lost: Iterable[VersionRow]) -> None:
     try:
         await forget(
             resources.redis,
-            [Forget(cache_key=output.cache_key, user_id=output.user_id) for output in gone],
+            [Forget(cache_key=output.cache_key, owner_id=output.owner_id) for output in gone],
         )
     except (RedisError, OSError) as error:  # what it holds dies within minutes
         log.warning("hit_not_forgotten", error=type(error).__name__)

@@ -1,4 +1,4 @@
-"""Promote: a finished output moves from outputs-ephemeral to the library of its owner.
+"""Promote: a finished output moves from outputs-ephemeral to the library of its owner, or of a team.
 
 Storage copies under keys of this call; then one transaction gives the row its new place, takes the price and marks the
 old objects. A call that dies in between leaves two objects that the next one, or the reconciler, removes.
@@ -19,6 +19,7 @@ from service.safety.judgement import moderate
 from service.safety.moderation import Exhibit, Picture
 from service.safety.scanner import scan_files
 from service.storage import LIBRARY, ObjectNotFoundError
+from service.teams.moves import give_images
 
 
 def output_not_found(output_id: UUID) -> ProblemError:
@@ -26,28 +27,36 @@ def output_not_found(output_id: UUID) -> ProblemError:
     return ProblemError(Code.output_not_found, f"No output of yours has the id {output_id}.")
 
 
-async def promote(
+async def promote(  # noqa: PLR0913
     resources: Resources,
     user_id: UUID,
     *,
     output_id: UUID | None = None,
     job_id: UUID | None = None,
+    team_id: UUID | None = None,
     charge: bool = True,
+    key_id: UUID | None = None,
 ) -> LibraryOutput:
-    """The output of that id, or of that job, in the library; repeating it changes nothing.
+    """The output of that id, or of that job, in the library; with `team_id` in that team's, where its image moves
+    first. Repeating it changes nothing.
 
     Raises ProblemError: output_not_found, output_expired, plan_required, insufficient_credits, conflict, infected,
-    refused.
+    refused, team_not_found, role_required; spend_cap_reached of the API key `key_id`.
     """
     library = resources.library
-    found = await library.find_promotable(user_id, output_id=output_id, job_id=job_id)
+    found = await library.find_promotable(user_id, output_id=output_id, job_id=job_id, team_id=team_id)
+    if found is not None and team_id is not None and found.team_id is None:
+        await give_images(resources, user_id, team_id, [found.image_id])
+        found = await library.find_promotable(user_id, output_id=output_id, job_id=job_id, team_id=team_id)
     if found is None:
         if job_id is not None:
             raise ProblemError(Code.job_not_found, f"No job of yours has the id {job_id}.")
         raise output_not_found(output_id or UUID(int=0))
     if found.bucket == LIBRARY:
         return found
-    stem = f"{user_id}/{found.image_id}/output/{found.job_id or found.output_id}.{secrets.token_hex(4)}"
+    stem = (
+        f"{found.owner_id}/{found.image_id}/output/{found.job_id or found.output_id}.{secrets.token_hex(4)}"
+    )
     path, thumb = f"{stem}{PurePosixPath(found.path).suffix}", f"{stem}.thumb.webp"
     try:
         scan = await _inspect(resources, user_id, found)
@@ -57,7 +66,9 @@ async def promote(
         )
     except ObjectNotFoundError:
         return await _without_objects(resources, user_id, found)
-    promoted = await library.promote_output(found.output_id, user_id, path, thumb, charge=charge)
+    promoted = await library.promote_output(
+        found.output_id, user_id, path, thumb, charge=charge, api_key_id=key_id
+    )
     if promoted is None:
         raise output_not_found(found.output_id)
     await forget(resources.redis, promoted.forget)

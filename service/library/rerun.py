@@ -38,6 +38,9 @@ async def rerun(  # noqa: PLR0913 - who asks, for what
             f"The plan {profile.plan_name} allows one op at a time.",
             lambda plan: plan.bulk,
         )
+    team = None
+    if source.team_id is not None:
+        team = await resources.teams.get_profile(source.team_id, user_id)
     results: list[RerunResult] = []
     for chain in chains.values():
         request = IntakeRequest(
@@ -49,6 +52,7 @@ async def rerun(  # noqa: PLR0913 - who asks, for what
             height=source.height,
             op_key=chain.key,
             wants_persist=True,
+            team_id=source.team_id,
         )
         desk = Desk(
             resources,
@@ -56,8 +60,9 @@ async def rerun(  # noqa: PLR0913 - who asks, for what
             request,
             chain,
             request_id,
-            variant=variant_of(profile, request),
+            variant=variant_of(team or profile, request),
             profile=profile,
+            team=team,
             price=await resources.tariff.price(chain),
             may_upload=False,
             key_id=key_id,

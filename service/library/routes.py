@@ -13,7 +13,7 @@ from service.intake.intake import check_days
 from service.jobs.documents import sign_output
 from service.library import promote as promotion
 from service.library.claim import claim
-from service.library.images import change_one, image_not_found
+from service.library.images import TEAM_REFUSALS, change_one, image_not_found
 from service.library.promote import output_not_found
 from service.library.rerun import rerun
 from service.library.schemas import (
@@ -88,9 +88,9 @@ async def patch_me(body: SettingsChange, request: Request, user_id: SignedIn) ->
     responses=responses(
         Code.sign_in_required,
         Code.malformed_json,
-        Code.plan_required,
         Code.output_not_found,
         Code.output_expired,
+        *TEAM_REFUSALS,
     ),
 )
 async def keep_output(
@@ -103,7 +103,7 @@ async def keep_output(
     if output is None:
         raise output_not_found(output_id)
     # A hot answer would still tell the earlier end.
-    await forget(resources.redis, [Forget(cache_key=output.cache_key, user_id=user_id)])
+    await forget(resources.redis, [Forget(cache_key=output.cache_key, owner_id=output.owner_id)])
     return await _document(resources, output)
 
 
@@ -112,11 +112,13 @@ async def keep_output(
     responses=responses(
         Code.sign_in_required,
         Code.malformed_json,
-        Code.plan_required,
         Code.storage_full,
         Code.refused,
+        Code.team_not_found,
+        *TEAM_REFUSALS,
         Code.infected,
         Code.insufficient_credits,
+        Code.spend_cap_reached,
         Code.output_not_found,
         Code.job_not_found,
         Code.collection_not_found,
@@ -125,16 +127,26 @@ async def keep_output(
         Code.output_expired,
     ),
 )
-async def promote(body: PromoteRequest, request: Request, user_id: SignedIn) -> OutputDocument:
+async def promote(
+    body: PromoteRequest, request: Request, user_id: SignedIn, caller: Admitted
+) -> OutputDocument:
     """Move a finished output into the library, and have its original kept as well.
 
     Repeating it gives the same answer and costs nothing more. URLs of the ephemeral output answer as long as they
-    were signed for. The original follows within seconds, where its upload still lives and `keep_original` is on.
+    were signed for. The original follows within seconds, where its upload still lives and `keep_original` is on. With
+    `team_id` the image moves to that team first, as by `POST /teams/{team_id}/images`.
     """
     resources = resources_of(request)
     if body.collection_id is not None:  # asked before anything is moved
         await resources.shelves.change_images(user_id, [], "add", body.collection_id)
-    output = await promotion.promote(resources, user_id, output_id=body.output_id, job_id=body.job_id)
+    output = await promotion.promote(
+        resources,
+        user_id,
+        output_id=body.output_id,
+        job_id=body.job_id,
+        team_id=body.team_id,
+        key_id=caller.key_id,
+    )
     if body.collection_id is not None:
         await change_one(resources, user_id, output.image_id, "add", body.collection_id)
     return await _document(resources, output)
@@ -142,7 +154,7 @@ async def promote(body: PromoteRequest, request: Request, user_id: SignedIn) -> 
 
 @router.post(
     "/outputs/{output_id}/restore",
-    responses=responses(Code.sign_in_required, Code.output_not_found, Code.not_in_library),
+    responses=responses(Code.sign_in_required, Code.output_not_found, Code.not_in_library, *TEAM_REFUSALS),
 )
 async def restore_output(output_id: UUID, request: Request, user_id: SignedIn) -> OutputDocument:
     """Make an earlier version the one that its image shows. No version is made or lost."""
@@ -156,7 +168,7 @@ async def restore_output(output_id: UUID, request: Request, user_id: SignedIn) -
 @router.delete(
     "/outputs/{output_id}",
     status_code=204,
-    responses=responses(Code.sign_in_required, Code.output_not_found),
+    responses=responses(Code.sign_in_required, Code.output_not_found, *TEAM_REFUSALS),
 )
 async def delete_output(output_id: UUID, request: Request, user_id: SignedIn) -> None:
     """Remove one output. Its bytes go within minutes; the newest version left is shown in its place."""
@@ -170,7 +182,7 @@ async def delete_output(output_id: UUID, request: Request, user_id: SignedIn) ->
 @router.delete(
     "/images/{image_id}",
     status_code=204,
-    responses=responses(Code.sign_in_required, Code.image_not_found),
+    responses=responses(Code.sign_in_required, Code.image_not_found, *TEAM_REFUSALS),
 )
 async def delete_image(image_id: UUID, request: Request, user_id: SignedIn) -> None:
     """Remove an image: its original, every output, every upload it came from. Other people's copies are theirs."""
@@ -188,6 +200,7 @@ async def delete_image(image_id: UUID, request: Request, user_id: SignedIn) -> N
         Code.malformed_json,
         Code.image_not_found,
         Code.original_missing,
+        *TEAM_REFUSALS,
         Code.bad_op_key,
         Code.unknown_op,
         Code.bad_parameter,

@@ -99,6 +99,10 @@ class PromoteRequest(BaseModel):
     job_id: UUID | None = None
     output_id: UUID | None = None
     collection_id: UUID | None = Field(None, description="a collection of yours to put the image in, too")
+    team_id: UUID | None = Field(
+        None,
+        description="a team to give the image to, with all its versions; the collection is of that team then",
+    )
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
@@ -111,6 +115,7 @@ class OutputDocument(SignedVersion):
     """One output of the caller's."""
 
     image_id: UUID
+    team_id: UUID | None = Field(None, description="the team whose picture it is; null: the caller's own")
     current: bool = Field(description="whether its image shows this version")
 
 

@@ -27,6 +27,7 @@ class ImageRow(Row):
     """A verified original and what there is of it. `versions` counts live outputs; `current` is the one to show."""
 
     image_id: UUID
+    team_id: UUID | None = None
     filename: str
     prompt: str | None
     sha256: str
@@ -47,6 +48,7 @@ class CollectionRow(Row):
     """`images`: how many a list of the collection shows, those in the archive left aside."""
 
     collection_id: UUID
+    team_id: UUID | None = None
     parent_id: UUID | None
     name: str
     images: int
@@ -79,8 +81,10 @@ class Shelves:
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         query: str | None = None,
+        team_id: UUID | None = None,
     ) -> list[ImageRow]:
-        """Newest first, those after the place `after`; `archived` None: both kinds. Raises ProblemError."""
+        """Newest first, those after the place `after`; `archived` None: both kinds; `team_id`: a team's in place of
+        the user's own. Raises ProblemError."""
         rows = await self._call(
             "list_images",
             {
@@ -94,6 +98,7 @@ class Shelves:
                 "p_created_after": created_after and created_after.isoformat(),
                 "p_created_before": created_before and created_before.isoformat(),
                 "p_query": query,
+                "p_team_id": _text(team_id),
             },
         )
         return [ImageRow.model_validate(row) for row in rows]
@@ -103,15 +108,23 @@ class Shelves:
         row = await self._call("get_image", {"p_image_id": str(image_id), "p_user_id": str(user_id)})
         return None if row is None else ImageRow.model_validate(row)
 
-    async def list_collections(self, user_id: UUID) -> list[CollectionRow]:
-        rows = await self._call("list_collections", {"p_user_id": str(user_id), "p_collection_id": None})
+    async def list_collections(self, user_id: UUID, team_id: UUID | None = None) -> list[CollectionRow]:
+        """The user's own, or those of a team. Raises ProblemError (team_not_found)."""
+        rows = await self._call("list_collections", {"p_user_id": str(user_id), "p_team_id": _text(team_id)})
         return [CollectionRow.model_validate(row) for row in rows]
 
-    async def create_collection(self, user_id: UUID, name: str, parent_id: UUID | None) -> CollectionRow:
+    async def create_collection(
+        self, user_id: UUID, name: str, parent_id: UUID | None, team_id: UUID | None = None
+    ) -> CollectionRow:
         return CollectionRow.model_validate(
             await self._call(
                 "create_collection",
-                {"p_user_id": str(user_id), "p_name": name, "p_parent_id": _text(parent_id)},
+                {
+                    "p_user_id": str(user_id),
+                    "p_name": name,
+                    "p_parent_id": _text(parent_id),
+                    "p_team_id": _text(team_id),
+                },
             )
         )
 

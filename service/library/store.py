@@ -71,6 +71,7 @@ class ImageSource(Row):
     """The facts of an image from which it can be worked on again."""
 
     image_id: UUID
+    team_id: UUID | None = None
     sha256: str
     filename: str
     content_type: str
@@ -83,7 +84,8 @@ class DueOriginal(Row):
     """An original to be fetched from `upload_path`, where unverified bytes lie."""
 
     image_id: UUID
-    user_id: UUID
+    user_id: UUID | None
+    owner_id: UUID
     sha256: str
     size: int
     content_type: str
@@ -147,23 +149,32 @@ class Library:
         return None if row is None else ImageSource.model_validate(row)
 
     async def find_promotable(
-        self, user_id: UUID, *, output_id: UUID | None, job_id: UUID | None
+        self, user_id: UUID, *, output_id: UUID | None, job_id: UUID | None, team_id: UUID | None = None
     ) -> LibraryOutput | None:
-        """Raises ProblemError (output_expired, plan_required, insufficient_credits, conflict)."""
+        """`team_id`: the team whose library it is to go to. Raises ProblemError (output_expired, plan_required,
+        insufficient_credits, conflict, team_not_found, role_required)."""
         row = await self._call(
             "find_promotable",
             {
                 "p_output_id": None if output_id is None else str(output_id),
                 "p_job_id": None if job_id is None else str(job_id),
                 "p_user_id": str(user_id),
+                "p_team_id": None if team_id is None else str(team_id),
             },
         )
         return None if row is None else LibraryOutput.model_validate(row)
 
     async def promote_output(
-        self, output_id: UUID, user_id: UUID, path: str, thumb_path: str, *, charge: bool
+        self,
+        output_id: UUID,
+        user_id: UUID,
+        path: str,
+        thumb_path: str,
+        *,
+        charge: bool,
+        api_key_id: UUID | None = None,
     ) -> Promoted | None:
-        """Raises as find_promotable does."""
+        """Raises as find_promotable does, and ProblemError (spend_cap_reached)."""
         row = await self._call(
             "promote_output",
             {
@@ -172,6 +183,7 @@ class Library:
                 "p_path": path,
                 "p_thumb_path": thumb_path,
                 "p_charge": charge,
+                "p_api_key_id": None if api_key_id is None else str(api_key_id),
             },
         )
         return None if row is None else Promoted.model_validate(row)

@@ -9,6 +9,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from service.auth import address_of
 from service.errors import Code, ProblemError, responses
+from service.library.images import TEAM_REFUSALS
 from service.limits import SignedIn
 from service.resources import resources_of
 from service.sharing.links import check, make, open_link, output_not_found
@@ -43,6 +44,7 @@ MAX_FIELDS = 10
         Code.output_expired,
         Code.too_many_shares,
         Code.data_deletion_running,
+        *TEAM_REFUSALS,
     ),
 )
 async def share_output(
@@ -63,7 +65,9 @@ async def list_shares(output_id: UUID, request: Request, user_id: SignedIn) -> S
     return ShareList(shares=[Share(**row.model_dump()) for row in rows])
 
 
-@router.delete("/shares/{share_id}", responses=responses(Code.sign_in_required, Code.share_not_found))
+@router.delete(
+    "/shares/{share_id}", responses=responses(Code.sign_in_required, Code.share_not_found, Code.role_required)
+)
 async def revoke_share(share_id: UUID, request: Request, user_id: SignedIn) -> Share:
     """End a link at once. Repeating it changes nothing."""
     row = await resources_of(request).share_links.revoke_share(share_id, user_id)

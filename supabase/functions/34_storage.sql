@@ -1,4 +1,5 @@
--- What a user holds in Storage: outputs that live, ephemeral ones too, and kept originals. Triggers write down each
+-- What a user holds in Storage, for themself and for the teams that are theirs: outputs that live, ephemeral ones too,
+-- and kept originals. Triggers write down each
 -- change; settle_storage adds them up. Changes are rows of their own, so counting makes nobody wait, whatever the
 -- order in which a transaction touches outputs.
 
@@ -9,32 +10,37 @@ begin
   -- Transition tables exist by what happened: each branch may only name its own.
   if tg_table_name = 'image_outputs' and tg_op = 'INSERT' then
     insert into public.storage_changes (owner_id, bytes)
-    select n.user_id, sum(n.size) from new_rows n where n.user_id is not null and n.deleted_at is null group by n.user_id;
+    select public.payer_of(n.owner_id), sum(n.size) from new_rows n
+    where n.owner_id is not null and n.deleted_at is null group by n.owner_id;
   elsif tg_table_name = 'image_outputs' and tg_op = 'UPDATE' then
     insert into public.storage_changes (owner_id, bytes)
-    select d.user_id, sum(d.bytes)
-    from (select n.user_id, n.size as bytes from new_rows n where n.deleted_at is null
+    select public.payer_of(d.owner_id), sum(d.bytes)
+    from (select n.owner_id, n.size as bytes from new_rows n where n.deleted_at is null
           union all
-          select o.user_id, -o.size from old_rows o where o.deleted_at is null) d
-    where d.user_id is not null group by d.user_id having sum(d.bytes) <> 0;
+          select o.owner_id, -o.size from old_rows o where o.deleted_at is null) d
+    where d.owner_id is not null group by d.owner_id having sum(d.bytes) <> 0;
   elsif tg_table_name = 'image_outputs' then
     insert into public.storage_changes (owner_id, bytes)
-    select o.user_id, -sum(o.size) from old_rows o join auth.users u on u.id = o.user_id
-    where o.deleted_at is null group by o.user_id;
+    select u.id, d.bytes
+    from (select o.owner_id, -sum(o.size) as bytes from old_rows o where o.deleted_at is null group by o.owner_id) d
+    join auth.users u on u.id = public.payer_of(d.owner_id);
   elsif tg_op = 'INSERT' then
     insert into public.storage_changes (owner_id, bytes)
-    select n.user_id, sum(coalesce(n.original_size, n.size)) from new_rows n where n.original_path is not null group by n.user_id;
+    select public.payer_of(n.owner_id), sum(coalesce(n.original_size, n.size)) from new_rows n
+    where n.original_path is not null group by n.owner_id;
   elsif tg_op = 'UPDATE' then
     insert into public.storage_changes (owner_id, bytes)
-    select d.user_id, sum(d.bytes)
-    from (select n.user_id, coalesce(n.original_size, n.size) as bytes from new_rows n where n.original_path is not null
+    select public.payer_of(d.owner_id), sum(d.bytes)
+    from (select n.owner_id, coalesce(n.original_size, n.size) as bytes from new_rows n where n.original_path is not null
           union all
-          select o.user_id, -coalesce(o.original_size, o.size) from old_rows o where o.original_path is not null) d
-    group by d.user_id having sum(d.bytes) <> 0;
+          select o.owner_id, -coalesce(o.original_size, o.size) from old_rows o where o.original_path is not null) d
+    group by d.owner_id having sum(d.bytes) <> 0;
   else
     insert into public.storage_changes (owner_id, bytes)
-    select o.user_id, -sum(coalesce(o.original_size, o.size)) from old_rows o join auth.users u on u.id = o.user_id
-    where o.original_path is not null group by o.user_id;
+    select u.id, d.bytes
+    from (select o.owner_id, -sum(coalesce(o.original_size, o.size)) as bytes from old_rows o
+          where o.original_path is not null group by o.owner_id) d
+    join auth.users u on u.id = public.payer_of(d.owner_id);
   end if;
   return null;
 end $$;
@@ -56,12 +62,25 @@ create or replace trigger storage_of_gone after delete on public.images
 create or replace function public.recount_storage() returns table (owner_id uuid, bytes bigint)
 language sql stable security definer set search_path = ''
 as $$
-  select s.owner_id, sum(s.bytes)::bigint
-  from (select o.user_id as owner_id, o.size as bytes from public.image_outputs o
-        where o.deleted_at is null and o.user_id is not null
+  select public.payer_of(s.owner_id), sum(s.bytes)::bigint
+  from (select o.owner_id, sum(o.size) as bytes from public.image_outputs o
+        where o.deleted_at is null and o.owner_id is not null group by o.owner_id
         union all
-        select i.user_id, coalesce(i.original_size, i.size) from public.images i where i.original_path is not null) s
-  group by s.owner_id
+        select i.owner_id, sum(coalesce(i.original_size, i.size)) from public.images i
+        where i.original_path is not null group by i.owner_id) s
+  group by 1
+$$;
+
+-- What a team holds counts for another user from here on; for whoever is about to make them its owner.
+create or replace function public.move_storage(p_team_id uuid, p_from uuid, p_to uuid) returns void
+language sql security definer set search_path = ''
+as $$
+  with held as (
+    select coalesce((select sum(o.size) from public.image_outputs o where o.team_id = p_team_id and o.deleted_at is null), 0)
+         + coalesce((select sum(coalesce(i.original_size, i.size)) from public.images i
+                     where i.team_id = p_team_id and i.original_path is not null), 0) as bytes)
+  insert into public.storage_changes (owner_id, bytes)
+  select w.id, w.sign * h.bytes from held h, (values (p_from, -1), (p_to, 1)) as w (id, sign) where h.bytes > 0
 $$;
 
 -- Adds up to p_limit changes to storage_usage, and marks or unmarks owners whose library has become too large or fits
@@ -136,7 +155,7 @@ begin
   for v_function in
     select p.oid::regprocedure from pg_catalog.pg_proc p
     where p.pronamespace = 'public'::regnamespace and p.proname in (
-      'note_storage', 'recount_storage', 'settle_storage', 'note_over_quota', 'note_storage_limit', 'refuse_full_storage')
+      'note_storage', 'recount_storage', 'move_storage', 'settle_storage', 'note_over_quota', 'note_storage_limit', 'refuse_full_storage')
   loop
     execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
   end loop;

@@ -4,7 +4,7 @@ create or replace function public.output_document(p_output public.image_outputs)
 language sql stable set search_path = ''
 as $$
   select jsonb_build_object(
-    'output_id', p_output.id, 'user_id', p_output.user_id, 'bucket', p_output.bucket, 'path', p_output.path,
+    'output_id', p_output.id, 'user_id', p_output.user_id, 'team_id', p_output.team_id, 'bucket', p_output.bucket, 'path', p_output.path,
     'thumb_path', p_output.thumb_path, 'content_type', p_output.content_type, 'width', p_output.width,
     'height', p_output.height, 'size', p_output.size, 'sha256', p_output.sha256, 'expires_at', p_output.expires_at,
     'scan', p_output.scan, 'vendor_cost_micros', p_output.vendor_cost_micros)
@@ -28,24 +28,35 @@ create or replace function public.job_document(p_job public.jobs) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
   select jsonb_build_object(
-    'job_id', p_job.id, 'user_id', p_job.user_id, 'status', p_job.status, 'filename', p_job.filename, 'op_key', p_job.op_key,
+    'job_id', p_job.id, 'user_id', p_job.user_id, 'team_id', p_job.team_id, 'status', p_job.status, 'filename', p_job.filename, 'op_key', p_job.op_key,
     'variant', p_job.variant, 'queue', p_job.queue, 'progress', p_job.progress, 'step', p_job.step,
     'attempts', p_job.attempt, 'queue_position', public.queue_position(p_job.id),
     'created_at', p_job.created_at, 'started_at', p_job.started_at, 'finished_at', p_job.finished_at,
     'expires_at', p_job.expires_at, 'charged', p_job.charged, 'error', p_job.error,
     'upload_path', p_job.upload_path, 'upload_expires_at', p_job.upload_expires_at,
     'last_event_id', (select max(e.id) from public.job_events e where e.job_id = p_job.id),
+    -- The picture may have another owner by now, a team or somebody of it.
     'output', (select public.output_document(o) from public.image_outputs o
                where o.id = p_job.output_id and o.deleted_at is null
-                 and (o.expires_at is null or o.expires_at > now())))
+                 and (o.expires_at is null or o.expires_at > now())
+                 and (o.owner_id is null or public.may_read(o.owner_id, p_job.user_id))))
 $$;
 
--- One job as its caller may see it. A job of somebody else does not exist; an ownerless job is known by its id alone.
+-- Whether p_user_id may know of a job: their own, while they are in the team that it is for; an ownerless job is known
+-- by its id alone.
+create or replace function public.may_see_job(p_job public.jobs, p_user_id uuid) returns boolean
+language sql stable security definer set search_path = ''
+as $$
+  select p_job.user_id is null
+    or p_job.user_id = p_user_id and (p_job.team_id is null or public.may_read(p_job.team_id, p_user_id))
+$$;
+
+-- One job as its caller may see it. A job of somebody else does not exist.
 create or replace function public.get_job(p_job_id uuid, p_user_id uuid) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
   select public.job_document(j) from public.jobs j
-  where j.id = p_job_id and (j.user_id is null or j.user_id = p_user_id)
+  where j.id = p_job_id and public.may_see_job(j, p_user_id)
 $$;
 
 create or replace function public.get_job_events(p_job_id uuid, p_user_id uuid, p_after bigint) returns jsonb
@@ -54,11 +65,12 @@ as $$
   select coalesce(jsonb_agg(jsonb_build_object('id', e.id, 'type', e.type, 'attempt', e.attempt,
                                                'created_at', e.created_at) order by e.id), '[]')
   from public.job_events e join public.jobs j on j.id = e.job_id
-  where e.job_id = p_job_id and e.id > p_after and (j.user_id is null or j.user_id = p_user_id)
+  where e.job_id = p_job_id and e.id > p_after and public.may_see_job(j, p_user_id)
 $$;
 
 revoke all on function public.output_document(public.image_outputs) from public, anon, authenticated, service_role;
 revoke all on function public.job_document(public.jobs) from public, anon, authenticated, service_role;
+revoke all on function public.may_see_job(public.jobs, uuid) from public, anon, authenticated, service_role;
 revoke all on function public.queue_position(uuid) from public, anon, authenticated;
 revoke all on function public.get_job(uuid, uuid) from public, anon, authenticated;
 revoke all on function public.get_job_events(uuid, uuid, bigint) from public, anon, authenticated;

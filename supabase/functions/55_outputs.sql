@@ -32,9 +32,10 @@ begin
   end if;
 end $$;
 
--- The best live output for a key: the caller's own, else the anonymous one, else anybody's. Using an ephemeral
--- output prolongs it. Returns null when there is none.
-create or replace function public.find_output(p_cache_key bytea, p_user_id uuid, p_ttl interval)
+-- The best live output for a key: the owner's own, else the anonymous one, else any user's. What a team has is the
+-- team's alone: whoever leaves it takes no key to it along. Using an ephemeral output prolongs it. Returns null when there
+-- is none.
+create or replace function public.find_output(p_cache_key bytea, p_owner_id uuid, p_ttl interval)
 returns public.image_outputs
 language plpgsql security definer set search_path = ''
 as $$
@@ -44,7 +45,8 @@ begin
   select o.* into v_output
   from public.image_outputs o
   where o.cache_key = p_cache_key and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
-  order by (o.user_id is not distinct from p_user_id) desc, (o.user_id is null) desc, o.created_at
+    and (o.team_id is null or o.team_id = p_owner_id)
+  order by (o.owner_id is not distinct from p_owner_id) desc, (o.owner_id is null) desc, o.created_at
   limit 1;
   if not found then
     return null;
@@ -71,28 +73,40 @@ declare
   v_path text := p_original.original_path;
   v_image public.images;
 begin
-  -- The image was deleted while its job ran: the folder's original is on its way out, and a new image gets a new id.
-  if exists (select 1 from public.tombstones t where t.bucket = 'user-library' and t.path = v_path) then
+  -- The image was deleted while its job ran, or went to another owner: the folder's original is not this job's to name,
+  -- and a new image gets a new id.
+  if exists (select 1 from public.tombstones t where t.bucket = 'user-library' and t.path = v_path)
+     or exists (select 1 from public.images i
+                where (i.id = v_id or i.original_path = v_path) and i.owner_id <> p_job.owner_id) then
     v_id := gen_random_uuid();
     v_path := null;
   end if;
-  insert into public.images (id, user_id, sha256, filename, content_type, width, height, size, original_path,
+  insert into public.images (id, user_id, team_id, sha256, filename, content_type, width, height, size, original_path,
                              original_sha256, original_size, original_scan)
-  values (v_id, p_job.user_id, p_job.sha256, p_job.filename, p_input.input_content_type, p_input.input_width,
-          p_input.input_height, p_input.input_size, v_path, p_original.original_sha256, p_original.original_size,
-          coalesce(p_input.scan, 'none'))
-  on conflict (user_id, sha256) do update
+  values (v_id, case when p_job.team_id is null then p_job.user_id end, p_job.team_id, p_job.sha256, p_job.filename,
+          p_input.input_content_type, p_input.input_width, p_input.input_height, p_input.input_size, v_path,
+          p_original.original_sha256, p_original.original_size, coalesce(p_input.scan, 'none'))
+  on conflict (owner_id, sha256) do update
   set original_path = coalesce(images.original_path, excluded.original_path),
       original_sha256 = case when images.original_path is null then excluded.original_sha256 else images.original_sha256 end,
       original_size = case when images.original_path is null then excluded.original_size else images.original_size end,
       original_scan = case when images.original_path is null then excluded.original_scan else images.original_scan end,
       original_due_at = case when excluded.original_path is null then images.original_due_at end
   returning * into v_image;
-  if p_original.original_path is distinct from v_image.original_path and p_original.original_path is not null then
+  if p_original.original_path is distinct from v_image.original_path and p_original.original_path is not null
+     and not exists (select 1 from public.images i where i.original_path = p_original.original_path) then
     perform public.entomb('user-library', p_original.original_path, 'duplicate');
   end if;
   return v_image.id;
 end $$;
+
+-- How many versions of an image the owner of a library wants to keep.
+create or replace function public.versions_to_keep(p_owner_id uuid) returns integer
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce((select f.versions_to_keep from public.profiles f where f.user_id = p_owner_id),
+                  (select t.versions_to_keep from public.teams t where t.id = p_owner_id))
+$$;
 
 -- Makes p_output the version that is shown and buries what is older than the newest versions_to_keep. Returns what
 -- the caches must forget.
@@ -101,12 +115,12 @@ language plpgsql security definer set search_path = ''
 as $$
 begin
   update public.images set current_output_id = p_output.id where id = p_output.image_id;
-  return public.prune_image(p_output.image_id, p_output.user_id);
+  return public.prune_image(p_output.image_id, p_output.owner_id);
 end $$;
 
 -- Buries the versions of an image beyond as many as its owner wants: the one that is shown stays, and the newest.
 -- The caller holds the image's row. Returns what the caches must forget.
-create or replace function public.prune_image(p_image_id uuid, p_user_id uuid) returns jsonb
+create or replace function public.prune_image(p_image_id uuid, p_owner_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -117,15 +131,16 @@ begin
     select o.* from public.image_outputs o join public.images i on i.id = o.image_id
     where o.image_id = p_image_id and o.deleted_at is null and o.version is not null
     order by (o.id = i.current_output_id) is true desc, o.version desc
-    offset coalesce((select f.versions_to_keep from public.profiles f where f.user_id = p_user_id), 200)
+    offset coalesce(public.versions_to_keep(p_owner_id), 200)
   loop
     perform public.bury_output(v_old.id, 'old_version');
     v_forget := v_forget || jsonb_build_object(
-      'cache_key', encode(v_old.cache_key, 'hex'), 'user_id', v_old.user_id);
+      'cache_key', encode(v_old.cache_key, 'hex'), 'owner_id', v_old.owner_id);
   end loop;
   if v_forget <> '[]' then
     insert into public.audit_log (actor, action, subject, data)
-    values (p_user_id, 'version.prune', p_image_id::text, jsonb_build_object('versions', jsonb_array_length(v_forget)));
+    values ((select i.user_id from public.images i where i.id = p_image_id), 'version.prune', p_image_id::text,
+            jsonb_build_object('versions', jsonb_array_length(v_forget)));
   end if;
   return v_forget;
 end $$;
@@ -181,16 +196,17 @@ begin
   end if;
   perform public.bury_output(o.id, case when o.expires_at <= now() then 'expired' else 'superseded' end)
   from public.image_outputs o
-  where o.cache_key = p_job.cache_key and o.user_id is not distinct from p_job.user_id
+  where o.cache_key = p_job.cache_key and o.owner_id is not distinct from p_job.owner_id
     and o.deleted_at is null
     -- An ephemeral output gives way to one for the library.
     and (o.expires_at <= now() or (v_new.bucket = 'user-library' and o.bucket <> 'user-library'));
   insert into public.image_outputs (
-    image_id, job_id, user_id, cache_key, input_sha256, input_content_type, input_width, input_height, input_size,
-    op_key, variant, bucket, path, thumb_path, content_type, width, height, size, sha256, expires_at, version,
+    image_id, job_id, user_id, team_id, cache_key, input_sha256, input_content_type, input_width, input_height,
+    input_size, op_key, variant, bucket, path, thumb_path, content_type, width, height, size, sha256, expires_at, version,
     scan, vendor_cost_micros)
   values (
-    v_image_id, p_job.id, p_job.user_id, p_job.cache_key, p_job.sha256, v_new.input_content_type, v_new.input_width,
+    v_image_id, p_job.id, case when p_job.team_id is null then p_job.user_id end, p_job.team_id, p_job.cache_key,
+    p_job.sha256, v_new.input_content_type, v_new.input_width,
     v_new.input_height, v_new.input_size, p_job.op_key, p_job.variant, v_new.bucket, v_new.path, v_new.thumb_path,
     v_new.content_type, v_new.width, v_new.height, v_new.size, v_new.sha256,
     case when v_new.bucket <> 'user-library' then now() + make_interval(
@@ -199,7 +215,7 @@ begin
     case when v_new.bucket = 'user-library' then public.next_version(v_image_id) end,
     coalesce(v_new.scan, 'none'), coalesce(v_new.vendor_cost_micros, 0))
   -- Prolonged in the same statement: between two, the other output could be buried.
-  on conflict (cache_key, user_id) where deleted_at is null and cache_key is not null
+  on conflict (cache_key, owner_id) where deleted_at is null and cache_key is not null
   do update set expires_at = case when image_outputs.expires_at is not null
                                   then greatest(image_outputs.expires_at, excluded.expires_at) end
   returning * into v_output;
@@ -223,6 +239,7 @@ revoke all on function public.show_version(public.image_outputs) from public, an
 revoke all on function public.prune_image(uuid, uuid) from public, anon, authenticated, service_role;
 revoke all on function public.prune_versions(integer) from public, anon, authenticated;
 grant execute on function public.prune_versions(integer) to service_role;
+revoke all on function public.versions_to_keep(uuid) from public, anon, authenticated, service_role;
 revoke all on function public.next_version(uuid) from public, anon, authenticated, service_role;
 revoke all on function public.entomb(text, text, text) from public, anon, authenticated, service_role;
 revoke all on function public.bury_output(uuid, text) from public, anon, authenticated;

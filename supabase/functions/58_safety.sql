@@ -82,7 +82,7 @@ begin
   select count(public.entomb('uploads-ephemeral', s.upload_path, 'blocked') is null) into v_uploads from sent s;
 
   -- Answers live minutes in the caches, so what was buried a while ago is in none.
-  select coalesce(jsonb_agg(distinct jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'user_id', o.user_id)),
+  select coalesce(jsonb_agg(distinct jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'owner_id', o.owner_id)),
                   '[]') into v_forget
   from public.image_outputs o
   where (o.input_sha256 = p_sha256 or o.sha256 = p_sha256) and o.cache_key is not null

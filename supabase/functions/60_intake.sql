@@ -20,24 +20,30 @@ declare
   v_job public.jobs;
   v_job_id uuid := gen_random_uuid();
   v_original text;
+  v_owner_id uuid := coalesce(p_team_id, p_user_id);
+  v_persists boolean;
 begin
   perform public.assert_no_deletion(p_user_id);
   perform public.assert_api_key(p_api_key_id, p_user_id);
   perform public.refuse_blocked(array[p_sha256]);
+  if p_team_id is not null then
+    perform public.lock_user(p_user_id);
+    perform public.require_team(p_team_id, p_user_id);
+  end if;
   if p_keep_days is not null then
     perform public.refuse_policies(p, jsonb_build_array(jsonb_build_object(
       'policy', 'keep_days', 'limit', p.keep_days, 'used', 0, 'needs', p_keep_days, 'resets_at', null)))
     from public.plan_of(p_user_id) p where p_keep_days > p.keep_days;
   end if;
   if v_key is not null and p_use_cache then
-    v_output := public.find_output(v_key, p_user_id, make_interval(secs => p_output_seconds));
+    v_output := public.find_output(v_key, v_owner_id, make_interval(secs => p_output_seconds));
     if v_output.id is not null then
-      if p_keep_days is not null and v_output.user_id = p_user_id then
+      if p_keep_days is not null and v_output.owner_id = v_owner_id then
         update public.image_outputs set expires_at = greatest(expires_at, now() + make_interval(days => p_keep_days))
         where id = v_output.id and deleted_at is null and expires_at is not null;
         select * into v_output from public.image_outputs where id = v_output.id;
       end if;
-      if v_output.user_id is not distinct from p_user_id then
+      if v_output.owner_id is not distinct from v_owner_id then
         perform public.charge_hit(p_user_id, p_hit_price, p_hit_reference, v_output.id);
         perform public.spend_on_key(p_api_key_id, p_hit_price);
         perform public.note_hit(p_user_id, v_output, v_price, p_hit_price, v_output.size);
@@ -52,6 +58,9 @@ begin
   from public.plans p
   where p.id = coalesce((select f.plan_id from public.profiles f where f.user_id = p_user_id), 'anonymous');
 
+  -- A team that may be changed keeps what is made for it.
+  v_persists := p_team_id is not null or p_wants_persist and v_plan.persistent;
+
   if p_user_id is not null then
     -- One intake at a time per user: what follows reads before it writes.
     perform 1 from public.profiles where user_id = p_user_id for no key update;
@@ -59,13 +68,14 @@ begin
       raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
     end if;
     select j.* into v_job from public.jobs j
-    where j.user_id = p_user_id and j.cache_key = v_key and j.status in ('awaiting_upload', 'queued', 'running');
+    where j.user_id = p_user_id and j.owner_id = v_owner_id and j.cache_key = v_key
+      and j.status in ('awaiting_upload', 'queued', 'running');
     if found then
       -- More time to upload, unless the job is being moved on at this moment: whoever does that may hold the job
       -- and ask for the user, whom this transaction holds.
       update public.jobs
       set expires_at = now() + make_interval(secs => p_await_seconds),
-          wants_persist = wants_persist or (p_wants_persist and v_plan.persistent),
+          wants_persist = wants_persist or v_persists,
           keep_days = greatest(keep_days, p_keep_days)
       where id = (select j.id from public.jobs j where j.id = v_job.id and j.status = 'awaiting_upload'
                   for no key update skip locked);
@@ -80,11 +90,12 @@ begin
     -- A re-run needs no upload where the library keeps the original, nor while the bytes of an earlier, verified one are still there. The worker hashes them
     -- again, so an object that changed since is refused, not served. They are kept an hour longer than this job may
     -- wait; asked again under the lock, since expire_due may be taking them away.
-    select i.original_path into v_original from public.images i where i.user_id = p_user_id and i.sha256 = p_sha256;
+    select i.original_path into v_original from public.images i
+    where i.owner_id = v_owner_id and i.sha256 = p_sha256;
     update public.jobs set upload_expires_at = greatest(upload_expires_at, now() + interval '25 hours')
     where v_original is null and upload_expires_at > now() and id = (
       select j.id from public.jobs j
-      where j.user_id = p_user_id and j.sha256 = p_sha256 and j.status = 'done' and j.upload_expires_at > now()
+      where j.owner_id = v_owner_id and j.sha256 = p_sha256 and j.status = 'done' and j.upload_expires_at > now()
       order by j.finished_at desc limit 1)
     returning * into v_earlier;
   end if;
@@ -99,18 +110,21 @@ begin
   end if;
 
   perform public.refuse_over_quota(v_plan, p_user_id, p_ip, p_width::bigint * p_height, p_output_side,
-                                   p_wants_persist and v_plan.persistent);
+                                   p_team_id is null and v_persists);
+  if p_team_id is not null then
+    perform public.refuse_full_storage(public.payer_of(p_team_id));
+  end if;
 
   insert into public.jobs (
     counted_on, address, high_res,
-    id, user_id, api_key_id, status, sha256, filename, content_type, size, width, height, op_key, variant, cache_key, queue,
+    id, user_id, team_id, api_key_id, status, sha256, filename, content_type, size, width, height, op_key, variant, cache_key, queue,
     priority, price, wants_persist, keep_days, source_bucket, upload_path, upload_expires_at, request_id, expires_at)
   values (
     case when coalesce(p_user_id::text, p_ip) is not null then public.utc_day() end,
     case when p_user_id is null then p_ip end, p_user_id is not null and coalesce(p_output_side > v_plan.working_side, false),
-    v_job_id, p_user_id, p_api_key_id, case when v_original is null then 'awaiting_upload' else 'queued' end, p_sha256,
+    v_job_id, p_user_id, p_team_id, p_api_key_id, case when v_original is null then 'awaiting_upload' else 'queued' end, p_sha256,
     p_filename, p_content_type, p_size, p_width, p_height, p_op_key, p_variant, v_key, p_queue, v_plan.priority,
-    v_price, p_wants_persist and v_plan.persistent, p_keep_days,
+    v_price, v_persists, p_keep_days,
     case when v_original is null or v_earlier.id is not null then 'uploads-ephemeral' else 'user-library' end,
     coalesce(v_original, v_job_id || '/original'),
     case when v_original is null then now() + make_interval(secs => p_upload_seconds) end, p_request_id,
@@ -128,7 +142,7 @@ end $$;
 create or replace function public.adopt_output(
   p_job_id uuid, p_user_id uuid, p_source_id uuid, p_filename text, p_path text, p_thumb_path text,
   p_output_seconds integer, p_request_id text, p_price integer default 0, p_hit_price integer default 0,
-  p_api_key_id uuid default null
+  p_api_key_id uuid default null, p_team_id uuid default null
 ) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -137,6 +151,10 @@ declare
   v_job public.jobs;
   v_output public.image_outputs;
 begin
+  if p_team_id is not null then
+    perform public.lock_user(p_user_id);
+    perform public.require_team(p_team_id, p_user_id);
+  end if;
   -- Shared until the end: what its owner deletes from here on was copied before.
   select * into v_source from public.image_outputs where id = p_source_id and deleted_at is null for share;
   if not found then
@@ -146,10 +164,10 @@ begin
     raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
   end if;
   insert into public.jobs (
-    id, user_id, api_key_id, price, charged, status, sha256, filename, content_type, size, width, height, op_key, variant,
+    id, user_id, team_id, api_key_id, price, charged, status, sha256, filename, content_type, size, width, height, op_key, variant,
     cache_key, upload_path, request_id, progress, started_at, finished_at, expires_at)
   values (
-    p_job_id, p_user_id, p_api_key_id, p_hit_price, p_hit_price, 'done', v_source.input_sha256, p_filename, v_source.input_content_type,
+    p_job_id, p_user_id, p_team_id, p_api_key_id, p_hit_price, p_hit_price, 'done', v_source.input_sha256, p_filename, v_source.input_content_type,
     v_source.input_size, v_source.input_width, v_source.input_height, v_source.op_key, v_source.variant,
     v_source.cache_key, p_job_id || '/original', p_request_id, 1, now(), now(), now())
   returning * into v_job;
@@ -193,7 +211,7 @@ declare
   v_job public.jobs;
 begin
   select * into v_job from public.jobs
-  where id = p_job_id and (user_id is null or user_id = p_user_id) for no key update;
+  where id = p_job_id and public.may_see_job(jobs, p_user_id) for no key update;
   if not found then
     return null;
   end if;

@@ -43,18 +43,20 @@ begin
           started_at = coalesce(started_at, clock_timestamp()), step = 'claimed', progress = 0,
           -- The library's keys begin with the image, so the worker must know its id before there is a row.
           image_id = case when user_id is not null then coalesce(
-            (select i.id from public.images i where i.user_id = v_job.user_id and i.sha256 = v_job.sha256),
+            (select i.id from public.images i where i.owner_id = v_job.owner_id and i.sha256 = v_job.sha256),
             image_id, gen_random_uuid()) end
       where id = v_job.id returning * into v_job;
       return to_jsonb(v_job) || jsonb_build_object(
         'cache_key', encode(v_job.cache_key, 'hex'),
         'store_original', v_job.wants_persist
-          and (select f.keep_original from public.profiles f where f.user_id = v_job.user_id)
+          and (v_job.team_id is not null
+               or (select f.keep_original from public.profiles f where f.user_id = v_job.user_id))
           and not exists (select 1 from public.images i where i.id = v_job.image_id and i.original_path is not null),
         -- What the bytes at upload_path must be: a kept drawing is not what was uploaded.
         'source', (select jsonb_build_object('sha256', i.original_sha256, 'size', i.original_size)
                    from public.images i
-                   where v_job.source_bucket = 'user-library' and i.original_path = v_job.upload_path));
+                   where v_job.source_bucket = 'user-library' and i.original_path = v_job.upload_path
+                     and i.owner_id = v_job.owner_id));
     exception when unique_violation or object_in_use then
       -- Leaving the block lets go of the user: no claim waits for a second one while it holds a first.
       v_skip := v_skip || v_job.id;
@@ -149,6 +151,7 @@ as $$
   where (select count(*) from public.job_events e where e.job_id = p_job.id and e.type = 'running') > 1
     and o.bucket_id = p_bucket and o.name not in (p_path, p_thumb_path)
     and o.name like pg_catalog.split_part(p_path, p_job.id::text, 1) || p_job.id || '.%'
+    and not public.is_named(o.bucket_id, o.name)
 $$;
 
 -- running -> done: output, original, older versions, credit capture and event in one transaction. Documents come in as text: an
@@ -169,7 +172,7 @@ begin
   update public.jobs set vendor_cost_micros = p_vendor_cost_micros where id = p_job_id and p_vendor_cost_micros <> 0;
   if v_output.version is not null then
     v_forget := public.show_version(v_output)
-      || jsonb_build_object('cache_key', encode(v_job.cache_key, 'hex'), 'user_id', v_job.user_id);
+      || jsonb_build_object('cache_key', encode(v_job.cache_key, 'hex'), 'owner_id', v_job.owner_id);
   end if;
   perform public.entomb_leftovers(v_job, p_output::jsonb ->> 'bucket', p_output::jsonb ->> 'path',
                                   p_output::jsonb ->> 'thumb_path');
@@ -194,12 +197,12 @@ begin
   if v_job.cache_key is null then
     return null;
   end if;
-  v_output := public.find_output(v_job.cache_key, v_job.user_id, make_interval(secs => p_output_seconds));
+  v_output := public.find_output(v_job.cache_key, v_job.owner_id, make_interval(secs => p_output_seconds));
   if v_output.id is null then
     return null;
   end if;
   return jsonb_build_object(
-    'own', v_output.user_id is not distinct from v_job.user_id,
+    'own', v_output.owner_id is not distinct from v_job.owner_id,
     'output', public.output_document(v_output)
       || jsonb_build_object('input_content_type', v_output.input_content_type, 'input_width', v_output.input_width,
                             'input_height', v_output.input_height, 'input_size', v_output.input_size));
@@ -214,7 +217,7 @@ declare
   v_job public.jobs := public.leased_job(p_job_id, p_lease_token);
 begin
   if not exists (select 1 from public.image_outputs o
-                 where o.id = p_output_id and o.user_id is not distinct from v_job.user_id
+                 where o.id = p_output_id and o.owner_id is not distinct from v_job.owner_id
                    and o.cache_key = v_job.cache_key and o.deleted_at is null
                    and (o.expires_at is null or o.expires_at > now())) then
     raise exception using errcode = 'PT404', message = 'output_not_found', detail = 'The cached output has gone since.';
@@ -255,7 +258,7 @@ declare
   v_job public.jobs;
 begin
   select * into v_job from public.jobs
-  where id = p_job_id and (user_id is null or user_id = p_user_id) for no key update;
+  where id = p_job_id and public.may_see_job(jobs, p_user_id) for no key update;
   if not found then
     return null;
   end if;

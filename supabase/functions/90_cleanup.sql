@@ -16,13 +16,13 @@ begin
     order by o.expires_at, o.id limit p_limit for update skip locked
   ), buried as (
     update public.image_outputs o set deleted_at = now() from late where o.id = late.id
-    returning o.bucket, o.path, o.thumb_path, o.cache_key, o.user_id
+    returning o.bucket, o.path, o.thumb_path, o.cache_key, o.owner_id
   ), entombed as (
     insert into public.tombstones (bucket, path, reason)
     select b.bucket, p.path, 'expired' from buried b, lateral (values (b.path), (b.thumb_path)) as p (path)
     on conflict (bucket, path) where purged_at is null do nothing
   )
-  select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(b.cache_key, 'hex'), 'user_id', b.user_id))
+  select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(b.cache_key, 'hex'), 'owner_id', b.owner_id))
                   filter (where b.cache_key is not null), '[]'), count(*)
   into v_outputs, v_count from buried b;
 
@@ -49,7 +49,7 @@ end $$;
 create or replace function public.recently_buried() returns jsonb
 language sql stable security definer set search_path = ''
 as $$
-  select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'user_id', o.user_id)), '[]')
+  select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'owner_id', o.owner_id)), '[]')
   from public.image_outputs o
   where o.deleted_at > now() - interval '10 minutes' and o.cache_key is not null
     and (o.expires_at is null or o.expires_at > o.deleted_at)
@@ -161,7 +161,7 @@ begin
   loop
     perform public.bury_output(v_output.id, 'missing');
     v_missing := v_missing || jsonb_build_object(
-      'output_id', v_output.id, 'cache_key', encode(v_output.cache_key, 'hex'), 'user_id', v_output.user_id);
+      'output_id', v_output.id, 'cache_key', encode(v_output.cache_key, 'hex'), 'owner_id', v_output.owner_id);
   end loop;
   for v_image in
     select i.* from public.images i
@@ -170,7 +170,7 @@ begin
     limit p_limit for no key update of i skip locked
   loop
     update public.images set original_path = null where id = v_image.id;
-    v_missing := v_missing || jsonb_build_object('image_id', v_image.id, 'cache_key', null, 'user_id', v_image.user_id);
+    v_missing := v_missing || jsonb_build_object('image_id', v_image.id, 'cache_key', null, 'owner_id', v_image.owner_id);
   end loop;
   return v_missing;
 end $$;
@@ -270,6 +270,14 @@ as $$
         join auth.users a on a.id = c.owner_id) s
   full join public.recount_storage() r on r.owner_id = s.owner_id
   where public.storage_used(coalesce(s.owner_id, r.owner_id)) <> coalesce(r.bytes, 0)
+  union all
+  select 'a team has one owner', t.id::text
+  from public.teams t
+  where 1 <> (select count(*) from public.team_members m where m.team_id = t.id and m.role = 'owner')
+  union all
+  select 'an output has the owner of its image', o.id::text
+  from public.image_outputs o join public.images i on i.id = o.image_id
+  where o.deleted_at is null and o.owner_id is distinct from i.owner_id
 $$;
 
 revoke all on function public.expire_due(integer) from public, anon, authenticated;

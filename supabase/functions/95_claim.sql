@@ -8,7 +8,7 @@ as $$
   select coalesce(jsonb_agg(jsonb_build_object(
     'job_id', j.id,
     'output', (select public.output_document(o) from public.image_outputs o
-               where o.id = j.output_id and j.user_id is null and o.user_id is null and o.deleted_at is null
+               where o.id = j.output_id and j.user_id is null and o.owner_id is null and o.deleted_at is null
                  and o.expires_at > now())) order by j.id), '[]')
   from public.jobs j
   where j.id = any (p_job_ids) and (j.user_id is null or j.user_id = p_user_id)
@@ -39,7 +39,7 @@ begin
     v_source := null;
     if found then
       select * into v_source from public.image_outputs
-      where id = v_job.output_id and user_id is null and deleted_at is null and expires_at > now() for share;
+      where id = v_job.output_id and owner_id is null and deleted_at is null and expires_at > now() for share;
       if v_source.id is not null and v_claim.path is null then
         v_again := v_again || to_jsonb(v_claim.job_id);
         continue;
@@ -53,7 +53,7 @@ begin
     end if;
     -- An unfinished one of the caller's own for the same picture and op: two cannot be in flight, so this one stays.
     if v_job.id is null or (v_job.finished_at is null and exists (
-         select 1 from public.jobs j where j.user_id = p_user_id and j.cache_key = v_job.cache_key
+         select 1 from public.jobs j where j.owner_id = p_user_id and j.cache_key = v_job.cache_key
            and j.finished_at is null)) then
       continue;
     end if;

@@ -1,7 +1,7 @@
 -- The library. Locks: user, job, image, output, tombstone, credits.
 
--- Removes an image of p_user_id with its original and every output of it, also the ephemeral ones. Returns what the
--- caches must forget, [{cache_key, user_id}]; null when p_user_id has no such image. Other people's copies are theirs.
+-- Removes an image with its original and every output of it, also the ephemeral ones. Returns what the caches must
+-- forget, [{cache_key, owner_id}]; null when p_user_id has no such image. Other people's copies are theirs.
 create or replace function public.delete_image(p_image_id uuid, p_user_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -11,24 +11,24 @@ declare
   v_count integer;
 begin
   perform 1 from public.profiles where user_id = p_user_id for no key update;
-  select * into v_image from public.images where id = p_image_id and user_id = p_user_id;
-  if not found then
+  select * into v_image from public.images where id = p_image_id;
+  if not public.may_change(v_image.owner_id, p_user_id) then
     return null;
   end if;
   -- The uploads it came from: the next expiry takes them.
   update public.jobs set upload_expires_at = now() - interval '1 second'
   where id in (select j.id from public.jobs j
-               where j.user_id = p_user_id and j.sha256 = v_image.sha256 and j.finished_at is not null
+               where j.owner_id = v_image.owner_id and j.sha256 = v_image.sha256 and j.finished_at is not null
                  and j.upload_expires_at > now()
                order by j.id for no key update);
   -- A job that begins anew writes to a folder of its own: what is in this one is on its way out.
   update public.jobs set image_id = null
   where image_id = p_image_id and finished_at is null and status <> 'running';
-  select * into v_image from public.images where id = p_image_id and user_id = p_user_id for update;
+  select * into v_image from public.images where id = p_image_id and owner_id = v_image.owner_id for update;
   if not found then
     return null;
   end if;
-  select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'user_id', o.user_id))
+  select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'owner_id', o.owner_id))
                   filter (where o.cache_key is not null), '[]'), count(*)
   into v_forget, v_count
   from public.image_outputs o where o.image_id = p_image_id and o.deleted_at is null;
@@ -40,29 +40,30 @@ begin
   end if;
   delete from public.images where id = p_image_id;
   insert into public.audit_log (actor, action, subject, data)
-  values (p_user_id, 'image.delete', p_image_id::text, jsonb_build_object('outputs', v_count));
+  values (p_user_id, 'image.delete', p_image_id::text,
+          jsonb_build_object('outputs', v_count, 'team_id', v_image.team_id));
   return v_forget;
 end $$;
 
--- Removes one output of p_user_id, of whatever bucket. Returns as delete_image does.
+-- Removes one output, of whatever bucket. Returns as delete_image does.
 create or replace function public.delete_output(p_output_id uuid, p_user_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_output public.image_outputs;
 begin
-  select * into v_output from public.image_outputs
-  where id = p_output_id and user_id = p_user_id and deleted_at is null;
-  if not found then
+  select * into v_output from public.image_outputs where id = p_output_id and deleted_at is null;
+  if not public.may_change(v_output.owner_id, p_user_id) then
     return null;
   end if;
   perform public.bury_output(p_output_id, 'deleted');
   insert into public.audit_log (actor, action, subject, data)
   values (p_user_id, 'output.delete', p_output_id::text,
-          jsonb_build_object('image_id', v_output.image_id, 'version', v_output.version));
+          jsonb_build_object('image_id', v_output.image_id, 'version', v_output.version,
+                             'team_id', v_output.team_id));
   return case when v_output.cache_key is null then '[]'::jsonb
          else jsonb_build_array(jsonb_build_object(
-           'cache_key', encode(v_output.cache_key, 'hex'), 'user_id', v_output.user_id)) end;
+           'cache_key', encode(v_output.cache_key, 'hex'), 'owner_id', v_output.owner_id)) end;
 end $$;
 
 -- Makes an earlier version the one that is shown. Returns the output; null when p_user_id has no such live output.
@@ -71,13 +72,16 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_output public.image_outputs;
+  v_owner_id uuid := (select o.owner_id from public.image_outputs o where o.id = p_output_id);
 begin
+  if not public.may_change(v_owner_id, p_user_id) then
+    return null;
+  end if;
   -- The image before its outputs; a deletion that comes first leaves nothing to show.
   perform 1 from public.images i
-  where i.user_id = p_user_id and i.id = (select o.image_id from public.image_outputs o where o.id = p_output_id)
-  for no key update;
+  where i.id = (select o.image_id from public.image_outputs o where o.id = p_output_id) for no key update;
   select * into v_output from public.image_outputs
-  where id = p_output_id and user_id = p_user_id and deleted_at is null;
+  where id = p_output_id and owner_id = v_owner_id and deleted_at is null;
   if not found then
     return null;
   end if;
@@ -96,8 +100,13 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_output public.image_outputs;
+  v_owner_id uuid := (select o.owner_id from public.image_outputs o where o.id = p_output_id);
 begin
-  select * into v_output from public.image_outputs where id = p_output_id and user_id = p_user_id for no key update;
+  if not public.may_change(v_owner_id, p_user_id) then
+    return null;
+  end if;
+  select * into v_output from public.image_outputs
+  where id = p_output_id and owner_id = v_owner_id for no key update;
   if not found then
     return null;
   end if;
@@ -128,9 +137,9 @@ $$;
 create or replace function public.get_image_source(p_image_id uuid, p_user_id uuid) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
-  select jsonb_build_object('image_id', i.id, 'sha256', i.sha256, 'filename', i.filename,
+  select jsonb_build_object('image_id', i.id, 'team_id', i.team_id, 'sha256', i.sha256, 'filename', i.filename,
                             'content_type', i.content_type, 'width', i.width, 'height', i.height, 'size', i.size)
-  from public.images i where i.id = p_image_id and i.user_id = p_user_id
+  from public.images i where i.id = p_image_id and public.may_read(i.owner_id, p_user_id)
 $$;
 
 revoke all on function public.delete_image(uuid, uuid) from public, anon, authenticated;

@@ -1,9 +1,12 @@
 -- Into the library: a finished output moves there with its row; its original follows.
 
 -- What a promotion needs to know, before the service copies: the output of p_output_id, or of job p_job_id, with its
--- price. Null when p_user_id has none such. Refuses what promote_output would refuse.
-create or replace function public.find_promotable(p_output_id uuid, p_job_id uuid, p_user_id uuid) returns jsonb
-language plpgsql stable security definer set search_path = ''
+-- price. Null when p_user_id has none such. Refuses what promote_output would refuse. p_team_id: the team whose library
+-- its image is to move to first.
+create or replace function public.find_promotable(
+  p_output_id uuid, p_job_id uuid, p_user_id uuid, p_team_id uuid default null
+) returns jsonb
+language plpgsql security definer set search_path = ''
 as $$
 declare
   v_output public.image_outputs;
@@ -12,19 +15,25 @@ declare
 begin
   if p_job_id is not null then
     select j.status, j.output_id into v_status, p_output_id
-    from public.jobs j where j.id = p_job_id and j.user_id = p_user_id;
+    from public.jobs j where j.id = p_job_id and j.user_id = p_user_id and public.may_see_job(j, p_user_id);
     if not found then
       return null;
     elsif v_status <> 'done' then
       raise exception using errcode = 'PT409', message = 'conflict', detail = format('This job has no output: it is %s.', v_status);
     end if;
   end if;
-  select * into v_output from public.image_outputs where id = p_output_id and user_id = p_user_id;
-  if not found then
+  select * into v_output from public.image_outputs where id = p_output_id;
+  if not public.may_change(v_output.owner_id, p_user_id) then
     return null;
   end if;
-  perform public.refuse_promotion(v_output);
-  select p.* into v_plan from public.plans p join public.profiles f on f.plan_id = p.id where f.user_id = p_user_id;
+  if p_team_id is not null then
+    perform public.require_team(p_team_id, p_user_id);
+    if v_output.team_id <> p_team_id then
+      raise exception using errcode = 'PT409', message = 'conflict', detail = 'This picture is another team''s.';
+    end if;
+  end if;
+  perform public.refuse_promotion(v_output, coalesce(p_team_id, v_output.owner_id));
+  v_plan := public.library_plan(coalesce(p_team_id, v_output.owner_id));
   if v_output.version is null and v_plan.promote_price
      > public.available_credits(p_user_id) then
     raise exception using errcode = 'PT402', message = 'insufficient_credits',
@@ -33,22 +42,21 @@ begin
   return public.library_document(v_output);
 end $$;
 
-create or replace function public.refuse_promotion(p_output public.image_outputs) returns void
+create or replace function public.refuse_promotion(p_output public.image_outputs, p_owner_id uuid) returns void
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
   if p_output.deleted_at is not null or p_output.expires_at <= now() then
     raise exception using errcode = 'PT410', message = 'output_expired', detail = 'This output has been removed.';
   end if;
-  if not (select p.persistent from public.plans p join public.profiles f on f.plan_id = p.id
-          where f.user_id = p_output.user_id) then
+  if not (public.library_plan(p_owner_id)).persistent then
     raise exception using errcode = 'PT402', message = 'plan_required', detail = 'The library is part of a paid plan.',
       hint = jsonb_build_object(
         'violated_policies', jsonb_build_array('persistent'),
-        'plan_required', public.plan_allowing((public.plan_of(p_output.user_id)).rank, '{"persistent": true}'))::text;
+        'plan_required', public.plan_allowing((public.library_plan(p_owner_id)).rank, '{"persistent": true}'))::text;
   end if;
   if p_output.version is null then
-    perform public.refuse_full_storage(p_output.user_id);
+    perform public.refuse_full_storage(public.payer_of(p_owner_id));
   end if;
 end $$;
 
@@ -56,7 +64,7 @@ end $$;
 -- older ones pruned, paid for once. Repeated, or behind another call, it answers the same and marks the copies it
 -- does not need. The ephemeral objects stay as long as a URL to them may. p_charge false: a plan's own persistence.
 create or replace function public.promote_output(
-  p_output_id uuid, p_user_id uuid, p_path text, p_thumb_path text, p_charge boolean
+  p_output_id uuid, p_user_id uuid, p_path text, p_thumb_path text, p_charge boolean, p_api_key_id uuid default null
 ) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -66,24 +74,28 @@ declare
   v_output public.image_outputs;
   v_forget jsonb;
   v_stem text;
+  v_owner_id uuid := (select o.owner_id from public.image_outputs o where o.id = p_output_id);
 begin
   perform 1 from public.profiles where user_id = p_user_id for no key update;
+  if not public.may_change(v_owner_id, p_user_id) then
+    return null;
+  end if;
   perform 1 from public.images i
-  where i.user_id = p_user_id and i.id = (select o.image_id from public.image_outputs o where o.id = p_output_id)
-  for no key update;
-  select * into v_old from public.image_outputs where id = p_output_id and user_id = p_user_id for update;
+  where i.id = (select o.image_id from public.image_outputs o where o.id = p_output_id) for no key update;
+  select * into v_old from public.image_outputs where id = p_output_id and owner_id = v_owner_id for update;
   if not found then
     return null;
   end if;
   -- What this or an earlier, interrupted call has copied and nobody will use.
-  v_stem := p_user_id || '/' || v_old.image_id || '/output/' || coalesce(v_old.job_id, v_old.id);
+  v_stem := v_owner_id || '/' || v_old.image_id || '/output/' || coalesce(v_old.job_id, v_old.id);
   perform public.entomb(o.bucket_id, o.name, 'leftover')
   from storage.objects o
   where o.bucket_id = 'user-library'
     and o.name like v_stem || '.%'
     and o.name not in (v_old.path, v_old.thumb_path)
-    and (v_old.version is not null or o.name not in (p_path, p_thumb_path));
-  perform public.refuse_promotion(v_old);
+    and (v_old.version is not null or o.name not in (p_path, p_thumb_path))
+    and not public.is_named(o.bucket_id, o.name);
+  perform public.refuse_promotion(v_old, v_owner_id);
   if v_old.version is not null then
     return public.library_document(v_old) || jsonb_build_object('forget', '[]'::jsonb);
   end if;
@@ -96,12 +108,13 @@ begin
   from (values (v_old.path), (v_old.thumb_path)) as o (path)
   on conflict (bucket, path) where purged_at is null do nothing;
   v_forget := public.show_version(v_output)
-    || jsonb_build_object('cache_key', encode(v_output.cache_key, 'hex'), 'user_id', p_user_id);
+    || jsonb_build_object('cache_key', encode(v_output.cache_key, 'hex'), 'owner_id', v_owner_id);
   perform public.want_original(v_output.image_id);
-  select p.* into v_plan from public.plans p join public.profiles f on f.plan_id = p.id where f.user_id = p_user_id;
+  v_plan := public.library_plan(v_owner_id);
   if p_charge and v_plan.promote_price > 0 then
     perform public.note_usage(p_user_id, p_credits => v_plan.promote_price);
     perform public.spend_credits(p_user_id, v_plan.promote_price, 'hold', 'promote:' || p_output_id);
+    perform public.spend_on_key(p_api_key_id, v_plan.promote_price);
     perform public.move_credits(p_user_id, 0, 'capture', 'promote:' || p_output_id);
     insert into public.audit_log (actor, action, subject, data)
     values (p_user_id, 'credits.spend', 'promote:' || p_output_id, jsonb_build_object('amount', v_plan.promote_price));
@@ -117,10 +130,11 @@ as $$
 declare
   v_image public.images;
 begin
-  select i.* into v_image from public.images i join public.profiles f on f.user_id = i.user_id
-  where i.id = p_image_id and i.original_path is null and f.keep_original;
+  select i.* into v_image from public.images i left join public.profiles f on f.user_id = i.user_id
+  where i.id = p_image_id and i.original_path is null and (f.keep_original or i.team_id is not null);
   if not found or public.upload_of(v_image) is null
-     or public.storage_used(v_image.user_id) >= (public.plan_of(v_image.user_id)).storage_bytes then
+     or public.storage_used(public.payer_of(v_image.owner_id))
+        >= (public.library_plan(v_image.owner_id)).storage_bytes then
     return;
   end if;
   update public.jobs set upload_expires_at = greatest(upload_expires_at, now() + interval '25 hours')
@@ -130,12 +144,15 @@ begin
   update public.images set original_due_at = now(), original_attempts = 0 where id = p_image_id;
 end $$;
 
--- The object in uploads-ephemeral that claims to be this image's original; a worker hashes it before it believes.
+-- The object in uploads-ephemeral that claims to be this image's original, of a job for its library or of one that made
+-- something that came there; a worker hashes it before it believes.
 create or replace function public.upload_of(p_image public.images) returns text
 language sql stable security definer set search_path = ''
 as $$
   select j.upload_path from public.jobs j
-  where j.user_id = p_image.user_id and j.sha256 = p_image.sha256 and j.status = 'done' and j.upload_expires_at > now()
+  where j.sha256 = p_image.sha256 and j.status = 'done' and j.upload_expires_at > now()
+    and (j.owner_id = p_image.owner_id
+         or exists (select 1 from public.image_outputs o where o.image_id = p_image.id and o.job_id = j.id))
   order by j.finished_at desc limit 1
 $$;
 
@@ -162,7 +179,7 @@ begin
           original_due_at = now() + interval '1 minute' * (original_attempts + 1)
       where id = v_image.id;
       v_due := v_due || jsonb_build_object(
-        'image_id', v_image.id, 'user_id', v_image.user_id, 'sha256', v_image.sha256, 'size', v_image.size,
+        'image_id', v_image.id, 'user_id', v_image.user_id, 'owner_id', v_image.owner_id, 'sha256', v_image.sha256, 'size', v_image.size,
         'content_type', v_image.content_type, 'upload_path', v_path);
     end if;
   end loop;
@@ -197,14 +214,14 @@ begin
   return false;
 end $$;
 
-revoke all on function public.find_promotable(uuid, uuid, uuid) from public, anon, authenticated;
-revoke all on function public.refuse_promotion(public.image_outputs) from public, anon, authenticated, service_role;
-revoke all on function public.promote_output(uuid, uuid, text, text, boolean) from public, anon, authenticated;
+revoke all on function public.find_promotable(uuid, uuid, uuid, uuid) from public, anon, authenticated;
+revoke all on function public.refuse_promotion(public.image_outputs, uuid) from public, anon, authenticated, service_role;
+revoke all on function public.promote_output(uuid, uuid, text, text, boolean, uuid) from public, anon, authenticated;
 revoke all on function public.want_original(uuid) from public, anon, authenticated, service_role;
 revoke all on function public.upload_of(public.images) from public, anon, authenticated, service_role;
 revoke all on function public.due_originals(integer) from public, anon, authenticated;
 revoke all on function public.record_original(uuid, text, text, bigint, text) from public, anon, authenticated;
-grant execute on function public.find_promotable(uuid, uuid, uuid) to service_role;
-grant execute on function public.promote_output(uuid, uuid, text, text, boolean) to service_role;
+grant execute on function public.find_promotable(uuid, uuid, uuid, uuid) to service_role;
+grant execute on function public.promote_output(uuid, uuid, text, text, boolean, uuid) to service_role;
 grant execute on function public.due_originals(integer) to service_role;
 grant execute on function public.record_original(uuid, text, text, bigint, text) to service_role;

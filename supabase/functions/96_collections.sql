@@ -32,7 +32,7 @@ create or replace function public.image_document(p_image public.images) returns 
 language sql stable security definer set search_path = '' set plan_cache_mode = 'auto'
 as $$
   select jsonb_build_object(
-    'image_id', p_image.id, 'filename', p_image.filename, 'prompt', p_image.prompt, 'sha256', p_image.sha256,
+    'image_id', p_image.id, 'team_id', p_image.team_id, 'filename', p_image.filename, 'prompt', p_image.prompt, 'sha256', p_image.sha256,
     'content_type', p_image.content_type, 'width', p_image.width, 'height', p_image.height, 'size', p_image.size,
     'original_path', p_image.original_path, 'created_at', p_image.created_at, 'archived_at', p_image.archived_at,
     'versions', (select count(*) from public.image_outputs o
@@ -46,22 +46,27 @@ as $$
                 order by (o.id = p_image.current_output_id) is true desc, o.created_at desc, o.id desc limit 1))
 $$;
 
--- A page of a user's images, newest first, of those after the cursor (p_after, p_after_id). Any filter may be null;
+-- A page of a user's images, or of a team's, newest first, of those after the cursor (p_after, p_after_id). Any filter may be null;
 -- p_archived null lists both kinds. Planned anew for each call: most filters are absent most of the time, and what
 -- is absent must not cost the index.
 create or replace function public.list_images(
   p_user_id uuid, p_limit integer, p_after timestamptz, p_after_id uuid, p_archived boolean, p_op text,
-  p_collection_id uuid, p_created_after timestamptz, p_created_before timestamptz, p_query text
+  p_collection_id uuid, p_created_after timestamptz, p_created_before timestamptz, p_query text,
+  p_team_id uuid default null
 ) returns jsonb
 language plpgsql stable security definer set search_path = '' set plan_cache_mode = 'force_custom_plan'
 as $$
 declare
   v_query tsquery := public.search_query(p_query);
 begin
+  if p_team_id is not null then
+    perform public.require_member(p_team_id, p_user_id);
+  end if;
   if p_collection_id is not null and not exists (
-    select 1 from public.collections c where c.id = p_collection_id and c.user_id = p_user_id) then
+    select 1 from public.collections c
+    where c.id = p_collection_id and c.owner_id = coalesce(p_team_id, p_user_id)) then
     raise exception using errcode = 'PT404', message = 'collection_not_found',
-      detail = format('No collection of yours has the id %s.', p_collection_id);
+      detail = format('No collection there has the id %s.', p_collection_id);
   end if;
   return (
     select coalesce(jsonb_agg(public.image_document(page.image) order by (page.image).created_at desc,
@@ -69,7 +74,7 @@ begin
     from (
       select i as image
       from public.images i
-      where i.user_id = p_user_id
+      where case when p_team_id is null then i.user_id = p_user_id else i.team_id = p_team_id end
         and (p_after is null or (i.created_at, i.id) < (p_after, p_after_id))
         and (p_archived is null or (case when p_archived then i.archived_at is not null else i.archived_at is null end))
         and (p_created_after is null or i.created_at >= p_created_after)
@@ -97,25 +102,34 @@ as $$
           where o.image_id = i.id and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
           order by o.created_at desc, o.id desc limit 200) v))
   from public.images i
-  where i.id = p_image_id and i.user_id = p_user_id
+  where i.id = p_image_id and public.may_read(i.owner_id, p_user_id)
 $$;
 
--- A user's collections by name, each with how many images a list of it shows.
-create or replace function public.list_collections(p_user_id uuid, p_collection_id uuid) returns jsonb
+-- A collection with how many images a list of it shows.
+create or replace function public.collection_document(p_collection public.collections) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
-  select coalesce(jsonb_agg(jsonb_build_object(
-           'collection_id', c.id, 'parent_id', c.parent_id, 'name', c.name, 'images', coalesce(n.images, 0),
-           'created_at', c.created_at, 'updated_at', c.updated_at) order by lower(c.name), c.id), '[]')
-  from public.collections c
-  left join lateral (
-    select count(*) as images
-    from public.collection_items t join public.images i on i.id = t.image_id
-    where t.collection_id = c.id and i.archived_at is null) n on true
-  where c.user_id = p_user_id and (p_collection_id is null or c.id = p_collection_id)
+  select jsonb_build_object(
+    'collection_id', p_collection.id, 'team_id', p_collection.team_id, 'parent_id', p_collection.parent_id,
+    'name', p_collection.name,
+    'images', (select count(*) from public.collection_items t join public.images i on i.id = t.image_id
+               where t.collection_id = p_collection.id and i.archived_at is null),
+    'created_at', p_collection.created_at, 'updated_at', p_collection.updated_at)
 $$;
 
--- Changes of one user's collections come one after the other.
+-- The collections of a user, or of a team, by name.
+create or replace function public.list_collections(p_user_id uuid, p_team_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if p_team_id is not null then
+    perform public.require_member(p_team_id, p_user_id);
+  end if;
+  return (select coalesce(jsonb_agg(public.collection_document(c) order by lower(c.name), c.id), '[]')
+          from public.collections c where c.owner_id = coalesce(p_team_id, p_user_id));
+end $$;
+
+-- Changes of one user come one after the other.
 create or replace function public.lock_user(p_user_id uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -126,17 +140,29 @@ begin
   end if;
 end $$;
 
+-- Changes of one library's collections come one after the other, whoever makes them: what follows reads before it
+-- writes. False as of may_change.
+create or replace function public.lock_library(p_owner_id uuid, p_user_id uuid) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform public.lock_user(p_user_id);
+  -- The team before its members.
+  perform 1 from public.teams where id = p_owner_id for no key update;
+  return public.may_change(p_owner_id, p_user_id);
+end $$;
+
 -- Why a name or a place is refused, beside what the table's own constraints hold.
-create or replace function public.check_place(p_user_id uuid, p_collection_id uuid, p_parent_id uuid, p_name text)
+create or replace function public.check_place(p_owner_id uuid, p_collection_id uuid, p_parent_id uuid, p_name text)
 returns void
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
   if p_parent_id is not null then
-    perform 1 from public.collections c where c.id = p_parent_id and c.user_id = p_user_id;
+    perform 1 from public.collections c where c.id = p_parent_id and c.owner_id = p_owner_id;
     if not found then
       raise exception using errcode = 'PT404', message = 'collection_not_found',
-        detail = format('No collection of yours has the id %s.', p_parent_id);
+        detail = format('No collection there has the id %s.', p_parent_id);
     end if;
     if p_parent_id = p_collection_id
        or exists (select 1 from public.collections c where c.id = p_parent_id and c.parent_id is not null)
@@ -146,7 +172,7 @@ begin
     end if;
   end if;
   if exists (select 1 from public.collections c
-             where c.user_id = p_user_id and c.parent_id is not distinct from p_parent_id
+             where c.owner_id = p_owner_id and c.parent_id is not distinct from p_parent_id
                and lower(normalize(c.name, nfkc)) = lower(normalize(p_name, nfkc))
                and c.id is distinct from p_collection_id) then
     raise exception using errcode = 'PT409', message = 'collection_exists',
@@ -154,21 +180,27 @@ begin
   end if;
 end $$;
 
-create or replace function public.create_collection(p_user_id uuid, p_name text, p_parent_id uuid) returns jsonb
+create or replace function public.create_collection(
+  p_user_id uuid, p_name text, p_parent_id uuid, p_team_id uuid default null
+) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_id uuid;
+  v_owner_id uuid := coalesce(p_team_id, p_user_id);
+  v_collection public.collections;
 begin
-  perform public.lock_user(p_user_id);
-  perform public.check_place(p_user_id, null, p_parent_id, p_name);
-  if (select count(*) from public.collections c where c.user_id = p_user_id) >= 500 then
+  if not public.lock_library(v_owner_id, p_user_id) then
+    perform public.require_team(p_team_id, p_user_id);
+  end if;
+  perform public.check_place(v_owner_id, null, p_parent_id, p_name);
+  if (select count(*) from public.collections c where c.owner_id = v_owner_id) >= 500 then
     raise exception using errcode = 'PT409', message = 'too_many_collections',
       detail = 'At most 500 collections are kept: delete one first.';
   end if;
-  insert into public.collections (user_id, parent_id, name) values (p_user_id, p_parent_id, p_name)
-  returning id into v_id;
-  return public.list_collections(p_user_id, v_id) -> 0;
+  insert into public.collections (user_id, team_id, parent_id, name)
+  values (case when p_team_id is null then p_user_id end, p_team_id, p_parent_id, p_name)
+  returning * into v_collection;
+  return public.collection_document(v_collection);
 end $$;
 
 -- Renames (p_name not null) and, where p_move says so, puts a collection into another or (p_parent_id null) into none.
@@ -178,23 +210,26 @@ create or replace function public.update_collection(
 language plpgsql security definer set search_path = ''
 as $$
 declare
+  v_owner_id uuid := (select c.owner_id from public.collections c where c.id = p_collection_id);
   v_old public.collections;
   v_name text;
   v_parent_id uuid;
 begin
-  perform public.lock_user(p_user_id);
-  select * into v_old from public.collections where id = p_collection_id and user_id = p_user_id;
+  if not public.lock_library(v_owner_id, p_user_id) then
+    return null;
+  end if;
+  select * into v_old from public.collections where id = p_collection_id and owner_id = v_owner_id;
   if not found then
     return null;
   end if;
   v_name := coalesce(p_name, v_old.name);
   v_parent_id := case when p_move then p_parent_id else v_old.parent_id end;
   if (v_name, v_parent_id) is distinct from (v_old.name, v_old.parent_id) then
-    perform public.check_place(p_user_id, p_collection_id, v_parent_id, v_name);
+    perform public.check_place(v_owner_id, p_collection_id, v_parent_id, v_name);
     update public.collections set name = v_name, parent_id = v_parent_id, updated_at = now()
-    where id = p_collection_id;
+    where id = p_collection_id returning * into v_old;
   end if;
-  return public.list_collections(p_user_id, p_collection_id) -> 0;
+  return public.collection_document(v_old);
 end $$;
 
 -- Deletes a collection and those in it; their images stay. False when p_user_id has no such collection.
@@ -202,22 +237,29 @@ create or replace function public.delete_collection(p_collection_id uuid, p_user
 language plpgsql security definer set search_path = ''
 as $$
 declare
+  v_old public.collections;
   v_inner integer;
 begin
-  perform public.lock_user(p_user_id);
-  select count(*) into v_inner from public.collections where parent_id = p_collection_id and user_id = p_user_id;
-  delete from public.collections where id = p_collection_id and user_id = p_user_id;
+  select * into v_old from public.collections where id = p_collection_id;
+  if not public.lock_library(v_old.owner_id, p_user_id) then
+    return false;
+  end if;
+  select count(*) into v_inner from public.collections c
+  where c.parent_id = p_collection_id and c.owner_id = v_old.owner_id;
+  delete from public.collections where id = p_collection_id and owner_id = v_old.owner_id;
   if not found then
     return false;
   end if;
   insert into public.audit_log (actor, action, subject, data)
-  values (p_user_id, 'collection.delete', p_collection_id::text, jsonb_build_object('nested', v_inner));
+  values (p_user_id, 'collection.delete', p_collection_id::text,
+          jsonb_build_object('nested', v_inner, 'team_id', v_old.team_id));
   return true;
 end $$;
 
--- Does one thing to many images in one transaction: all that are p_user_id's, whatever else is named.
--- p_action: delete | archive | unarchive | add and remove (to and from p_collection_id) | move (into it alone; null:
--- out of all). Returns {done: [image_id], forget: [{cache_key, user_id}]}.
+-- Does one thing to many images in one transaction: all that p_user_id may change, whatever else is named; refuses it all
+-- where some are of a team that they only look at. p_action: delete | archive | unarchive | add and remove (to and from
+-- p_collection_id) | move (into it alone; null: out of all). Images and collection are of one owner: others are left
+-- out. Returns {done: [image_id], forget: [{cache_key, owner_id}]}.
 create or replace function public.change_images(
   p_user_id uuid, p_image_ids uuid[], p_action text, p_collection_id uuid
 ) returns jsonb
@@ -227,20 +269,31 @@ declare
   v_id uuid;
   v_ids uuid[];
   v_forget jsonb := '[]';
+  v_owner_id uuid;
+  v_owners uuid[] := '{}';
 begin
   perform public.lock_user(p_user_id);
-  if p_collection_id is not null and not exists (
-    select 1 from public.collections c where c.id = p_collection_id and c.user_id = p_user_id) then
-    raise exception using errcode = 'PT404', message = 'collection_not_found',
-      detail = format('No collection of yours has the id %s.', p_collection_id);
+  if p_collection_id is not null then
+    select c.owner_id into v_owner_id from public.collections c where c.id = p_collection_id;
+    if not public.may_change(v_owner_id, p_user_id) then
+      raise exception using errcode = 'PT404', message = 'collection_not_found',
+        detail = format('No collection of yours has the id %s.', p_collection_id);
+    end if;
+    v_owners := array[v_owner_id];
+  else
+    for v_owner_id in select distinct i.owner_id from public.images i where i.id = any (p_image_ids) order by 1 loop
+      if public.may_change(v_owner_id, p_user_id) then
+        v_owners := v_owners || v_owner_id;
+      end if;
+    end loop;
   end if;
   -- Held in the order of their ids; delete_image locks a job before its image, so it is left to do so.
   if p_action = 'delete' then
     select array_agg(i.id order by i.id) into v_ids
-    from public.images i where i.id = any (p_image_ids) and i.user_id = p_user_id;
+    from public.images i where i.id = any (p_image_ids) and i.owner_id = any (v_owners);
   else
     select array_agg(held.id) into v_ids from (
-      select i.id from public.images i where i.id = any (p_image_ids) and i.user_id = p_user_id
+      select i.id from public.images i where i.id = any (p_image_ids) and i.owner_id = any (v_owners)
       order by i.id for no key update) held;
   end if;
   case p_action
@@ -254,14 +307,16 @@ begin
       update public.images set archived_at = null, listed_since = now()
       where id = any (v_ids) and archived_at is not null;
     when 'add' then
-      insert into public.collection_items (collection_id, image_id, user_id)
-      select p_collection_id, u.id, p_user_id from unnest(v_ids) as u (id) on conflict do nothing;
+      insert into public.collection_items (collection_id, image_id, user_id, team_id)
+      select p_collection_id, i.id, i.user_id, i.team_id from public.images i where i.id = any (v_ids)
+      on conflict do nothing;
     when 'remove' then
       delete from public.collection_items where collection_id = p_collection_id and image_id = any (v_ids);
     when 'move' then
       delete from public.collection_items where image_id = any (v_ids) and collection_id is distinct from p_collection_id;
-      insert into public.collection_items (collection_id, image_id, user_id)
-      select p_collection_id, u.id, p_user_id from unnest(v_ids) as u (id) where p_collection_id is not null
+      insert into public.collection_items (collection_id, image_id, user_id, team_id)
+      select p_collection_id, i.id, i.user_id, i.team_id from public.images i
+      where i.id = any (v_ids) and p_collection_id is not null
       on conflict do nothing;
   end case;
   return jsonb_build_object('done', to_jsonb(coalesce(v_ids, '{}')), 'forget', v_forget);
@@ -296,21 +351,25 @@ revoke all on function public.search_query(text) from public, anon, authenticate
 revoke all on function public.image_document(public.images) from public, anon, authenticated, service_role;
 revoke all on function public.version_document(public.image_outputs) from public, anon, authenticated, service_role;
 revoke all on function public.lock_user(uuid) from public, anon, authenticated, service_role;
+revoke all on function public.lock_library(uuid, uuid) from public, anon, authenticated, service_role;
+revoke all on function public.collection_document(public.collections) from public, anon, authenticated, service_role;
 revoke all on function public.check_place(uuid, uuid, uuid, text) from public, anon, authenticated, service_role;
-revoke all on function public.list_images(uuid, integer, timestamptz, uuid, boolean, text, uuid, timestamptz, timestamptz, text)
+revoke all on function public.list_images(uuid, integer, timestamptz, uuid, boolean, text, uuid, timestamptz, timestamptz, text,
+  uuid)
   from public, anon, authenticated;
 revoke all on function public.get_image(uuid, uuid) from public, anon, authenticated;
 revoke all on function public.list_collections(uuid, uuid) from public, anon, authenticated;
-revoke all on function public.create_collection(uuid, text, uuid) from public, anon, authenticated;
+revoke all on function public.create_collection(uuid, text, uuid, uuid) from public, anon, authenticated;
 revoke all on function public.update_collection(uuid, uuid, text, boolean, uuid) from public, anon, authenticated;
 revoke all on function public.delete_collection(uuid, uuid) from public, anon, authenticated;
 revoke all on function public.change_images(uuid, uuid[], text, uuid) from public, anon, authenticated;
 revoke all on function public.archive_due(integer) from public, anon, authenticated;
-grant execute on function public.list_images(uuid, integer, timestamptz, uuid, boolean, text, uuid, timestamptz, timestamptz, text)
+grant execute on function public.list_images(uuid, integer, timestamptz, uuid, boolean, text, uuid, timestamptz, timestamptz, text,
+  uuid)
   to service_role;
 grant execute on function public.get_image(uuid, uuid) to service_role;
 grant execute on function public.list_collections(uuid, uuid) to service_role;
-grant execute on function public.create_collection(uuid, text, uuid) to service_role;
+grant execute on function public.create_collection(uuid, text, uuid, uuid) to service_role;
 grant execute on function public.update_collection(uuid, uuid, text, boolean, uuid) to service_role;
 grant execute on function public.delete_collection(uuid, uuid) to service_role;
 grant execute on function public.change_images(uuid, uuid[], text, uuid) to service_role;

@@ -25,7 +25,7 @@ as $$
     'output_expires_at', (select o.expires_at from public.image_outputs o where o.id = p_link.output_id))
 $$;
 
--- A link to a live output of the caller's; null when they have no such output. p_token_hash in hex.
+-- A link to a live output that the caller may change; null when they have no such output. p_token_hash in hex.
 create or replace function public.create_share(
   p_output_id uuid, p_user_id uuid, p_token_hash text, p_password_hash text, p_seconds integer, p_max_views integer)
 returns jsonb
@@ -34,8 +34,13 @@ as $$
 declare
   v_output public.image_outputs;
   v_link public.share_links;
+  v_owner_id uuid := (select o.owner_id from public.image_outputs o where o.id = p_output_id);
 begin
-  select * into v_output from public.image_outputs where id = p_output_id and user_id = p_user_id for key share;
+  if not public.may_change(v_owner_id, p_user_id) then
+    return null;
+  end if;
+  select * into v_output from public.image_outputs
+  where id = p_output_id and owner_id = v_owner_id for share;
   if not found then
     return null;
   end if;
@@ -47,45 +52,51 @@ begin
     raise exception using errcode = 'PT409', message = 'too_many_shares',
       detail = 'This picture has 100 links already; revoke one first.';
   end if;
-  insert into public.share_links (output_id, user_id, has_password, expires_at, max_views)
-  values (p_output_id, p_user_id, p_password_hash is not null, now() + make_interval(secs => p_seconds), p_max_views)
+  insert into public.share_links (output_id, user_id, team_id, has_password, expires_at, max_views)
+  values (p_output_id, p_user_id, v_output.team_id, p_password_hash is not null, now() + make_interval(secs => p_seconds), p_max_views)
   returning * into v_link;
   insert into public.share_secrets (share_id, token_hash, password_hash)
   values (v_link.id, decode(p_token_hash, 'hex'), p_password_hash);
   insert into public.audit_log (actor, action, subject, data)
   values (p_user_id, 'share.create', v_link.id::text, jsonb_build_object(
-    'output_id', p_output_id, 'expires_at', v_link.expires_at, 'max_views', p_max_views,
+    'output_id', p_output_id, 'team_id', v_link.team_id, 'expires_at', v_link.expires_at, 'max_views', p_max_views,
     'has_password', v_link.has_password));
   return public.share_document(v_link);
 end $$;
 
--- The links of one of the caller's outputs, newest first; null when they have no such output.
+-- The links of an output that the caller may see, newest first; null when they have no such output.
 create or replace function public.list_shares(p_output_id uuid, p_user_id uuid) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
   select coalesce((select jsonb_agg(public.share_document(l) order by l.created_at desc, l.id)
                    from public.share_links l where l.output_id = o.id), '[]')
-  from public.image_outputs o where o.id = p_output_id and o.user_id = p_user_id
+  from public.image_outputs o where o.id = p_output_id and public.may_read(o.owner_id, p_user_id)
 $$;
 
--- Ends a link at once; null when the caller has no such link. Repeating it changes nothing.
+-- Ends a link at once: one's own, or one of a team whose pictures one may change, also where its plan allows no other
+-- change. Null when the caller has no such link. Repeating it changes nothing.
 create or replace function public.revoke_share(p_share_id uuid, p_user_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_link public.share_links;
+  v_role text;
 begin
+  select public.library_role(coalesce(l.team_id, l.user_id), p_user_id) into v_role
+  from public.share_links l where l.id = p_share_id;
+  if v_role is null then
+    return null;
+  elsif v_role = 'viewer' then
+    raise exception using errcode = 'PT403', message = 'role_required', detail = 'Viewers of a team revoke no links.';
+  end if;
   update public.share_links set revoked_at = now()
-  where id = p_share_id and user_id = p_user_id and revoked_at is null returning * into v_link;
+  where id = p_share_id and revoked_at is null returning * into v_link;
   if found then
     insert into public.audit_log (actor, action, subject, data)
     values (p_user_id, 'share.revoke', p_share_id::text,
-            jsonb_build_object('output_id', v_link.output_id, 'views', v_link.views));
+            jsonb_build_object('output_id', v_link.output_id, 'team_id', v_link.team_id, 'views', v_link.views));
   else
-    select * into v_link from public.share_links where id = p_share_id and user_id = p_user_id;
-    if not found then
-      return null;
-    end if;
+    select * into v_link from public.share_links where id = p_share_id;
   end if;
   return public.share_document(v_link);
 end $$;

@@ -12,13 +12,14 @@ language sql immutable set search_path = ''
 as $$
   values
     ('share_links', 'delete', 'user_id', 'id', '{}'::text[]),
-    ('collection_items', 'delete', 'user_id', 'collection_id || ''/'' || image_id', '{}'),
-    ('collections', 'delete', 'user_id', 'id', '{top,parent_top}'),
+    ('team_members', 'delete', 'user_id', 'team_id', '{}'),
+    ('collection_items', 'delete', 'user_id', 'collection_id || ''/'' || image_id', '{owner_id,team_id}'),
+    ('collections', 'delete', 'user_id', 'id', '{top,parent_top,owner_id,team_id}'),
     ('api_keys', 'delete', 'user_id', 'id', '{}'),
     ('job_events', 'job', 'user_id', 'id', '{}'),
-    ('jobs', 'job', 'user_id', 'id', '{cache_key,lease_token,lease_expires_at,worker,request_id,address}'),
-    ('images', 'image', 'user_id', 'id', '{search,scan_tried_at}'),
-    ('image_outputs', 'image', 'user_id', 'id', '{cache_key,ops,scan_tried_at}'),
+    ('jobs', 'job', 'user_id', 'id', '{cache_key,owner_id,lease_token,lease_expires_at,worker,request_id,address}'),
+    ('images', 'image', 'user_id', 'id', '{search,scan_tried_at,owner_id,team_id}'),
+    ('image_outputs', 'image', 'user_id', 'id', '{cache_key,ops,scan_tried_at,owner_id,team_id}'),
     ('data_requests', 'receipt', 'user_id', 'id', '{cursor,lease_token,lease_expires_at,worker}'),
     ('profiles', 'account', 'user_id', 'user_id', '{versions_due}'),
     ('admins', 'account', 'user_id', 'user_id', '{}'),
@@ -83,14 +84,17 @@ as $$
 $$;
 
 -- Asking again while a deletion runs gives the same one; that the account shall go as well may be said later, too.
+-- Its user leaves every team at once: what belongs to a team with others in it is theirs from here on, and the pictures
+-- of one without are the user's own, to be deleted like the rest.
 create or replace function public.request_deletion(p_user_id uuid, p_delete_account boolean, p_queue text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_request public.data_requests;
+  v_left jsonb;
 begin
   -- The one under way is locked before the user, as by the worker that is at it.
-  update public.data_requests as r set options = jsonb_build_object(
+  update public.data_requests as r set options = r.options || jsonb_build_object(
     'delete_account', (r.options ->> 'delete_account')::boolean or p_delete_account)
   where r.user_id = p_user_id and r.kind = 'delete' and r.status in ('queued', 'running')
   returning * into v_request;
@@ -100,10 +104,11 @@ begin
     if not found then
       raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
     end if;
+    v_left := public.leave_teams(p_user_id);
     insert into public.data_requests as r (user_id, kind, queue, options, max_attempts)
-    values (p_user_id, 'delete', p_queue, jsonb_build_object('delete_account', p_delete_account), 20)
+    values (p_user_id, 'delete', p_queue, v_left || jsonb_build_object('delete_account', p_delete_account), 20)
     on conflict (user_id, kind) where status in ('queued', 'running')
-    do update set options = jsonb_build_object(
+    do update set options = r.options || jsonb_build_object(
       'delete_account', (r.options ->> 'delete_account')::boolean or p_delete_account)
     returning * into v_request;
   end if;
@@ -320,7 +325,7 @@ declare
   v_ids uuid[];
   v_job public.jobs;
   v_export public.data_requests;
-  v_until timestamptz;
+  v_until timestamptz := (p_request.options ->> 'writing_until')::timestamptz;
   v_count bigint := 0;
 begin
   -- All of them are locked before the first credit moves: a worker that is finishing one has its job, then credits.
@@ -358,6 +363,19 @@ begin
   return v_count;
 end $$;
 
+-- Whether an object is what a live row of another owner names: pictures that were moved into a team, or out of one, keep
+-- the keys they had.
+create or replace function public.is_another_ones(p_bucket text, p_path text, p_user_id uuid) returns boolean
+language sql stable security definer set search_path = ''
+as $$
+  select exists (select 1 from public.image_outputs o
+                 where o.bucket = p_bucket and o.path = p_path and o.deleted_at is null and o.owner_id <> p_user_id)
+      or exists (select 1 from public.image_outputs o
+                 where o.bucket = p_bucket and o.thumb_path = p_path and o.deleted_at is null and o.owner_id <> p_user_id)
+      or p_bucket = 'user-library'
+         and exists (select 1 from public.images i where i.original_path = p_path and i.owner_id <> p_user_id)
+$$;
+
 create or replace function public.wipe_jobs(p_request public.data_requests, p_limit integer) returns bigint
 language plpgsql security definer set search_path = ''
 as $$
@@ -370,7 +388,8 @@ begin
   perform public.entomb_for(p_request.id, o.bucket_id, o.name)
   from unnest(v_ids) j (id) join storage.objects o
     -- As Storage's own index by prefix compares: '{job_id}.…', and '/' follows '.'.
-    on o.bucket_id = 'outputs-ephemeral' and o.name ~>=~ (j.id || '.') and o.name ~<~ (j.id || '/');
+    on o.bucket_id = 'outputs-ephemeral' and o.name ~>=~ (j.id || '.') and o.name ~<~ (j.id || '/')
+  where not public.is_another_ones(o.bucket_id, o.name, p_request.user_id);
   delete from public.job_events where job_id = any (v_ids);
   get diagnostics v_count = row_count;
   perform public.note_wiped(p_request.id, 'job_events', v_count);
@@ -432,27 +451,32 @@ begin
   perform public.entomb_for(p_request.id, o.bucket, p.path)
   from public.image_outputs o, lateral (values (o.path), (o.thumb_path)) as p (path)
   where o.id = any (v_ids);
-  select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'user_id', o.user_id)), '[]')
+  select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'owner_id', o.owner_id)), '[]')
   into forget from public.image_outputs o where o.id = any (v_ids) and o.cache_key is not null;
   delete from public.image_outputs where id = any (v_ids);
   get diagnostics wiped = row_count;
   perform public.note_wiped(p_request.id, 'image_outputs', wiped);
 end $$;
 
--- Objects that were found in the user's own folder, whoever put them there. Returns how many were marked.
+-- Objects that were found in the user's own folder, or in that of a team that was theirs alone, whoever put them there.
+-- Returns how many were marked: all but those that are somebody else's by now.
 create or replace function public.wipe_objects(p_request_id uuid, p_lease_token uuid, p_bucket text, p_paths text[])
 returns integer
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_request public.data_requests := public.leased_request(p_request_id, p_lease_token);
+  v_folders text[] := array(select v_request.user_id::text union all
+                            select jsonb_array_elements_text(v_request.options -> 'team_ids'));
+  v_count integer;
 begin
   if p_bucket not in ('user-library', 'exports')
-     or exists (select 1 from unnest(p_paths) p (path) where not starts_with(p.path, v_request.user_id || '/')) then
+     or exists (select 1 from unnest(p_paths) p (path) where split_part(p.path, '/', 1) <> all (v_folders)) then
     raise exception using errcode = 'PT403', message = 'forbidden', detail = 'Not in a folder of this user.';
   end if;
-  perform public.entomb_for(p_request_id, p_bucket, p.path) from unnest(p_paths) p (path);
-  return cardinality(p_paths);
+  select count(public.entomb_for(p_request_id, p_bucket, p.path) is null) into v_count
+  from unnest(p_paths) p (path) where not public.is_another_ones(p_bucket, p.path, v_request.user_id);
+  return v_count;
 end $$;
 
 -- Open tombstones of a request, whether or not another cleaner holds them: removing twice is as good as once.
@@ -512,6 +536,7 @@ as $$
 declare
   v_pseudonym uuid := gen_random_uuid();
 begin
+  perform public.leave_teams(old.id);
   perform public.pseudonymise_ledger(old.id, v_pseudonym);
   delete from public.storage_changes where owner_id = old.id;
   perform public.pseudonymise_audit(old.id, v_pseudonym);
@@ -725,7 +750,7 @@ begin
     select p.oid::regprocedure from pg_catalog.pg_proc p
     where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable || array[
       'assert_no_deletion', 'refuse_during_deletion', 'request_document', 'end_request', 'leased_request', 'entomb_for',
-      'note_wiped', 'wipe_unfinished', 'wipe_jobs', 'wipe_rows', 'wipe_images', 'wipe_outputs', 'pseudonymise_ledger',
+      'note_wiped', 'wipe_unfinished', 'is_another_ones', 'wipe_jobs', 'wipe_rows', 'wipe_images', 'wipe_outputs', 'pseudonymise_ledger',
       'pseudonymise_audit', 'handle_deleted_user'])
   loop
     execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);

@@ -1,3 +1,103 @@
+-- Whose a library is, and what one may do with it. An owner is a user or a team; the plan of a team is its owner's.
+
+-- What p_user_id is to the library of p_owner_id: owner, editor or viewer; null: nothing.
+create or replace function public.library_role(p_owner_id uuid, p_user_id uuid) returns text
+language sql stable security definer set search_path = ''
+as $$
+  select case when p_owner_id = p_user_id then 'owner'
+         else (select m.role from public.team_members m where m.team_id = p_owner_id and m.user_id = p_user_id) end
+$$;
+
+create or replace function public.may_read(p_owner_id uuid, p_user_id uuid) returns boolean
+language sql stable security definer set search_path = ''
+as $$
+  select public.library_role(p_owner_id, p_user_id) is not null
+$$;
+
+-- The user whose plan a library has, and whose storage it takes: its own, or the owner of the team.
+create or replace function public.payer_of(p_owner_id uuid) returns uuid
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce((select m.user_id from public.team_members m where m.team_id = p_owner_id and m.role = 'owner'),
+                  p_owner_id)
+$$;
+
+create or replace function public.library_plan(p_owner_id uuid) returns public.plans
+language sql stable security definer set search_path = ''
+as $$
+  select p from public.profiles f join public.plans p on p.id = f.plan_id
+  where f.user_id = public.payer_of(p_owner_id)
+$$;
+
+-- Whether pictures and collections of p_owner_id may be changed by p_user_id, until the end of this transaction: who is
+-- removed from a team meanwhile is waited for. False: they do not exist for this user. Refuses viewers, and everybody
+-- while the plan of the team's owner has no teams.
+create or replace function public.may_change(p_owner_id uuid, p_user_id uuid) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_role text;
+  v_plan public.plans;
+begin
+  if p_owner_id = p_user_id then
+    return true;
+  end if;
+  select m.role into v_role from public.team_members m
+  where m.team_id = p_owner_id and m.user_id = p_user_id for share;
+  if not found then
+    return false;
+  end if;
+  if v_role = 'viewer' then
+    raise exception using errcode = 'PT403', message = 'role_required',
+      detail = 'Viewers of a team look and download: its owner can make you an editor.';
+  end if;
+  v_plan := public.library_plan(p_owner_id);
+  if v_plan.seats = 0 or not v_plan.persistent then
+    raise exception using errcode = 'PT402', message = 'plan_required',
+      detail = 'The plan of this team''s owner includes no teams any more: it can be read, and not changed.';
+  end if;
+  return true;
+end $$;
+
+-- The same for what a caller has named as its destination: a team that it is not in does not exist.
+create or replace function public.require_team(p_team_id uuid, p_user_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if not public.may_change(p_team_id, p_user_id) then
+    raise exception using errcode = 'PT404', message = 'team_not_found',
+      detail = format('No team of yours has the id %s.', p_team_id);
+  end if;
+end $$;
+
+-- For whoever wants to look at a team.
+create or replace function public.require_member(p_team_id uuid, p_user_id uuid) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if not public.may_read(p_team_id, p_user_id) then
+    raise exception using errcode = 'PT404', message = 'team_not_found',
+      detail = format('No team of yours has the id %s.', p_team_id);
+  end if;
+end $$;
+
+-- Whether a live output has this object, under whatever owner's folder it lies.
+create or replace function public.is_named(p_bucket text, p_path text) returns boolean
+language sql stable security definer set search_path = ''
+as $$
+  select exists (select 1 from public.image_outputs o where o.bucket = p_bucket and o.path = p_path and o.deleted_at is null)
+      or exists (select 1 from public.image_outputs o
+                 where o.bucket = p_bucket and o.thumb_path = p_path and o.deleted_at is null)
+$$;
+
+revoke all on function public.is_named(text, text) from public, anon, authenticated, service_role;
+revoke all on function public.library_role(uuid, uuid) from public, anon, authenticated, service_role;
+revoke all on function public.may_read(uuid, uuid) from public, anon, authenticated, service_role;
+revoke all on function public.payer_of(uuid) from public, anon, authenticated, service_role;
+revoke all on function public.library_plan(uuid) from public, anon, authenticated, service_role;
+revoke all on function public.may_change(uuid, uuid) from public, anon, authenticated, service_role;
+revoke all on function public.require_team(uuid, uuid) from public, anon, authenticated, service_role;
+revoke all on function public.require_member(uuid, uuid) from public, anon, authenticated, service_role;
 -- Money, by double entry. A row of credit_ledger is one movement of an account; its credit_uses say which grants it put
 -- credits into or took them out of. The ledger is append-only and unique on (user_id, reason, reference), so that
 -- every movement may be repeated without effect; the balance changes with it, hence is always its sum.
@@ -244,6 +344,8 @@ begin
   insert into public.credit_grants (user_id, source, reference, amount, remaining, expires_at, note)
   values (p_user_id, p_source, p_reference, p_amount, 0, p_expires_at, p_note) returning id into v_grant_id;
   perform public.use_grant(v_ledger_id, v_grant_id, p_amount);
+  -- Told of so late that it has ended: it pays nothing any more.
+  perform public.expire_credits(p_user_id);
   perform public.pay_debt(p_user_id, p_source || ':' || p_reference);
   insert into public.audit_log (actor, action, subject, data)
   values (coalesce(p_actor, p_user_id), 'credits.grant', p_user_id::text, jsonb_strip_nulls(jsonb_build_object(
@@ -900,7 +1002,8 @@ begin
     execute format('grant execute on function %s to service_role', v_function);
   end loop;
 end $$;
--- What a user holds in Storage: outputs that live, ephemeral ones too, and kept originals. Triggers write down each
+-- What a user holds in Storage, for themself and for the teams that are theirs: outputs that live, ephemeral ones too,
+-- and kept originals. Triggers write down each
 -- change; settle_storage adds them up. Changes are rows of their own, so counting makes nobody wait, whatever the
 -- order in which a transaction touches outputs.
 
@@ -911,32 +1014,37 @@ begin
   -- Transition tables exist by what happened: each branch may only name its own.
   if tg_table_name = 'image_outputs' and tg_op = 'INSERT' then
     insert into public.storage_changes (owner_id, bytes)
-    select n.user_id, sum(n.size) from new_rows n where n.user_id is not null and n.deleted_at is null group by n.user_id;
+    select public.payer_of(n.owner_id), sum(n.size) from new_rows n
+    where n.owner_id is not null and n.deleted_at is null group by n.owner_id;
   elsif tg_table_name = 'image_outputs' and tg_op = 'UPDATE' then
     insert into public.storage_changes (owner_id, bytes)
-    select d.user_id, sum(d.bytes)
-    from (select n.user_id, n.size as bytes from new_rows n where n.deleted_at is null
+    select public.payer_of(d.owner_id), sum(d.bytes)
+    from (select n.owner_id, n.size as bytes from new_rows n where n.deleted_at is null
           union all
-          select o.user_id, -o.size from old_rows o where o.deleted_at is null) d
-    where d.user_id is not null group by d.user_id having sum(d.bytes) <> 0;
+          select o.owner_id, -o.size from old_rows o where o.deleted_at is null) d
+    where d.owner_id is not null group by d.owner_id having sum(d.bytes) <> 0;
   elsif tg_table_name = 'image_outputs' then
     insert into public.storage_changes (owner_id, bytes)
-    select o.user_id, -sum(o.size) from old_rows o join auth.users u on u.id = o.user_id
-    where o.deleted_at is null group by o.user_id;
+    select u.id, d.bytes
+    from (select o.owner_id, -sum(o.size) as bytes from old_rows o where o.deleted_at is null group by o.owner_id) d
+    join auth.users u on u.id = public.payer_of(d.owner_id);
   elsif tg_op = 'INSERT' then
     insert into public.storage_changes (owner_id, bytes)
-    select n.user_id, sum(coalesce(n.original_size, n.size)) from new_rows n where n.original_path is not null group by n.user_id;
+    select public.payer_of(n.owner_id), sum(coalesce(n.original_size, n.size)) from new_rows n
+    where n.original_path is not null group by n.owner_id;
   elsif tg_op = 'UPDATE' then
     insert into public.storage_changes (owner_id, bytes)
-    select d.user_id, sum(d.bytes)
-    from (select n.user_id, coalesce(n.original_size, n.size) as bytes from new_rows n where n.original_path is not null
+    select public.payer_of(d.owner_id), sum(d.bytes)
+    from (select n.owner_id, coalesce(n.original_size, n.size) as bytes from new_rows n where n.original_path is not null
           union all
-          select o.user_id, -coalesce(o.original_size, o.size) from old_rows o where o.original_path is not null) d
-    group by d.user_id having sum(d.bytes) <> 0;
+          select o.owner_id, -coalesce(o.original_size, o.size) from old_rows o where o.original_path is not null) d
+    group by d.owner_id having sum(d.bytes) <> 0;
   else
     insert into public.storage_changes (owner_id, bytes)
-    select o.user_id, -sum(coalesce(o.original_size, o.size)) from old_rows o join auth.users u on u.id = o.user_id
-    where o.original_path is not null group by o.user_id;
+    select u.id, d.bytes
+    from (select o.owner_id, -sum(coalesce(o.original_size, o.size)) as bytes from old_rows o
+          where o.original_path is not null group by o.owner_id) d
+    join auth.users u on u.id = public.payer_of(d.owner_id);
   end if;
   return null;
 end $$;
@@ -958,12 +1066,25 @@ create or replace trigger storage_of_gone after delete on public.images
 create or replace function public.recount_storage() returns table (owner_id uuid, bytes bigint)
 language sql stable security definer set search_path = ''
 as $$
-  select s.owner_id, sum(s.bytes)::bigint
-  from (select o.user_id as owner_id, o.size as bytes from public.image_outputs o
-        where o.deleted_at is null and o.user_id is not null
+  select public.payer_of(s.owner_id), sum(s.bytes)::bigint
+  from (select o.owner_id, sum(o.size) as bytes from public.image_outputs o
+        where o.deleted_at is null and o.owner_id is not null group by o.owner_id
         union all
-        select i.user_id, coalesce(i.original_size, i.size) from public.images i where i.original_path is not null) s
-  group by s.owner_id
+        select i.owner_id, sum(coalesce(i.original_size, i.size)) from public.images i
+        where i.original_path is not null group by i.owner_id) s
+  group by 1
+$$;
+
+-- What a team holds counts for another user from here on; for whoever is about to make them its owner.
+create or replace function public.move_storage(p_team_id uuid, p_from uuid, p_to uuid) returns void
+language sql security definer set search_path = ''
+as $$
+  with held as (
+    select coalesce((select sum(o.size) from public.image_outputs o where o.team_id = p_team_id and o.deleted_at is null), 0)
+         + coalesce((select sum(coalesce(i.original_size, i.size)) from public.images i
+                     where i.team_id = p_team_id and i.original_path is not null), 0) as bytes)
+  insert into public.storage_changes (owner_id, bytes)
+  select w.id, w.sign * h.bytes from held h, (values (p_from, -1), (p_to, 1)) as w (id, sign) where h.bytes > 0
 $$;
 
 -- Adds up to p_limit changes to storage_usage, and marks or unmarks owners whose library has become too large or fits
@@ -1038,7 +1159,7 @@ begin
   for v_function in
     select p.oid::regprocedure from pg_catalog.pg_proc p
     where p.pronamespace = 'public'::regnamespace and p.proname in (
-      'note_storage', 'recount_storage', 'settle_storage', 'note_over_quota', 'note_storage_limit', 'refuse_full_storage')
+      'note_storage', 'recount_storage', 'move_storage', 'settle_storage', 'note_over_quota', 'note_storage_limit', 'refuse_full_storage')
   loop
     execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
   end loop;
@@ -1808,7 +1929,7 @@ create or replace function public.output_document(p_output public.image_outputs)
 language sql stable set search_path = ''
 as $$
   select jsonb_build_object(
-    'output_id', p_output.id, 'user_id', p_output.user_id, 'bucket', p_output.bucket, 'path', p_output.path,
+    'output_id', p_output.id, 'user_id', p_output.user_id, 'team_id', p_output.team_id, 'bucket', p_output.bucket, 'path', p_output.path,
     'thumb_path', p_output.thumb_path, 'content_type', p_output.content_type, 'width', p_output.width,
     'height', p_output.height, 'size', p_output.size, 'sha256', p_output.sha256, 'expires_at', p_output.expires_at,
     'scan', p_output.scan, 'vendor_cost_micros', p_output.vendor_cost_micros)
@@ -1832,24 +1953,35 @@ create or replace function public.job_document(p_job public.jobs) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
   select jsonb_build_object(
-    'job_id', p_job.id, 'user_id', p_job.user_id, 'status', p_job.status, 'filename', p_job.filename, 'op_key', p_job.op_key,
+    'job_id', p_job.id, 'user_id', p_job.user_id, 'team_id', p_job.team_id, 'status', p_job.status, 'filename', p_job.filename, 'op_key', p_job.op_key,
     'variant', p_job.variant, 'queue', p_job.queue, 'progress', p_job.progress, 'step', p_job.step,
     'attempts', p_job.attempt, 'queue_position', public.queue_position(p_job.id),
     'created_at', p_job.created_at, 'started_at', p_job.started_at, 'finished_at', p_job.finished_at,
     'expires_at', p_job.expires_at, 'charged', p_job.charged, 'error', p_job.error,
     'upload_path', p_job.upload_path, 'upload_expires_at', p_job.upload_expires_at,
     'last_event_id', (select max(e.id) from public.job_events e where e.job_id = p_job.id),
+    -- The picture may have another owner by now, a team or somebody of it.
     'output', (select public.output_document(o) from public.image_outputs o
                where o.id = p_job.output_id and o.deleted_at is null
-                 and (o.expires_at is null or o.expires_at > now())))
+                 and (o.expires_at is null or o.expires_at > now())
+                 and (o.owner_id is null or public.may_read(o.owner_id, p_job.user_id))))
 $$;
 
--- One job as its caller may see it. A job of somebody else does not exist; an ownerless job is known by its id alone.
+-- Whether p_user_id may know of a job: their own, while they are in the team that it is for; an ownerless job is known
+-- by its id alone.
+create or replace function public.may_see_job(p_job public.jobs, p_user_id uuid) returns boolean
+language sql stable security definer set search_path = ''
+as $$
+  select p_job.user_id is null
+    or p_job.user_id = p_user_id and (p_job.team_id is null or public.may_read(p_job.team_id, p_user_id))
+$$;
+
+-- One job as its caller may see it. A job of somebody else does not exist.
 create or replace function public.get_job(p_job_id uuid, p_user_id uuid) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
   select public.job_document(j) from public.jobs j
-  where j.id = p_job_id and (j.user_id is null or j.user_id = p_user_id)
+  where j.id = p_job_id and public.may_see_job(j, p_user_id)
 $$;
 
 create or replace function public.get_job_events(p_job_id uuid, p_user_id uuid, p_after bigint) returns jsonb
@@ -1858,11 +1990,12 @@ as $$
   select coalesce(jsonb_agg(jsonb_build_object('id', e.id, 'type', e.type, 'attempt', e.attempt,
                                                'created_at', e.created_at) order by e.id), '[]')
   from public.job_events e join public.jobs j on j.id = e.job_id
-  where e.job_id = p_job_id and e.id > p_after and (j.user_id is null or j.user_id = p_user_id)
+  where e.job_id = p_job_id and e.id > p_after and public.may_see_job(j, p_user_id)
 $$;
 
 revoke all on function public.output_document(public.image_outputs) from public, anon, authenticated, service_role;
 revoke all on function public.job_document(public.jobs) from public, anon, authenticated, service_role;
+revoke all on function public.may_see_job(public.jobs, uuid) from public, anon, authenticated, service_role;
 revoke all on function public.queue_position(uuid) from public, anon, authenticated;
 revoke all on function public.get_job(uuid, uuid) from public, anon, authenticated;
 revoke all on function public.get_job_events(uuid, uuid, bigint) from public, anon, authenticated;
@@ -1903,9 +2036,10 @@ begin
   end if;
 end $$;
 
--- The best live output for a key: the caller's own, else the anonymous one, else anybody's. Using an ephemeral
--- output prolongs it. Returns null when there is none.
-create or replace function public.find_output(p_cache_key bytea, p_user_id uuid, p_ttl interval)
+-- The best live output for a key: the owner's own, else the anonymous one, else any user's. What a team has is the
+-- team's alone: whoever leaves it takes no key to it along. Using an ephemeral output prolongs it. Returns null when there
+-- is none.
+create or replace function public.find_output(p_cache_key bytea, p_owner_id uuid, p_ttl interval)
 returns public.image_outputs
 language plpgsql security definer set search_path = ''
 as $$
@@ -1915,7 +2049,8 @@ begin
   select o.* into v_output
   from public.image_outputs o
   where o.cache_key = p_cache_key and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
-  order by (o.user_id is not distinct from p_user_id) desc, (o.user_id is null) desc, o.created_at
+    and (o.team_id is null or o.team_id = p_owner_id)
+  order by (o.owner_id is not distinct from p_owner_id) desc, (o.owner_id is null) desc, o.created_at
   limit 1;
   if not found then
     return null;
@@ -1942,28 +2077,40 @@ declare
   v_path text := p_original.original_path;
   v_image public.images;
 begin
-  -- The image was deleted while its job ran: the folder's original is on its way out, and a new image gets a new id.
-  if exists (select 1 from public.tombstones t where t.bucket = 'user-library' and t.path = v_path) then
+  -- The image was deleted while its job ran, or went to another owner: the folder's original is not this job's to name,
+  -- and a new image gets a new id.
+  if exists (select 1 from public.tombstones t where t.bucket = 'user-library' and t.path = v_path)
+     or exists (select 1 from public.images i
+                where (i.id = v_id or i.original_path = v_path) and i.owner_id <> p_job.owner_id) then
     v_id := gen_random_uuid();
     v_path := null;
   end if;
-  insert into public.images (id, user_id, sha256, filename, content_type, width, height, size, original_path,
+  insert into public.images (id, user_id, team_id, sha256, filename, content_type, width, height, size, original_path,
                              original_sha256, original_size, original_scan)
-  values (v_id, p_job.user_id, p_job.sha256, p_job.filename, p_input.input_content_type, p_input.input_width,
-          p_input.input_height, p_input.input_size, v_path, p_original.original_sha256, p_original.original_size,
-          coalesce(p_input.scan, 'none'))
-  on conflict (user_id, sha256) do update
+  values (v_id, case when p_job.team_id is null then p_job.user_id end, p_job.team_id, p_job.sha256, p_job.filename,
+          p_input.input_content_type, p_input.input_width, p_input.input_height, p_input.input_size, v_path,
+          p_original.original_sha256, p_original.original_size, coalesce(p_input.scan, 'none'))
+  on conflict (owner_id, sha256) do update
   set original_path = coalesce(images.original_path, excluded.original_path),
       original_sha256 = case when images.original_path is null then excluded.original_sha256 else images.original_sha256 end,
       original_size = case when images.original_path is null then excluded.original_size else images.original_size end,
       original_scan = case when images.original_path is null then excluded.original_scan else images.original_scan end,
       original_due_at = case when excluded.original_path is null then images.original_due_at end
   returning * into v_image;
-  if p_original.original_path is distinct from v_image.original_path and p_original.original_path is not null then
+  if p_original.original_path is distinct from v_image.original_path and p_original.original_path is not null
+     and not exists (select 1 from public.images i where i.original_path = p_original.original_path) then
     perform public.entomb('user-library', p_original.original_path, 'duplicate');
   end if;
   return v_image.id;
 end $$;
+
+-- How many versions of an image the owner of a library wants to keep.
+create or replace function public.versions_to_keep(p_owner_id uuid) returns integer
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce((select f.versions_to_keep from public.profiles f where f.user_id = p_owner_id),
+                  (select t.versions_to_keep from public.teams t where t.id = p_owner_id))
+$$;
 
 -- Makes p_output the version that is shown and buries what is older than the newest versions_to_keep. Returns what
 -- the caches must forget.
@@ -1972,12 +2119,12 @@ language plpgsql security definer set search_path = ''
 as $$
 begin
   update public.images set current_output_id = p_output.id where id = p_output.image_id;
-  return public.prune_image(p_output.image_id, p_output.user_id);
+  return public.prune_image(p_output.image_id, p_output.owner_id);
 end $$;
 
 -- Buries the versions of an image beyond as many as its owner wants: the one that is shown stays, and the newest.
 -- The caller holds the image's row. Returns what the caches must forget.
-create or replace function public.prune_image(p_image_id uuid, p_user_id uuid) returns jsonb
+create or replace function public.prune_image(p_image_id uuid, p_owner_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -1988,15 +2135,16 @@ begin
     select o.* from public.image_outputs o join public.images i on i.id = o.image_id
     where o.image_id = p_image_id and o.deleted_at is null and o.version is not null
     order by (o.id = i.current_output_id) is true desc, o.version desc
-    offset coalesce((select f.versions_to_keep from public.profiles f where f.user_id = p_user_id), 200)
+    offset coalesce(public.versions_to_keep(p_owner_id), 200)
   loop
     perform public.bury_output(v_old.id, 'old_version');
     v_forget := v_forget || jsonb_build_object(
-      'cache_key', encode(v_old.cache_key, 'hex'), 'user_id', v_old.user_id);
+      'cache_key', encode(v_old.cache_key, 'hex'), 'owner_id', v_old.owner_id);
   end loop;
   if v_forget <> '[]' then
     insert into public.audit_log (actor, action, subject, data)
-    values (p_user_id, 'version.prune', p_image_id::text, jsonb_build_object('versions', jsonb_array_length(v_forget)));
+    values ((select i.user_id from public.images i where i.id = p_image_id), 'version.prune', p_image_id::text,
+            jsonb_build_object('versions', jsonb_array_length(v_forget)));
   end if;
   return v_forget;
 end $$;
@@ -2052,16 +2200,17 @@ begin
   end if;
   perform public.bury_output(o.id, case when o.expires_at <= now() then 'expired' else 'superseded' end)
   from public.image_outputs o
-  where o.cache_key = p_job.cache_key and o.user_id is not distinct from p_job.user_id
+  where o.cache_key = p_job.cache_key and o.owner_id is not distinct from p_job.owner_id
     and o.deleted_at is null
     -- An ephemeral output gives way to one for the library.
     and (o.expires_at <= now() or (v_new.bucket = 'user-library' and o.bucket <> 'user-library'));
   insert into public.image_outputs (
-    image_id, job_id, user_id, cache_key, input_sha256, input_content_type, input_width, input_height, input_size,
-    op_key, variant, bucket, path, thumb_path, content_type, width, height, size, sha256, expires_at, version,
+    image_id, job_id, user_id, team_id, cache_key, input_sha256, input_content_type, input_width, input_height,
+    input_size, op_key, variant, bucket, path, thumb_path, content_type, width, height, size, sha256, expires_at, version,
     scan, vendor_cost_micros)
   values (
-    v_image_id, p_job.id, p_job.user_id, p_job.cache_key, p_job.sha256, v_new.input_content_type, v_new.input_width,
+    v_image_id, p_job.id, case when p_job.team_id is null then p_job.user_id end, p_job.team_id, p_job.cache_key,
+    p_job.sha256, v_new.input_content_type, v_new.input_width,
     v_new.input_height, v_new.input_size, p_job.op_key, p_job.variant, v_new.bucket, v_new.path, v_new.thumb_path,
     v_new.content_type, v_new.width, v_new.height, v_new.size, v_new.sha256,
     case when v_new.bucket <> 'user-library' then now() + make_interval(
@@ -2070,7 +2219,7 @@ begin
     case when v_new.bucket = 'user-library' then public.next_version(v_image_id) end,
     coalesce(v_new.scan, 'none'), coalesce(v_new.vendor_cost_micros, 0))
   -- Prolonged in the same statement: between two, the other output could be buried.
-  on conflict (cache_key, user_id) where deleted_at is null and cache_key is not null
+  on conflict (cache_key, owner_id) where deleted_at is null and cache_key is not null
   do update set expires_at = case when image_outputs.expires_at is not null
                                   then greatest(image_outputs.expires_at, excluded.expires_at) end
   returning * into v_output;
@@ -2094,6 +2243,7 @@ revoke all on function public.show_version(public.image_outputs) from public, an
 revoke all on function public.prune_image(uuid, uuid) from public, anon, authenticated, service_role;
 revoke all on function public.prune_versions(integer) from public, anon, authenticated;
 grant execute on function public.prune_versions(integer) to service_role;
+revoke all on function public.versions_to_keep(uuid) from public, anon, authenticated, service_role;
 revoke all on function public.next_version(uuid) from public, anon, authenticated, service_role;
 revoke all on function public.entomb(text, text, text) from public, anon, authenticated, service_role;
 revoke all on function public.bury_output(uuid, text) from public, anon, authenticated;
@@ -2184,7 +2334,7 @@ begin
   select count(public.entomb('uploads-ephemeral', s.upload_path, 'blocked') is null) into v_uploads from sent s;
 
   -- Answers live minutes in the caches, so what was buried a while ago is in none.
-  select coalesce(jsonb_agg(distinct jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'user_id', o.user_id)),
+  select coalesce(jsonb_agg(distinct jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'owner_id', o.owner_id)),
                   '[]') into v_forget
   from public.image_outputs o
   where (o.input_sha256 = p_sha256 or o.sha256 = p_sha256) and o.cache_key is not null
@@ -2320,24 +2470,30 @@ declare
   v_job public.jobs;
   v_job_id uuid := gen_random_uuid();
   v_original text;
+  v_owner_id uuid := coalesce(p_team_id, p_user_id);
+  v_persists boolean;
 begin
   perform public.assert_no_deletion(p_user_id);
   perform public.assert_api_key(p_api_key_id, p_user_id);
   perform public.refuse_blocked(array[p_sha256]);
+  if p_team_id is not null then
+    perform public.lock_user(p_user_id);
+    perform public.require_team(p_team_id, p_user_id);
+  end if;
   if p_keep_days is not null then
     perform public.refuse_policies(p, jsonb_build_array(jsonb_build_object(
       'policy', 'keep_days', 'limit', p.keep_days, 'used', 0, 'needs', p_keep_days, 'resets_at', null)))
     from public.plan_of(p_user_id) p where p_keep_days > p.keep_days;
   end if;
   if v_key is not null and p_use_cache then
-    v_output := public.find_output(v_key, p_user_id, make_interval(secs => p_output_seconds));
+    v_output := public.find_output(v_key, v_owner_id, make_interval(secs => p_output_seconds));
     if v_output.id is not null then
-      if p_keep_days is not null and v_output.user_id = p_user_id then
+      if p_keep_days is not null and v_output.owner_id = v_owner_id then
         update public.image_outputs set expires_at = greatest(expires_at, now() + make_interval(days => p_keep_days))
         where id = v_output.id and deleted_at is null and expires_at is not null;
         select * into v_output from public.image_outputs where id = v_output.id;
       end if;
-      if v_output.user_id is not distinct from p_user_id then
+      if v_output.owner_id is not distinct from v_owner_id then
         perform public.charge_hit(p_user_id, p_hit_price, p_hit_reference, v_output.id);
         perform public.spend_on_key(p_api_key_id, p_hit_price);
         perform public.note_hit(p_user_id, v_output, v_price, p_hit_price, v_output.size);
@@ -2352,6 +2508,9 @@ begin
   from public.plans p
   where p.id = coalesce((select f.plan_id from public.profiles f where f.user_id = p_user_id), 'anonymous');
 
+  -- A team that may be changed keeps what is made for it.
+  v_persists := p_team_id is not null or p_wants_persist and v_plan.persistent;
+
   if p_user_id is not null then
     -- One intake at a time per user: what follows reads before it writes.
     perform 1 from public.profiles where user_id = p_user_id for no key update;
@@ -2359,13 +2518,14 @@ begin
       raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
     end if;
     select j.* into v_job from public.jobs j
-    where j.user_id = p_user_id and j.cache_key = v_key and j.status in ('awaiting_upload', 'queued', 'running');
+    where j.user_id = p_user_id and j.owner_id = v_owner_id and j.cache_key = v_key
+      and j.status in ('awaiting_upload', 'queued', 'running');
     if found then
       -- More time to upload, unless the job is being moved on at this moment: whoever does that may hold the job
       -- and ask for the user, whom this transaction holds.
       update public.jobs
       set expires_at = now() + make_interval(secs => p_await_seconds),
-          wants_persist = wants_persist or (p_wants_persist and v_plan.persistent),
+          wants_persist = wants_persist or v_persists,
           keep_days = greatest(keep_days, p_keep_days)
       where id = (select j.id from public.jobs j where j.id = v_job.id and j.status = 'awaiting_upload'
                   for no key update skip locked);
@@ -2380,11 +2540,12 @@ begin
     -- A re-run needs no upload where the library keeps the original, nor while the bytes of an earlier, verified one are still there. The worker hashes them
     -- again, so an object that changed since is refused, not served. They are kept an hour longer than this job may
     -- wait; asked again under the lock, since expire_due may be taking them away.
-    select i.original_path into v_original from public.images i where i.user_id = p_user_id and i.sha256 = p_sha256;
+    select i.original_path into v_original from public.images i
+    where i.owner_id = v_owner_id and i.sha256 = p_sha256;
     update public.jobs set upload_expires_at = greatest(upload_expires_at, now() + interval '25 hours')
     where v_original is null and upload_expires_at > now() and id = (
       select j.id from public.jobs j
-      where j.user_id = p_user_id and j.sha256 = p_sha256 and j.status = 'done' and j.upload_expires_at > now()
+      where j.owner_id = v_owner_id and j.sha256 = p_sha256 and j.status = 'done' and j.upload_expires_at > now()
       order by j.finished_at desc limit 1)
     returning * into v_earlier;
   end if;
@@ -2399,18 +2560,21 @@ begin
   end if;
 
   perform public.refuse_over_quota(v_plan, p_user_id, p_ip, p_width::bigint * p_height, p_output_side,
-                                   p_wants_persist and v_plan.persistent);
+                                   p_team_id is null and v_persists);
+  if p_team_id is not null then
+    perform public.refuse_full_storage(public.payer_of(p_team_id));
+  end if;
 
   insert into public.jobs (
     counted_on, address, high_res,
-    id, user_id, api_key_id, status, sha256, filename, content_type, size, width, height, op_key, variant, cache_key, queue,
+    id, user_id, team_id, api_key_id, status, sha256, filename, content_type, size, width, height, op_key, variant, cache_key, queue,
     priority, price, wants_persist, keep_days, source_bucket, upload_path, upload_expires_at, request_id, expires_at)
   values (
     case when coalesce(p_user_id::text, p_ip) is not null then public.utc_day() end,
     case when p_user_id is null then p_ip end, p_user_id is not null and coalesce(p_output_side > v_plan.working_side, false),
-    v_job_id, p_user_id, p_api_key_id, case when v_original is null then 'awaiting_upload' else 'queued' end, p_sha256,
+    v_job_id, p_user_id, p_team_id, p_api_key_id, case when v_original is null then 'awaiting_upload' else 'queued' end, p_sha256,
     p_filename, p_content_type, p_size, p_width, p_height, p_op_key, p_variant, v_key, p_queue, v_plan.priority,
-    v_price, p_wants_persist and v_plan.persistent, p_keep_days,
+    v_price, v_persists, p_keep_days,
     case when v_original is null or v_earlier.id is not null then 'uploads-ephemeral' else 'user-library' end,
     coalesce(v_original, v_job_id || '/original'),
     case when v_original is null then now() + make_interval(secs => p_upload_seconds) end, p_request_id,
@@ -2428,7 +2592,7 @@ end $$;
 create or replace function public.adopt_output(
   p_job_id uuid, p_user_id uuid, p_source_id uuid, p_filename text, p_path text, p_thumb_path text,
   p_output_seconds integer, p_request_id text, p_price integer default 0, p_hit_price integer default 0,
-  p_api_key_id uuid default null
+  p_api_key_id uuid default null, p_team_id uuid default null
 ) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -2437,6 +2601,10 @@ declare
   v_job public.jobs;
   v_output public.image_outputs;
 begin
+  if p_team_id is not null then
+    perform public.lock_user(p_user_id);
+    perform public.require_team(p_team_id, p_user_id);
+  end if;
   -- Shared until the end: what its owner deletes from here on was copied before.
   select * into v_source from public.image_outputs where id = p_source_id and deleted_at is null for share;
   if not found then
@@ -2446,10 +2614,10 @@ begin
     raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
   end if;
   insert into public.jobs (
-    id, user_id, api_key_id, price, charged, status, sha256, filename, content_type, size, width, height, op_key, variant,
+    id, user_id, team_id, api_key_id, price, charged, status, sha256, filename, content_type, size, width, height, op_key, variant,
     cache_key, upload_path, request_id, progress, started_at, finished_at, expires_at)
   values (
-    p_job_id, p_user_id, p_api_key_id, p_hit_price, p_hit_price, 'done', v_source.input_sha256, p_filename, v_source.input_content_type,
+    p_job_id, p_user_id, p_team_id, p_api_key_id, p_hit_price, p_hit_price, 'done', v_source.input_sha256, p_filename, v_source.input_content_type,
     v_source.input_size, v_source.input_width, v_source.input_height, v_source.op_key, v_source.variant,
     v_source.cache_key, p_job_id || '/original', p_request_id, 1, now(), now(), now())
   returning * into v_job;
@@ -2493,7 +2661,7 @@ declare
   v_job public.jobs;
 begin
   select * into v_job from public.jobs
-  where id = p_job_id and (user_id is null or user_id = p_user_id) for no key update;
+  where id = p_job_id and public.may_see_job(jobs, p_user_id) for no key update;
   if not found then
     return null;
   end if;
@@ -2589,18 +2757,20 @@ begin
           started_at = coalesce(started_at, clock_timestamp()), step = 'claimed', progress = 0,
           -- The library's keys begin with the image, so the worker must know its id before there is a row.
           image_id = case when user_id is not null then coalesce(
-            (select i.id from public.images i where i.user_id = v_job.user_id and i.sha256 = v_job.sha256),
+            (select i.id from public.images i where i.owner_id = v_job.owner_id and i.sha256 = v_job.sha256),
             image_id, gen_random_uuid()) end
       where id = v_job.id returning * into v_job;
       return to_jsonb(v_job) || jsonb_build_object(
         'cache_key', encode(v_job.cache_key, 'hex'),
         'store_original', v_job.wants_persist
-          and (select f.keep_original from public.profiles f where f.user_id = v_job.user_id)
+          and (v_job.team_id is not null
+               or (select f.keep_original from public.profiles f where f.user_id = v_job.user_id))
           and not exists (select 1 from public.images i where i.id = v_job.image_id and i.original_path is not null),
         -- What the bytes at upload_path must be: a kept drawing is not what was uploaded.
         'source', (select jsonb_build_object('sha256', i.original_sha256, 'size', i.original_size)
                    from public.images i
-                   where v_job.source_bucket = 'user-library' and i.original_path = v_job.upload_path));
+                   where v_job.source_bucket = 'user-library' and i.original_path = v_job.upload_path
+                     and i.owner_id = v_job.owner_id));
     exception when unique_violation or object_in_use then
       -- Leaving the block lets go of the user: no claim waits for a second one while it holds a first.
       v_skip := v_skip || v_job.id;
@@ -2695,6 +2865,7 @@ as $$
   where (select count(*) from public.job_events e where e.job_id = p_job.id and e.type = 'running') > 1
     and o.bucket_id = p_bucket and o.name not in (p_path, p_thumb_path)
     and o.name like pg_catalog.split_part(p_path, p_job.id::text, 1) || p_job.id || '.%'
+    and not public.is_named(o.bucket_id, o.name)
 $$;
 
 -- running -> done: output, original, older versions, credit capture and event in one transaction. Documents come in as text: an
@@ -2715,7 +2886,7 @@ begin
   update public.jobs set vendor_cost_micros = p_vendor_cost_micros where id = p_job_id and p_vendor_cost_micros <> 0;
   if v_output.version is not null then
     v_forget := public.show_version(v_output)
-      || jsonb_build_object('cache_key', encode(v_job.cache_key, 'hex'), 'user_id', v_job.user_id);
+      || jsonb_build_object('cache_key', encode(v_job.cache_key, 'hex'), 'owner_id', v_job.owner_id);
   end if;
   perform public.entomb_leftovers(v_job, p_output::jsonb ->> 'bucket', p_output::jsonb ->> 'path',
                                   p_output::jsonb ->> 'thumb_path');
@@ -2740,12 +2911,12 @@ begin
   if v_job.cache_key is null then
     return null;
   end if;
-  v_output := public.find_output(v_job.cache_key, v_job.user_id, make_interval(secs => p_output_seconds));
+  v_output := public.find_output(v_job.cache_key, v_job.owner_id, make_interval(secs => p_output_seconds));
   if v_output.id is null then
     return null;
   end if;
   return jsonb_build_object(
-    'own', v_output.user_id is not distinct from v_job.user_id,
+    'own', v_output.owner_id is not distinct from v_job.owner_id,
     'output', public.output_document(v_output)
       || jsonb_build_object('input_content_type', v_output.input_content_type, 'input_width', v_output.input_width,
                             'input_height', v_output.input_height, 'input_size', v_output.input_size));
@@ -2760,7 +2931,7 @@ declare
   v_job public.jobs := public.leased_job(p_job_id, p_lease_token);
 begin
   if not exists (select 1 from public.image_outputs o
-                 where o.id = p_output_id and o.user_id is not distinct from v_job.user_id
+                 where o.id = p_output_id and o.owner_id is not distinct from v_job.owner_id
                    and o.cache_key = v_job.cache_key and o.deleted_at is null
                    and (o.expires_at is null or o.expires_at > now())) then
     raise exception using errcode = 'PT404', message = 'output_not_found', detail = 'The cached output has gone since.';
@@ -2801,7 +2972,7 @@ declare
   v_job public.jobs;
 begin
   select * into v_job from public.jobs
-  where id = p_job_id and (user_id is null or user_id = p_user_id) for no key update;
+  where id = p_job_id and public.may_see_job(jobs, p_user_id) for no key update;
   if not found then
     return null;
   end if;
@@ -2957,13 +3128,13 @@ begin
     order by o.expires_at, o.id limit p_limit for update skip locked
   ), buried as (
     update public.image_outputs o set deleted_at = now() from late where o.id = late.id
-    returning o.bucket, o.path, o.thumb_path, o.cache_key, o.user_id
+    returning o.bucket, o.path, o.thumb_path, o.cache_key, o.owner_id
   ), entombed as (
     insert into public.tombstones (bucket, path, reason)
     select b.bucket, p.path, 'expired' from buried b, lateral (values (b.path), (b.thumb_path)) as p (path)
     on conflict (bucket, path) where purged_at is null do nothing
   )
-  select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(b.cache_key, 'hex'), 'user_id', b.user_id))
+  select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(b.cache_key, 'hex'), 'owner_id', b.owner_id))
                   filter (where b.cache_key is not null), '[]'), count(*)
   into v_outputs, v_count from buried b;
 
@@ -2990,7 +3161,7 @@ end $$;
 create or replace function public.recently_buried() returns jsonb
 language sql stable security definer set search_path = ''
 as $$
-  select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'user_id', o.user_id)), '[]')
+  select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'owner_id', o.owner_id)), '[]')
   from public.image_outputs o
   where o.deleted_at > now() - interval '10 minutes' and o.cache_key is not null
     and (o.expires_at is null or o.expires_at > o.deleted_at)
@@ -3102,7 +3273,7 @@ begin
   loop
     perform public.bury_output(v_output.id, 'missing');
     v_missing := v_missing || jsonb_build_object(
-      'output_id', v_output.id, 'cache_key', encode(v_output.cache_key, 'hex'), 'user_id', v_output.user_id);
+      'output_id', v_output.id, 'cache_key', encode(v_output.cache_key, 'hex'), 'owner_id', v_output.owner_id);
   end loop;
   for v_image in
     select i.* from public.images i
@@ -3111,7 +3282,7 @@ begin
     limit p_limit for no key update of i skip locked
   loop
     update public.images set original_path = null where id = v_image.id;
-    v_missing := v_missing || jsonb_build_object('image_id', v_image.id, 'cache_key', null, 'user_id', v_image.user_id);
+    v_missing := v_missing || jsonb_build_object('image_id', v_image.id, 'cache_key', null, 'owner_id', v_image.owner_id);
   end loop;
   return v_missing;
 end $$;
@@ -3211,6 +3382,14 @@ as $$
         join auth.users a on a.id = c.owner_id) s
   full join public.recount_storage() r on r.owner_id = s.owner_id
   where public.storage_used(coalesce(s.owner_id, r.owner_id)) <> coalesce(r.bytes, 0)
+  union all
+  select 'a team has one owner', t.id::text
+  from public.teams t
+  where 1 <> (select count(*) from public.team_members m where m.team_id = t.id and m.role = 'owner')
+  union all
+  select 'an output has the owner of its image', o.id::text
+  from public.image_outputs o join public.images i on i.id = o.image_id
+  where o.deleted_at is null and o.owner_id is distinct from i.owner_id
 $$;
 
 revoke all on function public.expire_due(integer) from public, anon, authenticated;
@@ -3228,6 +3407,679 @@ grant execute on function public.confirm_purged(bigint[]) to service_role;
 grant execute on function public.entomb_orphans(interval, integer) to service_role;
 grant execute on function public.bury_missing(integer) to service_role;
 grant execute on function public.check_invariants() to service_role;
+-- Pictures go from one owner to another with everything that is of them: original, versions, links. Their objects stay
+-- where they are, under the keys they have; rows say whose they are. Whoever calls has asked who may, and has locked
+-- user and team. Locks here: job, image, output, tombstone.
+
+-- Joins an image to the one that the new owner has of the same bytes: versions are counted on behind those of the twin,
+-- and of two results for one key the library's stays, else the twin's.
+create or replace function public.merge_image(p_image_id uuid, p_twin_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_image public.images;
+  v_twin public.images;
+  v_old public.image_outputs;
+  v_other public.image_outputs;
+begin
+  select * into v_image from public.images where id = p_image_id;
+  select * into v_twin from public.images where id = p_twin_id;
+  for v_old in
+    select * from public.image_outputs where image_id = p_image_id and deleted_at is null
+    order by version nulls last, created_at, id
+  loop
+    select * into v_other from public.image_outputs
+    where cache_key = v_old.cache_key and owner_id = v_twin.owner_id and deleted_at is null;
+    if found and (v_other.version is not null or v_old.version is null) then
+      perform public.bury_output(v_old.id, 'duplicate');
+      update public.jobs set output_id = v_other.id where output_id = v_old.id;
+      update public.share_links
+      set output_id = v_other.id, team_id = v_twin.team_id, user_id = coalesce(v_twin.user_id, user_id)
+      where output_id = v_old.id;
+      continue;
+    elsif found then
+      perform public.bury_output(v_other.id, 'superseded');
+    end if;
+    update public.image_outputs
+    set image_id = p_twin_id, user_id = v_twin.user_id, team_id = v_twin.team_id,
+        version = case when version is not null then public.next_version(p_twin_id) end
+    where id = v_old.id;
+    update public.share_links set team_id = v_twin.team_id, user_id = coalesce(v_twin.user_id, user_id)
+    where output_id = v_old.id;
+  end loop;
+  update public.image_outputs set image_id = null, user_id = v_twin.user_id, team_id = v_twin.team_id
+  where image_id = p_image_id;
+  -- One original is enough.
+  if v_image.original_path is not null and v_twin.original_path is not null then
+    perform public.entomb('user-library', v_image.original_path, 'duplicate');
+  end if;
+  delete from public.images where id = p_image_id;
+  update public.images
+  set original_path = coalesce(original_path, v_image.original_path),
+      original_sha256 = case when original_path is null then v_image.original_sha256 else original_sha256 end,
+      original_size = case when original_path is null then v_image.original_size else original_size end,
+      original_due_at = case when coalesce(original_path, v_image.original_path) is null
+                             then least(original_due_at, v_image.original_due_at) end,
+      current_output_id = coalesce(current_output_id, (
+        select o.id from public.image_outputs o
+        where o.image_id = p_twin_id and o.deleted_at is null and o.version is not null
+        order by o.version desc limit 1))
+  where id = p_twin_id;
+end $$;
+
+-- Gives images to a user or to a team, one of the two. They leave the collections they are in. Returns {moved:
+-- [{image_id, now}], forget: [{cache_key, owner_id}]}: `now` is the id of an image that the new owner had of the same
+-- bytes, or the image's own.
+create or replace function public.transfer_images(p_image_ids uuid[], p_user_id uuid, p_team_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_owner_id uuid := coalesce(p_team_id, p_user_id);
+  v_twins jsonb;
+  v_forget jsonb;
+  v_rest uuid[];
+begin
+  -- A job that waits writes to a folder of its own; one that runs finds that its image has another owner.
+  update public.jobs set image_id = null
+  where id in (select j.id from public.jobs j
+               where j.image_id = any (p_image_ids) and j.finished_at is null and j.status <> 'running'
+               order by j.id for no key update);
+  perform 1 from public.images i
+  where i.id = any (p_image_ids || array(
+    select t.id from public.images i join public.images t on t.owner_id = v_owner_id and t.sha256 = i.sha256
+    where i.id = any (p_image_ids)))
+  order by i.id for update;
+  select coalesce(jsonb_object_agg(i.id, t.id), '{}') into v_twins
+  from public.images i join public.images t on t.owner_id = v_owner_id and t.sha256 = i.sha256
+  where i.id = any (p_image_ids) and i.id <> t.id;
+  v_rest := array(select i.id from public.images i where i.id = any (p_image_ids) and not v_twins ? i.id::text);
+  select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'owner_id', w.id)), '[]')
+  into v_forget
+  from public.image_outputs o, lateral (values (o.owner_id), (v_owner_id)) as w (id)
+  where o.image_id = any (p_image_ids) and o.deleted_at is null and o.cache_key is not null;
+
+  perform public.merge_image(t.key::uuid, t.value::uuid) from jsonb_each_text(v_twins) t order by t.key;
+
+  delete from public.collection_items where image_id = any (v_rest);
+  update public.share_links set team_id = p_team_id, user_id = coalesce(p_user_id, user_id)
+  where output_id in (select o.id from public.image_outputs o where o.image_id = any (v_rest));
+  update public.images set user_id = p_user_id, team_id = p_team_id where id = any (v_rest);
+  update public.image_outputs set user_id = p_user_id, team_id = p_team_id where image_id = any (v_rest);
+  return jsonb_build_object('forget', v_forget, 'moved', (
+    select coalesce(jsonb_agg(jsonb_build_object('image_id', m.id, 'now', coalesce(v_twins ->> m.id::text, m.id::text))), '[]')
+    from unnest(v_rest || array(select k.id::uuid from jsonb_object_keys(v_twins) k (id))) m (id)));
+exception when unique_violation then
+  raise exception using errcode = 'PT409', message = 'conflict',
+    detail = 'A result for one of these pictures came in at this moment: try again.';
+end $$;
+
+-- Gives everything that a team has to p_user_id, its collections too: a name that is taken gets the team's behind it.
+create or replace function public.empty_team(p_team_id uuid, p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_name text := (select left(t.name, 30) from public.teams t where t.id = p_team_id);
+  v_items jsonb := (
+    select coalesce(jsonb_agg(jsonb_build_object('collection_id', c.collection_id, 'sha256', i.sha256)), '[]')
+    from public.collection_items c join public.images i on i.id = c.image_id where c.team_id = p_team_id);
+  v_taken record;
+  v_new text;
+  v_moved jsonb;
+begin
+  v_moved := public.transfer_images(array(select i.id from public.images i where i.team_id = p_team_id), p_user_id, null);
+  -- Rows of what was removed, for the jobs that made it.
+  update public.image_outputs set user_id = p_user_id, team_id = null where team_id = p_team_id;
+  for v_taken in
+    select c.id, c.name from public.collections c
+    where c.team_id = p_team_id and c.parent_id is null and exists (
+      select 1 from public.collections o
+      where o.user_id = p_user_id and o.parent_id is null
+        and lower(normalize(o.name, nfkc)) = lower(normalize(c.name, nfkc)))
+  loop
+    v_new := btrim(left(v_taken.name, 40)) || ' (' || v_name || ')';
+    if exists (select 1 from public.collections o
+               where o.owner_id in (p_user_id, p_team_id) and o.parent_id is null
+                 and lower(normalize(o.name, nfkc)) = lower(normalize(v_new, nfkc))) then
+      v_new := btrim(left(v_taken.name, 40)) || ' ' || v_taken.id;
+    end if;
+    update public.collections set name = v_new where id = v_taken.id;
+  end loop;
+  update public.collections set user_id = p_user_id, team_id = null where team_id = p_team_id;
+  insert into public.collection_items (collection_id, image_id, user_id)
+  select r.collection_id, i.id, p_user_id
+  from jsonb_to_recordset(v_items) as r (collection_id uuid, sha256 text)
+  join public.images i on i.owner_id = p_user_id and i.sha256 = r.sha256
+  on conflict do nothing;
+  return v_moved;
+end $$;
+
+revoke all on function public.merge_image(uuid, uuid) from public, anon, authenticated, service_role;
+revoke all on function public.transfer_images(uuid[], uuid, uuid) from public, anon, authenticated, service_role;
+revoke all on function public.empty_team(uuid, uuid) from public, anon, authenticated, service_role;
+-- Teams: who is in them, and what becomes of their pictures. Locks: user, team, member, job, then as in 92_transfer;
+-- credits last. Whoever changes who is in a team holds its row; whoever changes its pictures holds their own membership.
+
+create or replace function public.invitation_status(p_invitation public.team_invitations) returns text
+language sql stable set search_path = ''
+as $$
+  select case
+    when p_invitation.accepted_at is not null then 'accepted'
+    when p_invitation.declined_at is not null then 'declined'
+    when p_invitation.revoked_at is not null then 'revoked'
+    when p_invitation.expires_at <= now() then 'expired'
+    else 'open' end
+$$;
+
+-- Members, and open invitations, which a seat is kept for; p_except: an address that is not counted.
+create or replace function public.seats_taken(p_team_id uuid, p_except text default null) returns integer
+language sql stable security definer set search_path = ''
+as $$
+  select (select count(*) from public.team_members m where m.team_id = p_team_id)::integer
+    + (select count(*) from public.team_invitations i
+       where i.team_id = p_team_id and i.email is distinct from p_except and public.invitation_status(i) = 'open')::integer
+$$;
+
+create or replace function public.team_document(p_team public.teams, p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'team_id', p_team.id, 'name', p_team.name, 'role', public.library_role(p_team.id, p_user_id),
+    'versions_to_keep', p_team.versions_to_keep, 'seats', p.seats, 'seats_taken', public.seats_taken(p_team.id),
+    'read_only', p.seats = 0 or not p.persistent, 'created_at', p_team.created_at)
+  from public.library_plan(p_team.id) p
+$$;
+
+create or replace function public.invitation_document(p_invitation public.team_invitations) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'invitation_id', p_invitation.id, 'team_id', p_invitation.team_id,
+    'team_name', (select t.name from public.teams t where t.id = p_invitation.team_id), 'email', p_invitation.email,
+    'role', p_invitation.role, 'status', public.invitation_status(p_invitation),
+    'created_at', p_invitation.created_at, 'expires_at', p_invitation.expires_at)
+$$;
+
+-- The address that an account has proved to be its own; null while it has not.
+create or replace function public.address_of(p_user_id uuid) returns text
+language sql stable security definer set search_path = ''
+as $$
+  select lower(btrim(u.email)) from auth.users u where u.id = p_user_id and u.email_confirmed_at is not null
+$$;
+
+create or replace function public.require_owner(p_team_id uuid, p_user_id uuid) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  perform public.require_member(p_team_id, p_user_id);
+  if public.library_role(p_team_id, p_user_id) <> 'owner' then
+    raise exception using errcode = 'PT403', message = 'role_required', detail = 'Only the owner of the team does this.';
+  end if;
+end $$;
+
+-- The team, its row held, for its owner or (p_owner false) for any member. Nobody else knows of it.
+create or replace function public.lock_team(p_team_id uuid, p_user_id uuid, p_owner boolean) returns public.teams
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_team public.teams;
+begin
+  perform public.lock_user(p_user_id);
+  select * into v_team from public.teams where id = p_team_id for no key update;
+  if p_owner then
+    perform public.require_owner(p_team_id, p_user_id);
+  else
+    perform public.require_member(p_team_id, p_user_id);
+  end if;
+  return v_team;
+end $$;
+
+-- Ends unfinished jobs for a team, of one user or (null) of all, after the pictures have been dealt with: credits come
+-- last. p_job_ids as lock_team_jobs gave them.
+create or replace function public.lock_team_jobs(p_team_ids uuid[], p_user_id uuid) returns uuid[]
+language sql security definer set search_path = ''
+as $$
+  select coalesce(array_agg(held.id), '{}') from (
+    select j.id from public.jobs j
+    where j.team_id = any (p_team_ids) and (p_user_id is null or j.user_id = p_user_id) and j.finished_at is null
+    order by j.id for no key update) held
+$$;
+
+create or replace function public.cancel_team_jobs(p_job_ids uuid[]) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if p_job_ids <> '{}' then
+    -- Settles the credits of several users, as the sweep does: one at a time.
+    perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('darkroom.sweep'));
+    perform public.finish_job(j, 'canceled', null, null, 0, j.upload_expires_at is not null)
+    from public.jobs j where j.id = any (p_job_ids) order by j.id;
+  end if;
+end $$;
+
+-- What ends with a membership, beside the membership: links to the team's pictures that this member gave out.
+create or replace function public.end_links(p_team_id uuid, p_user_id uuid) returns void
+language sql security definer set search_path = ''
+as $$
+  update public.share_links set revoked_at = now()
+  where team_id = p_team_id and user_id = p_user_id and revoked_at is null
+$$;
+
+create or replace function public.create_team(p_user_id uuid, p_name text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_team public.teams;
+begin
+  perform public.lock_user(p_user_id);
+  perform public.assert_no_deletion(p_user_id);
+  if (select p.seats = 0 or not p.persistent from public.library_plan(p_user_id) p) then
+    raise exception using errcode = 'PT402', message = 'plan_required', detail = 'Your plan includes no teams.';
+  end if;
+  perform public.refuse_another_team(p_user_id);
+  insert into public.teams (name) values (p_name) returning * into v_team;
+  insert into public.team_members (team_id, user_id, role) values (v_team.id, p_user_id, 'owner');
+  insert into public.audit_log (actor, action, subject) values (p_user_id, 'team.create', v_team.id::text);
+  return public.team_document(v_team, p_user_id);
+end $$;
+
+create or replace function public.refuse_another_team(p_user_id uuid) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if (select count(*) from public.team_members m where m.user_id = p_user_id and m.role = 'owner') >= 20 then
+    raise exception using errcode = 'PT409', message = 'too_many_teams', detail = 'One account owns at most 20 teams.';
+  end if;
+end $$;
+
+create or replace function public.list_teams(p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_agg(public.team_document(t, p_user_id) order by lower(t.name), t.id), '[]')
+  from public.teams t join public.team_members m on m.team_id = t.id where m.user_id = p_user_id
+$$;
+
+-- A team with its members, the owner first. Addresses are shown to the owner, who has invited by them; everybody sees
+-- their own.
+create or replace function public.get_team(p_team_id uuid, p_user_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  perform public.require_member(p_team_id, p_user_id);
+  return (
+    select public.team_document(t, p_user_id) || jsonb_build_object('members', (
+      select jsonb_agg(jsonb_build_object(
+        'user_id', m.user_id, 'role', m.role, 'created_at', m.created_at,
+        'email', case when m.user_id = p_user_id or public.library_role(t.id, p_user_id) = 'owner'
+                      then public.address_of(m.user_id) end)
+        order by m.role <> 'owner', m.created_at, m.user_id)
+      from public.team_members m where m.team_id = t.id))
+    from public.teams t where t.id = p_team_id);
+end $$;
+
+-- What decides how pictures for a team are made: its owner's plan and choice of size. For whoever may make some.
+create or replace function public.get_team_profile(p_team_id uuid, p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform public.require_team(p_team_id, p_user_id);
+  return (
+    select jsonb_build_object(
+      'persistent', p.persistent, 'watermark', p.watermark,
+      'side', case when not f.keep_full_res or p.high_res_exports_per_month = 0 then p.working_side end)
+    from public.team_members m
+    join public.profiles f on f.user_id = m.user_id
+    join public.plans p on p.id = f.plan_id
+    where m.team_id = p_team_id and m.role = 'owner');
+end $$;
+
+create or replace function public.update_team(p_team_id uuid, p_user_id uuid, p_name text, p_versions_to_keep integer)
+returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_team public.teams := public.lock_team(p_team_id, p_user_id, true);
+begin
+  update public.teams
+  set name = coalesce(p_name, name), versions_to_keep = coalesce(p_versions_to_keep, versions_to_keep), updated_at = now()
+  where id = p_team_id returning * into v_team;
+  return public.team_document(v_team, p_user_id);
+end $$;
+
+-- Deletes a team, named once more lest it be the wrong one. What it has goes to its owner's own library; members lose
+-- access at once, what they have in the making is canceled. Returns as transfer_images does.
+create or replace function public.delete_team(p_team_id uuid, p_user_id uuid, p_name text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_team public.teams := public.lock_team(p_team_id, p_user_id, true);
+  v_members integer;
+  v_jobs uuid[];
+  v_moved jsonb;
+begin
+  if v_team.name <> p_name then
+    raise exception using errcode = 'PT422', message = 'invalid_request', detail = 'name: not the name of this team.';
+  end if;
+  perform public.assert_no_deletion(p_user_id);
+  -- Whoever is changing a picture of the team at this moment is waited for, and nobody comes after them.
+  perform 1 from public.team_members where team_id = p_team_id order by user_id for update;
+  delete from public.team_members where team_id = p_team_id and user_id <> p_user_id;
+  get diagnostics v_members = row_count;
+  v_jobs := public.lock_team_jobs(array[p_team_id], null);
+  update public.share_links set revoked_at = now()
+  where team_id = p_team_id and user_id <> p_user_id and revoked_at is null;
+  v_moved := public.empty_team(p_team_id, p_user_id);
+  perform public.cancel_team_jobs(v_jobs);
+  delete from public.teams where id = p_team_id;
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'team.delete', p_team_id::text, jsonb_build_object(
+    'members', v_members, 'images', jsonb_array_length(v_moved -> 'moved'), 'jobs', cardinality(v_jobs)));
+  return v_moved;
+end $$;
+
+-- Members
+
+-- Makes a member an editor or a viewer, or the owner: the former owner is an editor then.
+create or replace function public.set_member_role(p_team_id uuid, p_user_id uuid, p_member_id uuid, p_role text)
+returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_team public.teams := public.lock_team(p_team_id, p_user_id, true);
+  v_old text;
+begin
+  select m.role into v_old from public.team_members m
+  where m.team_id = p_team_id and m.user_id = p_member_id for update;
+  if not found then
+    raise exception using errcode = 'PT404', message = 'member_not_found', detail = 'Nobody of this id is in the team.';
+  end if;
+  if v_old = p_role then
+    return public.get_team(p_team_id, p_user_id);
+  elsif v_old = 'owner' then
+    raise exception using errcode = 'PT409', message = 'team_owner', detail = 'Make another member the owner first.';
+  end if;
+  if p_role = 'owner' then
+    if (select not p.persistent or p.seats < public.seats_taken(p_team_id) from public.library_plan(p_member_id) p) then
+      raise exception using errcode = 'PT402', message = 'plan_required',
+        detail = 'The plan of that member includes no team of this size.';
+    end if;
+    perform public.refuse_another_team(p_member_id);
+    perform public.move_storage(p_team_id, p_user_id, p_member_id);
+    update public.team_members set role = 'editor' where team_id = p_team_id and user_id = p_user_id;
+  end if;
+  update public.team_members set role = p_role where team_id = p_team_id and user_id = p_member_id;
+  if p_role = 'viewer' then
+    perform public.cancel_team_jobs(public.lock_team_jobs(array[p_team_id], p_member_id));
+  end if;
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'team.role', p_member_id::text,
+          jsonb_build_object('team_id', p_team_id, 'role', p_role, 'before', v_old));
+  return public.get_team(p_team_id, p_user_id);
+end $$;
+
+-- Ends a membership: one's own, or as the owner anybody's. What the member had in the making for the team is canceled,
+-- the links they gave out end; the pictures stay.
+create or replace function public.remove_member(p_team_id uuid, p_user_id uuid, p_member_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_team public.teams := public.lock_team(p_team_id, p_user_id, p_member_id <> p_user_id);
+  v_role text;
+begin
+  select m.role into v_role from public.team_members m
+  where m.team_id = p_team_id and m.user_id = p_member_id for update;
+  if not found then
+    raise exception using errcode = 'PT404', message = 'member_not_found', detail = 'Nobody of this id is in the team.';
+  elsif v_role = 'owner' then
+    raise exception using errcode = 'PT409', message = 'team_owner',
+      detail = 'The owner cannot leave: make another member the owner, or delete the team.';
+  end if;
+  delete from public.team_members where team_id = p_team_id and user_id = p_member_id;
+  perform public.end_links(p_team_id, p_member_id);
+  perform public.cancel_team_jobs(public.lock_team_jobs(array[p_team_id], p_member_id));
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, case when p_member_id = p_user_id then 'team.leave' else 'team.remove' end, p_member_id::text,
+          jsonb_build_object('team_id', p_team_id, 'role', v_role));
+end $$;
+
+-- Takes a user out of every team, for good: the account is being deleted or emptied. A team goes on under the editor who
+-- is in it longest, else the viewer; one without other members is given to the user as their own and deleted. Returns
+-- {team_ids: those deleted, writing_until: when the last worker for them will have stopped}.
+create or replace function public.leave_teams(p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_team_ids uuid[] := array(select m.team_id from public.team_members m where m.user_id = p_user_id order by 1);
+  v_jobs uuid[];
+  v_until timestamptz;
+  v_team_id uuid;
+  v_role text;
+  v_heir uuid;
+  v_alone uuid[] := '{}';
+begin
+  delete from public.team_invitations i using auth.users u where u.id = p_user_id and i.email = lower(btrim(u.email));
+  perform 1 from public.teams t where t.id = any (v_team_ids) order by t.id for no key update;
+  foreach v_team_id in array v_team_ids loop
+    select m.role into v_role from public.team_members m
+    where m.team_id = v_team_id and m.user_id = p_user_id for update;
+    continue when not found;  -- removed while the team was waited for
+    v_heir := null;
+    if v_role = 'owner' then
+      select m.user_id into v_heir from public.team_members m
+      where m.team_id = v_team_id and m.user_id <> p_user_id
+      order by m.role = 'editor' desc, m.created_at, m.user_id limit 1 for update;
+      if v_heir is null then
+        v_alone := v_alone || v_team_id;
+        continue;
+      end if;
+    end if;
+    if v_heir is not null then
+      perform public.move_storage(v_team_id, p_user_id, v_heir);
+    end if;
+    delete from public.team_members where team_id = v_team_id and user_id = p_user_id;
+    update public.team_members set role = 'owner' where team_id = v_team_id and user_id = v_heir;
+    perform public.end_links(v_team_id, p_user_id);
+    insert into public.audit_log (actor, action, subject, data)
+    values (p_user_id, 'team.leave', p_user_id::text, jsonb_build_object('team_id', v_team_id, 'role', v_role));
+    if v_heir is not null then
+      insert into public.audit_log (action, subject, data)
+      values ('team.role', v_heir::text, jsonb_build_object('team_id', v_team_id, 'role', 'owner'));
+    end if;
+  end loop;
+  v_jobs := public.lock_team_jobs(v_team_ids, p_user_id);
+  select max(j.lease_expires_at) into v_until from public.jobs j where j.id = any (v_jobs);
+  foreach v_team_id in array v_alone loop
+    perform public.empty_team(v_team_id, p_user_id);
+  end loop;
+  perform public.cancel_team_jobs(v_jobs);
+  delete from public.teams where id = any (v_alone);
+  insert into public.audit_log (actor, action, subject) select p_user_id, 'team.delete', a.id::text from unnest(v_alone) a (id);
+  return jsonb_strip_nulls(jsonb_build_object('team_ids', v_alone, 'writing_until', v_until));
+end $$;
+
+-- Invitations
+
+-- Invites an address, whether or not there is an account of it: the answer is the same. Doing it again prolongs the
+-- invitation that is open and gives it the new role.
+create or replace function public.create_invitation(p_team_id uuid, p_user_id uuid, p_email text, p_role text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_team public.teams := public.lock_team(p_team_id, p_user_id, true);
+  v_email text := lower(btrim(p_email));
+  v_plan public.plans := public.library_plan(p_team_id);
+  v_invitation public.team_invitations;
+begin
+  perform public.require_team(p_team_id, p_user_id);
+  if exists (select 1 from public.team_members m where m.team_id = p_team_id and public.address_of(m.user_id) = v_email) then
+    raise exception using errcode = 'PT409', message = 'already_member', detail = 'A member of this team has this address.';
+  end if;
+  if public.seats_taken(p_team_id, v_email) >= v_plan.seats then
+    raise exception using errcode = 'PT409', message = 'no_seats',
+      detail = format('This plan gives a team %s seats, and all are taken or kept for open invitations.', v_plan.seats);
+  end if;
+  insert into public.team_invitations (team_id, email, role, expires_at)
+  values (p_team_id, v_email, p_role, now() + interval '7 days')
+  on conflict (team_id, email) where accepted_at is null and declined_at is null and revoked_at is null
+  do update set role = excluded.role, expires_at = excluded.expires_at
+  returning * into v_invitation;
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'team.invite', v_invitation.id::text, jsonb_build_object('team_id', p_team_id, 'role', p_role));
+  return public.invitation_document(v_invitation);
+end $$;
+
+-- The invitations of a team that have not been accepted, newest first, at most 100; for its owner.
+create or replace function public.list_invitations(p_team_id uuid, p_user_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  perform public.require_owner(p_team_id, p_user_id);
+  return (
+    select coalesce(jsonb_agg(public.invitation_document(n.invitation) order by (n.invitation).created_at desc), '[]')
+    from (select i as invitation from public.team_invitations i
+          where i.team_id = p_team_id and i.accepted_at is null order by i.created_at desc limit 100) n);
+end $$;
+
+-- Null when the team has no such invitation. Repeating it changes nothing; one that was accepted has become a member.
+create or replace function public.revoke_invitation(p_team_id uuid, p_user_id uuid, p_invitation_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_team public.teams := public.lock_team(p_team_id, p_user_id, true);
+  v_invitation public.team_invitations;
+begin
+  select * into v_invitation from public.team_invitations
+  where id = p_invitation_id and team_id = p_team_id for update;
+  if not found then
+    return null;
+  elsif v_invitation.accepted_at is not null then
+    raise exception using errcode = 'PT409', message = 'conflict',
+      detail = 'This invitation has been accepted: remove the member instead.';
+  end if;
+  update public.team_invitations set revoked_at = now()
+  where id = p_invitation_id and revoked_at is null and declined_at is null returning * into v_invitation;
+  if found then
+    insert into public.audit_log (actor, action, subject, data)
+    values (p_user_id, 'team.revoke', p_invitation_id::text, jsonb_build_object('team_id', p_team_id));
+  else
+    select * into v_invitation from public.team_invitations where id = p_invitation_id;
+  end if;
+  return public.invitation_document(v_invitation);
+end $$;
+
+-- Open invitations to the address that the caller has confirmed.
+create or replace function public.list_my_invitations(p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_agg(public.invitation_document(i) order by i.created_at desc), '[]')
+  from public.team_invitations i
+  where i.email = public.address_of(p_user_id) and public.invitation_status(i) = 'open'
+$$;
+
+-- Accepts or declines an invitation to the caller's confirmed address; null when there is none of this id. Accepting
+-- gives the team, declining the invitation. Repeating either is harmless.
+create or replace function public.answer_invitation(p_invitation_id uuid, p_user_id uuid, p_accept boolean) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_email text := public.address_of(p_user_id);
+  v_invitation public.team_invitations;
+  v_team public.teams;
+  v_status text;
+  v_plan public.plans;
+begin
+  perform public.lock_user(p_user_id);
+  select t.* into v_team from public.teams t
+  where t.id = (select i.team_id from public.team_invitations i where i.id = p_invitation_id and i.email = v_email)
+  for no key update;
+  select * into v_invitation from public.team_invitations
+  where id = p_invitation_id and email = v_email for update;
+  if not found then
+    return null;
+  end if;
+  v_status := public.invitation_status(v_invitation);
+  if p_accept and v_status = 'accepted' and public.may_read(v_team.id, p_user_id) then
+    return public.team_document(v_team, p_user_id);
+  elsif not p_accept and v_status = 'declined' then
+    return public.invitation_document(v_invitation);
+  elsif v_status <> 'open' then
+    raise exception using errcode = 'PT410',
+      message = case v_status when 'accepted' then 'invitation_accepted' when 'declined' then 'invitation_declined'
+                when 'revoked' then 'invitation_revoked' else 'invitation_expired' end,
+      detail = format('This invitation is no longer open: it was %s.',
+                      case v_status when 'expired' then 'not answered in time' else v_status end);
+  end if;
+  if not p_accept then
+    update public.team_invitations set declined_at = now() where id = p_invitation_id returning * into v_invitation;
+    return public.invitation_document(v_invitation);
+  end if;
+  perform public.assert_no_deletion(p_user_id);
+  v_plan := public.library_plan(v_team.id);
+  -- The invitation has kept a seat; the plan may have changed since.
+  if (select count(*) from public.team_members m where m.team_id = v_team.id and m.user_id <> p_user_id) >= v_plan.seats then
+    raise exception using errcode = 'PT409', message = 'no_seats',
+      detail = 'The plan of this team''s owner leaves no seat: ask them.';
+  end if;
+  insert into public.team_members (team_id, user_id, role) values (v_team.id, p_user_id, v_invitation.role)
+  on conflict do nothing;
+  update public.team_invitations set accepted_at = now() where id = p_invitation_id;
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'team.join', p_user_id::text,
+          jsonb_build_object('team_id', v_team.id, 'role', v_invitation.role, 'invitation_id', p_invitation_id));
+  return public.team_document(v_team, p_user_id);
+end $$;
+
+-- Pictures
+
+-- Moves images of the caller's own into a team, or (p_out) images of a team into its owner's own library. Images that
+-- are not there are left out. Returns as transfer_images does.
+create or replace function public.move_images(p_user_id uuid, p_team_id uuid, p_image_ids uuid[], p_out boolean) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_moved jsonb;
+begin
+  if p_out then
+    perform public.lock_team(p_team_id, p_user_id, true);
+    perform public.assert_no_deletion(p_user_id);
+    v_moved := public.transfer_images(
+      array(select i.id from public.images i where i.id = any (p_image_ids) and i.team_id = p_team_id), p_user_id, null);
+  else
+    perform public.lock_user(p_user_id);
+    perform public.require_team(p_team_id, p_user_id);
+    v_moved := public.transfer_images(
+      array(select i.id from public.images i where i.id = any (p_image_ids) and i.user_id = p_user_id), null, p_team_id);
+  end if;
+  if v_moved -> 'moved' <> '[]' then
+    insert into public.audit_log (actor, action, subject, data)
+    values (p_user_id, case when p_out then 'images.take' else 'images.give' end, p_team_id::text,
+            jsonb_build_object('images', v_moved -> 'moved'));
+  end if;
+  return v_moved;
+end $$;
+
+do $$
+declare
+  v_function regprocedure;
+  v_callable text[] := array[
+    'create_team', 'list_teams', 'get_team', 'get_team_profile', 'update_team', 'delete_team', 'set_member_role',
+    'remove_member', 'create_invitation', 'list_invitations', 'revoke_invitation', 'list_my_invitations',
+    'answer_invitation', 'move_images'];
+begin
+  for v_function in
+    select p.oid::regprocedure from pg_catalog.pg_proc p
+    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable || array[
+      'require_owner', 'team_document', 'seats_taken', 'invitation_status', 'invitation_document', 'address_of', 'lock_team',
+      'lock_team_jobs', 'cancel_team_jobs', 'end_links', 'refuse_another_team', 'leave_teams'])
+  loop
+    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
+  end loop;
+  for v_function in
+    select p.oid::regprocedure from pg_catalog.pg_proc p
+    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable)
+  loop
+    execute format('grant execute on function %s to service_role', v_function);
+  end loop;
+end $$;
 -- What a user may do and has chosen: plan, settings, balance. Null for an account that no longer exists; p_user_id null
 -- is a visitor.
 create or replace function public.get_profile(p_user_id uuid) returns jsonb
@@ -3277,10 +4129,89 @@ revoke all on function public.get_profile(uuid) from public, anon, authenticated
 revoke all on function public.set_profile(uuid, text) from public, anon, authenticated;
 grant execute on function public.get_profile(uuid) to service_role;
 grant execute on function public.set_profile(uuid, text) to service_role;
+-- Jobs without an owner become the caller's: whoever knows the id of such a job may have it.
+
+-- What a claim needs to know, before the service copies: those of p_job_ids that are ownerless or the caller's, and
+-- for a finished one of nobody's the live output that it shares with others.
+create or replace function public.find_claimable(p_job_ids uuid[], p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'job_id', j.id,
+    'output', (select public.output_document(o) from public.image_outputs o
+               where o.id = j.output_id and j.user_id is null and o.owner_id is null and o.deleted_at is null
+                 and o.expires_at > now())) order by j.id), '[]')
+  from public.jobs j
+  where j.id = any (p_job_ids) and (j.user_id is null or j.user_id = p_user_id)
+$$;
+
+-- Takes over the jobs of p_claims, [{job_id, path, thumb_path}]: path and thumb_path are the service's copies of the
+-- job's output, null where there was none. An anonymous output is shared, so the claimer gets a row and bytes of its
+-- own. Returns {claimed, again}: again lists jobs that got an output meanwhile and must be presented once more.
+create or replace function public.claim_jobs(p_user_id uuid, p_claims text, p_output_seconds integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_claim record;
+  v_job public.jobs;
+  v_source public.image_outputs;
+  v_output public.image_outputs;
+  v_claimed jsonb := '[]';
+  v_again jsonb := '[]';
+begin
+  perform 1 from public.profiles where user_id = p_user_id for no key update;
+  if not found then
+    raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
+  end if;
+  for v_claim in
+    select * from jsonb_to_recordset(p_claims::jsonb) as c (job_id uuid, path text, thumb_path text) order by c.job_id
+  loop
+    select * into v_job from public.jobs where id = v_claim.job_id and user_id is null for no key update;
+    v_source := null;
+    if found then
+      select * into v_source from public.image_outputs
+      where id = v_job.output_id and owner_id is null and deleted_at is null and expires_at > now() for share;
+      if v_source.id is not null and v_claim.path is null then
+        v_again := v_again || to_jsonb(v_claim.job_id);
+        continue;
+      end if;
+    elsif exists (select 1 from public.jobs j where j.id = v_claim.job_id and j.user_id = p_user_id) then
+      v_claimed := v_claimed || to_jsonb(v_claim.job_id);
+    end if;
+    if v_claim.path is not null and v_source.id is null then
+      perform public.entomb('outputs-ephemeral', v_claim.path, 'unwanted');
+      perform public.entomb('outputs-ephemeral', v_claim.thumb_path, 'unwanted');
+    end if;
+    -- An unfinished one of the caller's own for the same picture and op: two cannot be in flight, so this one stays.
+    if v_job.id is null or (v_job.finished_at is null and exists (
+         select 1 from public.jobs j where j.owner_id = p_user_id and j.cache_key = v_job.cache_key
+           and j.finished_at is null)) then
+      continue;
+    end if;
+    update public.jobs set user_id = p_user_id where id = v_job.id returning * into v_job;
+    update public.job_events set user_id = p_user_id where job_id = v_job.id;
+    if v_source.id is not null then
+      v_output := public.record_output(
+        v_job,
+        to_jsonb(v_source) - 'image_id' || jsonb_build_object(
+          'bucket', 'outputs-ephemeral', 'path', v_claim.path, 'thumb_path', v_claim.thumb_path),
+        greatest(p_output_seconds, ceil(extract(epoch from v_source.expires_at - now()))::integer));
+      update public.jobs set output_id = v_output.id where id = v_job.id;
+    end if;
+    insert into public.audit_log (actor, action, subject) values (p_user_id, 'job.claim', v_job.id::text);
+    v_claimed := v_claimed || to_jsonb(v_job.id);
+  end loop;
+  return jsonb_build_object('claimed', v_claimed, 'again', v_again);
+end $$;
+
+revoke all on function public.find_claimable(uuid[], uuid) from public, anon, authenticated;
+revoke all on function public.claim_jobs(uuid, text, integer) from public, anon, authenticated;
+grant execute on function public.find_claimable(uuid[], uuid) to service_role;
+grant execute on function public.claim_jobs(uuid, text, integer) to service_role;
 -- The library. Locks: user, job, image, output, tombstone, credits.
 
--- Removes an image of p_user_id with its original and every output of it, also the ephemeral ones. Returns what the
--- caches must forget, [{cache_key, user_id}]; null when p_user_id has no such image. Other people's copies are theirs.
+-- Removes an image with its original and every output of it, also the ephemeral ones. Returns what the caches must
+-- forget, [{cache_key, owner_id}]; null when p_user_id has no such image. Other people's copies are theirs.
 create or replace function public.delete_image(p_image_id uuid, p_user_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -3290,24 +4221,24 @@ declare
   v_count integer;
 begin
   perform 1 from public.profiles where user_id = p_user_id for no key update;
-  select * into v_image from public.images where id = p_image_id and user_id = p_user_id;
-  if not found then
+  select * into v_image from public.images where id = p_image_id;
+  if not public.may_change(v_image.owner_id, p_user_id) then
     return null;
   end if;
   -- The uploads it came from: the next expiry takes them.
   update public.jobs set upload_expires_at = now() - interval '1 second'
   where id in (select j.id from public.jobs j
-               where j.user_id = p_user_id and j.sha256 = v_image.sha256 and j.finished_at is not null
+               where j.owner_id = v_image.owner_id and j.sha256 = v_image.sha256 and j.finished_at is not null
                  and j.upload_expires_at > now()
                order by j.id for no key update);
   -- A job that begins anew writes to a folder of its own: what is in this one is on its way out.
   update public.jobs set image_id = null
   where image_id = p_image_id and finished_at is null and status <> 'running';
-  select * into v_image from public.images where id = p_image_id and user_id = p_user_id for update;
+  select * into v_image from public.images where id = p_image_id and owner_id = v_image.owner_id for update;
   if not found then
     return null;
   end if;
-  select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'user_id', o.user_id))
+  select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'owner_id', o.owner_id))
                   filter (where o.cache_key is not null), '[]'), count(*)
   into v_forget, v_count
   from public.image_outputs o where o.image_id = p_image_id and o.deleted_at is null;
@@ -3319,29 +4250,30 @@ begin
   end if;
   delete from public.images where id = p_image_id;
   insert into public.audit_log (actor, action, subject, data)
-  values (p_user_id, 'image.delete', p_image_id::text, jsonb_build_object('outputs', v_count));
+  values (p_user_id, 'image.delete', p_image_id::text,
+          jsonb_build_object('outputs', v_count, 'team_id', v_image.team_id));
   return v_forget;
 end $$;
 
--- Removes one output of p_user_id, of whatever bucket. Returns as delete_image does.
+-- Removes one output, of whatever bucket. Returns as delete_image does.
 create or replace function public.delete_output(p_output_id uuid, p_user_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_output public.image_outputs;
 begin
-  select * into v_output from public.image_outputs
-  where id = p_output_id and user_id = p_user_id and deleted_at is null;
-  if not found then
+  select * into v_output from public.image_outputs where id = p_output_id and deleted_at is null;
+  if not public.may_change(v_output.owner_id, p_user_id) then
     return null;
   end if;
   perform public.bury_output(p_output_id, 'deleted');
   insert into public.audit_log (actor, action, subject, data)
   values (p_user_id, 'output.delete', p_output_id::text,
-          jsonb_build_object('image_id', v_output.image_id, 'version', v_output.version));
+          jsonb_build_object('image_id', v_output.image_id, 'version', v_output.version,
+                             'team_id', v_output.team_id));
   return case when v_output.cache_key is null then '[]'::jsonb
          else jsonb_build_array(jsonb_build_object(
-           'cache_key', encode(v_output.cache_key, 'hex'), 'user_id', v_output.user_id)) end;
+           'cache_key', encode(v_output.cache_key, 'hex'), 'owner_id', v_output.owner_id)) end;
 end $$;
 
 -- Makes an earlier version the one that is shown. Returns the output; null when p_user_id has no such live output.
@@ -3350,13 +4282,16 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_output public.image_outputs;
+  v_owner_id uuid := (select o.owner_id from public.image_outputs o where o.id = p_output_id);
 begin
+  if not public.may_change(v_owner_id, p_user_id) then
+    return null;
+  end if;
   -- The image before its outputs; a deletion that comes first leaves nothing to show.
   perform 1 from public.images i
-  where i.user_id = p_user_id and i.id = (select o.image_id from public.image_outputs o where o.id = p_output_id)
-  for no key update;
+  where i.id = (select o.image_id from public.image_outputs o where o.id = p_output_id) for no key update;
   select * into v_output from public.image_outputs
-  where id = p_output_id and user_id = p_user_id and deleted_at is null;
+  where id = p_output_id and owner_id = v_owner_id and deleted_at is null;
   if not found then
     return null;
   end if;
@@ -3375,8 +4310,13 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_output public.image_outputs;
+  v_owner_id uuid := (select o.owner_id from public.image_outputs o where o.id = p_output_id);
 begin
-  select * into v_output from public.image_outputs where id = p_output_id and user_id = p_user_id for no key update;
+  if not public.may_change(v_owner_id, p_user_id) then
+    return null;
+  end if;
+  select * into v_output from public.image_outputs
+  where id = p_output_id and owner_id = v_owner_id for no key update;
   if not found then
     return null;
   end if;
@@ -3407,9 +4347,9 @@ $$;
 create or replace function public.get_image_source(p_image_id uuid, p_user_id uuid) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
-  select jsonb_build_object('image_id', i.id, 'sha256', i.sha256, 'filename', i.filename,
+  select jsonb_build_object('image_id', i.id, 'team_id', i.team_id, 'sha256', i.sha256, 'filename', i.filename,
                             'content_type', i.content_type, 'width', i.width, 'height', i.height, 'size', i.size)
-  from public.images i where i.id = p_image_id and i.user_id = p_user_id
+  from public.images i where i.id = p_image_id and public.may_read(i.owner_id, p_user_id)
 $$;
 
 revoke all on function public.delete_image(uuid, uuid) from public, anon, authenticated;
@@ -3426,9 +4366,12 @@ grant execute on function public.get_image_source(uuid, uuid) to service_role;
 -- Into the library: a finished output moves there with its row; its original follows.
 
 -- What a promotion needs to know, before the service copies: the output of p_output_id, or of job p_job_id, with its
--- price. Null when p_user_id has none such. Refuses what promote_output would refuse.
-create or replace function public.find_promotable(p_output_id uuid, p_job_id uuid, p_user_id uuid) returns jsonb
-language plpgsql stable security definer set search_path = ''
+-- price. Null when p_user_id has none such. Refuses what promote_output would refuse. p_team_id: the team whose library
+-- its image is to move to first.
+create or replace function public.find_promotable(
+  p_output_id uuid, p_job_id uuid, p_user_id uuid, p_team_id uuid default null
+) returns jsonb
+language plpgsql security definer set search_path = ''
 as $$
 declare
   v_output public.image_outputs;
@@ -3437,19 +4380,25 @@ declare
 begin
   if p_job_id is not null then
     select j.status, j.output_id into v_status, p_output_id
-    from public.jobs j where j.id = p_job_id and j.user_id = p_user_id;
+    from public.jobs j where j.id = p_job_id and j.user_id = p_user_id and public.may_see_job(j, p_user_id);
     if not found then
       return null;
     elsif v_status <> 'done' then
       raise exception using errcode = 'PT409', message = 'conflict', detail = format('This job has no output: it is %s.', v_status);
     end if;
   end if;
-  select * into v_output from public.image_outputs where id = p_output_id and user_id = p_user_id;
-  if not found then
+  select * into v_output from public.image_outputs where id = p_output_id;
+  if not public.may_change(v_output.owner_id, p_user_id) then
     return null;
   end if;
-  perform public.refuse_promotion(v_output);
-  select p.* into v_plan from public.plans p join public.profiles f on f.plan_id = p.id where f.user_id = p_user_id;
+  if p_team_id is not null then
+    perform public.require_team(p_team_id, p_user_id);
+    if v_output.team_id <> p_team_id then
+      raise exception using errcode = 'PT409', message = 'conflict', detail = 'This picture is another team''s.';
+    end if;
+  end if;
+  perform public.refuse_promotion(v_output, coalesce(p_team_id, v_output.owner_id));
+  v_plan := public.library_plan(coalesce(p_team_id, v_output.owner_id));
   if v_output.version is null and v_plan.promote_price
      > public.available_credits(p_user_id) then
     raise exception using errcode = 'PT402', message = 'insufficient_credits',
@@ -3458,22 +4407,21 @@ begin
   return public.library_document(v_output);
 end $$;
 
-create or replace function public.refuse_promotion(p_output public.image_outputs) returns void
+create or replace function public.refuse_promotion(p_output public.image_outputs, p_owner_id uuid) returns void
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
   if p_output.deleted_at is not null or p_output.expires_at <= now() then
     raise exception using errcode = 'PT410', message = 'output_expired', detail = 'This output has been removed.';
   end if;
-  if not (select p.persistent from public.plans p join public.profiles f on f.plan_id = p.id
-          where f.user_id = p_output.user_id) then
+  if not (public.library_plan(p_owner_id)).persistent then
     raise exception using errcode = 'PT402', message = 'plan_required', detail = 'The library is part of a paid plan.',
       hint = jsonb_build_object(
         'violated_policies', jsonb_build_array('persistent'),
-        'plan_required', public.plan_allowing((public.plan_of(p_output.user_id)).rank, '{"persistent": true}'))::text;
+        'plan_required', public.plan_allowing((public.library_plan(p_owner_id)).rank, '{"persistent": true}'))::text;
   end if;
   if p_output.version is null then
-    perform public.refuse_full_storage(p_output.user_id);
+    perform public.refuse_full_storage(public.payer_of(p_owner_id));
   end if;
 end $$;
 
@@ -3481,7 +4429,7 @@ end $$;
 -- older ones pruned, paid for once. Repeated, or behind another call, it answers the same and marks the copies it
 -- does not need. The ephemeral objects stay as long as a URL to them may. p_charge false: a plan's own persistence.
 create or replace function public.promote_output(
-  p_output_id uuid, p_user_id uuid, p_path text, p_thumb_path text, p_charge boolean
+  p_output_id uuid, p_user_id uuid, p_path text, p_thumb_path text, p_charge boolean, p_api_key_id uuid default null
 ) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -3491,24 +4439,28 @@ declare
   v_output public.image_outputs;
   v_forget jsonb;
   v_stem text;
+  v_owner_id uuid := (select o.owner_id from public.image_outputs o where o.id = p_output_id);
 begin
   perform 1 from public.profiles where user_id = p_user_id for no key update;
+  if not public.may_change(v_owner_id, p_user_id) then
+    return null;
+  end if;
   perform 1 from public.images i
-  where i.user_id = p_user_id and i.id = (select o.image_id from public.image_outputs o where o.id = p_output_id)
-  for no key update;
-  select * into v_old from public.image_outputs where id = p_output_id and user_id = p_user_id for update;
+  where i.id = (select o.image_id from public.image_outputs o where o.id = p_output_id) for no key update;
+  select * into v_old from public.image_outputs where id = p_output_id and owner_id = v_owner_id for update;
   if not found then
     return null;
   end if;
   -- What this or an earlier, interrupted call has copied and nobody will use.
-  v_stem := p_user_id || '/' || v_old.image_id || '/output/' || coalesce(v_old.job_id, v_old.id);
+  v_stem := v_owner_id || '/' || v_old.image_id || '/output/' || coalesce(v_old.job_id, v_old.id);
   perform public.entomb(o.bucket_id, o.name, 'leftover')
   from storage.objects o
   where o.bucket_id = 'user-library'
     and o.name like v_stem || '.%'
     and o.name not in (v_old.path, v_old.thumb_path)
-    and (v_old.version is not null or o.name not in (p_path, p_thumb_path));
-  perform public.refuse_promotion(v_old);
+    and (v_old.version is not null or o.name not in (p_path, p_thumb_path))
+    and not public.is_named(o.bucket_id, o.name);
+  perform public.refuse_promotion(v_old, v_owner_id);
   if v_old.version is not null then
     return public.library_document(v_old) || jsonb_build_object('forget', '[]'::jsonb);
   end if;
@@ -3521,12 +4473,13 @@ begin
   from (values (v_old.path), (v_old.thumb_path)) as o (path)
   on conflict (bucket, path) where purged_at is null do nothing;
   v_forget := public.show_version(v_output)
-    || jsonb_build_object('cache_key', encode(v_output.cache_key, 'hex'), 'user_id', p_user_id);
+    || jsonb_build_object('cache_key', encode(v_output.cache_key, 'hex'), 'owner_id', v_owner_id);
   perform public.want_original(v_output.image_id);
-  select p.* into v_plan from public.plans p join public.profiles f on f.plan_id = p.id where f.user_id = p_user_id;
+  v_plan := public.library_plan(v_owner_id);
   if p_charge and v_plan.promote_price > 0 then
     perform public.note_usage(p_user_id, p_credits => v_plan.promote_price);
     perform public.spend_credits(p_user_id, v_plan.promote_price, 'hold', 'promote:' || p_output_id);
+    perform public.spend_on_key(p_api_key_id, v_plan.promote_price);
     perform public.move_credits(p_user_id, 0, 'capture', 'promote:' || p_output_id);
     insert into public.audit_log (actor, action, subject, data)
     values (p_user_id, 'credits.spend', 'promote:' || p_output_id, jsonb_build_object('amount', v_plan.promote_price));
@@ -3542,10 +4495,11 @@ as $$
 declare
   v_image public.images;
 begin
-  select i.* into v_image from public.images i join public.profiles f on f.user_id = i.user_id
-  where i.id = p_image_id and i.original_path is null and f.keep_original;
+  select i.* into v_image from public.images i left join public.profiles f on f.user_id = i.user_id
+  where i.id = p_image_id and i.original_path is null and (f.keep_original or i.team_id is not null);
   if not found or public.upload_of(v_image) is null
-     or public.storage_used(v_image.user_id) >= (public.plan_of(v_image.user_id)).storage_bytes then
+     or public.storage_used(public.payer_of(v_image.owner_id))
+        >= (public.library_plan(v_image.owner_id)).storage_bytes then
     return;
   end if;
   update public.jobs set upload_expires_at = greatest(upload_expires_at, now() + interval '25 hours')
@@ -3555,12 +4509,15 @@ begin
   update public.images set original_due_at = now(), original_attempts = 0 where id = p_image_id;
 end $$;
 
--- The object in uploads-ephemeral that claims to be this image's original; a worker hashes it before it believes.
+-- The object in uploads-ephemeral that claims to be this image's original, of a job for its library or of one that made
+-- something that came there; a worker hashes it before it believes.
 create or replace function public.upload_of(p_image public.images) returns text
 language sql stable security definer set search_path = ''
 as $$
   select j.upload_path from public.jobs j
-  where j.user_id = p_image.user_id and j.sha256 = p_image.sha256 and j.status = 'done' and j.upload_expires_at > now()
+  where j.sha256 = p_image.sha256 and j.status = 'done' and j.upload_expires_at > now()
+    and (j.owner_id = p_image.owner_id
+         or exists (select 1 from public.image_outputs o where o.image_id = p_image.id and o.job_id = j.id))
   order by j.finished_at desc limit 1
 $$;
 
@@ -3587,7 +4544,7 @@ begin
           original_due_at = now() + interval '1 minute' * (original_attempts + 1)
       where id = v_image.id;
       v_due := v_due || jsonb_build_object(
-        'image_id', v_image.id, 'user_id', v_image.user_id, 'sha256', v_image.sha256, 'size', v_image.size,
+        'image_id', v_image.id, 'user_id', v_image.user_id, 'owner_id', v_image.owner_id, 'sha256', v_image.sha256, 'size', v_image.size,
         'content_type', v_image.content_type, 'upload_path', v_path);
     end if;
   end loop;
@@ -3622,17 +4579,558 @@ begin
   return false;
 end $$;
 
-revoke all on function public.find_promotable(uuid, uuid, uuid) from public, anon, authenticated;
-revoke all on function public.refuse_promotion(public.image_outputs) from public, anon, authenticated, service_role;
-revoke all on function public.promote_output(uuid, uuid, text, text, boolean) from public, anon, authenticated;
+revoke all on function public.find_promotable(uuid, uuid, uuid, uuid) from public, anon, authenticated;
+revoke all on function public.refuse_promotion(public.image_outputs, uuid) from public, anon, authenticated, service_role;
+revoke all on function public.promote_output(uuid, uuid, text, text, boolean, uuid) from public, anon, authenticated;
 revoke all on function public.want_original(uuid) from public, anon, authenticated, service_role;
 revoke all on function public.upload_of(public.images) from public, anon, authenticated, service_role;
 revoke all on function public.due_originals(integer) from public, anon, authenticated;
 revoke all on function public.record_original(uuid, text, text, bigint, text) from public, anon, authenticated;
-grant execute on function public.find_promotable(uuid, uuid, uuid) to service_role;
-grant execute on function public.promote_output(uuid, uuid, text, text, boolean) to service_role;
+grant execute on function public.find_promotable(uuid, uuid, uuid, uuid) to service_role;
+grant execute on function public.promote_output(uuid, uuid, text, text, boolean, uuid) to service_role;
 grant execute on function public.due_originals(integer) to service_role;
 grant execute on function public.record_original(uuid, text, text, bigint, text) to service_role;
+-- Lists, collections and the archive. Locks as in 95_library: user, image; collections are changed under their user.
+
+-- What a user typed as a question for images.search: words, "phrases", or, -word, of which the last may be unfinished.
+-- Whatever it holds, the answer is a valid query; one of no words finds nothing.
+create or replace function public.search_query(p_text text) returns tsquery
+language plpgsql immutable set search_path = ''
+as $$
+declare
+  -- Hyphens within a word part it, as in the column; one before a word excludes it.
+  v_query text := websearch_to_tsquery('simple', regexp_replace(
+    translate(p_text, '_./\:@+=&%#()[]{}', '                 '), '([^\s"])-+', '\1 ', 'g'))::text;
+begin
+  -- Half a word at the end finds the whole one, unless a space or a quote has closed it or it is excluded.
+  if v_query like '%''' and p_text !~ '[\s"]$' and v_query !~ '!''[^'']*''$' then
+    v_query := v_query || ':*';
+  end if;
+  return v_query::tsquery;
+end $$;
+
+-- An output with what made it and when; cache_key is for the caches.
+create or replace function public.version_document(p_output public.image_outputs) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select public.output_document(p_output) || jsonb_build_object(
+    'job_id', p_output.job_id, 'op_key', p_output.op_key, 'version', p_output.version,
+    'created_at', p_output.created_at, 'cache_key', encode(p_output.cache_key, 'hex'))
+$$;
+
+-- An image with what a list shows of it: its current output, how many live ones there are, where it lies. Its plan
+-- is kept, also where list_images has its own made anew: that is three quarters of the time of a page.
+create or replace function public.image_document(p_image public.images) returns jsonb
+language sql stable security definer set search_path = '' set plan_cache_mode = 'auto'
+as $$
+  select jsonb_build_object(
+    'image_id', p_image.id, 'team_id', p_image.team_id, 'filename', p_image.filename, 'prompt', p_image.prompt, 'sha256', p_image.sha256,
+    'content_type', p_image.content_type, 'width', p_image.width, 'height', p_image.height, 'size', p_image.size,
+    'original_path', p_image.original_path, 'created_at', p_image.created_at, 'archived_at', p_image.archived_at,
+    'versions', (select count(*) from public.image_outputs o
+                 where o.image_id = p_image.id and o.deleted_at is null
+                   and (o.expires_at is null or o.expires_at > now())),
+    'collection_ids', (select coalesce(jsonb_agg(c.collection_id order by c.created_at, c.collection_id), '[]')
+                       from public.collection_items c where c.image_id = p_image.id),
+    'current', (select public.version_document(o) from public.image_outputs o
+                where o.image_id = p_image.id and o.deleted_at is null
+                  and (o.expires_at is null or o.expires_at > now())
+                order by (o.id = p_image.current_output_id) is true desc, o.created_at desc, o.id desc limit 1))
+$$;
+
+-- A page of a user's images, or of a team's, newest first, of those after the cursor (p_after, p_after_id). Any filter may be null;
+-- p_archived null lists both kinds. Planned anew for each call: most filters are absent most of the time, and what
+-- is absent must not cost the index.
+create or replace function public.list_images(
+  p_user_id uuid, p_limit integer, p_after timestamptz, p_after_id uuid, p_archived boolean, p_op text,
+  p_collection_id uuid, p_created_after timestamptz, p_created_before timestamptz, p_query text,
+  p_team_id uuid default null
+) returns jsonb
+language plpgsql stable security definer set search_path = '' set plan_cache_mode = 'force_custom_plan'
+as $$
+declare
+  v_query tsquery := public.search_query(p_query);
+begin
+  if p_team_id is not null then
+    perform public.require_member(p_team_id, p_user_id);
+  end if;
+  if p_collection_id is not null and not exists (
+    select 1 from public.collections c
+    where c.id = p_collection_id and c.owner_id = coalesce(p_team_id, p_user_id)) then
+    raise exception using errcode = 'PT404', message = 'collection_not_found',
+      detail = format('No collection there has the id %s.', p_collection_id);
+  end if;
+  return (
+    select coalesce(jsonb_agg(public.image_document(page.image) order by (page.image).created_at desc,
+                              (page.image).id desc), '[]')
+    from (
+      select i as image
+      from public.images i
+      where case when p_team_id is null then i.user_id = p_user_id else i.team_id = p_team_id end
+        and (p_after is null or (i.created_at, i.id) < (p_after, p_after_id))
+        and (p_archived is null or (case when p_archived then i.archived_at is not null else i.archived_at is null end))
+        and (p_created_after is null or i.created_at >= p_created_after)
+        and (p_created_before is null or i.created_at < p_created_before)
+        and (v_query is null or i.search @@ v_query)
+        and (p_collection_id is null or exists (
+          select 1 from public.collection_items c where c.collection_id = p_collection_id and c.image_id = i.id))
+        -- A scalar, lest it be planned as a join that reads all outputs to answer for the few images of a page.
+        and (p_op is null or (
+          select true from public.image_outputs o
+          where o.image_id = i.id and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
+            and o.ops @> array[p_op] limit 1))
+      order by i.created_at desc, i.id desc
+      limit p_limit) page);
+end $$;
+
+-- One image with its live outputs, newest first, at most 200; null when p_user_id has no such image.
+create or replace function public.get_image(p_image_id uuid, p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select public.image_document(i) || jsonb_build_object('outputs', (
+    select coalesce(jsonb_agg(public.version_document(v.output) order by (v.output).created_at desc, (v.output).id desc),
+                    '[]')
+    from (select o as output from public.image_outputs o
+          where o.image_id = i.id and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
+          order by o.created_at desc, o.id desc limit 200) v))
+  from public.images i
+  where i.id = p_image_id and public.may_read(i.owner_id, p_user_id)
+$$;
+
+-- A collection with how many images a list of it shows.
+create or replace function public.collection_document(p_collection public.collections) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'collection_id', p_collection.id, 'team_id', p_collection.team_id, 'parent_id', p_collection.parent_id,
+    'name', p_collection.name,
+    'images', (select count(*) from public.collection_items t join public.images i on i.id = t.image_id
+               where t.collection_id = p_collection.id and i.archived_at is null),
+    'created_at', p_collection.created_at, 'updated_at', p_collection.updated_at)
+$$;
+
+-- The collections of a user, or of a team, by name.
+create or replace function public.list_collections(p_user_id uuid, p_team_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if p_team_id is not null then
+    perform public.require_member(p_team_id, p_user_id);
+  end if;
+  return (select coalesce(jsonb_agg(public.collection_document(c) order by lower(c.name), c.id), '[]')
+          from public.collections c where c.owner_id = coalesce(p_team_id, p_user_id));
+end $$;
+
+-- Changes of one user come one after the other.
+create or replace function public.lock_user(p_user_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform 1 from public.profiles where user_id = p_user_id for no key update;
+  if not found then
+    raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
+  end if;
+end $$;
+
+-- Changes of one library's collections come one after the other, whoever makes them: what follows reads before it
+-- writes. False as of may_change.
+create or replace function public.lock_library(p_owner_id uuid, p_user_id uuid) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform public.lock_user(p_user_id);
+  -- The team before its members.
+  perform 1 from public.teams where id = p_owner_id for no key update;
+  return public.may_change(p_owner_id, p_user_id);
+end $$;
+
+-- Why a name or a place is refused, beside what the table's own constraints hold.
+create or replace function public.check_place(p_owner_id uuid, p_collection_id uuid, p_parent_id uuid, p_name text)
+returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if p_parent_id is not null then
+    perform 1 from public.collections c where c.id = p_parent_id and c.owner_id = p_owner_id;
+    if not found then
+      raise exception using errcode = 'PT404', message = 'collection_not_found',
+        detail = format('No collection there has the id %s.', p_parent_id);
+    end if;
+    if p_parent_id = p_collection_id
+       or exists (select 1 from public.collections c where c.id = p_parent_id and c.parent_id is not null)
+       or exists (select 1 from public.collections c where c.parent_id = p_collection_id) then
+      raise exception using errcode = 'PT409', message = 'collection_too_deep',
+        detail = 'Collections nest one level: a collection that lies in another holds none itself.';
+    end if;
+  end if;
+  if exists (select 1 from public.collections c
+             where c.owner_id = p_owner_id and c.parent_id is not distinct from p_parent_id
+               and lower(normalize(c.name, nfkc)) = lower(normalize(p_name, nfkc))
+               and c.id is distinct from p_collection_id) then
+    raise exception using errcode = 'PT409', message = 'collection_exists',
+      detail = 'There is a collection of this name already, upper and lower case aside.';
+  end if;
+end $$;
+
+create or replace function public.create_collection(
+  p_user_id uuid, p_name text, p_parent_id uuid, p_team_id uuid default null
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_owner_id uuid := coalesce(p_team_id, p_user_id);
+  v_collection public.collections;
+begin
+  if not public.lock_library(v_owner_id, p_user_id) then
+    perform public.require_team(p_team_id, p_user_id);
+  end if;
+  perform public.check_place(v_owner_id, null, p_parent_id, p_name);
+  if (select count(*) from public.collections c where c.owner_id = v_owner_id) >= 500 then
+    raise exception using errcode = 'PT409', message = 'too_many_collections',
+      detail = 'At most 500 collections are kept: delete one first.';
+  end if;
+  insert into public.collections (user_id, team_id, parent_id, name)
+  values (case when p_team_id is null then p_user_id end, p_team_id, p_parent_id, p_name)
+  returning * into v_collection;
+  return public.collection_document(v_collection);
+end $$;
+
+-- Renames (p_name not null) and, where p_move says so, puts a collection into another or (p_parent_id null) into none.
+create or replace function public.update_collection(
+  p_collection_id uuid, p_user_id uuid, p_name text, p_move boolean, p_parent_id uuid
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_owner_id uuid := (select c.owner_id from public.collections c where c.id = p_collection_id);
+  v_old public.collections;
+  v_name text;
+  v_parent_id uuid;
+begin
+  if not public.lock_library(v_owner_id, p_user_id) then
+    return null;
+  end if;
+  select * into v_old from public.collections where id = p_collection_id and owner_id = v_owner_id;
+  if not found then
+    return null;
+  end if;
+  v_name := coalesce(p_name, v_old.name);
+  v_parent_id := case when p_move then p_parent_id else v_old.parent_id end;
+  if (v_name, v_parent_id) is distinct from (v_old.name, v_old.parent_id) then
+    perform public.check_place(v_owner_id, p_collection_id, v_parent_id, v_name);
+    update public.collections set name = v_name, parent_id = v_parent_id, updated_at = now()
+    where id = p_collection_id returning * into v_old;
+  end if;
+  return public.collection_document(v_old);
+end $$;
+
+-- Deletes a collection and those in it; their images stay. False when p_user_id has no such collection.
+create or replace function public.delete_collection(p_collection_id uuid, p_user_id uuid) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_old public.collections;
+  v_inner integer;
+begin
+  select * into v_old from public.collections where id = p_collection_id;
+  if not public.lock_library(v_old.owner_id, p_user_id) then
+    return false;
+  end if;
+  select count(*) into v_inner from public.collections c
+  where c.parent_id = p_collection_id and c.owner_id = v_old.owner_id;
+  delete from public.collections where id = p_collection_id and owner_id = v_old.owner_id;
+  if not found then
+    return false;
+  end if;
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'collection.delete', p_collection_id::text,
+          jsonb_build_object('nested', v_inner, 'team_id', v_old.team_id));
+  return true;
+end $$;
+
+-- Does one thing to many images in one transaction: all that p_user_id may change, whatever else is named; refuses it all
+-- where some are of a team that they only look at. p_action: delete | archive | unarchive | add and remove (to and from
+-- p_collection_id) | move (into it alone; null: out of all). Images and collection are of one owner: others are left
+-- out. Returns {done: [image_id], forget: [{cache_key, owner_id}]}.
+create or replace function public.change_images(
+  p_user_id uuid, p_image_ids uuid[], p_action text, p_collection_id uuid
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_id uuid;
+  v_ids uuid[];
+  v_forget jsonb := '[]';
+  v_owner_id uuid;
+  v_owners uuid[] := '{}';
+begin
+  perform public.lock_user(p_user_id);
+  if p_collection_id is not null then
+    select c.owner_id into v_owner_id from public.collections c where c.id = p_collection_id;
+    if not public.may_change(v_owner_id, p_user_id) then
+      raise exception using errcode = 'PT404', message = 'collection_not_found',
+        detail = format('No collection of yours has the id %s.', p_collection_id);
+    end if;
+    v_owners := array[v_owner_id];
+  else
+    for v_owner_id in select distinct i.owner_id from public.images i where i.id = any (p_image_ids) order by 1 loop
+      if public.may_change(v_owner_id, p_user_id) then
+        v_owners := v_owners || v_owner_id;
+      end if;
+    end loop;
+  end if;
+  -- Held in the order of their ids; delete_image locks a job before its image, so it is left to do so.
+  if p_action = 'delete' then
+    select array_agg(i.id order by i.id) into v_ids
+    from public.images i where i.id = any (p_image_ids) and i.owner_id = any (v_owners);
+  else
+    select array_agg(held.id) into v_ids from (
+      select i.id from public.images i where i.id = any (p_image_ids) and i.owner_id = any (v_owners)
+      order by i.id for no key update) held;
+  end if;
+  case p_action
+    when 'delete' then
+      foreach v_id in array coalesce(v_ids, '{}') loop
+        v_forget := v_forget || coalesce(public.delete_image(v_id, p_user_id), '[]');
+      end loop;
+    when 'archive' then
+      update public.images set archived_at = now() where id = any (v_ids) and archived_at is null;
+    when 'unarchive' then
+      update public.images set archived_at = null, listed_since = now()
+      where id = any (v_ids) and archived_at is not null;
+    when 'add' then
+      insert into public.collection_items (collection_id, image_id, user_id, team_id)
+      select p_collection_id, i.id, i.user_id, i.team_id from public.images i where i.id = any (v_ids)
+      on conflict do nothing;
+    when 'remove' then
+      delete from public.collection_items where collection_id = p_collection_id and image_id = any (v_ids);
+    when 'move' then
+      delete from public.collection_items where image_id = any (v_ids) and collection_id is distinct from p_collection_id;
+      insert into public.collection_items (collection_id, image_id, user_id, team_id)
+      select p_collection_id, i.id, i.user_id, i.team_id from public.images i
+      where i.id = any (v_ids) and p_collection_id is not null
+      on conflict do nothing;
+  end case;
+  return jsonb_build_object('done', to_jsonb(coalesce(v_ids, '{}')), 'forget', v_forget);
+end $$;
+
+-- Puts into the archive what its owner wants there: images that are older than archive_after_days, have no younger
+-- output and were not taken out of the archive since. Up to p_limit; returns how many.
+create or replace function public.archive_due(p_limit integer) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  with due as (
+    select i.id
+    from public.profiles p
+    join public.images i on i.user_id = p.user_id and i.archived_at is null
+      and i.created_at < now() - make_interval(days => p.archive_after_days)
+    where p.archive_after_days is not null
+      and (i.listed_since is null or i.listed_since < now() - make_interval(days => p.archive_after_days))
+      and not exists (select 1 from public.image_outputs o
+                      where o.image_id = i.id and o.deleted_at is null
+                        and o.created_at >= now() - make_interval(days => p.archive_after_days))
+    order by i.id
+    limit p_limit for no key update of i skip locked)
+  update public.images i set archived_at = now() from due where i.id = due.id;
+  get diagnostics v_count = row_count;
+  return v_count;
+end $$;
+
+revoke all on function public.search_query(text) from public, anon, authenticated, service_role;
+revoke all on function public.image_document(public.images) from public, anon, authenticated, service_role;
+revoke all on function public.version_document(public.image_outputs) from public, anon, authenticated, service_role;
+revoke all on function public.lock_user(uuid) from public, anon, authenticated, service_role;
+revoke all on function public.lock_library(uuid, uuid) from public, anon, authenticated, service_role;
+revoke all on function public.collection_document(public.collections) from public, anon, authenticated, service_role;
+revoke all on function public.check_place(uuid, uuid, uuid, text) from public, anon, authenticated, service_role;
+revoke all on function public.list_images(uuid, integer, timestamptz, uuid, boolean, text, uuid, timestamptz, timestamptz, text,
+  uuid)
+  from public, anon, authenticated;
+revoke all on function public.get_image(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.list_collections(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.create_collection(uuid, text, uuid, uuid) from public, anon, authenticated;
+revoke all on function public.update_collection(uuid, uuid, text, boolean, uuid) from public, anon, authenticated;
+revoke all on function public.delete_collection(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.change_images(uuid, uuid[], text, uuid) from public, anon, authenticated;
+revoke all on function public.archive_due(integer) from public, anon, authenticated;
+grant execute on function public.list_images(uuid, integer, timestamptz, uuid, boolean, text, uuid, timestamptz, timestamptz, text,
+  uuid)
+  to service_role;
+grant execute on function public.get_image(uuid, uuid) to service_role;
+grant execute on function public.list_collections(uuid, uuid) to service_role;
+grant execute on function public.create_collection(uuid, text, uuid, uuid) to service_role;
+grant execute on function public.update_collection(uuid, uuid, text, boolean, uuid) to service_role;
+grant execute on function public.delete_collection(uuid, uuid) to service_role;
+grant execute on function public.change_images(uuid, uuid[], text, uuid) to service_role;
+grant execute on function public.archive_due(integer) to service_role;
+-- Share links: made and revoked by the output's owner, opened by whoever has the token.
+
+-- 'active', or the code that opening the link answers with.
+create or replace function public.share_status(p_link public.share_links) returns text
+language sql stable security definer set search_path = ''
+as $$
+  select case
+    when p_link.revoked_at is not null then 'share_revoked'
+    when p_link.expires_at <= now() then 'share_expired'
+    when p_link.views >= p_link.max_views then 'share_used_up'
+    when not exists (select 1 from public.image_outputs o
+                     where o.id = p_link.output_id and o.deleted_at is null
+                       and (o.expires_at is null or o.expires_at > now())) then 'output_expired'
+    else 'active' end
+$$;
+
+create or replace function public.share_document(p_link public.share_links) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'share_id', p_link.id, 'output_id', p_link.output_id, 'status', public.share_status(p_link),
+    'has_password', p_link.has_password, 'expires_at', p_link.expires_at, 'max_views', p_link.max_views,
+    'views', p_link.views, 'last_viewed_at', p_link.last_viewed_at, 'revoked_at', p_link.revoked_at,
+    'created_at', p_link.created_at,
+    'output_expires_at', (select o.expires_at from public.image_outputs o where o.id = p_link.output_id))
+$$;
+
+-- A link to a live output that the caller may change; null when they have no such output. p_token_hash in hex.
+create or replace function public.create_share(
+  p_output_id uuid, p_user_id uuid, p_token_hash text, p_password_hash text, p_seconds integer, p_max_views integer)
+returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_output public.image_outputs;
+  v_link public.share_links;
+  v_owner_id uuid := (select o.owner_id from public.image_outputs o where o.id = p_output_id);
+begin
+  if not public.may_change(v_owner_id, p_user_id) then
+    return null;
+  end if;
+  select * into v_output from public.image_outputs
+  where id = p_output_id and owner_id = v_owner_id for share;
+  if not found then
+    return null;
+  end if;
+  if v_output.deleted_at is not null or v_output.expires_at <= now() then
+    raise exception using errcode = 'PT410', message = 'output_expired', detail = 'The picture is no longer kept.';
+  end if;
+  if (select count(*) from public.share_links l
+      where l.output_id = p_output_id and l.revoked_at is null and l.expires_at > now()) >= 100 then
+    raise exception using errcode = 'PT409', message = 'too_many_shares',
+      detail = 'This picture has 100 links already; revoke one first.';
+  end if;
+  insert into public.share_links (output_id, user_id, team_id, has_password, expires_at, max_views)
+  values (p_output_id, p_user_id, v_output.team_id, p_password_hash is not null, now() + make_interval(secs => p_seconds), p_max_views)
+  returning * into v_link;
+  insert into public.share_secrets (share_id, token_hash, password_hash)
+  values (v_link.id, decode(p_token_hash, 'hex'), p_password_hash);
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'share.create', v_link.id::text, jsonb_build_object(
+    'output_id', p_output_id, 'team_id', v_link.team_id, 'expires_at', v_link.expires_at, 'max_views', p_max_views,
+    'has_password', v_link.has_password));
+  return public.share_document(v_link);
+end $$;
+
+-- The links of an output that the caller may see, newest first; null when they have no such output.
+create or replace function public.list_shares(p_output_id uuid, p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce((select jsonb_agg(public.share_document(l) order by l.created_at desc, l.id)
+                   from public.share_links l where l.output_id = o.id), '[]')
+  from public.image_outputs o where o.id = p_output_id and public.may_read(o.owner_id, p_user_id)
+$$;
+
+-- Ends a link at once: one's own, or one of a team whose pictures one may change, also where its plan allows no other
+-- change. Null when the caller has no such link. Repeating it changes nothing.
+create or replace function public.revoke_share(p_share_id uuid, p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_link public.share_links;
+  v_role text;
+begin
+  select public.library_role(coalesce(l.team_id, l.user_id), p_user_id) into v_role
+  from public.share_links l where l.id = p_share_id;
+  if v_role is null then
+    return null;
+  elsif v_role = 'viewer' then
+    raise exception using errcode = 'PT403', message = 'role_required', detail = 'Viewers of a team revoke no links.';
+  end if;
+  update public.share_links set revoked_at = now()
+  where id = p_share_id and revoked_at is null returning * into v_link;
+  if found then
+    insert into public.audit_log (actor, action, subject, data)
+    values (p_user_id, 'share.revoke', p_share_id::text,
+            jsonb_build_object('output_id', v_link.output_id, 'team_id', v_link.team_id, 'views', v_link.views));
+  else
+    select * into v_link from public.share_links where id = p_share_id;
+  end if;
+  return public.share_document(v_link);
+end $$;
+
+-- What a token leads to, and what guards it; null for a token that was never given out. Counts nothing.
+create or replace function public.find_share(p_token_hash text) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'share_id', l.id, 'status', public.share_status(l), 'password_hash', s.password_hash, 'expires_at', l.expires_at,
+    'filename', i.filename, 'output', case when o.id is not null then public.output_document(o) end)
+  from public.share_secrets s
+  join public.share_links l on l.id = s.share_id
+  left join public.image_outputs o on o.id = l.output_id
+  left join public.images i on i.id = o.image_id
+  where s.token_hash = decode(p_token_hash, 'hex')
+$$;
+
+-- Counts one view, and refuses where that may not be. The condition is read again under the row's lock, so that of
+-- any number of openers at once max_views succeed.
+create or replace function public.open_share(p_share_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_status text;
+begin
+  update public.share_links l set views = l.views + 1, last_viewed_at = now()
+  where l.id = p_share_id and public.share_status(l) = 'active';
+  if not found then
+    select public.share_status(l) into v_status from public.share_links l where l.id = p_share_id;
+    raise exception using
+      errcode = case when v_status is null then 'PT404' else 'PT410' end,
+      message = coalesce(v_status, 'share_not_found'),
+      detail = 'The link has ended.';
+  end if;
+end $$;
+
+-- Deletes up to p_limit links that ended 30 days ago.
+create or replace function public.purge_shares(p_limit integer) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  delete from public.share_links where id in (
+    select l.id from public.share_links l
+    where least(l.expires_at, l.revoked_at) < now() - interval '30 days'
+    order by least(l.expires_at, l.revoked_at) limit p_limit for update skip locked);
+  get diagnostics v_count = row_count;
+  return v_count;
+end $$;
+
+revoke all on function public.share_status(public.share_links) from public, anon, authenticated, service_role;
+revoke all on function public.share_document(public.share_links) from public, anon, authenticated, service_role;
+revoke all on function public.create_share(uuid, uuid, text, text, integer, integer) from public, anon, authenticated;
+revoke all on function public.list_shares(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.revoke_share(uuid, uuid) from public, anon, authenticated;
+revoke all on function public.find_share(text) from public, anon, authenticated;
+revoke all on function public.open_share(uuid) from public, anon, authenticated;
+revoke all on function public.purge_shares(integer) from public, anon, authenticated;
+grant execute on function public.create_share(uuid, uuid, text, text, integer, integer) to service_role;
+grant execute on function public.list_shares(uuid, uuid) to service_role;
+grant execute on function public.revoke_share(uuid, uuid) to service_role;
+grant execute on function public.find_share(text) to service_role;
+grant execute on function public.open_share(uuid) to service_role;
+grant execute on function public.purge_shares(integer) to service_role;
 -- All data of a user, deleted or handed out. A request is done by a worker under a lease, as a job is; a deletion knows
 -- from the rows that are left what is to be done next, so it can be taken over at any point.
 
@@ -3647,13 +5145,14 @@ language sql immutable set search_path = ''
 as $$
   values
     ('share_links', 'delete', 'user_id', 'id', '{}'::text[]),
-    ('collection_items', 'delete', 'user_id', 'collection_id || ''/'' || image_id', '{}'),
-    ('collections', 'delete', 'user_id', 'id', '{top,parent_top}'),
+    ('team_members', 'delete', 'user_id', 'team_id', '{}'),
+    ('collection_items', 'delete', 'user_id', 'collection_id || ''/'' || image_id', '{owner_id,team_id}'),
+    ('collections', 'delete', 'user_id', 'id', '{top,parent_top,owner_id,team_id}'),
     ('api_keys', 'delete', 'user_id', 'id', '{}'),
     ('job_events', 'job', 'user_id', 'id', '{}'),
-    ('jobs', 'job', 'user_id', 'id', '{cache_key,lease_token,lease_expires_at,worker,request_id,address}'),
-    ('images', 'image', 'user_id', 'id', '{search,scan_tried_at}'),
-    ('image_outputs', 'image', 'user_id', 'id', '{cache_key,ops,scan_tried_at}'),
+    ('jobs', 'job', 'user_id', 'id', '{cache_key,owner_id,lease_token,lease_expires_at,worker,request_id,address}'),
+    ('images', 'image', 'user_id', 'id', '{search,scan_tried_at,owner_id,team_id}'),
+    ('image_outputs', 'image', 'user_id', 'id', '{cache_key,ops,scan_tried_at,owner_id,team_id}'),
     ('data_requests', 'receipt', 'user_id', 'id', '{cursor,lease_token,lease_expires_at,worker}'),
     ('profiles', 'account', 'user_id', 'user_id', '{versions_due}'),
     ('admins', 'account', 'user_id', 'user_id', '{}'),
@@ -3718,14 +5217,17 @@ as $$
 $$;
 
 -- Asking again while a deletion runs gives the same one; that the account shall go as well may be said later, too.
+-- Its user leaves every team at once: what belongs to a team with others in it is theirs from here on, and the pictures
+-- of one without are the user's own, to be deleted like the rest.
 create or replace function public.request_deletion(p_user_id uuid, p_delete_account boolean, p_queue text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_request public.data_requests;
+  v_left jsonb;
 begin
   -- The one under way is locked before the user, as by the worker that is at it.
-  update public.data_requests as r set options = jsonb_build_object(
+  update public.data_requests as r set options = r.options || jsonb_build_object(
     'delete_account', (r.options ->> 'delete_account')::boolean or p_delete_account)
   where r.user_id = p_user_id and r.kind = 'delete' and r.status in ('queued', 'running')
   returning * into v_request;
@@ -3735,10 +5237,11 @@ begin
     if not found then
       raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
     end if;
+    v_left := public.leave_teams(p_user_id);
     insert into public.data_requests as r (user_id, kind, queue, options, max_attempts)
-    values (p_user_id, 'delete', p_queue, jsonb_build_object('delete_account', p_delete_account), 20)
+    values (p_user_id, 'delete', p_queue, v_left || jsonb_build_object('delete_account', p_delete_account), 20)
     on conflict (user_id, kind) where status in ('queued', 'running')
-    do update set options = jsonb_build_object(
+    do update set options = r.options || jsonb_build_object(
       'delete_account', (r.options ->> 'delete_account')::boolean or p_delete_account)
     returning * into v_request;
   end if;
@@ -3955,7 +5458,7 @@ declare
   v_ids uuid[];
   v_job public.jobs;
   v_export public.data_requests;
-  v_until timestamptz;
+  v_until timestamptz := (p_request.options ->> 'writing_until')::timestamptz;
   v_count bigint := 0;
 begin
   -- All of them are locked before the first credit moves: a worker that is finishing one has its job, then credits.
@@ -3993,6 +5496,19 @@ begin
   return v_count;
 end $$;
 
+-- Whether an object is what a live row of another owner names: pictures that were moved into a team, or out of one, keep
+-- the keys they had.
+create or replace function public.is_another_ones(p_bucket text, p_path text, p_user_id uuid) returns boolean
+language sql stable security definer set search_path = ''
+as $$
+  select exists (select 1 from public.image_outputs o
+                 where o.bucket = p_bucket and o.path = p_path and o.deleted_at is null and o.owner_id <> p_user_id)
+      or exists (select 1 from public.image_outputs o
+                 where o.bucket = p_bucket and o.thumb_path = p_path and o.deleted_at is null and o.owner_id <> p_user_id)
+      or p_bucket = 'user-library'
+         and exists (select 1 from public.images i where i.original_path = p_path and i.owner_id <> p_user_id)
+$$;
+
 create or replace function public.wipe_jobs(p_request public.data_requests, p_limit integer) returns bigint
 language plpgsql security definer set search_path = ''
 as $$
@@ -4005,7 +5521,8 @@ begin
   perform public.entomb_for(p_request.id, o.bucket_id, o.name)
   from unnest(v_ids) j (id) join storage.objects o
     -- As Storage's own index by prefix compares: '{job_id}.…', and '/' follows '.'.
-    on o.bucket_id = 'outputs-ephemeral' and o.name ~>=~ (j.id || '.') and o.name ~<~ (j.id || '/');
+    on o.bucket_id = 'outputs-ephemeral' and o.name ~>=~ (j.id || '.') and o.name ~<~ (j.id || '/')
+  where not public.is_another_ones(o.bucket_id, o.name, p_request.user_id);
   delete from public.job_events where job_id = any (v_ids);
   get diagnostics v_count = row_count;
   perform public.note_wiped(p_request.id, 'job_events', v_count);
@@ -4067,27 +5584,32 @@ begin
   perform public.entomb_for(p_request.id, o.bucket, p.path)
   from public.image_outputs o, lateral (values (o.path), (o.thumb_path)) as p (path)
   where o.id = any (v_ids);
-  select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'user_id', o.user_id)), '[]')
+  select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'owner_id', o.owner_id)), '[]')
   into forget from public.image_outputs o where o.id = any (v_ids) and o.cache_key is not null;
   delete from public.image_outputs where id = any (v_ids);
   get diagnostics wiped = row_count;
   perform public.note_wiped(p_request.id, 'image_outputs', wiped);
 end $$;
 
--- Objects that were found in the user's own folder, whoever put them there. Returns how many were marked.
+-- Objects that were found in the user's own folder, or in that of a team that was theirs alone, whoever put them there.
+-- Returns how many were marked: all but those that are somebody else's by now.
 create or replace function public.wipe_objects(p_request_id uuid, p_lease_token uuid, p_bucket text, p_paths text[])
 returns integer
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_request public.data_requests := public.leased_request(p_request_id, p_lease_token);
+  v_folders text[] := array(select v_request.user_id::text union all
+                            select jsonb_array_elements_text(v_request.options -> 'team_ids'));
+  v_count integer;
 begin
   if p_bucket not in ('user-library', 'exports')
-     or exists (select 1 from unnest(p_paths) p (path) where not starts_with(p.path, v_request.user_id || '/')) then
+     or exists (select 1 from unnest(p_paths) p (path) where split_part(p.path, '/', 1) <> all (v_folders)) then
     raise exception using errcode = 'PT403', message = 'forbidden', detail = 'Not in a folder of this user.';
   end if;
-  perform public.entomb_for(p_request_id, p_bucket, p.path) from unnest(p_paths) p (path);
-  return cardinality(p_paths);
+  select count(public.entomb_for(p_request_id, p_bucket, p.path) is null) into v_count
+  from unnest(p_paths) p (path) where not public.is_another_ones(p_bucket, p.path, v_request.user_id);
+  return v_count;
 end $$;
 
 -- Open tombstones of a request, whether or not another cleaner holds them: removing twice is as good as once.
@@ -4147,6 +5669,7 @@ as $$
 declare
   v_pseudonym uuid := gen_random_uuid();
 begin
+  perform public.leave_teams(old.id);
   perform public.pseudonymise_ledger(old.id, v_pseudonym);
   delete from public.storage_changes where owner_id = old.id;
   perform public.pseudonymise_audit(old.id, v_pseudonym);
@@ -4360,7 +5883,7 @@ begin
     select p.oid::regprocedure from pg_catalog.pg_proc p
     where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable || array[
       'assert_no_deletion', 'refuse_during_deletion', 'request_document', 'end_request', 'leased_request', 'entomb_for',
-      'note_wiped', 'wipe_unfinished', 'wipe_jobs', 'wipe_rows', 'wipe_images', 'wipe_outputs', 'pseudonymise_ledger',
+      'note_wiped', 'wipe_unfinished', 'is_another_ones', 'wipe_jobs', 'wipe_rows', 'wipe_images', 'wipe_outputs', 'pseudonymise_ledger',
       'pseudonymise_audit', 'handle_deleted_user'])
   loop
     execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);

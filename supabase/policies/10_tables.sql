@@ -20,16 +20,23 @@ create policy own_ledger on public.credit_ledger for select to authenticated usi
 
 grant select on table public.images to authenticated;
 drop policy if exists own_images on public.images;
-create policy own_images on public.images for select to authenticated using (user_id = (select auth.uid()));
+create policy own_images on public.images for select to authenticated
+  using (user_id = (select auth.uid())
+         or team_id in (select m.team_id from public.team_members m where m.user_id = (select auth.uid())));
 
 grant select on table public.image_outputs to authenticated;
 drop policy if exists own_outputs on public.image_outputs;
 create policy own_outputs on public.image_outputs for select to authenticated
-  using (user_id = (select auth.uid()) and deleted_at is null);
+  using (deleted_at is null
+         and (user_id = (select auth.uid())
+              or team_id in (select m.team_id from public.team_members m where m.user_id = (select auth.uid()))));
 
 grant select on table public.jobs to authenticated;
 drop policy if exists own_jobs on public.jobs;
-create policy own_jobs on public.jobs for select to authenticated using (user_id = (select auth.uid()));
+create policy own_jobs on public.jobs for select to authenticated
+  using (user_id = (select auth.uid())
+         and (team_id is null
+              or team_id in (select m.team_id from public.team_members m where m.user_id = (select auth.uid()))));
 
 grant select on table public.job_events to authenticated;
 drop policy if exists own_job_events on public.job_events;

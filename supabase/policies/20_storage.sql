@@ -1,5 +1,6 @@
 -- Buckets are private. Uploads go by signed URL only, so uploads-ephemeral has no policy at all; what a user may
--- read (and hence sign with supabase-js) is what a live row of theirs names.
+-- read (and hence sign with supabase-js) is what a live row of theirs, or of a team that they are in, names: whatever the
+-- folder.
 drop policy if exists darkroom_own_outputs on storage.objects;
 create policy darkroom_own_outputs on storage.objects for select to authenticated
   using (
@@ -7,7 +8,9 @@ create policy darkroom_own_outputs on storage.objects for select to authenticate
     and exists (
       select 1 from public.image_outputs o
       where o.bucket = bucket_id and (o.path = name or o.thumb_path = name)
-        and o.user_id = (select auth.uid()) and o.deleted_at is null
+        and o.deleted_at is null
+        and (o.user_id = (select auth.uid())
+             or o.team_id in (select m.team_id from public.team_members m where m.user_id = (select auth.uid())))
     )
   );
 
@@ -15,5 +18,9 @@ drop policy if exists darkroom_own_originals on storage.objects;
 create policy darkroom_own_originals on storage.objects for select to authenticated
   using (
     bucket_id = 'user-library'
-    and exists (select 1 from public.images i where i.original_path = name and i.user_id = (select auth.uid()))
+    and exists (
+      select 1 from public.images i
+      where i.original_path = name
+        and (i.user_id = (select auth.uid())
+             or i.team_id in (select m.team_id from public.team_members m where m.user_id = (select auth.uid()))))
   );

@@ -144,6 +144,9 @@ VIOLATIONS = {
     "a debt only where nothing is left": "update public.credits set debt = 1, balance = 1 where user_id = $1",
     "a ledger without an account sums to zero": "update public.credit_ledger set user_id = gen_random_uuid()"
     " where user_id = $1 and reason = 'hold'",
+    "a team has one owner": "insert into public.teams (name) select 'Nobody''s' where $1::uuid is not null",
+    "an output has the owner of its image": "with t as (insert into public.teams (name) values ('Theirs') returning id)"
+    " update public.image_outputs o set user_id = null, team_id = t.id from t where o.user_id = $1",
     "a done job had an output": "update public.jobs set output_id = null where user_id = $1 and status = 'done'",
     "a job is charged what was captured": "update public.jobs set charged = 0 where user_id = $1 and status = 'done'",
     "only a done job is charged": "update public.jobs set charged = 7, status = 'canceled'"

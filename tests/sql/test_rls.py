@@ -46,6 +46,9 @@ READS: dict[str, tuple[str, str, str, str]] = {
     "share_secrets": (DENIED, DENIED, DENIED, EVERY),
     "tombstones": (DENIED, DENIED, DENIED, EVERY),
     "blocked_hashes": (DENIED, DENIED, DENIED, EVERY),
+    "teams": (DENIED, NONE, OWN, EVERY),
+    "team_members": (DENIED, NONE, OWN, EVERY),
+    "team_invitations": (DENIED, DENIED, DENIED, EVERY),
     "audit_log": (DENIED, DENIED, DENIED, EVERY),
     "data_requests": (DENIED, DENIED, DENIED, EVERY),
     "usage_daily": (DENIED, NONE, OWN, EVERY),
@@ -69,8 +72,13 @@ READS: dict[str, tuple[str, str, str, str]] = {
     "abuse_signals": (DENIED, DENIED, DENIED, EVERY),
 }
 """Who reads what. Nobody writes anything: every change is a function."""
-OWNED_BY = {"audit_log": "actor", "storage_usage": "owner_id", "storage_changes": "owner_id"}
-"""The owner's column, where it is not user_id."""
+OWNED_BY = {
+    "audit_log": "actor",
+    "storage_usage": "owner_id",
+    "storage_changes": "owner_id",
+    "teams": "(select m.user_id from public.team_members m where m.team_id = t.id and m.role = 'owner')",
+}
+"""The owner's column, or how to find the owner, where it is not user_id."""
 WITH_ACCOUNT = {"profiles", "credits", "credit_ledger", "credit_grants", "credit_uses"}
 """Tables that have rows of every user."""
 WITHOUT_OWNER = {
@@ -87,8 +95,10 @@ WITHOUT_OWNER = {
     "stripe_events": "type",
     "credit_packs": "id",
     "moderation_reviews": "reason",
+    "teams": "name",
+    "team_invitations": "email",
 }
-"""Tables whose rows name no owner, each with a text column to try a write with."""
+"""Tables without an owner's column, each with a text column to try a write with."""
 
 
 VIEWS = {"abuse_signals"}
@@ -138,15 +148,13 @@ class Scene:
         if outcome in {NONE, DENIED}:
             return set()
         rows = await self.world.connection.fetch(
-            f"select t::text as row, t.{_owner(table)} as owner from public.{table} t"
-            if table not in WITHOUT_OWNER
-            else f"select t::text as row, null::uuid as owner from public.{table} t"
+            f"select t::text as row, {_owner(table)} as owner from public.{table} t"
         )
         return {row["row"] for row in rows if outcome == EVERY or row["owner"] == self.owner.id}
 
 
 def _owner(table: str) -> str:
-    return OWNED_BY.get(table, "user_id")
+    return OWNED_BY.get(table, "null::uuid" if table in WITHOUT_OWNER else "user_id")
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +184,15 @@ async def _rows(world: World, user_id: uuid.UUID | None) -> None:
         await _give_a_key(world, user_id)
         await _bill(world, user_id)
         await _administrate(world, user_id)
+        await _invite(world, user_id)
+
+
+async def _invite(world: World, user_id: uuid.UUID) -> None:
+    """A team, and somebody invited to it."""
+    await world.value("update public.profiles set plan_id = 'pro' where user_id = $1", user_id)
+    team = await world.call("create_team", p_user_id=user_id, p_name="Shop")
+    whom = {"p_email": f"{uuid.uuid4().hex}@example.com", "p_role": "viewer"}
+    await world.call("create_invitation", p_team_id=team["team_id"], p_user_id=user_id, **whom)
 
 
 async def _administrate(world: World, user_id: uuid.UUID) -> None:
@@ -337,6 +354,8 @@ def _check_owner(scene: Scene, table: str, outcome: str, answer: httpx.Response)
         assert {row[_owner(table)] for row in rows} == {str(scene.stranger.id)}, table
     elif outcome == NONE:
         assert rows == [], table
+    elif table == "teams" and outcome == OWN:
+        assert [row["name"] for row in rows] == ["Shop"]
     elif outcome == OWN:
         assert {row[_owner(table)] for row in rows} == {str(scene.owner.id)}, table
         assert not any(row.get("deleted_at") for row in rows)

@@ -1,0 +1,1 @@
+"""Teams: a library with several people, their roles, and invitations by address."""

@@ -1,0 +1,34 @@
+"""Pictures that change hands: into a team, out of one, or back to its owner when it is deleted."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from service.intake.hits import forget
+from service.resources import Resources
+from service.teams.store import Moved
+
+
+async def give_images(resources: Resources, user_id: UUID, team_id: UUID, image_ids: Sequence[UUID]) -> Moved:
+    """The user's own images into a team; others are left out. Raises ProblemError."""
+    return await _forgotten(
+        resources, await resources.teams.move_images(user_id, team_id, image_ids, out=False)
+    )
+
+
+async def take_images(resources: Resources, user_id: UUID, team_id: UUID, image_ids: Sequence[UUID]) -> Moved:
+    """Images of a team into its owner's own library; others are left out. Raises ProblemError."""
+    return await _forgotten(
+        resources, await resources.teams.move_images(user_id, team_id, image_ids, out=True)
+    )
+
+
+async def delete_team(resources: Resources, user_id: UUID, team_id: UUID, name: str) -> Moved:
+    """Raises ProblemError."""
+    return await _forgotten(resources, await resources.teams.delete(team_id, user_id, name))
+
+
+async def _forgotten(resources: Resources, moved: Moved) -> Moved:
+    """Answers in Redis name the old owner. Raises RedisError: repeating the call would find nothing to tell, but what
+    Redis holds dies within minutes."""
+    await forget(resources.redis, moved.forget)
+    return moved

@@ -1,0 +1,257 @@
+"""Teams, members, invitations, and pictures that move into a team or out of it."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+
+from service.errors import Code, ProblemError, responses
+from service.library.images import TEAM_REFUSALS
+from service.limits import SignedIn
+from service.resources import resources_of
+from service.teams import moves
+from service.teams.schemas import (
+    DeletedTeam,
+    ImageIds,
+    Invitation,
+    InvitationList,
+    MoveAnswer,
+    MoveResult,
+    NewInvitation,
+    NewTeam,
+    RoleChange,
+    Team,
+    TeamChange,
+    TeamDeletion,
+    TeamDocument,
+    TeamList,
+)
+from service.teams.store import InvitationRow, Moved, TeamRow
+
+router = APIRouter(tags=["teams"])
+_OWNER = (Code.sign_in_required, Code.malformed_json, Code.team_not_found, Code.role_required)
+_ENDED = (
+    Code.invitation_accepted,
+    Code.invitation_declined,
+    Code.invitation_revoked,
+    Code.invitation_expired,
+)
+
+
+def _team(row: TeamRow) -> Team:
+    return Team(**row.model_dump(exclude={"members"}))
+
+
+def _document(row: TeamRow) -> TeamDocument:
+    return TeamDocument(**row.model_dump())
+
+
+def _invitation(row: InvitationRow | None, invitation_id: UUID) -> Invitation:
+    if row is None:
+        raise _invitation_not_found(invitation_id)
+    return Invitation(**row.model_dump())
+
+
+def _invitation_not_found(invitation_id: UUID) -> ProblemError:
+    """For one that does not exist and for one to somebody else: the two cannot be told apart."""
+    return ProblemError(Code.invitation_not_found, f"No invitation to you has the id {invitation_id}.")
+
+
+def _answer(image_ids: Sequence[UUID], moved: Moved) -> MoveAnswer:
+    now = {image.image_id: image.now for image in moved.moved}
+    return MoveAnswer(
+        results=[
+            MoveResult(image_id=image_id, done=True, now=now[image_id])
+            if image_id in now
+            else MoveResult(image_id=image_id, done=False, code="image_not_found")
+            for image_id in dict.fromkeys(image_ids)
+        ]
+    )
+
+
+@router.post(
+    "/teams",
+    status_code=201,
+    responses=responses(
+        Code.sign_in_required,
+        Code.malformed_json,
+        Code.plan_required,
+        Code.too_many_teams,
+        Code.data_deletion_running,
+    ),
+)
+async def create_team(body: NewTeam, request: Request, user_id: SignedIn) -> Team:
+    """A new team of the caller's, whose plan is the team's: its seats, its library."""
+    return _team(await resources_of(request).teams.create(user_id, body.name))
+
+
+@router.get("/teams", responses=responses(Code.sign_in_required))
+async def list_teams(request: Request, user_id: SignedIn) -> TeamList:
+    """The teams that the caller is in."""
+    return TeamList(teams=[_team(row) for row in await resources_of(request).teams.of(user_id)])
+
+
+@router.get("/teams/{team_id}", responses=responses(Code.sign_in_required, Code.team_not_found))
+async def get_team(team_id: UUID, request: Request, user_id: SignedIn) -> TeamDocument:
+    """A team with its members."""
+    return _document(await resources_of(request).teams.get(team_id, user_id))
+
+
+@router.patch("/teams/{team_id}", responses=responses(*_OWNER))
+async def update_team(team_id: UUID, body: TeamChange, request: Request, user_id: SignedIn) -> Team:
+    """Rename a team, or change how many versions it keeps; its owner does."""
+    row = await resources_of(request).teams.update(team_id, user_id, body.name, body.versions_to_keep)
+    return _team(row)
+
+
+@router.delete("/teams/{team_id}", responses=responses(*_OWNER, Code.conflict, Code.data_deletion_running))
+async def delete_team(team_id: UUID, body: TeamDeletion, request: Request, user_id: SignedIn) -> DeletedTeam:
+    """Delete a team; its owner does. Its pictures and collections become the owner's own: nothing is lost.
+
+    Members lose access at once, and what they have in the making for the team is canceled.
+    """
+    moved = await moves.delete_team(resources_of(request), user_id, team_id, body.name)
+    return DeletedTeam(images=len(moved.moved))
+
+
+# Members
+
+
+@router.patch(
+    "/teams/{team_id}/members/{member_id}",
+    responses=responses(
+        *_OWNER, Code.plan_required, Code.member_not_found, Code.team_owner, Code.too_many_teams
+    ),
+)
+async def set_role(
+    team_id: UUID, member_id: UUID, body: RoleChange, request: Request, user_id: SignedIn
+) -> TeamDocument:
+    """Make a member an editor or a viewer, or hand the team over; its owner does."""
+    return _document(await resources_of(request).teams.set_role(team_id, user_id, member_id, body.role))
+
+
+@router.delete(
+    "/teams/{team_id}/members/{member_id}",
+    status_code=204,
+    responses=responses(
+        Code.sign_in_required,
+        Code.team_not_found,
+        Code.role_required,
+        Code.member_not_found,
+        Code.team_owner,
+    ),
+)
+async def remove_member(team_id: UUID, member_id: UUID, request: Request, user_id: SignedIn) -> None:
+    """Leave a team, or as its owner remove somebody. The pictures stay with the team.
+
+    Unfinished jobs of the member for the team are canceled, and links that the member has given out are revoked.
+    """
+    await resources_of(request).teams.remove_member(team_id, user_id, member_id)
+
+
+# Invitations
+
+
+@router.post(
+    "/teams/{team_id}/invitations",
+    status_code=201,
+    responses=responses(*_OWNER, Code.plan_required, Code.no_seats, Code.already_member),
+)
+async def invite(team_id: UUID, body: NewInvitation, request: Request, user_id: SignedIn) -> Invitation:
+    """Invite an address, for seven days; the owner does. Doing it again prolongs the invitation.
+
+    Darkroom sends no mail: tell them, or let them find it under `GET /me/invitations`.
+    """
+    row = await resources_of(request).teams.invite(team_id, user_id, body.email, body.role)
+    return _invitation(row, row.invitation_id)
+
+
+@router.get(
+    "/teams/{team_id}/invitations",
+    responses=responses(Code.sign_in_required, Code.team_not_found, Code.role_required),
+)
+async def list_invitations(team_id: UUID, request: Request, user_id: SignedIn) -> InvitationList:
+    """The invitations that have not been accepted, at most 100; for the owner."""
+    rows = await resources_of(request).teams.invitations(team_id, user_id)
+    return InvitationList(invitations=[_invitation(row, row.invitation_id) for row in rows])
+
+
+@router.delete(
+    "/teams/{team_id}/invitations/{invitation_id}",
+    responses=responses(
+        Code.sign_in_required,
+        Code.team_not_found,
+        Code.role_required,
+        Code.invitation_not_found,
+        Code.conflict,
+    ),
+)
+async def revoke_invitation(
+    team_id: UUID, invitation_id: UUID, request: Request, user_id: SignedIn
+) -> Invitation:
+    """Take an invitation back, and its seat. Repeating it changes nothing."""
+    row = await resources_of(request).teams.revoke(team_id, user_id, invitation_id)
+    return _invitation(row, invitation_id)
+
+
+@router.get("/me/invitations", responses=responses(Code.sign_in_required))
+async def my_invitations(request: Request, user_id: SignedIn) -> InvitationList:
+    """Open invitations to the address that the caller's account has confirmed."""
+    rows = await resources_of(request).teams.my_invitations(user_id)
+    return InvitationList(invitations=[_invitation(row, row.invitation_id) for row in rows])
+
+
+@router.post(
+    "/invitations/{invitation_id}/accept",
+    responses=responses(
+        Code.sign_in_required,
+        Code.invitation_not_found,
+        Code.no_seats,
+        Code.data_deletion_running,
+        *_ENDED,
+    ),
+)
+async def accept_invitation(invitation_id: UUID, request: Request, user_id: SignedIn) -> Team:
+    """Join a team. The invitation must be to an address that the caller's account has confirmed."""
+    row = await resources_of(request).teams.accept(invitation_id, user_id)
+    if row is None:
+        raise _invitation_not_found(invitation_id)
+    return _team(row)
+
+
+@router.post(
+    "/invitations/{invitation_id}/decline",
+    responses=responses(Code.sign_in_required, Code.invitation_not_found, *_ENDED),
+)
+async def decline_invitation(invitation_id: UUID, request: Request, user_id: SignedIn) -> Invitation:
+    """Decline an invitation, which frees its seat."""
+    return _invitation(await resources_of(request).teams.decline(invitation_id, user_id), invitation_id)
+
+
+# Pictures
+
+
+@router.post(
+    "/teams/{team_id}/images",
+    responses=responses(
+        Code.sign_in_required, Code.malformed_json, Code.team_not_found, *TEAM_REFUSALS, Code.conflict
+    ),
+)
+async def give_images(team_id: UUID, body: ImageIds, request: Request, user_id: SignedIn) -> MoveAnswer:
+    """Move images of the caller's own into the team, with originals, versions and links; editors do.
+
+    They leave the caller's collections. Where the team has a picture of the same bytes the two become one: versions
+    are counted on behind those that are there.
+    """
+    moved = await moves.give_images(resources_of(request), user_id, team_id, body.image_ids)
+    return _answer(body.image_ids, moved)
+
+
+@router.post(
+    "/teams/{team_id}/images/take",
+    responses=responses(*_OWNER, Code.conflict, Code.data_deletion_running),
+)
+async def take_images(team_id: UUID, body: ImageIds, request: Request, user_id: SignedIn) -> MoveAnswer:
+    """Move images of the team into its owner's own library; the owner does."""
+    moved = await moves.take_images(resources_of(request), user_id, team_id, body.image_ids)
+    return _answer(body.image_ids, moved)

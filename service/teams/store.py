@@ -1,0 +1,174 @@
+"""The SQL functions of 93_teams.sql, one typed method each; see service/database.py, whose rules and errors hold here.
+
+A team that the caller is not in raises ProblemError (team_not_found), a role that is too low role_required.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from service.database import Database, Forget, Row
+
+Role = Literal["owner", "editor", "viewer"]
+GivenRole = Literal["editor", "viewer"]
+InvitationStatus = Literal["open", "accepted", "declined", "revoked", "expired"]
+
+
+class MemberRow(Row):
+    """`email`: shown to the owner, and to the member."""
+
+    user_id: UUID
+    role: Role
+    email: str | None
+    created_at: datetime
+
+
+class TeamRow(Row):
+    """A team as one of its members sees it. `seats_taken` counts members and open invitations; `read_only`: the plan of
+    its owner includes no teams (any more)."""
+
+    team_id: UUID
+    name: str
+    role: Role
+    versions_to_keep: int
+    seats: int
+    seats_taken: int
+    read_only: bool
+    created_at: datetime
+    members: list[MemberRow] = Field(default_factory=list)
+
+
+class TeamProfile(Row):
+    """What decides how pictures for a team are made: its owner's plan, and choice of size. `side`: longest one that
+    they are worked on at, pixels; None: as large as they are."""
+
+    persistent: bool
+    watermark: bool
+    side: int | None
+
+
+class InvitationRow(Row):
+    invitation_id: UUID
+    team_id: UUID
+    team_name: str
+    email: str
+    role: GivenRole
+    status: InvitationStatus
+    created_at: datetime
+    expires_at: datetime
+
+
+class MovedImage(Row):
+    """`now`: the image it has become, where the new owner had one of the same bytes; else its own id."""
+
+    image_id: UUID
+    now: UUID
+
+
+class Moved(Row):
+    """What has a new owner, and what the caches must forget."""
+
+    moved: list[MovedImage]
+    forget: list[Forget]
+
+
+class Teams:
+    """Typed access to the functions of 93_teams.sql."""
+
+    def __init__(self, database: Database) -> None:
+        self._call = database.call
+
+    async def create(self, user_id: UUID, name: str) -> TeamRow:
+        """Raises ProblemError (plan_required, too_many_teams)."""
+        return TeamRow.model_validate(
+            await self._call("create_team", {"p_user_id": str(user_id), "p_name": name})
+        )
+
+    async def of(self, user_id: UUID) -> list[TeamRow]:
+        rows = await self._call("list_teams", {"p_user_id": str(user_id)})
+        return [TeamRow.model_validate(row) for row in rows]
+
+    async def get(self, team_id: UUID, user_id: UUID) -> TeamRow:
+        return TeamRow.model_validate(await self._call("get_team", _of(team_id, user_id)))
+
+    async def get_profile(self, team_id: UUID, user_id: UUID) -> TeamProfile:
+        """For whoever may make pictures for the team. Raises ProblemError (plan_required, too)."""
+        return TeamProfile.model_validate(await self._call("get_team_profile", _of(team_id, user_id)))
+
+    async def update(
+        self, team_id: UUID, user_id: UUID, name: str | None, versions_to_keep: int | None
+    ) -> TeamRow:
+        changes = {"p_name": name, "p_versions_to_keep": versions_to_keep}
+        return TeamRow.model_validate(await self._call("update_team", _of(team_id, user_id) | changes))
+
+    async def delete(self, team_id: UUID, user_id: UUID, name: str) -> Moved:
+        """Its pictures are the owner's own then. Raises ProblemError (invalid_request) for another name."""
+        return Moved.model_validate(await self._call("delete_team", _of(team_id, user_id) | {"p_name": name}))
+
+    async def set_role(self, team_id: UUID, user_id: UUID, member_id: UUID, role: Role) -> TeamRow:
+        """Raises ProblemError (member_not_found, team_owner, plan_required, too_many_teams)."""
+        who = {"p_member_id": str(member_id), "p_role": role}
+        return TeamRow.model_validate(await self._call("set_member_role", _of(team_id, user_id) | who))
+
+    async def remove_member(self, team_id: UUID, user_id: UUID, member_id: UUID) -> None:
+        """Raises ProblemError (member_not_found, team_owner)."""
+        await self._call("remove_member", _of(team_id, user_id) | {"p_member_id": str(member_id)})
+
+    async def invite(self, team_id: UUID, user_id: UUID, email: str, role: GivenRole) -> InvitationRow:
+        """Raises ProblemError (no_seats, already_member, plan_required)."""
+        whom = {"p_email": email, "p_role": role}
+        return InvitationRow.model_validate(
+            await self._call("create_invitation", _of(team_id, user_id) | whom)
+        )
+
+    async def invitations(self, team_id: UUID, user_id: UUID) -> list[InvitationRow]:
+        """Those that have not been accepted, newest first, at most 100."""
+        rows = await self._call("list_invitations", _of(team_id, user_id))
+        return [InvitationRow.model_validate(row) for row in rows]
+
+    async def revoke(self, team_id: UUID, user_id: UUID, invitation_id: UUID) -> InvitationRow | None:
+        """Raises ProblemError (conflict) for one that was accepted."""
+        which = {"p_invitation_id": str(invitation_id)}
+        row = await self._call("revoke_invitation", _of(team_id, user_id) | which)
+        return None if row is None else InvitationRow.model_validate(row)
+
+    async def my_invitations(self, user_id: UUID) -> list[InvitationRow]:
+        """Open ones to the address that this account has confirmed."""
+        rows = await self._call("list_my_invitations", {"p_user_id": str(user_id)})
+        return [InvitationRow.model_validate(row) for row in rows]
+
+    async def accept(self, invitation_id: UUID, user_id: UUID) -> TeamRow | None:
+        """Raises ProblemError (invitation_expired …, no_seats)."""
+        row = await self._answer(invitation_id, user_id, accept=True)
+        return None if row is None else TeamRow.model_validate(row)
+
+    async def decline(self, invitation_id: UUID, user_id: UUID) -> InvitationRow | None:
+        """Raises ProblemError (invitation_expired …)."""
+        row = await self._answer(invitation_id, user_id, accept=False)
+        return None if row is None else InvitationRow.model_validate(row)
+
+    async def move_images(
+        self, user_id: UUID, team_id: UUID, image_ids: Sequence[UUID], *, out: bool
+    ) -> Moved:
+        """The user's own into the team, or with `out` the team's into the library of its owner, the user. Raises
+        ProblemError (conflict where a result comes in at the same moment)."""
+        return Moved.model_validate(
+            await self._call(
+                "move_images",
+                _of(team_id, user_id)
+                | {"p_image_ids": [str(image_id) for image_id in image_ids], "p_out": out},
+            )
+        )
+
+    async def _answer(self, invitation_id: UUID, user_id: UUID, *, accept: bool) -> object:
+        return await self._call(
+            "answer_invitation",
+            {"p_invitation_id": str(invitation_id), "p_user_id": str(user_id), "p_accept": accept},
+        )
+
+
+def _of(team_id: UUID, user_id: UUID) -> dict[str, object]:
+    return {"p_team_id": str(team_id), "p_user_id": str(user_id)}

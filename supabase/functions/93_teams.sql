@@ -1,0 +1,524 @@
+-- Teams: who is in them, and what becomes of their pictures. Locks: user, team, member, job, then as in 92_transfer;
+-- credits last. Whoever changes who is in a team holds its row; whoever changes its pictures holds their own membership.
+
+create or replace function public.invitation_status(p_invitation public.team_invitations) returns text
+language sql stable set search_path = ''
+as $$
+  select case
+    when p_invitation.accepted_at is not null then 'accepted'
+    when p_invitation.declined_at is not null then 'declined'
+    when p_invitation.revoked_at is not null then 'revoked'
+    when p_invitation.expires_at <= now() then 'expired'
+    else 'open' end
+$$;
+
+-- Members, and open invitations, which a seat is kept for; p_except: an address that is not counted.
+create or replace function public.seats_taken(p_team_id uuid, p_except text default null) returns integer
+language sql stable security definer set search_path = ''
+as $$
+  select (select count(*) from public.team_members m where m.team_id = p_team_id)::integer
+    + (select count(*) from public.team_invitations i
+       where i.team_id = p_team_id and i.email is distinct from p_except and public.invitation_status(i) = 'open')::integer
+$$;
+
+create or replace function public.team_document(p_team public.teams, p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'team_id', p_team.id, 'name', p_team.name, 'role', public.library_role(p_team.id, p_user_id),
+    'versions_to_keep', p_team.versions_to_keep, 'seats', p.seats, 'seats_taken', public.seats_taken(p_team.id),
+    'read_only', p.seats = 0 or not p.persistent, 'created_at', p_team.created_at)
+  from public.library_plan(p_team.id) p
+$$;
+
+create or replace function public.invitation_document(p_invitation public.team_invitations) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'invitation_id', p_invitation.id, 'team_id', p_invitation.team_id,
+    'team_name', (select t.name from public.teams t where t.id = p_invitation.team_id), 'email', p_invitation.email,
+    'role', p_invitation.role, 'status', public.invitation_status(p_invitation),
+    'created_at', p_invitation.created_at, 'expires_at', p_invitation.expires_at)
+$$;
+
+-- The address that an account has proved to be its own; null while it has not.
+create or replace function public.address_of(p_user_id uuid) returns text
+language sql stable security definer set search_path = ''
+as $$
+  select lower(btrim(u.email)) from auth.users u where u.id = p_user_id and u.email_confirmed_at is not null
+$$;
+
+create or replace function public.require_owner(p_team_id uuid, p_user_id uuid) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  perform public.require_member(p_team_id, p_user_id);
+  if public.library_role(p_team_id, p_user_id) <> 'owner' then
+    raise exception using errcode = 'PT403', message = 'role_required', detail = 'Only the owner of the team does this.';
+  end if;
+end $$;
+
+-- The team, its row held, for its owner or (p_owner false) for any member. Nobody else knows of it.
+create or replace function public.lock_team(p_team_id uuid, p_user_id uuid, p_owner boolean) returns public.teams
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_team public.teams;
+begin
+  perform public.lock_user(p_user_id);
+  select * into v_team from public.teams where id = p_team_id for no key update;
+  if p_owner then
+    perform public.require_owner(p_team_id, p_user_id);
+  else
+    perform public.require_member(p_team_id, p_user_id);
+  end if;
+  return v_team;
+end $$;
+
+-- Ends unfinished jobs for a team, of one user or (null) of all, after the pictures have been dealt with: credits come
+-- last. p_job_ids as lock_team_jobs gave them.
+create or replace function public.lock_team_jobs(p_team_ids uuid[], p_user_id uuid) returns uuid[]
+language sql security definer set search_path = ''
+as $$
+  select coalesce(array_agg(held.id), '{}') from (
+    select j.id from public.jobs j
+    where j.team_id = any (p_team_ids) and (p_user_id is null or j.user_id = p_user_id) and j.finished_at is null
+    order by j.id for no key update) held
+$$;
+
+create or replace function public.cancel_team_jobs(p_job_ids uuid[]) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if p_job_ids <> '{}' then
+    -- Settles the credits of several users, as the sweep does: one at a time.
+    perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('darkroom.sweep'));
+    perform public.finish_job(j, 'canceled', null, null, 0, j.upload_expires_at is not null)
+    from public.jobs j where j.id = any (p_job_ids) order by j.id;
+  end if;
+end $$;
+
+-- What ends with a membership, beside the membership: links to the team's pictures that this member gave out.
+create or replace function public.end_links(p_team_id uuid, p_user_id uuid) returns void
+language sql security definer set search_path = ''
+as $$
+  update public.share_links set revoked_at = now()
+  where team_id = p_team_id and user_id = p_user_id and revoked_at is null
+$$;
+
+create or replace function public.create_team(p_user_id uuid, p_name text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_team public.teams;
+begin
+  perform public.lock_user(p_user_id);
+  perform public.assert_no_deletion(p_user_id);
+  if (select p.seats = 0 or not p.persistent from public.library_plan(p_user_id) p) then
+    raise exception using errcode = 'PT402', message = 'plan_required', detail = 'Your plan includes no teams.';
+  end if;
+  perform public.refuse_another_team(p_user_id);
+  insert into public.teams (name) values (p_name) returning * into v_team;
+  insert into public.team_members (team_id, user_id, role) values (v_team.id, p_user_id, 'owner');
+  insert into public.audit_log (actor, action, subject) values (p_user_id, 'team.create', v_team.id::text);
+  return public.team_document(v_team, p_user_id);
+end $$;
+
+create or replace function public.refuse_another_team(p_user_id uuid) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if (select count(*) from public.team_members m where m.user_id = p_user_id and m.role = 'owner') >= 20 then
+    raise exception using errcode = 'PT409', message = 'too_many_teams', detail = 'One account owns at most 20 teams.';
+  end if;
+end $$;
+
+create or replace function public.list_teams(p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_agg(public.team_document(t, p_user_id) order by lower(t.name), t.id), '[]')
+  from public.teams t join public.team_members m on m.team_id = t.id where m.user_id = p_user_id
+$$;
+
+-- A team with its members, the owner first. Addresses are shown to the owner, who has invited by them; everybody sees
+-- their own.
+create or replace function public.get_team(p_team_id uuid, p_user_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  perform public.require_member(p_team_id, p_user_id);
+  return (
+    select public.team_document(t, p_user_id) || jsonb_build_object('members', (
+      select jsonb_agg(jsonb_build_object(
+        'user_id', m.user_id, 'role', m.role, 'created_at', m.created_at,
+        'email', case when m.user_id = p_user_id or public.library_role(t.id, p_user_id) = 'owner'
+                      then public.address_of(m.user_id) end)
+        order by m.role <> 'owner', m.created_at, m.user_id)
+      from public.team_members m where m.team_id = t.id))
+    from public.teams t where t.id = p_team_id);
+end $$;
+
+-- What decides how pictures for a team are made: its owner's plan and choice of size. For whoever may make some.
+create or replace function public.get_team_profile(p_team_id uuid, p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform public.require_team(p_team_id, p_user_id);
+  return (
+    select jsonb_build_object(
+      'persistent', p.persistent, 'watermark', p.watermark,
+      'side', case when not f.keep_full_res or p.high_res_exports_per_month = 0 then p.working_side end)
+    from public.team_members m
+    join public.profiles f on f.user_id = m.user_id
+    join public.plans p on p.id = f.plan_id
+    where m.team_id = p_team_id and m.role = 'owner');
+end $$;
+
+create or replace function public.update_team(p_team_id uuid, p_user_id uuid, p_name text, p_versions_to_keep integer)
+returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_team public.teams := public.lock_team(p_team_id, p_user_id, true);
+begin
+  update public.teams
+  set name = coalesce(p_name, name), versions_to_keep = coalesce(p_versions_to_keep, versions_to_keep), updated_at = now()
+  where id = p_team_id returning * into v_team;
+  return public.team_document(v_team, p_user_id);
+end $$;
+
+-- Deletes a team, named once more lest it be the wrong one. What it has goes to its owner's own library; members lose
+-- access at once, what they have in the making is canceled. Returns as transfer_images does.
+create or replace function public.delete_team(p_team_id uuid, p_user_id uuid, p_name text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_team public.teams := public.lock_team(p_team_id, p_user_id, true);
+  v_members integer;
+  v_jobs uuid[];
+  v_moved jsonb;
+begin
+  if v_team.name <> p_name then
+    raise exception using errcode = 'PT422', message = 'invalid_request', detail = 'name: not the name of this team.';
+  end if;
+  perform public.assert_no_deletion(p_user_id);
+  -- Whoever is changing a picture of the team at this moment is waited for, and nobody comes after them.
+  perform 1 from public.team_members where team_id = p_team_id order by user_id for update;
+  delete from public.team_members where team_id = p_team_id and user_id <> p_user_id;
+  get diagnostics v_members = row_count;
+  v_jobs := public.lock_team_jobs(array[p_team_id], null);
+  update public.share_links set revoked_at = now()
+  where team_id = p_team_id and user_id <> p_user_id and revoked_at is null;
+  v_moved := public.empty_team(p_team_id, p_user_id);
+  perform public.cancel_team_jobs(v_jobs);
+  delete from public.teams where id = p_team_id;
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'team.delete', p_team_id::text, jsonb_build_object(
+    'members', v_members, 'images', jsonb_array_length(v_moved -> 'moved'), 'jobs', cardinality(v_jobs)));
+  return v_moved;
+end $$;
+
+-- Members
+
+-- Makes a member an editor or a viewer, or the owner: the former owner is an editor then.
+create or replace function public.set_member_role(p_team_id uuid, p_user_id uuid, p_member_id uuid, p_role text)
+returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_team public.teams := public.lock_team(p_team_id, p_user_id, true);
+  v_old text;
+begin
+  select m.role into v_old from public.team_members m
+  where m.team_id = p_team_id and m.user_id = p_member_id for update;
+  if not found then
+    raise exception using errcode = 'PT404', message = 'member_not_found', detail = 'Nobody of this id is in the team.';
+  end if;
+  if v_old = p_role then
+    return public.get_team(p_team_id, p_user_id);
+  elsif v_old = 'owner' then
+    raise exception using errcode = 'PT409', message = 'team_owner', detail = 'Make another member the owner first.';
+  end if;
+  if p_role = 'owner' then
+    if (select not p.persistent or p.seats < public.seats_taken(p_team_id) from public.library_plan(p_member_id) p) then
+      raise exception using errcode = 'PT402', message = 'plan_required',
+        detail = 'The plan of that member includes no team of this size.';
+    end if;
+    perform public.refuse_another_team(p_member_id);
+    perform public.move_storage(p_team_id, p_user_id, p_member_id);
+    update public.team_members set role = 'editor' where team_id = p_team_id and user_id = p_user_id;
+  end if;
+  update public.team_members set role = p_role where team_id = p_team_id and user_id = p_member_id;
+  if p_role = 'viewer' then
+    perform public.cancel_team_jobs(public.lock_team_jobs(array[p_team_id], p_member_id));
+  end if;
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'team.role', p_member_id::text,
+          jsonb_build_object('team_id', p_team_id, 'role', p_role, 'before', v_old));
+  return public.get_team(p_team_id, p_user_id);
+end $$;
+
+-- Ends a membership: one's own, or as the owner anybody's. What the member had in the making for the team is canceled,
+-- the links they gave out end; the pictures stay.
+create or replace function public.remove_member(p_team_id uuid, p_user_id uuid, p_member_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_team public.teams := public.lock_team(p_team_id, p_user_id, p_member_id <> p_user_id);
+  v_role text;
+begin
+  select m.role into v_role from public.team_members m
+  where m.team_id = p_team_id and m.user_id = p_member_id for update;
+  if not found then
+    raise exception using errcode = 'PT404', message = 'member_not_found', detail = 'Nobody of this id is in the team.';
+  elsif v_role = 'owner' then
+    raise exception using errcode = 'PT409', message = 'team_owner',
+      detail = 'The owner cannot leave: make another member the owner, or delete the team.';
+  end if;
+  delete from public.team_members where team_id = p_team_id and user_id = p_member_id;
+  perform public.end_links(p_team_id, p_member_id);
+  perform public.cancel_team_jobs(public.lock_team_jobs(array[p_team_id], p_member_id));
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, case when p_member_id = p_user_id then 'team.leave' else 'team.remove' end, p_member_id::text,
+          jsonb_build_object('team_id', p_team_id, 'role', v_role));
+end $$;
+
+-- Takes a user out of every team, for good: the account is being deleted or emptied. A team goes on under the editor who
+-- is in it longest, else the viewer; one without other members is given to the user as their own and deleted. Returns
+-- {team_ids: those deleted, writing_until: when the last worker for them will have stopped}.
+create or replace function public.leave_teams(p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_team_ids uuid[] := array(select m.team_id from public.team_members m where m.user_id = p_user_id order by 1);
+  v_jobs uuid[];
+  v_until timestamptz;
+  v_team_id uuid;
+  v_role text;
+  v_heir uuid;
+  v_alone uuid[] := '{}';
+begin
+  delete from public.team_invitations i using auth.users u where u.id = p_user_id and i.email = lower(btrim(u.email));
+  perform 1 from public.teams t where t.id = any (v_team_ids) order by t.id for no key update;
+  foreach v_team_id in array v_team_ids loop
+    select m.role into v_role from public.team_members m
+    where m.team_id = v_team_id and m.user_id = p_user_id for update;
+    continue when not found;  -- removed while the team was waited for
+    v_heir := null;
+    if v_role = 'owner' then
+      select m.user_id into v_heir from public.team_members m
+      where m.team_id = v_team_id and m.user_id <> p_user_id
+      order by m.role = 'editor' desc, m.created_at, m.user_id limit 1 for update;
+      if v_heir is null then
+        v_alone := v_alone || v_team_id;
+        continue;
+      end if;
+    end if;
+    if v_heir is not null then
+      perform public.move_storage(v_team_id, p_user_id, v_heir);
+    end if;
+    delete from public.team_members where team_id = v_team_id and user_id = p_user_id;
+    update public.team_members set role = 'owner' where team_id = v_team_id and user_id = v_heir;
+    perform public.end_links(v_team_id, p_user_id);
+    insert into public.audit_log (actor, action, subject, data)
+    values (p_user_id, 'team.leave', p_user_id::text, jsonb_build_object('team_id', v_team_id, 'role', v_role));
+    if v_heir is not null then
+      insert into public.audit_log (action, subject, data)
+      values ('team.role', v_heir::text, jsonb_build_object('team_id', v_team_id, 'role', 'owner'));
+    end if;
+  end loop;
+  v_jobs := public.lock_team_jobs(v_team_ids, p_user_id);
+  select max(j.lease_expires_at) into v_until from public.jobs j where j.id = any (v_jobs);
+  foreach v_team_id in array v_alone loop
+    perform public.empty_team(v_team_id, p_user_id);
+  end loop;
+  perform public.cancel_team_jobs(v_jobs);
+  delete from public.teams where id = any (v_alone);
+  insert into public.audit_log (actor, action, subject) select p_user_id, 'team.delete', a.id::text from unnest(v_alone) a (id);
+  return jsonb_strip_nulls(jsonb_build_object('team_ids', v_alone, 'writing_until', v_until));
+end $$;
+
+-- Invitations
+
+-- Invites an address, whether or not there is an account of it: the answer is the same. Doing it again prolongs the
+-- invitation that is open and gives it the new role.
+create or replace function public.create_invitation(p_team_id uuid, p_user_id uuid, p_email text, p_role text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_team public.teams := public.lock_team(p_team_id, p_user_id, true);
+  v_email text := lower(btrim(p_email));
+  v_plan public.plans := public.library_plan(p_team_id);
+  v_invitation public.team_invitations;
+begin
+  perform public.require_team(p_team_id, p_user_id);
+  if exists (select 1 from public.team_members m where m.team_id = p_team_id and public.address_of(m.user_id) = v_email) then
+    raise exception using errcode = 'PT409', message = 'already_member', detail = 'A member of this team has this address.';
+  end if;
+  if public.seats_taken(p_team_id, v_email) >= v_plan.seats then
+    raise exception using errcode = 'PT409', message = 'no_seats',
+      detail = format('This plan gives a team %s seats, and all are taken or kept for open invitations.', v_plan.seats);
+  end if;
+  insert into public.team_invitations (team_id, email, role, expires_at)
+  values (p_team_id, v_email, p_role, now() + interval '7 days')
+  on conflict (team_id, email) where accepted_at is null and declined_at is null and revoked_at is null
+  do update set role = excluded.role, expires_at = excluded.expires_at
+  returning * into v_invitation;
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'team.invite', v_invitation.id::text, jsonb_build_object('team_id', p_team_id, 'role', p_role));
+  return public.invitation_document(v_invitation);
+end $$;
+
+-- The invitations of a team that have not been accepted, newest first, at most 100; for its owner.
+create or replace function public.list_invitations(p_team_id uuid, p_user_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  perform public.require_owner(p_team_id, p_user_id);
+  return (
+    select coalesce(jsonb_agg(public.invitation_document(n.invitation) order by (n.invitation).created_at desc), '[]')
+    from (select i as invitation from public.team_invitations i
+          where i.team_id = p_team_id and i.accepted_at is null order by i.created_at desc limit 100) n);
+end $$;
+
+-- Null when the team has no such invitation. Repeating it changes nothing; one that was accepted has become a member.
+create or replace function public.revoke_invitation(p_team_id uuid, p_user_id uuid, p_invitation_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_team public.teams := public.lock_team(p_team_id, p_user_id, true);
+  v_invitation public.team_invitations;
+begin
+  select * into v_invitation from public.team_invitations
+  where id = p_invitation_id and team_id = p_team_id for update;
+  if not found then
+    return null;
+  elsif v_invitation.accepted_at is not null then
+    raise exception using errcode = 'PT409', message = 'conflict',
+      detail = 'This invitation has been accepted: remove the member instead.';
+  end if;
+  update public.team_invitations set revoked_at = now()
+  where id = p_invitation_id and revoked_at is null and declined_at is null returning * into v_invitation;
+  if found then
+    insert into public.audit_log (actor, action, subject, data)
+    values (p_user_id, 'team.revoke', p_invitation_id::text, jsonb_build_object('team_id', p_team_id));
+  else
+    select * into v_invitation from public.team_invitations where id = p_invitation_id;
+  end if;
+  return public.invitation_document(v_invitation);
+end $$;
+
+-- Open invitations to the address that the caller has confirmed.
+create or replace function public.list_my_invitations(p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_agg(public.invitation_document(i) order by i.created_at desc), '[]')
+  from public.team_invitations i
+  where i.email = public.address_of(p_user_id) and public.invitation_status(i) = 'open'
+$$;
+
+-- Accepts or declines an invitation to the caller's confirmed address; null when there is none of this id. Accepting
+-- gives the team, declining the invitation. Repeating either is harmless.
+create or replace function public.answer_invitation(p_invitation_id uuid, p_user_id uuid, p_accept boolean) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_email text := public.address_of(p_user_id);
+  v_invitation public.team_invitations;
+  v_team public.teams;
+  v_status text;
+  v_plan public.plans;
+begin
+  perform public.lock_user(p_user_id);
+  select t.* into v_team from public.teams t
+  where t.id = (select i.team_id from public.team_invitations i where i.id = p_invitation_id and i.email = v_email)
+  for no key update;
+  select * into v_invitation from public.team_invitations
+  where id = p_invitation_id and email = v_email for update;
+  if not found then
+    return null;
+  end if;
+  v_status := public.invitation_status(v_invitation);
+  if p_accept and v_status = 'accepted' and public.may_read(v_team.id, p_user_id) then
+    return public.team_document(v_team, p_user_id);
+  elsif not p_accept and v_status = 'declined' then
+    return public.invitation_document(v_invitation);
+  elsif v_status <> 'open' then
+    raise exception using errcode = 'PT410',
+      message = case v_status when 'accepted' then 'invitation_accepted' when 'declined' then 'invitation_declined'
+                when 'revoked' then 'invitation_revoked' else 'invitation_expired' end,
+      detail = format('This invitation is no longer open: it was %s.',
+                      case v_status when 'expired' then 'not answered in time' else v_status end);
+  end if;
+  if not p_accept then
+    update public.team_invitations set declined_at = now() where id = p_invitation_id returning * into v_invitation;
+    return public.invitation_document(v_invitation);
+  end if;
+  perform public.assert_no_deletion(p_user_id);
+  v_plan := public.library_plan(v_team.id);
+  -- The invitation has kept a seat; the plan may have changed since.
+  if (select count(*) from public.team_members m where m.team_id = v_team.id and m.user_id <> p_user_id) >= v_plan.seats then
+    raise exception using errcode = 'PT409', message = 'no_seats',
+      detail = 'The plan of this team''s owner leaves no seat: ask them.';
+  end if;
+  insert into public.team_members (team_id, user_id, role) values (v_team.id, p_user_id, v_invitation.role)
+  on conflict do nothing;
+  update public.team_invitations set accepted_at = now() where id = p_invitation_id;
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'team.join', p_user_id::text,
+          jsonb_build_object('team_id', v_team.id, 'role', v_invitation.role, 'invitation_id', p_invitation_id));
+  return public.team_document(v_team, p_user_id);
+end $$;
+
+-- Pictures
+
+-- Moves images of the caller's own into a team, or (p_out) images of a team into its owner's own library. Images that
+-- are not there are left out. Returns as transfer_images does.
+create or replace function public.move_images(p_user_id uuid, p_team_id uuid, p_image_ids uuid[], p_out boolean) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_moved jsonb;
+begin
+  if p_out then
+    perform public.lock_team(p_team_id, p_user_id, true);
+    perform public.assert_no_deletion(p_user_id);
+    v_moved := public.transfer_images(
+      array(select i.id from public.images i where i.id = any (p_image_ids) and i.team_id = p_team_id), p_user_id, null);
+  else
+    perform public.lock_user(p_user_id);
+    perform public.require_team(p_team_id, p_user_id);
+    v_moved := public.transfer_images(
+      array(select i.id from public.images i where i.id = any (p_image_ids) and i.user_id = p_user_id), null, p_team_id);
+  end if;
+  if v_moved -> 'moved' <> '[]' then
+    insert into public.audit_log (actor, action, subject, data)
+    values (p_user_id, case when p_out then 'images.take' else 'images.give' end, p_team_id::text,
+            jsonb_build_object('images', v_moved -> 'moved'));
+  end if;
+  return v_moved;
+end $$;
+
+do $$
+declare
+  v_function regprocedure;
+  v_callable text[] := array[
+    'create_team', 'list_teams', 'get_team', 'get_team_profile', 'update_team', 'delete_team', 'set_member_role',
+    'remove_member', 'create_invitation', 'list_invitations', 'revoke_invitation', 'list_my_invitations',
+    'answer_invitation', 'move_images'];
+begin
+  for v_function in
+    select p.oid::regprocedure from pg_catalog.pg_proc p
+    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable || array[
+      'require_owner', 'team_document', 'seats_taken', 'invitation_status', 'invitation_document', 'address_of', 'lock_team',
+      'lock_team_jobs', 'cancel_team_jobs', 'end_links', 'refuse_another_team', 'leave_teams'])
+  loop
+    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
+  end loop;
+  for v_function in
+    select p.oid::regprocedure from pg_catalog.pg_proc p
+    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable)
+  loop
+    execute format('grant execute on function %s to service_role', v_function);
+  end loop;
+end $$;
