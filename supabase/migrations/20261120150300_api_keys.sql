@@ -51,6 +51,9 @@ revoke all on table public.api_keys, public.api_key_secrets, public.api_key_spen
   from public, anon, authenticated, service_role;
 grant select on table public.api_keys, public.api_key_secrets, public.api_key_spending to service_role;
 
+-- Gains the key that asks.
+drop function public.promote_output(uuid, uuid, text, text, boolean);
+
 alter table public.jobs add column api_key_id uuid references public.api_keys (id) on delete set null;
 create index jobs_by_api_key on public.jobs (api_key_id) where api_key_id is not null;
 comment on column public.jobs.api_key_id is 'The key that asked for it; null: a session, or nobody.';

@@ -820,7 +820,7 @@ declare
   v_violations jsonb;
 begin
   v_violations := case when p_pixels > p_plan.max_pixels then jsonb_build_array(jsonb_build_object(
-    'policy', 'max_pixels', 'limit', p_plan.max_pixels, 'used', 0, 'needs', p_pixels, 'resets_at', null))
+    'policy', 'max_pixels', 'limit', p_plan.max_pixels, 'used', p_pixels, 'needs', p_pixels, 'resets_at', null))
     else '[]' end;
   select v_violations || coalesce(jsonb_agg(
     q.item || jsonb_build_object(
@@ -2482,7 +2482,7 @@ begin
   end if;
   if p_keep_days is not null then
     perform public.refuse_policies(p, jsonb_build_array(jsonb_build_object(
-      'policy', 'keep_days', 'limit', p.keep_days, 'used', 0, 'needs', p_keep_days, 'resets_at', null)))
+      'policy', 'keep_days', 'limit', p.keep_days, 'used', p_keep_days, 'needs', p_keep_days, 'resets_at', null)))
     from public.plan_of(p_user_id) p where p_keep_days > p.keep_days;
   end if;
   if v_key is not null and p_use_cache then
@@ -4108,7 +4108,7 @@ declare
   v_changes jsonb := p_changes::jsonb;
 begin
   perform public.refuse_policies(p, jsonb_build_array(jsonb_build_object(
-    'policy', 'versions', 'limit', p.versions, 'used', 0, 'needs', (v_changes ->> 'versions_to_keep')::integer,
+    'policy', 'versions', 'limit', p.versions, 'used', v_changes -> 'versions_to_keep', 'needs', v_changes -> 'versions_to_keep',
     'resets_at', null)))
   from public.plan_of(p_user_id) p where (v_changes ->> 'versions_to_keep')::integer > p.versions;
   update public.profiles f
@@ -4324,7 +4324,7 @@ begin
     raise exception using errcode = 'PT410', message = 'output_expired', detail = 'This output has been removed.';
   end if;
   perform public.refuse_policies(p, jsonb_build_array(jsonb_build_object(
-    'policy', 'keep_days', 'limit', p.keep_days, 'used', 0, 'needs', p_days, 'resets_at', null)))
+    'policy', 'keep_days', 'limit', p.keep_days, 'used', p_days, 'needs', p_days, 'resets_at', null)))
   from public.plan_of(p_user_id) p where p_days > p.keep_days;
   update public.image_outputs set expires_at = greatest(expires_at, now() + make_interval(days => p_days))
   where id = p_output_id and expires_at is not null;
@@ -6476,8 +6476,9 @@ $$;
 
 -- The system
 
--- What is waiting, late or open. Ages in seconds.
-create or replace function public.system_report() returns jsonb
+-- What is waiting, late or open. Ages in seconds. Callers by the classes that intake sheds load by: visitors, and users
+-- below and from p_paid_priority on.
+create or replace function public.system_report(p_paid_priority integer) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
@@ -6490,12 +6491,15 @@ begin
   return jsonb_build_object(
     'queues', public.queue_stats(),
     'classes', (
-      select coalesce(jsonb_agg(to_jsonb(c) order by c.queue, c.priority desc), '[]')
-      from (select j.queue, j.priority, count(*) filter (where j.status = 'queued') as queued,
+      select coalesce(jsonb_agg(to_jsonb(c) order by c.queue, c.caller), '[]')
+      from (select j.queue,
+                   case when j.user_id is null then 'anonymous' when j.priority < p_paid_priority then 'free'
+                        else 'paid' end as caller,
+                   count(*) filter (where j.status = 'queued') as queued,
                    count(*) filter (where j.status = 'running') as running,
                    extract(epoch from now() - min(j.run_at) filter (where j.status = 'queued' and j.run_at <= now()))
                      as oldest_due_seconds
-            from public.jobs j where j.status in ('queued', 'running') group by j.queue, j.priority) c),
+            from public.jobs j where j.status in ('queued', 'running') group by 1, 2) c),
     'awaiting_upload', (select count(*) from public.jobs j where j.status = 'awaiting_upload'),
     'oldest_unfinished_seconds', (
       select extract(epoch from now() - min(j.created_at)) from public.jobs j where j.status in ('queued', 'running')),
@@ -6520,7 +6524,7 @@ declare
   v_function text;
 begin
   foreach v_function in array array[
-    'admin_audit(integer, bigint, text, text, text)', 'admin_abuse(integer)', 'system_report()']
+    'admin_audit(integer, bigint, text, text, text)', 'admin_abuse(integer)', 'system_report(integer)']
   loop
     execute format('revoke all on function public.%s from public, anon, authenticated', v_function);
     execute format('grant execute on function public.%s to service_role', v_function);

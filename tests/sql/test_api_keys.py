@@ -188,3 +188,34 @@ async def test_the_load_of_a_queue_is_counted_by_index(world: World) -> None:
     await world.queued(user, queue=queue)
     await world.claim(queue)
     assert await world.call("queue_load", p_queue=queue) == {"queued": 1, "running": 1, "finished": 1}
+
+
+async def test_a_promotion_counts_as_well(world: World) -> None:
+    user = await world.user()
+    key = await world.api_key(user, spend_cap=7)
+    plan = f"priced-{secrets.token_hex(4)}"
+    await world.connection.execute(
+        "insert into public.plans (id, name, max_running, max_pending, persistent, promote_price, api_access)"
+        " values ($1, 'Priced', 8, 100, true, 5, true)",
+        plan,
+    )
+    await world.connection.execute("update public.profiles set plan_id = $2 where user_id = $1", user, plan)
+
+    async def promote() -> None:
+        output = (await world.done(user))["output"]
+        stem = f"{user}/{secrets.token_hex(8)}"
+        await world.call(
+            "promote_output",
+            p_output_id=uuid.UUID(output["output_id"]),
+            p_user_id=user,
+            p_path=f"{stem}.webp",
+            p_thumb_path=f"{stem}.thumb.webp",
+            p_charge=True,
+            p_api_key_id=uuid.UUID(key["key_id"]),
+        )
+
+    await promote()
+    assert await spent(world, key) == 5
+    with refused("spend_cap_reached"):
+        await promote()
+    assert await spent(world, key) == 5
