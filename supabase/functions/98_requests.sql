@@ -594,6 +594,12 @@ begin
       receipt = receipt || jsonb_build_object('kept', jsonb_build_array(
         jsonb_build_object('what', 'credit_ledger', 'rows', v_ledger,
           'why', 'Records of money, which have to be kept; they carry a random id in place of the account''s.'),
+        jsonb_build_object('what', 'credit_grants',
+          'rows', (select count(*) from public.credit_grants where user_id = v_pseudonym),
+          'why', 'What the credits of the ledger were given for, under the same random id.'),
+        jsonb_build_object('what', 'credit_uses',
+          'rows', (select count(*) from public.credit_uses where user_id = v_pseudonym),
+          'why', 'Which of these each entry of the ledger used, under the same random id.'),
         jsonb_build_object('what', 'audit_log', 'rows', v_audit,
           'why', 'Who deleted and spent what; the entries carry the same random id.'),
         jsonb_build_object('what', 'data_requests', 'rows', 1, 'why', 'This receipt.')))

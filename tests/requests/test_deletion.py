@@ -56,7 +56,17 @@ async def test_everything_goes_and_a_receipt_stays(  # noqa: PLR0917
         by_bucket[bucket] += 1
     assert receipt["objects"] == by_bucket
     kept = {line["what"]: line for line in receipt["kept"]}
-    assert set(kept) == {"credit_ledger", "audit_log", "data_requests", "profiles", "credits"}
+    assert set(kept) == {
+        *(
+            "credit_ledger",
+            "credit_grants",
+            "credit_uses",
+            "audit_log",
+            "data_requests",
+            "profiles",
+            "credits",
+        ),
+    }
     assert all(line["why"] and line["rows"] > 0 for line in kept.values())
     assert receipt["account"] == "kept"
     await wiped_clean(db, resources, estate, account=False)
