@@ -1918,7 +1918,7 @@ isOneToOne: false
 { Args: Record<PropertyKey, never>; Returns: Json
                            },
 "system_report":
-{ Args: Record<PropertyKey, never>; Returns: Json
+{ Args: { "p_paid_priority": number }; Returns: Json
                            },
 "take_credits":
 { Args: { "p_actor"?: string,"p_amount": number,"p_reason": string,"p_reference": string,"p_user_id": string }; Returns: Json

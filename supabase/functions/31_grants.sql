@@ -41,6 +41,8 @@ begin
   insert into public.credit_grants (user_id, source, reference, amount, remaining, expires_at, note)
   values (p_user_id, p_source, p_reference, p_amount, 0, p_expires_at, p_note) returning id into v_grant_id;
   perform public.use_grant(v_ledger_id, v_grant_id, p_amount);
+  -- Told of so late that it has ended: it pays nothing any more.
+  perform public.expire_credits(p_user_id);
   perform public.pay_debt(p_user_id, p_source || ':' || p_reference);
   insert into public.audit_log (actor, action, subject, data)
   values (coalesce(p_actor, p_user_id), 'credits.grant', p_user_id::text, jsonb_strip_nulls(jsonb_build_object(

@@ -96,7 +96,7 @@ declare
   v_violations jsonb;
 begin
   v_violations := case when p_pixels > p_plan.max_pixels then jsonb_build_array(jsonb_build_object(
-    'policy', 'max_pixels', 'limit', p_plan.max_pixels, 'used', 0, 'needs', p_pixels, 'resets_at', null))
+    'policy', 'max_pixels', 'limit', p_plan.max_pixels, 'used', p_pixels, 'needs', p_pixels, 'resets_at', null))
     else '[]' end;
   select v_violations || coalesce(jsonb_agg(
     q.item || jsonb_build_object(

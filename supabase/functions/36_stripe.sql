@@ -393,14 +393,20 @@ begin
   end loop;
 end $$;
 
--- Gives back what a reversal took: for what is left of the period, as it was given.
+-- Gives back what a reversal took: for what is left of the period, as it was given; for good when that is over, since
+-- it was taken from other credits then.
 create or replace function public.return_reversal(p_reversal public.stripe_reversals, p_end timestamptz) returns void
 language plpgsql security definer set search_path = ''
 as $$
 begin
   update public.stripe_reversals set returned_at = now() where id = p_reversal.id;
   if p_reversal.credits > 0 then
-    perform public.grant_credits(p_reversal.user_id, p_reversal.credits, 'refund', p_reversal.id, p_end,
+    -- So that the grant can be taken back another time.
+    perform public.lock_credits(p_reversal.user_id);
+    update public.credit_grants set clawed = clawed - p_reversal.credits
+    where user_id = p_reversal.user_id and source = p_reversal.source and reference = p_reversal.reference;
+    perform public.grant_credits(p_reversal.user_id, p_reversal.credits, 'refund', p_reversal.id,
+                                 case when p_end > now() then p_end end,
                                  format('%s of %s returned', p_reversal.kind, p_reversal.reference));
   end if;
   -- A mark for another reason stays, as it does while another dispute is open or lost.

@@ -32,7 +32,7 @@ begin
   end if;
   if p_keep_days is not null then
     perform public.refuse_policies(p, jsonb_build_array(jsonb_build_object(
-      'policy', 'keep_days', 'limit', p.keep_days, 'used', 0, 'needs', p_keep_days, 'resets_at', null)))
+      'policy', 'keep_days', 'limit', p.keep_days, 'used', p_keep_days, 'needs', p_keep_days, 'resets_at', null)))
     from public.plan_of(p_user_id) p where p_keep_days > p.keep_days;
   end if;
   if v_key is not null and p_use_cache then

@@ -26,7 +26,7 @@ declare
   v_changes jsonb := p_changes::jsonb;
 begin
   perform public.refuse_policies(p, jsonb_build_array(jsonb_build_object(
-    'policy', 'versions', 'limit', p.versions, 'used', 0, 'needs', (v_changes ->> 'versions_to_keep')::integer,
+    'policy', 'versions', 'limit', p.versions, 'used', v_changes -> 'versions_to_keep', 'needs', v_changes -> 'versions_to_keep',
     'resets_at', null)))
   from public.plan_of(p_user_id) p where (v_changes ->> 'versions_to_keep')::integer > p.versions;
   update public.profiles f

@@ -114,7 +114,7 @@ begin
     raise exception using errcode = 'PT410', message = 'output_expired', detail = 'This output has been removed.';
   end if;
   perform public.refuse_policies(p, jsonb_build_array(jsonb_build_object(
-    'policy', 'keep_days', 'limit', p.keep_days, 'used', 0, 'needs', p_days, 'resets_at', null)))
+    'policy', 'keep_days', 'limit', p.keep_days, 'used', p_days, 'needs', p_days, 'resets_at', null)))
   from public.plan_of(p_user_id) p where p_days > p.keep_days;
   update public.image_outputs set expires_at = greatest(expires_at, now() + make_interval(days => p_days))
   where id = p_output_id and expires_at is not null;

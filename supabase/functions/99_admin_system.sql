@@ -79,8 +79,9 @@ $$;
 
 -- The system
 
--- What is waiting, late or open. Ages in seconds.
-create or replace function public.system_report() returns jsonb
+-- What is waiting, late or open. Ages in seconds. Callers by the classes that intake sheds load by: visitors, and users
+-- below and from p_paid_priority on.
+create or replace function public.system_report(p_paid_priority integer) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
@@ -93,12 +94,15 @@ begin
   return jsonb_build_object(
     'queues', public.queue_stats(),
     'classes', (
-      select coalesce(jsonb_agg(to_jsonb(c) order by c.queue, c.priority desc), '[]')
-      from (select j.queue, j.priority, count(*) filter (where j.status = 'queued') as queued,
+      select coalesce(jsonb_agg(to_jsonb(c) order by c.queue, c.caller), '[]')
+      from (select j.queue,
+                   case when j.user_id is null then 'anonymous' when j.priority < p_paid_priority then 'free'
+                        else 'paid' end as caller,
+                   count(*) filter (where j.status = 'queued') as queued,
                    count(*) filter (where j.status = 'running') as running,
                    extract(epoch from now() - min(j.run_at) filter (where j.status = 'queued' and j.run_at <= now()))
                      as oldest_due_seconds
-            from public.jobs j where j.status in ('queued', 'running') group by j.queue, j.priority) c),
+            from public.jobs j where j.status in ('queued', 'running') group by 1, 2) c),
     'awaiting_upload', (select count(*) from public.jobs j where j.status = 'awaiting_upload'),
     'oldest_unfinished_seconds', (
       select extract(epoch from now() - min(j.created_at)) from public.jobs j where j.status in ('queued', 'running')),
@@ -123,7 +127,7 @@ declare
   v_function text;
 begin
   foreach v_function in array array[
-    'admin_audit(integer, bigint, text, text, text)', 'admin_abuse(integer)', 'system_report()']
+    'admin_audit(integer, bigint, text, text, text)', 'admin_abuse(integer)', 'system_report(integer)']
   loop
     execute format('revoke all on function public.%s from public, anon, authenticated', v_function);
     execute format('grant execute on function public.%s to service_role', v_function);

@@ -344,6 +344,8 @@ begin
   insert into public.credit_grants (user_id, source, reference, amount, remaining, expires_at, note)
   values (p_user_id, p_source, p_reference, p_amount, 0, p_expires_at, p_note) returning id into v_grant_id;
   perform public.use_grant(v_ledger_id, v_grant_id, p_amount);
+  -- Told of so late that it has ended: it pays nothing any more.
+  perform public.expire_credits(p_user_id);
   perform public.pay_debt(p_user_id, p_source || ':' || p_reference);
   insert into public.audit_log (actor, action, subject, data)
   values (coalesce(p_actor, p_user_id), 'credits.grant', p_user_id::text, jsonb_strip_nulls(jsonb_build_object(
@@ -818,7 +820,7 @@ declare
   v_violations jsonb;
 begin
   v_violations := case when p_pixels > p_plan.max_pixels then jsonb_build_array(jsonb_build_object(
-    'policy', 'max_pixels', 'limit', p_plan.max_pixels, 'used', 0, 'needs', p_pixels, 'resets_at', null))
+    'policy', 'max_pixels', 'limit', p_plan.max_pixels, 'used', p_pixels, 'needs', p_pixels, 'resets_at', null))
     else '[]' end;
   select v_violations || coalesce(jsonb_agg(
     q.item || jsonb_build_object(
@@ -1794,14 +1796,20 @@ begin
   end loop;
 end $$;
 
--- Gives back what a reversal took: for what is left of the period, as it was given.
+-- Gives back what a reversal took: for what is left of the period, as it was given; for good when that is over, since
+-- it was taken from other credits then.
 create or replace function public.return_reversal(p_reversal public.stripe_reversals, p_end timestamptz) returns void
 language plpgsql security definer set search_path = ''
 as $$
 begin
   update public.stripe_reversals set returned_at = now() where id = p_reversal.id;
   if p_reversal.credits > 0 then
-    perform public.grant_credits(p_reversal.user_id, p_reversal.credits, 'refund', p_reversal.id, p_end,
+    -- So that the grant can be taken back another time.
+    perform public.lock_credits(p_reversal.user_id);
+    update public.credit_grants set clawed = clawed - p_reversal.credits
+    where user_id = p_reversal.user_id and source = p_reversal.source and reference = p_reversal.reference;
+    perform public.grant_credits(p_reversal.user_id, p_reversal.credits, 'refund', p_reversal.id,
+                                 case when p_end > now() then p_end end,
                                  format('%s of %s returned', p_reversal.kind, p_reversal.reference));
   end if;
   -- A mark for another reason stays, as it does while another dispute is open or lost.
@@ -2474,7 +2482,7 @@ begin
   end if;
   if p_keep_days is not null then
     perform public.refuse_policies(p, jsonb_build_array(jsonb_build_object(
-      'policy', 'keep_days', 'limit', p.keep_days, 'used', 0, 'needs', p_keep_days, 'resets_at', null)))
+      'policy', 'keep_days', 'limit', p.keep_days, 'used', p_keep_days, 'needs', p_keep_days, 'resets_at', null)))
     from public.plan_of(p_user_id) p where p_keep_days > p.keep_days;
   end if;
   if v_key is not null and p_use_cache then
@@ -4100,7 +4108,7 @@ declare
   v_changes jsonb := p_changes::jsonb;
 begin
   perform public.refuse_policies(p, jsonb_build_array(jsonb_build_object(
-    'policy', 'versions', 'limit', p.versions, 'used', 0, 'needs', (v_changes ->> 'versions_to_keep')::integer,
+    'policy', 'versions', 'limit', p.versions, 'used', v_changes -> 'versions_to_keep', 'needs', v_changes -> 'versions_to_keep',
     'resets_at', null)))
   from public.plan_of(p_user_id) p where (v_changes ->> 'versions_to_keep')::integer > p.versions;
   update public.profiles f
@@ -4316,7 +4324,7 @@ begin
     raise exception using errcode = 'PT410', message = 'output_expired', detail = 'This output has been removed.';
   end if;
   perform public.refuse_policies(p, jsonb_build_array(jsonb_build_object(
-    'policy', 'keep_days', 'limit', p.keep_days, 'used', 0, 'needs', p_days, 'resets_at', null)))
+    'policy', 'keep_days', 'limit', p.keep_days, 'used', p_days, 'needs', p_days, 'resets_at', null)))
   from public.plan_of(p_user_id) p where p_days > p.keep_days;
   update public.image_outputs set expires_at = greatest(expires_at, now() + make_interval(days => p_days))
   where id = p_output_id and expires_at is not null;
@@ -6474,8 +6482,9 @@ $$;
 
 -- The system
 
--- What is waiting, late or open. Ages in seconds.
-create or replace function public.system_report() returns jsonb
+-- What is waiting, late or open. Ages in seconds. Callers by the classes that intake sheds load by: visitors, and users
+-- below and from p_paid_priority on.
+create or replace function public.system_report(p_paid_priority integer) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
@@ -6488,12 +6497,15 @@ begin
   return jsonb_build_object(
     'queues', public.queue_stats(),
     'classes', (
-      select coalesce(jsonb_agg(to_jsonb(c) order by c.queue, c.priority desc), '[]')
-      from (select j.queue, j.priority, count(*) filter (where j.status = 'queued') as queued,
+      select coalesce(jsonb_agg(to_jsonb(c) order by c.queue, c.caller), '[]')
+      from (select j.queue,
+                   case when j.user_id is null then 'anonymous' when j.priority < p_paid_priority then 'free'
+                        else 'paid' end as caller,
+                   count(*) filter (where j.status = 'queued') as queued,
                    count(*) filter (where j.status = 'running') as running,
                    extract(epoch from now() - min(j.run_at) filter (where j.status = 'queued' and j.run_at <= now()))
                      as oldest_due_seconds
-            from public.jobs j where j.status in ('queued', 'running') group by j.queue, j.priority) c),
+            from public.jobs j where j.status in ('queued', 'running') group by 1, 2) c),
     'awaiting_upload', (select count(*) from public.jobs j where j.status = 'awaiting_upload'),
     'oldest_unfinished_seconds', (
       select extract(epoch from now() - min(j.created_at)) from public.jobs j where j.status in ('queued', 'running')),
@@ -6518,7 +6530,7 @@ declare
   v_function text;
 begin
   foreach v_function in array array[
-    'admin_audit(integer, bigint, text, text, text)', 'admin_abuse(integer)', 'system_report()']
+    'admin_audit(integer, bigint, text, text, text)', 'admin_abuse(integer)', 'system_report(integer)']
   loop
     execute format('revoke all on function public.%s from public, anon, authenticated', v_function);
     execute format('grant execute on function public.%s to service_role', v_function);
