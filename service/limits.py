@@ -11,8 +11,8 @@ from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.billing.meter import COUNTS
 from service.auth import Caller, Principal
+from service.billing.meter import COUNTS
 from service.errors import Code, ProblemError
 from service.freshness import version_key
 from service.gcra import HOUR, MINUTE, Admission, Limit, network
