@@ -91,11 +91,11 @@ class Settings(BaseSettings):
     max_side: int = Field(6000, ge=1, description="longest side of an input, pixels")
     max_pixels: int = Field(36_000_000, ge=1, description="width x height of an input, pixels")
     accept_svg: bool = Field(True, description="take SVG drawings, sanitised before anything else is done")
-    upload_ttl_hours: int = Field(24, ge=1, le=72, description="life of an upload")
+    upload_ttl_hours: int = Field(24, ge=24, le=72, description="life of an upload")
     await_upload_seconds: int = Field(
         7200, ge=60, le=86_400, description="how long a new job waits for its upload, seconds"
     )
-    output_ttl_hours: int = Field(24, ge=1, le=72, description="life of an output nobody asked to keep")
+    output_ttl_hours: int = Field(24, ge=24, le=72, description="life of an output nobody asked to keep")
     kept_ttl_days: int = Field(7, ge=1, le=30, description="life of an output the user asked to keep")
     export_max_bytes: int = Field(
         2 * 1024**3, ge=1024, le=5 * 1024**3, description="pictures in one export of a user's data, bytes"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 import uuid
+
+import jwt
 
 from scripts.local.home import Local
 from scripts.local.process import Child
 from tests.client import Client
-from tests.library.people import OP, Connection, person
+from tests.library.people import OP, Connection, Person, person
 from tests.photos import photo
 
 
@@ -85,3 +88,46 @@ async def test_a_claimed_result_can_be_promoted(
         assert await paid.refused("POST", "/outputs/promote", body, 404) == "job_not_found"
         await paid.say("POST", "/jobs/claim", {"job_ids": [done["job_id"]]})
         assert (await paid.say("POST", "/outputs/promote", body))["version"] == 1
+
+
+def _session(local: Local, user_id: uuid.UUID, *, anonymous: bool) -> str:
+    """An access token as Auth gives one; the local Auth itself has no anonymous sign-ins."""
+    now = int(time.time())
+    claims = {
+        "iss": f"{local.supabase_url}/auth/v1",
+        "aud": "authenticated",
+        "role": "authenticated",
+        "sub": str(user_id),
+        "is_anonymous": anonymous,
+        "iat": now,
+        "exp": now + 3600,
+    }
+    return jwt.encode(claims, local.jwt_secret, "HS256")
+
+
+async def test_an_anonymous_user_who_links_an_identity_keeps_everything(
+    local: Local, api: Child, worker: Child, db: Connection
+) -> None:
+    """Linking keeps the id, so all is theirs already; presenting the job ids does no harm."""
+    user_id = uuid.uuid4()
+    await db.execute("insert into auth.users (id, is_anonymous) values ($1, true)", user_id)
+    visitor = Person(api.url, _session(local, user_id, anonymous=True), user_id, db)
+    linked = Person(api.url, _session(local, user_id, anonymous=False), user_id, db)
+    async with visitor:
+        picture = photo()
+        done = await visitor.process(picture, OP)
+        assert (await visitor.say("GET", "/me"))["plan"]["id"] == "free"
+        [before] = await visitor.outputs()
+    # As Auth does when the address is confirmed.
+    await db.execute(
+        "update auth.users set is_anonymous = false, email = $2 where id = $1",
+        user_id,
+        f"{user_id}@example.com",
+    )
+    async with linked:
+        assert (await linked.say("POST", "/jobs/claim", {"job_ids": [done["job_id"]]}))["job_ids"] == [
+            done["job_id"]
+        ]
+        assert (await linked.job(done["job_id"]))["output"] == done["output"]
+        assert [row["id"] for row in await linked.outputs()] == [before["id"]]
+        assert (await linked.intake(picture, OP))["cached"]

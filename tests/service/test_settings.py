@@ -174,3 +174,12 @@ class TestLocalStack:
         (home / "local.json").write_text('{"supabase_url": ')
         with pytest.raises(SettingsError, match="SUPABASE_URL is missing"):
             load_settings()
+
+
+@pytest.mark.parametrize("name", ["upload_ttl_hours", "output_ttl_hours"])
+def test_what_is_ephemeral_lives_one_to_three_days(name: str) -> None:
+    assert getattr(settings_with(), name) == 24
+    assert getattr(settings_with(**{name: 72}), name) == 72
+    for hours in (23, 73):
+        with pytest.raises(SettingsError, match=name.upper()):
+            settings_with(**{name: hours})
