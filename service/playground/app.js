@@ -7,11 +7,13 @@ import { SettingsForm } from "./ui/account/settings.js";
 import { UsageCard } from "./ui/account/usage.js";
 import { Bench } from "./ui/bench.js";
 import { Claim } from "./ui/claim.js";
+import { wireDialogs } from "./ui/dialogs.js";
 import { byId, fileSize, typeName } from "./ui/dom.js";
 import { Library } from "./ui/library.js";
 import { MyData } from "./ui/mydata.js";
 import { showProblem } from "./ui/problem.js";
 import { accessToken, connect, openSignIn, wireAccount } from "./ui/signing.js";
+import { Teams } from "./ui/teams/teams.js";
 import { toast } from "./ui/toast.js";
 import { Views } from "./ui/views.js";
 
@@ -20,13 +22,15 @@ const apiUrl = new URL(".", document.baseURI).href;
 let supabase = null;
 const darkroom = createDarkroom({ apiUrl, getAccessToken: () => (supabase ? accessToken(supabase) : null) });
 const views = new Views(["develop", "library", "account"]);
-const library = new Library(darkroom);
+const teams = new Teams(darkroom);
+const library = new Library(darkroom, teams);
 const claim = new Claim(darkroom, { onClaimed: () => library.refresh() });
 /** The cards of the account; each asks for what it shows. */
 const plan = new PlanCard(darkroom, { onChange: () => library.refresh() });
 const cards = [plan, new History(darkroom), new UsageCard(darkroom), new SettingsForm(darkroom), new Keys(darkroom)];
 const bench = new Bench(darkroom, {
   signIn: openSignIn,
+  teamId: () => (teams.writable && teams.chosen) || undefined,
   onDone(result) {
     if (bench.signedIn) void library.refresh();
     else claim.remember(result);
@@ -54,6 +58,7 @@ function admit(userId) {
   admitted = userId;
   const signedIn = userId !== null;
   bench.admit(signedIn);
+  teams.open(userId);
   library.open(userId);
   claim.offer(signedIn);
   for (const card of cards) card.clear();
@@ -70,10 +75,11 @@ function greetBuyer() {
 
 async function start() {
   wireTheme();
+  wireDialogs();
   greetBuyer();
   new MyData(darkroom, { onDeleted: () => library.refresh(), signOut: () => supabase.auth.signOut() });
   views.addEventListener("show", () => {
-    if (views.current === "account") for (const card of cards) void card.load();
+    if (views.current === "account") for (const card of [teams, ...cards]) void card.load();
   });
   try {
     const { ops, limits } = await darkroom.ops();

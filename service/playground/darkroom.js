@@ -32,6 +32,7 @@ import { canDraw, drawLocally } from "./darkroom/local.js";
 import { beside, IN_NODE } from "./darkroom/platform.js";
 import { examine } from "./darkroom/precheck.js";
 import { processFile } from "./darkroom/process.js";
+import { createTeams } from "./darkroom/teams.js";
 import { uploadFile } from "./darkroom/upload.js";
 import { jobPath, watchJob } from "./darkroom/watch.js";
 
@@ -154,6 +155,9 @@ export function createDarkroom(options) {
 
     // … and what they have: apiKeys(), createApiKey() …
     ...createAccount(http),
+
+    // … and whom they share with: teams(), invite() …
+    ...createTeams(http),
 
     /**
      * The whole: precheck, hash, intake, upload, wait. Throws a DarkroomError when any of it is refused or the job

@@ -128,12 +128,14 @@ export function createLibrary(http) {
 
     /**
      * All collections, by name.
+     * @param {string|null} [teamId] of a team, in place of the caller's own
      * @returns {Promise<Collection[]>}
      */
-    collections: async () => (await call("GET", "/collections")).collections,
+    collections: async (teamId) =>
+      (await call("GET", teamId ? `/collections?team_id=${enc(teamId)}` : "/collections")).collections,
 
     /**
-     * @param {{name: string, parent_id?: string|null}} collection nested one level at most
+     * @param {{name: string, parent_id?: string|null, team_id?: string|null}} collection nested one level at most
      * @returns {Promise<Collection>}
      */
     createCollection: (collection) => call("POST", "/collections", collection),

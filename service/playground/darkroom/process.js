@@ -27,7 +27,7 @@ class Timings {
  * @param {ProcessOptions} options
  * @returns {Promise<ProcessResult>}
  */
-export async function processFile(client, file, opKey, { onStage, wantsPersist = false, quoteId, filename, signal }) {
+export async function processFile(client, file, opKey, { onStage, wantsPersist = false, teamId, quoteId, filename, signal }) {
   const timings = new Timings();
   const { limits } = await client.ops();
   const meta = await timings.of("precheck", client.precheck(file, { limits, signal }));
@@ -43,6 +43,7 @@ export async function processFile(client, file, opKey, { onStage, wantsPersist =
     filename: label(filename || /** @type {File} */ (file).name),
     op_key: opKey,
     wants_persist: wantsPersist,
+    ...(teamId && { team_id: teamId }),
     ...(quoteId && { quote_id: quoteId }),
     ...meta,
   };

@@ -58,6 +58,8 @@ export interface IntakeRequest {
   op_key: string;
   /** Keep the result in the signed-in user's library. */
   wants_persist?: boolean;
+  /** A team to make it for: the result is kept in its library. */
+  team_id?: string;
   /** Of `quote`: its prices hold. */
   quote_id?: string;
 }
@@ -242,6 +244,8 @@ export interface WatchOptions extends WaitOptions {
 export interface ProcessOptions extends WaitOptions {
   onStage?: (stage: Stage) => void;
   wantsPersist?: boolean;
+  /** Keep the result in the library of this team. */
+  teamId?: string;
   /** Of `quote`, for the same op_key: its prices hold. */
   quoteId?: string;
   /** Of the file; `file.name` otherwise. */
@@ -286,6 +290,8 @@ export interface ImageFilter {
   /** `next_cursor` of the page before. */
   cursor?: string | null;
   archived?: "false" | "true" | "all";
+  /** The library of a team, in place of the caller's own. */
+  team_id?: string;
   /** Name of an op in the chain of any version, e.g. `bgremove`. */
   op?: string;
   collection_id?: string;
@@ -365,7 +371,11 @@ export interface BulkAnswer {
 }
 
 /** What to take into the library. */
-export type PromoteRequest = ({ output_id: string } | { job_id: string }) & { collection_id?: string | null };
+export type PromoteRequest = ({ output_id: string } | { job_id: string }) & {
+  collection_id?: string | null;
+  /** A team to give the image to. */
+  team_id?: string | null;
+};
 
 export interface RerunResult {
   /** Canonical. */

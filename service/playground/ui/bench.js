@@ -13,6 +13,7 @@ import { Viewer } from "./viewer.js";
  * @typedef {object} Around
  * @property {(result: ProcessResult) => void} onDone  something was developed on the server
  * @property {() => void} signIn
+ * @property {() => string|undefined} teamId  of the team whose library results are kept in
  */
 
 export class Bench {
@@ -173,6 +174,7 @@ export class Bench {
     const result = await this.darkroom.process(file, key, {
       onStage: showStage,
       wantsPersist: this.signedIn && byId("persist").checked,
+      teamId: this.signedIn && byId("persist").checked ? this.around.teamId() : undefined,
       quoteId: this.price.idFor(key),
       signal,
     });

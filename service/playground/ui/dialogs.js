@@ -14,6 +14,12 @@ export function explain(error) {
   return `${title.charAt(0).toUpperCase()}${title.slice(1)}. ${details}`;
 }
 
+/** Gives each dialog that wants one its button to close it. */
+export function wireDialogs() {
+  for (const dialog of document.querySelectorAll("dialog[data-closable]"))
+    dialog.prepend(byId("close").content.cloneNode(true));
+}
+
 /** @param {any} dialog @returns {Promise<boolean>} whether it was closed by its button */
 function answered(dialog) {
   dialog.returnValue = ""; // Escape would leave that of the last time
@@ -52,21 +58,39 @@ export async function askName(title, { name, parents = [], parent_id = null, hin
 }
 
 /**
- * Asks for a collection.
+ * @typedef {object} Place  where images go
+ * @property {string|null} [collection_id] null: in no collection
+ * @property {string|null} [team_id] to the library of a team; null: to the user's own
+ */
+
+/**
+ * Asks for a collection, or for another library.
  * @param {string} title
  * @param {Collection[]} collections
- * @returns {Promise<string|null|undefined>} its id; null: in none; undefined: never mind
+ * @param {{team_id: string|null, name: string}[]} libraries
+ * @returns {Promise<Place|null>} null: never mind
  */
-export async function askPlace(title, collections) {
+export async function askPlace(title, collections, libraries) {
   byId("placing-title").textContent = title;
+  /** @type {Place[]} */
+  const places = [
+    ...inOrder(collections).map(({ collection }) => ({ collection_id: collection.collection_id })),
+    { collection_id: null },
+    ...libraries.map(({ team_id }) => ({ team_id })),
+  ];
+  const names = [...inOrder(collections).map(({ path }) => path), "No collection", ...libraries.map(({ name }) => name)];
+  const option = (/** @type {number} */ index) => make("option", { value: index }, names[index]);
+  const first = places.length - libraries.length;
+  const options = places.map((_, index) => option(index));
   byId("placing-place").replaceChildren(
-    ...inOrder(collections).map(({ collection, path }) =>
-      make("option", { value: collection.collection_id }, path),
-    ),
-    make("option", { value: "" }, "No collection"),
+    ...(libraries.length
+      ? [
+          make("optgroup", { label: "Collections" }, ...options.slice(0, first)),
+          make("optgroup", { label: "Another library" }, ...options.slice(first)),
+        ]
+      : options),
   );
-  if (!(await answered(byId("placing")))) return undefined;
-  return byId("placing-place").value || null;
+  return (await answered(byId("placing"))) ? places[Number(byId("placing-place").value)] : null;
 }
 
 /**

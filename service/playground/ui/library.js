@@ -1,6 +1,7 @@
 /** The library: a grid of the user's images that grows as it is scrolled, with its filters and places. */
 /** @import { Darkroom } from "../darkroom.js" */
 /** @import { LibraryImage, Operation } from "../darkroom/types.js" */
+/** @import { Teams } from "./teams/teams.js" */
 import { card, skeletons } from "./cards.js";
 import { explain } from "./dialogs.js";
 import { byId, make } from "./dom.js";
@@ -14,9 +15,10 @@ const DAY_MS = 86_400_000;
 /** @typedef {{title: string, text: string, action?: {label: string, act: () => void}}} Emptiness  why nothing is listed */
 
 export class Library {
-  /** @param {Darkroom} darkroom */
-  constructor(darkroom) {
+  /** @param {Darkroom} darkroom @param {Teams} teams */
+  constructor(darkroom, teams) {
     this.darkroom = darkroom;
+    this.teams = teams;
     /** @type {string|null} */
     this.userId = null;
     /** @type {Operation[]} */
@@ -28,10 +30,11 @@ export class Library {
     this.asked = 0; // of several lists asked for, only the last is drawn: never one of a user who has signed out
     this.loading = false;
     const change = (/** @type {() => Promise<unknown>} */ work) => this.#change(work);
-    this.shelves = new Shelves(darkroom, { onChoose: () => this.#turnTo(), change });
+    this.shelves = new Shelves(darkroom, { onChoose: () => this.#turnTo(), change, teams });
     this.selection = new Selection(darkroom, {
       change,
       askPlace: (count) => this.shelves.askPlace(count),
+      teamId: () => teams.chosen,
       archived: () => this.shelves.chosen === "archive",
     });
     this.view = new ImageView(darkroom, {
@@ -43,6 +46,10 @@ export class Library {
   }
 
   #wire() {
+    this.teams.addEventListener("choose", () => {
+      this.shelves.show([]);
+      void this.shelves.choose("all");
+    });
     let typing = 0;
     byId("filters").addEventListener("submit", (/** @type {Event} */ event) => event.preventDefault());
     byId("filters").addEventListener("input", () => {
@@ -95,6 +102,7 @@ export class Library {
       created_after: days ? new Date(Date.now() - days * DAY_MS).toISOString() : undefined,
       archived: /** @type {"true"|"false"} */ (String(chosen === "archive")),
       collection_id: collection?.collection_id,
+      team_id: this.teams.chosen ?? undefined,
     };
   }
 
@@ -115,7 +123,7 @@ export class Library {
     try {
       const [page, collections, me] = await Promise.all([
         this.darkroom.images(this.filter),
-        this.darkroom.collections(),
+        this.darkroom.collections(this.teams.chosen),
         this.darkroom.me(),
       ]);
       if (own !== this.asked) return;
@@ -213,12 +221,15 @@ export class Library {
         text: "Select images and move them here, or tick it in an image’s own view.",
         action: { label: "Show all images", act: () => void this.shelves.choose("all") },
       };
+    if (!this.teams.writable) return { title: "Nothing yet", text: "What the editors of this team keep appears here." };
     const develop = () => {
       location.hash = "#develop";
     };
     return {
       title: "Nothing yet",
-      text: "What you develop while signed in appears here.",
+      text: this.teams.team
+        ? "Move images here from your own library, or tick “Keep it” when you develop one."
+        : "What you develop while signed in appears here.",
       action: { label: "Develop a picture", act: develop },
     };
   }

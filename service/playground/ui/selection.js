@@ -1,6 +1,7 @@
 /** Several images at once: moved, archived, deleted. What can be undone can be undone. */
 /** @import { Darkroom } from "../darkroom.js" */
 /** @import { BulkRequest, LibraryImage } from "../darkroom/types.js" */
+/** @import { Place } from "./dialogs.js" */
 import { ask } from "./dialogs.js";
 import { byId } from "./dom.js";
 import { toast } from "./toast.js";
@@ -10,7 +11,8 @@ const MOST = 100; // images that the API takes at once
 /**
  * @typedef {object} Around
  * @property {(work: () => Promise<unknown>) => Promise<void>} change  does it, then shows what there is
- * @property {(count: number) => Promise<string|null|undefined>} askPlace
+ * @property {(count: number) => Promise<Place|null>} askPlace
+ * @property {() => string|null} teamId  of the team whose library is shown
  * @property {() => boolean} archived  whether the archive is shown
  */
 
@@ -103,15 +105,14 @@ export class Selection {
   }
 
   /**
-   * Asks for it; images that somebody else has deleted meanwhile are left out.
-   * @param {BulkRequest} request
+   * Does it; images that somebody else has deleted meanwhile are left out.
+   * @param {() => Promise<{image_id: string, done: boolean}[]>} work
    * @param {(done: number) => string} said
    * @param {(ids: string[]) => Promise<unknown>} [undo]
    */
-  #change(request, said, undo) {
+  #do(work, said, undo) {
     return this.around.change(async () => {
-      const { results } = await this.darkroom.changeImages(request);
-      const done = results.filter((result) => result.done).map(({ image_id }) => image_id);
+      const done = (await work()).filter((result) => result.done).map(({ image_id }) => image_id);
       this.end();
       byId("library-title").focus({ preventScroll: true });
       toast(
@@ -119,6 +120,15 @@ export class Selection {
         undo && done.length ? { label: "Undo", act: () => this.around.change(() => undo(done)) } : undefined,
       );
     });
+  }
+
+  /**
+   * @param {BulkRequest} request
+   * @param {(done: number) => string} said
+   * @param {(ids: string[]) => Promise<unknown>} [undo]
+   */
+  #change(request, said, undo) {
+    return this.#do(async () => (await this.darkroom.changeImages(request)).results, said, undo);
   }
 
   async #archive() {
@@ -133,13 +143,21 @@ export class Selection {
   }
 
   async #move() {
-    const collection_id = await this.around.askPlace(this.chosen.size);
-    if (collection_id === undefined) return;
+    const place = await this.around.askPlace(this.chosen.size);
+    if (place === null) return;
     const before = new Map(this.chosen);
-    await this.#change(
-      { action: "move", image_ids: [...before.keys()], collection_id },
-      (done) => `${images(done)} moved.`,
-      (ids) => this.#putBack(ids.flatMap((id) => before.get(id) ?? [])),
+    const image_ids = [...before.keys()];
+    const said = (/** @type {number} */ done) => `${images(done)} moved.`;
+    const { team_id, collection_id = null } = place;
+    if (team_id !== undefined) {
+      const from = this.around.teamId() ?? "";
+      const work = () =>
+        team_id === null ? this.darkroom.takeImages(from, image_ids) : this.darkroom.giveImages(team_id, image_ids);
+      await this.#do(work, said);
+      return;
+    }
+    await this.#change({ action: "move", image_ids, collection_id }, said, (ids) =>
+      this.#putBack(ids.flatMap((id) => before.get(id) ?? [])),
     );
   }
 

@@ -1,6 +1,8 @@
 /** The places of the library: everything, the archive, and collections, which nest one level. */
 /** @import { Darkroom } from "../darkroom.js" */
 /** @import { Collection } from "../darkroom/types.js" */
+/** @import { Place } from "./dialogs.js" */
+/** @import { Teams } from "./teams/teams.js" */
 import { ask, askName, askPlace, inOrder } from "./dialogs.js";
 import { byId, make } from "./dom.js";
 
@@ -10,6 +12,7 @@ const FIXED = /** @type {Record<string, string>} */ ({ all: "All images", archiv
  * @typedef {object} Around
  * @property {() => Promise<void>} onChoose  another place is chosen
  * @property {(work: () => Promise<unknown>) => Promise<void>} change  does it, then shows what there is
+ * @property {Teams} teams
  */
 
 export class Shelves {
@@ -82,12 +85,19 @@ export class Shelves {
   async create() {
     const inside = this.collection?.parent_id === null ? this.collection.collection_id : null;
     const wanted = await askName("A new collection", { name: "", parents: this.#outer(), parent_id: inside });
-    return wanted && this.darkroom.createCollection(wanted);
+    const { chosen } = this.around.teams;
+    return wanted && this.darkroom.createCollection({ ...wanted, ...(chosen && { team_id: chosen }) });
   }
 
-  /** Asks where images shall go. @param {number} count @returns {Promise<string|null|undefined>} undefined: nowhere */
+  /** Asks where images shall go. @param {number} count @returns {Promise<Place|null>} null: nowhere */
   askPlace(count) {
-    return askPlace(count === 1 ? "Move the image" : `Move ${count} images`, this.collections);
+    const { all, team } = this.around.teams;
+    const libraries = team
+      ? team.role === "owner"
+        ? [{ team_id: null, name: "My library" }]
+        : []
+      : all.filter(({ role, read_only }) => role !== "viewer" && !read_only);
+    return askPlace(count === 1 ? "Move the image" : `Move ${count} images`, this.collections, libraries);
   }
 
   /** Those that others can lie in. @param {Collection} [inner] that shall lie there */

@@ -12,6 +12,7 @@ await import('./access.mjs')
 await import('./library.mjs')
 await import('./keys.mjs')
 await import('./money.mjs')
+await import('./teams.mjs')
 
 await run()
 await browser.close()
