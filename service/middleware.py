@@ -6,6 +6,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import Code, problem, problem_response
 
 MAX_BODY_BYTES = 65_536
+LARGER = {"/webhooks/stripe": 1_048_576}
+"""Paths whose bodies may hold more: an invoice's event holds its lines."""
 EVERYWHERE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 
 
@@ -33,18 +35,19 @@ class BodyLimitMiddleware:
     def __init__(self, app: ASGIApp, max_bytes: int = MAX_BODY_BYTES) -> None:
         self.app = app
         self.max_bytes = max_bytes
-        self.detail = f"A request body may hold at most {max_bytes} bytes; pictures go to upload_url."
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in {"GET", "HEAD", "OPTIONS"}:
             await self.app(scope, receive, send)
             return
+        limit = LARGER.get(scope["path"], self.max_bytes)
+        detail = f"A request body may hold at most {limit} bytes; pictures go to upload_url."
         announced = next((value for name, value in scope["headers"] if name == b"content-length"), None)
         if announced is not None:
-            if announced.isdigit() and int(announced) <= self.max_bytes:
+            if announced.isdigit() and int(announced) <= limit:
                 await self.app(scope, receive, send)
                 return
-            document = problem(Code.body_too_large, self.detail, request_id=scope.get("darkroom.request_id"))
+            document = problem(Code.body_too_large, detail, request_id=scope.get("darkroom.request_id"))
             await problem_response(document, {"Connection": "close"})(scope, receive, send)
             return
         received = 0
@@ -53,8 +56,8 @@ class BodyLimitMiddleware:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self.max_bytes:
-                raise HTTPException(413, self.detail, headers={"Connection": "close"})
+            if received > limit:
+                raise HTTPException(413, detail, headers={"Connection": "close"})
             return message
 
         await self.app(scope, receive_counted, send)

@@ -5,6 +5,7 @@ Reading is retried by the library; what changes something carries an idempotency
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,7 @@ def open_stripe(settings: Settings) -> Stripe | None:
         return None
     import stripe  # takes a fifth of a second: only those who bill pay for it
 
+    logging.getLogger("stripe").setLevel(logging.WARNING)  # it tells of each request, twice
     transport = stripe.HTTPXClient(timeout=SECONDS)
     base = settings.stripe_api_base
     client = stripe.StripeClient(

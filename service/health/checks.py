@@ -49,9 +49,14 @@ class Checks:
         status: Literal["ok", "degraded", "down"] = "ok" if redis.ok and clamd.ok else "degraded"
         if not (database.ok and storage.ok):
             status = "down"
-        return Readiness(
-            status=status, checks={"redis": redis, "database": database, "storage": storage, "clamd": clamd}
-        )
+        checks: dict[Literal["redis", "database", "storage", "clamd", "billing"], Check] = {
+            "redis": redis,
+            "database": database,
+            "storage": storage,
+            "clamd": clamd,
+            "billing": self._billing(),
+        }
+        return Readiness(status=status, checks=checks)
 
     async def _redis(self) -> None:
         await self._resources.redis.ping()
@@ -64,6 +69,14 @@ class Checks:
     async def _clamd(self) -> Check:
         scanner = scanner_of(self._resources.settings)
         return Check(ok=True, ms=0, detail="off") if scanner is None else await _check("clamd", scanner.ping)
+
+    def _billing(self) -> Check:
+        """Whether it is on, and can hear; Stripe itself is not asked: nothing that runs depends on it."""
+        settings = self._resources.settings
+        if not settings.billing:
+            return Check(ok=True, ms=0, detail="off")
+        deaf = settings.stripe_webhook_secret is None
+        return Check(ok=not deaf, ms=0, detail="STRIPE_WEBHOOK_SECRET is unset" if deaf else None)
 
     async def _storage(self) -> None:
         await self._resources.storage.ping(UPLOADS)

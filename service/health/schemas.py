@@ -17,7 +17,8 @@ class Check(BaseModel):
     ok: bool
     ms: float = Field(description="how long it took to answer, milliseconds")
     detail: str | None = Field(
-        default=None, description="why it is not ok; `off` for a virus scanner that is not configured"
+        default=None,
+        description="why it is not ok; `off` for a virus scanner or billing that is not configured",
     )
 
 
@@ -25,4 +26,4 @@ class Readiness(BaseModel):
     """`degraded`: everything works, more slowly; `down`: intakes cannot be served."""
 
     status: Literal["ok", "degraded", "down"]
-    checks: dict[Literal["redis", "database", "storage", "clamd"], Check]
+    checks: dict[Literal["redis", "database", "storage", "clamd", "billing"], Check]
