@@ -158,7 +158,10 @@ async def wiped_clean(db: Connection, resources: Resources, estate: Estate, *, a
     """Nothing of the estate is left, anywhere, but what must be kept; and the money adds up."""
     assert await objects_of(db, estate) == set()
     rows = await rows_of(db, estate.user_id)
-    kept = ("profiles", "credits", "credit_ledger", "credit_grants", "credit_uses", "data_requests")
+    kept = (
+        *("profiles", "credits", "credit_ledger", "credit_grants", "credit_uses"),
+        *("usage_daily", "data_requests"),
+    )
     stays = dict.fromkeys(kept, 1) if not account else {}
     assert {table: count for table, count in rows.items() if count} == stays
     paths = [path for _, path in estate.objects]

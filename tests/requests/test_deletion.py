@@ -57,15 +57,8 @@ async def test_everything_goes_and_a_receipt_stays(  # noqa: PLR0917
     assert receipt["objects"] == by_bucket
     kept = {line["what"]: line for line in receipt["kept"]}
     assert set(kept) == {
-        *(
-            "credit_ledger",
-            "credit_grants",
-            "credit_uses",
-            "audit_log",
-            "data_requests",
-            "profiles",
-            "credits",
-        ),
+        *("credit_ledger", "credit_grants", "credit_uses", "audit_log", "data_requests"),
+        *("profiles", "credits", "usage_daily"),
     }
     assert all(line["why"] and line["rows"] > 0 for line in kept.values())
     assert receipt["account"] == "kept"
@@ -140,7 +133,7 @@ async def test_the_account_goes_as_well(  # noqa: PLR0917
         assert document["receipt"]["account"] == "deleted"
         assert str(user.id) not in str(document)
         assert {line["what"] for line in document["receipt"]["kept"]} == {
-            *("credit_ledger", "audit_log", "data_requests")
+            *("credit_ledger", "credit_grants", "credit_uses", "audit_log", "data_requests")
         }
     for refusal in (
         await user_client.http.post("/intake", json=photo().claim(OP)),
