@@ -26,6 +26,7 @@ const page = (from) => {
   const rows = from
     .from('images')
     .select('id, filename, created_at, image_outputs!image_outputs_image_id_fkey(id, bucket, thumb_path, op_key)')
+    .eq('user_id', env.user)
     .is('archived_at', null)
   return rows.order('created_at', { ascending: false }).order('id', { ascending: false }).limit(2)
 }
