@@ -76,7 +76,7 @@ begin
   if exists (select 1 from information_schema.columns
              where table_schema = 'public' and table_name = 'plans' and column_name = 'seats') then
     update public.plans p set seats = s.seats
-    from (values ('anonymous', 1), ('free', 1), ('basic', 3), ('pro', 10), ('growth', 50), ('enterprise', 1000))
+    from (values ('anonymous', 0), ('free', 0), ('basic', 3), ('pro', 5), ('growth', 25), ('enterprise', 1000))
       as s (id, seats)
     where p.id = s.id;
   end if;

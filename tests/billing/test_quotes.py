@@ -1,0 +1,156 @@
+"""POST /quote, prices that change without a deploy, and hits that cost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import httpx
+import jwt
+import pytest
+from pydantic import SecretStr
+
+from scripts.local.home import Local
+from scripts.local.process import Child
+from service.billing import quotes
+from service.billing.tariff import Price
+from service.errors import ProblemError
+from service.resources import Resources
+from service.secrets import derive
+from tests.conftest import UNLIMITED
+from tests.library.people import Connection, Person, person
+from tests.photos import photo
+from tests.support import SharedStack, User
+
+OP = "crop-v1:aspect-1x1"
+SECRET = SecretStr("s" * 40)
+
+
+@pytest.fixture
+async def priced(stack: SharedStack, db: Connection) -> AsyncIterator[Child]:
+    """An API that knows of a price for cropping; the fixture `api` of other tests may learn of it, and nobody crops."""
+    await db.execute(
+        "insert into public.op_prices (op, price, hit_price) values ('crop', 4, 1)"
+        " on conflict (op) do update set price = 4, hit_price = 1"
+    )
+    yield await stack.start_api(UNLIMITED)
+    await db.execute("delete from public.op_prices where op = 'crop'")
+
+
+async def quoted(someone: Person, **body: object) -> dict[str, object]:
+    return dict(await someone.say("POST", "/quote", {"op_key": OP, **body}))
+
+
+async def test_a_quote_holds_when_the_price_changes(
+    local: Local, priced: Child, db: Connection, worker: Child
+) -> None:
+    async with person(local, priced.url, db) as someone:
+        picture = photo()
+        before = await quoted(someone, sha256=picture.sha256, width=picture.width, height=picture.height)
+        assert (before["price"], before["cached"], before["job_price"], before["hit_price"]) == (
+            4,
+            False,
+            4,
+            1,
+        )
+        await db.execute("update public.op_prices set price = 9, hit_price = 3 where op = 'crop'")
+        await _until_price(priced, 9)
+        done = await someone.process(picture, OP, quote_id=before["quote_id"])
+        assert done["charged"] == 4
+        after = await quoted(someone, sha256=picture.sha256, width=picture.width, height=picture.height)
+        assert (after["price"], after["cached"], after["expected_seconds"]) == (3, True, 0)
+        hit = await someone.intake(picture, OP, quote_id=before["quote_id"])
+        assert (hit["cached"], hit["charged"]) == (True, 1)
+        # Never from Redis for nothing: asked again it costs again, at today's price without a quote.
+        assert (await someone.intake(picture, OP))["charged"] == 3
+        assert await someone.balance() == 100 - 4 - 1 - 3
+        usage = await someone.say("GET", "/usage/savings")
+        assert (usage["cache_hits"], usage["saved_credits"]) == (2, (4 - 1) + (9 - 3))
+
+
+async def _until_price(api: Child, price: int) -> None:
+    """GET /ops tells a new price within seconds."""
+    async with asyncio.timeout(20), httpx.AsyncClient(base_url=api.url, trust_env=False) as http:
+        while True:
+            ops = {op["name"]: op for op in (await http.get("/ops")).json()["ops"]}
+            if ops["crop"]["price"] == price:
+                return
+
+
+async def test_a_copy_of_a_hit_that_costs_is_charged_too(
+    local: Local, priced: Child, db: Connection, worker: Child
+) -> None:
+    async with person(local, priced.url, db) as first, person(local, priced.url, db) as second:
+        picture = photo()
+        await first.process(picture, OP)
+        copy = await second.intake(picture, OP)
+        assert (copy["cached"], copy["charged"], await second.balance()) == (True, 1, 99)
+        poor = await second.http.post("/quote", json={"op_key": OP, "sha256": picture.sha256})
+        assert poor.json()["cached"] is True
+
+
+async def test_visitors_get_quotes_and_are_told_to_sign_in_for_what_costs(priced: Child) -> None:
+    async with httpx.AsyncClient(base_url=priced.url, trust_env=False) as http:
+        answer = (await http.post("/quote", json={"op_key": "resize-v1:width-64"})).json()
+        assert (answer["price"], answer["cached"]) == (0, False)
+        refused = await http.post("/intake", json=photo().claim(OP))
+        assert (refused.status_code, refused.json()["code"]) == (402, "insufficient_credits")
+
+
+async def test_expected_seconds_come_from_what_such_jobs_took(
+    local: Local, api: Child, worker: Child, db: Connection
+) -> None:
+    op = "resize-v1:width-61"
+    async with person(local, api.url, db) as someone:
+        await someone.process(photo(), op)
+        answer = await someone.say("POST", "/quote", {"op_key": "resize-v1:width-17"})
+        assert 0 < answer["expected_seconds"] < 600
+
+
+async def test_a_quote_is_of_its_caller_and_op(local: Local, api: Child, db: Connection) -> None:
+    async with person(local, api.url, db) as one, person(local, api.url, db) as other:
+        quote = (await one.say("POST", "/quote", {"op_key": "resize-v1:width-64"}))["quote_id"]
+        claim = photo().claim("resize-v1:width-64", quote_id=quote)
+        assert await other.refused("POST", "/intake", claim, 422) == "invalid_quote"
+        claim = photo().claim("resize-v1:width-65", quote_id=quote)
+        assert await one.refused("POST", "/intake", claim, 422) == "invalid_quote"
+        claim = photo().claim("resize-v1:width-64", quote_id=f"{quote[:-4]}AAAA")
+        assert await one.refused("POST", "/intake", claim, 422) == "invalid_quote"
+        # The same op in another spelling.
+        assert (await one.intake(photo(), "resize-v1:width-64:fit-inside", quote_id=quote))["job_id"]
+
+
+def test_what_is_not_signed_for_quotes_is_refused(user: User) -> None:
+    signed = quotes.sign(SECRET, user.id, OP, Price(4, 1))
+    assert quotes.honour(SECRET, signed.quote_id, user.id, OP) == Price(4, 1)
+    claims = jwt.decode(signed.quote_id, options={"verify_signature": False})
+    assert 595 < claims["exp"] - time.time() <= 600
+    free = claims | {"price": 0}
+    forged = [
+        jwt.encode(free, "", algorithm="none"),
+        jwt.encode(free, derive(SECRET, "api-key"), algorithm="HS256"),
+        jwt.encode(free, derive(SecretStr("t" * 40), "quote"), algorithm="HS256"),
+        jwt.encode(free | {"aud": "x"}, derive(SECRET, "quote"), algorithm="HS256"),
+        "x",
+    ]
+    for token in forged:
+        with pytest.raises(ProblemError, match="invalid_quote"):
+            quotes.honour(SECRET, token, user.id, OP)
+    late = jwt.encode(claims | {"exp": 1}, derive(SECRET, "quote"), algorithm="HS256")
+    with pytest.raises(ProblemError, match="quote_expired"):
+        quotes.honour(SECRET, late, user.id, OP)
+
+
+async def test_a_hit_whose_object_is_gone_is_refunded(
+    local: Local, priced: Child, db: Connection, worker: Child, resources: Resources
+) -> None:
+    async with person(local, priced.url, db) as someone:
+        picture = photo()
+        await someone.process(picture, OP)
+        row = (await someone.outputs())[0]
+        await resources.storage.remove(row["bucket"], [row["path"]])
+        answer = await someone.intake(picture, OP)
+        assert answer["cached"] is False  # made again, from the upload that is still there
+        await someone.wait(answer["job_id"])
+        assert await someone.balance() == 100 - 4 - 4
