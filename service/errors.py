@@ -228,6 +228,7 @@ CATALOGUE: Mapping[Code, Entry] = {
         "The API key has spent its credits",
         False,
         "This costs 4 credits; the key has spent 498 of 500 this month.",
+        {"limit": 500, "used": 498, "resets_at": "2026-12-01T00:00:00Z"},
     ),
     Code.forbidden: Entry(403, "This is not allowed", False, "Sign in to keep originals."),
     Code.refused: Entry(403, "This picture is not accepted", False, "This picture is not accepted here."),
@@ -412,7 +413,11 @@ CATALOGUE: Mapping[Code, Entry] = {
         503, "A service that Darkroom needs is away", True, "The database does not answer; try again shortly."
     ),
     Code.overloaded: Entry(
-        503, "Too much work is waiting", True, "800 jobs wait, about 120 s: try again in 20 s."
+        503,
+        "Too much work is waiting",
+        True,
+        "800 jobs wait, about 120 s: try again in 20 s.",
+        {"estimated_wait_s": 120},
     ),
     Code.internal: Entry(
         500, "Something went wrong here", True, "The error is logged under this request_id."

@@ -28,7 +28,8 @@ async def test_children_inherit_no_secret(stack: SharedStack, resources: Resourc
     assert (await finished(resources, job_id)).status == "done"
     environments = _environments_below(worker.pid)
     assert environments
-    secrets = (stack.local.secret_key, stack.local.jwt_secret, stack.local.redis_url)
+    local = stack.local
+    secrets = (local.secret_key, local.jwt_secret, local.redis_url, local.darkroom_secret)
     for environment in environments:
         assert not any(secret.encode() in environment for secret in secrets)
     await worker.stop()
