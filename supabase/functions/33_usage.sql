@@ -215,6 +215,9 @@ create or replace function public.expire_usage() returns void
 language sql security definer set search_path = ''
 as $$
   delete from public.address_usage where day < public.utc_day() - 30;
+  update public.jobs set address = null
+  where id in (select j.id from public.jobs j where j.address is not null and j.counted_on < public.utc_day() - 30
+               limit 10000 for no key update skip locked);
   delete from public.usage_folds where created_at < now() - interval '7 days'
 $$;
 

@@ -17,4 +17,7 @@ create index images_to_scan on public.images (scan_tried_at nulls first, id)
 create index image_outputs_to_scan on public.image_outputs (scan_tried_at nulls first, id)
   where bucket = 'user-library' and deleted_at is null and scan <> 'clean';
 
+-- For whoever forgets them after a month.
+create index jobs_with_address on public.jobs (counted_on) where address is not null;
+
 drop function public.record_original(uuid, text, text, bigint);

@@ -37,7 +37,7 @@ async def test_a_visitors_result_is_ephemeral_and_says_how_to_keep_it(client: Cl
 async def test_a_free_users_result_is_ephemeral_and_kept_on_request(
     local: Local, api: Child, worker: Child, db: Connection
 ) -> None:
-    async with person(local, api.url, db) as free:
+    async with person(local, api.url, db, plan="free") as free:
         plain = await free.process(photo(), OP, wants_persist=True)
         assert plain["hint"] is None
         assert 23 < _hours_left(plain["expires_at"]) <= 24
@@ -55,6 +55,7 @@ async def test_a_free_users_result_is_ephemeral_and_kept_on_request(
         rows = await free.outputs()
         assert {row["bucket"] for row in rows} == {"outputs-ephemeral"}
         assert {row["version"] for row in rows} == {None}
+        assert {row["variant"] for row in rows} == {"marked"}  # previews, on this plan
         assert (
             await db.fetchval(
                 "select count(*) from public.images where original_path is not null and user_id = $1", free.id
