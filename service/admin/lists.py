@@ -114,5 +114,5 @@ async def system(resources: Resources, checks: Checks) -> SystemPage:
         release=settings.release,
         environment=settings.environment,
         readiness=await checks.readiness(),
-        report=await resources.admin.system_report(),
+        report=await resources.admin.system_report(settings.paid_priority),
     )

@@ -219,10 +219,10 @@ class CreditChange(Row):
 
 
 class ClassStats(QueueStats):
-    """Depth of one queue for one priority, which is that of a plan."""
+    """Depth of one queue for one class of callers."""
 
     queue: str
-    priority: int
+    caller: Literal["anonymous", "free", "paid"]
 
 
 class OpenTombstones(Row):

@@ -234,8 +234,11 @@ class Admin:
             AbuseSignal.model_validate(row) for row in await self._call("admin_abuse", {"p_limit": limit})
         ]
 
-    async def system_report(self) -> SystemReport:
-        return SystemReport.model_validate(await self._call("system_report", {}))
+    async def system_report(self, paid_priority: int) -> SystemReport:
+        """`paid_priority`: of a plan that counts as paid, as for load shedding."""
+        return SystemReport.model_validate(
+            await self._call("system_report", {"p_paid_priority": paid_priority})
+        )
 
 
 def _page(limit: int, after: Place | None) -> dict[str, Any]:

@@ -42,7 +42,7 @@ begin
 end $$;
 
 -- Where the bytes are that a repetition of an ended job would read; null when they are gone: its own upload, else the
--- original that its owner's library keeps, else the upload of an earlier job of theirs.
+-- original that its owner's library keeps, else the upload of an earlier job for them.
 create or replace function public.bytes_of(p_job public.jobs) returns public.jobs
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -56,10 +56,10 @@ begin
   if not found then
     select 'user-library', i.original_path into v_source.source_bucket, v_source.upload_path
     from public.images i
-    where i.user_id = p_job.user_id and i.sha256 = p_job.sha256 and i.original_path is not null;
+    where i.owner_id = p_job.owner_id and i.sha256 = p_job.sha256 and i.original_path is not null;
     if not found then
       select j.* into v_source from public.jobs j
-      where j.user_id = p_job.user_id and j.sha256 = p_job.sha256 and j.status = 'done' and j.upload_expires_at > now()
+      where j.owner_id = p_job.owner_id and j.sha256 = p_job.sha256 and j.status = 'done' and j.upload_expires_at > now()
       order by j.finished_at desc limit 1;
     end if;
   end if;
@@ -96,7 +96,8 @@ begin
 end $$;
 
 -- A new attempt at a job that failed, expired or was canceled: a job of its own, since an ended one has settled its hold
--- and told its listeners. It holds the price of the first one anew. Refusals say why not.
+-- and told its listeners. It holds the price of the first one anew, counts for no quota, and is no key's. Refusals say
+-- why not.
 create or replace function public.replay_job(p_job_id uuid, p_actor uuid, p_by text, p_reason text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -118,6 +119,10 @@ begin
     perform public.assert_no_deletion(v_old.user_id);
     perform public.lock_user(v_old.user_id);
   end if;
+  if v_old.team_id is not null
+     and coalesce(public.library_role(v_old.team_id, v_old.user_id), '') not in ('owner', 'editor') then
+    raise exception using errcode = 'PT409', message = 'conflict', detail = 'Its caller may not change that team''s library any more.';
+  end if;
   perform public.refuse_blocked(array[v_old.sha256]);
   v_source := public.bytes_of(v_old);
   if v_source.id is not null then
@@ -130,11 +135,11 @@ begin
       detail = 'The bytes of this job are gone: its caller has to send them again.';
   end if;
   insert into public.jobs (
-    user_id, status, sha256, filename, content_type, size, width, height, op_key, variant, cache_key, queue, priority,
+    user_id, team_id, status, sha256, filename, content_type, size, width, height, op_key, variant, cache_key, queue, priority,
     price, wants_persist, keep_days, source_bucket, upload_path, request_id, replay_of, expires_at)
-  select v_old.user_id, 'queued', v_old.sha256, v_old.filename, v_old.content_type, v_old.size, v_old.width,
+  select v_old.user_id, v_old.team_id, 'queued', v_old.sha256, v_old.filename, v_old.content_type, v_old.size, v_old.width,
          v_old.height, v_old.op_key, v_old.variant, v_old.cache_key, v_old.queue, p.priority, v_old.price,
-         v_old.wants_persist and p.persistent, v_old.keep_days, v_source.source_bucket, v_source.upload_path,
+         v_old.wants_persist and (p.persistent or v_old.team_id is not null), v_old.keep_days, v_source.source_bucket, v_source.upload_path,
          v_old.request_id, v_old.id, now() + interval '24 hours'
   from public.plans p
   where p.id = coalesce((select f.plan_id from public.profiles f where f.user_id = v_old.user_id), 'anonymous')

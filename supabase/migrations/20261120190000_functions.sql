@@ -911,11 +911,12 @@ begin
 end $$;
 
 -- Counts from Redis, [{user_id, day, cache_hits, saved_credits, saved_vendor_cost_micros, bytes_served}], added once
--- per batch. False when it was added before. Rows are locked in one order.
+-- per batch. False when it was added before. Not while a sweep settles jobs: both lock the days of many users.
 create or replace function public.fold_usage(p_batch text, p_counts text) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
 begin
+  perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('darkroom.sweep'));
   insert into public.usage_folds (id) values (p_batch) on conflict (id) do nothing;
   if not found then
     return false;
@@ -2939,9 +2940,9 @@ begin
                    and (o.expires_at is null or o.expires_at > now())) then
     raise exception using errcode = 'PT404', message = 'output_not_found', detail = 'The cached output has gone since.';
   end if;
+  v_job := public.finish_job(v_job, 'done', null, p_output_id, 0, v_job.upload_expires_at is not null);
   -- Nothing was generated: it counts as the hit that it would have been a moment later.
   perform public.uncount_generation(v_job);
-  v_job := public.finish_job(v_job, 'done', null, p_output_id, 0, v_job.upload_expires_at is not null);
   perform public.note_hit(v_job.user_id, o, v_job.price, 0, 0) from public.image_outputs o where o.id = p_output_id;
   return public.job_document(v_job);
 end $$;
@@ -4480,12 +4481,12 @@ begin
   perform public.want_original(v_output.image_id);
   v_plan := public.library_plan(v_owner_id);
   if p_charge and v_plan.promote_price > 0 then
-    perform public.note_usage(p_user_id, p_credits => v_plan.promote_price);
     perform public.spend_credits(p_user_id, v_plan.promote_price, 'hold', 'promote:' || p_output_id);
     perform public.spend_on_key(p_api_key_id, v_plan.promote_price);
     perform public.move_credits(p_user_id, 0, 'capture', 'promote:' || p_output_id);
     insert into public.audit_log (actor, action, subject, data)
     values (p_user_id, 'credits.spend', 'promote:' || p_output_id, jsonb_build_object('amount', v_plan.promote_price));
+    perform public.note_usage(p_user_id, p_credits => v_plan.promote_price);
   end if;
   return public.library_document(v_output) || jsonb_build_object('forget', v_forget);
 end $$;

@@ -93,7 +93,10 @@ async def test_an_account_must_be_one(world: World) -> None:
     address = f"{secrets.token_hex(6)}@example.com"
     for by_sso in (False, True):  # an account by single sign-on may have the address of another one
         await world.connection.execute(
-            "insert into auth.users (id, email, is_sso_user) values ($1, $2, $3)", uuid.uuid4(), address, by_sso
+            "insert into auth.users (id, email, is_sso_user) values ($1, $2, $3)",
+            uuid.uuid4(),
+            address,
+            by_sso,
         )
     with refused("conflict"):
         await world.call("grant_admin", p_who=address, p_role="admin", p_by="cli:test", p_reason="because")
@@ -381,6 +384,22 @@ async def test_without_a_library_the_upload_of_an_earlier_job_will_do(world: Wor
     assert new["upload_path"] == first["upload_path"]
 
 
+async def test_a_teams_job_stays_the_teams(world: World) -> None:
+    user = await world.user(plan="pro")
+    team = uuid.UUID((await world.call("create_team", p_user_id=user, p_name="Shop"))["team_id"])
+    old = await failed(world, user, team_id=team)
+    new = await world.job((await replay(world, old["id"]))["job_id"])
+    assert (new["team_id"], new["user_id"], new["wants_persist"]) == (team, user, old["wants_persist"])
+    await world.cancel(new["id"], user)
+    other = await failed(world, user, team_id=team)
+    transaction = world.connection.transaction()
+    await transaction.start()
+    await world.connection.execute("delete from public.team_members where team_id = $1", team)
+    with refused("conflict"):
+        await replay(world, other["id"])
+    await transaction.rollback()
+
+
 async def test_two_operators_repeat_a_job_once(world: World, open_world: Opener) -> None:
     user = await world.user(balance=20)
     for owner in (user, None):
@@ -575,24 +594,26 @@ async def test_many_accounts_at_one_address_are_a_signal(world: World) -> None:
 
 
 async def test_the_report_counts_what_is_late(world: World) -> None:
-    before = await world.call("system_report")
+    before = await world.call("system_report", p_paid_priority=5)
     queue = secrets.token_hex(6)
     job = await world.running(await world.user(plan="pro"), queue=queue)
     await world.late("lease_expires_at", job["id"])
     await world.queued(None, queue=queue)
     refused_job = await failed(world, None, "refused")
     await world.call("bury_output", p_output_id=(await world.done())["output"]["output_id"], p_reason="test")
-    after = await world.call("system_report")
+    after = await world.call("system_report", p_paid_priority=5)
     assert after["leases_expired"] == before["leases_expired"] + 1
     assert after["refused_unreviewed"] == before["refused_unreviewed"] + 1
     assert after["tombstones"]["open"] == before["tombstones"]["open"] + 2
     assert after["queues"][queue]["queued"] == 1
-    classes = {row["priority"]: row for row in after["classes"] if row["queue"] == queue}
-    assert (classes[10]["running"], classes[10]["queued"]) == (1, 0)
-    assert (classes[0]["queued"], classes[0]["oldest_due_seconds"] >= 0) == (1, True)
+    classes = {row["caller"]: row for row in after["classes"] if row["queue"] == queue}
+    assert (classes["paid"]["running"], classes["paid"]["queued"]) == (1, 0)
+    assert (classes["anonymous"]["queued"], classes["anonymous"]["oldest_due_seconds"] >= 0) == (1, True)
     assert after["stripe_inbox"]["waiting"] == 0
     assert after["oldest_unfinished_seconds"] >= 0
     review = {"p_job_id": refused_job["id"], "p_decision": "keep"}
     await world.call("review_refused", **review, **BY)
-    assert (await world.call("system_report"))["refused_unreviewed"] == before["refused_unreviewed"]
+    assert (await world.call("system_report", p_paid_priority=5))["refused_unreviewed"] == before[
+        "refused_unreviewed"
+    ]
     await world.sweep()

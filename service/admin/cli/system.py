@@ -83,7 +83,7 @@ def system(
         console.show_facts(
             "System", versions | {"status": found.readiness.status} | checks | facts | {"migration": newest}
         )
-        classes = {"queue": "queue", "priority": "priority", "queued": "queued", "running": "running"}
+        classes = {"queue": "queue", "callers": "caller", "queued": "queued", "running": "running"}
         console.show_rows("Queues", found.report.classes, classes | {"oldest, s": "oldest_due_seconds"})
         if invariants:
             console.show_rows(

@@ -22,9 +22,9 @@ export async function showSystem() {
       ["Stripe inbox", `${report.stripe_inbox.waiting}, ${age(report.stripe_inbox.oldest_seconds)}`],
       ["Stripe, given up", report.stripe_inbox.failed, late(report.stripe_inbox.failed)],
     ])),
-    panel(null, table("Queues by priority of the plan", report.classes, {
+    panel(null, table("Queues by class of caller", report.classes, {
       Queue: (row) => row.queue,
-      Priority: (row) => row.priority,
+      Callers: (row) => row.caller,
       Queued: (row) => row.queued,
       Running: (row) => row.running,
       "Oldest due": (row) => age(row.oldest_due_seconds),

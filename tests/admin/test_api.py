@@ -1,0 +1,215 @@
+"""The admin API as an operator uses it, on a stack with a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import uuid
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import asyncpg
+import pytest
+
+from scripts.local.process import Child
+from service.resources import Resources
+from tests.admin.conftest import Caller
+from tests.client import Client
+from tests.jobs import finished, new_queue, queue_job
+from tests.photos import photo
+from tests.support import ROOMY, User, new_sha256
+from tests.test_fuzz import CHECKS, EXAMPLES
+
+Db: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+OP = "resize-v1:width-16"
+WHY = {"reason": "because"}
+
+
+async def fail(resources: Resources, queue: str, code: str = "op_failed", **more: Any) -> None:
+    """Let the only job of a queue end in an error, its upload kept."""
+    claimed = await resources.jobs.claim_next(queue, "test", 60)
+    assert claimed is not None
+    error = {"code": code, "detail": "It broke.", **more}
+    await resources.jobs.fail_job(claimed, error, retry_seconds=None, drop_upload=False)
+
+
+async def last_act(db: Db, subject: object) -> tuple[str, str, dict[str, Any]]:
+    """(actor, action, data) of the newest act about a subject."""
+    row = await db.fetchrow(
+        "select actor, action, data from audit_log where subject = $1 and data ? 'by' order by id desc limit 1",
+        str(subject),
+    )
+    assert row is not None
+    data = json.loads(row["data"]) if isinstance(row["data"], str) else row["data"]
+    return str(row["actor"]), row["action"], data
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_job_that_failed_is_repeated_by_a_worker(
+    admin: Caller, resources: Resources, user: User, db: Db
+) -> None:
+    queue = new_queue()
+    job_id = await queue_job(resources, photo(), OP, queue, user_id=user.id, price=3)
+    await fail(resources, queue)
+    found = await admin.say("GET", f"/jobs?user={user.email}&status=error&error=op_failed&op=resize")
+    assert [row["job_id"] for row in found["jobs"]] == [str(job_id)]
+    assert (await admin.say("GET", f"/jobs/{job_id}"))["bytes_kept"] is True
+    # Its queue is nobody's but the test's; the worker's is where a user's jobs are.
+    await db.execute("update jobs set queue = 'default' where id = $1", job_id)
+    new = await admin.say("POST", f"/jobs/{job_id}/replay", WHY, status=201)
+    done = await finished(resources, uuid.UUID(new["job_id"]), user.id)
+    assert (done.status, done.charged) == ("done", 3)
+    actor, action, data = await last_act(db, job_id)
+    assert (actor, action) == (str(admin.user.id), "job.replay")
+    assert (data["by"], data["reason"], data["after"]["job_id"]) == ("api", "because", new["job_id"])
+
+    again = await admin.say("POST", f"/jobs/{new['job_id']}/replay", WHY, status=409)
+    assert again["code"] == "job_finished"
+    refund = f"/jobs/{new['job_id']}/refund"
+    assert await admin.say("POST", refund, WHY) == {"refunded": True}
+    assert await admin.say("POST", refund, WHY) == {"refunded": False}
+    page = await admin.say("GET", f"/users/{user.id}")
+    assert page["balance"] == 100
+    assert (await admin.say("POST", f"/jobs/{job_id}/refund", WHY, status=409))["code"] == "not_charged"
+
+
+@pytest.mark.usefixtures("worker")
+async def test_who_listens_hears_that_a_job_was_canceled(admin: Caller, api: Child, user: User) -> None:
+    async with Client(api.url, user.token) as owner:
+        job_id = (await owner.intake(photo(), OP))["job_id"]
+        listening = asyncio.create_task(owner.wait(job_id))
+        canceled = await admin.say("POST", f"/jobs/{job_id}/cancel", WHY)
+        assert canceled["status"] == "canceled"
+        async with asyncio.timeout(20):
+            assert (await listening)["status"] == "canceled"
+
+
+@pytest.mark.usefixtures("worker")
+async def test_blocking_takes_away_and_unblocking_lets_in(admin: Caller, api: Child, user: User) -> None:
+    async with Client(api.url, user.token) as owner:
+        picture = photo()
+        await owner.process(picture, OP)
+        body = {"sha256": picture.sha256, "category": "copyright", **WHY}
+        done = await admin.say("POST", "/blocked", body)
+        assert (done["outputs"], done["forgotten"]) == (1, True)
+        refused = await owner.http.post("/intake", json=picture.claim(OP))
+        assert (refused.status_code, refused.json()["category"]) == (403, "copyright")
+        [row] = (await admin.say("GET", f"/blocked?sha256={picture.sha256[:16]}"))["hashes"]
+        assert (row["category"], row["reason"]) == ("copyright", "because")
+        await admin.say("POST", f"/blocked/{picture.sha256}/unblock", WHY, status=204)
+        gone = await admin.say("POST", f"/blocked/{picture.sha256}/unblock", WHY, status=404)
+        assert gone["code"] == "hash_not_blocked"
+        assert (await owner.intake(picture, OP))["cached"] is False
+
+
+async def test_a_plan_holds_from_the_next_request_on(
+    admin: Caller, resources: Resources, api: Child, user: User
+) -> None:
+    """What processes and Redis remember of the old one is forgotten."""
+    async with Client(api.url, user.token) as owner:
+        assert (await owner.http.get("/me")).json()["plan"]["id"] == ROOMY
+        changed = await admin.say("POST", f"/users/{user.id}/plan", {"plan_id": "pro", **WHY})
+        assert changed["plan_id"] == "pro"
+        async with asyncio.timeout(10):
+            while (await owner.http.get("/me")).json()["plan"]["id"] != "pro":
+                pass  # each look is a round trip
+
+
+async def test_a_refused_picture_is_reviewed(admin: Caller, resources: Resources, db: Db) -> None:
+    queue, picture = new_queue(), photo()
+    job_id = await queue_job(resources, picture, OP, queue)
+    await fail(resources, queue, "refused", category="nudity")
+    waiting = (await admin.say("GET", "/refused?limit=200"))["jobs"]
+    assert [row["category"] for row in waiting if row["job_id"] == str(job_id)] == ["nudity"]
+    reviewed = await admin.say("POST", f"/refused/{job_id}/review", {"decision": "block", **WHY})
+    assert (reviewed["review"]["decision"], reviewed["blocked"]) == ("block", "nudity")
+    assert (await last_act(db, picture.sha256))[:2] == (str(admin.user.id), "hash.block")
+    assert (await last_act(db, job_id))[:2] == (str(admin.user.id), "job.review")
+    other = await queue_job(resources, photo(), OP, queue)
+    await fail(resources, queue)
+    for decision in ("keep", "block"):
+        answer = await admin.say(
+            "POST", f"/refused/{other}/review", {"decision": decision, **WHY}, status=409
+        )
+        assert answer["code"] == "conflict"
+
+
+async def test_pages_follow_each_other(admin: Caller, resources: Resources, user: User) -> None:
+    queue = new_queue()
+    made = {str(await queue_job(resources, photo(), OP, queue, user_id=user.id)) for _ in range(5)}
+    for path, key in (
+        (f"/jobs?user={user.id}", "jobs"),
+        ("/users?flagged=false", "users"),
+        ("/audit?", "entries"),
+    ):
+        seen: list[str] = []
+        cursor = ""
+        for _ in range(3):
+            page = await admin.say("GET", f"{path}&limit=2{cursor}")
+            seen += [str(row.get("job_id") or row.get("user_id") or row["id"]) for row in page[key]]
+            cursor = f"&cursor={page['next_cursor']}"
+            if page["next_cursor"] is None:
+                break
+        assert len(seen) == len(set(seen))
+        assert path.startswith("/jobs") is (set(seen) == made)
+    for cursor in ("nonsense", "bm9uc2Vuc2U", "MjAyNi0xMS0yMFQwMDowMDowMCswMDowMCx4"):
+        assert (await admin.say("GET", f"/jobs?cursor={cursor}", status=422))["code"] == "invalid_request"
+
+
+async def test_the_system_and_signs_of_abuse(admin: Caller) -> None:
+    page = await admin.say("GET", "/system")
+    assert page["readiness"]["checks"]["database"]["ok"] is True
+    assert page["report"]["migrations"]
+    assert isinstance((await admin.say("GET", "/invariants"))["violations"], list)
+    assert isinstance((await admin.say("GET", "/abuse"))["accounts"], list)
+    assert await admin.say("GET", "/me") == {"user_id": str(admin.user.id), "role": "admin"}
+
+
+@pytest.mark.parametrize("reason", ["", "   ", "x" * 501, "two\nlines", None])
+async def test_a_reason_is_needed_for_every_change(admin: Caller, user: User, reason: str | None) -> None:
+    body: dict[str, Any] = {"reason": reason}
+    for path, more in (
+        (f"/users/{user.id}/plan", {"plan_id": "pro"}),
+        (f"/users/{user.id}/credits/give", {"amount": 5, "reference": "x"}),
+        (f"/users/{user.id}/credits/take", {"amount": 5, "reference": "x"}),
+        (f"/users/{user.id}/flag", {}),
+        (f"/users/{user.id}/unflag", {}),
+        (f"/jobs/{uuid.uuid4()}/replay", {}),
+        (f"/jobs/{uuid.uuid4()}/cancel", {}),
+        (f"/jobs/{uuid.uuid4()}/refund", {}),
+        (f"/refused/{uuid.uuid4()}/review", {"decision": "keep"}),
+        ("/blocked", {"sha256": new_sha256(), "category": "x"}),
+        (f"/blocked/{new_sha256()}/unblock", {}),
+    ):
+        assert (await admin.say("POST", path, body | more, status=422))["code"] == "invalid_request"
+    page = await admin.say("GET", f"/users/{user.id}")
+    assert (page["plan_id"], page["balance"], page["flagged_at"]) == (ROOMY, 100, None)
+
+
+async def test_no_request_of_an_operator_breaks_the_service(
+    api: Child, admin: Caller, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{api.url}/openapi.json"]
+    command += ["--include-path-regex", "^/admin/", "--checks", ",".join(CHECKS), "--max-examples", EXAMPLES]
+    command += [
+        "--phases",
+        "examples,coverage,fuzzing",
+        "--request-timeout",
+        "20",
+        "--seed",
+        "1",
+        "--no-color",
+    ]
+    command += ["--header", f"Authorization: Bearer {admin.user.token}"]
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=os.environ,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    assert "Operations" in output.decode()
