@@ -18,7 +18,7 @@ from scripts.local.process import Child
 from tests.browser.pictures import write_all
 from tests.node_cases import Results, cases_in, check, run_cases
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(1300)]
 
 SCRIPTS = Path(__file__).parent / "node"
 CASES = cases_in(*sorted(SCRIPTS.glob("*.mjs")))
@@ -38,7 +38,7 @@ async def results(
         "chromium": CHROMIUM,
         "profiles": str(folder),
     }
-    return await run_cases(SCRIPTS / "run.mjs", "BROWSER_TESTS", scene, seconds=540)
+    return await run_cases(SCRIPTS / "run.mjs", "BROWSER_TESTS", scene, seconds=1200)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -19,7 +19,7 @@ async function openImage(page) {
 /** Runs an op on the original that is kept; its version is looked at then. */
 async function rerun(page, keys, versions) {
   await page.fill('#rerun-keys', keys)
-  await page.click('#rerun button')
+  await page.click('#rerun [type=submit]')
   await page.waitForFunction(
     (versions) => document.querySelectorAll('#versions li').length === versions,
     versions,
