@@ -11,6 +11,7 @@ import stripe
 
 Object = dict[str, Any]
 DAY = 86_400
+MODELESS = {"subscription_item", "refund"}
 MONTH = 30 * DAY
 """Months are of 30 days here."""
 
@@ -58,8 +59,9 @@ class Account:
             "id": f"{prefix}_{self._serial:05d}{secrets.token_hex(6)}",
             "object": kind,
             "created": self.now,
-            "livemode": False,
         } | fields
+        if kind not in MODELESS:
+            made["livemode"] = False
         self.tables[kind][made["id"]] = made
         return made
 
