@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from service.admin.rows import AdminJob, AdminJobDetail, Decision
+from service.admin.rows import AdminJob, AdminJobDetail, AdminUserDetail, Decision
 from service.admin.store import Actor
 from service.errors import Code, ProblemError
 from service.resources import Resources
@@ -20,6 +20,15 @@ async def job_detail(resources: Resources, job_id: UUID) -> AdminJobDetail:
     if job is None:
         raise job_not_found(job_id)
     return job
+
+
+async def set_plan(
+    resources: Resources, user_id: UUID, plan_id: str, actor: Actor, reason: str
+) -> AdminUserDetail:
+    """Another plan, in every process from its next request on. Raises as Admin.set_plan does."""
+    user = await resources.admin.set_plan(user_id, plan_id, actor, reason)
+    await resources.freshness.changed(user_id)
+    return user
 
 
 async def replay(resources: Resources, job_id: UUID, actor: Actor, reason: str) -> AdminJob:

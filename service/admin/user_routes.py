@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 
-from service.admin import lists
+from service.admin import acts, lists
 from service.admin.access import REFUSALS, AdminUser, StaffUser
 from service.admin.rows import AdminUserDetail, CreditChange
 from service.admin.schemas import Act, CreditsGiven, CreditsTaken, PlanChange, UserFilter, UserPage
@@ -37,7 +37,7 @@ async def get_user(user_id: UUID, request: Request, _caller: StaffUser) -> Admin
 )
 async def set_plan(user_id: UUID, request: Request, actor: AdminUser, wanted: PlanChange) -> AdminUserDetail:
     """Give an account another plan, at once. Nothing is deleted; a subscription is not touched."""
-    return await resources_of(request).admin.set_plan(user_id, wanted.plan_id, actor, wanted.reason)
+    return await acts.set_plan(resources_of(request), user_id, wanted.plan_id, actor, wanted.reason)
 
 
 @router.post("/{user_id}/credits/give", responses=_ACT)

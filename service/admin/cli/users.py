@@ -111,13 +111,14 @@ def user(who: Who, as_json: AsJson = False) -> None:
 @app.command()
 def plan(who: Who, plan_id: Annotated[str, typer.Argument(help="Id of a plan.")], reason: Because) -> None:
     """Give an account another plan, at once."""
+    from service.admin import acts
     from service.admin.schemas import PlanChange
 
     wanted = checked(PlanChange, plan_id=plan_id, reason=reason)
 
     async def act(resources: "Resources") -> tuple[str, str]:
         before = await resources.admin.get_user(who)
-        after = await resources.admin.set_plan(before.user_id, wanted.plan_id, actor(), wanted.reason)
+        after = await acts.set_plan(resources, before.user_id, wanted.plan_id, actor(), wanted.reason)
         return before.plan_id, after.plan_id
 
     before, after = run(act)
