@@ -717,14 +717,14 @@ isOneToOne: false
                   ]
                 },"teams": {
                   Row: {
-                    "created_at": string,"id": string,"name": string,"updated_at": string,"versions_to_keep": number
+                    "created_at": string,"id": string,"name": string,"updated_at": string,"versions_due": boolean,"versions_to_keep": number
                   }
                   ComputedFields: never
                   Insert: {
-                    "created_at"?: string,"id"?: string,"name": string,"updated_at"?: string,"versions_to_keep"?: number
+                    "created_at"?: string,"id"?: string,"name": string,"updated_at"?: string,"versions_due"?: boolean,"versions_to_keep"?: number
                   }
                   Update: {
-                    "created_at"?: string,"id"?: string,"name"?: string,"updated_at"?: string,"versions_to_keep"?: number
+                    "created_at"?: string,"id"?: string,"name"?: string,"updated_at"?: string,"versions_due"?: boolean,"versions_to_keep"?: number
                   }
                   Relationships: [
                     
@@ -1525,6 +1525,7 @@ isOneToOne: false
 "id": string,
 "name": string,
 "updated_at": string,
+"versions_due": boolean,
 "versions_to_keep": number
             }
                           SetofOptions: {

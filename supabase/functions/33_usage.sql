@@ -183,15 +183,19 @@ begin
   where l.user_id = p_user_id and l.reason = 'hold' and l.reference = 'hit:' || p_reference;
   if v_amount > 0 and public.refund_credits(p_user_id, 'hit:' || p_reference, 'The picture was gone.') then
     perform public.note_usage(p_user_id, p_credits => -v_amount);
+    insert into public.audit_log (actor, action, subject, data)
+    values (p_user_id, 'credits.refund', 'hit:' || p_reference,
+            jsonb_build_object('amount', v_amount, 'reason', 'The picture was gone.'));
   end if;
 end $$;
 
 -- Counts from Redis, [{user_id, day, cache_hits, saved_credits, saved_vendor_cost_micros, bytes_served}], added once
--- per batch. False when it was added before. Rows are locked in one order.
+-- per batch. False when it was added before. Not while a sweep settles jobs: both lock the days of many users.
 create or replace function public.fold_usage(p_batch text, p_counts text) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
 begin
+  perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('darkroom.sweep'));
   insert into public.usage_folds (id) values (p_batch) on conflict (id) do nothing;
   if not found then
     return false;

@@ -145,33 +145,38 @@ begin
   return v_forget;
 end $$;
 
--- Prunes up to p_limit images of a user who has lowered versions_to_keep. Returns what the caches must forget; null
--- when nobody is due.
+-- Prunes up to p_limit images of an owner, user or team, who has lowered versions_to_keep. Returns what the caches must
+-- forget; null when nobody is due.
 create or replace function public.prune_versions(p_limit integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_profile public.profiles;
+  v_owner_id uuid;
   v_images uuid[];
   v_image uuid;
   v_forget jsonb := '[]';
 begin
-  select * into v_profile from public.profiles f
+  select f.user_id into v_owner_id from public.profiles f
   where f.versions_due order by f.user_id limit 1 for no key update skip locked;
-  if not found then
+  if v_owner_id is null then
+    select t.id into v_owner_id from public.teams t
+    where t.versions_due order by t.id limit 1 for no key update skip locked;
+  end if;
+  if v_owner_id is null then
     return null;
   end if;
   v_images := array(
     select o.image_id from public.image_outputs o
-    where o.user_id = v_profile.user_id and o.version is not null and o.deleted_at is null
-    group by o.image_id having count(*) > v_profile.versions_to_keep
+    where (o.user_id = v_owner_id or o.team_id = v_owner_id) and o.version is not null and o.deleted_at is null
+    group by o.image_id having count(*) > public.versions_to_keep(v_owner_id)
     order by o.image_id limit p_limit);
   foreach v_image in array v_images loop
     perform 1 from public.images where id = v_image for no key update;
-    v_forget := v_forget || public.prune_image(v_image, v_profile.user_id);
+    v_forget := v_forget || public.prune_image(v_image, v_owner_id);
   end loop;
   if cardinality(v_images) < p_limit then
-    update public.profiles set versions_due = false where user_id = v_profile.user_id;
+    update public.profiles set versions_due = false where user_id = v_owner_id;
+    update public.teams set versions_due = false where id = v_owner_id;
   end if;
   return v_forget;
 end $$;

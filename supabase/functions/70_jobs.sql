@@ -222,9 +222,9 @@ begin
                    and (o.expires_at is null or o.expires_at > now())) then
     raise exception using errcode = 'PT404', message = 'output_not_found', detail = 'The cached output has gone since.';
   end if;
+  v_job := public.finish_job(v_job, 'done', null, p_output_id, 0, v_job.upload_expires_at is not null);
   -- Nothing was generated: it counts as the hit that it would have been a moment later.
   perform public.uncount_generation(v_job);
-  v_job := public.finish_job(v_job, 'done', null, p_output_id, 0, v_job.upload_expires_at is not null);
   perform public.note_hit(v_job.user_id, o, v_job.price, 0, 0) from public.image_outputs o where o.id = p_output_id;
   return public.job_document(v_job);
 end $$;

@@ -182,15 +182,18 @@ declare
   v_team public.teams := public.lock_team(p_team_id, p_user_id, true);
 begin
   update public.teams
-  set name = coalesce(p_name, name), versions_to_keep = coalesce(p_versions_to_keep, versions_to_keep), updated_at = now()
+  set name = coalesce(p_name, name), versions_to_keep = coalesce(p_versions_to_keep, versions_to_keep), updated_at = now(),
+      -- Fewer than before: the cleanup removes the others.
+      versions_due = versions_due or coalesce(p_versions_to_keep < versions_to_keep, false)
   where id = p_team_id returning * into v_team;
   return public.team_document(v_team, p_user_id);
 end $$;
 
 -- Deletes a team, named once more lest it be the wrong one. What it has goes to its owner's own library; members lose
--- access at once, what they have in the making is canceled. Returns as transfer_images does.
+-- access at once, what they have in the making is canceled. Returns as transfer_images does. The time of a statement is
+-- what PostgREST goes by: many thousand pictures take longer than its usual one.
 create or replace function public.delete_team(p_team_id uuid, p_user_id uuid, p_name text) returns jsonb
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = '' set statement_timeout = '5min'
 as $$
 declare
   v_team public.teams := public.lock_team(p_team_id, p_user_id, true);

@@ -112,12 +112,12 @@ begin
   perform public.want_original(v_output.image_id);
   v_plan := public.library_plan(v_owner_id);
   if p_charge and v_plan.promote_price > 0 then
-    perform public.note_usage(p_user_id, p_credits => v_plan.promote_price);
     perform public.spend_credits(p_user_id, v_plan.promote_price, 'hold', 'promote:' || p_output_id);
     perform public.spend_on_key(p_api_key_id, v_plan.promote_price);
     perform public.move_credits(p_user_id, 0, 'capture', 'promote:' || p_output_id);
     insert into public.audit_log (actor, action, subject, data)
     values (p_user_id, 'credits.spend', 'promote:' || p_output_id, jsonb_build_object('amount', v_plan.promote_price));
+    perform public.note_usage(p_user_id, p_credits => v_plan.promote_price);
   end if;
   return public.library_document(v_output) || jsonb_build_object('forget', v_forget);
 end $$;

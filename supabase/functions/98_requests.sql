@@ -87,7 +87,7 @@ $$;
 -- Its user leaves every team at once: what belongs to a team with others in it is theirs from here on, and the pictures
 -- of one without are the user's own, to be deleted like the rest.
 create or replace function public.request_deletion(p_user_id uuid, p_delete_account boolean, p_queue text) returns jsonb
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = '' set statement_timeout = '5min'
 as $$
 declare
   v_request public.data_requests;

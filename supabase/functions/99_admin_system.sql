@@ -32,36 +32,33 @@ end $$;
 --   refusals        three or more jobs in a week refused as not acceptable or infected, and a fifth of all
 --   burst           thirty or more jobs within one minute of the last day
 --   shared_address  four or more accounts at one address within 30 days
+-- Each part is by user, so that asking for one reads what is theirs alone.
 create or replace view public.abuse_signals with (security_invoker = true) as
-with week as (
-  select j.user_id, count(*) as jobs,
-         count(*) filter (where j.status = 'error' and j.error ->> 'code' in ('refused', 'infected')) as refused
-  from public.jobs j where j.created_at > now() - interval '7 days' and j.user_id is not null group by j.user_id
-), bursts as (
-  select m.user_id, max(m.jobs) as burst
-  from (select j.user_id, count(*) as jobs from public.jobs j
-        where j.created_at > now() - interval '1 day' and j.user_id is not null
-        group by j.user_id, date_trunc('minute', j.created_at)) m
-  group by m.user_id
-), addresses as (
-  select a.user_id, max(s.accounts) as accounts
-  from public.address_usage a
-  join (select b.address, count(distinct b.user_id) as accounts from public.address_usage b
-        where b.user_id is not null and b.day > current_date - 30 group by b.address) s using (address)
-  where a.user_id is not null and a.day > current_date - 30
-  group by a.user_id
-), figures as (
-  select user_id, coalesce(w.jobs, 0) as jobs, coalesce(w.refused, 0) as refused, coalesce(b.burst, 0) as burst,
-         coalesce(a.accounts, 0) as accounts
-  from week w full join bursts b using (user_id) full join addresses a using (user_id)
-)
-select f.user_id, f.jobs, f.refused,
-       round(f.refused / nullif(f.jobs, 0)::numeric, 3) as refusal_ratio, f.burst, f.accounts,
+select f.user_id, f.jobs, f.refused, round(f.refused / nullif(f.jobs, 0)::numeric, 3) as refusal_ratio, f.burst,
+       f.accounts,
        array_remove(array[
          case when f.refused >= 3 and f.refused * 5 >= f.jobs then 'refusals' end,
          case when f.burst >= 30 then 'burst' end,
          case when f.accounts >= 4 then 'shared_address' end], null) as signals
-from figures f;
+from (
+  select p.user_id, sum(p.jobs)::bigint as jobs, sum(p.refused)::bigint as refused, max(p.burst) as burst,
+         max(p.accounts) as accounts
+  from (
+    select j.user_id, count(*) as jobs,
+           count(*) filter (where j.status = 'error' and j.error ->> 'code' in ('refused', 'infected')) as refused,
+           0::bigint as burst, 0::bigint as accounts
+    from public.jobs j where j.created_at > now() - interval '7 days' and j.user_id is not null group by j.user_id
+    union all
+    select m.user_id, 0, 0, m.jobs, 0
+    from (select j.user_id, date_trunc('minute', j.created_at), count(*) as jobs from public.jobs j
+          where j.created_at > now() - interval '1 day' and j.user_id is not null group by 1, 2) m
+    union all
+    select a.user_id, 0, 0, 0, (
+      select count(distinct b.user_id) from public.address_usage b
+      where b.address = a.address and b.user_id is not null and b.day > current_date - 30)
+    from public.address_usage a where a.user_id is not null and a.day > current_date - 30
+  ) p group by p.user_id
+) f;
 comment on view public.abuse_signals is 'What of each account looks like abuse; for operators, who judge it.';
 revoke all on public.abuse_signals from public, anon, authenticated, service_role;
 grant select on public.abuse_signals to service_role;

@@ -5,6 +5,10 @@ comment on column public.profiles.versions_due is
   'Whether versions_to_keep was lowered and the cleanup has images left to prune.';
 create index profiles_versions_due on public.profiles (user_id) where versions_due;
 
+alter table public.teams add column versions_due boolean not null default false;
+comment on column public.teams.versions_due is 'As of a profile.';
+create index teams_versions_due on public.teams (id) where versions_due;
+
 alter table public.images
   add column original_scan text not null default 'none' check (original_scan in ('none', 'clean', 'unscanned')),
   add column scan_tried_at timestamptz;

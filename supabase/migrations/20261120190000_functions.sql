@@ -907,6 +907,9 @@ begin
   where l.user_id = p_user_id and l.reason = 'hold' and l.reference = 'hit:' || p_reference;
   if v_amount > 0 and public.refund_credits(p_user_id, 'hit:' || p_reference, 'The picture was gone.') then
     perform public.note_usage(p_user_id, p_credits => -v_amount);
+    insert into public.audit_log (actor, action, subject, data)
+    values (p_user_id, 'credits.refund', 'hit:' || p_reference,
+            jsonb_build_object('amount', v_amount, 'reason', 'The picture was gone.'));
   end if;
 end $$;
 
@@ -2153,33 +2156,38 @@ begin
   return v_forget;
 end $$;
 
--- Prunes up to p_limit images of a user who has lowered versions_to_keep. Returns what the caches must forget; null
--- when nobody is due.
+-- Prunes up to p_limit images of an owner, user or team, who has lowered versions_to_keep. Returns what the caches must
+-- forget; null when nobody is due.
 create or replace function public.prune_versions(p_limit integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_profile public.profiles;
+  v_owner_id uuid;
   v_images uuid[];
   v_image uuid;
   v_forget jsonb := '[]';
 begin
-  select * into v_profile from public.profiles f
+  select f.user_id into v_owner_id from public.profiles f
   where f.versions_due order by f.user_id limit 1 for no key update skip locked;
-  if not found then
+  if v_owner_id is null then
+    select t.id into v_owner_id from public.teams t
+    where t.versions_due order by t.id limit 1 for no key update skip locked;
+  end if;
+  if v_owner_id is null then
     return null;
   end if;
   v_images := array(
     select o.image_id from public.image_outputs o
-    where o.user_id = v_profile.user_id and o.version is not null and o.deleted_at is null
-    group by o.image_id having count(*) > v_profile.versions_to_keep
+    where (o.user_id = v_owner_id or o.team_id = v_owner_id) and o.version is not null and o.deleted_at is null
+    group by o.image_id having count(*) > public.versions_to_keep(v_owner_id)
     order by o.image_id limit p_limit);
   foreach v_image in array v_images loop
     perform 1 from public.images where id = v_image for no key update;
-    v_forget := v_forget || public.prune_image(v_image, v_profile.user_id);
+    v_forget := v_forget || public.prune_image(v_image, v_owner_id);
   end loop;
   if cardinality(v_images) < p_limit then
-    update public.profiles set versions_due = false where user_id = v_profile.user_id;
+    update public.profiles set versions_due = false where user_id = v_owner_id;
+    update public.teams set versions_due = false where id = v_owner_id;
   end if;
   return v_forget;
 end $$;
@@ -3744,15 +3752,18 @@ declare
   v_team public.teams := public.lock_team(p_team_id, p_user_id, true);
 begin
   update public.teams
-  set name = coalesce(p_name, name), versions_to_keep = coalesce(p_versions_to_keep, versions_to_keep), updated_at = now()
+  set name = coalesce(p_name, name), versions_to_keep = coalesce(p_versions_to_keep, versions_to_keep), updated_at = now(),
+      -- Fewer than before: the cleanup removes the others.
+      versions_due = versions_due or coalesce(p_versions_to_keep < versions_to_keep, false)
   where id = p_team_id returning * into v_team;
   return public.team_document(v_team, p_user_id);
 end $$;
 
 -- Deletes a team, named once more lest it be the wrong one. What it has goes to its owner's own library; members lose
--- access at once, what they have in the making is canceled. Returns as transfer_images does.
+-- access at once, what they have in the making is canceled. Returns as transfer_images does. The time of a statement is
+-- what PostgREST goes by: many thousand pictures take longer than its usual one.
 create or replace function public.delete_team(p_team_id uuid, p_user_id uuid, p_name text) returns jsonb
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = '' set statement_timeout = '5min'
 as $$
 declare
   v_team public.teams := public.lock_team(p_team_id, p_user_id, true);
@@ -5224,7 +5235,7 @@ $$;
 -- Its user leaves every team at once: what belongs to a team with others in it is theirs from here on, and the pictures
 -- of one without are the user's own, to be deleted like the rest.
 create or replace function public.request_deletion(p_user_id uuid, p_delete_account boolean, p_queue text) returns jsonb
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = '' set statement_timeout = '5min'
 as $$
 declare
   v_request public.data_requests;
@@ -6444,36 +6455,33 @@ end $$;
 --   refusals        three or more jobs in a week refused as not acceptable or infected, and a fifth of all
 --   burst           thirty or more jobs within one minute of the last day
 --   shared_address  four or more accounts at one address within 30 days
+-- Each part is by user, so that asking for one reads what is theirs alone.
 create or replace view public.abuse_signals with (security_invoker = true) as
-with week as (
-  select j.user_id, count(*) as jobs,
-         count(*) filter (where j.status = 'error' and j.error ->> 'code' in ('refused', 'infected')) as refused
-  from public.jobs j where j.created_at > now() - interval '7 days' and j.user_id is not null group by j.user_id
-), bursts as (
-  select m.user_id, max(m.jobs) as burst
-  from (select j.user_id, count(*) as jobs from public.jobs j
-        where j.created_at > now() - interval '1 day' and j.user_id is not null
-        group by j.user_id, date_trunc('minute', j.created_at)) m
-  group by m.user_id
-), addresses as (
-  select a.user_id, max(s.accounts) as accounts
-  from public.address_usage a
-  join (select b.address, count(distinct b.user_id) as accounts from public.address_usage b
-        where b.user_id is not null and b.day > current_date - 30 group by b.address) s using (address)
-  where a.user_id is not null and a.day > current_date - 30
-  group by a.user_id
-), figures as (
-  select user_id, coalesce(w.jobs, 0) as jobs, coalesce(w.refused, 0) as refused, coalesce(b.burst, 0) as burst,
-         coalesce(a.accounts, 0) as accounts
-  from week w full join bursts b using (user_id) full join addresses a using (user_id)
-)
-select f.user_id, f.jobs, f.refused,
-       round(f.refused / nullif(f.jobs, 0)::numeric, 3) as refusal_ratio, f.burst, f.accounts,
+select f.user_id, f.jobs, f.refused, round(f.refused / nullif(f.jobs, 0)::numeric, 3) as refusal_ratio, f.burst,
+       f.accounts,
        array_remove(array[
          case when f.refused >= 3 and f.refused * 5 >= f.jobs then 'refusals' end,
          case when f.burst >= 30 then 'burst' end,
          case when f.accounts >= 4 then 'shared_address' end], null) as signals
-from figures f;
+from (
+  select p.user_id, sum(p.jobs)::bigint as jobs, sum(p.refused)::bigint as refused, max(p.burst) as burst,
+         max(p.accounts) as accounts
+  from (
+    select j.user_id, count(*) as jobs,
+           count(*) filter (where j.status = 'error' and j.error ->> 'code' in ('refused', 'infected')) as refused,
+           0::bigint as burst, 0::bigint as accounts
+    from public.jobs j where j.created_at > now() - interval '7 days' and j.user_id is not null group by j.user_id
+    union all
+    select m.user_id, 0, 0, m.jobs, 0
+    from (select j.user_id, date_trunc('minute', j.created_at), count(*) as jobs from public.jobs j
+          where j.created_at > now() - interval '1 day' and j.user_id is not null group by 1, 2) m
+    union all
+    select a.user_id, 0, 0, 0, (
+      select count(distinct b.user_id) from public.address_usage b
+      where b.address = a.address and b.user_id is not null and b.day > current_date - 30)
+    from public.address_usage a where a.user_id is not null and a.day > current_date - 30
+  ) p group by p.user_id
+) f;
 comment on view public.abuse_signals is 'What of each account looks like abuse; for operators, who judge it.';
 revoke all on public.abuse_signals from public, anon, authenticated, service_role;
 grant select on public.abuse_signals to service_role;
