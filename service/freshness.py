@@ -19,7 +19,7 @@ from service.breaker import Breaker
 
 REMEMBERED_SECONDS = 30.0
 """The longest that anything is remembered, whatever the version: changes by hand in the database are seen by then."""
-UNCONFIRMED_SECONDS = 0.8
+UNCONFIRMED_SECONDS = 0.5
 """How long a memory that no version confirms is good."""
 VERSION_SECONDS = 600
 RETRY_SECONDS = 0.5

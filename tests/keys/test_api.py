@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from scripts.local.home import Local
+from scripts.local.process import Child
 from service.keys.keys import checksum, make_key
 from tests.keys.conftest import ALL_SCOPES, Owner, bearer, refused
 from tests.photos import photo
@@ -292,3 +294,19 @@ async def test_the_owner_reads_keys_by_postgrest_and_writes_none(owner: Owner, l
             headers=owner.user.bearer,
         )
         assert change.status_code in {401, 403}
+
+
+async def test_deleting_all_data_ends_the_keys(owner: Owner, worker: Child) -> None:
+    made = await owner.make()
+    for _ in range(3):  # remembered by the API
+        assert (await owner.http.get("/me", headers=bearer(made))).status_code == 200
+    started = await owner.http.request(
+        "DELETE", "/me/data", json={"confirm": "delete my data"}, headers=owner.user.bearer
+    )
+    assert started.status_code == 202, started.text
+    where = f"/me/data/{started.json()['request_id']}"
+    async with asyncio.timeout(60):
+        while (await owner.http.get(where, headers=owner.user.bearer)).json()["status"] != "done":
+            pass
+    assert refused(await owner.http.get("/me", headers=bearer(made))) == (401, "invalid_api_key")
+    assert (await owner.manage("GET")).json()["api_keys"] == []

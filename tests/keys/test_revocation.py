@@ -52,7 +52,7 @@ async def test_revoking_in_one_process_is_felt_by_the_next_request_in_another(
         assert refused(await elsewhere.get("/me", headers=bearer(made))) == (401, "api_key_revoked")
 
 
-async def test_requests_that_never_stop_are_refused_within_a_second_of_the_revocation(
+async def test_requests_that_never_stop_are_refused_from_the_revocation_on(
     owner: Owner, elsewhere: httpx.AsyncClient
 ) -> None:
     """Requests that were sent before the answer to the revocation may still pass; none that was sent after it."""
@@ -73,8 +73,9 @@ async def test_requests_that_never_stop_are_refused_within_a_second_of_the_revoc
     await owner.revoke(made)
     revoked_at = time.monotonic()
     await asyncio.gather(*users)
-    assert [status for begun, status in sent if begun > revoked_at and status == 200] == []
-    assert time.monotonic() - revoked_at < 1
+    late = [begun - revoked_at for begun, status in sent if begun > revoked_at and status == 200]
+    print(f"\nwith Redis: {len(late)} requests accepted of those sent after the revocation")
+    assert late == []
 
 
 async def test_a_stream_ends_with_its_key(owner: Owner, elsewhere: httpx.AsyncClient) -> None:
@@ -137,12 +138,12 @@ async def test_without_redis_a_revocation_is_felt_within_a_second(
     assert await _use(process, made["key"]) == "ok"
     await owner.revoke(made)
     revoked_at = time.monotonic()
+    last = revoked_at
     while (outcome := await _use(process, made["key"])) == "ok":
-        pass
-    delay = time.monotonic() - revoked_at
-    print(f"\nwithout Redis: refused {delay * 1000:.0f} ms after the revocation")
+        last = time.monotonic()
+    print(f"\nwithout Redis: accepted until {(last - revoked_at) * 1000:.0f} ms after the revocation")
     assert outcome == "api_key_revoked"
-    assert delay < 1
+    assert last - revoked_at < 1
 
 
 async def test_a_redis_that_forgot_is_not_believed(

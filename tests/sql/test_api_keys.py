@@ -219,3 +219,22 @@ async def test_a_promotion_counts_as_well(world: World) -> None:
     with refused("spend_cap_reached"):
         await promote()
     assert await spent(world, key) == 5
+
+
+async def test_an_export_has_the_keys_and_no_hash(world: World) -> None:
+    user, queue = await world.user(), secrets.token_hex(6)
+    key_hash = secrets.token_hex(32)
+    key = await world.api_key(user, hash=key_hash)
+    await world.call("request_export", p_user_id=user, p_queue=queue, p_fresh_seconds=None)
+    row = await world.call("claim_request", p_queue=queue, p_worker="w", p_lease_seconds=30.0)
+    page = await world.call(
+        "export_page",
+        p_request_id=row["id"],
+        p_lease_token=row["lease_token"],
+        p_table="api_keys",
+        p_after=None,
+        p_limit=10,
+    )
+    assert [each["id"] for each in page["rows"]] == [key["key_id"]]
+    assert key_hash not in json.dumps(page)
+    assert "hash" not in page["rows"][0]
