@@ -176,6 +176,38 @@ async def test_an_act_names_its_actor_once(world: World, action: str, act: Act) 
     assert await world.value(count, user, action) == 1
 
 
+async def test_a_team_that_wants_fewer_versions_has_its_images_pruned(world: World) -> None:
+    user = await world.user(plan="pro")
+    team = uuid.UUID((await world.call("create_team", p_user_id=user, p_name="Shop"))["team_id"])
+    for owner, column in ((user, "user_id"), (team, "team_id")):
+        image = await world.value(
+            f"insert into public.images ({column}, sha256, filename, content_type, width, height, size)"
+            " values ($1, $2, 'lamp.jpg', 'image/jpeg', 40, 30, 1000) returning id",
+            owner,
+            secrets.token_hex(32),
+        )
+        for version in (1, 2, 3):
+            await world.connection.execute(
+                f"insert into public.image_outputs (image_id, {column}, cache_key, input_sha256, input_content_type,"
+                " input_width, input_height, input_size, op_key, variant, bucket, path, thumb_path, content_type,"
+                " width, height, size, sha256, version) values ($1, $2, $3, $4, 'image/jpeg', 40, 30, 1000, 'x-v1',"
+                " 'full', 'user-library', $5, $6, 'image/webp', 20, 15, 500, $4, $7)",
+                image,
+                owner,
+                secrets.token_bytes(32),
+                secrets.token_hex(32),
+                f"{owner}/{image}/output/{version}.webp",
+                f"{owner}/{image}/output/{version}.thumb.webp",
+                version,
+            )
+    await world.call("update_team", p_team_id=team, p_user_id=user, p_name=None, p_versions_to_keep=2)
+    assert len(await world.call("prune_versions", p_limit=100)) == 1
+    assert await world.call("prune_versions", p_limit=100) is None
+    left = "select array_agg(version order by version) from public.image_outputs where {} = $1 and deleted_at is null"
+    assert await world.value(left.format("team_id"), team) == [2, 3]
+    assert await world.value(left.format("user_id"), user) == [1, 2, 3]
+
+
 async def test_a_repeated_act_is_audited_once(world: World) -> None:
     user = await world.user(plan="pro")
     image = await _image(world, user)
