@@ -40,4 +40,5 @@ create policy own_jobs on public.jobs for select to authenticated
 
 grant select on table public.job_events to authenticated;
 drop policy if exists own_job_events on public.job_events;
-create policy own_job_events on public.job_events for select to authenticated using (user_id = (select auth.uid()));
+create policy own_job_events on public.job_events for select to authenticated
+  using (user_id = (select auth.uid()) and exists (select 1 from public.jobs j where j.id = job_id));

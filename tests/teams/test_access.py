@@ -223,6 +223,8 @@ async def test_reading_through_postgrest(scene: Scene, role: str) -> None:
     assert (await hand.supabase.get("/rest/v1/team_invitations")).status_code in {401, 403}
     answer = await hand.supabase.get("/rest/v1/jobs", params={"id": f"eq.{scene.job_id}"})
     assert answer.json() == []  # of the one who has left, and nobody else's
+    answer = await hand.supabase.get("/rest/v1/job_events", params={"job_id": f"eq.{scene.job_id}"})
+    assert answer.json() == []
 
 
 @pytest.mark.parametrize("role", ROLES)
