@@ -179,8 +179,10 @@ class Limiter:
         version: str | None = None,
         count: tuple[str, str] | None = None,
     ) -> Admission:
-        """Decide one request against all limits at once; if it is allowed, read up to two keys along the way. `count`: the
-        hash and the caller for which an answer under `get` is counted."""
+        """Decide one request against all limits at once; if it is allowed, read up to two keys along the way.
+
+        `count`: the hash and the caller for which an answer under `get` is counted.
+        """
         if self._breaker.allows():
             now = "" if self._clock is None else str(round(self._clock() * 1_000_000))
             arguments: list[Any] = [len(limits), now]
