@@ -45,11 +45,13 @@ async def admit(
 ) -> Admission:
     """Let a request through, reading the key `get` along the way. Raises ProblemError: rate_limited, or that the API
     key has ended since this process verified it."""
+    user_id = principal.user_id
     admission = await resources.limiter.admit(
         limits_of(principal, resources.settings, follow_up=follow_up),
         get=get,
-        version=None if principal.user_id is None else version_key(principal.user_id),
-        count=None if principal.user_id is None else (COUNTS, str(principal.user_id)),
+        version=None if user_id is None else version_key(user_id),
+        # An answer out of Redis is counted by the script that reads it.
+        count=None if user_id is None or get is None else (COUNTS, str(user_id)),
     )
     admission.require()
     if principal.key is not None:
