@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import Depends
 from starlette.requests import Request
+from starlette.responses import Response
 
 from service.admin.store import Actor
 from service.errors import Code, ProblemError
@@ -14,14 +15,15 @@ from service.resources import resources_of
 API = "api"
 
 
-async def _staff(request: Request, user_id: SignedIn) -> UUID:
+async def _staff(request: Request, response: Response, user_id: SignedIn) -> UUID:
     """An account with any role: may look. Raises ProblemError (sign_in_required, admin_required)."""
     if await resources_of(request).admin.role(user_id) is None:
         raise ProblemError(Code.admin_required, "This is for operators of this service.")
+    response.headers["Cache-Control"] = "no-store"
     return user_id
 
 
-async def _admin(request: Request, user_id: SignedIn) -> Actor:
+async def _admin(request: Request, response: Response, user_id: SignedIn) -> Actor:
     """An account that may act. Raises ProblemError (sign_in_required, admin_required)."""
     if await resources_of(request).admin.role(user_id) != "admin":
         raise ProblemError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 import uuid
 from pathlib import Path
@@ -164,6 +163,7 @@ async def test_pages_follow_each_other(admin: Caller, resources: Resources, user
 
 async def test_the_system_and_signs_of_abuse(admin: Caller) -> None:
     page = await admin.say("GET", "/system")
+    assert (await admin.http.get("/admin/api/system")).headers["cache-control"] == "no-store"
     assert page["readiness"]["checks"]["database"]["ok"] is True
     assert page["report"]["migrations"]
     assert isinstance((await admin.say("GET", "/invariants"))["violations"], list)
@@ -192,28 +192,17 @@ async def test_a_reason_is_needed_for_every_change(admin: Caller, user: User, re
     assert (page["plan_id"], page["balance"], page["flagged_at"]) == (ROOMY, 100, None)
 
 
+@pytest.mark.timeout(600)
 async def test_no_request_of_an_operator_breaks_the_service(
     api: Child, admin: Caller, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{api.url}/openapi.json"]
+    """tests/test_fuzz.py tries the same routes as a visitor and as a user."""
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{api.url}/openapi.json", "--no-color"]
     command += ["--include-path-regex", "^/admin/", "--checks", ",".join(CHECKS), "--max-examples", EXAMPLES]
-    command += [
-        "--phases",
-        "examples,coverage,fuzzing",
-        "--request-timeout",
-        "20",
-        "--seed",
-        "1",
-        "--no-color",
-    ]
+    command += ["--phases", "examples,coverage,fuzzing", "--request-timeout", "20", "--seed", "1"]
     command += ["--header", f"Authorization: Bearer {admin.user.token}"]
     process = await asyncio.create_subprocess_exec(
-        *command,
-        cwd=tmp_path,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env=os.environ,
+        *command, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     output, _ = await process.communicate()
     assert process.returncode == 0, output.decode()
-    assert "Operations" in output.decode()
