@@ -3,7 +3,7 @@
     settings  errors  auth  limits  telemetry  middleware  openapi   what every route shares
     resources  database  storage  queue  breaker                     the world outside
     ops                                                              the op registry (pure)
-    intake  jobs  catalogue  health  sharing                               routes, their schemas, the module that works
+    intake  jobs  catalogue  health  sharing  billing  webhooks      routes, their schemas, the module that works
     playground                                                       the page at / and darkroom.js
 
 No logic lives here. Run it with `darkroom api`, or `uvicorn --factory service.app:create_app`.

@@ -64,6 +64,37 @@ async def test_an_upgrade_adds_the_difference_for_the_time_that_is_left(shop: Sh
     assert (await shop.plan(person), await shop.balance(person)) == ("pro", before)
 
 
+async def test_an_invoice_of_many_lines_is_read_to_its_end(shop: Shop) -> None:
+    person = await shop.person()
+    made = await shop.subscribe(person, "basic")
+    lines = shop.account.find("invoice", made["latest_invoice"])["lines"]["data"]
+    for _ in range(11):  # something that was thrown in, and stands before the plan
+        lines.insert(0, lines[-1] | {"id": f"il_{len(lines)}", "amount": 0})
+    await shop.news()
+    assert await shop.balance(person) == SIGNUP + 300
+    assert any(path.endswith("/lines") for _, path in shop.server.requests)
+
+
+async def test_a_discount_costs_no_credits_and_a_trial_gives_none(shop: Shop) -> None:
+    person = await shop.person()
+    made = await shop.subscribe(person, "basic")
+    invoice = shop.account.find("invoice", made["latest_invoice"])
+    invoice |= {
+        "total": 0,
+        "amount_paid": 0,
+    }  # all of it taken off by a coupon; lines are told before discounts
+    await shop.news()
+    assert await shop.balance(person) == SIGNUP + 300
+    other = await shop.person()
+    tried = await shop.subscribe(other, "basic")
+    tried["status"] = "trialing"
+    invoice = shop.account.find("invoice", tried["latest_invoice"])
+    invoice |= {"total": 0, "amount_paid": 0}
+    invoice["lines"]["data"][0]["amount"] = 0
+    await shop.news()
+    assert (await shop.plan(other), await shop.balance(other)) == ("basic", SIGNUP)
+
+
 async def test_back_and_forth_between_plans_gains_nothing(shop: Shop) -> None:
     person = await shop.person()
     await shop.subscribe(person, "basic")

@@ -124,6 +124,13 @@ def _lines(account: Account, path: list[str], params: Params) -> Object:
     return _page(account.find("invoice", path[0])["lines"]["data"], params, f"/v1/invoices/{path[0]}/lines")
 
 
+def _retrieve_invoice(account: Account, path: list[str], _params: Params) -> Object:
+    """With its first ten lines."""
+    invoice = account.find("invoice", path[0])
+    lines = invoice["lines"]
+    return invoice | {"lines": lines | {"data": lines["data"][:10], "has_more": len(lines["data"]) > 10}}
+
+
 def _retrieve(kind: str) -> Call:
     return lambda account, path, _params: account.find(kind, path[0])
 
@@ -207,7 +214,7 @@ ROUTES: list[tuple[str, str, Any, Call]] = [
     ),
     ("GET", "subscriptions/([^/]+)", P.SubscriptionRetrieveParams, _retrieve("subscription")),
     ("POST", "subscriptions/([^/]+)", P.SubscriptionUpdateParams, _update_subscription),
-    ("GET", "invoices/([^/]+)", P.InvoiceRetrieveParams, _retrieve("invoice")),
+    ("GET", "invoices/([^/]+)", P.InvoiceRetrieveParams, _retrieve_invoice),
     ("GET", "invoices/([^/]+)/lines", P.InvoiceLineItemListParams, _lines),
     (
         "GET",
