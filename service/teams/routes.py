@@ -234,7 +234,12 @@ async def decline_invitation(invitation_id: UUID, request: Request, user_id: Sig
 @router.post(
     "/teams/{team_id}/images",
     responses=responses(
-        Code.sign_in_required, Code.malformed_json, Code.team_not_found, *TEAM_REFUSALS, Code.conflict
+        Code.sign_in_required,
+        Code.malformed_json,
+        Code.team_not_found,
+        *TEAM_REFUSALS,
+        Code.storage_full,
+        Code.conflict,
     ),
 )
 async def give_images(team_id: UUID, body: ImageIds, request: Request, user_id: SignedIn) -> MoveAnswer:

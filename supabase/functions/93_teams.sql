@@ -491,6 +491,9 @@ begin
   else
     perform public.lock_user(p_user_id);
     perform public.require_team(p_team_id, p_user_id);
+    if public.payer_of(p_team_id) <> p_user_id then
+      perform public.refuse_full_storage(public.payer_of(p_team_id));
+    end if;
     v_moved := public.transfer_images(
       array(select i.id from public.images i where i.id = any (p_image_ids) and i.user_id = p_user_id), null, p_team_id);
   end if;

@@ -269,6 +269,25 @@ async def test_the_storage_of_a_team_counts_for_its_owner(shop: Crew) -> None:
     assert await shop.db.fetchval(used, shop["owner"].id) == 0
 
 
+async def test_a_full_library_takes_nothing_in(shop: Crew) -> None:
+    """The owner's plan has no room: nothing new for the team, whoever brings it; what is there can be read."""
+    _, image_id = await _own(shop, "editor")
+    plan = uuid.uuid4().hex
+    await shop.db.execute(
+        "insert into public.plans (id, name, max_running, max_pending, persistent, seats, storage_bytes)"
+        " values ($1, 'Full', 8, 100, true, 5, 1)",
+        plan,
+    )
+    await shop.plan("owner", plan)
+    for method, path, body in (
+        ("POST", f"{shop.path}/images", {"image_ids": [image_id]}),
+        ("POST", "/intake", photo().claim(OP, team_id=shop.team_id)),
+    ):
+        assert await shop["editor"].refused(method, path, body, status=402) == "storage_full"
+    assert len(await _images(shop, "viewer")) == 1
+    await shop["editor"].say("DELETE", f"/images/{shop.image_id}", status=204)
+
+
 async def test_deleting_a_team_gives_its_owner_everything(shop: Crew) -> None:
     owner = shop["owner"]
     body = {"name": "Mugs", "team_id": shop.team_id}
