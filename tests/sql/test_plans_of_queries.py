@@ -57,6 +57,7 @@ async def crowded(local: Local) -> AsyncIterator[World]:
         await connection.close()
 
 
+ADMIN_JOBS = "select public.admin_jobs(50, null, null, null, null, {}, {}, null, null)"
 HOT = {
     "cache lookup": (
         f"select public.find_output(public.cache_key(encode(sha256('777'), 'hex'), 'resize-v1', 'full'), '{USER}',"
@@ -73,6 +74,11 @@ HOT = {
         {"image_outputs_cache", "jobs_in_flight", "jobs_reusable_upload"},
     ),
     "job": (f"select public.get_job('{JOB}', null)", {"jobs_pkey"}),
+    "an operator's list of jobs": (ADMIN_JOBS.format("null", "null"), {"jobs_by_time"}),
+    "an operator's list of a user's jobs": (ADMIN_JOBS.format(f"'{USER}'", "null"), {"jobs_by_user"}),
+    "an operator's list of failures": (ADMIN_JOBS.format("null", "'op_failed'"), {"jobs_by_error"}),
+    "an operator's look at a user": (f"select public.admin_user('{USER}')", {"jobs_by_user"}),
+    "refused pictures": ("select public.refused_jobs(50, null, null, false)", {"jobs_by_error"}),
 }
 LARGE = ("public.jobs", "public.image_outputs")
 
