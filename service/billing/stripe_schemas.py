@@ -79,6 +79,26 @@ class Subscription(BaseModel):
 
 
 class SubscriptionAnswer(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "subscription": {
+                        "plan_id": "pro",
+                        "status": "active",
+                        "entitled": True,
+                        "current_period_start": "2026-11-20T13:00:00Z",
+                        "current_period_end": "2026-12-20T13:00:00Z",
+                        "cancel_at_period_end": False,
+                        "ended_at": None,
+                        "grace_until": None,
+                        "created_at": "2026-09-20T13:00:00Z",
+                    }
+                }
+            ]
+        }
+    )
+
     subscription: Subscription | None = Field(description="the one that counts; null: there never was one")
 
 

@@ -17,6 +17,13 @@ def legacy_key(**claims: str) -> str:
     return ".".join([*encoded, "signature"])
 
 
+PAID = {
+    "stripe_secret_key": "sk_live_0123456789",
+    "stripe_webhook_secret": "whsec_0123456789",
+    "billing_return_url": "https://app.darkroom.dev/billing",
+}
+
+
 def production(**values: object) -> None:
     settings_with(
         **{
@@ -30,6 +37,7 @@ def production(**values: object) -> None:
 
 def test_a_complete_production_configuration_is_accepted() -> None:
     production()
+    production(**PAID)
     production(
         supabase_secret_key=legacy_key(role="service_role", iss="supabase"), supabase_jwt_secret="k" * 40
     )
@@ -52,6 +60,11 @@ def test_a_complete_production_configuration_is_accepted() -> None:
         ({"supabase_jwt_secret": "super-secret-jwt-token-with-at-least-32-characters-long"}, "well-known"),
         ({"supabase_jwt_secret": "k" * 31}, "SUPABASE_JWT_SECRET is shorter"),
         ({"secret": "changeme-changeme-changeme-changeme"}, "DARKROOM_SECRET still holds a placeholder"),
+        (PAID | {"stripe_secret_key": "pk_live_0123456789"}, "STRIPE_SECRET_KEY does not begin with sk_"),
+        (PAID | {"stripe_secret_key": "sk_live_your-key"}, "STRIPE_SECRET_KEY still holds a placeholder"),
+        (PAID | {"stripe_webhook_secret": "we_0123456789"}, "STRIPE_WEBHOOK_SECRET does not begin"),
+        (PAID | {"stripe_api_base": "http://stripe.internal"}, "STRIPE_API_BASE must use https"),
+        (PAID | {"billing_return_url": "http://app.darkroom.dev/"}, "RETURN_URL must use https"),
     ],
 )
 def test_production_refuses(values: dict[str, str], reason: str) -> None:
