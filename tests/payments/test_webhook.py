@@ -13,10 +13,11 @@ import pytest
 
 from scripts.local.stack import Stack
 from service.webhooks.inbox import MAX_ATTEMPTS, attempt, drain
-from tests.fakes.stripe import Account, subscriptions
+from tests.fakes.stripe import Account, Post, subscriptions
 from tests.fakes.stripe.account import Object
-from tests.fakes.stripe.delivery import signed
-from tests.payments.shop import Shop, open_shop
+from tests.fakes.stripe.delivery import WEBHOOK_SECRET, signed
+from tests.fakes.stripe.server import SECRET_KEY
+from tests.payments.shop import RETURN, Shop, open_shop
 
 
 async def _send(shop: Shop, body: bytes, signature: str | None) -> httpx.Response:
@@ -131,6 +132,29 @@ async def test_the_same_event_twice_at_once_is_handled_once(shop: Shop) -> None:
     fetched = [path for _, path in shop.server.requests[asked:] if path.startswith("/v1/checkout/sessions/")]
     assert len(fetched) == 1
     assert await shop.balance(person) == 200
+
+
+async def test_the_answer_does_not_wait_for_stripe(shop: Shop, till: Stack) -> None:
+    person = await shop.person()
+    await shop.buy(person, pack_id="pack-100")
+    (event,) = [found for found in shop.account.events if found["type"] == "checkout.session.completed"]
+    api = await till.start_api(
+        {
+            "STRIPE_SECRET_KEY": SECRET_KEY,
+            "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
+            "STRIPE_API_BASE": shop.server.url,
+            "DARKROOM_BILLING_RETURN_URL": RETURN,
+        }
+    )
+    shop.server.open.clear()
+    async with httpx.AsyncClient(base_url=api.url, trust_env=False, timeout=15) as client:
+        assert (await Post(client).send(event)).json() == {"received": True, "duplicate": False}
+        assert await shop.balance(person) == 100
+        shop.server.open.set()
+        await api.stop()  # which lets it finish
+    row = await _inbox(shop, event["id"])
+    assert row is not None
+    assert (row["status"], await shop.balance(person)) == ("handled", 200)
 
 
 async def test_sweeps_at_once_take_each_event_once(shop: Shop) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -18,13 +19,15 @@ UNAUTHORIZED = StripeFault(401, "invalid_request_error", "Invalid API Key provid
 
 class StripeServer:
     """One account behind a loopback address. `requests`: what was asked, as (method, path); `failing`: how many of the
-    next requests are answered 500."""
+    next requests are answered 500; `open`: while it is not set, nobody gets an answer."""
 
     def __init__(self, account: Account) -> None:
         self.account = account
         self.url = ""
         self.requests: list[tuple[str, str]] = []
         self.failing = 0
+        self.open = asyncio.Event()
+        self.open.set()
         self._answered: dict[str, tuple[Any, int, Any]] = {}
         self._runner: web.AppRunner | None = None
 
@@ -43,6 +46,7 @@ class StripeServer:
 
     async def _serve(self, request: web.Request) -> web.Response:
         self.requests.append((request.method, request.path))
+        await self.open.wait()
         if self.failing > 0:
             self.failing -= 1
             return web.json_response({"error": {"type": "api_error", "message": "Sorry."}}, status=500)

@@ -46,7 +46,7 @@ test('paying: a plan is chosen, paid, ended, taken up again and exchanged for a 
   await page.click('#offers [data-plan=pro] button')
   await page.click('#confirm-yes')
   await says(page, 'plan-title', 'Pro plan')
-  assert.equal(await page.isVisible('#plans'), false)
+  await page.waitForSelector('#plans', { state: 'hidden' })
   await page.click('#billing-portal')
   await page.waitForSelector('text=Cards and invoices of Stripe')
 })
