@@ -70,13 +70,14 @@ function greetBuyer() {
   const outcome = new URLSearchParams(location.search).get("checkout");
   if (!outcome) return;
   history.replaceState(null, "", `${location.pathname}#account`);
-  if (outcome === "success") toast("Thank you. It is yours as soon as the payment is confirmed: in a moment.");
+  if (outcome !== "success") return;
+  toast("Thank you. It is yours as soon as the payment is confirmed: in a moment.");
+  void plan.awaitPayment();
 }
 
 async function start() {
   wireTheme();
   wireDialogs();
-  greetBuyer();
   new MyData(darkroom, { onDeleted: () => library.refresh(), signOut: () => supabase.auth.signOut() });
   views.addEventListener("show", () => {
     if (views.current === "account") for (const card of [teams, ...cards]) void card.load();
@@ -92,6 +93,7 @@ async function start() {
     plan.billing = config.billing === true;
     supabase = connect(config);
     if (supabase) wireAccount(supabase, admit);
+    greetBuyer();
   } catch (error) {
     showProblem(error);
   }

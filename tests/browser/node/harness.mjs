@@ -6,7 +6,8 @@ import { once } from 'node:events'
 import { chromium } from 'playwright-core'
 import { run as runCases } from '../../node/cases.mjs'
 
-export const { local, pictures, chromium: executablePath } = JSON.parse(process.env.BROWSER_TESTS)
+export const scene = JSON.parse(process.env.BROWSER_TESTS)
+export const { local, pictures, chromium: executablePath } = scene
 export { assert }
 export { test } from '../../node/cases.mjs'
 

@@ -6,6 +6,10 @@ import { ask, explain } from "../dialogs.js";
 import { byId, make } from "../dom.js";
 import { credits, day, price, SOURCE } from "./words.js";
 
+const BEFORE = "darkroom.before"; // what the account had when its user left to pay
+const LOOKS = 30;
+const LOOK_MS = 1500;
+
 export class PlanCard {
   /** @param {Darkroom} darkroom @param {{onChange: () => void}} around */
   constructor(darkroom, around) {
@@ -19,7 +23,7 @@ export class PlanCard {
     const on = (/** @type {string} */ id, /** @type {() => Promise<unknown>} */ work) =>
       byId(id).addEventListener("click", () => this.#try("plan-problem", work));
     on("show-plans", () => this.showPlans());
-    on("billing-portal", async () => location.assign(await darkroom.billingPortal()));
+    on("billing-portal", () => this.#leave(darkroom.billingPortal()));
     on("cancel-plan", () => this.#cancel());
     on("resume-plan", () => this.#act(() => darkroom.resumeSubscription()));
   }
@@ -104,6 +108,29 @@ export class PlanCard {
 
   // ---------------------------------------------------------------------------------------- plans
 
+  /** What is had now, to see whether a payment has arrived. */
+  get #state() {
+    return `${this.me?.plan.id} ${byId("balance").textContent}`;
+  }
+
+  /** Goes to a page of Stripe's. @param {Promise<string>} asked for its address */
+  async #leave(asked) {
+    const url = await asked;
+    sessionStorage.setItem(BEFORE, this.#state);
+    location.assign(url);
+  }
+
+  /** The payment is told by an event that may come later than its payer: looks until it has. */
+  async awaitPayment() {
+    const before = sessionStorage.getItem(BEFORE);
+    sessionStorage.removeItem(BEFORE);
+    for (let looks = 0; before && looks < LOOKS; looks++) {
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+      await this.load();
+      if (this.#state !== before) return this.around.onChange();
+    }
+  }
+
   #packs() {
     return this.billing ? this.darkroom.packs() : Promise.resolve([]);
   }
@@ -131,7 +158,7 @@ export class PlanCard {
           {},
           make("span", {}, name),
           make("strong", {}, price(price_cents, currency)),
-          this.#button("Buy", `Buy ${name}`, async () => location.assign(await this.darkroom.checkOut({ pack_id }))),
+          this.#button("Buy", `Buy ${name}`, () => this.#leave(this.darkroom.checkOut({ pack_id }))),
         ),
       ),
     );
@@ -176,8 +203,8 @@ export class PlanCard {
     if (!this.billing || !plan.on_sale) return "";
     const { id, name } = plan;
     if (!this.subscription)
-      return this.#button("Choose", `Choose ${name}`, async () =>
-        location.assign(await this.darkroom.checkOut({ plan_id: id })),
+      return this.#button("Choose", `Choose ${name}`, () =>
+        this.#leave(this.darkroom.checkOut({ plan_id: id })),
       );
     return this.#button("Switch", `Switch to ${name}`, async () => {
       const text = "It begins at once. The time that is left is billed or credited, and credits go with it.";
