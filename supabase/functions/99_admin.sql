@@ -89,7 +89,7 @@ language sql stable security definer set search_path = ''
 as $$
   select jsonb_build_object(
     'user_id', p_profile.user_id, 'email', (select u.email from auth.users u where u.id = p_profile.user_id),
-    'plan_id', p_profile.plan_id, 'balance', coalesce(c.balance, 0), 'debt', coalesce(c.debt, 0),
+    'plan_id', p_profile.plan_id, 'balance', public.available_credits(p_profile.user_id), 'debt', coalesce(c.debt, 0),
     'flagged_at', p_profile.flagged_at, 'flag_reason', p_profile.flag_reason,
     'role', public.admin_role(p_profile.user_id), 'created_at', p_profile.created_at)
   from (values (1)) as one left join public.credits c on c.user_id = p_profile.user_id
