@@ -35,8 +35,8 @@ async def paid(local: Local, api: Child, db: Connection) -> AsyncIterator[Person
     """A user of a plan that charges for promotions."""
     plan = f"pro-{secrets.token_hex(4)}"
     await db.execute(
-        "insert into public.plans (id, name, max_running, max_pending, persistent, promote_price)"
-        " values ($1, 'Priced', 8, 100, true, $2)",
+        "insert into public.plans (id, name, max_running, max_pending, persistent, bulk, promote_price)"
+        " values ($1, 'Priced', 8, 100, true, true, $2)",
         plan,
         PRICE,
     )
@@ -58,8 +58,12 @@ async def _call_and_die(
     dying = await Child.start(command, stack.home / "logs" / f"dying-api-{step}.log")
     await answers(dying, f"http://127.0.0.1:{port}/health")
     async with httpx.AsyncClient(headers=who.http.headers, trust_env=False, timeout=60) as client:
-        with pytest.raises(httpx.TransportError):
-            await client.request(method, f"http://127.0.0.1:{port}{path}", json=body or None)
+        try:
+            answer = await client.request(method, f"http://127.0.0.1:{port}{path}", json=body or None)
+        except httpx.TransportError:
+            pass
+        else:
+            pytest.fail(f"answered {answer.status_code} before {step}: {answer.text}", pytrace=False)
     await asyncio.wait_for(dying.wait(), 30)
 
 

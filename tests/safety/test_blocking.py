@@ -278,7 +278,7 @@ async def test_a_moderator_sees_the_original_that_follows(
         await promote(resources, paid.id, output_id=(await paid.outputs())[0]["id"])
         image = await paid.image()
         upload = await db.fetchval("select upload_path from public.jobs where user_id = $1", paid.id)
-        facts = {name: image[name] for name in ("user_id", "sha256", "size", "content_type")}
+        facts = {name: image[name] for name in ("user_id", "owner_id", "sha256", "size", "content_type")}
         due = DueOriginal(image_id=image["id"], upload_path=upload, **facts)
         assert not await fetch_original(judged, due)
         assert (await paid.image())["original_path"] is None
