@@ -97,7 +97,7 @@ async def get_team(team_id: UUID, request: Request, user_id: SignedIn) -> TeamDo
     return _document(await resources_of(request).teams.get(team_id, user_id))
 
 
-@router.patch("/teams/{team_id}", responses=responses(*_OWNER))
+@router.patch("/teams/{team_id}", responses=responses(*_OWNER, Code.plan_required))
 async def update_team(team_id: UUID, body: TeamChange, request: Request, user_id: SignedIn) -> Team:
     """Rename a team, or change how many versions it keeps; its owner does."""
     row = await resources_of(request).teams.update(team_id, user_id, body.name, body.versions_to_keep)

@@ -158,7 +158,8 @@ begin
     from public.teams t where t.id = p_team_id);
 end $$;
 
--- What decides how pictures for a team are made: its owner's plan and choice of size. For whoever may make some.
+-- What decides how pictures for a team are made: its owner's plan and choice of size, and whether the plan of whoever
+-- makes them, which counts them, has high resolution. For whoever may make some.
 create or replace function public.get_team_profile(p_team_id uuid, p_user_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -167,7 +168,9 @@ begin
   return (
     select jsonb_build_object(
       'persistent', p.persistent, 'watermark', p.watermark,
-      'side', case when not f.keep_full_res or p.high_res_exports_per_month = 0 then p.working_side end)
+      'side', least(case when not f.keep_full_res or p.high_res_exports_per_month = 0 then p.working_side end,
+                    (select mine.working_side from public.plan_of(p_user_id) mine
+                     where mine.high_res_exports_per_month = 0)))
     from public.team_members m
     join public.profiles f on f.user_id = m.user_id
     join public.plans p on p.id = f.plan_id
@@ -181,6 +184,9 @@ as $$
 declare
   v_team public.teams := public.lock_team(p_team_id, p_user_id, true);
 begin
+  perform public.refuse_policies(p, jsonb_build_array(jsonb_build_object(
+    'policy', 'versions', 'limit', p.versions, 'used', p_versions_to_keep, 'needs', p_versions_to_keep, 'resets_at', null)))
+  from public.library_plan(p_team_id) p where p_versions_to_keep > p.versions;
   update public.teams
   set name = coalesce(p_name, name), versions_to_keep = coalesce(p_versions_to_keep, versions_to_keep), updated_at = now(),
       -- Fewer than before: the cleanup removes the others.

@@ -856,7 +856,7 @@ begin
   if p_job.counted_on is null then
     return;
   end if;
-  update public.jobs set counted_on = null where id = p_job.id;
+  update public.jobs set counted_on = null, address = null where id = p_job.id;
   if p_job.address is not null then
     update public.address_usage set generations = greatest(generations - 1, 0)
     where address = p_job.address and day = p_job.counted_on and user_id is null;
@@ -3728,7 +3728,8 @@ begin
     from public.teams t where t.id = p_team_id);
 end $$;
 
--- What decides how pictures for a team are made: its owner's plan and choice of size. For whoever may make some.
+-- What decides how pictures for a team are made: its owner's plan and choice of size, and whether the plan of whoever
+-- makes them, which counts them, has high resolution. For whoever may make some.
 create or replace function public.get_team_profile(p_team_id uuid, p_user_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -3737,7 +3738,9 @@ begin
   return (
     select jsonb_build_object(
       'persistent', p.persistent, 'watermark', p.watermark,
-      'side', case when not f.keep_full_res or p.high_res_exports_per_month = 0 then p.working_side end)
+      'side', least(case when not f.keep_full_res or p.high_res_exports_per_month = 0 then p.working_side end,
+                    (select mine.working_side from public.plan_of(p_user_id) mine
+                     where mine.high_res_exports_per_month = 0)))
     from public.team_members m
     join public.profiles f on f.user_id = m.user_id
     join public.plans p on p.id = f.plan_id
@@ -3751,6 +3754,9 @@ as $$
 declare
   v_team public.teams := public.lock_team(p_team_id, p_user_id, true);
 begin
+  perform public.refuse_policies(p, jsonb_build_array(jsonb_build_object(
+    'policy', 'versions', 'limit', p.versions, 'used', p_versions_to_keep, 'needs', p_versions_to_keep, 'resets_at', null)))
+  from public.library_plan(p_team_id) p where p_versions_to_keep > p.versions;
   update public.teams
   set name = coalesce(p_name, name), versions_to_keep = coalesce(p_versions_to_keep, versions_to_keep), updated_at = now(),
       -- Fewer than before: the cleanup removes the others.
@@ -6010,7 +6016,7 @@ language sql stable security definer set search_path = ''
 as $$
   select jsonb_build_object(
     'user_id', p_profile.user_id, 'email', (select u.email from auth.users u where u.id = p_profile.user_id),
-    'plan_id', p_profile.plan_id, 'balance', public.available_credits(p_profile.user_id), 'debt', coalesce(c.debt, 0),
+    'plan_id', p_profile.plan_id, 'balance', coalesce(c.balance, 0), 'debt', coalesce(c.debt, 0),
     'flagged_at', p_profile.flagged_at, 'flag_reason', p_profile.flag_reason,
     'role', public.admin_role(p_profile.user_id), 'created_at', p_profile.created_at)
   from (values (1)) as one left join public.credits c on c.user_id = p_profile.user_id

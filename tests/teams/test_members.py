@@ -235,6 +235,9 @@ async def test_the_owner_cannot_leave_and_can_hand_over(team: Crew) -> None:
 async def test_a_team_is_renamed(team: Crew) -> None:
     changed = await team["owner"].say("PATCH", team.path, {"name": "  Store ", "versions_to_keep": 3})
     assert (changed["name"], changed["versions_to_keep"]) == ("Store", 3)
+    plan = await team.db.fetchval("select versions from public.plans where id = 'pro'")
+    more = {"versions_to_keep": plan + 1}
+    assert await team["owner"].refused("PATCH", team.path, more, status=402) == "plan_required"
     assert (await team["viewer"].say("GET", team.path))["name"] == "Store"
 
 

@@ -269,6 +269,30 @@ async def test_the_storage_of_a_team_counts_for_its_owner(shop: Crew) -> None:
     assert await shop.db.fetchval(used, shop["owner"].id) == 0
 
 
+async def test_a_members_own_plan_limits_the_size_and_the_teams_has_no_watermark(team: Crew) -> None:
+    """An editor whose own results are previews, in a paid team: no watermark, at the working size."""
+    plan = uuid.uuid4().hex
+    await team.db.execute(
+        "insert into public.plans (id, name, max_running, max_pending, watermark, high_res_exports_per_month)"
+        " values ($1, 'Previews', 2, 10, true, 0)",
+        plan,
+    )
+    await team.plan("editor", plan)
+    large = photo(2200, 60)
+    variants = {}
+    for role, team_id in (("editor", team.team_id), ("editor", None), ("owner", team.team_id)):
+        answer = await team[role].intake(large, OP, team_id=team_id)
+        variants[role, team_id is None] = await team.db.fetchval(
+            "select variant from public.jobs where id = $1", uuid.UUID(answer["job_id"])
+        )
+        await team[role].say("DELETE", f"/jobs/{answer['job_id']}")
+    assert variants == {
+        ("editor", False): "side-2048",
+        ("editor", True): "side-2048.marked",
+        ("owner", False): "full",
+    }
+
+
 async def test_a_full_library_takes_nothing_in(shop: Crew) -> None:
     """The owner's plan has no room: nothing new for the team, whoever brings it; what is there can be read."""
     _, image_id = await _own(shop, "editor")
