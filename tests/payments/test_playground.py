@@ -75,7 +75,7 @@ async def results(till: Stack, tmp_path_factory: pytest.TempPathFactory) -> Resu
         "truncate public.stripe_events, public.subscriptions, public.stripe_customers, public.stripe_closures,"
         " public.stripe_reversals, public.stripe_prices"
     )
-    await connection.close()
+    await connection.execute("insert into public.op_prices (op, price) values ('enhance', 500)")
     async with StripeServer(account) as stripe:
         keys = {
             "STRIPE_SECRET_KEY": SECRET_KEY,
@@ -97,10 +97,13 @@ async def results(till: Stack, tmp_path_factory: pytest.TempPathFactory) -> Resu
                     "pictures": {},
                     "chromium": CHROMIUM,
                     "till": address,
+                    "dear": "enhance-v1",
                 }
                 return await run_cases(SCRIPT, "BROWSER_TESTS", scene, seconds=400)
         finally:
             await api.stop()
+            await connection.execute("delete from public.op_prices where op = 'enhance'")
+            await connection.close()
 
 
 @pytest.mark.parametrize("name", cases_in(SCRIPT))

@@ -4,7 +4,7 @@
 import { ask, explain, inOrder, when } from "./dialogs.js";
 import { byId, fileSize, make, typeName } from "./dom.js";
 import { recipes } from "./recipes.js";
-import { affordable, rerun } from "./rerun.js";
+import { affordable, rerun, worthKeeping } from "./rerun.js";
 import { ShareDialog } from "./share.js";
 import { Viewer } from "./viewer.js";
 
@@ -36,9 +36,7 @@ export class ImageView {
   #wire() {
     const on = (/** @type {string} */ id, /** @type {() => void} */ work) =>
       byId(id).addEventListener("click", work);
-    on("promote", () =>
-      this.#act("It is in your library now.", (id) => this.darkroom.promote({ output_id: id })),
-    );
+    on("promote", () => this.#promote());
     on("restore", () => this.#act("This version is current now.", (id) => this.darkroom.restore(id)));
     on("delete-version", () => this.#deleteVersion());
     on("delete-image", () => this.#deleteImage());
@@ -284,6 +282,13 @@ export class ImageView {
       await this.#load(image.image_id);
       byId("image-status").textContent = said;
       void this.around.onChange();
+    });
+  }
+
+  async #promote() {
+    await this.#try(async () => {
+      if (!(await worthKeeping(this.darkroom))) return;
+      await this.#act("It is in your library now.", (id) => this.darkroom.promote({ output_id: id }));
     });
   }
 

@@ -23,6 +23,17 @@ export async function affordable(darkroom, { sha256, width, height }, keys) {
 }
 
 /**
+ * Names the price of keeping a result, and asks, where the plan has one.
+ * @param {Darkroom} darkroom
+ * @returns {Promise<boolean>} whether to go on
+ */
+export async function worthKeeping(darkroom) {
+  const { plan, credits: balance } = await darkroom.me();
+  if (plan.promote_price === 0) return true;
+  return ask(`Spend ${credits(plan.promote_price)}?`, `You have ${credits(balance)}. It is paid once.`, "Keep it");
+}
+
+/**
  * @param {Darkroom} darkroom
  * @param {ImageDocument} image
  * @param {string[]} keys

@@ -62,6 +62,20 @@ test('paying: credits are bought on top', async () => {
   await says(page, 'expiring', `${credits.toLocaleString('en-US')} bought`)
 })
 
+test('paying: what costs more than there is, is told before and refused with what to do', async () => {
+  const page = await openBuyer()
+  await visit(page, 'develop')
+  await page.click('#sample')
+  await page.waitForSelector('#run:enabled')
+  await page.fill('#op-key', scene.dear)
+  await says(page, 'price', 'Costs 500 credits')
+  await page.click('#run')
+  await page.waitForSelector('#problem:not([hidden])')
+  assert.match(await page.textContent('#problem'), /500.*insufficient_credits · HTTP 402/)
+  await page.click('#problem >> text=Your credits')
+  await page.waitForSelector('#account:not([hidden])')
+})
+
 await run(/^paying/)
 await browser.close()
 supabase.close()
