@@ -31,11 +31,11 @@ async def test_two_keys_of_one_user_never_wait_in_a_circle(world: World, open_wo
     """Intakes, cancels and the sweep, which settles jobs of both keys in one transaction, all at once."""
     user = await world.user(balance=10_000)
     keys = [await world.api_key(user) for _ in range(2)]
-    worlds = [await open_world() for _ in range(8)]
+    worlds = [await open_world() for _ in range(5)]
 
     async def churn(own: World, turn: int) -> int:
         kept = 0
-        for step in range(12):
+        for step in range(6):
             key = keys[(turn + step) % 2]
             job = (await own.intake(user, price=3, api_key_id=uuid.UUID(key["key_id"])))["job"]
             match (turn + step) % 3:
