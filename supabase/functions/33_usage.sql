@@ -132,7 +132,7 @@ begin
   if p_job.counted_on is null then
     return;
   end if;
-  update public.jobs set counted_on = null where id = p_job.id;
+  update public.jobs set counted_on = null, address = null where id = p_job.id;
   if p_job.address is not null then
     update public.address_usage set generations = greatest(generations - 1, 0)
     where address = p_job.address and day = p_job.counted_on and user_id is null;

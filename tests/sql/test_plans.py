@@ -178,6 +178,7 @@ async def test_visitors_are_counted_by_address(world: World, open_world: Opener)
         )
         assert (await world.intake(ip=secrets.token_hex(16)))["created"]
         await world.cancel(uuid.UUID(job["job_id"]))
+        assert (await world.job(job["job_id"]))["address"] is None
         assert (await world.intake(ip=ADDRESS))["created"]
     finally:
         await world.connection.execute(
