@@ -185,6 +185,11 @@ export function act({ title, text = "", action, fields: wanted = {}, run, done }
       }
     };
     byId("act-cancel").onclick = () => dialog.close();
-    dialog.addEventListener("close", () => resolve(finished), { once: true });
+    const closed = () => {
+      if (dialog.open) return; // told late, of the time before: it has been opened again since
+      dialog.removeEventListener("close", closed);
+      resolve(finished);
+    };
+    dialog.addEventListener("close", closed);
   });
 }

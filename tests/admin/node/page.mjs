@@ -258,6 +258,20 @@ test('nothing is wider than a narrow phone', async () => {
   }
 })
 
+test('a question that is asked again at once is answered', async () => {
+  const user = await account(null)
+  const page = await enter('admin', `#users/${user.id}`)
+  await page.click('button >> text=/^Flag$/')
+  // The dialog tells that it was closed a moment later, when it is open once more.
+  await page.evaluate(() => {
+    document.querySelector('#act-cancel').click()
+    ;[...document.querySelectorAll('#content button')].find((one) => one.textContent === 'Flag').click()
+  })
+  await page.fill('#act-reason', 'spam')
+  await page.click('#act-go')
+  await page.waitForFunction(() => document.querySelector('dd .state')?.textContent === 'flagged')
+})
+
 test('the keyboard alone flags a user', async () => {
   const user = await account(null)
   const page = await enter()
