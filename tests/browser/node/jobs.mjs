@@ -100,9 +100,9 @@ test('after a reload of the page a signed-in user goes on with the same upload',
   await page.evaluate(({ file, key }) => void darkroom.process(file, key), { file, key })
   await cut
   await asked
-  await page.unrouteAll({ behavior: 'ignoreErrors' })
 
-  await page.reload()
+  await page.reload() // before the answer is let through: the page that is left must not go on with the upload
+  await page.unrouteAll({ behavior: 'ignoreErrors' })
   await prepareClient(page, token)
   const methods = []
   page.on(
