@@ -4,6 +4,7 @@
     resources  database  storage  queue  breaker                     the world outside
     ops                                                              the op registry (pure)
     intake  jobs  catalogue  health  sharing  billing  webhooks      routes, their schemas, the module that works
+    admin                                                            the same for operators, and their page at /admin
     playground                                                       the page at / and darkroom.js
 
 No logic lives here. Run it with `darkroom api`, or `uvicorn --factory service.app:create_app`.
