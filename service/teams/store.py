@@ -1,4 +1,4 @@
-"""The SQL functions of 93_teams.sql, one typed method each; see service/database.py, whose rules and errors hold here.
+"""The SQL functions of 93_team*.sql, one typed method each; see service/database.py, whose rules and errors hold here.
 
 A team that the caller is not in raises ProblemError (team_not_found), a role that is too low role_required.
 """
@@ -76,7 +76,7 @@ class Moved(Row):
 
 
 class Teams:
-    """Typed access to the functions of 93_teams.sql."""
+    """Typed access to the functions of 93_team*.sql."""
 
     def __init__(self, database: Database) -> None:
         self._call = database.call
