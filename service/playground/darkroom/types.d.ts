@@ -268,10 +268,21 @@ export interface Me {
     watermark: boolean;
     max_running: number;
     max_pending: number;
+    /** null: unlimited. `usage()` tells what is used. */
+    generations_per_day: number | null;
+    generations_per_month: number | null;
+    /** With 0, all work is done at `working_side`. */
+    high_res_exports_per_month: number | null;
+    storage_bytes: number | null;
+    api_access: boolean;
+    /** Largest `versions_to_keep`. */
+    versions: number;
   };
   settings: Settings;
   /** Balance. */
   credits: number;
+  /** Read-only: more is stored than the plan allows. */
+  library: { read_only: boolean; over_quota_since: string | null; kept_until: string | null };
 }
 
 export interface Settings {

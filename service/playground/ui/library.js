@@ -130,6 +130,7 @@ export class Library {
       byId("plan").textContent = [
         `${me.plan.name} plan, ${me.credits.toLocaleString()} credits.`,
         ...(me.plan.watermark ? ["Previews with a watermark."] : []),
+        ...(me.library.read_only ? ["Read-only: more is stored than the plan allows."] : []),
         ...(me.plan.persistent ? [] : ["Results are kept for a while only; each says how long."]),
       ].join(" ");
       byId("library-problem").textContent = "";

@@ -155,6 +155,8 @@ test('settings are shown, changed and kept, and the plan that they need is told'
   await visit(page, 'account')
   await page.waitForSelector('#settings-note:not([hidden])')
   assert.match(await page.textContent('#settings-note'), /Free plan.*plan that has a library/)
+  assert.match(await page.textContent('#keep-full-res-hint'), /works at up to .* whatever is chosen/)
+  assert.match(await page.textContent('#versions-hint'), /Free plan keeps up to 20 versions/)
   assert.equal(await page.isDisabled('#settings-save'), true)
   await page.uncheck('#keep-full-res')
   await page.fill('#versions-to-keep', '0')

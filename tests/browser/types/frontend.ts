@@ -76,6 +76,20 @@ export async function compare(imageId: string): Promise<string | undefined> {
   return url;
 }
 
+export async function afford(file: File, op_key: string): Promise<ProcessResult | null> {
+  const { price, quote_id, cached } = await darkroom.quote({ op_key });
+  const { balance, expiring } = await darkroom.balance();
+  if (price > balance && !cached) throw new Error(`${price} > ${balance}, ${expiring[0]?.expires_at}`);
+  const team = (await darkroom.teams()).find(({ role, read_only }) => role !== "viewer" && !read_only);
+  return darkroom.process(file, op_key, { quoteId: quote_id, teamId: team?.team_id });
+}
+
+// @ts-expect-error no such role
+void darkroom.invite("id", { email: "ada@example.com", role: "owner" });
+// @ts-expect-error no such scope
+void darkroom.createApiKey({ name: "Shop", scopes: ["admin"] });
+// @ts-expect-error either a plan or a pack
+void darkroom.checkOut({});
 // @ts-expect-error neither an output nor a job
 void darkroom.promote({ collection_id: "id" });
 // @ts-expect-error a move says where to

@@ -53,8 +53,14 @@ export class SettingsForm {
     byId("keep-full-res").checked = settings.keep_full_res;
     byId("versions-to-keep").value = settings.versions_to_keep;
     byId("archive-after").value = settings.archive_after_days ?? "";
+    const side = `${plan.working_side.toLocaleString()} pixels a side`;
     byId("keep-full-res-hint").textContent =
-      `Otherwise results are made at up to ${plan.working_side.toLocaleString()} pixels a side, which is faster and smaller.`;
+      plan.high_res_exports_per_month === 0
+        ? `The ${plan.name} plan works at up to ${side}, whatever is chosen here.`
+        : `Otherwise results are made at up to ${side}, which is faster and smaller.`;
+    byId("versions-to-keep").max = Math.max(plan.versions, settings.versions_to_keep);
+    byId("versions-hint").textContent =
+      `The ${plan.name} plan keeps up to ${plan.versions} versions of an image. When there are more than you want, the oldest go for good. The archive hides images; it deletes nothing.`;
     byId("settings-note").hidden = plan.persistent;
     byId("settings-note").textContent =
       `The ${plan.name} plan keeps results for a while only. These settings take effect with a plan that has a library.`;
