@@ -51,7 +51,7 @@ def example(
         target = str(reference).rpartition("/")[2]
         return {} if target in seen else example(schemas[target], schemas, name, seen | {target})
     if said := _said(schema, name):
-        return said[0]
+        return _whole(said[0], schema, schemas)
     if options := schema.get("anyOf") or schema.get("oneOf"):
         return _one_of(options, schemas, name, seen)
     match schema.get("type"):
@@ -75,6 +75,19 @@ def _said(schema: Schema, name: str) -> list[Any]:
     if schema.get("default") not in (None, [], {}):
         offers.append(schema["default"])
     return offers
+
+
+def _whole(value: Any, schema: Schema, schemas: Mapping[str, Schema]) -> Any:
+    """An example that a model gives itself, with the nulls that FastAPI takes out of what is written there."""
+    if reference := schema.get("$ref"):
+        return _whole(value, schemas[str(reference).rpartition("/")[2]], schemas)
+    if options := schema.get("anyOf"):
+        return _whole(value, options[0], schemas)
+    if not isinstance(value, dict):
+        return value
+    properties, required = schema.get("properties", {}), schema.get("required", [])
+    nulls = dict.fromkeys(key for key in required if key not in value)
+    return nulls | {key: _whole(each, properties.get(key, {}), schemas) for key, each in value.items()}
 
 
 def _one_of(options: list[Schema], schemas: Mapping[str, Schema], name: str, seen: frozenset[str]) -> Any:

@@ -164,7 +164,7 @@ class Library:
         )
         return None if row is None else LibraryOutput.model_validate(row)
 
-    async def promote_output(
+    async def promote_output(  # noqa: PLR0913 - the SQL function's own
         self,
         output_id: UUID,
         user_id: UUID,

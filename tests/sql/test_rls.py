@@ -231,7 +231,8 @@ async def _bill(world: World, user_id: uuid.UUID) -> None:
     await world.connection.execute(
         f"insert into public.subscriptions (id, user_id, customer_id, plan_id, price_id, status, current_period_start,"
         f" current_period_end, entitled, ticket, created_at)"
-        f" values ('sub_{tag}', $1, 'cus_{user_id.hex}', 'pro', 'price_{tag}', 'canceled', now(), now(), false, 1, now())",
+        f" values ('sub_{tag}', $1, 'cus_{user_id.hex}', 'pro', 'price_{tag}', 'canceled', now(), now(), false, 1,"
+        " now())",
         user_id,
     )
 
