@@ -26,7 +26,7 @@ export function showProblem(error, again) {
     lines.push(make("p", { className: "hint" }, make("code", {}, facts.filter(Boolean).join(" · "))));
   }
   if (problem) lines.push(...remedies(problem));
-  if (problem?.retryable && again)
+  if (problem?.retryable && !problem.resets_at && again)
     lines.push(make("button", { type: "button", className: "quiet small", onclick: again }, "Try again"));
   if (error instanceof Error && !problem) console.error(error);
   box.replaceChildren(...lines);

@@ -80,6 +80,7 @@ test('a quota that is used up is explained, with when it begins anew and the pla
   await page.keyboard.press('Escape')
   await visit(page, 'account')
   assert.equal(await quota(page, 'generations_per_day').getAttribute('data-full'), 'full')
+  assert.match(await quota(page, 'high_res_exports_per_month').textContent(), /not in this plan/)
 })
 
 test('what an order costs is told before it is given, and the quote goes with it', async () => {

@@ -76,14 +76,19 @@ function quota({ policy, limit, used, resets_at }) {
   const name = POLICY[policy] ?? policy;
   const amount = (/** @type {number} */ count) =>
     policy === "storage_bytes" ? storage(count) : count.toLocaleString();
-  const says = limit === null ? `${amount(used)}, no limit` : `${amount(used)} of ${amount(limit)}`;
-  const part = limit ? used / limit : used > 0 && limit === 0 ? 1 : 0;
+  const says =
+    limit === null
+      ? `${amount(used)}, no limit`
+      : limit === 0
+        ? "not in this plan"
+        : `${amount(used)} of ${amount(limit)}`;
+  const part = limit ? used / limit : 0;
   const full = part >= 1 ? "full" : part >= NEARLY ? "nearly" : "";
   return make(
     "li",
     { "data-policy": policy, "data-full": full },
     make("p", {}, make("span", {}, name), " ", make("strong", {}, says)),
-    limit === null ? "" : make("progress", { max: 1, value: Math.min(1, part), "aria-label": `${name}: ${says}` }),
+    !limit ? "" : make("progress", { max: 1, value: Math.min(1, part), "aria-label": `${name}: ${says}` }),
     resets_at && used > 0 ? make("p", { className: "hint" }, `Begins anew ${when(resets_at)}.`) : "",
   );
 }
