@@ -210,14 +210,19 @@ class Desk:
                 if adopted is None or adopted.output is None:
                     continue
                 job_id, output, charged = adopted.job_id, adopted.output, adopted.charged
-            if self.persists and output.bucket == OUTPUTS and self.user_id is not None:
-                output = await promote(self.resources, self.user_id, output_id=output.output_id, charge=False)
-            signed = await sign_output(self.resources, output)
+            try:
+                if self.persists and output.bucket == OUTPUTS and self.user_id is not None:
+                    output = await promote(
+                        self.resources, self.user_id, output_id=output.output_id, charge=False
+                    )
+                signed = await sign_output(self.resources, output)
+            except ProblemError:
+                await self._refund(result, reference)
+                raise
             if signed is None:
                 # A row without its object: nobody may be sent there again.
                 await self.resources.database.bury_output(output.output_id)
-                if result.charged and self.user_id is not None:
-                    await self.resources.plans.refund_hit(self.user_id, reference)
+                await self._refund(result, reference)
                 continue
             body = self._hit(job_id, output, signed, charged).model_dump_json().encode()
             if key is not None:
@@ -232,6 +237,11 @@ class Desk:
                 )
             return body
         raise DependencyError("storage")
+
+    async def _refund(self, result: IntakeResult, reference: str) -> None:
+        """Give back the price of a hit that cannot be given."""
+        if result.charged and self.user_id is not None:
+            await self.resources.plans.refund_hit(self.user_id, reference)
 
     async def _ask(self, reference: str, *, use_cache: bool) -> IntakeResult:
         """Raises ProblemError: what intake() refuses, and `overloaded` for work when too much waits."""

@@ -54,23 +54,26 @@ begin
     end if;
   end if;
 
-  select p.* into v_plan
-  from public.plans p
-  where p.id = coalesce((select f.plan_id from public.profiles f where f.user_id = p_user_id), 'anonymous');
-
-  -- A team that may be changed keeps what is made for it.
-  v_persists := p_team_id is not null or p_wants_persist and v_plan.persistent;
-
   if p_user_id is not null then
     -- One intake at a time per user: what follows reads before it writes.
     perform 1 from public.profiles where user_id = p_user_id for no key update;
     if not found then
       raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
     end if;
+  end if;
+  -- Behind the lock: the plan as a change that came first has left it.
+  v_plan := public.plan_of(p_user_id);
+  -- A team that may be changed keeps what is made for it.
+  v_persists := p_team_id is not null or p_wants_persist and v_plan.persistent;
+
+  if p_user_id is not null then
     select j.* into v_job from public.jobs j
     where j.user_id = p_user_id and j.owner_id = v_owner_id and j.cache_key = v_key
       and j.status in ('awaiting_upload', 'queued', 'running');
     if found then
+      if v_persists and not v_job.wants_persist then
+        perform public.refuse_full_storage(public.payer_of(v_owner_id));
+      end if;
       -- More time to upload, unless the job is being moved on at this moment: whoever does that may hold the job
       -- and ask for the user, whom this transaction holds.
       update public.jobs

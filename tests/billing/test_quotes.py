@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncIterator
 
@@ -140,6 +141,25 @@ def test_what_is_not_signed_for_quotes_is_refused(user: User) -> None:
     late = jwt.encode(claims | {"exp": 1}, derive(SECRET, "quote"), algorithm="HS256")
     with pytest.raises(ProblemError, match="quote_expired"):
         quotes.honour(SECRET, late, user.id, OP)
+
+
+async def test_a_hit_that_is_refused_at_the_end_is_refunded(
+    local: Local, priced: Child, db: Connection, worker: Child
+) -> None:
+    plan = f"full-{secrets.token_hex(4)}"
+    await db.execute(
+        "insert into public.plans (id, name, max_running, max_pending, persistent, storage_bytes)"
+        " values ($1, 'Full', 2, 50, true, 1)",
+        plan,
+    )
+    async with person(local, priced.url, db, plan=plan) as someone:
+        picture = photo()
+        await someone.process(picture, OP)
+        refused = await someone.http.post("/intake", json=picture.claim(OP, wants_persist=True))
+        assert (refused.status_code, refused.json()["code"]) == (402, "storage_full")
+        assert await someone.balance() == 100 - 4
+        told = (await someone.say("GET", "/usage"))["total"]
+        assert told["credits"] == 4
 
 
 async def test_a_hit_whose_object_is_gone_is_refunded(

@@ -346,7 +346,10 @@ async def test_a_full_library_takes_nothing_new_and_loses_nothing(world: World) 
         await world.call(
             "promote_output", p_output_id=output, p_user_id=user, p_path="a", p_thumb_path="b", p_charge=True
         )
-    assert (await world.intake(user))["created"]  # what does not stay goes on
+    sha256 = new_sha256()
+    assert (await world.intake(user, sha256=sha256))["created"]  # what does not stay goes on
+    assert (await refusal(world, user, sha256=sha256, wants_persist=True))[0] == "storage_full"
+    assert not (await world.intake(user, sha256=sha256))["created"]
     await world.call("settle_storage", p_limit=10_000)
     since = "select over_quota_since from public.profiles where user_id = $1"
     assert await world.value(since, user) is not None
