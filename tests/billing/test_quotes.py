@@ -31,6 +31,8 @@ SECRET = SecretStr("s" * 40)
 @pytest.fixture
 async def priced(stack: SharedStack, db: Connection) -> AsyncIterator[Child]:
     """An API that knows of a price for cropping; the fixture `api` of other tests may learn of it, and nobody crops."""
+    # One test at a time over all workers: the price is everybody's. The lock ends with the connection.
+    await db.execute("select pg_advisory_lock(hashtext('tests.op_prices'))")
     await db.execute(
         "insert into public.op_prices (op, price, hit_price) values ('crop', 4, 1)"
         " on conflict (op) do update set price = 4, hit_price = 1"
