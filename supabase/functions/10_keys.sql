@@ -4,8 +4,6 @@ language sql immutable strict parallel safe set search_path = ''
 as $$
   select pg_catalog.sha256(pg_catalog.convert_to(p_sha256 || E'\n' || p_op_key || E'\n' || p_variant, 'UTF8'))
 $$;
-revoke all on function public.cache_key(text, text, text) from public, anon, authenticated;
-grant execute on function public.cache_key(text, text, text) to service_role;
 
 -- The job that a key in uploads-ephemeral belongs to: '{job_id}/original'; null for any other name.
 create or replace function public.job_of_upload(p_path text) returns uuid
@@ -14,7 +12,6 @@ as $$
   select case when p_path ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/original$'
               then pg_catalog.split_part(p_path, '/', 1)::uuid end
 $$;
-revoke all on function public.job_of_upload(text) from public, anon, authenticated, service_role;
 
 -- The job that wrote an output or a thumbnail: '…{job_id}.{ext}', in whatever folder; null for any other name.
 create or replace function public.job_of_output(p_path text) returns uuid
@@ -22,7 +19,6 @@ language sql immutable strict parallel safe set search_path = ''
 as $$
   select pg_catalog.substring(p_path, '(?:^|/)([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.[^/]+$')::uuid
 $$;
-revoke all on function public.job_of_output(text) from public, anon, authenticated, service_role;
 
 -- The image that a key in user-library belongs to: '{user_id}/{image_id}/…'; null for any other name.
 create or replace function public.image_of_key(p_path text) returns uuid
@@ -31,4 +27,3 @@ as $$
   select pg_catalog.substring(
     p_path, '^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/')::uuid
 $$;
-revoke all on function public.image_of_key(text) from public, anon, authenticated, service_role;

@@ -89,12 +89,3 @@ as $$
       or exists (select 1 from public.image_outputs o
                  where o.bucket = p_bucket and o.thumb_path = p_path and o.deleted_at is null)
 $$;
-
-revoke all on function public.is_named(text, text) from public, anon, authenticated, service_role;
-revoke all on function public.library_role(uuid, uuid) from public, anon, authenticated, service_role;
-revoke all on function public.may_read(uuid, uuid) from public, anon, authenticated, service_role;
-revoke all on function public.payer_of(uuid) from public, anon, authenticated, service_role;
-revoke all on function public.library_plan(uuid) from public, anon, authenticated, service_role;
-revoke all on function public.may_change(uuid, uuid) from public, anon, authenticated, service_role;
-revoke all on function public.require_team(uuid, uuid) from public, anon, authenticated, service_role;
-revoke all on function public.require_member(uuid, uuid) from public, anon, authenticated, service_role;

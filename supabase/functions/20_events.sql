@@ -21,7 +21,6 @@ begin
   end if;
   return null;
 end $$;
-revoke all on function public.record_job_event() from public, anon, authenticated, service_role;
 
 create or replace trigger jobs_record_insert after insert on public.jobs
   for each row execute function public.record_job_event();

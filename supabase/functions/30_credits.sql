@@ -187,17 +187,3 @@ as $$
   select coalesce(sum(g.remaining), 0)::integer from public.credit_grants g
   where g.user_id = p_user_id and g.remaining > 0 and (g.expires_at is null or g.expires_at > now())
 $$;
-
-do $$
-declare
-  v_function regprocedure;
-begin
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname in (
-      'lock_credits', 'move_credits', 'use_grant', 'draw_credits', 'expire_credits', 'pay_debt', 'spend_credits',
-      'return_credits', 'hold_credits', 'settle_credits', 'available_credits')
-  loop
-    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
-  end loop;
-end $$;

@@ -235,23 +235,3 @@ as $$
         where user_id = p_user_id and (p_before is null or id < p_before)
         order by id desc limit p_limit) l
 $$;
-
-do $$
-declare
-  v_function regprocedure;
-  v_callable text[] := array['grant_credits', 'claw_back', 'take_credits', 'refund_job', 'expire_grants', 'get_credits',
-                             'credit_history'];
-begin
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable || array['under_pseudonym', 'refund_credits'])
-  loop
-    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
-  end loop;
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable)
-  loop
-    execute format('grant execute on function %s to service_role', v_function);
-  end loop;
-end $$;

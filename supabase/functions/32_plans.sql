@@ -142,23 +142,3 @@ create or replace trigger touch before update on public.plans for each row execu
 create or replace trigger touch before update on public.op_prices for each row execute function public.touch();
 create or replace trigger touch before update of plan_id, flagged_at, over_quota_since on public.profiles
   for each row execute function public.touch();
-
-do $$
-declare
-  v_function regprocedure;
-  v_callable text[] := array['set_plan', 'flag_account', 'list_plans', 'list_op_prices', 'recently_changed'];
-begin
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace
-      and p.proname = any (v_callable || array['plan_allowing', 'refuse_policies', 'plan_of', 'touch'])
-  loop
-    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
-  end loop;
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable)
-  loop
-    execute format('grant execute on function %s to service_role', v_function);
-  end loop;
-end $$;

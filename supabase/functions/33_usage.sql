@@ -264,24 +264,3 @@ as $$
                    (select count(*) from public.jobs j
                     where j.queue = p_queue and j.finished_at > now() - interval '10 minutes' and j.attempt > 0) as pace) a))
 $$;
-
-do $$
-declare
-  v_function regprocedure;
-  v_callable text[] := array['fold_usage', 'expire_usage', 'get_usage', 'get_quote_facts', 'refund_hit'];
-begin
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable || array[
-      'utc_day', 'note_usage', 'storage_used', 'quotas_of', 'quotas_of_address', 'refuse_over_quota', 'count_generation',
-      'uncount_generation', 'note_hit', 'note_completion'])
-  loop
-    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
-  end loop;
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable)
-  loop
-    execute format('grant execute on function %s to service_role', v_function);
-  end loop;
-end $$;

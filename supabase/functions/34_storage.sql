@@ -147,17 +147,3 @@ begin
       'policy', 'storage_bytes', 'limit', v_plan.storage_bytes, 'used', v_used, 'needs', v_used + 1, 'resets_at', null)));
   end if;
 end $$;
-
-do $$
-declare
-  v_function regprocedure;
-begin
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname in (
-      'note_storage', 'recount_storage', 'move_storage', 'settle_storage', 'note_over_quota', 'note_storage_limit', 'refuse_full_storage')
-  loop
-    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
-  end loop;
-end $$;
-grant execute on function public.settle_storage(integer) to service_role;

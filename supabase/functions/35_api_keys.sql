@@ -212,25 +212,3 @@ begin
       hint = jsonb_build_object('limit', v_cap, 'used', v_credits - p_credits, 'resets_at', public.next_month());
   end if;
 end $$;
-
-revoke all on function public.next_month() from public, anon, authenticated, service_role;
-revoke all on function public.api_key_document(public.api_keys) from public, anon, authenticated, service_role;
-revoke all on function public.lock_api_key(uuid, uuid, boolean) from public, anon, authenticated, service_role;
-revoke all on function public.assert_api_key(uuid, uuid) from public, anon, authenticated, service_role;
-revoke all on function public.spend_on_key(uuid, integer, timestamptz) from public, anon, authenticated, service_role;
-revoke all on function public.create_api_key(uuid, text, text[], text, text, timestamptz, integer, integer)
-  from public, anon, authenticated;
-revoke all on function public.list_api_keys(uuid) from public, anon, authenticated;
-revoke all on function public.update_api_key(uuid, uuid, text) from public, anon, authenticated;
-revoke all on function public.rotate_api_key(uuid, uuid, text, text, integer) from public, anon, authenticated;
-revoke all on function public.revoke_api_key(uuid, uuid) from public, anon, authenticated;
-revoke all on function public.find_api_key(text) from public, anon, authenticated;
-revoke all on function public.touch_api_key(uuid, integer) from public, anon, authenticated;
-grant execute on function public.create_api_key(uuid, text, text[], text, text, timestamptz, integer, integer)
-  to service_role;
-grant execute on function public.list_api_keys(uuid) to service_role;
-grant execute on function public.update_api_key(uuid, uuid, text) to service_role;
-grant execute on function public.rotate_api_key(uuid, uuid, text, text, integer) to service_role;
-grant execute on function public.revoke_api_key(uuid, uuid) to service_role;
-grant execute on function public.find_api_key(text) to service_role;
-grant execute on function public.touch_api_key(uuid, integer) to service_role;

@@ -495,28 +495,3 @@ as $$
     order by k.position, k.id), '[]')
   from public.credit_packs k where k.active
 $$;
-
-do $$
-declare
-  v_function regprocedure;
-  v_callable text[] := array[
-    'receive_stripe_events', 'draw_stripe_ticket', 'claim_stripe_event', 'finish_stripe_event', 'fail_stripe_event',
-    'retry_stripe_events', 'stripe_inbox_stats', 'purge_stripe_events', 'find_stripe_customer', 'keep_stripe_customer',
-    'lose_stripe_customer', 'claim_stripe_closure', 'end_stripe_closure', 'get_subscription', 'record_subscription',
-    'end_subscriptions', 'open_subscriptions', 'settle_purchase', 'stripe_catalogue', 'record_stripe_price',
-    'find_stripe_prices', 'find_offer', 'list_packs'];
-begin
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable || array[
-      'close_stripe_customer', 'subscription_document', 'subscribed_plan', 'settle_reversals', 'return_reversal'])
-  loop
-    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
-  end loop;
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable)
-  loop
-    execute format('grant execute on function %s to service_role', v_function);
-  end loop;
-end $$;

@@ -14,7 +14,6 @@ begin
   end if;
   return null;
 end $$;
-revoke all on function public.handle_new_user() from public, anon, authenticated, service_role;
 
 create or replace trigger darkroom_new_user after insert on auth.users
   for each row execute function public.handle_new_user();

@@ -67,13 +67,3 @@ as $$
   from public.job_events e join public.jobs j on j.id = e.job_id
   where e.job_id = p_job_id and e.id > p_after and public.may_see_job(j, p_user_id)
 $$;
-
-revoke all on function public.output_document(public.image_outputs) from public, anon, authenticated, service_role;
-revoke all on function public.job_document(public.jobs) from public, anon, authenticated, service_role;
-revoke all on function public.may_see_job(public.jobs, uuid) from public, anon, authenticated, service_role;
-revoke all on function public.queue_position(uuid) from public, anon, authenticated;
-revoke all on function public.get_job(uuid, uuid) from public, anon, authenticated;
-revoke all on function public.get_job_events(uuid, uuid, bigint) from public, anon, authenticated;
-grant execute on function public.queue_position(uuid) to service_role;
-grant execute on function public.get_job(uuid, uuid) to service_role;
-grant execute on function public.get_job_events(uuid, uuid, bigint) to service_role;

@@ -237,17 +237,3 @@ language sql security definer set search_path = ''
 as $$
   select coalesce(max(o.version), 0) + 1 from public.image_outputs o where o.image_id = p_image_id
 $$;
-
-revoke all on function public.record_image(public.jobs, public.image_outputs, public.images)
-  from public, anon, authenticated, service_role;
-revoke all on function public.show_version(public.image_outputs) from public, anon, authenticated, service_role;
-revoke all on function public.prune_image(uuid, uuid) from public, anon, authenticated, service_role;
-revoke all on function public.prune_versions(integer) from public, anon, authenticated;
-grant execute on function public.prune_versions(integer) to service_role;
-revoke all on function public.versions_to_keep(uuid) from public, anon, authenticated, service_role;
-revoke all on function public.next_version(uuid) from public, anon, authenticated, service_role;
-revoke all on function public.entomb(text, text, text) from public, anon, authenticated, service_role;
-revoke all on function public.bury_output(uuid, text) from public, anon, authenticated;
-grant execute on function public.bury_output(uuid, text) to service_role;
-revoke all on function public.find_output(bytea, uuid, interval) from public, anon, authenticated, service_role;
-revoke all on function public.record_output(public.jobs, jsonb, integer) from public, anon, authenticated, service_role;

@@ -121,15 +121,3 @@ language sql security definer set search_path = ''
 as $$
   update public.image_outputs set scan = p_scan where id = p_output_id and scan <> p_scan
 $$;
-
-revoke all on function public.block_lock(text) from public, anon, authenticated, service_role;
-revoke all on function public.refuse_blocked(text[]) from public, anon, authenticated, service_role;
-revoke all on function public.refuse_blocked_for_good(text[]) from public, anon, authenticated, service_role;
-revoke all on function public.blocked_category(text[]) from public, anon, authenticated;
-revoke all on function public.block_hash(text, text, text, text, uuid) from public, anon, authenticated;
-revoke all on function public.unblock_hash(text, text, text, uuid) from public, anon, authenticated;
-grant execute on function public.blocked_category(text[]) to service_role;
-grant execute on function public.block_hash(text, text, text, text, uuid) to service_role;
-grant execute on function public.unblock_hash(text, text, text, uuid) to service_role;
-revoke all on function public.mark_scanned(uuid, text) from public, anon, authenticated;
-grant execute on function public.mark_scanned(uuid, text) to service_role;

@@ -56,8 +56,3 @@ begin
     update public.image_outputs set scan = p_scan where id = p_id and path = p_path;
   end if;
 end $$;
-
-revoke all on function public.due_scans(integer) from public, anon, authenticated;
-revoke all on function public.record_scan(text, uuid, text, text, text) from public, anon, authenticated;
-grant execute on function public.due_scans(integer) to service_role;
-grant execute on function public.record_scan(text, uuid, text, text, text) to service_role;

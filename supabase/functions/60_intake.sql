@@ -246,22 +246,3 @@ end $$;
 
 create or replace trigger darkroom_upload after insert on storage.objects
   for each row when (new.bucket_id = 'uploads-ephemeral') execute function public.handle_upload();
-
-do $$
-declare
-  v_function regprocedure;
-  v_callable text[] := array['intake', 'adopt_output', 'mark_uploaded'];
-begin
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable || array['handle_upload', 'charge_hit'])
-  loop
-    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
-  end loop;
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable)
-  loop
-    execute format('grant execute on function %s to service_role', v_function);
-  end loop;
-end $$;

@@ -271,25 +271,3 @@ begin
   end if;
   return public.job_document(v_job);
 end $$;
-
-revoke all on function public.entomb_leftovers(public.jobs, text, text, text)
-  from public, anon, authenticated, service_role;
-revoke all on function public.leased_job(uuid, uuid) from public, anon, authenticated, service_role;
-revoke all on function public.finish_job(public.jobs, text, jsonb, uuid, integer, boolean)
-  from public, anon, authenticated, service_role;
-revoke all on function public.claim_next(text, text, double precision) from public, anon, authenticated;
-revoke all on function public.heartbeat(uuid, uuid, double precision, real, text) from public, anon, authenticated;
-revoke all on function public.snooze(uuid, uuid, double precision) from public, anon, authenticated;
-revoke all on function public.complete_job(uuid, uuid, text, integer, bigint) from public, anon, authenticated;
-revoke all on function public.cached_output(uuid, uuid, integer) from public, anon, authenticated;
-revoke all on function public.complete_from_cache(uuid, uuid, uuid) from public, anon, authenticated;
-revoke all on function public.fail_job(uuid, uuid, text, double precision, boolean) from public, anon, authenticated;
-revoke all on function public.cancel_job(uuid, uuid) from public, anon, authenticated;
-grant execute on function public.claim_next(text, text, double precision) to service_role;
-grant execute on function public.heartbeat(uuid, uuid, double precision, real, text) to service_role;
-grant execute on function public.snooze(uuid, uuid, double precision) to service_role;
-grant execute on function public.complete_job(uuid, uuid, text, integer, bigint) to service_role;
-grant execute on function public.cached_output(uuid, uuid, integer) to service_role;
-grant execute on function public.complete_from_cache(uuid, uuid, uuid) to service_role;
-grant execute on function public.fail_job(uuid, uuid, text, double precision, boolean) to service_role;
-grant execute on function public.cancel_job(uuid, uuid) to service_role;

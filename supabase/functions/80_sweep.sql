@@ -94,10 +94,3 @@ as $$
                  where j.queue = p_queue and j.finished_at > now() - interval '1 minute'
                    and j.finished_at is not null and j.started_at is not null))
 $$;
-
-revoke all on function public.sweep() from public, anon, authenticated;
-revoke all on function public.queue_stats() from public, anon, authenticated;
-revoke all on function public.queue_load(text) from public, anon, authenticated;
-grant execute on function public.sweep() to service_role;
-grant execute on function public.queue_stats() to service_role;
-grant execute on function public.queue_load(text) to service_role;

@@ -279,19 +279,3 @@ as $$
   from public.image_outputs o join public.images i on i.id = o.image_id
   where o.deleted_at is null and o.owner_id is distinct from i.owner_id
 $$;
-
-revoke all on function public.expire_due(integer) from public, anon, authenticated;
-revoke all on function public.recently_buried() from public, anon, authenticated;
-grant execute on function public.recently_buried() to service_role;
-revoke all on function public.due_tombstones(integer) from public, anon, authenticated;
-revoke all on function public.confirm_purged(bigint[]) from public, anon, authenticated;
-revoke all on function public.is_original(text) from public, anon, authenticated, service_role;
-revoke all on function public.entomb_orphans(interval, integer) from public, anon, authenticated;
-revoke all on function public.bury_missing(integer) from public, anon, authenticated;
-revoke all on function public.check_invariants() from public, anon, authenticated;
-grant execute on function public.expire_due(integer) to service_role;
-grant execute on function public.due_tombstones(integer) to service_role;
-grant execute on function public.confirm_purged(bigint[]) to service_role;
-grant execute on function public.entomb_orphans(interval, integer) to service_role;
-grant execute on function public.bury_missing(integer) to service_role;
-grant execute on function public.check_invariants() to service_role;

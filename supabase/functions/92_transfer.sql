@@ -143,7 +143,3 @@ begin
   on conflict do nothing;
   return v_moved;
 end $$;
-
-revoke all on function public.merge_image(uuid, uuid) from public, anon, authenticated, service_role;
-revoke all on function public.transfer_images(uuid[], uuid, uuid) from public, anon, authenticated, service_role;
-revoke all on function public.empty_team(uuid, uuid) from public, anon, authenticated, service_role;

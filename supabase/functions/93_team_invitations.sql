@@ -157,24 +157,3 @@ begin
           jsonb_build_object('team_id', v_team.id, 'role', v_invitation.role, 'invitation_id', p_invitation_id));
   return public.team_document(v_team, p_user_id);
 end $$;
-
-do $$
-declare
-  v_function regprocedure;
-  v_callable text[] := array[
-    'create_invitation', 'list_invitations', 'revoke_invitation', 'list_my_invitations', 'answer_invitation'];
-begin
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable || array[
-      'invitation_status', 'invitation_document', 'address_of'])
-  loop
-    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
-  end loop;
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable)
-  loop
-    execute format('grant execute on function %s to service_role', v_function);
-  end loop;
-end $$;

@@ -350,26 +350,3 @@ begin
   end if;
   return v_moved;
 end $$;
-
-do $$
-declare
-  v_function regprocedure;
-  v_callable text[] := array[
-    'create_team', 'list_teams', 'get_team', 'get_team_profile', 'update_team', 'delete_team', 'set_member_role',
-    'remove_member', 'move_images'];
-begin
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable || array[
-      'require_owner', 'team_document', 'seats_taken', 'lock_team', 'lock_team_jobs', 'cancel_team_jobs', 'end_links',
-      'refuse_another_team', 'leave_teams'])
-  loop
-    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
-  end loop;
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable)
-  loop
-    execute format('grant execute on function %s to service_role', v_function);
-  end loop;
-end $$;

@@ -42,8 +42,3 @@ begin
   -- A statement of its own, which sees the change.
   return public.get_profile(p_user_id);
 end $$;
-
-revoke all on function public.get_profile(uuid) from public, anon, authenticated;
-revoke all on function public.set_profile(uuid, text) from public, anon, authenticated;
-grant execute on function public.get_profile(uuid) to service_role;
-grant execute on function public.set_profile(uuid, text) to service_role;

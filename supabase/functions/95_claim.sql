@@ -72,8 +72,3 @@ begin
   end loop;
   return jsonb_build_object('claimed', v_claimed, 'again', v_again);
 end $$;
-
-revoke all on function public.find_claimable(uuid[], uuid) from public, anon, authenticated;
-revoke all on function public.claim_jobs(uuid, text, integer) from public, anon, authenticated;
-grant execute on function public.find_claimable(uuid[], uuid) to service_role;
-grant execute on function public.claim_jobs(uuid, text, integer) to service_role;

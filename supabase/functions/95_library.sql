@@ -141,15 +141,3 @@ as $$
                             'content_type', i.content_type, 'width', i.width, 'height', i.height, 'size', i.size)
   from public.images i where i.id = p_image_id and public.may_read(i.owner_id, p_user_id)
 $$;
-
-revoke all on function public.delete_image(uuid, uuid) from public, anon, authenticated;
-revoke all on function public.delete_output(uuid, uuid) from public, anon, authenticated;
-revoke all on function public.restore_output(uuid, uuid) from public, anon, authenticated;
-revoke all on function public.keep_output(uuid, uuid, integer) from public, anon, authenticated;
-revoke all on function public.library_document(public.image_outputs) from public, anon, authenticated, service_role;
-revoke all on function public.get_image_source(uuid, uuid) from public, anon, authenticated;
-grant execute on function public.delete_image(uuid, uuid) to service_role;
-grant execute on function public.delete_output(uuid, uuid) to service_role;
-grant execute on function public.restore_output(uuid, uuid) to service_role;
-grant execute on function public.keep_output(uuid, uuid, integer) to service_role;
-grant execute on function public.get_image_source(uuid, uuid) to service_role;

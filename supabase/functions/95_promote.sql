@@ -213,15 +213,3 @@ begin
   end if;
   return false;
 end $$;
-
-revoke all on function public.find_promotable(uuid, uuid, uuid, uuid) from public, anon, authenticated;
-revoke all on function public.refuse_promotion(public.image_outputs, uuid) from public, anon, authenticated, service_role;
-revoke all on function public.promote_output(uuid, uuid, text, text, boolean, uuid) from public, anon, authenticated;
-revoke all on function public.want_original(uuid) from public, anon, authenticated, service_role;
-revoke all on function public.upload_of(public.images) from public, anon, authenticated, service_role;
-revoke all on function public.due_originals(integer) from public, anon, authenticated;
-revoke all on function public.record_original(uuid, text, text, bigint, text) from public, anon, authenticated;
-grant execute on function public.find_promotable(uuid, uuid, uuid, uuid) to service_role;
-grant execute on function public.promote_output(uuid, uuid, text, text, boolean, uuid) to service_role;
-grant execute on function public.due_originals(integer) to service_role;
-grant execute on function public.record_original(uuid, text, text, bigint, text) to service_role;

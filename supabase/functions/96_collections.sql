@@ -346,31 +346,3 @@ begin
   get diagnostics v_count = row_count;
   return v_count;
 end $$;
-
-revoke all on function public.search_query(text) from public, anon, authenticated, service_role;
-revoke all on function public.image_document(public.images) from public, anon, authenticated, service_role;
-revoke all on function public.version_document(public.image_outputs) from public, anon, authenticated, service_role;
-revoke all on function public.lock_user(uuid) from public, anon, authenticated, service_role;
-revoke all on function public.lock_library(uuid, uuid) from public, anon, authenticated, service_role;
-revoke all on function public.collection_document(public.collections) from public, anon, authenticated, service_role;
-revoke all on function public.check_place(uuid, uuid, uuid, text) from public, anon, authenticated, service_role;
-revoke all on function public.list_images(uuid, integer, timestamptz, uuid, boolean, text, uuid, timestamptz, timestamptz, text,
-  uuid)
-  from public, anon, authenticated;
-revoke all on function public.get_image(uuid, uuid) from public, anon, authenticated;
-revoke all on function public.list_collections(uuid, uuid) from public, anon, authenticated;
-revoke all on function public.create_collection(uuid, text, uuid, uuid) from public, anon, authenticated;
-revoke all on function public.update_collection(uuid, uuid, text, boolean, uuid) from public, anon, authenticated;
-revoke all on function public.delete_collection(uuid, uuid) from public, anon, authenticated;
-revoke all on function public.change_images(uuid, uuid[], text, uuid) from public, anon, authenticated;
-revoke all on function public.archive_due(integer) from public, anon, authenticated;
-grant execute on function public.list_images(uuid, integer, timestamptz, uuid, boolean, text, uuid, timestamptz, timestamptz, text,
-  uuid)
-  to service_role;
-grant execute on function public.get_image(uuid, uuid) to service_role;
-grant execute on function public.list_collections(uuid, uuid) to service_role;
-grant execute on function public.create_collection(uuid, text, uuid, uuid) to service_role;
-grant execute on function public.update_collection(uuid, uuid, text, boolean, uuid) to service_role;
-grant execute on function public.delete_collection(uuid, uuid) to service_role;
-grant execute on function public.change_images(uuid, uuid[], text, uuid) to service_role;
-grant execute on function public.archive_due(integer) to service_role;

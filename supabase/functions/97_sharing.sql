@@ -148,18 +148,3 @@ begin
   get diagnostics v_count = row_count;
   return v_count;
 end $$;
-
-revoke all on function public.share_status(public.share_links) from public, anon, authenticated, service_role;
-revoke all on function public.share_document(public.share_links) from public, anon, authenticated, service_role;
-revoke all on function public.create_share(uuid, uuid, text, text, integer, integer) from public, anon, authenticated;
-revoke all on function public.list_shares(uuid, uuid) from public, anon, authenticated;
-revoke all on function public.revoke_share(uuid, uuid) from public, anon, authenticated;
-revoke all on function public.find_share(text) from public, anon, authenticated;
-revoke all on function public.open_share(uuid) from public, anon, authenticated;
-revoke all on function public.purge_shares(integer) from public, anon, authenticated;
-grant execute on function public.create_share(uuid, uuid, text, text, integer, integer) to service_role;
-grant execute on function public.list_shares(uuid, uuid) to service_role;
-grant execute on function public.revoke_share(uuid, uuid) to service_role;
-grant execute on function public.find_share(text) to service_role;
-grant execute on function public.open_share(uuid) to service_role;
-grant execute on function public.purge_shares(integer) to service_role;

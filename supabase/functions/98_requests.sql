@@ -743,28 +743,3 @@ begin
   end loop;
   return v_count;
 end $$;
-
-do $$
-declare
-  v_function regprocedure;
-  v_callable text[] := array[
-    'request_deletion', 'request_export', 'get_request', 'claim_request', 'heartbeat_request', 'snooze_request',
-    'fail_request', 'wipe_batch', 'wipe_objects', 'request_tombstones', 'wipe_money', 'close_account',
-    'finish_deletion', 'export_page', 'export_originals', 'finish_export', 'expire_requests', 'personal_tables'];
-begin
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable || array[
-      'assert_no_deletion', 'refuse_during_deletion', 'request_document', 'end_request', 'leased_request', 'entomb_for',
-      'note_wiped', 'wipe_unfinished', 'is_another_ones', 'wipe_jobs', 'wipe_rows', 'wipe_images', 'wipe_outputs', 'pseudonymise_ledger',
-      'pseudonymise_audit', 'handle_deleted_user'])
-  loop
-    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
-  end loop;
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable)
-  loop
-    execute format('grant execute on function %s to service_role', v_function);
-  end loop;
-end $$;

@@ -208,25 +208,3 @@ begin
   end if;
   return jsonb_build_object('repeated', v_repeated, 'balance', v_after.balance, 'debt', v_after.debt);
 end $$;
-
-do $$
-declare
-  v_function text;
-begin
-  -- Parts of others.
-  foreach v_function in array array[
-    'audit_act(uuid, text, text, text, text, jsonb, jsonb)', 'account_of(text)', 'admin_user_document(public.profiles)']
-  loop
-    execute format('revoke all on function public.%s from public, anon, authenticated, service_role', v_function);
-  end loop;
-  -- For the service.
-  foreach v_function in array array[
-    'admin_role(uuid)', 'list_admins()', 'grant_admin(text, text, text, text)', 'revoke_admin(text, text, text)',
-    'admin_users(integer, timestamptz, uuid, text, text, boolean)', 'admin_user(text)',
-    'admin_set_plan(uuid, text, uuid, text, text)', 'admin_flag(uuid, boolean, uuid, text, text)',
-    'admin_credits(uuid, integer, text, timestamptz, uuid, text, text)']
-  loop
-    execute format('revoke all on function public.%s from public, anon, authenticated', v_function);
-    execute format('grant execute on function public.%s to service_role', v_function);
-  end loop;
-end $$;

@@ -249,25 +249,3 @@ as $$
     order by b.created_at desc, b.sha256 desc
     limit p_limit) page
 $$;
-
-do $$
-declare
-  v_function text;
-begin
-  -- Parts of others.
-  foreach v_function in array array[
-    'admin_job_document(public.jobs)', 'bytes_of(public.jobs)', 'no_such_job(uuid)']
-  loop
-    execute format('revoke all on function public.%s from public, anon, authenticated, service_role', v_function);
-  end loop;
-  -- For the service.
-  foreach v_function in array array[
-    'admin_jobs(integer, timestamptz, uuid, text, text, text, text, timestamptz, timestamptz)', 'admin_job(uuid)',
-    'replay_job(uuid, uuid, text, text)', 'admin_cancel_job(uuid, uuid, text, text)',
-    'admin_refund_job(uuid, uuid, text, text)', 'refused_jobs(integer, timestamptz, uuid, boolean)',
-    'review_refused(uuid, text, uuid, text, text)', 'list_blocked(integer, timestamptz, text, text, text)']
-  loop
-    execute format('revoke all on function public.%s from public, anon, authenticated', v_function);
-    execute format('grant execute on function public.%s to service_role', v_function);
-  end loop;
-end $$;

@@ -118,15 +118,3 @@ begin
     'postgres', current_setting('server_version'),
     'migrations', v_migrations);
 end $$;
-
-do $$
-declare
-  v_function text;
-begin
-  foreach v_function in array array[
-    'admin_audit(integer, bigint, text, text, text)', 'admin_abuse(integer)', 'system_report(integer)']
-  loop
-    execute format('revoke all on function public.%s from public, anon, authenticated', v_function);
-    execute format('grant execute on function public.%s to service_role', v_function);
-  end loop;
-end $$;

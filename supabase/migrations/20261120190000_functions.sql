@@ -1,3 +1,32 @@
+-- The compute cache is keyed by one 32-byte digest. service/database.py computes the same one for Redis.
+create or replace function public.cache_key(p_sha256 text, p_op_key text, p_variant text) returns bytea
+language sql immutable strict parallel safe set search_path = ''
+as $$
+  select pg_catalog.sha256(pg_catalog.convert_to(p_sha256 || E'\n' || p_op_key || E'\n' || p_variant, 'UTF8'))
+$$;
+
+-- The job that a key in uploads-ephemeral belongs to: '{job_id}/original'; null for any other name.
+create or replace function public.job_of_upload(p_path text) returns uuid
+language sql immutable strict parallel safe set search_path = ''
+as $$
+  select case when p_path ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/original$'
+              then pg_catalog.split_part(p_path, '/', 1)::uuid end
+$$;
+
+-- The job that wrote an output or a thumbnail: '…{job_id}.{ext}', in whatever folder; null for any other name.
+create or replace function public.job_of_output(p_path text) returns uuid
+language sql immutable strict parallel safe set search_path = ''
+as $$
+  select pg_catalog.substring(p_path, '(?:^|/)([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.[^/]+$')::uuid
+$$;
+
+-- The image that a key in user-library belongs to: '{user_id}/{image_id}/…'; null for any other name.
+create or replace function public.image_of_key(p_path text) returns uuid
+language sql immutable strict parallel safe set search_path = ''
+as $$
+  select pg_catalog.substring(
+    p_path, '^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/')::uuid
+$$;
 -- Whose a library is, and what one may do with it. An owner is a user or a team; the plan of a team is its owner's.
 
 -- What p_user_id is to the library of p_owner_id: owner, editor or viewer; null: nothing.
@@ -89,15 +118,34 @@ as $$
       or exists (select 1 from public.image_outputs o
                  where o.bucket = p_bucket and o.thumb_path = p_path and o.deleted_at is null)
 $$;
+-- Every change of a job's status appends one event, whoever makes it; on hosted Supabase it is also broadcast
+-- over Realtime to the private topic "job:{id}". A broadcast is a hint, never the truth, so it may fail alone.
+create or replace function public.record_job_event() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_type text := case
+    when tg_op = 'UPDATE' and old.status = 'running' and new.status = 'queued' then 'retry'
+    else new.status
+  end;
+begin
+  insert into public.job_events (job_id, user_id, type, attempt)
+  values (new.id, new.user_id, v_type, new.attempt);
+  if pg_catalog.to_regprocedure('realtime.send(jsonb,text,text,boolean)') is not null then
+    begin
+      execute 'select realtime.send($1, $2, $3, true)'
+        using jsonb_build_object('job_id', new.id, 'status', new.status), v_type, 'job:' || new.id;
+    exception when others then
+      raise warning 'realtime broadcast failed: %', sqlerrm;
+    end;
+  end if;
+  return null;
+end $$;
 
-revoke all on function public.is_named(text, text) from public, anon, authenticated, service_role;
-revoke all on function public.library_role(uuid, uuid) from public, anon, authenticated, service_role;
-revoke all on function public.may_read(uuid, uuid) from public, anon, authenticated, service_role;
-revoke all on function public.payer_of(uuid) from public, anon, authenticated, service_role;
-revoke all on function public.library_plan(uuid) from public, anon, authenticated, service_role;
-revoke all on function public.may_change(uuid, uuid) from public, anon, authenticated, service_role;
-revoke all on function public.require_team(uuid, uuid) from public, anon, authenticated, service_role;
-revoke all on function public.require_member(uuid, uuid) from public, anon, authenticated, service_role;
+create or replace trigger jobs_record_insert after insert on public.jobs
+  for each row execute function public.record_job_event();
+create or replace trigger jobs_record_transition after update of status on public.jobs
+  for each row when (old.status is distinct from new.status) execute function public.record_job_event();
 -- Money, by double entry. A row of credit_ledger is one movement of an account; its credit_uses say which grants it put
 -- credits into or took them out of. The ledger is append-only and unique on (user_id, reason, reference), so that
 -- every movement may be repeated without effect; the balance changes with it, hence is always its sum.
@@ -287,20 +335,6 @@ as $$
   select coalesce(sum(g.remaining), 0)::integer from public.credit_grants g
   where g.user_id = p_user_id and g.remaining > 0 and (g.expires_at is null or g.expires_at > now())
 $$;
-
-do $$
-declare
-  v_function regprocedure;
-begin
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname in (
-      'lock_credits', 'move_credits', 'use_grant', 'draw_credits', 'expire_credits', 'pay_debt', 'spend_credits',
-      'return_credits', 'hold_credits', 'settle_credits', 'available_credits')
-  loop
-    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
-  end loop;
-end $$;
 -- Credits in grants: giving, taking back, refunding, expiring, and what an account is told of them.
 
 -- A purchase, a renewal or a claw-back that is told of once more after its account was emptied or deleted lies under a
@@ -538,26 +572,6 @@ as $$
         where user_id = p_user_id and (p_before is null or id < p_before)
         order by id desc limit p_limit) l
 $$;
-
-do $$
-declare
-  v_function regprocedure;
-  v_callable text[] := array['grant_credits', 'claw_back', 'take_credits', 'refund_job', 'expire_grants', 'get_credits',
-                             'credit_history'];
-begin
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable || array['under_pseudonym', 'refund_credits'])
-  loop
-    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
-  end loop;
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable)
-  loop
-    execute format('grant execute on function %s to service_role', v_function);
-  end loop;
-end $$;
 -- Plans: what they allow, who has which, and how a refusal says which one would do.
 
 -- The cheapest plan on sale above rank p_rank that allows all of p_needs, {column of plans: how much}; null: none does.
@@ -702,26 +716,6 @@ create or replace trigger touch before update on public.plans for each row execu
 create or replace trigger touch before update on public.op_prices for each row execute function public.touch();
 create or replace trigger touch before update of plan_id, flagged_at, over_quota_since on public.profiles
   for each row execute function public.touch();
-
-do $$
-declare
-  v_function regprocedure;
-  v_callable text[] := array['set_plan', 'flag_account', 'list_plans', 'list_op_prices', 'recently_changed'];
-begin
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace
-      and p.proname = any (v_callable || array['plan_allowing', 'refuse_policies', 'plan_of', 'touch'])
-  loop
-    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
-  end loop;
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable)
-  loop
-    execute format('grant execute on function %s to service_role', v_function);
-  end loop;
-end $$;
 -- Usage: what each day brought, and the quotas that are counted by it. The row of a user and day is the last thing that
 -- a transaction locks.
 
@@ -988,27 +982,6 @@ as $$
                    (select count(*) from public.jobs j
                     where j.queue = p_queue and j.finished_at > now() - interval '10 minutes' and j.attempt > 0) as pace) a))
 $$;
-
-do $$
-declare
-  v_function regprocedure;
-  v_callable text[] := array['fold_usage', 'expire_usage', 'get_usage', 'get_quote_facts', 'refund_hit'];
-begin
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable || array[
-      'utc_day', 'note_usage', 'storage_used', 'quotas_of', 'quotas_of_address', 'refuse_over_quota', 'count_generation',
-      'uncount_generation', 'note_hit', 'note_completion'])
-  loop
-    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
-  end loop;
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable)
-  loop
-    execute format('grant execute on function %s to service_role', v_function);
-  end loop;
-end $$;
 -- What a user holds in Storage, for themself and for the teams that are theirs: outputs that live, ephemeral ones too,
 -- and kept originals. Triggers write down each
 -- change; settle_storage adds them up. Changes are rows of their own, so counting makes nobody wait, whatever the
@@ -1158,20 +1131,6 @@ begin
       'policy', 'storage_bytes', 'limit', v_plan.storage_bytes, 'used', v_used, 'needs', v_used + 1, 'resets_at', null)));
   end if;
 end $$;
-
-do $$
-declare
-  v_function regprocedure;
-begin
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname in (
-      'note_storage', 'recount_storage', 'move_storage', 'settle_storage', 'note_over_quota', 'note_storage_limit', 'refuse_full_storage')
-  loop
-    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
-  end loop;
-end $$;
-grant execute on function public.settle_storage(integer) to service_role;
 -- API keys: made, changed, rotated and revoked by their owner; found by prefix when one is shown; spending counted.
 
 -- The first moment of the next UTC month, when spending begins at zero again.
@@ -1386,28 +1345,6 @@ begin
       hint = jsonb_build_object('limit', v_cap, 'used', v_credits - p_credits, 'resets_at', public.next_month());
   end if;
 end $$;
-
-revoke all on function public.next_month() from public, anon, authenticated, service_role;
-revoke all on function public.api_key_document(public.api_keys) from public, anon, authenticated, service_role;
-revoke all on function public.lock_api_key(uuid, uuid, boolean) from public, anon, authenticated, service_role;
-revoke all on function public.assert_api_key(uuid, uuid) from public, anon, authenticated, service_role;
-revoke all on function public.spend_on_key(uuid, integer, timestamptz) from public, anon, authenticated, service_role;
-revoke all on function public.create_api_key(uuid, text, text[], text, text, timestamptz, integer, integer)
-  from public, anon, authenticated;
-revoke all on function public.list_api_keys(uuid) from public, anon, authenticated;
-revoke all on function public.update_api_key(uuid, uuid, text) from public, anon, authenticated;
-revoke all on function public.rotate_api_key(uuid, uuid, text, text, integer) from public, anon, authenticated;
-revoke all on function public.revoke_api_key(uuid, uuid) from public, anon, authenticated;
-revoke all on function public.find_api_key(text) from public, anon, authenticated;
-revoke all on function public.touch_api_key(uuid, integer) from public, anon, authenticated;
-grant execute on function public.create_api_key(uuid, text, text[], text, text, timestamptz, integer, integer)
-  to service_role;
-grant execute on function public.list_api_keys(uuid) to service_role;
-grant execute on function public.update_api_key(uuid, uuid, text) to service_role;
-grant execute on function public.rotate_api_key(uuid, uuid, text, text, integer) to service_role;
-grant execute on function public.revoke_api_key(uuid, uuid) to service_role;
-grant execute on function public.find_api_key(text) to service_role;
-grant execute on function public.touch_api_key(uuid, integer) to service_role;
 -- Stripe. Nothing here believes an event: what is applied was fetched, and carries a ticket that was drawn before the
 -- fetch. Every state at Stripe is followed by an event with a later ticket, so a write with a lower one than the row
 -- has is stale and is dropped; grants and claw-backs are known by Stripe's ids, so repeating them changes nothing.
@@ -1905,31 +1842,25 @@ as $$
     order by k.position, k.id), '[]')
   from public.credit_packs k where k.active
 $$;
-
-do $$
+-- A new account gets its profile, its credit account and the signup credits of its plan, in the sign-up's transaction.
+create or replace function public.handle_new_user() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
 declare
-  v_function regprocedure;
-  v_callable text[] := array[
-    'receive_stripe_events', 'draw_stripe_ticket', 'claim_stripe_event', 'finish_stripe_event', 'fail_stripe_event',
-    'retry_stripe_events', 'stripe_inbox_stats', 'purge_stripe_events', 'find_stripe_customer', 'keep_stripe_customer',
-    'lose_stripe_customer', 'claim_stripe_closure', 'end_stripe_closure', 'get_subscription', 'record_subscription',
-    'end_subscriptions', 'open_subscriptions', 'settle_purchase', 'stripe_catalogue', 'record_stripe_price',
-    'find_stripe_prices', 'find_offer', 'list_packs'];
+  v_credits integer;
 begin
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable || array[
-      'close_stripe_customer', 'subscription_document', 'subscribed_plan', 'settle_reversals', 'return_reversal'])
-  loop
-    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
-  end loop;
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable)
-  loop
-    execute format('grant execute on function %s to service_role', v_function);
-  end loop;
+  insert into public.profiles (user_id) values (new.id) on conflict (user_id) do nothing;
+  insert into public.credits (user_id) values (new.id) on conflict (user_id) do nothing;
+  select p.signup_credits into v_credits
+  from public.profiles f join public.plans p on p.id = f.plan_id where f.user_id = new.id;
+  if v_credits > 0 then
+    perform public.grant_credits(new.id, v_credits, 'signup_grant', 'signup');
+  end if;
+  return null;
 end $$;
+
+create or replace trigger darkroom_new_user after insert on auth.users
+  for each row execute function public.handle_new_user();
 -- What leaves the database: jsonb documents with ISO timestamps, the same through every way of asking.
 
 create or replace function public.output_document(p_output public.image_outputs) returns jsonb
@@ -1999,16 +1930,6 @@ as $$
   from public.job_events e join public.jobs j on j.id = e.job_id
   where e.job_id = p_job_id and e.id > p_after and public.may_see_job(j, p_user_id)
 $$;
-
-revoke all on function public.output_document(public.image_outputs) from public, anon, authenticated, service_role;
-revoke all on function public.job_document(public.jobs) from public, anon, authenticated, service_role;
-revoke all on function public.may_see_job(public.jobs, uuid) from public, anon, authenticated, service_role;
-revoke all on function public.queue_position(uuid) from public, anon, authenticated;
-revoke all on function public.get_job(uuid, uuid) from public, anon, authenticated;
-revoke all on function public.get_job_events(uuid, uuid, bigint) from public, anon, authenticated;
-grant execute on function public.queue_position(uuid) to service_role;
-grant execute on function public.get_job(uuid, uuid) to service_role;
-grant execute on function public.get_job_events(uuid, uuid, bigint) to service_role;
 -- The life of an output: recorded once per owner and key, buried with its objects.
 
 -- Marks an object for removal through the Storage API. Repeating it while the first removal is open changes nothing.
@@ -2248,20 +2169,6 @@ language sql security definer set search_path = ''
 as $$
   select coalesce(max(o.version), 0) + 1 from public.image_outputs o where o.image_id = p_image_id
 $$;
-
-revoke all on function public.record_image(public.jobs, public.image_outputs, public.images)
-  from public, anon, authenticated, service_role;
-revoke all on function public.show_version(public.image_outputs) from public, anon, authenticated, service_role;
-revoke all on function public.prune_image(uuid, uuid) from public, anon, authenticated, service_role;
-revoke all on function public.prune_versions(integer) from public, anon, authenticated;
-grant execute on function public.prune_versions(integer) to service_role;
-revoke all on function public.versions_to_keep(uuid) from public, anon, authenticated, service_role;
-revoke all on function public.next_version(uuid) from public, anon, authenticated, service_role;
-revoke all on function public.entomb(text, text, text) from public, anon, authenticated, service_role;
-revoke all on function public.bury_output(uuid, text) from public, anon, authenticated;
-grant execute on function public.bury_output(uuid, text) to service_role;
-revoke all on function public.find_output(bytea, uuid, interval) from public, anon, authenticated, service_role;
-revoke all on function public.record_output(public.jobs, jsonb, integer) from public, anon, authenticated, service_role;
 -- Blocked hashes: bytes that nobody may send, make or fetch.
 
 -- Blocking and recording exclude each other by one advisory lock per hash.
@@ -2385,18 +2292,6 @@ language sql security definer set search_path = ''
 as $$
   update public.image_outputs set scan = p_scan where id = p_output_id and scan <> p_scan
 $$;
-
-revoke all on function public.block_lock(text) from public, anon, authenticated, service_role;
-revoke all on function public.refuse_blocked(text[]) from public, anon, authenticated, service_role;
-revoke all on function public.refuse_blocked_for_good(text[]) from public, anon, authenticated, service_role;
-revoke all on function public.blocked_category(text[]) from public, anon, authenticated;
-revoke all on function public.block_hash(text, text, text, text, uuid) from public, anon, authenticated;
-revoke all on function public.unblock_hash(text, text, text, uuid) from public, anon, authenticated;
-grant execute on function public.blocked_category(text[]) to service_role;
-grant execute on function public.block_hash(text, text, text, text, uuid) to service_role;
-grant execute on function public.unblock_hash(text, text, text, uuid) to service_role;
-revoke all on function public.mark_scanned(uuid, text) from public, anon, authenticated;
-grant execute on function public.mark_scanned(uuid, text) to service_role;
 -- What the library has kept without a verdict of the virus scanner: from before there was one, or while it was away.
 
 -- Up to p_limit such files, those never tried first: [{kind: output | original, id, image_id, bucket, path, size,
@@ -2455,11 +2350,6 @@ begin
     update public.image_outputs set scan = p_scan where id = p_id and path = p_path;
   end if;
 end $$;
-
-revoke all on function public.due_scans(integer) from public, anon, authenticated;
-revoke all on function public.record_scan(text, uuid, text, text, text) from public, anon, authenticated;
-grant execute on function public.due_scans(integer) to service_role;
-grant execute on function public.record_scan(text, uuid, text, text, text) to service_role;
 -- From a claim about a file to a hit, a job in flight, or a new job: one transaction.
 
 create or replace function public.intake(
@@ -2708,25 +2598,6 @@ end $$;
 
 create or replace trigger darkroom_upload after insert on storage.objects
   for each row when (new.bucket_id = 'uploads-ephemeral') execute function public.handle_upload();
-
-do $$
-declare
-  v_function regprocedure;
-  v_callable text[] := array['intake', 'adopt_output', 'mark_uploaded'];
-begin
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable || array['handle_upload', 'charge_hit'])
-  loop
-    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
-  end loop;
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable)
-  loop
-    execute format('grant execute on function %s to service_role', v_function);
-  end loop;
-end $$;
 -- The state machine of a job. Each transition is one function and one transaction; nothing else writes status.
 -- heartbeat, snooze, complete, reuse and fail demand the lease token: whoever lost the lease can finish nothing.
 
@@ -3000,28 +2871,6 @@ begin
   end if;
   return public.job_document(v_job);
 end $$;
-
-revoke all on function public.entomb_leftovers(public.jobs, text, text, text)
-  from public, anon, authenticated, service_role;
-revoke all on function public.leased_job(uuid, uuid) from public, anon, authenticated, service_role;
-revoke all on function public.finish_job(public.jobs, text, jsonb, uuid, integer, boolean)
-  from public, anon, authenticated, service_role;
-revoke all on function public.claim_next(text, text, double precision) from public, anon, authenticated;
-revoke all on function public.heartbeat(uuid, uuid, double precision, real, text) from public, anon, authenticated;
-revoke all on function public.snooze(uuid, uuid, double precision) from public, anon, authenticated;
-revoke all on function public.complete_job(uuid, uuid, text, integer, bigint) from public, anon, authenticated;
-revoke all on function public.cached_output(uuid, uuid, integer) from public, anon, authenticated;
-revoke all on function public.complete_from_cache(uuid, uuid, uuid) from public, anon, authenticated;
-revoke all on function public.fail_job(uuid, uuid, text, double precision, boolean) from public, anon, authenticated;
-revoke all on function public.cancel_job(uuid, uuid) from public, anon, authenticated;
-grant execute on function public.claim_next(text, text, double precision) to service_role;
-grant execute on function public.heartbeat(uuid, uuid, double precision, real, text) to service_role;
-grant execute on function public.snooze(uuid, uuid, double precision) to service_role;
-grant execute on function public.complete_job(uuid, uuid, text, integer, bigint) to service_role;
-grant execute on function public.cached_output(uuid, uuid, integer) to service_role;
-grant execute on function public.complete_from_cache(uuid, uuid, uuid) to service_role;
-grant execute on function public.fail_job(uuid, uuid, text, double precision, boolean) to service_role;
-grant execute on function public.cancel_job(uuid, uuid) to service_role;
 -- The delivery guarantee: whatever the queue, a worker or a client lost is found here. Called every second.
 create or replace function public.sweep() returns jsonb
 language plpgsql security definer set search_path = ''
@@ -3118,13 +2967,6 @@ as $$
                  where j.queue = p_queue and j.finished_at > now() - interval '1 minute'
                    and j.finished_at is not null and j.started_at is not null))
 $$;
-
-revoke all on function public.sweep() from public, anon, authenticated;
-revoke all on function public.queue_stats() from public, anon, authenticated;
-revoke all on function public.queue_load(text) from public, anon, authenticated;
-grant execute on function public.sweep() to service_role;
-grant execute on function public.queue_stats() to service_role;
-grant execute on function public.queue_load(text) to service_role;
 -- TTL. Rows become tombstones here; the Storage API removes the objects; confirm_purged closes the tombstones.
 
 -- Buries up to p_limit outputs and uploads that are past their time. Returns what the caches must forget and whether
@@ -3406,22 +3248,6 @@ as $$
   from public.image_outputs o join public.images i on i.id = o.image_id
   where o.deleted_at is null and o.owner_id is distinct from i.owner_id
 $$;
-
-revoke all on function public.expire_due(integer) from public, anon, authenticated;
-revoke all on function public.recently_buried() from public, anon, authenticated;
-grant execute on function public.recently_buried() to service_role;
-revoke all on function public.due_tombstones(integer) from public, anon, authenticated;
-revoke all on function public.confirm_purged(bigint[]) from public, anon, authenticated;
-revoke all on function public.is_original(text) from public, anon, authenticated, service_role;
-revoke all on function public.entomb_orphans(interval, integer) from public, anon, authenticated;
-revoke all on function public.bury_missing(integer) from public, anon, authenticated;
-revoke all on function public.check_invariants() from public, anon, authenticated;
-grant execute on function public.expire_due(integer) to service_role;
-grant execute on function public.due_tombstones(integer) to service_role;
-grant execute on function public.confirm_purged(bigint[]) to service_role;
-grant execute on function public.entomb_orphans(interval, integer) to service_role;
-grant execute on function public.bury_missing(integer) to service_role;
-grant execute on function public.check_invariants() to service_role;
 -- Pictures go from one owner to another with everything that is of them: original, versions, links. Their objects stay
 -- where they are, under the keys they have; rows say whose they are. Whoever calls has asked who may, and has locked
 -- user and team. Locks here: job, image, output, tombstone.
@@ -3567,10 +3393,6 @@ begin
   on conflict do nothing;
   return v_moved;
 end $$;
-
-revoke all on function public.merge_image(uuid, uuid) from public, anon, authenticated, service_role;
-revoke all on function public.transfer_images(uuid[], uuid, uuid) from public, anon, authenticated, service_role;
-revoke all on function public.empty_team(uuid, uuid) from public, anon, authenticated, service_role;
 -- Invitations to teams: to an address, for whoever has confirmed it. Locks: user, team, invitation.
 
 create or replace function public.invitation_status(p_invitation public.team_invitations) returns text
@@ -3729,27 +3551,6 @@ begin
   values (p_user_id, 'team.join', p_user_id::text,
           jsonb_build_object('team_id', v_team.id, 'role', v_invitation.role, 'invitation_id', p_invitation_id));
   return public.team_document(v_team, p_user_id);
-end $$;
-
-do $$
-declare
-  v_function regprocedure;
-  v_callable text[] := array[
-    'create_invitation', 'list_invitations', 'revoke_invitation', 'list_my_invitations', 'answer_invitation'];
-begin
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable || array[
-      'invitation_status', 'invitation_document', 'address_of'])
-  loop
-    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
-  end loop;
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable)
-  loop
-    execute format('grant execute on function %s to service_role', v_function);
-  end loop;
 end $$;
 -- Teams: who is in them, and what becomes of their pictures. Locks: user, team, member, job, then as in 92_transfer;
 -- credits last. Whoever changes who is in a team holds its row; whoever changes its pictures holds their own membership.
@@ -4103,29 +3904,6 @@ begin
   end if;
   return v_moved;
 end $$;
-
-do $$
-declare
-  v_function regprocedure;
-  v_callable text[] := array[
-    'create_team', 'list_teams', 'get_team', 'get_team_profile', 'update_team', 'delete_team', 'set_member_role',
-    'remove_member', 'move_images'];
-begin
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable || array[
-      'require_owner', 'team_document', 'seats_taken', 'lock_team', 'lock_team_jobs', 'cancel_team_jobs', 'end_links',
-      'refuse_another_team', 'leave_teams'])
-  loop
-    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
-  end loop;
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable)
-  loop
-    execute format('grant execute on function %s to service_role', v_function);
-  end loop;
-end $$;
 -- What a user may do and has chosen: plan, settings, balance. Null for an account that no longer exists; p_user_id null
 -- is a visitor.
 create or replace function public.get_profile(p_user_id uuid) returns jsonb
@@ -4170,11 +3948,6 @@ begin
   -- A statement of its own, which sees the change.
   return public.get_profile(p_user_id);
 end $$;
-
-revoke all on function public.get_profile(uuid) from public, anon, authenticated;
-revoke all on function public.set_profile(uuid, text) from public, anon, authenticated;
-grant execute on function public.get_profile(uuid) to service_role;
-grant execute on function public.set_profile(uuid, text) to service_role;
 -- Jobs without an owner become the caller's: whoever knows the id of such a job may have it.
 
 -- What a claim needs to know, before the service copies: those of p_job_ids that are ownerless or the caller's, and
@@ -4249,11 +4022,6 @@ begin
   end loop;
   return jsonb_build_object('claimed', v_claimed, 'again', v_again);
 end $$;
-
-revoke all on function public.find_claimable(uuid[], uuid) from public, anon, authenticated;
-revoke all on function public.claim_jobs(uuid, text, integer) from public, anon, authenticated;
-grant execute on function public.find_claimable(uuid[], uuid) to service_role;
-grant execute on function public.claim_jobs(uuid, text, integer) to service_role;
 -- The library. Locks: user, job, image, output, tombstone, credits.
 
 -- Removes an image with its original and every output of it, also the ephemeral ones. Returns what the caches must
@@ -4397,18 +4165,6 @@ as $$
                             'content_type', i.content_type, 'width', i.width, 'height', i.height, 'size', i.size)
   from public.images i where i.id = p_image_id and public.may_read(i.owner_id, p_user_id)
 $$;
-
-revoke all on function public.delete_image(uuid, uuid) from public, anon, authenticated;
-revoke all on function public.delete_output(uuid, uuid) from public, anon, authenticated;
-revoke all on function public.restore_output(uuid, uuid) from public, anon, authenticated;
-revoke all on function public.keep_output(uuid, uuid, integer) from public, anon, authenticated;
-revoke all on function public.library_document(public.image_outputs) from public, anon, authenticated, service_role;
-revoke all on function public.get_image_source(uuid, uuid) from public, anon, authenticated;
-grant execute on function public.delete_image(uuid, uuid) to service_role;
-grant execute on function public.delete_output(uuid, uuid) to service_role;
-grant execute on function public.restore_output(uuid, uuid) to service_role;
-grant execute on function public.keep_output(uuid, uuid, integer) to service_role;
-grant execute on function public.get_image_source(uuid, uuid) to service_role;
 -- Into the library: a finished output moves there with its row; its original follows.
 
 -- What a promotion needs to know, before the service copies: the output of p_output_id, or of job p_job_id, with its
@@ -4624,18 +4380,6 @@ begin
   end if;
   return false;
 end $$;
-
-revoke all on function public.find_promotable(uuid, uuid, uuid, uuid) from public, anon, authenticated;
-revoke all on function public.refuse_promotion(public.image_outputs, uuid) from public, anon, authenticated, service_role;
-revoke all on function public.promote_output(uuid, uuid, text, text, boolean, uuid) from public, anon, authenticated;
-revoke all on function public.want_original(uuid) from public, anon, authenticated, service_role;
-revoke all on function public.upload_of(public.images) from public, anon, authenticated, service_role;
-revoke all on function public.due_originals(integer) from public, anon, authenticated;
-revoke all on function public.record_original(uuid, text, text, bigint, text) from public, anon, authenticated;
-grant execute on function public.find_promotable(uuid, uuid, uuid, uuid) to service_role;
-grant execute on function public.promote_output(uuid, uuid, text, text, boolean, uuid) to service_role;
-grant execute on function public.due_originals(integer) to service_role;
-grant execute on function public.record_original(uuid, text, text, bigint, text) to service_role;
 -- Lists, collections and the archive. Locks as in 95_library: user, image; collections are changed under their user.
 
 -- What a user typed as a question for images.search: words, "phrases", or, -word, of which the last may be unfinished.
@@ -4984,34 +4728,6 @@ begin
   get diagnostics v_count = row_count;
   return v_count;
 end $$;
-
-revoke all on function public.search_query(text) from public, anon, authenticated, service_role;
-revoke all on function public.image_document(public.images) from public, anon, authenticated, service_role;
-revoke all on function public.version_document(public.image_outputs) from public, anon, authenticated, service_role;
-revoke all on function public.lock_user(uuid) from public, anon, authenticated, service_role;
-revoke all on function public.lock_library(uuid, uuid) from public, anon, authenticated, service_role;
-revoke all on function public.collection_document(public.collections) from public, anon, authenticated, service_role;
-revoke all on function public.check_place(uuid, uuid, uuid, text) from public, anon, authenticated, service_role;
-revoke all on function public.list_images(uuid, integer, timestamptz, uuid, boolean, text, uuid, timestamptz, timestamptz, text,
-  uuid)
-  from public, anon, authenticated;
-revoke all on function public.get_image(uuid, uuid) from public, anon, authenticated;
-revoke all on function public.list_collections(uuid, uuid) from public, anon, authenticated;
-revoke all on function public.create_collection(uuid, text, uuid, uuid) from public, anon, authenticated;
-revoke all on function public.update_collection(uuid, uuid, text, boolean, uuid) from public, anon, authenticated;
-revoke all on function public.delete_collection(uuid, uuid) from public, anon, authenticated;
-revoke all on function public.change_images(uuid, uuid[], text, uuid) from public, anon, authenticated;
-revoke all on function public.archive_due(integer) from public, anon, authenticated;
-grant execute on function public.list_images(uuid, integer, timestamptz, uuid, boolean, text, uuid, timestamptz, timestamptz, text,
-  uuid)
-  to service_role;
-grant execute on function public.get_image(uuid, uuid) to service_role;
-grant execute on function public.list_collections(uuid, uuid) to service_role;
-grant execute on function public.create_collection(uuid, text, uuid, uuid) to service_role;
-grant execute on function public.update_collection(uuid, uuid, text, boolean, uuid) to service_role;
-grant execute on function public.delete_collection(uuid, uuid) to service_role;
-grant execute on function public.change_images(uuid, uuid[], text, uuid) to service_role;
-grant execute on function public.archive_due(integer) to service_role;
 -- Share links: made and revoked by the output's owner, opened by whoever has the token.
 
 -- 'active', or the code that opening the link answers with.
@@ -5162,21 +4878,6 @@ begin
   get diagnostics v_count = row_count;
   return v_count;
 end $$;
-
-revoke all on function public.share_status(public.share_links) from public, anon, authenticated, service_role;
-revoke all on function public.share_document(public.share_links) from public, anon, authenticated, service_role;
-revoke all on function public.create_share(uuid, uuid, text, text, integer, integer) from public, anon, authenticated;
-revoke all on function public.list_shares(uuid, uuid) from public, anon, authenticated;
-revoke all on function public.revoke_share(uuid, uuid) from public, anon, authenticated;
-revoke all on function public.find_share(text) from public, anon, authenticated;
-revoke all on function public.open_share(uuid) from public, anon, authenticated;
-revoke all on function public.purge_shares(integer) from public, anon, authenticated;
-grant execute on function public.create_share(uuid, uuid, text, text, integer, integer) to service_role;
-grant execute on function public.list_shares(uuid, uuid) to service_role;
-grant execute on function public.revoke_share(uuid, uuid) to service_role;
-grant execute on function public.find_share(text) to service_role;
-grant execute on function public.open_share(uuid) to service_role;
-grant execute on function public.purge_shares(integer) to service_role;
 -- All data of a user, deleted or handed out. A request is done by a worker under a lease, as a job is; a deletion knows
 -- from the rows that are left what is to be done next, so it can be taken over at any point.
 
@@ -5922,31 +5623,6 @@ begin
   end loop;
   return v_count;
 end $$;
-
-do $$
-declare
-  v_function regprocedure;
-  v_callable text[] := array[
-    'request_deletion', 'request_export', 'get_request', 'claim_request', 'heartbeat_request', 'snooze_request',
-    'fail_request', 'wipe_batch', 'wipe_objects', 'request_tombstones', 'wipe_money', 'close_account',
-    'finish_deletion', 'export_page', 'export_originals', 'finish_export', 'expire_requests', 'personal_tables'];
-begin
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable || array[
-      'assert_no_deletion', 'refuse_during_deletion', 'request_document', 'end_request', 'leased_request', 'entomb_for',
-      'note_wiped', 'wipe_unfinished', 'is_another_ones', 'wipe_jobs', 'wipe_rows', 'wipe_images', 'wipe_outputs', 'pseudonymise_ledger',
-      'pseudonymise_audit', 'handle_deleted_user'])
-  loop
-    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function);
-  end loop;
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable)
-  loop
-    execute format('grant execute on function %s to service_role', v_function);
-  end loop;
-end $$;
 -- For operators: look at everything, and act with a reason. Every act below is one transaction with its audit row, which
 -- has actor (an account; null from the command line), by ('api' or 'cli:<user>'), reason, and what was before and after.
 -- Where an act is about a user the subject is their id and nothing else names them, so that a deletion of their data
@@ -6156,28 +5832,6 @@ begin
       jsonb_build_object('balance', v_after.balance, 'debt', v_after.debt, 'amount', p_amount, 'reference', p_reference));
   end if;
   return jsonb_build_object('repeated', v_repeated, 'balance', v_after.balance, 'debt', v_after.debt);
-end $$;
-
-do $$
-declare
-  v_function text;
-begin
-  -- Parts of others.
-  foreach v_function in array array[
-    'audit_act(uuid, text, text, text, text, jsonb, jsonb)', 'account_of(text)', 'admin_user_document(public.profiles)']
-  loop
-    execute format('revoke all on function public.%s from public, anon, authenticated, service_role', v_function);
-  end loop;
-  -- For the service.
-  foreach v_function in array array[
-    'admin_role(uuid)', 'list_admins()', 'grant_admin(text, text, text, text)', 'revoke_admin(text, text, text)',
-    'admin_users(integer, timestamptz, uuid, text, text, boolean)', 'admin_user(text)',
-    'admin_set_plan(uuid, text, uuid, text, text)', 'admin_flag(uuid, boolean, uuid, text, text)',
-    'admin_credits(uuid, integer, text, timestamptz, uuid, text, text)']
-  loop
-    execute format('revoke all on function public.%s from public, anon, authenticated', v_function);
-    execute format('grant execute on function public.%s to service_role', v_function);
-  end loop;
 end $$;
 -- Jobs of anybody, for operators, and what moderation refused. Acts as in 99_admin.sql.
 
@@ -6430,28 +6084,6 @@ as $$
     order by b.created_at desc, b.sha256 desc
     limit p_limit) page
 $$;
-
-do $$
-declare
-  v_function text;
-begin
-  -- Parts of others.
-  foreach v_function in array array[
-    'admin_job_document(public.jobs)', 'bytes_of(public.jobs)', 'no_such_job(uuid)']
-  loop
-    execute format('revoke all on function public.%s from public, anon, authenticated, service_role', v_function);
-  end loop;
-  -- For the service.
-  foreach v_function in array array[
-    'admin_jobs(integer, timestamptz, uuid, text, text, text, text, timestamptz, timestamptz)', 'admin_job(uuid)',
-    'replay_job(uuid, uuid, text, text)', 'admin_cancel_job(uuid, uuid, text, text)',
-    'admin_refund_job(uuid, uuid, text, text)', 'refused_jobs(integer, timestamptz, uuid, boolean)',
-    'review_refused(uuid, text, uuid, text, text)', 'list_blocked(integer, timestamptz, text, text, text)']
-  loop
-    execute format('revoke all on function public.%s from public, anon, authenticated', v_function);
-    execute format('grant execute on function public.%s to service_role', v_function);
-  end loop;
-end $$;
 -- What operators watch: the audit, signs of abuse, the state of the system.
 
 -- Newest first, those before p_before. p_actor: an account's id or address, or 'cli:<user>'; p_action: its beginning.
@@ -6572,15 +6204,94 @@ begin
     'postgres', current_setting('server_version'),
     'migrations', v_migrations);
 end $$;
+-- Who may call what: nobody anything, but the service role these. The rest are parts of them and of triggers. The last
+-- file, so that no function escapes it; what is made here is not callable by users for a moment of its transaction either.
 
 do $$
 declare
-  v_function text;
+  v_function record;
+  v_callable text[] := array[
+    -- 10_keys.sql
+    'cache_key',
+    -- 31_grants.sql
+    'grant_credits', 'claw_back', 'take_credits', 'refund_job', 'expire_grants', 'get_credits', 'credit_history',
+    -- 32_plans.sql
+    'set_plan', 'flag_account', 'list_plans', 'list_op_prices', 'recently_changed',
+    -- 33_usage.sql
+    'refund_hit', 'fold_usage', 'expire_usage', 'get_usage', 'get_quote_facts',
+    -- 34_storage.sql
+    'settle_storage',
+    -- 35_api_keys.sql
+    'create_api_key', 'list_api_keys', 'update_api_key', 'rotate_api_key', 'revoke_api_key', 'find_api_key',
+    'touch_api_key',
+    -- 36_stripe.sql
+    'receive_stripe_events', 'draw_stripe_ticket', 'claim_stripe_event', 'finish_stripe_event',
+    'fail_stripe_event', 'retry_stripe_events', 'stripe_inbox_stats', 'purge_stripe_events',
+    'find_stripe_customer', 'keep_stripe_customer', 'lose_stripe_customer', 'claim_stripe_closure',
+    'end_stripe_closure', 'get_subscription', 'record_subscription', 'end_subscriptions', 'open_subscriptions',
+    'settle_purchase', 'stripe_catalogue', 'record_stripe_price', 'find_stripe_prices', 'find_offer',
+    'list_packs',
+    -- 50_documents.sql
+    'queue_position', 'get_job', 'get_job_events',
+    -- 55_outputs.sql
+    'bury_output', 'prune_versions',
+    -- 58_safety.sql
+    'blocked_category', 'block_hash', 'unblock_hash', 'mark_scanned',
+    -- 59_rescan.sql
+    'due_scans', 'record_scan',
+    -- 60_intake.sql
+    'intake', 'adopt_output', 'mark_uploaded',
+    -- 70_jobs.sql
+    'claim_next', 'heartbeat', 'snooze', 'complete_job', 'cached_output', 'complete_from_cache', 'fail_job',
+    'cancel_job',
+    -- 80_sweep.sql
+    'sweep', 'queue_stats', 'queue_load',
+    -- 90_cleanup.sql
+    'expire_due', 'recently_buried', 'due_tombstones', 'confirm_purged', 'entomb_orphans', 'bury_missing',
+    'check_invariants',
+    -- 93_team_invitations.sql
+    'create_invitation', 'list_invitations', 'revoke_invitation', 'list_my_invitations', 'answer_invitation',
+    -- 93_teams.sql
+    'create_team', 'list_teams', 'get_team', 'get_team_profile', 'update_team', 'delete_team',
+    'set_member_role', 'remove_member', 'move_images',
+    -- 94_profiles.sql
+    'get_profile', 'set_profile',
+    -- 95_claim.sql
+    'find_claimable', 'claim_jobs',
+    -- 95_library.sql
+    'delete_image', 'delete_output', 'restore_output', 'keep_output', 'get_image_source',
+    -- 95_promote.sql
+    'find_promotable', 'promote_output', 'due_originals', 'record_original',
+    -- 96_collections.sql
+    'list_images', 'get_image', 'list_collections', 'create_collection', 'update_collection',
+    'delete_collection', 'change_images', 'archive_due',
+    -- 97_sharing.sql
+    'create_share', 'list_shares', 'revoke_share', 'find_share', 'open_share', 'purge_shares',
+    -- 98_requests.sql
+    'personal_tables', 'request_deletion', 'request_export', 'get_request', 'claim_request',
+    'heartbeat_request', 'snooze_request', 'fail_request', 'wipe_batch', 'wipe_objects', 'request_tombstones',
+    'wipe_money', 'close_account', 'finish_deletion', 'export_page', 'export_originals', 'finish_export',
+    'expire_requests',
+    -- 99_admin.sql
+    'admin_role', 'list_admins', 'grant_admin', 'revoke_admin', 'admin_users', 'admin_user', 'admin_set_plan',
+    'admin_flag', 'admin_credits',
+    -- 99_admin_jobs.sql
+    'admin_jobs', 'admin_job', 'replay_job', 'admin_cancel_job', 'admin_refund_job', 'refused_jobs',
+    'review_refused', 'list_blocked',
+    -- 99_admin_system.sql
+    'admin_audit', 'admin_abuse', 'system_report'
+  ];
 begin
-  foreach v_function in array array[
-    'admin_audit(integer, bigint, text, text, text)', 'admin_abuse(integer)', 'system_report(integer)']
+  for v_function in
+    select p.oid::regprocedure as signature, p.proname
+    from pg_catalog.pg_proc p
+    where p.pronamespace = 'public'::regnamespace
+      and not exists (select 1 from pg_catalog.pg_depend d
+                      where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
   loop
-    execute format('revoke all on function public.%s from public, anon, authenticated', v_function);
-    execute format('grant execute on function public.%s to service_role', v_function);
+    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function.signature);
+    if v_function.proname = any (v_callable) then
+      execute format('grant execute on function %s to service_role', v_function.signature);
+    end if;
   end loop;
 end $$;
