@@ -25,6 +25,7 @@ from service.billing.stripe_store import StripeStore
 from service.billing.tariff import Tariff
 from service.breaker import Breaker
 from service.database import Database
+from service.errors import Code, ProblemError
 from service.freshness import Freshness
 from service.gcra import Limiter
 from service.intake.load import Load
@@ -90,6 +91,12 @@ class Resources:
     key_ring: KeyRing
     doorbell: Doorbell
     progress: Progress
+
+    def require_stripe(self) -> Stripe:
+        """Raises ProblemError (billing_disabled)."""
+        if self.stripe is None:
+            raise ProblemError(Code.billing_disabled, "This deployment has no payment provider.")
+        return self.stripe
 
 
 @asynccontextmanager

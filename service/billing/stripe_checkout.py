@@ -10,7 +10,7 @@ from uuid import UUID
 
 import structlog
 
-from service.billing.stripe_client import Document, StripeRefusal, stripe_of
+from service.billing.stripe_client import Document, StripeRefusal
 from service.billing.stripe_handlers import Handlers
 from service.billing.stripe_store import Offer, SubscriptionRow
 from service.errors import Code, ProblemError
@@ -61,7 +61,7 @@ def _with_outcome(url: str, outcome: str) -> str:
 
 async def customer_of(resources: Resources, user_id: UUID) -> str:
     """The user's customer at Stripe, made when there is none: one, however many ask at once. Raises ProblemError."""
-    stripe, store = stripe_of(resources), resources.stripe_store
+    stripe, store = resources.require_stripe(), resources.stripe_store
     known = await store.customer(user_id)
     if known.customer_id is not None:
         return known.customer_id
@@ -78,7 +78,7 @@ async def check_out(
     resources: Resources, user_id: UUID, *, plan_id: str | None, pack_id: str | None, return_url: str | None
 ) -> str:
     """The address of a page of Stripe's where the plan or the pack is paid. Raises ProblemError."""
-    stripe = stripe_of(resources)
+    stripe = resources.require_stripe()
     back = return_address(resources.settings, return_url)
     offer = await _offer(resources, plan_id, pack_id)
     if plan_id is not None and _goes_on(await resources.stripe_store.subscription(user_id)):
@@ -106,7 +106,7 @@ async def check_out(
 
 async def open_portal(resources: Resources, user_id: UUID, return_url: str | None) -> str:
     """The address of Stripe's portal: cards, invoices, addresses. Raises ProblemError."""
-    stripe = stripe_of(resources)
+    stripe = resources.require_stripe()
     back = return_address(resources.settings, return_url)
     session = await stripe.ask(
         stripe.v1.billing_portal.sessions.create_async(
@@ -125,7 +125,7 @@ async def cancel(resources: Resources, user_id: UUID, *, at_period_end: bool) ->
 async def change_plan(resources: Resources, user_id: UUID, plan_id: str) -> SubscriptionRow:
     """Another plan from now on: Stripe works out what is owed for the time that is left, and bills or credits it at
     once. When that cannot be paid nothing changes. Raises ProblemError."""
-    stripe = stripe_of(resources)
+    stripe = resources.require_stripe()
     offer = await _offer(resources, plan_id, None)
     subscription = await _subscribed(resources, user_id)
     if subscription.plan_id == plan_id:
@@ -167,7 +167,7 @@ def _goes_on(subscription: SubscriptionRow | None) -> bool:
 
 
 async def _subscribed(resources: Resources, user_id: UUID) -> SubscriptionRow:
-    stripe_of(resources)
+    resources.require_stripe()
     subscription = await resources.stripe_store.subscription(user_id)
     if subscription is None or not _goes_on(subscription):
         raise ProblemError(Code.no_subscription, "There is no subscription that goes on.")
@@ -177,7 +177,7 @@ async def _subscribed(resources: Resources, user_id: UUID) -> SubscriptionRow:
 async def _update(
     resources: Resources, user_id: UUID, subscription: SubscriptionRow, change: Document
 ) -> SubscriptionRow:
-    stripe, store, handlers = stripe_of(resources), resources.stripe_store, Handlers(resources)
+    stripe, store, handlers = resources.require_stripe(), resources.stripe_store, Handlers(resources)
     parameters = cast("SubscriptionUpdateParams", change | {"expand": EXPAND})
     ticket = await store.ticket()
     try:

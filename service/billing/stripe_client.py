@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from service.errors import Code, DependencyError, ProblemError
+from service.errors import DependencyError
 from service.settings import Settings
 
 if TYPE_CHECKING:
     import stripe
-
-    from service.resources import Resources
 
 log = structlog.get_logger()
 Document = dict[str, Any]
@@ -98,10 +96,3 @@ def open_stripe(settings: Settings) -> Stripe | None:
         base_addresses={"api": base.rstrip("/")} if base else {},
     )
     return Stripe(client, transport)
-
-
-def stripe_of(resources: "Resources") -> Stripe:
-    """The client of these resources. Raises ProblemError (billing_disabled)."""
-    if resources.stripe is None:
-        raise ProblemError(Code.billing_disabled, "This deployment has no payment provider.")
-    return resources.stripe

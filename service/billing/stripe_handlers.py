@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from service.billing.stripe_client import Document, StripeRefusal, stripe_of
+from service.billing.stripe_client import Document, StripeRefusal
 from service.billing.stripe_objects import (
     UnknownPrice,
     id_of,
@@ -31,7 +31,7 @@ class Handlers:
 
     def __init__(self, resources: Resources) -> None:
         """Raises ProblemError (billing_disabled)."""
-        self._stripe = stripe_of(resources)
+        self._stripe = resources.require_stripe()
         self._store = resources.stripe_store
         self._freshness = resources.freshness
         self._grace_seconds = resources.settings.billing_grace_days * DAY

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import structlog
 
-from service.billing.stripe_client import Document, StripeRefusal, stripe_of
+from service.billing.stripe_client import Document, StripeRefusal
 from service.billing.stripe_handlers import HANDLERS, Handlers
 from service.billing.stripe_objects import UnknownPrice
 from service.billing.stripe_store import Ware
@@ -66,7 +66,7 @@ async def sync_catalogue(resources: Resources, report: SyncReport) -> None:
 
 
 async def _product(resources: Resources, ware: Ware) -> str:
-    stripe = stripe_of(resources)
+    stripe = resources.require_stripe()
     product_id = f"darkroom-{ware.kind}-{ware.id}"
     try:
         product = await stripe.ask(stripe.v1.products.retrieve_async(product_id))
@@ -81,7 +81,7 @@ async def _product(resources: Resources, ware: Ware) -> str:
 
 
 async def _price(resources: Resources, ware: Ware, product_id: str, report: SyncReport) -> str:
-    stripe = stripe_of(resources)
+    stripe = resources.require_stripe()
     lookup_key = f"darkroom-{ware.kind}-{ware.id}"
     found = [
         price async for price in stripe.pages(stripe.v1.prices, lookup_keys=[lookup_key], product=product_id)
@@ -118,7 +118,7 @@ def _fits(price: Document, ware: Ware) -> bool:
 
 
 async def _missed_events(resources: Resources, report: SyncReport) -> None:
-    stripe, store = stripe_of(resources), resources.stripe_store
+    stripe, store = resources.require_stripe(), resources.stripe_store
     batch: list[Document] = []
     async for event in stripe.pages(stripe.v1.events, types=list(HANDLERS)):  # Stripe takes up to twenty
         batch.append(summary(event))
@@ -133,7 +133,7 @@ async def _missed_events(resources: Resources, report: SyncReport) -> None:
 
 async def _subscriptions(resources: Resources, report: SyncReport) -> None:
     """Those that go on at Stripe, with their latest invoice; then those that go on here and did not come up."""
-    stripe, store, handlers = stripe_of(resources), resources.stripe_store, Handlers(resources)
+    stripe, store, handlers = resources.require_stripe(), resources.stripe_store, Handlers(resources)
     seen = set()
     ticket = await store.ticket()
     async for subscription in stripe.pages(stripe.v1.subscriptions, expand=["data.latest_invoice"]):
@@ -169,7 +169,7 @@ async def _ended(resources: Resources, handlers: Handlers, subscription_id: str,
 async def close_customers(resources: Resources) -> int:
     """Delete the customers of accounts that no longer exist: Stripe ends their subscriptions with them. Returns how
     many went."""
-    stripe, store = stripe_of(resources), resources.stripe_store
+    stripe, store = resources.require_stripe(), resources.stripe_store
     closed = 0
     while (customer_id := await store.claim_closure()) is not None:
         try:

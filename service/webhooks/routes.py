@@ -5,7 +5,6 @@ from fastapi import APIRouter, Request
 from starlette.background import BackgroundTask
 from starlette.responses import JSONResponse
 
-from service.billing.stripe_client import stripe_of
 from service.errors import Code, DependencyError, ProblemError, responses
 from service.resources import Resources, resources_of
 from service.webhooks.inbox import attempt, summary, verify
@@ -52,7 +51,7 @@ async def stripe_webhook(request: Request) -> JSONResponse:
     """Takes an event that Stripe has signed. It is kept before the answer goes out, and dealt with after it; sending
     it again changes nothing."""
     resources = resources_of(request)
-    stripe_of(resources)
+    resources.require_stripe()
     secret = resources.settings.stripe_webhook_secret
     if secret is None:
         raise ProblemError(Code.webhook_disabled, "No secret is set: no event could be verified.")
@@ -65,7 +64,7 @@ async def stripe_webhook(request: Request) -> JSONResponse:
 
 async def _at_once(resources: Resources, event_id: str) -> None:
     """Deal with it now that the answer is out; under load, leave it to the workers' sweep."""
-    places = stripe_of(resources).places
+    places = resources.require_stripe().places
     if places.locked():
         return
     async with places:
