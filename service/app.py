@@ -7,7 +7,7 @@
     admin                                                            the same for operators, and their page at /admin
     playground                                                       the page at / and darkroom.js
 
-No logic lives here. Run it with `darkroom api`, or `uvicorn --factory service.app:create_app`.
+No logic lives here. Run it with `darkroom api`, or `uvicorn --factory --no-proxy-headers service.app:create_app`.
 """
 
 import gc

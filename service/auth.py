@@ -262,17 +262,17 @@ def address_of(request: Request, hops: int) -> str:
 
 
 def client_ip(peer: str, forwarded_for: list[str], hops: int) -> str:
-    """The caller's address: the peer's, or the entry that the outermost of `hops` trusted proxies appended.
+    """The caller's address: the peer's, or the first of the `hops` entries that trusted proxies append.
 
-    Entries to the left of it were written by the caller and prove nothing. What is no address counts as the
-    peer's.
+    Entries to the left of it were written by the caller and prove nothing. A request with fewer entries has not come
+    through all the proxies, so that whoever sent it may have written them: then, and where the entry is no address,
+    only the peer's is certain.
     """
-    if not hops:
-        return peer
     chain = [entry.strip() for value in forwarded_for for entry in value.split(",")]
-    candidate = chain[-hops] if len(chain) >= hops else (chain[0] if chain else peer)
+    if not hops or len(chain) < hops:
+        return peer
     try:
-        return str(ipaddress.ip_address(candidate))
+        return str(ipaddress.ip_address(chain[-hops]))
     except ValueError:
         return peer
 

@@ -183,7 +183,7 @@ class Settings(BaseSettings):
         description="origin of this API in share links; without it they are paths",
     )
     trusted_hops: int = Field(
-        0, ge=0, le=10, description="proxies in front whose X-Forwarded-For entry is ours to believe"
+        0, ge=0, le=10, description="entries that the proxies in front append to X-Forwarded-For"
     )
     rate_per_ip_minute: int = Field(100, ge=1, description="requests a minute from one address")
     rate_per_user_hour: int = Field(1000, ge=1, description="requests an hour from one user")

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import time
+import tomllib
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from starlette.requests import Request
 
-from scripts.local.home import Local
+from scripts.local.home import REPOSITORY, Local
 from service.auth import Authenticator, Principal, client_ip
 from service.errors import Code, DependencyError, ProblemError
 from service.settings import Settings
@@ -335,13 +336,22 @@ class TestKeys:
         (1, ["6.6.6.6, 203.0.113.7"], "203.0.113.7"),
         (1, ["6.6.6.6", "203.0.113.7"], "203.0.113.7"),
         (2, ["6.6.6.6, 203.0.113.7, 10.0.0.1"], "203.0.113.7"),
-        (2, ["203.0.113.7"], "203.0.113.7"),
+        # Fewer entries than the proxies append: it has not come through all of them, anybody may have written it.
+        (2, ["203.0.113.7"], "192.0.2.9"),
+        (3, ["6.6.6.6", "203.0.113.7"], "192.0.2.9"),
         (1, ["6.6.6.6, not-an-address"], "192.0.2.9"),
         (1, ["2001:DB8::1"], "2001:db8::1"),
     ],
 )
 def test_only_trusted_proxies_name_the_client(hops: int, forwarded: list[str], expected: str) -> None:
     assert client_ip("192.0.2.9", forwarded, hops) == expected
+
+
+def test_behind_flys_proxy_the_caller_is_the_client() -> None:
+    """Fly appends two entries: whom its edge heard from, and the address of the app that was called."""
+    hops = int(tomllib.loads((REPOSITORY / "fly.toml").read_text())["env"]["DARKROOM_TRUSTED_HOPS"])
+    forwarded = ["6.6.6.6, 203.0.113.7, 66.241.124.230"]
+    assert client_ip("172.16.0.9", forwarded, hops) == "203.0.113.7"
 
 
 async def test_a_session_of_the_stack(local: Local, user: User, http: httpx.AsyncClient) -> None:
