@@ -660,7 +660,10 @@ def _request_id(request: Request) -> str | None:
 
 
 def _answer(request: Request, error: ProblemError) -> Response:
-    return problem_response(error.problem(_request_id(request)), error.headers)
+    # A request that was counted hears what is left to it, whatever refused it afterwards.
+    admission = request.scope.get("darkroom.admission")
+    told = {} if admission is None else admission.headers()
+    return problem_response(error.problem(_request_id(request)), told | error.headers)
 
 
 async def _on_problem(request: Request, error: ProblemError) -> Response:

@@ -10,6 +10,7 @@ from uuid import UUID
 from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from service.auth import Caller, Principal
 from service.billing.meter import COUNTS
@@ -41,10 +42,16 @@ def limits_of(principal: Principal, settings: Settings, *, follow_up: bool = Fal
 
 
 async def admit(
-    resources: Resources, principal: Principal, *, follow_up: bool = False, get: str | None = None
+    resources: Resources,
+    principal: Principal,
+    scope: Scope,
+    *,
+    follow_up: bool = False,
+    get: str | None = None,
 ) -> Admission:
-    """Let a request through, reading the key `get` along the way. Raises ProblemError: rate_limited, or that the API
-    key has ended since this process verified it."""
+    """Let a request through, reading the key `get` along the way; its `scope` keeps the outcome, for the headers of a
+    refusal that comes later. Raises ProblemError: rate_limited, or that the API key has ended since this process
+    verified it."""
     user_id = principal.user_id
     admission = await resources.limiter.admit(
         limits_of(principal, resources.settings, follow_up=follow_up),
@@ -53,6 +60,7 @@ async def admit(
         # An answer out of Redis is counted by the script that reads it.
         count=None if user_id is None or get is None else (COUNTS, str(user_id)),
     )
+    scope["darkroom.admission"] = admission
     admission.require()
     if principal.key is not None:
         await resources.key_ring.confirm(principal.key, admission)
@@ -61,7 +69,7 @@ async def admit(
 
 async def rate_limit(request: Request, response: Response, principal: Caller) -> Principal:
     """Dependency of ordinary routes: admits the caller or raises 429, and sets the RateLimit headers."""
-    admission = await admit(resources_of(request), principal, follow_up=True)
+    admission = await admit(resources_of(request), principal, request.scope, follow_up=True)
     response.headers.update(admission.headers())
     return principal
 

@@ -8,6 +8,7 @@ import asyncio
 from uuid import UUID, uuid4
 
 import structlog
+from starlette.types import Scope
 
 from service.auth import Principal
 from service.billing.addresses import pseudonym
@@ -83,9 +84,10 @@ def check(claim: IntakeRequest, resources: Resources) -> Chain:
 
 
 async def intake(
-    resources: Resources, principal: Principal, claim: IntakeRequest, request_id: str | None
+    resources: Resources, principal: Principal, claim: IntakeRequest, scope: Scope
 ) -> tuple[bytes, Admission]:
-    """Answer a claim: the body of an IntakeAnswer, and the admission for its headers. Raises ProblemError.
+    """Answer a claim: the body of an IntakeAnswer, and the admission for its headers. Raises ProblemError. `scope` is
+    the request's.
 
     A hit that Redis knows costs one round trip, rate limit included; everything else is one RPC and one call of
     Storage, two for a copy.
@@ -109,7 +111,7 @@ async def intake(
     key = hit_key(cache_key(claim.sha256, chain.key, variant), principal.user_id)
     # A hot answer knows nothing of what is to be kept, nor of who is in a team at this moment.
     plain = not claim.wants_persist and claim.keep_for_days is None and claim.team_id is None
-    admission = await admit(resources, principal, get=key if cacheable and plain else None)
+    admission = await admit(resources, principal, scope, get=key if cacheable and plain else None)
     if admission.value is not None:
         HOT.inc()
         return unlabelled(admission.value), admission
@@ -126,7 +128,7 @@ async def intake(
         principal.user_id,
         claim,
         chain,
-        request_id,
+        scope.get("darkroom.request_id"),
         variant=variant,
         profile=profile,
         team=team,
@@ -210,6 +212,7 @@ class Desk:
                 if adopted is None or adopted.output is None:
                     continue
                 job_id, output, charged = adopted.job_id, adopted.output, adopted.charged
+                reference = str(job_id)
             try:
                 if self.persists and output.bucket == OUTPUTS and self.user_id is not None:
                     output = await promote(
@@ -217,12 +220,12 @@ class Desk:
                     )
                 signed = await sign_output(self.resources, output)
             except ProblemError:
-                await self._refund(result, reference)
+                await self._refund(charged, reference)
                 raise
             if signed is None:
                 # A row without its object: nobody may be sent there again.
                 await self.resources.database.bury_output(output.output_id)
-                await self._refund(result, reference)
+                await self._refund(charged, reference)
                 continue
             body = self._hit(job_id, output, signed, charged).model_dump_json().encode()
             if key is not None:
@@ -238,10 +241,10 @@ class Desk:
             return body
         raise DependencyError("storage")
 
-    async def _refund(self, result: IntakeResult, reference: str) -> None:
+    async def _refund(self, charged: int, reference: str) -> None:
         """Give back the price of a hit that cannot be given."""
-        if result.charged and self.user_id is not None:
-            await self.resources.plans.refund_hit(self.user_id, reference)
+        if charged and self.user_id is not None:
+            await self.resources.plans.refund_hit(self.user_id, reference, self.key_id)
 
     async def _ask(self, reference: str, *, use_cache: bool) -> IntakeResult:
         """Raises ProblemError: what intake() refuses, and `overloaded` for work when too much waits."""

@@ -73,7 +73,7 @@ async def post_intake(request: Request) -> Response:
     resources: Resources = request.app.state.resources
     principal = await caller(request)
     claim = validated(_REQUEST, await request.body())
-    body, admission = await intake(resources, principal, claim, request.scope.get("darkroom.request_id"))
+    body, admission = await intake(resources, principal, claim, request.scope)
     return Response(
         body, media_type="application/json", headers={**admission.headers(), "Cache-Control": "no-store"}
     )

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 
 from scripts.local.home import Local
+from scripts.local.process import Child
 from service.auth import Authenticator, Principal
 from service.breaker import Breaker
 from service.errors import Code, ProblemError
@@ -18,6 +19,7 @@ from service.gcra import Admission, Limit, Limiter, Standing, network
 from service.limits import Admitted, limits_of
 from service.resources import open_resources
 from tests.service.conftest import RedisServer, settings_for, settings_with
+from tests.support import User
 
 
 class Clock:
@@ -251,6 +253,21 @@ async def test_the_dependency(
         assert refused.json()["code"] == "rate_limited"
         assert 1 <= int(refused.headers["Retry-After"]) <= 6
         assert refused.headers["RateLimit"].startswith('"ip";r=0;')
+
+
+async def test_a_refusal_tells_what_is_left_as_well(api: Child, user: User) -> None:
+    """Whatever refuses after the limits have let a request through: it has cost one."""
+    async with httpx.AsyncClient(base_url=api.url, headers=user.bearer, trust_env=False) as client:
+        missing = await client.get(f"/jobs/{uuid.uuid4()}")
+        claim = {"sha256": "0" * 64, "filename": "a.png", "size": 100, "width": 10, "height": 10}
+        stranger = await client.post(
+            "/intake", json=claim | {"op_key": "resize-v1:width-16", "team_id": str(uuid.uuid4())}
+        )
+    assert (missing.status_code, stranger.status_code) == (404, 404)
+    for answer in (missing, stranger):
+        assert '"user";r=' in answer.headers["RateLimit"]
+        assert '"user";q=' in answer.headers["RateLimit-Policy"]
+        assert "Retry-After" not in answer.headers
 
 
 @pytest.mark.parametrize("hops", [0, 1, 2])
