@@ -175,14 +175,14 @@ isOneToOne: false
                   ]
                 },"credit_grants": {
                   Row: {
-                    "amount": number,"clawed": number,"created_at": string,"expires_at": string | null,"id": number,"note": string | null,"reference": string,"remaining": number,"source": string,"user_id": string
+                    "amount": number,"clawed": number,"created_at": string,"expires_at": string | null,"id": number,"lapsed": number,"note": string | null,"reference": string,"remaining": number,"source": string,"user_id": string
                   }
                   ComputedFields: never
                   Insert: {
-                    "amount": number,"clawed"?: number,"created_at"?: string,"expires_at"?: string | null,"id"?: never,"note"?: string | null,"reference": string,"remaining": number,"source": string,"user_id": string
+                    "amount": number,"clawed"?: number,"created_at"?: string,"expires_at"?: string | null,"id"?: never,"lapsed"?: number,"note"?: string | null,"reference": string,"remaining": number,"source": string,"user_id": string
                   }
                   Update: {
-                    "amount"?: number,"clawed"?: number,"created_at"?: string,"expires_at"?: string | null,"id"?: never,"note"?: string | null,"reference"?: string,"remaining"?: number,"source"?: string,"user_id"?: string
+                    "amount"?: number,"clawed"?: number,"created_at"?: string,"expires_at"?: string | null,"id"?: never,"lapsed"?: number,"note"?: string | null,"reference"?: string,"remaining"?: number,"source"?: string,"user_id"?: string
                   }
                   Relationships: [
                     
@@ -643,14 +643,14 @@ isOneToOne: false
                   ]
                 },"stripe_reversals": {
                   Row: {
-                    "amount": number,"created_at": string,"credits": number,"id": string,"kind": string,"reference": string,"returned_at": string | null,"source": string,"user_id": string
+                    "amount": number,"created_at": string,"credits": number,"id": string,"kind": string,"lapsed": number,"reference": string,"returned_at": string | null,"source": string,"user_id": string
                   }
                   ComputedFields: never
                   Insert: {
-                    "amount": number,"created_at": string,"credits": number,"id": string,"kind": string,"reference": string,"returned_at"?: string | null,"source": string,"user_id": string
+                    "amount": number,"created_at": string,"credits": number,"id": string,"kind": string,"lapsed"?: number,"reference": string,"returned_at"?: string | null,"source": string,"user_id": string
                   }
                   Update: {
-                    "amount"?: number,"created_at"?: string,"credits"?: number,"id"?: string,"kind"?: string,"reference"?: string,"returned_at"?: string | null,"source"?: string,"user_id"?: string
+                    "amount"?: number,"created_at"?: string,"credits"?: number,"id"?: string,"kind"?: string,"lapsed"?: number,"reference"?: string,"returned_at"?: string | null,"source"?: string,"user_id"?: string
                   }
                   Relationships: [
                     
@@ -1766,7 +1766,7 @@ isOneToOne: false
 { Args: { "p_note": string,"p_reference": string,"p_user_id": string }; Returns: boolean
                            },
 "refund_hit":
-{ Args: { "p_reference": string,"p_user_id": string }; Returns: undefined
+{ Args: { "p_api_key_id"?: string,"p_reference": string,"p_user_id": string }; Returns: undefined
                            },
 "refund_job":
 { Args: { "p_actor"?: string,"p_job_id": string,"p_reason": string }; Returns: boolean
@@ -1924,6 +1924,25 @@ isOneToOne: false
 "take_credits":
 { Args: { "p_actor"?: string,"p_amount": number,"p_reason": string,"p_reference": string,"p_user_id": string }; Returns: Json
                            },
+"take_for_reversal":
+{ Args: { "p_reversal": Omit<Database["public"]['Tables']["stripe_reversals"]['Row'], Database["public"]['Tables']["stripe_reversals"]['ComputedFields']>,"p_share": number }; Returns: {
+              "amount": number,
+"created_at": string,
+"credits": number,
+"id": string,
+"kind": string,
+"lapsed": number,
+"reference": string,
+"returned_at": string | null,
+"source": string,
+"user_id": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "stripe_reversals"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "team_document":
 { Args: { "p_team": Omit<Database["public"]['Tables']["teams"]['Row'], Database["public"]['Tables']["teams"]['ComputedFields']>,"p_user_id": string }; Returns: Json
                            },

@@ -1,11 +1,14 @@
 """Pictures that change hands: into a team, out of one, or back to its owner when it is deleted."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 from uuid import UUID
 
 from service.intake.hits import forget
 from service.resources import Resources
-from service.teams.store import Moved
+from service.teams.store import Deleted, Moved
+
+MovedT = TypeVar("MovedT", bound=Moved)
 
 
 async def give_images(resources: Resources, user_id: UUID, team_id: UUID, image_ids: Sequence[UUID]) -> Moved:
@@ -22,12 +25,12 @@ async def take_images(resources: Resources, user_id: UUID, team_id: UUID, image_
     )
 
 
-async def delete_team(resources: Resources, user_id: UUID, team_id: UUID, name: str) -> Moved:
-    """Raises ProblemError."""
+async def delete_team(resources: Resources, user_id: UUID, team_id: UUID, name: str) -> Deleted:
+    """Repeating it answers the same. Raises ProblemError."""
     return await _forgotten(resources, await resources.teams.delete(team_id, user_id, name))
 
 
-async def _forgotten(resources: Resources, moved: Moved) -> Moved:
+async def _forgotten(resources: Resources, moved: MovedT) -> MovedT:
     """Answers in Redis name the old owner. Raises RedisError: repeating the call would find nothing to tell, but what
     Redis holds dies within minutes."""
     await forget(resources.redis, moved.forget)

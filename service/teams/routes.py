@@ -108,10 +108,11 @@ async def update_team(team_id: UUID, body: TeamChange, request: Request, user_id
 async def delete_team(team_id: UUID, body: TeamDeletion, request: Request, user_id: SignedIn) -> DeletedTeam:
     """Delete a team; its owner does. Its pictures and collections become the owner's own: nothing is lost.
 
-    Members lose access at once, and what they have in the making for the team is canceled.
+    Members lose access at once, and what they have in the making for the team is canceled. A large library takes a
+    while: repeat the call when no answer comes.
     """
-    moved = await moves.delete_team(resources_of(request), user_id, team_id, body.name)
-    return DeletedTeam(images=len(moved.moved))
+    deleted = await moves.delete_team(resources_of(request), user_id, team_id, body.name)
+    return DeletedTeam(images=deleted.images)
 
 
 # Members

@@ -75,6 +75,12 @@ class Moved(Row):
     forget: list[Forget]
 
 
+class Deleted(Moved):
+    """A team that is gone. `images`: how many are its owner's own now; `moved` is empty where it was gone already."""
+
+    images: int
+
+
 class Teams:
     """Typed access to the functions of 93_team*.sql."""
 
@@ -104,9 +110,12 @@ class Teams:
         changes = {"p_name": name, "p_versions_to_keep": versions_to_keep}
         return TeamRow.model_validate(await self._call("update_team", _of(team_id, user_id) | changes))
 
-    async def delete(self, team_id: UUID, user_id: UUID, name: str) -> Moved:
-        """Its pictures are the owner's own then. Raises ProblemError (invalid_request) for another name."""
-        return Moved.model_validate(await self._call("delete_team", _of(team_id, user_id) | {"p_name": name}))
+    async def delete(self, team_id: UUID, user_id: UUID, name: str) -> Deleted:
+        """Its pictures are the owner's own then. Repeating it answers the same. Raises ProblemError (invalid_request)
+        for another name."""
+        return Deleted.model_validate(
+            await self._call("delete_team", _of(team_id, user_id) | {"p_name": name})
+        )
 
     async def set_role(self, team_id: UUID, user_id: UUID, member_id: UUID, role: Role) -> TeamRow:
         """Raises ProblemError (member_not_found, team_owner, plan_required, too_many_teams)."""

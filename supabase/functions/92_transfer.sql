@@ -49,6 +49,7 @@ begin
   set original_path = coalesce(original_path, v_image.original_path),
       original_sha256 = case when original_path is null then v_image.original_sha256 else original_sha256 end,
       original_size = case when original_path is null then v_image.original_size else original_size end,
+      original_scan = case when original_path is null then v_image.original_scan else original_scan end,
       original_due_at = case when coalesce(original_path, v_image.original_path) is null
                              then least(original_due_at, v_image.original_due_at) end,
       current_output_id = coalesce(current_output_id, (

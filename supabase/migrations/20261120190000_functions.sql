@@ -389,8 +389,9 @@ end $$;
 
 -- Takes back up to p_amount of what a grant gave, for a refund or a dispute: from what is left of it, then from the
 -- others, in the order in which they are spent. The balance does not go below zero: the rest becomes a debt. Once per
--- grant and reason, however often it is told; of one grant never more than it gave, over all reasons. A grant that is
--- not there (not told of yet, or under a pseudonym) does not matter: the account pays. {taken, debt}
+-- grant and reason, however often it is told; of one grant never more than it gave, over all reasons. What of it has
+-- ended unspent counts as taken (lapsed), as it would be gone had this been told in time. A grant that is not there (not
+-- told of yet, or under a pseudonym) does not matter: the account pays. {taken, debt, lapsed}
 create or replace function public.claw_back(
   p_user_id uuid, p_source text, p_reference text, p_amount integer, p_reason text, p_actor uuid default null
 ) returns jsonb
@@ -402,6 +403,7 @@ declare
   v_grant public.credit_grants;
   v_account public.credits;
   v_amount integer := p_amount;
+  v_lapsed integer := 0;
   v_taken integer;
 begin
   if coalesce(p_amount, 0) <= 0 or coalesce(btrim(p_reason), '') = '' then
@@ -413,7 +415,7 @@ begin
     and (l.user_id = p_user_id
          or p_source in ('purchase', 'subscription') and not exists (select 1 from auth.users u where u.id = l.user_id));
   if found then
-    return jsonb_build_object('taken', -v_ledger.delta, 'debt', v_ledger.debt);
+    return jsonb_build_object('taken', -v_ledger.delta, 'debt', v_ledger.debt, 'lapsed', 0);
   end if;
   perform public.expire_credits(p_user_id);
   select * into v_account from public.credits where user_id = p_user_id;
@@ -421,15 +423,20 @@ begin
   where user_id = p_user_id and source = p_source and reference = p_reference;
   if found then
     v_amount := least(v_amount, v_grant.amount - v_grant.clawed);
-    update public.credit_grants set clawed = clawed + v_amount where id = v_grant.id;
+    v_lapsed := least(v_amount, (
+      select coalesce(-sum(u.delta), 0) from public.credit_uses u join public.credit_ledger l on l.id = u.ledger_id
+      where u.grant_id = v_grant.id and l.reason = 'expiry')::integer - v_grant.lapsed);
+    update public.credit_grants set clawed = clawed + v_amount, lapsed = lapsed + v_lapsed where id = v_grant.id;
+    v_amount := v_amount - v_lapsed;
   end if;
   v_taken := least(v_amount, v_account.balance);
   perform public.draw_credits(
     public.move_credits(p_user_id, -v_taken, 'clawback', v_key, v_amount - v_taken), p_user_id, v_taken, v_grant.id);
   insert into public.audit_log (actor, action, subject, data)
   values (p_actor, 'credits.clawback', p_user_id::text, jsonb_build_object(
-    'source', p_source, 'reference', p_reference, 'reason', p_reason, 'taken', v_taken, 'debt', v_amount - v_taken));
-  return jsonb_build_object('taken', v_taken, 'debt', v_amount - v_taken);
+    'source', p_source, 'reference', p_reference, 'reason', p_reason, 'taken', v_taken, 'debt', v_amount - v_taken,
+    'lapsed', v_lapsed));
+  return jsonb_build_object('taken', v_taken, 'debt', v_amount - v_taken, 'lapsed', v_lapsed);
 end $$;
 
 -- An admin takes credits away: p_reference names the grant of an admin that is to be taken back, or this act.
@@ -502,6 +509,7 @@ begin
   elsif not public.refund_credits(v_job.user_id, p_job_id::text, p_reason) then
     return false;
   end if;
+  perform public.spend_on_key(v_job.api_key_id, -v_job.charged, v_job.created_at);
   insert into public.audit_log (actor, action, subject, data)
   values (p_actor, 'credits.refund', v_job.user_id::text,
           jsonb_build_object('job_id', p_job_id, 'amount', v_job.charged, 'reason', p_reason));
@@ -589,7 +597,7 @@ as $$
 $$;
 
 -- Raises what p_violations says, [{policy, limit, used, needs, resets_at}], if anything. What time does not mend comes
--- first: it decides the code, and what limit and used are of.
+-- first, then what lasts longest: that decides the code, and what limit, used and resets_at are of.
 create or replace function public.refuse_policies(p_plan public.plans, p_violations jsonb) returns void
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -599,9 +607,9 @@ declare
   v_needs jsonb;
   v_code text;
 begin
-  select jsonb_agg(v.item -> 'policy' order by v.item ->> 'resets_at' nulls first, v.ordinality),
+  select jsonb_agg(v.item -> 'policy' order by (v.item ->> 'resets_at')::timestamptz desc nulls first, v.ordinality),
          jsonb_object_agg(v.item ->> 'policy', v.item -> 'needs'),
-         (jsonb_agg(v.item order by v.item ->> 'resets_at' nulls first, v.ordinality)) -> 0
+         (jsonb_agg(v.item order by (v.item ->> 'resets_at')::timestamptz desc nulls first, v.ordinality)) -> 0
   into v_policies, v_needs, v_first
   from jsonb_array_elements(p_violations) with ordinality v (item, ordinality);
   if v_first is null then
@@ -889,21 +897,24 @@ begin
                             p_vendor_cost_micros => p_vendor_cost_micros);
 end $$;
 
--- A hit whose price cannot be kept, since its object turned out to be gone: the credits come back.
-create or replace function public.refund_hit(p_user_id uuid, p_reference text) returns void
+-- A hit whose price cannot be kept, since it could not be given after all: the credits come back, to the cap of the key
+-- that asked as well. p_reference: of the charge, or the job of a copy. Once.
+create or replace function public.refund_hit(p_user_id uuid, p_reference text, p_api_key_id uuid default null)
+returns void
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_amount integer;
+  v_hold public.credit_ledger;
 begin
   perform 1 from public.profiles where user_id = p_user_id for no key update;
-  select -l.delta into v_amount from public.credit_ledger l
-  where l.user_id = p_user_id and l.reason = 'hold' and l.reference = 'hit:' || p_reference;
-  if v_amount > 0 and public.refund_credits(p_user_id, 'hit:' || p_reference, 'The picture was gone.') then
-    perform public.note_usage(p_user_id, p_credits => -v_amount);
+  select * into v_hold from public.credit_ledger l
+  where l.user_id = p_user_id and l.reason = 'hold' and l.reference in ('hit:' || p_reference, p_reference);
+  if found and public.refund_credits(p_user_id, v_hold.reference, 'The picture was gone.') then
+    perform public.spend_on_key(p_api_key_id, v_hold.delta, v_hold.created_at);
+    perform public.note_usage(p_user_id, (v_hold.created_at at time zone 'utc')::date, p_credits => v_hold.delta);
     insert into public.audit_log (actor, action, subject, data)
-    values (p_user_id, 'credits.refund', 'hit:' || p_reference,
-            jsonb_build_object('amount', v_amount, 'reason', 'The picture was gone.'));
+    values (p_user_id, 'credits.refund', v_hold.reference,
+            jsonb_build_object('amount', -v_hold.delta, 'reason', 'The picture was gone.'));
   end if;
 end $$;
 
@@ -1697,6 +1708,8 @@ begin
   return jsonb_build_object('outcome', 'applied', 'user_id', v_user_id);
 end $$;
 
+-- Each takes its share by sums, so that parts which make a whole take the whole, whatever the rounding. One that is known
+-- may have more to take than when it was told of first: what stood before it, and took that, has been given back since.
 create or replace function public.settle_reversals(
   p_user_id uuid, p_source text, p_reference text, p_credits integer, p_end timestamptz, p_total bigint, p_reversals jsonb
 ) returns void
@@ -1705,9 +1718,10 @@ as $$
 declare
   v_told record;
   v_kept public.stripe_reversals;
-  v_before bigint := 0;
+  v_new boolean;
+  v_money bigint := 0;
+  v_taken integer := 0;
   v_share integer;
-  v_taken jsonb;
 begin
   for v_told in
     select r.* from jsonb_to_recordset(p_reversals)
@@ -1715,29 +1729,47 @@ begin
     order by r.created, r.id
   loop
     select * into v_kept from public.stripe_reversals where id = v_told.id;
-    if not found then
-      -- By sums, so that parts which make a whole take the whole, whatever the rounding.
-      v_share := p_credits * least(v_before + v_told.amount, p_total) / p_total
-               - p_credits * least(v_before, p_total) / p_total;
-      if v_share > 0 then
-        v_taken := public.claw_back(p_user_id, p_source, p_reference, v_share, v_told.kind || ' ' || v_told.id);
-        v_share := (v_taken ->> 'taken')::integer + (v_taken ->> 'debt')::integer;
-      end if;
+    v_new := not found;
+    if v_new then
       insert into public.stripe_reversals (id, user_id, kind, source, reference, amount, credits, created_at)
-      values (v_told.id, p_user_id, v_told.kind, p_source, p_reference, v_told.amount, v_share,
-              to_timestamp(v_told.created))
+      values (v_told.id, p_user_id, v_told.kind, p_source, p_reference, v_told.amount, 0, to_timestamp(v_told.created))
       returning * into v_kept;
-      if v_told.kind = 'dispute' and exists (
-        select 1 from public.profiles f where f.user_id = p_user_id and f.flag_reason is null) then
-        perform public.flag_account(p_user_id, 'dispute ' || v_told.id);
-      end if;
+    end if;
+    v_share := p_credits * least(v_money + v_told.amount, p_total) / p_total - v_taken
+             - v_kept.credits - v_kept.lapsed;
+    if v_share > 0 and (v_new or not v_told.returned) then
+      v_kept := public.take_for_reversal(v_kept, v_share);
+    end if;
+    if v_new and v_told.kind = 'dispute' and exists (
+      select 1 from public.profiles f where f.user_id = p_user_id and f.flag_reason is null) then
+      perform public.flag_account(p_user_id, 'dispute ' || v_told.id);
     end if;
     if not v_told.returned then
-      v_before := v_before + v_told.amount;
+      v_money := v_money + v_told.amount;
+      v_taken := v_taken + v_kept.credits + v_kept.lapsed;
     elsif v_kept.returned_at is null then
       perform public.return_reversal(v_kept, p_end);
     end if;
   end loop;
+end $$;
+
+-- Takes p_share credits more for a reversal; what it has taken before tells this step from the others.
+create or replace function public.take_for_reversal(p_reversal public.stripe_reversals, p_share integer)
+returns public.stripe_reversals
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_before integer := p_reversal.credits + p_reversal.lapsed;
+  v_answer jsonb := public.claw_back(
+    p_reversal.user_id, p_reversal.source, p_reversal.reference, p_share,
+    p_reversal.kind || ' ' || p_reversal.id || case when v_before > 0 then ' beyond ' || v_before else '' end);
+  v_kept public.stripe_reversals;
+begin
+  update public.stripe_reversals
+  set credits = credits + (v_answer ->> 'taken')::integer + (v_answer ->> 'debt')::integer,
+      lapsed = lapsed + (v_answer ->> 'lapsed')::integer
+  where id = p_reversal.id returning * into v_kept;
+  return v_kept;
 end $$;
 
 -- Gives back what a reversal took: for what is left of the period, as it was given; for good when that is over, since
@@ -1747,11 +1779,12 @@ language plpgsql security definer set search_path = ''
 as $$
 begin
   update public.stripe_reversals set returned_at = now() where id = p_reversal.id;
+  -- So that the grant can be taken back another time.
+  perform public.lock_credits(p_reversal.user_id);
+  update public.credit_grants
+  set clawed = clawed - p_reversal.credits - p_reversal.lapsed, lapsed = lapsed - p_reversal.lapsed
+  where user_id = p_reversal.user_id and source = p_reversal.source and reference = p_reversal.reference;
   if p_reversal.credits > 0 then
-    -- So that the grant can be taken back another time.
-    perform public.lock_credits(p_reversal.user_id);
-    update public.credit_grants set clawed = clawed - p_reversal.credits
-    where user_id = p_reversal.user_id and source = p_reversal.source and reference = p_reversal.reference;
     perform public.grant_credits(p_reversal.user_id, p_reversal.credits, 'refund', p_reversal.id,
                                  case when p_end > now() then p_end end,
                                  format('%s of %s returned', p_reversal.kind, p_reversal.reference));
@@ -2367,6 +2400,7 @@ declare
   v_key bytea := case when p_cacheable then public.cache_key(p_sha256, p_op_key, p_variant) end;
   v_price integer := coalesce(p_quoted_price, p_price);
   v_plan public.plans;
+  v_pending integer;
   v_output public.image_outputs;
   v_earlier public.jobs;
   v_job public.jobs;
@@ -2437,10 +2471,14 @@ begin
       select * into v_job from public.jobs where id = v_job.id;
       return jsonb_build_object('outcome', 'job', 'created', false, 'job', public.job_document(v_job));
     end if;
-    if (select count(*) from public.jobs j where j.user_id = p_user_id
-          and j.status in ('awaiting_upload', 'queued', 'running')) >= v_plan.max_pending then
+    v_pending := (select count(*) from public.jobs j
+                  where j.user_id = p_user_id and j.status in ('awaiting_upload', 'queued', 'running'));
+    if v_pending >= v_plan.max_pending then
       raise exception using errcode = 'PT429', message = 'too_many_jobs',
-        detail = format('At most %s unfinished jobs at once on this plan.', v_plan.max_pending);
+        detail = format('At most %s unfinished jobs at once on this plan.', v_plan.max_pending),
+        hint = jsonb_build_object(
+          'violated_policies', jsonb_build_array('max_pending'), 'limit', v_plan.max_pending, 'used', v_pending,
+          'plan_required', public.plan_allowing(v_plan.rank, jsonb_build_object('max_pending', v_pending + 1)))::text;
     end if;
     -- A re-run needs no upload where the library keeps the original, nor while the bytes of an earlier, verified one are still there. The worker hashes them
     -- again, so an object that changed since is refused, not served. They are kept an hour longer than this job may
@@ -3299,6 +3337,7 @@ begin
   set original_path = coalesce(original_path, v_image.original_path),
       original_sha256 = case when original_path is null then v_image.original_sha256 else original_sha256 end,
       original_size = case when original_path is null then v_image.original_size else original_size end,
+      original_scan = case when original_path is null then v_image.original_scan else original_scan end,
       original_due_at = case when coalesce(original_path, v_image.original_path) is null
                              then least(original_due_at, v_image.original_due_at) end,
       current_output_id = coalesce(current_output_id, (
@@ -3722,17 +3761,26 @@ begin
 end $$;
 
 -- Deletes a team, named once more lest it be the wrong one. What it has goes to its owner's own library; members lose
--- access at once, what they have in the making is canceled. Returns as transfer_images does. The time of a statement is
--- what PostgREST goes by: many thousand pictures take longer than its usual one.
+-- access at once, what they have in the making is canceled. Returns as transfer_images does, and how many images. The
+-- time of a statement is what PostgREST goes by: many thousand pictures take longer than its usual one. Who asks again,
+-- having waited for the answer in vain, is told what was done.
 create or replace function public.delete_team(p_team_id uuid, p_user_id uuid, p_name text) returns jsonb
 language plpgsql security definer set search_path = '' set statement_timeout = '5min'
 as $$
 declare
-  v_team public.teams := public.lock_team(p_team_id, p_user_id, true);
+  v_team public.teams;
+  v_images integer;
   v_members integer;
   v_jobs uuid[];
   v_moved jsonb;
 begin
+  perform public.lock_user(p_user_id);
+  select coalesce((a.data ->> 'images')::integer, 0) into v_images from public.audit_log a
+  where a.subject = p_team_id::text and a.action = 'team.delete' and a.actor = p_user_id;
+  if found then
+    return jsonb_build_object('images', v_images, 'moved', '[]'::jsonb, 'forget', '[]'::jsonb);
+  end if;
+  v_team := public.lock_team(p_team_id, p_user_id, true);
   if v_team.name <> p_name then
     raise exception using errcode = 'PT422', message = 'invalid_request', detail = 'name: not the name of this team.';
   end if;
@@ -3747,10 +3795,11 @@ begin
   v_moved := public.empty_team(p_team_id, p_user_id);
   perform public.cancel_team_jobs(v_jobs);
   delete from public.teams where id = p_team_id;
+  v_images := jsonb_array_length(v_moved -> 'moved');
   insert into public.audit_log (actor, action, subject, data)
   values (p_user_id, 'team.delete', p_team_id::text, jsonb_build_object(
-    'members', v_members, 'images', jsonb_array_length(v_moved -> 'moved'), 'jobs', cardinality(v_jobs)));
-  return v_moved;
+    'members', v_members, 'images', v_images, 'jobs', cardinality(v_jobs)));
+  return v_moved || jsonb_build_object('images', v_images);
 end $$;
 
 -- Members
@@ -3833,7 +3882,8 @@ declare
   v_heir uuid;
   v_alone uuid[] := '{}';
 begin
-  delete from public.team_invitations i using auth.users u where u.id = p_user_id and i.email = lower(btrim(u.email));
+  -- An address that was never confirmed may be anybody's.
+  delete from public.team_invitations where email = public.address_of(p_user_id);
   perform 1 from public.teams t where t.id = any (v_team_ids) order by t.id for no key update;
   foreach v_team_id in array v_team_ids loop
     select m.role into v_role from public.team_members m

@@ -149,3 +149,47 @@ async def test_buried_rows_follow_and_jobs_keep_their_output(world: World) -> No
     assert row["deleted_at"] is not None
     assert await world.value("select count(*) from public.images where sha256 = $1", sha256) == 1
     assert await world.violations() == []
+
+
+async def test_an_original_takes_along_what_is_known_of_it(world: World) -> None:
+    """The twin had one that was clean; what it gets now has not been scanned."""
+    team, owner = await _team(world)
+    sha256 = new_sha256()
+    for user_team in (None, team):
+        job = await world.running(
+            owner, sha256=sha256, wants_persist=True, team_id=user_team, use_cache=False
+        )
+        await _complete(world, job)
+    mine = await world.value("select id from public.images where user_id = $1", owner)
+    await world.value("update public.images set original_scan = 'unscanned' where id = $1", mine)
+    await world.value(
+        "update public.images set original_path = null, original_scan = 'clean' where team_id = $1", team
+    )
+    await _move(world, owner, team, mine)
+    row = await world.connection.fetchrow(
+        "select original_path, original_scan from public.images where sha256 = $1", sha256
+    )
+    assert row is not None
+    assert row["original_path"].startswith(f"{owner}/")
+    assert row["original_scan"] == "unscanned"
+
+
+async def test_whoever_never_proved_an_address_takes_no_invitation_to_it_away(world: World) -> None:
+    """An account may be made with anybody's address; confirming it is what makes it theirs."""
+    team, owner = await _team(world)
+    accounts = {}
+    for name, proved in (("liar", False), ("ada", True)):
+        accounts[name] = user = await world.user()
+        address = await world.value(
+            "update auth.users set email_confirmed_at = case when $2 then now() end where id = $1 returning email",
+            user,
+            proved,
+        )
+        await world.call(
+            "create_invitation", p_team_id=team, p_user_id=owner, p_email=address, p_role="viewer"
+        )
+    count = "select count(*) from public.team_invitations where team_id = $1"
+    await world.value("delete from auth.users where id = $1", accounts["liar"])
+    assert await world.value(count, team) == 2
+    await world.value("delete from auth.users where id = $1", accounts["ada"])
+    assert await world.value(count, team) == 1

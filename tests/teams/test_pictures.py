@@ -324,7 +324,10 @@ async def test_deleting_a_team_gives_its_owner_everything(shop: Crew) -> None:
     running = await shop["editor"].intake(photo(), OP, team_id=shop.team_id)
     wrong = {"name": "Other"}
     assert await owner.refused("DELETE", shop.path, wrong, status=422) == "invalid_request"
-    assert await owner.say("DELETE", shop.path, {"name": "Shop"}) == {"images": 1}
+    # Whoever asks again, having heard no answer, hears it then.
+    for _ in range(2):
+        assert await owner.say("DELETE", shop.path, {"name": "Shop"}) == {"images": 1}
+    assert await shop["editor"].refused("DELETE", shop.path, {"name": "Shop"}, status=404) == "team_not_found"
     for role in ("owner", "editor", "viewer"):
         assert await shop[role].refused("GET", shop.path, status=404) == "team_not_found"
     document = await owner.say("GET", f"/images/{shop.image_id}")
