@@ -7,9 +7,12 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import to_json
 from rich.console import Console
-from rich.table import Table
+from rich.measure import Measurement
+from rich.table import Column, Table
 from rich.text import Text
 
+UNBOUNDED = 10_000
+"""Characters; wider than any table."""
 Columns = Mapping[str, str]
 """Heading of a column -> field of a row; `a.b` is field b of field a."""
 
@@ -22,18 +25,34 @@ def show_json(value: BaseModel) -> None:
 
 
 def show_rows(title: str, rows: Sequence[BaseModel], columns: Columns) -> None:
+    """A table where the terminal is wide enough for it, else each row by its fields: what is cut helps nobody."""
+    console = Console()
     table = Table(*columns, title=title, title_justify="left")
-    for row in rows:
-        table.add_row(*(cell(_field(row, path)) for path in columns.values()))
-    Console().print(table if rows else Text(f"{title}: none"))
+    cells = [[cell(_field(row, path)) for path in columns.values()] for row in rows]
+    for values in cells:
+        table.add_row(*values)
+    if not rows:
+        console.print(Text(f"{title}: none"))
+    elif Measurement.get(console, console.options.update(width=UNBOUNDED), table).maximum <= console.width:
+        console.print(table)
+    else:
+        for number, values in enumerate(cells, 1):
+            given = {name: value for name, value in zip(columns, values, strict=True) if value.plain}
+            show_facts(f"{title}, {number} of {len(rows)}", given)
 
 
 def show_facts(title: str, facts: Mapping[str, Any]) -> None:
     """One thing by its fields; those without a value are left out."""
-    table = Table(show_header=False, title=title, title_justify="left")
+    table = Table(
+        Column(style="bold", no_wrap=True),
+        Column(overflow="fold"),
+        show_header=False,
+        title=title,
+        title_justify="left",
+    )
     for name, value in facts.items():
         if value not in (None, [], {}):
-            table.add_row(Text(name.replace("_", " "), style="bold"), cell(value))
+            table.add_row(name.replace("_", " "), cell(value))
     Console().print(table)
 
 

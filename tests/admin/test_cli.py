@@ -195,6 +195,25 @@ async def test_audit_abuse_and_system(run: Run, user: User) -> None:
     assert "Queues" in (await run("system", "--no-invariants")).stdout
 
 
+async def test_nothing_is_cut_on_a_narrow_terminal(
+    run: Run, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An id or an address that is not whole is of no use to the next command."""
+    monkeypatch.setenv("COLUMNS", "80")
+    reason = "wrote to us on Friday about a picture that came out twice, see ticket 417"
+    await run("flag", user.email, "--reason", reason)
+    users = (await run("users", user.email)).stdout
+    audit = (await run("audit", "--subject", str(user.id), "--action", "admin.")).stdout
+    for shown in (users, audit):
+        assert str(user.id) in shown
+        assert "\N{HORIZONTAL ELLIPSIS}" not in shown
+        assert max(len(line) for line in shown.splitlines()) <= 80
+    assert user.email in users
+    assert "admin.flag" in audit
+    words = audit.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ").split()
+    assert reason in " ".join(words)
+
+
 async def test_nothing_a_user_typed_reaches_the_terminal_as_it_is(
     run: Run, resources: Resources, db: Db, user: User
 ) -> None:
