@@ -237,6 +237,11 @@ begin
     end if;
     perform public.refuse_another_team(p_member_id);
     perform public.move_storage(p_team_id, p_user_id, p_member_id);
+    -- Nobody is asked whether they want a team, so that it must not make their own library read-only.
+    if public.storage_used(p_member_id) > (public.library_plan(p_member_id)).storage_bytes then
+      raise exception using errcode = 'PT402', message = 'plan_required',
+        detail = 'The plan of that member has too little storage for the pictures of this team.';
+    end if;
     update public.team_members set role = 'editor' where team_id = p_team_id and user_id = p_user_id;
   end if;
   update public.team_members set role = p_role where team_id = p_team_id and user_id = p_member_id;

@@ -391,7 +391,7 @@ end $$;
 -- others, in the order in which they are spent. The balance does not go below zero: the rest becomes a debt. Once per
 -- grant and reason, however often it is told; of one grant never more than it gave, over all reasons. What of it has
 -- ended unspent counts as taken (lapsed), as it would be gone had this been told in time. A grant that is not there (not
--- told of yet, or under a pseudonym) does not matter: the account pays. {taken, debt, lapsed}
+-- told of yet, or under a pseudonym) does not matter: the account pays. {taken, debt}, and lapsed where it is any.
 create or replace function public.claw_back(
   p_user_id uuid, p_source text, p_reference text, p_amount integer, p_reason text, p_actor uuid default null
 ) returns jsonb
@@ -415,7 +415,7 @@ begin
     and (l.user_id = p_user_id
          or p_source in ('purchase', 'subscription') and not exists (select 1 from auth.users u where u.id = l.user_id));
   if found then
-    return jsonb_build_object('taken', -v_ledger.delta, 'debt', v_ledger.debt, 'lapsed', 0);
+    return jsonb_build_object('taken', -v_ledger.delta, 'debt', v_ledger.debt);
   end if;
   perform public.expire_credits(p_user_id);
   select * into v_account from public.credits where user_id = p_user_id;
@@ -433,10 +433,11 @@ begin
   perform public.draw_credits(
     public.move_credits(p_user_id, -v_taken, 'clawback', v_key, v_amount - v_taken), p_user_id, v_taken, v_grant.id);
   insert into public.audit_log (actor, action, subject, data)
-  values (p_actor, 'credits.clawback', p_user_id::text, jsonb_build_object(
+  values (p_actor, 'credits.clawback', p_user_id::text, jsonb_strip_nulls(jsonb_build_object(
     'source', p_source, 'reference', p_reference, 'reason', p_reason, 'taken', v_taken, 'debt', v_amount - v_taken,
-    'lapsed', v_lapsed));
-  return jsonb_build_object('taken', v_taken, 'debt', v_amount - v_taken, 'lapsed', v_lapsed);
+    'lapsed', nullif(v_lapsed, 0))));
+  return jsonb_strip_nulls(jsonb_build_object(
+    'taken', v_taken, 'debt', v_amount - v_taken, 'lapsed', nullif(v_lapsed, 0)));
 end $$;
 
 -- An admin takes credits away: p_reference names the grant of an admin that is to be taken back, or this act.
@@ -1767,7 +1768,7 @@ declare
 begin
   update public.stripe_reversals
   set credits = credits + (v_answer ->> 'taken')::integer + (v_answer ->> 'debt')::integer,
-      lapsed = lapsed + (v_answer ->> 'lapsed')::integer
+      lapsed = lapsed + coalesce((v_answer ->> 'lapsed')::integer, 0)
   where id = p_reversal.id returning * into v_kept;
   return v_kept;
 end $$;
@@ -3830,6 +3831,11 @@ begin
     end if;
     perform public.refuse_another_team(p_member_id);
     perform public.move_storage(p_team_id, p_user_id, p_member_id);
+    -- Nobody is asked whether they want a team, so that it must not make their own library read-only.
+    if public.storage_used(p_member_id) > (public.library_plan(p_member_id)).storage_bytes then
+      raise exception using errcode = 'PT402', message = 'plan_required',
+        detail = 'The plan of that member has too little storage for the pictures of this team.';
+    end if;
     update public.team_members set role = 'editor' where team_id = p_team_id and user_id = p_user_id;
   end if;
   update public.team_members set role = p_role where team_id = p_team_id and user_id = p_member_id;
@@ -5509,10 +5515,10 @@ begin
     returning id into v_ledger_id;
     with opened as (
       insert into public.credit_grants (user_id, source, reference, amount, remaining, expires_at)
-      select v_request.user_id, g.source, 'opening:' || p_request_id || ':' || g.n, g.remaining, g.remaining, g.expires_at
-      from unnest(v_grants) with ordinality as g (
-        id, user_id, source, reference, amount, remaining, clawed, expires_at, note, created_at, n)
-      order by g.n returning id, user_id, amount
+      select v_request.user_id, (v_grants[n]).source, 'opening:' || p_request_id || ':' || n, (v_grants[n]).remaining,
+             (v_grants[n]).remaining, (v_grants[n]).expires_at
+      from pg_catalog.generate_subscripts(v_grants, 1) n
+      order by n returning id, user_id, amount
     )
     insert into public.credit_uses (ledger_id, grant_id, user_id, delta)
     select v_ledger_id, o.id, o.user_id, o.amount from opened o;

@@ -269,6 +269,28 @@ async def test_the_storage_of_a_team_counts_for_its_owner(shop: Crew) -> None:
     assert await shop.db.fetchval(used, shop["owner"].id) == 0
 
 
+async def test_a_team_is_handed_to_nobody_whom_it_would_overfill(shop: Crew) -> None:
+    """Nobody is asked: whoever gets it would find their own library read-only."""
+    plan = f"tiny-{uuid.uuid4().hex[:12]}"
+    await shop.db.execute(
+        "insert into public.plans (id, name, max_running, max_pending, persistent, seats, storage_bytes)"
+        " values ($1, 'Tiny', 8, 100, true, 5, 1)",
+        plan,
+    )
+    await shop.plan("editor", plan)
+    theirs = f"{shop.path}/members/{shop['editor'].id}"
+    body = {"role": "owner"}
+    refusal = await shop["owner"].say("PATCH", theirs, body, status=402)
+    assert (refusal["code"], "storage" in refusal["detail"]) == ("plan_required", True)
+    used = "select public.storage_used($1)"
+    assert await shop.db.fetchval(used, shop["editor"].id) == 0
+    assert (await shop["owner"].say("GET", shop.path))["role"] == "owner"
+    await shop.plan("editor", "pro")
+    await shop["owner"].say("PATCH", theirs, body)
+    assert await shop.db.fetchval(used, shop["owner"].id) == 0
+    assert await shop.db.fetchval(used, shop["editor"].id) > 1
+
+
 async def test_a_members_own_plan_limits_the_size_and_the_teams_has_no_watermark(team: Crew) -> None:
     """An editor whose own results are previews, in a paid team: no watermark, at the working size."""
     plan = uuid.uuid4().hex
