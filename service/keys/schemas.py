@@ -12,6 +12,10 @@ MAX_CREDITS = 1_000_000_000
 
 
 def _in_the_future(value: datetime) -> datetime:
+    try:
+        value = value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be in the year 9999 or before, null for no end") from None
     if value <= datetime.now(UTC):
         raise ValueError("must be in the future")
     return value
