@@ -30,6 +30,8 @@ log = structlog.get_logger()
 
 Scan = Literal["none", "clean", "unscanned"]
 """`none`: not asked for; `unscanned`: the scanner was away, and the deployment goes on without it."""
+SOON_SECONDS = 5
+"""Until a job may have ended, for who has too many of them."""
 
 
 class LeaseLost(Exception):
@@ -128,9 +130,9 @@ def _facts(hint: str | None) -> dict[str, Any]:
 
 
 def _retry_after(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Of a quota that begins anew at a known time."""
+    """Of a quota that begins anew at a known time, or of jobs that end when they end."""
     if not facts.get("resets_at"):
-        return {}
+        return {"Retry-After": str(SOON_SECONDS)}
     seconds = (datetime.fromisoformat(facts["resets_at"]) - datetime.now(UTC)).total_seconds()
     return {"Retry-After": str(max(1, math.ceil(seconds)))}
 

@@ -238,7 +238,11 @@ CATALOGUE: Mapping[Code, Entry] = {
         422, "These credits cannot be given or taken", False, "A grant of an admin has a reason."
     ),
     Code.too_many_jobs: Entry(
-        429, "Too many unfinished jobs", True, "20 jobs are unfinished; wait for one to end."
+        429,
+        "Too many unfinished jobs",
+        True,
+        "At most 50 unfinished jobs at once on this plan.",
+        {"violated_policies": ["max_pending"], "limit": 50, "used": 50, "plan_required": "basic"},
     ),
     Code.rate_limited: Entry(429, "Too many requests", True, "Try again in 12 seconds."),
     Code.not_found: Entry(404, "There is nothing here", False, "No route matches this path."),

@@ -177,6 +177,8 @@ class Plans:
             )
         )
 
-    async def refund_hit(self, user_id: UUID, reference: str) -> None:
-        """Give back what a hit cost whose object is gone. Once, however often it is called."""
-        await self._call("refund_hit", {"p_user_id": str(user_id), "p_reference": reference})
+    async def refund_hit(self, user_id: UUID, reference: str, key_id: UUID | None = None) -> None:
+        """Give back what a hit cost that cannot be given, to the API key that asked as well. Once, however often it is
+        called. `reference`: of the charge, or the job of a copy."""
+        parameters = {"p_user_id": str(user_id), "p_reference": reference, "p_api_key_id": text(key_id)}
+        await self._call("refund_hit", parameters)

@@ -119,7 +119,13 @@ async def open_portal(resources: Resources, user_id: UUID, return_url: str | Non
 async def cancel(resources: Resources, user_id: UUID, *, at_period_end: bool) -> SubscriptionRow:
     """Cancel at the period's end, or take that back while it lasts. Raises ProblemError (no_subscription)."""
     subscription = await _subscribed(resources, user_id)
-    return await _update(resources, user_id, subscription, {"cancel_at_period_end": at_period_end})
+    change: Document = {"cancel_at_period_end": at_period_end}
+    if not at_period_end:
+        stripe = resources.require_stripe()
+        fetched = await stripe.ask(stripe.v1.subscriptions.retrieve_async(subscription.subscription_id))
+        if fetched["cancel_at"] and not fetched["cancel_at_period_end"]:
+            change = {"cancel_at": ""}  # as the portal cancels in flexible billing mode
+    return await _update(resources, user_id, subscription, change)
 
 
 async def change_plan(resources: Resources, user_id: UUID, plan_id: str) -> SubscriptionRow:

@@ -24,6 +24,7 @@ from service.resources import Resources
 
 log = structlog.get_logger()
 DAY = 86_400
+FAILING = {"past_due", "unpaid"}
 
 
 class Handlers:
@@ -53,13 +54,19 @@ class Handlers:
 
     async def apply_subscription(self, fetched: Document, ticket: int) -> str:
         """A subscription with its latest invoice expanded, fetched after the ticket was drawn."""
-        applied = await self._store.record_subscription(
-            ticket, subscription_facts(fetched), self._grace_seconds
-        )
+        facts = subscription_facts(fetched)
+        if fetched["status"] in FAILING:
+            facts["failing_since"] = await self._failing_since(fetched["id"]) or facts["failing_since"]
+        applied = await self._store.record_subscription(ticket, facts, self._grace_seconds)
         if applied.outcome == "unknown_price":
             raise UnknownPrice(f"subscription {fetched['id']}")
         log.info("subscription_applied", subscription=fetched["id"], outcome=applied.outcome)
         return await self._told(applied)
+
+    async def _failing_since(self, subscription_id: str) -> int | None:
+        """When the oldest invoice was made that is still to be paid; the latest may be of a later month."""
+        unpaid = self._stripe.pages(self._stripe.v1.invoices, subscription=subscription_id, status="open")
+        return min([invoice["created"] async for invoice in unpaid], default=None)
 
     async def invoice(self, invoice_id: str, ticket: int) -> str:
         """Credits for a paid invoice; its subscription in any case."""

@@ -36,7 +36,9 @@ def subscription_facts(subscription: Document) -> Document:
         "status": subscription["status"],
         "period_start": item["current_period_start"],
         "period_end": item["current_period_end"],
-        "cancel_at_period_end": subscription["cancel_at_period_end"],
+        # In flexible billing mode the portal only names the date.
+        "cancel_at_period_end": subscription["cancel_at_period_end"]
+        or (subscription["cancel_at"] or item["current_period_end"] + 1) <= item["current_period_end"],
         "ended_at": subscription["ended_at"],
         "created": subscription["created"],
         "failing_since": invoice["created"] if isinstance(invoice, Mapping) else item["current_period_start"],
@@ -72,6 +74,8 @@ def invoice_facts(
         price = prices.get(price_id or "")
         if price is None or price.plan_id is None:
             continue
+        if line["currency"] != price.currency:
+            raise UnknownPrice(f"invoice {invoice['id']}: {price_id} in {line['currency']}")
         ends.append(line["period"]["end"])
         if price.amount:
             credits += Fraction(price.credits * line["amount"], price.amount)

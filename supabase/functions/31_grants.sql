@@ -52,8 +52,9 @@ end $$;
 
 -- Takes back up to p_amount of what a grant gave, for a refund or a dispute: from what is left of it, then from the
 -- others, in the order in which they are spent. The balance does not go below zero: the rest becomes a debt. Once per
--- grant and reason, however often it is told; of one grant never more than it gave, over all reasons. A grant that is
--- not there (not told of yet, or under a pseudonym) does not matter: the account pays. {taken, debt}
+-- grant and reason, however often it is told; of one grant never more than it gave, over all reasons. What of it has
+-- ended unspent counts as taken (lapsed), as it would be gone had this been told in time. A grant that is not there (not
+-- told of yet, or under a pseudonym) does not matter: the account pays. {taken, debt}, and lapsed where it is any.
 create or replace function public.claw_back(
   p_user_id uuid, p_source text, p_reference text, p_amount integer, p_reason text, p_actor uuid default null
 ) returns jsonb
@@ -65,6 +66,7 @@ declare
   v_grant public.credit_grants;
   v_account public.credits;
   v_amount integer := p_amount;
+  v_lapsed integer := 0;
   v_taken integer;
 begin
   if coalesce(p_amount, 0) <= 0 or coalesce(btrim(p_reason), '') = '' then
@@ -84,15 +86,21 @@ begin
   where user_id = p_user_id and source = p_source and reference = p_reference;
   if found then
     v_amount := least(v_amount, v_grant.amount - v_grant.clawed);
-    update public.credit_grants set clawed = clawed + v_amount where id = v_grant.id;
+    v_lapsed := least(v_amount, (
+      select coalesce(-sum(u.delta), 0) from public.credit_uses u join public.credit_ledger l on l.id = u.ledger_id
+      where u.grant_id = v_grant.id and l.reason = 'expiry')::integer - v_grant.lapsed);
+    update public.credit_grants set clawed = clawed + v_amount, lapsed = lapsed + v_lapsed where id = v_grant.id;
+    v_amount := v_amount - v_lapsed;
   end if;
   v_taken := least(v_amount, v_account.balance);
   perform public.draw_credits(
     public.move_credits(p_user_id, -v_taken, 'clawback', v_key, v_amount - v_taken), p_user_id, v_taken, v_grant.id);
   insert into public.audit_log (actor, action, subject, data)
-  values (p_actor, 'credits.clawback', p_user_id::text, jsonb_build_object(
-    'source', p_source, 'reference', p_reference, 'reason', p_reason, 'taken', v_taken, 'debt', v_amount - v_taken));
-  return jsonb_build_object('taken', v_taken, 'debt', v_amount - v_taken);
+  values (p_actor, 'credits.clawback', p_user_id::text, jsonb_strip_nulls(jsonb_build_object(
+    'source', p_source, 'reference', p_reference, 'reason', p_reason, 'taken', v_taken, 'debt', v_amount - v_taken,
+    'lapsed', nullif(v_lapsed, 0))));
+  return jsonb_strip_nulls(jsonb_build_object(
+    'taken', v_taken, 'debt', v_amount - v_taken, 'lapsed', nullif(v_lapsed, 0)));
 end $$;
 
 -- An admin takes credits away: p_reference names the grant of an admin that is to be taken back, or this act.
@@ -165,6 +173,7 @@ begin
   elsif not public.refund_credits(v_job.user_id, p_job_id::text, p_reason) then
     return false;
   end if;
+  perform public.spend_on_key(v_job.api_key_id, -v_job.charged, v_job.created_at);
   insert into public.audit_log (actor, action, subject, data)
   values (p_actor, 'credits.refund', v_job.user_id::text,
           jsonb_build_object('job_id', p_job_id, 'amount', v_job.charged, 'reason', p_reason));

@@ -15,7 +15,7 @@ as $$
 $$;
 
 -- Raises what p_violations says, [{policy, limit, used, needs, resets_at}], if anything. What time does not mend comes
--- first: it decides the code, and what limit and used are of.
+-- first, then what lasts longest: that decides the code, and what limit, used and resets_at are of.
 create or replace function public.refuse_policies(p_plan public.plans, p_violations jsonb) returns void
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -25,9 +25,9 @@ declare
   v_needs jsonb;
   v_code text;
 begin
-  select jsonb_agg(v.item -> 'policy' order by v.item ->> 'resets_at' nulls first, v.ordinality),
+  select jsonb_agg(v.item -> 'policy' order by (v.item ->> 'resets_at')::timestamptz desc nulls first, v.ordinality),
          jsonb_object_agg(v.item ->> 'policy', v.item -> 'needs'),
-         (jsonb_agg(v.item order by v.item ->> 'resets_at' nulls first, v.ordinality)) -> 0
+         (jsonb_agg(v.item order by (v.item ->> 'resets_at')::timestamptz desc nulls first, v.ordinality)) -> 0
   into v_policies, v_needs, v_first
   from jsonb_array_elements(p_violations) with ordinality v (item, ordinality);
   if v_first is null then

@@ -171,21 +171,24 @@ begin
                             p_vendor_cost_micros => p_vendor_cost_micros);
 end $$;
 
--- A hit whose price cannot be kept, since its object turned out to be gone: the credits come back.
-create or replace function public.refund_hit(p_user_id uuid, p_reference text) returns void
+-- A hit whose price cannot be kept, since it could not be given after all: the credits come back, to the cap of the key
+-- that asked as well. p_reference: of the charge, or the job of a copy. Once.
+create or replace function public.refund_hit(p_user_id uuid, p_reference text, p_api_key_id uuid default null)
+returns void
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_amount integer;
+  v_hold public.credit_ledger;
 begin
   perform 1 from public.profiles where user_id = p_user_id for no key update;
-  select -l.delta into v_amount from public.credit_ledger l
-  where l.user_id = p_user_id and l.reason = 'hold' and l.reference = 'hit:' || p_reference;
-  if v_amount > 0 and public.refund_credits(p_user_id, 'hit:' || p_reference, 'The picture was gone.') then
-    perform public.note_usage(p_user_id, p_credits => -v_amount);
+  select * into v_hold from public.credit_ledger l
+  where l.user_id = p_user_id and l.reason = 'hold' and l.reference in ('hit:' || p_reference, p_reference);
+  if found and public.refund_credits(p_user_id, v_hold.reference, 'The picture was gone.') then
+    perform public.spend_on_key(p_api_key_id, v_hold.delta, v_hold.created_at);
+    perform public.note_usage(p_user_id, (v_hold.created_at at time zone 'utc')::date, p_credits => v_hold.delta);
     insert into public.audit_log (actor, action, subject, data)
-    values (p_user_id, 'credits.refund', 'hit:' || p_reference,
-            jsonb_build_object('amount', v_amount, 'reason', 'The picture was gone.'));
+    values (p_user_id, 'credits.refund', v_hold.reference,
+            jsonb_build_object('amount', -v_hold.delta, 'reason', 'The picture was gone.'));
   end if;
 end $$;
 

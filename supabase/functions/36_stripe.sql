@@ -350,6 +350,8 @@ begin
   return jsonb_build_object('outcome', 'applied', 'user_id', v_user_id);
 end $$;
 
+-- Each takes its share by sums, so that parts which make a whole take the whole, whatever the rounding. One that is known
+-- may have more to take than when it was told of first: what stood before it, and took that, has been given back since.
 create or replace function public.settle_reversals(
   p_user_id uuid, p_source text, p_reference text, p_credits integer, p_end timestamptz, p_total bigint, p_reversals jsonb
 ) returns void
@@ -358,9 +360,10 @@ as $$
 declare
   v_told record;
   v_kept public.stripe_reversals;
-  v_before bigint := 0;
+  v_new boolean;
+  v_money bigint := 0;
+  v_taken integer := 0;
   v_share integer;
-  v_taken jsonb;
 begin
   for v_told in
     select r.* from jsonb_to_recordset(p_reversals)
@@ -368,29 +371,47 @@ begin
     order by r.created, r.id
   loop
     select * into v_kept from public.stripe_reversals where id = v_told.id;
-    if not found then
-      -- By sums, so that parts which make a whole take the whole, whatever the rounding.
-      v_share := p_credits * least(v_before + v_told.amount, p_total) / p_total
-               - p_credits * least(v_before, p_total) / p_total;
-      if v_share > 0 then
-        v_taken := public.claw_back(p_user_id, p_source, p_reference, v_share, v_told.kind || ' ' || v_told.id);
-        v_share := (v_taken ->> 'taken')::integer + (v_taken ->> 'debt')::integer;
-      end if;
+    v_new := not found;
+    if v_new then
       insert into public.stripe_reversals (id, user_id, kind, source, reference, amount, credits, created_at)
-      values (v_told.id, p_user_id, v_told.kind, p_source, p_reference, v_told.amount, v_share,
-              to_timestamp(v_told.created))
+      values (v_told.id, p_user_id, v_told.kind, p_source, p_reference, v_told.amount, 0, to_timestamp(v_told.created))
       returning * into v_kept;
-      if v_told.kind = 'dispute' and exists (
-        select 1 from public.profiles f where f.user_id = p_user_id and f.flag_reason is null) then
-        perform public.flag_account(p_user_id, 'dispute ' || v_told.id);
-      end if;
+    end if;
+    v_share := p_credits * least(v_money + v_told.amount, p_total) / p_total - v_taken
+             - v_kept.credits - v_kept.lapsed;
+    if v_share > 0 and (v_new or not v_told.returned) then
+      v_kept := public.take_for_reversal(v_kept, v_share);
+    end if;
+    if v_new and v_told.kind = 'dispute' and exists (
+      select 1 from public.profiles f where f.user_id = p_user_id and f.flag_reason is null) then
+      perform public.flag_account(p_user_id, 'dispute ' || v_told.id);
     end if;
     if not v_told.returned then
-      v_before := v_before + v_told.amount;
+      v_money := v_money + v_told.amount;
+      v_taken := v_taken + v_kept.credits + v_kept.lapsed;
     elsif v_kept.returned_at is null then
       perform public.return_reversal(v_kept, p_end);
     end if;
   end loop;
+end $$;
+
+-- Takes p_share credits more for a reversal; what it has taken before tells this step from the others.
+create or replace function public.take_for_reversal(p_reversal public.stripe_reversals, p_share integer)
+returns public.stripe_reversals
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_before integer := p_reversal.credits + p_reversal.lapsed;
+  v_answer jsonb := public.claw_back(
+    p_reversal.user_id, p_reversal.source, p_reversal.reference, p_share,
+    p_reversal.kind || ' ' || p_reversal.id || case when v_before > 0 then ' beyond ' || v_before else '' end);
+  v_kept public.stripe_reversals;
+begin
+  update public.stripe_reversals
+  set credits = credits + (v_answer ->> 'taken')::integer + (v_answer ->> 'debt')::integer,
+      lapsed = lapsed + coalesce((v_answer ->> 'lapsed')::integer, 0)
+  where id = p_reversal.id returning * into v_kept;
+  return v_kept;
 end $$;
 
 -- Gives back what a reversal took: for what is left of the period, as it was given; for good when that is over, since
@@ -400,11 +421,12 @@ language plpgsql security definer set search_path = ''
 as $$
 begin
   update public.stripe_reversals set returned_at = now() where id = p_reversal.id;
+  -- So that the grant can be taken back another time.
+  perform public.lock_credits(p_reversal.user_id);
+  update public.credit_grants
+  set clawed = clawed - p_reversal.credits - p_reversal.lapsed, lapsed = lapsed - p_reversal.lapsed
+  where user_id = p_reversal.user_id and source = p_reversal.source and reference = p_reversal.reference;
   if p_reversal.credits > 0 then
-    -- So that the grant can be taken back another time.
-    perform public.lock_credits(p_reversal.user_id);
-    update public.credit_grants set clawed = clawed - p_reversal.credits
-    where user_id = p_reversal.user_id and source = p_reversal.source and reference = p_reversal.reference;
     perform public.grant_credits(p_reversal.user_id, p_reversal.credits, 'refund', p_reversal.id,
                                  case when p_end > now() then p_end end,
                                  format('%s of %s returned', p_reversal.kind, p_reversal.reference));

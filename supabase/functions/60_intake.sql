@@ -15,6 +15,7 @@ declare
   v_key bytea := case when p_cacheable then public.cache_key(p_sha256, p_op_key, p_variant) end;
   v_price integer := coalesce(p_quoted_price, p_price);
   v_plan public.plans;
+  v_pending integer;
   v_output public.image_outputs;
   v_earlier public.jobs;
   v_job public.jobs;
@@ -85,10 +86,14 @@ begin
       select * into v_job from public.jobs where id = v_job.id;
       return jsonb_build_object('outcome', 'job', 'created', false, 'job', public.job_document(v_job));
     end if;
-    if (select count(*) from public.jobs j where j.user_id = p_user_id
-          and j.status in ('awaiting_upload', 'queued', 'running')) >= v_plan.max_pending then
+    v_pending := (select count(*) from public.jobs j
+                  where j.user_id = p_user_id and j.status in ('awaiting_upload', 'queued', 'running'));
+    if v_pending >= v_plan.max_pending then
       raise exception using errcode = 'PT429', message = 'too_many_jobs',
-        detail = format('At most %s unfinished jobs at once on this plan.', v_plan.max_pending);
+        detail = format('At most %s unfinished jobs at once on this plan.', v_plan.max_pending),
+        hint = jsonb_build_object(
+          'violated_policies', jsonb_build_array('max_pending'), 'limit', v_plan.max_pending, 'used', v_pending,
+          'plan_required', public.plan_allowing(v_plan.rank, jsonb_build_object('max_pending', v_pending + 1)))::text;
     end if;
     -- A re-run needs no upload where the library keeps the original, nor while the bytes of an earlier, verified one are still there. The worker hashes them
     -- again, so an object that changed since is refused, not served. They are kept an hour longer than this job may

@@ -579,10 +579,10 @@ begin
     returning id into v_ledger_id;
     with opened as (
       insert into public.credit_grants (user_id, source, reference, amount, remaining, expires_at)
-      select v_request.user_id, g.source, 'opening:' || p_request_id || ':' || g.n, g.remaining, g.remaining, g.expires_at
-      from unnest(v_grants) with ordinality as g (
-        id, user_id, source, reference, amount, remaining, clawed, expires_at, note, created_at, n)
-      order by g.n returning id, user_id, amount
+      select v_request.user_id, (v_grants[n]).source, 'opening:' || p_request_id || ':' || n, (v_grants[n]).remaining,
+             (v_grants[n]).remaining, (v_grants[n]).expires_at
+      from pg_catalog.generate_subscripts(v_grants, 1) n
+      order by n returning id, user_id, amount
     )
     insert into public.credit_uses (ledger_id, grant_id, user_id, delta)
     select v_ledger_id, o.id, o.user_id, o.amount from opened o;

@@ -43,6 +43,23 @@ async def test_fifty_parallel_intakes_with_one_generation_left(
         assert (await someone.http.post("/intake", json=photo().claim(OP))).status_code == 200
 
 
+async def test_too_many_jobs_at_once_say_when_and_which_plan(
+    local: Local, api: Child, db: Connection
+) -> None:
+    plan = f"narrow-{secrets.token_hex(4)}"
+    await db.execute(
+        "insert into public.plans (id, name, max_running, max_pending) values ($1, 'N', 1, 1)", plan
+    )
+    async with person(local, api.url, db, plan=plan) as someone:
+        await someone.intake(photo(), OP)
+        refused = await someone.http.post("/intake", json=photo().claim(OP))
+        body = refused.json()
+        assert (refused.status_code, body["code"]) == (429, "too_many_jobs")
+        assert (body["violated_policies"], body["limit"], body["used"]) == (["max_pending"], 1, 1)
+        assert body["plan_required"] == "free"
+        assert int(refused.headers["Retry-After"]) > 0
+
+
 async def test_several_ops_at_once_need_a_plan_that_has_them(
     local: Local, api: Child, worker: Child, db: Connection
 ) -> None:

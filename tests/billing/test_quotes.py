@@ -164,6 +164,26 @@ async def test_a_hit_that_is_refused_at_the_end_is_refunded(
         assert told["credits"] == 4
 
 
+async def test_a_copy_that_is_refused_at_the_end_is_refunded(
+    local: Local, priced: Child, db: Connection, worker: Child
+) -> None:
+    plan = f"full-{secrets.token_hex(4)}"
+    await db.execute(
+        "insert into public.plans (id, name, max_running, max_pending, persistent, storage_bytes)"
+        " values ($1, 'Full', 2, 50, true, 1)",
+        plan,
+    )
+    async with person(local, priced.url, db) as first, person(local, priced.url, db, plan=plan) as second:
+        picture = photo()
+        await first.process(picture, OP)
+        for hits in (1, 2):  # what was copied is the caller's own by the second time
+            refused = await second.http.post("/intake", json=picture.claim(OP, wants_persist=True))
+            assert (refused.status_code, refused.json()["code"]) == (402, "storage_full")
+            assert await second.balance() == 100
+            told = (await second.say("GET", "/usage"))["total"]
+            assert (told["cache_hits"], told["credits"]) == (hits, 0)
+
+
 async def test_a_hit_whose_object_is_gone_is_refunded(
     local: Local, priced: Child, db: Connection, worker: Child, resources: Resources
 ) -> None:

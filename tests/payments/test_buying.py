@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+
 from tests.fakes.stripe import checkout, payments, subscriptions
 from tests.fakes.stripe.account import DAY, MONTH
 from tests.payments.shop import Shop
@@ -137,6 +141,25 @@ async def test_cancel_holds_until_the_end_and_can_be_taken_back(shop: Shop) -> N
     assert (await person.post("/billing/checkout", plan_id="basic")).status_code == 200
 
 
+async def test_the_portal_cancels_by_a_date_and_that_can_be_taken_back(shop: Shop) -> None:
+    """Subscriptions in Stripe's flexible billing mode, its default, get `cancel_at` from the portal and no more."""
+    person = await shop.person()
+    made = await shop.subscribe(person, "basic")
+    made["cancel_at"] = subscriptions.item_of(made)["current_period_end"]
+    shop.account.emit("customer.subscription.updated", made)
+    await shop.news()
+    shown = (await person.ask("/billing/subscription"))["subscription"]
+    assert (shown["cancel_at_period_end"], shown["entitled"]) == (True, True)
+    answer = await person.post("/billing/resume")
+    assert answer.json()["subscription"]["cancel_at_period_end"] is False
+    assert made["cancel_at"] is None
+    # A date of an operator's, some months from now, is no cancelation of this period.
+    made["cancel_at"] = subscriptions.item_of(made)["current_period_end"] + MONTH
+    shop.account.emit("customer.subscription.updated", made)
+    await shop.news()
+    assert (await person.ask("/billing/subscription"))["subscription"]["cancel_at_period_end"] is False
+
+
 async def test_a_refund_takes_credits_in_proportion_and_a_failed_one_gives_them_back(shop: Shop) -> None:
     person = await shop.person()
     session = await shop.buy(person, pack_id="pack-500")
@@ -201,6 +224,81 @@ async def test_a_lost_dispute_leaves_the_flag_and_an_inquiry_sets_none(shop: Sho
     payments.close_dispute(shop.account, dispute["id"], "lost")
     await shop.news()
     assert (await shop.balance(person), await shop.flagged(person)) == (SIGNUP, True)
+
+
+@pytest.mark.parametrize("told", ["at each step", "at the end"])
+async def test_what_stands_is_taken_though_what_was_before_it_is_given_back(shop: Shop, told: str) -> None:
+    """A refund of all that fails leaves the dispute beside it, a dispute that is won the refund."""
+    person = await shop.person()
+    first = (await shop.buy(person, pack_id="pack-500"))["payment_intent"]
+    second = (await shop.buy(person, pack_id="pack-100"))["payment_intent"]
+    steps: list[Callable[[], object]] = [
+        lambda: payments.refund(shop.account, first),
+        lambda: payments.dispute(shop.account, second, 300),
+        lambda: later(shop),
+        lambda: payments.dispute(shop.account, first),
+        lambda: payments.refund(shop.account, second),
+        lambda: payments.fail_refund(shop.account, shop.account.every("refund")[0]["id"]),
+        lambda: payments.close_dispute(shop.account, shop.account.every("dispute")[0]["id"], "won"),
+        lambda: payments.close_dispute(shop.account, shop.account.every("dispute")[1]["id"], "lost"),
+    ]
+    for step in steps:
+        step()
+        if told == "at each step":
+            await shop.news()
+    await shop.news()
+    assert (await shop.balance(person), await shop.debt(person)) == (SIGNUP, 0)
+    await shop.post.deliver(shop.account.events)
+    await shop.sync()
+    assert (await shop.balance(person), await shop.debt(person)) == (SIGNUP, 0)
+
+
+def later(shop: Shop) -> None:
+    shop.account.now += 60
+
+
+@pytest.mark.parametrize(
+    ("spent", "cents", "left", "debt"), [(0, 999, 50, 0), (100, 500, 50, 0), (300, 999, 0, 250)]
+)
+async def test_what_ended_unspent_is_not_taken_a_second_time(
+    shop: Shop, spent: int, cents: int, left: int, debt: int
+) -> None:
+    """A refund of a month that is over asks for what was spent of it, as it would have within the month."""
+    person = await shop.person()
+    await shop.value("select public.claw_back($1, 'purchase', 'none', 50, 'test')", person.id)
+    await shop.subscribe(person, "basic")
+    await shop.news()
+    if spent:
+        await shop.value("select public.spend_credits($1, $2, 'hold', 'a job')", person.id, spent)
+    await shop.db.execute(
+        "update public.credit_grants set expires_at = now() - interval '1 s'"
+        " where user_id = $1 and expires_at is not null",
+        person.id,
+    )
+    await shop.value("select public.expire_grants(1000)")
+    (intent,) = shop.account.every("payment_intent")
+    won = payments.dispute(shop.account, intent["id"])
+    await shop.news()
+    payments.close_dispute(shop.account, won["id"], "won")
+    await shop.news()
+    assert (await shop.balance(person), await shop.debt(person)) == (50, 0)
+    later(shop)
+    payments.refund(shop.account, intent["id"], cents)
+    await shop.news()
+    assert (await shop.balance(person), await shop.debt(person)) == (left, debt)
+    await shop.value("select public.return_credits($1, 'a job')", person.id) if spent else None
+
+
+async def test_another_currency_is_not_taken_for_ours(shop: Shop) -> None:
+    """900 yen are not nine dollars: an operator has to look."""
+    person = await shop.person()
+    await shop.subscribe(person, "basic")
+    (invoice,) = shop.account.every("invoice")
+    invoice["lines"]["data"][0]["currency"] = "jpy"
+    await shop.news()
+    assert await shop.balance(person) == SIGNUP
+    errors = await shop.db.fetch("select error from public.stripe_events where status = 'waiting'")
+    assert any("UnknownPrice" in row["error"] and "jpy" in row["error"] for row in errors)
 
 
 async def test_a_mark_of_an_operators_outlives_a_dispute(shop: Shop) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,7 @@ import pytest
 from scripts.local.stack import Stack
 from service.billing.stripe_sync import close_customers, reconcile
 from tests.fakes.stripe import payments, subscriptions
-from tests.fakes.stripe.account import MONTH, Object
+from tests.fakes.stripe.account import DAY, MONTH, Object
 from tests.fakes.stripe.api import answer
 from tests.payments.shop import RETURN, Shop
 from tests.requests.estate import ended
@@ -161,6 +162,21 @@ async def test_a_grace_period_ends_without_an_event_and_a_payment_brings_the_pla
         str(person.id),
     )
     assert [row["plan"] for row in reasons] == ["pro", "free", "pro"]
+
+
+async def test_an_unpaid_second_month_brings_no_second_grace(shop: Shop) -> None:
+    """Where Stripe tries for longer than a month, the newest invoice is not the one that grace is counted from."""
+    person = await shop.person()
+    shop.account.now -= 2 * MONTH
+    made = await shop.subscribe(person, "pro")
+    shop.account.bad_cards.add(made["customer"])
+    subscriptions.advance(shop.account, MONTH)
+    failed = shop.account.now
+    subscriptions.advance(shop.account, MONTH)
+    await shop.news()
+    shown = (await person.ask("/billing/subscription"))["subscription"]
+    assert (shown["status"], shown["entitled"], await shop.plan(person)) == ("past_due", False, "free")
+    assert datetime.fromisoformat(shown["grace_until"]).timestamp() == failed + 7 * DAY
 
 
 async def test_a_canceled_subscription_ends_with_its_period_though_stripe_says_nothing(shop: Shop) -> None:

@@ -13,6 +13,7 @@ import pytest
 from tests.races.order import refused
 from tests.sql.fixtures import Opener
 from tests.sql.world import Document, World
+from tests.support import new_sha256
 
 
 async def spent(world: World, key: Document) -> int:
@@ -50,6 +51,22 @@ async def test_what_was_captured_stays_spent_and_what_failed_does_not(world: Wor
     await world.complete(await world.running(user, **tag))
     await world.fail(await world.running(user, **tag))
     assert await spent(world, key) == 4
+
+
+async def test_what_is_refunded_is_given_back_to_the_cap(world: World) -> None:
+    user, sha256 = await world.user(balance=50), new_sha256()
+    key = await world.api_key(user, spend_cap=20)
+    key_id = uuid.UUID(key["key_id"])
+    job = await world.done(user, sha256=sha256, price=5, api_key_id=key_id)
+    hit = {"sha256": sha256, "hit_price": 2, "hit_reference": secrets.token_hex(8)}
+    assert (await priced(world, key, 5, **hit))["outcome"] == "hit"
+    assert await spent(world, key) == 7
+    refund = {"p_user_id": user, "p_reference": hit["hit_reference"], "p_api_key_id": key_id}
+    for _ in range(2):
+        await world.call("refund_hit", **refund)
+    assert await spent(world, key) == 5
+    await world.call("refund_job", p_job_id=uuid.UUID(job["job_id"]), p_reason="bad", p_actor=None)
+    assert await spent(world, key) == 0
 
 
 async def test_a_refused_price_costs_nothing_anywhere(world: World) -> None:

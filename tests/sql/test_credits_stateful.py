@@ -58,7 +58,8 @@ crashes = st.one_of(st.none(), st.none(), st.integers(0, 8), st.integers(0, 8), 
 
 @dataclass(eq=False)
 class Grant:
-    """What should be left of a grant; `end`: hours from now, None never; `over`: its time has come."""
+    """What should be left of a grant; `end`: hours from now, None never; `over`: its time has come, and `ended` of it
+    were unspent; `lapsed`: how much of these was taken back."""
 
     source: str
     reference: str
@@ -67,6 +68,8 @@ class Grant:
     order: int
     left: int = 0
     clawed: int = 0
+    lapsed: int = 0
+    ended: int = 0
     over: bool = False
 
 
@@ -116,6 +119,7 @@ class Account:
     def release(self, job: Job) -> None:
         for grant, part in job.uses.items():
             grant.left += 0 if grant.over else part
+            grant.ended += part if grant.over else 0
         self.pay_debt()
 
     def refund(self, job: Job) -> None:
@@ -133,6 +137,9 @@ class Account:
             if grant:
                 amount = min(amount, grant.amount - grant.clawed)
                 grant.clawed += amount
+                lapsed = min(amount, grant.ended - grant.lapsed)
+                grant.lapsed += lapsed
+                amount -= lapsed
             taken = min(amount, self.balance)
             self.draw(taken, grant)
             self.debt += amount - taken
@@ -315,9 +322,11 @@ class Money(RuleBasedStateMachine):
     @rule(data=st.data(), amount=st.integers(1, 90), reason=st.sampled_from("ab"), crash=crashes)
     def dispute(self, data: st.DataObject, amount: int, reason: str, crash: Crash) -> None:
         """Of a payment that is known, or not yet."""
-        known = [grant.reference for grant in self.account.grants if grant.source == "purchase"]
-        reference = data.draw(st.sampled_from([*known, "unheard of"]))
-        answer = self.do(crash, lambda: self.world.claw_back(self.user, amount, reference, reason=reason))
+        paid = ("purchase", "subscription")
+        known = [(grant.source, grant.reference) for grant in self.account.grants if grant.source in paid]
+        source, reference = data.draw(st.sampled_from([*known, ("purchase", "unheard of")]))
+        what = {"source": source, "reason": reason}
+        answer = self.do(crash, lambda: self.world.claw_back(self.user, amount, reference, **what))
         assert (answer["taken"], answer["debt"]) == self.account.claw_back(reference, amount, reason)
 
     @precondition(lambda self: any(grant.end and not grant.over for grant in self.account.grants))
@@ -334,7 +343,7 @@ class Money(RuleBasedStateMachine):
             )
         )
         for grant in ended:
-            grant.over, grant.left = True, 0
+            grant.over, grant.ended, grant.left = True, grant.left, 0
 
     @rule(crash=crashes)
     def cron(self, crash: Crash) -> None:

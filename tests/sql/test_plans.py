@@ -81,6 +81,23 @@ async def test_a_month_has_a_quota_of_its_own_and_all_that_is_exceeded_is_named(
     assert "generations_per_month" in facts["violated_policies"]
 
 
+async def test_of_two_quotas_the_one_that_lasts_longer_says_when(world: World) -> None:
+    """Tomorrow does not help whose month is used up."""
+    user = await world.user(plan=await plan(world, generations_per_day=1, generations_per_month=1))
+    await world.intake(user)
+    _, facts = await refusal(world, user)
+    assert facts["violated_policies"] == ["generations_per_month", "generations_per_day"]
+    assert facts["resets_at"] == await world.value("select to_jsonb(public.next_month()) #>> '{}'")
+
+
+async def test_too_many_jobs_names_the_plan_that_has_room(world: World) -> None:
+    user = await world.user(plan=await plan(world, max_pending=1, rank=0))
+    await world.intake(user)
+    code, facts = await refusal(world, user)
+    assert (code, facts["violated_policies"]) == ("too_many_jobs", ["max_pending"])
+    assert (facts["limit"], facts["used"], facts["plan_required"]) == (1, 1, "free")
+
+
 async def test_hits_and_repeats_count_nothing(world: World) -> None:
     user, sha256 = await world.user(plan=await plan(world, generations_per_day=1)), new_sha256()
     job = await world.intake(user, sha256=sha256)
@@ -429,6 +446,12 @@ async def test_a_copy_that_costs_is_charged_with_its_job(world: World) -> None:
     assert [reason for reason, _ in await world.ledger(user, job_id)] == ["hold", "capture"]
     day = await today(world, user)
     assert (day["generations"], day["cache_hits"], day["credits"], day["saved_credits"]) == (0, 1, 2, 3)
+    # Nor is it anybody else's to refund, nor to refund twice.
+    for who in (owner, user, user):
+        await world.call("refund_hit", p_user_id=who, p_reference=str(job_id))
+    assert await world.balance(user) == 3
+    assert (await today(world, user))["credits"] == 0
+    await world.claw_back(user, 2)
     with pytest.raises(asyncpg.PostgresError, match="insufficient_credits"):
         await world.call(
             "adopt_output",

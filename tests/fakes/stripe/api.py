@@ -160,9 +160,15 @@ def _matches(found: Object, params: Params, filters: tuple[str, ...]) -> bool:
         elif name in {"types", "lookup_keys"}:
             if found[name[:-1]] not in wanted:
                 return False
-        elif str(found.get(name)).lower() != wanted.lower():
+        elif str(_value(found, name)).lower() != wanted.lower():
             return False
     return True
+
+
+def _value(found: Object, name: str) -> Any:
+    if name == "subscription" and found["object"] == "invoice":
+        return found["parent"]["subscription_details"]["subscription"]
+    return found.get(name)
 
 
 def _page(found: list[Object], params: Params, url: str) -> Object:
@@ -214,6 +220,12 @@ ROUTES: list[tuple[str, str, Any, Call]] = [
     ),
     ("GET", "subscriptions/([^/]+)", P.SubscriptionRetrieveParams, _retrieve("subscription")),
     ("POST", "subscriptions/([^/]+)", P.SubscriptionUpdateParams, _update_subscription),
+    (
+        "GET",
+        "invoices",
+        P.InvoiceListParams,
+        _list("invoice", "/v1/invoices", "customer", "status", "subscription"),
+    ),
     ("GET", "invoices/([^/]+)", P.InvoiceRetrieveParams, _retrieve_invoice),
     ("GET", "invoices/([^/]+)/lines", P.InvoiceLineItemListParams, _lines),
     (

@@ -198,6 +198,8 @@ def change(account: Account, subscription: Object, params: Object) -> None:
         subscription["cancel_at_period_end"] = ends
         subscription["cancel_at"] = item_of(subscription)["current_period_end"] if ends else None
         subscription["canceled_at"] = account.now if ends else None
+    if params.get("cancel_at") == "":
+        subscription["cancel_at"] = subscription["canceled_at"] = None
     subscription["metadata"] |= params.get("metadata", {})
     account.emit("customer.subscription.updated", subscription)
 
