@@ -1,9 +1,10 @@
 """What operators ask for, and pages of what they get."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from service.admin.rows import (
     AbuseSignal,
@@ -25,7 +26,24 @@ MAX_PAGE = 200
 MAX_CREDITS = 1_000_000
 LINE = r"^[^\x00-\x1f\x7f]+$"
 
-Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500, pattern=LINE)]
+
+def _visible(value: str) -> str:
+    if not any(char.isprintable() for char in value):
+        raise ValueError("must say something")
+    return value
+
+
+def _to_come(value: datetime) -> datetime:
+    if value <= datetime.now(UTC):
+        raise ValueError("must be in the future")
+    return value
+
+
+Reason = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=500, pattern=LINE),
+    AfterValidator(_visible),
+]
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=LINE)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Category = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,40}$")]
@@ -135,7 +153,9 @@ class CreditsGiven(Act):
 
     amount: int = Field(ge=1, le=MAX_CREDITS)
     reference: Line = Field(description="repeating a request with the same one changes nothing")
-    expires_at: Instant | None = Field(None, description="until when they can be spent; null: for good")
+    expires_at: Annotated[Instant, AfterValidator(_to_come)] | None = Field(
+        None, description="until when they can be spent; null: for good"
+    )
 
 
 class CreditsTaken(Act):

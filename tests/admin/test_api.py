@@ -171,7 +171,15 @@ async def test_the_system_and_signs_of_abuse(admin: Caller) -> None:
     assert await admin.say("GET", "/me") == {"user_id": str(admin.user.id), "role": "admin"}
 
 
-@pytest.mark.parametrize("reason", ["", "   ", "x" * 501, "two\nlines", None])
+async def test_credits_that_have_ended_already_are_not_given(admin: Caller, user: User) -> None:
+    """A slip in the year would be audited as a gift and be none."""
+    body = {"amount": 5, "reference": "x", "reason": "lost a day", "expires_at": "2020-01-01T00:00:00Z"}
+    refusal = await admin.say("POST", f"/users/{user.id}/credits/give", body, status=422)
+    assert (refusal["code"], refusal["detail"]) == ("invalid_request", "expires_at: must be in the future")
+    assert (await admin.say("GET", f"/users/{user.id}"))["balance"] == 100
+
+
+@pytest.mark.parametrize("reason", ["", "   ", "\u200b\u2060", "x" * 501, "two\nlines", None])
 async def test_a_reason_is_needed_for_every_change(admin: Caller, user: User, reason: str | None) -> None:
     body: dict[str, Any] = {"reason": reason}
     for path, more in (
