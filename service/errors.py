@@ -217,7 +217,11 @@ CATALOGUE: Mapping[Code, Entry] = {
         "This is for signed-in people: send a session's access token.",
     ),
     Code.api_access_required: Entry(
-        403, "The plan has no API access", False, "API keys work from the plan Pro on."
+        403,
+        "The plan has no API access",
+        False,
+        "The plan Free has no API access: GET /plans tells which have.",
+        {"violated_policies": ["api_access"], "plan_required": "pro"},
     ),
     Code.api_key_not_found: Entry(404, "There is no such API key", False, "No key of yours has this id."),
     Code.too_many_api_keys: Entry(

@@ -185,6 +185,7 @@ def _accept(
         raise ProblemError(
             Code.api_access_required,
             f"The plan {found.plan_name} has no API access: GET /plans tells which have.",
+            facts={"violated_policies": ["api_access"], "plan_required": found.plan_required},
         )
     ends = [end.timestamp() for end in (found.expires_at, found.valid_until) if end is not None]
     return VerifiedKey(

@@ -36,7 +36,8 @@ class KeyRow(Row):
 
 
 class FoundKey(Row):
-    """What a prefix leads to. `hash` is 64 hex digits whether or not the prefix is `known`; the rest is None if not."""
+    """What a prefix leads to. `hash` is 64 hex digits whether or not the prefix is `known`; the rest is None if not, but
+    `plan_required`: a plan that has API access."""
 
     known: bool
     hash: str = Field(repr=False)
@@ -49,6 +50,7 @@ class FoundKey(Row):
     revoked: bool | None
     plan_name: str | None
     api_access: bool
+    plan_required: str | None = None
 
 
 class ApiKeys:

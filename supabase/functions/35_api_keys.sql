@@ -42,7 +42,10 @@ begin
   end if;
   if not v_plan.api_access then
     raise exception using errcode = 'PT403', message = 'api_access_required',
-      detail = format('The plan %s has no API access.', v_plan.name);
+      detail = format('The plan %s has no API access.', v_plan.name),
+      hint = jsonb_build_object(
+        'violated_policies', jsonb_build_array('api_access'),
+        'plan_required', public.plan_allowing(v_plan.rank, '{"api_access": true}'))::text;
   end if;
   delete from public.api_keys
   where user_id = p_user_id and least(revoked_at, expires_at) < now() - interval '30 days';
@@ -150,7 +153,8 @@ as $$
     'hash', coalesce(encode(s.hash, 'hex'), repeat('0', 64)), 'known', s.hash is not null,
     'valid_until', s.valid_until, 'key_id', k.id, 'user_id', k.user_id, 'scopes', k.scopes,
     'rate_per_minute', k.rate_per_minute, 'expires_at', k.expires_at, 'revoked', k.revoked_at is not null,
-    'plan_name', p.name, 'api_access', coalesce(p.api_access, false))
+    'plan_name', p.name, 'api_access', coalesce(p.api_access, false),
+    'plan_required', public.plan_allowing(coalesce(p.rank, 0), '{"api_access": true}'))
   from (values (p_prefix)) as shown (prefix)
   left join public.api_key_secrets s on s.prefix = shown.prefix
   left join public.api_keys k on k.id = s.key_id

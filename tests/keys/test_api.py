@@ -133,9 +133,11 @@ async def test_scopes_must_be_known(owner: Owner, scopes: Any) -> None:
 async def test_a_plan_without_api_access_is_told_apart(owner: Owner) -> None:
     made = await owner.make()
     await owner.put_on("free")
-    assert refused(await owner.http.get("/me", headers=bearer(made))) == (403, "api_access_required")
+    used = await owner.http.get("/me", headers=bearer(made))
     denied = await owner.manage("POST", json={"name": "x", "scopes": ["intake"]})
-    assert refused(denied) == (403, "api_access_required")
+    for answer in (used, denied):
+        assert refused(answer) == (403, "api_access_required")
+        assert (answer.json()["violated_policies"], answer.json()["plan_required"]) == (["api_access"], "pro")
     await owner.put_on("pro")
     assert (await owner.http.get("/me", headers=bearer(made))).status_code == 200
 
