@@ -121,9 +121,8 @@ async def _use(process: Resources, key: str) -> str:
     """One request's worth of it: "ok" or the code of the refusal."""
     try:
         verified = await process.key_ring.verify(key, "192.0.2.1")
-        await admit(
-            process, Principal(verified.user_id, "authenticated", "192.0.2.1", key=verified), follow_up=True
-        )
+        caller = Principal(verified.user_id, "authenticated", "192.0.2.1", key=verified)
+        await admit(process, caller, {}, follow_up=True)
     except ProblemError as error:
         return str(error.code)
     return "ok"
