@@ -95,7 +95,7 @@ class PackRow(Row):
 
 
 class StripeStore:
-    """Typed access to the functions of 36_stripe.sql."""
+    """Typed access to the functions of 36_stripe.sql and 37_payments.sql."""
 
     def __init__(self, database: Database) -> None:
         self._call = database.call

@@ -36,8 +36,8 @@ class KeyRow(Row):
 
 
 class FoundKey(Row):
-    """What a prefix leads to. `hash` is 64 hex digits whether or not the prefix is `known`; the rest is None if not, but
-    `plan_required`: a plan that has API access."""
+    """What a prefix leads to. `hash` is 64 hex digits whether or not the prefix is `known`; the rest is None if not.
+    `plan_required`, known or not: a plan that has API access."""
 
     known: bool
     hash: str = Field(repr=False)

@@ -22,7 +22,9 @@ declare
     'receive_stripe_events', 'draw_stripe_ticket', 'claim_stripe_event', 'finish_stripe_event',
     'fail_stripe_event', 'retry_stripe_events', 'stripe_inbox_stats', 'purge_stripe_events',
     'find_stripe_customer', 'keep_stripe_customer', 'lose_stripe_customer', 'claim_stripe_closure',
-    'end_stripe_closure', 'get_subscription', 'record_subscription', 'end_subscriptions', 'open_subscriptions',
+    'end_stripe_closure',
+    -- 37_payments.sql
+    'get_subscription', 'record_subscription', 'end_subscriptions', 'open_subscriptions',
     'settle_purchase', 'stripe_catalogue', 'record_stripe_price', 'find_stripe_prices', 'find_offer',
     'list_packs',
     -- 50_documents.sql
