@@ -123,6 +123,7 @@ export function list({ filters, load, caption, columns }) {
   const fetchPage = async (cursor) => {
     const turn = ++asked;
     shown.setAttribute("aria-busy", "true");
+    if (!cursor) more.hidden = true; // the list before this one grows no more
     try {
       const page = await load(valuesOf(form), cursor);
       if (turn !== asked) return; // another search has begun meanwhile

@@ -222,6 +222,25 @@ test('a long list grows by pages', async () => {
   assert.equal(await page.isVisible('text=Show more'), false)
 })
 
+test('while a search is under way the list before it does not grow', async () => {
+  const user = await account(null)
+  await sql`insert into audit_log (action, subject) select 'test.page', ${user.id} from generate_series(1, 60)`
+  const page = await enter('admin', '#audit')
+  await page.waitForSelector('text=Show more')
+  let answer = () => {}
+  const held = new Promise((resolve) => { answer = resolve })
+  await page.route(/audit\?.*subject=/, async (route) => {
+    await held
+    await route.continue()
+  })
+  await page.fill('#filter-subject', user.id)
+  await page.click('text=Search')
+  assert.equal(await page.isVisible('text=Show more'), false)
+  answer()
+  await page.waitForSelector('text=Show more')
+  assert.equal(await page.locator('tbody tr').count(), 50)
+})
+
 /** Every place, with something in each. */
 async function places() {
   const user = await account(null)
