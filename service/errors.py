@@ -236,7 +236,13 @@ CATALOGUE: Mapping[Code, Entry] = {
     ),
     Code.forbidden: Entry(403, "This is not allowed", False, "Sign in to keep originals."),
     Code.refused: Entry(403, "This picture is not accepted", False, "This picture is not accepted here."),
-    Code.insufficient_credits: Entry(402, "Not enough credits", False, "This op costs 4 credits; 1 is left."),
+    Code.insufficient_credits: Entry(
+        402,
+        "Not enough credits",
+        False,
+        "This needs 4 credits and the balance is 1.",
+        {"price": 4, "balance": 1},
+    ),
     Code.no_credit_account: Entry(404, "There is no such account", False, "This user has no credit account."),
     Code.invalid_grant: Entry(
         422, "These credits cannot be given or taken", False, "A grant of an admin has a reason."
@@ -516,6 +522,10 @@ class Problem(BaseModel):
     plan_required: str | None = Field(
         default=None, description="id of the cheapest plan that would allow it; absent when none does"
     )
+    price: int | None = Field(
+        default=None, description="credits that this would cost, where they are lacking"
+    )
+    balance: int | None = Field(default=None, description="credits that can be spent, less than `price`")
     estimated_wait_s: int | None = Field(
         default=None, description="seconds until a job asked for now would begin, for `overloaded`"
     )

@@ -35,7 +35,8 @@ begin
   end if;
   if v_account.balance + p_delta < 0 then
     raise exception using errcode = 'PT402', message = 'insufficient_credits',
-      detail = format('This needs %s credits and the balance is %s.', -p_delta, v_account.balance);
+      detail = format('This needs %s credits and the balance is %s.', -p_delta, v_account.balance),
+      hint = jsonb_build_object('price', -p_delta, 'balance', v_account.balance)::text;
   end if;
   update public.credits set balance = balance + p_delta, debt = debt + p_debt, updated_at = now()
   where user_id = p_user_id;

@@ -37,7 +37,9 @@ begin
   if v_output.version is null and v_plan.promote_price
      > public.available_credits(p_user_id) then
     raise exception using errcode = 'PT402', message = 'insufficient_credits',
-      detail = format('This needs %s credits.', v_plan.promote_price);
+      detail = format('This needs %s credits.', v_plan.promote_price),
+      hint = jsonb_build_object(
+        'price', v_plan.promote_price, 'balance', public.available_credits(p_user_id))::text;
   end if;
   return public.library_document(v_output);
 end $$;

@@ -183,7 +183,8 @@ begin
   end if;
   if v_account.balance + p_delta < 0 then
     raise exception using errcode = 'PT402', message = 'insufficient_credits',
-      detail = format('This needs %s credits and the balance is %s.', -p_delta, v_account.balance);
+      detail = format('This needs %s credits and the balance is %s.', -p_delta, v_account.balance),
+      hint = jsonb_build_object('price', -p_delta, 'balance', v_account.balance)::text;
   end if;
   update public.credits set balance = balance + p_delta, debt = debt + p_debt, updated_at = now()
   where user_id = p_user_id;
@@ -4265,7 +4266,9 @@ begin
   if v_output.version is null and v_plan.promote_price
      > public.available_credits(p_user_id) then
     raise exception using errcode = 'PT402', message = 'insufficient_credits',
-      detail = format('This needs %s credits.', v_plan.promote_price);
+      detail = format('This needs %s credits.', v_plan.promote_price),
+      hint = jsonb_build_object(
+        'price', v_plan.promote_price, 'balance', public.available_credits(p_user_id))::text;
   end if;
   return public.library_document(v_output);
 end $$;

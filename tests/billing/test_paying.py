@@ -51,6 +51,7 @@ async def test_fifty_intakes_at_once_with_the_price_of_one(priced: Stack, world:
     assert sorted(answer.status_code for answer in answers) == [200, *[402] * 49]
     refusals = [answer.json() for answer in answers if answer.status_code == 402]
     assert {refusal["code"] for refusal in refusals} == {"insufficient_credits"}
+    assert {(refusal["price"], refusal["balance"]) for refusal in refusals} == {(PRICE, 0)}
     assert {refusal["charged"] for refusal in refusals} == {0}
     assert (balance["balance"], balance["held"]) == (0, PRICE)
     assert await world.balance(user.id) == 0

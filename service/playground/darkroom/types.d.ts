@@ -28,6 +28,9 @@ export interface Problem {
   resets_at?: string | null;
   /** The id of the cheapest plan that allows it; null: none on sale does. */
   plan_required?: string | null;
+  /** Of credits that are lacking: what it would cost, and what there is. */
+  price?: number;
+  balance?: number;
   /** One per invalid field. */
   errors?: { loc: (string | number)[]; msg: string; type: string }[];
 }
