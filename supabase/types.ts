@@ -412,12 +412,6 @@ isOneToOne: false
       referencedRelation: "api_keys"
       referencedColumns: ["id"]
     },{
-      foreignKeyName: "jobs_output_fk"
-      columns: ["output_id"]
-isOneToOne: false
-      referencedRelation: "image_outputs"
-      referencedColumns: ["id"]
-    },{
       foreignKeyName: "jobs_replay_of_fkey"
       columns: ["replay_of"]
 isOneToOne: false

@@ -143,6 +143,15 @@ async def test_a_team_without_others_goes_with_its_owner(shop: Crew, resources: 
     assert await shop.rows("teams", "id = $1") == []
     path = f"/invitations/{invitation['invitation_id']}/accept"
     assert await shop["stranger"].refused("POST", path, status=404) == "invitation_not_found"
+    # What a former member had made for the team is done still, and nobody is alarmed.
+    jobs = await shop.db.fetch(
+        "select id, output_id from public.jobs where user_id = $1 and status = 'done'", shop["editor"].id
+    )
+    assert [str(job["output_id"]) for job in jobs] == [shop.output_id]
+    alarms = await shop.db.fetch(
+        "select invariant from public.check_invariants() where subject = $1", str(jobs[0]["id"])
+    )
+    assert alarms == []
 
 
 @pytest.mark.chaos
