@@ -295,7 +295,12 @@ async def caller(request: Request) -> Principal:
     """Who sent this request. Raises ProblemError: 401 for what is no valid token or key, 403 for a key that may not be
     used on this route."""
     authorization = request.headers.get("authorization")
-    if authorization is not None and looks_like_key(token := bearer(authorization)):
+    # A session's token is not taken apart for this: no space stands in one.
+    if (
+        authorization is not None
+        and " dk_" in authorization
+        and looks_like_key(token := bearer(authorization))
+    ):
         return await _key_holder(request, token)
     authenticator: Authenticator = request.app.state.authenticator
     return await authenticator.principal(request)

@@ -11,10 +11,9 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from redis.asyncio import Redis
@@ -80,8 +79,7 @@ return answer
 SCRIPT_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(NamedTuple):
     """`burst` requests at once, refilled evenly over `period_s` seconds; `name` is for the headers.
 
     `cost` 0 only asks whether a request would pass.
@@ -99,8 +97,7 @@ class Limit:
         return max(1, round(self.period_s * 1_000_000 / self.burst))
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """Where one limit stands after a request: requests left, seconds until it is whole again, and until the next
     request passes (0 if this one did)."""
 
@@ -110,50 +107,64 @@ class Standing:
     retry_after_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(NamedTuple):
     """The decision on one request, by all its limits in their order.
 
-    `tightest` is the one that refused or, if none did, the one with least left. `value` and `version` are what was
-    read along the way, None where it is absent. `shared`: decided in Redis, for all processes; else in this one.
+    `answer` is the script's, which `standings` reads. `value` and `version` are what was read along the way, None where
+    it is absent. `shared`: decided in Redis, for all processes; else in this one.
     """
 
-    allowed: bool
-    standings: tuple[Standing, ...]
-    tightest: Standing | None
+    limits: Sequence[Limit]
+    answer: Sequence[int]
     value: bytes | None = None
     version: bytes | None = None
     shared: bool = True
 
+    @property
+    def allowed(self) -> bool:
+        return not self.answer[0]
+
+    @property
+    def standings(self) -> list[Standing]:
+        """Where each limit stands now."""
+        answer = self.answer
+        return [
+            Standing(limit, answer[at], answer[at + 1] / 1e6, answer[at + 2] / 1e6)
+            for limit, at in zip(self.limits, range(1, 3 * len(self.limits), 3), strict=True)
+        ]
+
+    @property
+    def tightest(self) -> Standing | None:
+        """The limit that refused or, if none did, the one with least left; None without limits."""
+        standings = self.standings
+        if not self.allowed:
+            return standings[self.answer[0] - 1]
+        return min(standings, key=lambda one: one.remaining / one.limit.burst, default=None)
+
     def headers(self) -> dict[str, str]:
         """RateLimit-Policy and RateLimit (lists of the IETF draft), and Retry-After for a refusal."""
-        if self.tightest is None:
+        if not self.limits:
             return {}
-        headers = {
-            "RateLimit-Policy": ", ".join(
-                [_policy(each.limit.name, each.limit.burst, each.limit.period_s) for each in self.standings]
-            ),
-            "RateLimit": ", ".join(
-                [
-                    f'"{each.limit.name}";r={each.remaining};t={math.ceil(each.reset_s)}'
-                    for each in self.standings
-                ]
-            ),
-        }
-        if not self.allowed:
+        policies, now, answer, at = [], [], self.answer, 1
+        for limit in self.limits:
+            policies.append(_policy(limit.name, limit.burst, limit.period_s))
+            now.append(f'"{limit.name}";r={answer[at]};t={math.ceil(answer[at + 1] / 1e6)}')
+            at += 3
+        headers = {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(now)}
+        if answer[0]:
             headers["Retry-After"] = str(self._wait_s)
         return headers
 
     def require(self) -> None:
         """Raise the 429 problem unless allowed."""
-        if not self.allowed:
-            name = self.tightest.limit.name if self.tightest else "caller"
+        if self.answer[0]:
+            name = self.limits[self.answer[0] - 1].name
             detail = f"The limit per {name} is used up; wait {self._wait_s} s."
             raise ProblemError(Code.rate_limited, detail, headers=self.headers())
 
     @property
     def _wait_s(self) -> int:
-        return max(1, math.ceil(self.tightest.retry_after_s)) if self.tightest else 1
+        return max(1, math.ceil(self.answer[3 * self.answer[0]] / 1e6))
 
 
 @lru_cache(maxsize=1024)
@@ -263,19 +274,8 @@ def _decided(
     shared: bool = True,
 ) -> Admission:
     """What the script's answer, or that of its stand-in, means."""
-    refused = answer[0]
-    (REFUSED if refused else ALLOWED).inc()
-    standings = tuple(
-        [
-            Standing(limit, answer[at], answer[at + 1] / 1e6, answer[at + 2] / 1e6)
-            for limit, at in zip(limits, range(1, 3 * len(limits), 3), strict=True)
-        ]
-    )
-    if refused:
-        tightest: Standing | None = standings[refused - 1]
-    else:
-        tightest = min(standings, key=lambda one: one.remaining / one.limit.burst, default=None)
-    return Admission(not refused, standings, tightest, value, version, shared)
+    (REFUSED if answer[0] else ALLOWED).inc()
+    return Admission(limits, answer, value, version, shared)
 
 
 @lru_cache(maxsize=LOCAL_KEYS)

@@ -4,6 +4,7 @@ All limits of a request are decided together, in one round trip to Redis that al
 remembers of the caller is still true.
 """
 
+from functools import lru_cache
 from typing import Annotated
 from uuid import UUID
 
@@ -16,29 +17,54 @@ from service.auth import Caller, Principal
 from service.billing.meter import COUNTS
 from service.errors import Code, ProblemError
 from service.freshness import version_key
-from service.gcra import HOUR, MINUTE, Admission, Limit, network
+from service.gcra import HOUR, LOCAL_KEYS, MINUTE, Admission, Limit, network
 from service.resources import Resources, resources_of
 from service.settings import Settings
 
 FOLLOW_UPS_PER_INTAKE = 10
 
 
-def limits_of(principal: Principal, settings: Settings, *, follow_up: bool = False) -> list[Limit]:
+def limits_of(principal: Principal, settings: Settings, *, follow_up: bool = False) -> tuple[Limit, ...]:
     """The limits of a request: by address, for a user by user and, where an API key has a rate, by key.
 
     What follows an intake (polling, confirming, canceling) is counted apart, and more of it is allowed: it costs
     little, and a client without SSE polls dozens of times for one job.
     """
     kind, factor = ("jobs", FOLLOW_UPS_PER_INTAKE) if follow_up else ("intake", 1)
-    ip_key = f"darkroom:rate:{kind}:ip:{network(principal.ip)}"
-    found = [Limit("ip", ip_key, settings.rate_per_ip_minute * factor, MINUTE)]
-    if principal.user_id is not None:
-        key = f"darkroom:rate:{kind}:user:{principal.user_id}"
-        found.append(Limit("user", key, settings.rate_per_user_hour * factor, HOUR))
-    if principal.key is not None and principal.key.rate_per_minute is not None:
-        key = f"darkroom:rate:{kind}:key:{principal.key.key_id}"
-        found.append(Limit("key", key, principal.key.rate_per_minute * factor, MINUTE))
-    return found
+    key = principal.key
+    return _limits(
+        f"darkroom:rate:{kind}",
+        network(principal.ip),
+        settings.rate_per_ip_minute * factor,
+        principal.user_id,
+        settings.rate_per_user_hour * factor,
+        None if key is None else key.key_id,
+        None if key is None or key.rate_per_minute is None else key.rate_per_minute * factor,
+    )
+
+
+@lru_cache(maxsize=LOCAL_KEYS)
+def _limits(  # noqa: PLR0913, PLR0917 - all that tells one caller's limits from another's
+    prefix: str,
+    ip: str,
+    per_ip: int,
+    user_id: UUID | None,
+    per_user: int,
+    key_id: UUID | None,
+    per_key: int | None,
+) -> tuple[Limit, ...]:
+    """Remembered: to write the ids out anew for each request would be a tenth of a cache hit."""
+    found = [Limit("ip", f"{prefix}:ip:{ip}", per_ip, MINUTE)]
+    if user_id is not None:
+        found.append(Limit("user", f"{prefix}:user:{user_id}", per_user, HOUR))
+    if per_key is not None:
+        found.append(Limit("key", f"{prefix}:key:{key_id}", per_key, MINUTE))
+    return tuple(found)
+
+
+@lru_cache(maxsize=LOCAL_KEYS)
+def _account(user_id: UUID) -> tuple[str, str]:
+    return COUNTS, str(user_id)
 
 
 async def admit(
@@ -56,9 +82,10 @@ async def admit(
     admission = await resources.limiter.admit(
         limits_of(principal, resources.settings, follow_up=follow_up),
         get=get,
-        version=None if user_id is None else version_key(user_id),
+        # Whether the key still stands; a session is good until it ends.
+        version=None if user_id is None or principal.key is None else version_key(user_id),
         # An answer out of Redis is counted by the script that reads it.
-        count=None if user_id is None or get is None else (COUNTS, str(user_id)),
+        count=None if user_id is None or get is None else _account(user_id),
     )
     scope["darkroom.admission"] = admission
     admission.require()

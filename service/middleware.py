@@ -41,13 +41,14 @@ class BodyLimitMiddleware:
             await self.app(scope, receive, send)
             return
         limit = LARGER.get(scope["path"], self.max_bytes)
-        detail = f"A request body may hold at most {limit} bytes; pictures go to upload_url."
         announced = next((value for name, value in scope["headers"] if name == b"content-length"), None)
         if announced is not None:
             if announced.isdigit() and int(announced) <= limit:
                 await self.app(scope, receive, send)
                 return
-            document = problem(Code.body_too_large, detail, request_id=scope.get("darkroom.request_id"))
+            document = problem(
+                Code.body_too_large, _too_large(limit), request_id=scope.get("darkroom.request_id")
+            )
             await problem_response(document, {"Connection": "close"})(scope, receive, send)
             return
         received = 0
@@ -57,7 +58,11 @@ class BodyLimitMiddleware:
             message = await receive()
             received += len(message.get("body", b""))
             if received > limit:
-                raise HTTPException(413, detail, headers={"Connection": "close"})
+                raise HTTPException(413, _too_large(limit), headers={"Connection": "close"})
             return message
 
         await self.app(scope, receive_counted, send)
+
+
+def _too_large(limit: int) -> str:
+    return f"A request body may hold at most {limit} bytes; pictures go to upload_url."

@@ -3,7 +3,7 @@ once when the watch of changes says so."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from service.billing.plan_store import PlanRow, Plans
 from service.errors import Code, DependencyError, ProblemError
@@ -12,8 +12,7 @@ from service.ops.chain import Chain
 FRESH_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
+class Price(NamedTuple):
     """Credits: `job` for the work, `hit` for an answer from the cache."""
 
     job: int
