@@ -55,7 +55,6 @@ _REQUEST = TypeAdapter(IntakeRequest)
         Code.sign_in_required,
         Code.team_not_found,
         Code.role_required,
-        Code.plan_required,
         Code.data_deletion_running,
     ),
     openapi_extra={

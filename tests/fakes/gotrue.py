@@ -8,10 +8,12 @@ from uuid import UUID
 import asyncpg
 from aiohttp import web
 
+from tests.fakes.loopback import Loopback
+
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
-class GoTrue:
+class GoTrue(Loopback):
     """Auth behind a loopback address, over the real table of users. `requests`: what was asked, as (method, path).
 
     `faults` says what becomes of the next requests, one each: a status answers with it and does nothing; "lost" does
@@ -19,25 +21,11 @@ class GoTrue:
     """
 
     def __init__(self, db: Connection, secret_key: str) -> None:
-        self.url = ""
-        self.requests: list[tuple[str, str]] = []
+        super().__init__()
         self.faults: list[int | str] = []
         self._db = db
         self._secret_key = secret_key
-        self._runner: web.AppRunner | None = None
-
-    async def __aenter__(self) -> GoTrue:
-        app = web.Application()
-        app.router.add_delete("/auth/v1/admin/users/{user_id}", self._delete)
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = "http://{}:{}".format(*self._runner.addresses[0][:2])
-        return self
-
-    async def __aexit__(self, *_error: object) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
+        self.app.router.add_delete("/auth/v1/admin/users/{user_id}", self._delete)
 
     async def _delete(self, request: web.Request) -> web.Response:
         self.requests.append((request.method, request.path))

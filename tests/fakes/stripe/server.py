@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
+from tests.fakes.loopback import Loopback
 from tests.fakes.stripe.account import Account, StripeFault, invalid
 from tests.fakes.stripe.api import answer
 
@@ -17,32 +18,18 @@ SECRET_KEY = "sk_test_" + "f" * 32
 UNAUTHORIZED = StripeFault(401, "invalid_request_error", "Invalid API Key provided")
 
 
-class StripeServer:
+class StripeServer(Loopback):
     """One account behind a loopback address. `requests`: what was asked, as (method, path); `failing`: how many of the
     next requests are answered 500; `open`: while it is not set, nobody gets an answer."""
 
     def __init__(self, account: Account) -> None:
+        super().__init__()
         self.account = account
-        self.url = ""
-        self.requests: list[tuple[str, str]] = []
         self.failing = 0
         self.open = asyncio.Event()
         self.open.set()
         self._answered: dict[str, tuple[Any, int, Any]] = {}
-        self._runner: web.AppRunner | None = None
-
-    async def __aenter__(self) -> StripeServer:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._serve)
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = "http://{}:{}".format(*self._runner.addresses[0][:2])
-        return self
-
-    async def __aexit__(self, *_error: object) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
+        self.app.router.add_route("*", "/{path:.*}", self._serve)
 
     async def _serve(self, request: web.Request) -> web.Response:
         self.requests.append((request.method, request.path))
