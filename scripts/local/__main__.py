@@ -1,4 +1,4 @@
-"""The local tools: `run` (scripts/run), `check` (scripts/test), `up` (the stack alone), `types`."""
+"""The local tools: `run` (scripts/run), `check` (scripts/test), `up` (the stack alone), `types`, `migration`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from scripts.local.check import TYPES, check, generate_types
 from scripts.local.demo import SAMPLE_OP, DemoError
+from scripts.local.migration import write_migration
 from scripts.local.process import StackError
 from scripts.local.run import Options, run
 from scripts.local.stack import Stack
@@ -58,6 +59,9 @@ def main() -> int:
             case "types":
                 TYPES.write_text(asyncio.run(generate_types()), "utf-8")
                 return 0
+            case "migration":
+                print(write_migration())
+                return 0
             case "up":
                 up = _up(arguments.home, app=not arguments.no_app)
                 return asyncio.run(_until_stopped(up, arguments.until_pid))
@@ -84,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     start.add_argument("--out", type=Path, help="where to write output.*, thumb.webp and result.json")
     commands.add_parser("check", help="every check; further arguments go to pytest", add_help=False)
+    commands.add_parser("migration", help="write the migration of changed functions and policies")
     commands.add_parser("types", help="write supabase/types.ts from the migrations")
     return parser
 
