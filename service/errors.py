@@ -43,6 +43,7 @@ class Code(StrEnum):
     invalid_token = "invalid_token"  # noqa: S105 - a code, not a secret
     expired_token = "expired_token"  # noqa: S105
     sign_in_required = "sign_in_required"
+    account_suspended = "account_suspended"
     # An API key
     invalid_api_key = "invalid_api_key"
     api_key_revoked = "api_key_revoked"
@@ -90,6 +91,7 @@ class Code(StrEnum):
     team_not_found = "team_not_found"
     role_required = "role_required"
     team_owner = "team_owner"
+    team_suspended = "team_suspended"
     too_many_teams = "too_many_teams"
     member_not_found = "member_not_found"
     already_member = "already_member"
@@ -196,6 +198,12 @@ CATALOGUE: Mapping[Code, Entry] = {
     ),
     Code.sign_in_required: Entry(
         401, "This needs an account", False, "Sign in and send the session's access token."
+    ),
+    Code.account_suspended: Entry(
+        403,
+        "The account is suspended",
+        False,
+        "This account is suspended. Write to whoever runs this service; what the account holds is kept.",
     ),
     Code.invalid_api_key: Entry(
         401,
@@ -339,6 +347,12 @@ CATALOGUE: Mapping[Code, Entry] = {
         False,
         "The owner cannot leave: make another member the owner, or delete the team.",
     ),
+    Code.team_suspended: Entry(
+        403,
+        "The team's owner is suspended",
+        False,
+        "The account of this team's owner is suspended: the team can be read, and not changed.",
+    ),
     Code.too_many_teams: Entry(409, "Too many teams", False, "One account owns at most 20 teams."),
     Code.member_not_found: Entry(404, "There is no such member", False, "Nobody of this id is in the team."),
     Code.already_member: Entry(
@@ -466,6 +480,7 @@ COMMON = (
     Code.invalid_request,
     Code.invalid_token,
     Code.expired_token,
+    Code.account_suspended,
     Code.invalid_api_key,
     Code.api_key_revoked,
     Code.api_key_expired,

@@ -67,23 +67,24 @@ def _account(user_id: UUID) -> tuple[str, str]:
     return COUNTS, str(user_id)
 
 
-async def admit(
+async def admit(  # noqa: PLR0913
     resources: Resources,
     principal: Principal,
     scope: Scope,
     *,
     follow_up: bool = False,
     get: str | None = None,
+    may_be_deleted: bool = False,
 ) -> Admission:
     """Let a request through, reading the key `get` along the way; its `scope` keeps the outcome, for the headers of a
-    refusal that comes later. Raises ProblemError: rate_limited, or that the API key has ended since this process
-    verified it."""
+    refusal that comes later. Raises ProblemError: rate_limited, that the API key has ended since this process verified
+    it, or that the account may not be used; one that is deleted passes where `may_be_deleted`."""
     user_id = principal.user_id
     admission = await resources.limiter.admit(
         limits_of(principal, resources.settings, follow_up=follow_up),
         get=get,
-        # Whether the key still stands; a session is good until it ends.
-        version=None if user_id is None or principal.key is None else version_key(user_id),
+        # Whether the account and the API key still stand.
+        version=None if user_id is None else version_key(user_id),
         # An answer out of Redis is counted by the script that reads it.
         count=None if user_id is None or get is None else _account(user_id),
     )
@@ -91,6 +92,8 @@ async def admit(
     admission.require()
     if principal.key is not None:
         await resources.key_ring.confirm(principal.key, admission)
+    elif user_id is not None:
+        await resources.accounts.confirm(user_id, admission, may_be_deleted=may_be_deleted)
     return admission
 
 
@@ -102,6 +105,18 @@ async def rate_limit(request: Request, response: Response, principal: Caller) ->
 
 
 Admitted = Annotated[Principal, Depends(rate_limit)]
+
+
+async def _perhaps_deleted(request: Request, response: Response, principal: Caller) -> Principal:
+    admission = await admit(
+        resources_of(request), principal, request.scope, follow_up=True, may_be_deleted=True
+    )
+    response.headers.update(admission.headers())
+    return principal
+
+
+AdmittedOrDeleted = Annotated[Principal, Depends(_perhaps_deleted)]
+"""Also with the token of an account that is gone: for what is told of its deletion."""
 
 
 async def _signed_in(principal: Admitted) -> UUID:

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from starlette.requests import Request
 from storage3 import AsyncStorageClient
 
+from service.accounts import Accounts
 from service.admin.store import Admin
 from service.billing.credits import Credits
 from service.billing.meter import Meter
@@ -87,6 +88,7 @@ class Resources:
     stripe_store: StripeStore
     limiter: Limiter
     freshness: Freshness
+    accounts: Accounts
     api_keys: ApiKeys
     key_ring: KeyRing
     doorbell: Doorbell
@@ -156,6 +158,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             stripe_store=StripeStore(database),
             limiter=limiter,
             freshness=freshness,
+            accounts=Accounts(database, freshness),
             api_keys=api_keys,
             key_ring=key_ring,
             doorbell=Doorbell(redis, breaker),

@@ -7,14 +7,14 @@ export type Database = {
           Tables: {
             "address_usage": {
                   Row: {
-                    "address": string,"day": string,"generations": number,"user_id": string | null
+                    "address": string,"day": string,"failures": number,"generations": number,"user_id": string | null
                   }
                   ComputedFields: never
                   Insert: {
-                    "address": string,"day": string,"generations"?: number,"user_id"?: string | null
+                    "address": string,"day": string,"failures"?: number,"generations"?: number,"user_id"?: string | null
                   }
                   Update: {
-                    "address"?: string,"day"?: string,"generations"?: number,"user_id"?: string | null
+                    "address"?: string,"day"?: string,"failures"?: number,"generations"?: number,"user_id"?: string | null
                   }
                   Relationships: [
                     
@@ -269,6 +269,20 @@ isOneToOne: false
                   Relationships: [
                     
                   ]
+                },"deleted_usage": {
+                  Row: {
+                    "day": string,"digest": string,"failures": number,"generations": number,"high_res_exports": number
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "day": string,"digest": string,"failures"?: number,"generations"?: number,"high_res_exports"?: number
+                  }
+                  Update: {
+                    "day"?: string,"digest"?: string,"failures"?: number,"generations"?: number,"high_res_exports"?: number
+                  }
+                  Relationships: [
+                    
+                  ]
                 },"image_outputs": {
                   Row: {
                     "bucket": string,"cache_key": string | null,"content_type": string,"created_at": string,"deleted_at": string | null,"expires_at": string | null,"height": number,"id": string,"image_id": string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id": string | null,"op_key": string,"ops": (string)[],"owner_id": string | null,"path": string,"scan": string,"scan_tried_at": string | null,"sha256": string,"size": number,"team_id": string | null,"thumb_path": string,"user_id": string | null,"variant": string,"vendor_cost_micros": number,"version": number | null,"width": number,"library_document": Json | null,"output_document": Json | null,"show_version": Json | null,"version_document": Json | null
@@ -395,9 +409,9 @@ isOneToOne: false
 "wants_persist": boolean,
 "width": number,
 "worker": string | null
-            } | null,"hold_credits": undefined | null,"job_document": Json | null,"uncount_generation": undefined | null
+            } | null,"hold_credits": undefined | null,"job_document": Json | null,"note_failure": undefined | null,"uncount_generation": undefined | null
                   }
-                  ComputedFields: "admin_job_document" | "bytes_of" | "hold_credits" | "job_document" | "uncount_generation"
+                  ComputedFields: "admin_job_document" | "bytes_of" | "hold_credits" | "job_document" | "note_failure" | "uncount_generation"
                   Insert: {
                     "address"?: string | null,"api_key_id"?: string | null,"attempt"?: number,"cache_key"?: string | null,"charged"?: number,"content_type"?: string | null,"counted_on"?: string | null,"created_at"?: string,"error"?: Json | null,"expires_at": string,"filename": string,"finished_at"?: string | null,"height": number,"high_res"?: boolean,"id"?: string,"image_id"?: string | null,"keep_days"?: number | null,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts"?: number,"op_key": string,"output_id"?: string | null,"owner_id"?: never,"price"?: number,"priority"?: number,"progress"?: number,"queue"?: string,"replay_of"?: string | null,"request_id"?: string | null,"run_at"?: string,"sha256": string,"size": number,"source_bucket"?: string,"started_at"?: string | null,"status"?: string,"step"?: string | null,"team_id"?: string | null,"upload_expires_at"?: string | null,"upload_path": string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"wants_persist"?: boolean,"width": number,"worker"?: string | null
                   }
@@ -461,28 +475,28 @@ isOneToOne: true
                   ]
                 },"plans": {
                   Row: {
-                    "api_access": boolean,"bulk": boolean,"campaigns": boolean,"created_at": string,"currency": string,"description": string,"features": (string)[],"generations_per_day": number | null,"generations_per_month": number | null,"high_res_exports_per_month": number | null,"id": string,"keep_days": number,"max_pending": number,"max_pixels": number | null,"max_running": number,"monthly_credits": number,"name": string,"persistent": boolean,"price_cents": number | null,"priority": number,"promote_price": number,"public": boolean,"rank": number,"seats": number,"signup_credits": number,"storage_bytes": number | null,"stripe_price_id": string | null,"stripe_product_id": string | null,"updated_at": string,"versions": number,"watermark": boolean,"working_side": number
+                    "api_access": boolean,"bulk": boolean,"campaigns": boolean,"created_at": string,"currency": string,"description": string,"failures_per_day": number | null,"features": (string)[],"generations_per_day": number | null,"generations_per_month": number | null,"high_res_exports_per_month": number | null,"id": string,"keep_days": number,"max_pending": number,"max_pixels": number | null,"max_running": number,"monthly_credits": number,"name": string,"persistent": boolean,"price_cents": number | null,"priority": number,"promote_price": number,"public": boolean,"rank": number,"seats": number,"signup_credits": number,"storage_bytes": number | null,"stripe_price_id": string | null,"stripe_product_id": string | null,"updated_at": string,"versions": number,"watermark": boolean,"working_side": number
                   }
                   ComputedFields: never
                   Insert: {
-                    "api_access"?: boolean,"bulk"?: boolean,"campaigns"?: boolean,"created_at"?: string,"currency"?: string,"description"?: string,"features"?: (string)[],"generations_per_day"?: number | null,"generations_per_month"?: number | null,"high_res_exports_per_month"?: number | null,"id": string,"keep_days"?: number,"max_pending": number,"max_pixels"?: number | null,"max_running": number,"monthly_credits"?: number,"name": string,"persistent"?: boolean,"price_cents"?: number | null,"priority"?: number,"promote_price"?: number,"public"?: boolean,"rank"?: number,"seats"?: number,"signup_credits"?: number,"storage_bytes"?: number | null,"stripe_price_id"?: string | null,"stripe_product_id"?: string | null,"updated_at"?: string,"versions"?: number,"watermark"?: boolean,"working_side"?: number
+                    "api_access"?: boolean,"bulk"?: boolean,"campaigns"?: boolean,"created_at"?: string,"currency"?: string,"description"?: string,"failures_per_day"?: number | null,"features"?: (string)[],"generations_per_day"?: number | null,"generations_per_month"?: number | null,"high_res_exports_per_month"?: number | null,"id": string,"keep_days"?: number,"max_pending": number,"max_pixels"?: number | null,"max_running": number,"monthly_credits"?: number,"name": string,"persistent"?: boolean,"price_cents"?: number | null,"priority"?: number,"promote_price"?: number,"public"?: boolean,"rank"?: number,"seats"?: number,"signup_credits"?: number,"storage_bytes"?: number | null,"stripe_price_id"?: string | null,"stripe_product_id"?: string | null,"updated_at"?: string,"versions"?: number,"watermark"?: boolean,"working_side"?: number
                   }
                   Update: {
-                    "api_access"?: boolean,"bulk"?: boolean,"campaigns"?: boolean,"created_at"?: string,"currency"?: string,"description"?: string,"features"?: (string)[],"generations_per_day"?: number | null,"generations_per_month"?: number | null,"high_res_exports_per_month"?: number | null,"id"?: string,"keep_days"?: number,"max_pending"?: number,"max_pixels"?: number | null,"max_running"?: number,"monthly_credits"?: number,"name"?: string,"persistent"?: boolean,"price_cents"?: number | null,"priority"?: number,"promote_price"?: number,"public"?: boolean,"rank"?: number,"seats"?: number,"signup_credits"?: number,"storage_bytes"?: number | null,"stripe_price_id"?: string | null,"stripe_product_id"?: string | null,"updated_at"?: string,"versions"?: number,"watermark"?: boolean,"working_side"?: number
+                    "api_access"?: boolean,"bulk"?: boolean,"campaigns"?: boolean,"created_at"?: string,"currency"?: string,"description"?: string,"failures_per_day"?: number | null,"features"?: (string)[],"generations_per_day"?: number | null,"generations_per_month"?: number | null,"high_res_exports_per_month"?: number | null,"id"?: string,"keep_days"?: number,"max_pending"?: number,"max_pixels"?: number | null,"max_running"?: number,"monthly_credits"?: number,"name"?: string,"persistent"?: boolean,"price_cents"?: number | null,"priority"?: number,"promote_price"?: number,"public"?: boolean,"rank"?: number,"seats"?: number,"signup_credits"?: number,"storage_bytes"?: number | null,"stripe_price_id"?: string | null,"stripe_product_id"?: string | null,"updated_at"?: string,"versions"?: number,"watermark"?: boolean,"working_side"?: number
                   }
                   Relationships: [
                     
                   ]
                 },"profiles": {
                   Row: {
-                    "archive_after_days": number | null,"created_at": string,"flag_reason": string | null,"flagged_at": string | null,"keep_full_res": boolean,"keep_original": boolean,"over_quota_since": string | null,"plan_id": string,"updated_at": string,"user_id": string,"versions_due": boolean,"versions_to_keep": number,"admin_user_document": Json | null
+                    "archive_after_days": number | null,"banned_until": string | null,"closed_at": string | null,"created_at": string,"flag_reason": string | null,"flagged_at": string | null,"keep_full_res": boolean,"keep_original": boolean,"over_quota_since": string | null,"plan_id": string,"signup_credited_at": string | null,"suspend_reason": string | null,"suspended_at": string | null,"updated_at": string,"user_id": string,"versions_due": boolean,"versions_to_keep": number,"admin_user_document": Json | null
                   }
                   ComputedFields: "admin_user_document"
                   Insert: {
-                    "archive_after_days"?: number | null,"created_at"?: string,"flag_reason"?: string | null,"flagged_at"?: string | null,"keep_full_res"?: boolean,"keep_original"?: boolean,"over_quota_since"?: string | null,"plan_id"?: string,"updated_at"?: string,"user_id": string,"versions_due"?: boolean,"versions_to_keep"?: number
+                    "archive_after_days"?: number | null,"banned_until"?: string | null,"closed_at"?: string | null,"created_at"?: string,"flag_reason"?: string | null,"flagged_at"?: string | null,"keep_full_res"?: boolean,"keep_original"?: boolean,"over_quota_since"?: string | null,"plan_id"?: string,"signup_credited_at"?: string | null,"suspend_reason"?: string | null,"suspended_at"?: string | null,"updated_at"?: string,"user_id": string,"versions_due"?: boolean,"versions_to_keep"?: number
                   }
                   Update: {
-                    "archive_after_days"?: number | null,"created_at"?: string,"flag_reason"?: string | null,"flagged_at"?: string | null,"keep_full_res"?: boolean,"keep_original"?: boolean,"over_quota_since"?: string | null,"plan_id"?: string,"updated_at"?: string,"user_id"?: string,"versions_due"?: boolean,"versions_to_keep"?: number
+                    "archive_after_days"?: number | null,"banned_until"?: string | null,"closed_at"?: string | null,"created_at"?: string,"flag_reason"?: string | null,"flagged_at"?: string | null,"keep_full_res"?: boolean,"keep_original"?: boolean,"over_quota_since"?: string | null,"plan_id"?: string,"signup_credited_at"?: string | null,"suspend_reason"?: string | null,"suspended_at"?: string | null,"updated_at"?: string,"user_id"?: string,"versions_due"?: boolean,"versions_to_keep"?: number
                   }
                   Relationships: [
                     {
@@ -538,6 +552,34 @@ isOneToOne: true
       referencedRelation: "share_links"
       referencedColumns: ["id"]
     }
+                  ]
+                },"signup_addresses": {
+                  Row: {
+                    "created_at": string,"digest": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "created_at"?: string,"digest": string
+                  }
+                  Update: {
+                    "created_at"?: string,"digest"?: string
+                  }
+                  Relationships: [
+                    
+                  ]
+                },"signup_secret": {
+                  Row: {
+                    "id": boolean,"secret": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "id"?: boolean,"secret": string
+                  }
+                  Update: {
+                    "id"?: boolean,"secret"?: string
+                  }
+                  Relationships: [
+                    
                   ]
                 },"storage_changes": {
                   Row: {
@@ -739,14 +781,14 @@ isOneToOne: false
                   ]
                 },"usage_daily": {
                   Row: {
-                    "bytes_served": number,"bytes_stored": number,"cache_hits": number,"credits": number,"day": string,"generations": number,"high_res_exports": number,"jobs": number,"saved_credits": number,"saved_vendor_cost_micros": number,"user_id": string,"vendor_cost_micros": number
+                    "bytes_served": number,"bytes_stored": number,"cache_hits": number,"credits": number,"day": string,"failures": number,"generations": number,"high_res_exports": number,"jobs": number,"saved_credits": number,"saved_vendor_cost_micros": number,"user_id": string,"vendor_cost_micros": number
                   }
                   ComputedFields: never
                   Insert: {
-                    "bytes_served"?: number,"bytes_stored"?: number,"cache_hits"?: number,"credits"?: number,"day": string,"generations"?: number,"high_res_exports"?: number,"jobs"?: number,"saved_credits"?: number,"saved_vendor_cost_micros"?: number,"user_id": string,"vendor_cost_micros"?: number
+                    "bytes_served"?: number,"bytes_stored"?: number,"cache_hits"?: number,"credits"?: number,"day": string,"failures"?: number,"generations"?: number,"high_res_exports"?: number,"jobs"?: number,"saved_credits"?: number,"saved_vendor_cost_micros"?: number,"user_id": string,"vendor_cost_micros"?: number
                   }
                   Update: {
-                    "bytes_served"?: number,"bytes_stored"?: number,"cache_hits"?: number,"credits"?: number,"day"?: string,"generations"?: number,"high_res_exports"?: number,"jobs"?: number,"saved_credits"?: number,"saved_vendor_cost_micros"?: number,"user_id"?: string,"vendor_cost_micros"?: number
+                    "bytes_served"?: number,"bytes_stored"?: number,"cache_hits"?: number,"credits"?: number,"day"?: string,"failures"?: number,"generations"?: number,"high_res_exports"?: number,"jobs"?: number,"saved_credits"?: number,"saved_vendor_cost_micros"?: number,"user_id"?: string,"vendor_cost_micros"?: number
                   }
                   Relationships: [
                     
@@ -781,6 +823,12 @@ isOneToOne: false
           Functions: {
             "account_of":
 { Args: { "p_who": string }; Returns: string
+                           },
+"account_state":
+{ Args: { "p_user_id": string }; Returns: Json
+                           },
+"address_digest":
+{ Args: { "p_email": string }; Returns: string
                            },
 "address_of":
 { Args: { "p_user_id": string }; Returns: string
@@ -818,6 +866,9 @@ isOneToOne: false
 "admin_set_plan":
 { Args: { "p_actor": string,"p_by": string,"p_plan_id": string,"p_reason": string,"p_user_id": string }; Returns: Json
                            },
+"admin_suspend":
+{ Args: { "p_actor": string,"p_by": string,"p_reason": string,"p_suspended": boolean,"p_user_id": string }; Returns: Json
+                           },
 "admin_user":
 { Args: { "p_who": string }; Returns: Json
                            },
@@ -825,7 +876,7 @@ isOneToOne: false
 { Args: { "p_profile": Omit<Database["public"]['Tables']["profiles"]['Row'], Database["public"]['Tables']["profiles"]['ComputedFields']> }; Returns: Json
                            },
 "admin_users":
-{ Args: { "p_after": string,"p_after_id": string,"p_flagged": boolean,"p_limit": number,"p_plan": string,"p_query": string }; Returns: Json
+{ Args: { "p_after": string,"p_after_id": string,"p_flagged": boolean,"p_limit": number,"p_plan": string,"p_query": string,"p_suspended"?: boolean }; Returns: Json
                            },
 "adopt_output":
 { Args: { "p_api_key_id"?: string,"p_filename": string,"p_hit_price"?: number,"p_job_id": string,"p_output_seconds": number,"p_path": string,"p_price"?: number,"p_request_id": string,"p_source_id": string,"p_team_id"?: string,"p_thumb_path": string,"p_user_id": string }; Returns: Json
@@ -838,6 +889,9 @@ isOneToOne: false
                            },
 "archive_due":
 { Args: { "p_limit": number }; Returns: number
+                           },
+"assert_account":
+{ Args: { "p_user_id": string }; Returns: undefined
                            },
 "assert_api_key":
 { Args: { "p_key_id": string,"p_user_id": string }; Returns: undefined
@@ -1029,6 +1083,9 @@ isOneToOne: false
                            },
 "empty_team":
 { Args: { "p_team_id": string,"p_user_id": string }; Returns: Json
+                           },
+"end_blocked_jobs":
+{ Args: { "p_user_id"?: string }; Returns: Json
                            },
 "end_links":
 { Args: { "p_team_id": string,"p_user_id": string }; Returns: undefined
@@ -1255,6 +1312,9 @@ isOneToOne: false
 "grant_credits":
 { Args: { "p_actor"?: string,"p_amount": number,"p_expires_at"?: string,"p_note"?: string,"p_reference": string,"p_source": string,"p_user_id": string }; Returns: boolean
                            },
+"handle_confirmed_address":
+{ Args: { "p_email": string,"p_user_id": string }; Returns: undefined
+                           },
 "heartbeat":
 { Args: { "p_job_id": string,"p_lease_seconds": number,"p_lease_token": string,"p_progress": number,"p_step": string }; Returns: string
                            },
@@ -1281,6 +1341,12 @@ isOneToOne: false
                            },
 "is_another_ones":
 { Args: { "p_bucket": string,"p_path": string,"p_user_id": string }; Returns: boolean
+                           },
+"is_blocked":
+{ Args: { "p_user_id": string }; Returns: boolean
+                           },
+"is_callers_fault":
+{ Args: { "p_code": string }; Returns: boolean
                            },
 "is_named":
 { Args: { "p_bucket": string,"p_path": string }; Returns: boolean
@@ -1404,6 +1470,7 @@ isOneToOne: false
 "created_at": string,
 "currency": string,
 "description": string,
+"failures_per_day": number | null,
 "features": (string)[],
 "generations_per_day": number | null,
 "generations_per_month": number | null,
@@ -1537,6 +1604,9 @@ isOneToOne: false
 "lose_stripe_customer":
 { Args: { "p_customer_id": string }; Returns: boolean
                            },
+"mailbox_of":
+{ Args: { "p_email": string }; Returns: string
+                           },
 "mark_scanned":
 { Args: { "p_output_id": string,"p_scan": string }; Returns: undefined
                            },
@@ -1576,6 +1646,9 @@ isOneToOne: false
 "note_completion":
 { Args: { "p_bytes": number,"p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_vendor_cost_micros": number }; Returns: undefined
                            },
+"note_failure":
+{ Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']> }; Returns: undefined
+                           },
 "note_hit":
 { Args: { "p_charged": number,"p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_price": number,"p_served": number,"p_user_id": string }; Returns: undefined
                            },
@@ -1583,10 +1656,13 @@ isOneToOne: false
 { Args: { "p_user_id": string }; Returns: undefined
                            },
 "note_usage":
-{ Args: { "p_bytes_served"?: number,"p_bytes_stored"?: number,"p_cache_hits"?: number,"p_credits"?: number,"p_day"?: string,"p_generations"?: number,"p_high_res_exports"?: number,"p_jobs"?: number,"p_saved_credits"?: number,"p_saved_vendor_cost_micros"?: number,"p_user_id": string,"p_vendor_cost_micros"?: number }; Returns: undefined
+{ Args: { "p_bytes_served"?: number,"p_bytes_stored"?: number,"p_cache_hits"?: number,"p_credits"?: number,"p_day"?: string,"p_failures"?: number,"p_generations"?: number,"p_high_res_exports"?: number,"p_jobs"?: number,"p_saved_credits"?: number,"p_saved_vendor_cost_micros"?: number,"p_user_id": string,"p_vendor_cost_micros"?: number }; Returns: undefined
                            },
 "note_wiped":
 { Args: { "p_count": number,"p_request_id": string,"p_table": string }; Returns: undefined
+                           },
+"open_beyond_listed":
+{ Args: Record<PropertyKey, never>; Returns: string[]
                            },
 "open_share":
 { Args: { "p_share_id": string }; Returns: undefined
@@ -1619,6 +1695,7 @@ isOneToOne: false
 "created_at": string,
 "currency": string,
 "description": string,
+"failures_per_day": number | null,
 "features": (string)[],
 "generations_per_day": number | null,
 "generations_per_month": number | null,
@@ -1687,6 +1764,11 @@ isOneToOne: false
                            },
 "quotas_of_address":
 { Args: { "p_address": string,"p_plan": Omit<Database["public"]['Tables']["plans"]['Row'], Database["public"]['Tables']["plans"]['ComputedFields']> }; Returns: Json
+                           },
+"readable_columns":
+{ Args: Record<PropertyKey, never>; Returns: {
+              "anon": boolean,"columns": (string)[],"name": string
+            }[]
                            },
 "receive_stripe_events":
 { Args: { "p_events": string }; Returns: Json
@@ -1777,6 +1859,9 @@ isOneToOne: false
 "refuse_full_storage":
 { Args: { "p_user_id": string }; Returns: undefined
                            },
+"refuse_over_pending":
+{ Args: { "p_pending": number,"p_plan": Omit<Database["public"]['Tables']["plans"]['Row'], Database["public"]['Tables']["plans"]['ComputedFields']> }; Returns: undefined
+                           },
 "refuse_over_quota":
 { Args: { "p_address": string,"p_persists": boolean,"p_pixels": number,"p_plan": Omit<Database["public"]['Tables']["plans"]['Row'], Database["public"]['Tables']["plans"]['ComputedFields']>,"p_side": number,"p_user_id": string }; Returns: undefined
                            },
@@ -1845,6 +1930,9 @@ isOneToOne: false
                            },
 "rotate_api_key":
 { Args: { "p_hash": string,"p_key_id": string,"p_overlap_seconds": number,"p_prefix": string,"p_user_id": string }; Returns: Json
+                           },
+"running_at":
+{ Args: { "p_address": string }; Returns: number
                            },
 "search_query":
 { Args: { "p_text": string }; Returns: unknown

@@ -22,6 +22,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from service import telemetry
+from service.billing.watch import watching
 from service.errors import DependencyError
 from service.queue import DRAIN, queue_key, wake_key
 from service.resources import Resources, open_resources
@@ -238,7 +239,7 @@ async def serve(settings: Settings) -> None:
             worker_name(),
         )
         worker = _worker(bench)
-        async with pixels:
+        async with pixels, watching(resources, bench.look_after):
             log.info("worker_started", worker=bench.name, queue=settings.queue, slots=settings.worker_slots)
             try:
                 if not worker.stopping.is_set():  # a signal before arq's main task exists would be lost

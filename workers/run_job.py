@@ -49,6 +49,7 @@ VERDICTS: dict[Code, Decision] = {
     Code.infected: "refused",
     Code.too_large: "refused",
     Code.data_deletion_running: "permanent",
+    Code.account_suspended: "permanent",
 }
 """What a service of ours may say of a job that is not to be tried again."""
 
@@ -81,6 +82,7 @@ async def run_job(bench: Workbench, job: ClaimedJob) -> None:
     clock = StepClock()
     log.info("job_started", op_key=job.op_key)
     async with Lease(bench.resources.jobs, bench.resources.progress, job, settings.lease_seconds) as lease:
+        bench.leases.add(lease)
         try:
             row = await _attempt(bench, lease, clock)
         except Exception as error:
@@ -90,6 +92,8 @@ async def run_job(bench: Workbench, job: ClaimedJob) -> None:
             if failure.code is Code.internal:
                 log.exception("job_attempt_crashed")
             row = await _fail(lease, failure)
+        finally:
+            bench.leases.discard(lease)
         JOBS.labels(job.op_key.partition(":")[0], row).inc()
         log.info("job_ended", status=row, op_key=job.op_key, milliseconds=clock.milliseconds)
 

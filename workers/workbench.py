@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from uuid import UUID
 
 from service.resources import Resources
 from workers.imaging.pool import PixelPool
+from workers.lease import Lease
 
 
 class Slots:
@@ -43,3 +45,11 @@ class Workbench:
     slots: Slots
     name: str
     """Who this worker is, for `jobs.worker` and the logs."""
+    leases: set[Lease] = field(default_factory=set)
+    """Of the jobs that are at work here."""
+
+    async def look_after(self, user_id: UUID) -> None:
+        """Something of a user has changed: find out at once whether their jobs may go on."""
+        for lease in self.leases:
+            if lease.job.user_id == user_id:
+                lease.beat_now()

@@ -53,6 +53,21 @@ grant create on database postgres to supabase_lite;
 grant usage on schema public, extensions to anon, authenticated, service_role, supabase_lite;
 grant usage on schema auth to anon, authenticated, service_role;
 
-alter default privileges in schema public grant all on tables to anon, authenticated, service_role;
-alter default privileges in schema public grant all on sequences to anon, authenticated, service_role;
-alter default privileges in schema public grant all on functions to anon, authenticated, service_role;
+-- Of a new project: whatever postgres or supabase_admin make in public is open to anon until a migration says otherwise.
+-- Only before the first one, which takes it back.
+do $$
+declare
+  maker text;
+begin
+  if to_regclass('public.plans') is null then
+    foreach maker in array array['postgres', 'supabase_admin'] loop
+      execute format('alter default privileges for role %I in schema public'
+                     ' grant all on tables to postgres, anon, authenticated, service_role', maker);
+      execute format('alter default privileges for role %I in schema public'
+                     ' grant all on sequences to postgres, anon, authenticated, service_role', maker);
+      execute format('alter default privileges for role %I in schema public'
+                     ' grant all on functions to postgres, anon, authenticated, service_role', maker);
+    end loop;
+  end if;
+end
+$$;

@@ -31,6 +31,25 @@ async def set_plan(
     return user
 
 
+async def suspend(resources: Resources, user_id: UUID, actor: Actor, reason: str) -> AdminUserDetail:
+    """Stop an account in every process: its requests, keys, jobs, share links and event streams. A sweep completes what
+    is cut short here. Raises as Admin.suspend does."""
+    await resources.admin.suspend(user_id, actor, reason, suspended=True)
+    await resources.freshness.changed(user_id)
+    while ended := await resources.admin.end_blocked_jobs(user_id):
+        for job_id in ended:
+            await resources.progress.publish(job_id, {"status": "canceled"})
+    return await resources.admin.get_user(str(user_id))
+
+
+async def restore(resources: Resources, user_id: UUID, actor: Actor, reason: str) -> AdminUserDetail:
+    """Let an account be used again. Its links open as before; canceled jobs stay canceled. Raises as Admin.suspend
+    does."""
+    user = await resources.admin.suspend(user_id, actor, reason, suspended=False)
+    await resources.freshness.changed(user_id)
+    return user
+
+
 async def replay(resources: Resources, job_id: UUID, actor: Actor, reason: str) -> AdminJob:
     """Start a new attempt at an ended job, and tell a worker. Raises as Admin.replay_job does."""
     job = await resources.admin.replay_job(job_id, actor, reason)

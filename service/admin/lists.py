@@ -58,6 +58,7 @@ async def users(resources: Resources, wanted: UserFilter) -> UserPage:
         query=wanted.query,
         plan=wanted.plan,
         flagged=wanted.flagged,
+        suspended=wanted.suspended,
     )
     return UserPage(users=rows, next_cursor=_more(rows, wanted.limit, lambda row: row.user_id))
 

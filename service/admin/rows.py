@@ -159,6 +159,10 @@ class AdminUser(Row):
     debt: int
     flagged_at: datetime | None
     flag_reason: str | None
+    state: Literal["active", "suspended", "banned", "deleted"] = "active"
+    suspended_at: datetime | None = Field(None, description="stopped by an operator")
+    suspend_reason: str | None = None
+    banned_until: datetime | None = Field(None, description="in Supabase Auth; null: for good, or not banned")
     role: Role | None
     created_at: datetime
 

@@ -64,6 +64,7 @@ class UserFilter(Paged):
     query: Line | None = Field(None, description="an id, or a part of an address")
     plan: Line | None = Field(None, description="id of a plan")
     flagged: bool | None = None
+    suspended: bool | None = Field(None, description="stopped by an operator")
 
 
 class JobFilter(Paged):

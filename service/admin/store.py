@@ -67,7 +67,7 @@ class Admin:
 
     # Users
 
-    async def list_users(
+    async def list_users(  # noqa: PLR0913 - the SQL function's own
         self,
         *,
         limit: int,
@@ -75,10 +75,18 @@ class Admin:
         query: str | None = None,
         plan: str | None = None,
         flagged: bool | None = None,
+        suspended: bool | None = None,
     ) -> list[AdminUser]:
         """Newest first. `query`: an id, or a part of an address."""
         rows = await self._call(
-            "admin_users", {**_page(limit, after), "p_query": query, "p_plan": plan, "p_flagged": flagged}
+            "admin_users",
+            {
+                **_page(limit, after),
+                "p_query": query,
+                "p_plan": plan,
+                "p_flagged": flagged,
+                "p_suspended": suspended,
+            },
         )
         return [AdminUser.model_validate(row) for row in rows]
 
@@ -95,6 +103,16 @@ class Admin:
         """Mark an account for others to see, or take the mark away. Raises ProblemError (user_not_found)."""
         parameters = {"p_user_id": str(user_id), "p_flagged": flagged, **actor.because(reason)}
         return AdminUserDetail.model_validate(await self._call("admin_flag", parameters))
+
+    async def suspend(self, user_id: UUID, actor: Actor, reason: str, *, suspended: bool) -> AdminUserDetail:
+        """Stop an account, or let it be used again. `end_blocked_jobs` must follow. Raises ProblemError
+        (user_not_found, conflict for one's own)."""
+        parameters = {"p_user_id": str(user_id), "p_suspended": suspended, **actor.because(reason)}
+        return AdminUserDetail.model_validate(await self._call("admin_suspend", parameters))
+
+    async def end_blocked_jobs(self, user_id: UUID) -> list[UUID]:
+        """Cancel what a suspended account has under way, at no cost: up to 500 jobs, which are returned."""
+        return [UUID(job_id) for job_id in await self._call("end_blocked_jobs", {"p_user_id": str(user_id)})]
 
     async def change_credits(  # noqa: PLR0913 - the SQL function's own
         self,

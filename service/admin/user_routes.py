@@ -1,4 +1,4 @@
-"""Users as operators see them: search, look, plan, credits, flag."""
+"""Users as operators see them: search, look, plan, credits, flag, suspend."""
 
 from typing import Annotated
 from uuid import UUID
@@ -58,6 +58,21 @@ async def take_credits(
     return await resources_of(request).admin.change_credits(
         user_id, -wanted.amount, wanted.reference, actor, wanted.reason
     )
+
+
+@router.post(
+    "/{user_id}/suspend",
+    responses=responses(*REFUSALS, Code.malformed_json, Code.user_not_found, Code.conflict),
+)
+async def suspend_user(user_id: UUID, request: Request, actor: AdminUser, wanted: Act) -> AdminUserDetail:
+    """Stop an account at once: sessions, API keys, jobs, share links, event streams. Nothing of it is deleted."""
+    return await acts.suspend(resources_of(request), user_id, actor, wanted.reason)
+
+
+@router.post("/{user_id}/restore", responses=_ACT)
+async def restore_user(user_id: UUID, request: Request, actor: AdminUser, wanted: Act) -> AdminUserDetail:
+    """Let a suspended account be used again. Canceled jobs stay canceled; a ban in Supabase Auth is lifted there."""
+    return await acts.restore(resources_of(request), user_id, actor, wanted.reason)
 
 
 @router.post("/{user_id}/flag", responses=_ACT)

@@ -28,6 +28,10 @@ class PlanOffer(BaseModel):
     high_res_exports_per_month: int | None = Field(
         description="results planned larger than working_side; with 0 all work is done at working_side"
     )
+    failures_per_day: int | None = Field(
+        description="jobs in a UTC day that may end by the caller's doing: other bytes than announced, a picture that "
+        "cannot be worked on, canceled while running"
+    )
     bulk: bool = Field(description="several ops at once")
     campaigns: bool
     storage_bytes: int | None

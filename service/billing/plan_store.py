@@ -28,6 +28,7 @@ class PlanRow(Row):
     generations_per_day: int | None
     generations_per_month: int | None
     high_res_exports_per_month: int | None
+    failures_per_day: int | None = None
     bulk: bool
     campaigns: bool
     storage_bytes: int | None
@@ -73,6 +74,7 @@ class UsageDay(Row):
     jobs: int = 0
     generations: int = 0
     high_res_exports: int = 0
+    failures: int = 0
     cache_hits: int = 0
     credits: int = 0
     saved_credits: int = 0

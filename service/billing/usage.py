@@ -25,6 +25,7 @@ class Counts(BaseModel):
         0, description="of these, all that did not end without a picture or find one in the cache"
     )
     high_res_exports: int = 0
+    failures: int = Field(0, description="jobs that ended by the caller's doing; they cost no credits")
     cache_hits: int = Field(0, description="answers from the cache; counted within half a minute")
     credits: int = Field(0, description="credits that were taken")
     saved_credits: int = Field(0, description="credits that hits would have cost as jobs")

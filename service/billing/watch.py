@@ -1,8 +1,8 @@
 """The watch of changes: what was changed in the database, by whatever hand, is seen by every process within a second.
 
-Plans of users change in many places (payments, administration, SQL by hand), so none of them has to tell: each process
-asks once in a while what changed lately. It asks for more than the time since it asked last, so that a change whose
-transaction took long is not missed.
+Plans of users change in many places (payments, administration, SQL by hand), and accounts are banned in Supabase Auth,
+so none of them has to tell: each process asks once in a while what changed lately. It asks for more than the time since
+it asked last, so that a change whose transaction took long is not missed.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from service.library.profiles import Profiles
 from service.resources import Resources
 
 log = structlog.get_logger()
-EVERY_SECONDS = 0.75
+EVERY_SECONDS = 0.5
 BACK_SECONDS = 10.0
 """How far back each question reaches: longer than a transaction takes."""
 AWAY_SECONDS = 5.0
@@ -71,9 +71,17 @@ class Watch:
 
 
 @asynccontextmanager
-async def watching(resources: Resources) -> AsyncIterator[None]:
-    """Keep what this process remembers true for as long as the block lasts."""
-    watch = Watch(resources.plans, resources.profiles, resources.tariff, resources.freshness.changed)
+async def watching(
+    resources: Resources, tell: Callable[[UUID], Awaitable[None]] | None = None
+) -> AsyncIterator[None]:
+    """Keep what this process remembers true for as long as the block lasts. `tell` hears of each user that changed, by
+    default every process and the event streams of this one."""
+
+    async def tell_all(user_id: UUID) -> None:
+        await resources.freshness.changed(user_id)
+        await resources.accounts.changed(user_id)
+
+    watch = Watch(resources.plans, resources.profiles, resources.tariff, tell or tell_all)
     task = asyncio.create_task(watch.run(), name="watch")
     try:
         yield

@@ -1,12 +1,14 @@
 """Jobs: look, listen, report the upload, cancel."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Request
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
+from service.accounts import until
 from service.errors import Code, responses
 from service.jobs.documents import document, job_not_found
 from service.jobs.events import stream
@@ -57,10 +59,15 @@ async def get_job_events(
     after = int(last_event_id) if last_event_id is not None and last_event_id.isdecimal() else 0
 
     async def events() -> AsyncIterator[ServerSentEvent]:
-        async for event in stream(resources, row, caller.user_id, min(after, 2**62)):
-            if caller.key is not None and not await resources.key_ring.still_good(caller.key):
-                return  # revoked meanwhile: coming back tells why
-            yield event
+        live = stream(resources, row, caller.user_id, min(after, 2**62))
+        async with (
+            resources.accounts.watching(caller.user_id) as suspended,
+            aclosing(until(suspended, live)) as told,
+        ):
+            async for event in told:
+                if caller.key is not None and not await resources.key_ring.still_good(caller.key):
+                    return  # revoked meanwhile: coming back tells why
+                yield event
 
     return EventSourceResponse(
         events(), ping=PING_SECONDS, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

@@ -2,7 +2,8 @@
 
 A key is refused in this order, and the order is the point: its form (no lookup), the guesses of its address, then
 one lookup by prefix and one comparison in constant time, the same whether or not the prefix is known. Only whoever
-has the right secret learns that a key is revoked or expired, or that its plan has no API access.
+has the right secret learns that a key is revoked or expired, that its account is suspended, or that its plan has no API
+access.
 
 A verified key is remembered while its user's version stands (service/freshness.py), so that a revocation is felt by
 the next request in every process; without Redis, for less than a second.
@@ -178,7 +179,10 @@ class KeyRing:
 def _accept(
     found: FoundKey, prefix: str, digest: bytes, version: bytes | None, looked_up_at: float
 ) -> VerifiedKey:
-    """A found key whose secret was right, unless it has ended otherwise than by time or its plan is too small."""
+    """A found key whose secret was right. Raises ProblemError when it has ended otherwise than by time, its account may
+    not be used, or its plan is too small."""
+    if found.account is not None and (refused := found.account.refusal()) is not None:
+        raise refused
     if found.key_id is None or found.user_id is None or found.revoked:
         raise refusal(Code.api_key_revoked)
     if not found.api_access:

@@ -8,6 +8,7 @@ from uuid import UUID
 import orjson
 from pydantic import Field
 
+from service.accounts import AccountState
 from service.database import Database, Row
 
 Scope = Literal["intake", "jobs:read", "library:read", "library:write", "usage:read"]
@@ -37,7 +38,7 @@ class KeyRow(Row):
 
 class FoundKey(Row):
     """What a prefix leads to. `hash` is 64 hex digits whether or not the prefix is `known`; the rest is None if not.
-    `plan_required`, known or not: a plan that has API access."""
+    `account`: of the key's user; `plan_required`, known or not: a plan that has API access."""
 
     known: bool
     hash: str = Field(repr=False)
@@ -48,6 +49,7 @@ class FoundKey(Row):
     rate_per_minute: int | None
     expires_at: datetime | None
     revoked: bool | None
+    account: AccountState | None = None
     plan_name: str | None
     api_access: bool
     plan_required: str | None = None

@@ -34,7 +34,7 @@ log = structlog.get_logger()
 ORIGINAL_SECONDS = 120
 LEAST_SECONDS = 30
 """An output with less life than this gets no URL any more: a batch is signed for as long as its shortest lives."""
-TEAM_REFUSALS = (Code.role_required, Code.plan_required)
+TEAM_REFUSALS = (Code.role_required, Code.plan_required, Code.team_suspended)
 """Of whatever changes a picture, should it be a team's."""
 ARCHIVED = {"false": False, "true": True, "all": None}
 

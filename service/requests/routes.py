@@ -5,7 +5,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from service.errors import Code, responses
-from service.limits import Admitted, SignedIn
+from service.limits import AdmittedOrDeleted, SignedIn
 from service.requests.requests import current_export, find_deletion, start_deletion
 from service.requests.schemas import DeletionDocument, DeletionRequest, ExportDocument
 from service.resources import resources_of
@@ -31,7 +31,7 @@ async def delete_my_data(
 
 
 @router.get("/data/{request_id}", responses=responses(Code.request_not_found))
-async def get_deletion(request_id: UUID, request: Request, caller: Admitted) -> DeletionDocument:
+async def get_deletion(request_id: UUID, request: Request, caller: AdmittedOrDeleted) -> DeletionDocument:
     """How far a deletion is, and then its receipt. Once the account is gone, the id alone is enough."""
     return await find_deletion(resources_of(request), request_id, caller.user_id)
 

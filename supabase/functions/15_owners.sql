@@ -31,7 +31,7 @@ $$;
 
 -- Whether pictures and collections of p_owner_id may be changed by p_user_id, until the end of this transaction: who is
 -- removed from a team meanwhile is waited for. False: they do not exist for this user. Refuses viewers, and everybody
--- while the plan of the team's owner has no teams.
+-- while the plan of the team's owner has no teams, or the owner's account is suspended.
 create or replace function public.may_change(p_owner_id uuid, p_user_id uuid) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
@@ -50,6 +50,10 @@ begin
   if v_role = 'viewer' then
     raise exception using errcode = 'PT403', message = 'role_required',
       detail = 'Viewers of a team look and download: its owner can make you an editor.';
+  end if;
+  if public.is_blocked(public.payer_of(p_owner_id)) then
+    raise exception using errcode = 'PT403', message = 'team_suspended',
+      detail = 'The account of this team''s owner is suspended: the team can be read, and not changed.';
   end if;
   v_plan := public.library_plan(p_owner_id);
   if v_plan.seats = 0 or not v_plan.persistent then

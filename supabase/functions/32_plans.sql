@@ -140,5 +140,6 @@ end $$;
 
 create or replace trigger touch before update on public.plans for each row execute function public.touch();
 create or replace trigger touch before update on public.op_prices for each row execute function public.touch();
-create or replace trigger touch before update of plan_id, flagged_at, over_quota_since on public.profiles
+create or replace trigger touch before update of plan_id, flagged_at, over_quota_since, suspended_at, banned_until, closed_at
+  on public.profiles
   for each row execute function public.touch();

@@ -13,16 +13,16 @@ create or replace function public.note_usage(
   p_user_id uuid, p_day date default null, p_jobs integer default 0, p_generations integer default 0,
   p_high_res_exports integer default 0, p_cache_hits bigint default 0, p_credits bigint default 0,
   p_saved_credits bigint default 0, p_vendor_cost_micros bigint default 0, p_saved_vendor_cost_micros bigint default 0,
-  p_bytes_stored bigint default 0, p_bytes_served bigint default 0
+  p_bytes_stored bigint default 0, p_bytes_served bigint default 0, p_failures integer default 0
 ) returns void
 language sql security definer set search_path = ''
 as $$
   insert into public.usage_daily as u (
     user_id, day, jobs, generations, high_res_exports, cache_hits, credits, saved_credits, vendor_cost_micros,
-    saved_vendor_cost_micros, bytes_stored, bytes_served)
+    saved_vendor_cost_micros, bytes_stored, bytes_served, failures)
   select f.user_id, coalesce(p_day, public.utc_day()), p_jobs, greatest(p_generations, 0),
          greatest(p_high_res_exports, 0), p_cache_hits, greatest(p_credits, 0), greatest(p_saved_credits, 0),
-         p_vendor_cost_micros, p_saved_vendor_cost_micros, p_bytes_stored, p_bytes_served
+         p_vendor_cost_micros, p_saved_vendor_cost_micros, p_bytes_stored, p_bytes_served, p_failures
   from public.profiles f where f.user_id = p_user_id
   on conflict (user_id, day) do update set
     jobs = u.jobs + p_jobs,
@@ -34,7 +34,8 @@ as $$
     vendor_cost_micros = u.vendor_cost_micros + p_vendor_cost_micros,
     saved_vendor_cost_micros = u.saved_vendor_cost_micros + p_saved_vendor_cost_micros,
     bytes_stored = u.bytes_stored + p_bytes_stored,
-    bytes_served = u.bytes_served + p_bytes_served
+    bytes_served = u.bytes_served + p_bytes_served,
+    failures = u.failures + p_failures
 $$;
 
 -- Quotas -------------------------------------------------------------------------------------------------------------
@@ -52,7 +53,7 @@ create or replace function public.quotas_of(p_user_id uuid, p_plan public.plans)
 language sql stable security definer set search_path = ''
 as $$
   with days as (
-    select u.day, u.generations, u.high_res_exports from public.usage_daily u
+    select u.day, u.generations, u.high_res_exports, u.failures from public.usage_daily u
     where u.user_id = p_user_id and u.day >= date_trunc('month', public.utc_day())::date
   ), ends as (
     select (public.utc_day() + 1)::timestamp at time zone 'utc' as day,
@@ -65,6 +66,8 @@ as $$
                        'used', coalesce((select sum(d.generations) from days d), 0)),
     jsonb_build_object('policy', 'high_res_exports_per_month', 'limit', p_plan.high_res_exports_per_month,
                        'resets_at', e.month, 'used', coalesce((select sum(d.high_res_exports) from days d), 0)),
+    jsonb_build_object('policy', 'failures_per_day', 'limit', p_plan.failures_per_day, 'resets_at', e.day,
+                       'used', coalesce((select sum(d.failures) from days d where d.day = public.utc_day()), 0)),
     jsonb_build_object('policy', 'storage_bytes', 'limit', p_plan.storage_bytes, 'resets_at', null,
                        'used', public.storage_used(p_user_id)))
   from ends e
@@ -77,11 +80,13 @@ as $$
   with mine as (
     insert into public.address_usage as a (address, day) values (p_address, public.utc_day())
     on conflict (address, day, user_id) do update set generations = a.generations
-    returning generations
+    returning generations, failures
   )
-  select jsonb_build_array(jsonb_build_object(
-    'policy', 'generations_per_day', 'limit', p_plan.generations_per_day, 'used', m.generations,
-    'resets_at', (public.utc_day() + 1)::timestamp at time zone 'utc'))
+  select jsonb_build_array(
+    jsonb_build_object('policy', 'generations_per_day', 'limit', p_plan.generations_per_day, 'used', m.generations,
+                       'resets_at', (public.utc_day() + 1)::timestamp at time zone 'utc'),
+    jsonb_build_object('policy', 'failures_per_day', 'limit', p_plan.failures_per_day, 'used', m.failures,
+                       'resets_at', (public.utc_day() + 1)::timestamp at time zone 'utc'))
   from mine m
 $$;
 
@@ -139,6 +144,33 @@ begin
   else
     perform public.note_usage(p_job.user_id, p_job.counted_on, p_generations => -1,
                               p_high_res_exports => -p_job.high_res::integer);
+  end if;
+end $$;
+
+-- Codes that a job fails with by its caller's doing: other bytes than announced, bytes that are not accepted, or a
+-- picture that cannot be worked on within the limits. Everything else is ours, and costs no quota.
+create or replace function public.is_callers_fault(p_code text) returns boolean
+language sql immutable set search_path = ''
+as $$
+  select coalesce(p_code in (
+    'sha256_mismatch', 'size_mismatch', 'dimensions_mismatch', 'type_mismatch', 'unsupported_type', 'too_large',
+    'too_many_pixels', 'corrupt_image', 'refused', 'infected', 'op_failed', 'pixel_timeout', 'pixel_memory',
+    'pixel_crash'), false)
+$$;
+
+-- A job that has just ended by its caller's doing counts against their failures of today. p_job: as it was before it
+-- ended. One that counts for no quota (an operator's repetition) does not count here, either.
+create or replace function public.note_failure(p_job public.jobs) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if p_job.counted_on is null then
+    return;
+  elsif p_job.address is null then
+    perform public.note_usage(p_job.user_id, p_failures => 1);
+  else
+    insert into public.address_usage as a (address, day, failures) values (p_job.address, public.utc_day(), 1)
+    on conflict (address, day, user_id) do update set failures = a.failures + 1;
   end if;
 end $$;
 
@@ -217,11 +249,13 @@ begin
   return true;
 end $$;
 
--- Forgets what is kept for a while only: addresses for a month, batches for a week.
+-- Forgets what is kept for a while only: addresses for a month, batches for a week, quotas of deleted accounts until
+-- the month is over.
 create or replace function public.expire_usage() returns void
 language sql security definer set search_path = ''
 as $$
   delete from public.address_usage where day < public.utc_day() - 30;
+  delete from public.deleted_usage where day < date_trunc('month', public.utc_day())::date;
   update public.jobs set address = null
   where id in (select j.id from public.jobs j where j.address is not null and j.counted_on < public.utc_day() - 30
                limit 10000 for no key update skip locked);

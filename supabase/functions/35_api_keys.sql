@@ -35,6 +35,7 @@ declare
   v_key public.api_keys;
 begin
   perform public.assert_no_deletion(p_user_id);
+  perform public.assert_account(p_user_id);
   perform 1 from public.profiles where user_id = p_user_id for no key update;
   select p.* into v_plan from public.plans p join public.profiles f on f.plan_id = p.id where f.user_id = p_user_id;
   if not found then
@@ -144,7 +145,8 @@ begin
   return public.api_key_document(v_key);
 end $$;
 
--- What a shown key is to be compared with and may do. Always one document of the same shape, whether or not the prefix
+-- What a shown key is to be compared with and may do. A key of an account that may not be used is told as revoked, and
+-- `account` says what it really is. Always one document of the same shape, whether or not the prefix
 -- is known, so that the answer says as little by its time as by its content.
 create or replace function public.find_api_key(p_prefix text) returns jsonb
 language sql stable security definer set search_path = ''
@@ -152,7 +154,9 @@ as $$
   select jsonb_build_object(
     'hash', coalesce(encode(s.hash, 'hex'), repeat('0', 64)), 'known', s.hash is not null,
     'valid_until', s.valid_until, 'key_id', k.id, 'user_id', k.user_id, 'scopes', k.scopes,
-    'rate_per_minute', k.rate_per_minute, 'expires_at', k.expires_at, 'revoked', k.revoked_at is not null,
+    'rate_per_minute', k.rate_per_minute, 'expires_at', k.expires_at,
+    'revoked', k.revoked_at is not null or public.is_blocked(k.user_id),
+    'account', case when k.user_id is not null then public.account_state(k.user_id) end,
     'plan_name', p.name, 'api_access', coalesce(p.api_access, false),
     'plan_required', public.plan_allowing(coalesce(p.rank, 0), '{"api_access": true}'))
   from (values (p_prefix)) as shown (prefix)

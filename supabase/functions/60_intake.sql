@@ -15,7 +15,6 @@ declare
   v_key bytea := case when p_cacheable then public.cache_key(p_sha256, p_op_key, p_variant) end;
   v_price integer := coalesce(p_quoted_price, p_price);
   v_plan public.plans;
-  v_pending integer;
   v_output public.image_outputs;
   v_earlier public.jobs;
   v_job public.jobs;
@@ -25,6 +24,7 @@ declare
   v_persists boolean;
 begin
   perform public.assert_no_deletion(p_user_id);
+  perform public.assert_account(p_user_id);
   perform public.assert_api_key(p_api_key_id, p_user_id);
   perform public.refuse_blocked(array[p_sha256]);
   if p_team_id is not null then
@@ -62,7 +62,8 @@ begin
       raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
     end if;
   end if;
-  -- Behind the lock: the plan as a change that came first has left it.
+  -- Behind the lock: account and plan as a change that came first has left them.
+  perform public.assert_account(p_user_id);
   v_plan := public.plan_of(p_user_id);
   -- A team that may be changed keeps what is made for it.
   v_persists := p_team_id is not null or p_wants_persist and v_plan.persistent;
@@ -86,15 +87,9 @@ begin
       select * into v_job from public.jobs where id = v_job.id;
       return jsonb_build_object('outcome', 'job', 'created', false, 'job', public.job_document(v_job));
     end if;
-    v_pending := (select count(*) from public.jobs j
-                  where j.user_id = p_user_id and j.status in ('awaiting_upload', 'queued', 'running'));
-    if v_pending >= v_plan.max_pending then
-      raise exception using errcode = 'PT429', message = 'too_many_jobs',
-        detail = format('At most %s unfinished jobs at once on this plan.', v_plan.max_pending),
-        hint = jsonb_build_object(
-          'violated_policies', jsonb_build_array('max_pending'), 'limit', v_plan.max_pending, 'used', v_pending,
-          'plan_required', public.plan_allowing(v_plan.rank, jsonb_build_object('max_pending', v_pending + 1)))::text;
-    end if;
+    perform public.refuse_over_pending(v_plan, (
+      select count(*) from public.jobs j
+      where j.user_id = p_user_id and j.status in ('awaiting_upload', 'queued', 'running')));
     -- A re-run needs no upload where the library keeps the original, nor while the bytes of an earlier, verified one are still there. The worker hashes them
     -- again, so an object that changed since is refused, not served. They are kept an hour longer than this job may
     -- wait; asked again under the lock, since expire_due may be taking them away.
@@ -122,6 +117,11 @@ begin
   if p_team_id is not null then
     perform public.refuse_full_storage(public.payer_of(p_team_id));
   end if;
+  if p_user_id is null and p_ip is not null then
+    -- Behind the lock on the address that its quota was read with.
+    perform public.refuse_over_pending(v_plan, (
+      select count(*) from public.jobs j where j.address = p_ip and j.finished_at is null));
+  end if;
 
   insert into public.jobs (
     counted_on, address, high_res,
@@ -144,6 +144,20 @@ begin
   return jsonb_build_object('outcome', 'job', 'created', true, 'job', public.job_document(v_job));
 end $$;
 
+-- Raises when p_pending unfinished jobs are as many as the plan allows.
+create or replace function public.refuse_over_pending(p_plan public.plans, p_pending bigint) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if p_pending >= p_plan.max_pending then
+    raise exception using errcode = 'PT429', message = 'too_many_jobs',
+      detail = format('At most %s unfinished jobs at once on this plan.', p_plan.max_pending),
+      hint = jsonb_build_object(
+        'violated_policies', jsonb_build_array('max_pending'), 'limit', p_plan.max_pending, 'used', p_pending,
+        'plan_required', public.plan_allowing(p_plan.rank, jsonb_build_object('max_pending', p_pending + 1)))::text;
+  end if;
+end $$;
+
 -- A hit on somebody else's output: the service has copied the bytes to p_path and p_thumb_path under a key of the
 -- caller's; this gives them a finished job and a row. When another request was first, its output is returned and
 -- the copies are marked for removal.
@@ -159,6 +173,7 @@ declare
   v_job public.jobs;
   v_output public.image_outputs;
 begin
+  perform public.assert_account(p_user_id);
   if p_team_id is not null then
     perform public.lock_user(p_user_id);
     perform public.require_team(p_team_id, p_user_id);

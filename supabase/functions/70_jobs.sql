@@ -2,8 +2,8 @@
 -- heartbeat, snooze, complete, reuse and fail demand the lease token: whoever lost the lease can finish nothing.
 
 -- Takes the best due job of a queue: highest priority first, then the longest due. Skips a key that another worker
--- is computing at this moment (the unique index jobs_single_flight has the last word) and users at their plan's
--- concurrency. Returns null when there is nothing to do.
+-- is computing at this moment (the unique index jobs_single_flight has the last word), users and visitors' addresses at
+-- their plan's concurrency, and users whose account may not be used. Returns null when there is nothing to do.
 create or replace function public.claim_next(p_queue text, p_worker text, p_lease_seconds double precision) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -11,16 +11,21 @@ declare
   v_job public.jobs;
   v_skip uuid[] := '{}';
   v_max integer;
+  v_visitors integer := (select p.max_running from public.plans p where p.id = 'anonymous');
 begin
   loop
     select j.* into v_job
     from public.jobs j
     where j.queue = p_queue and j.status = 'queued' and j.run_at <= now() and j.id <> all (v_skip)
       and not exists (select 1 from public.jobs r where r.status = 'running' and r.cache_key = j.cache_key)
-      and (j.user_id is null
-           or (select count(*) from public.jobs r where r.status = 'running' and r.user_id = j.user_id)
-              < (select p.max_running from public.profiles f join public.plans p on p.id = f.plan_id
-                 where f.user_id = j.user_id))
+      and case
+        when j.user_id is not null then
+          (select count(*) from public.jobs r where r.status = 'running' and r.user_id = j.user_id)
+            < (select p.max_running from public.profiles f join public.plans p on p.id = f.plan_id
+               where f.user_id = j.user_id and f.suspended_at is null and f.closed_at is null
+                 and (f.banned_until is null or f.banned_until <= now()))
+        when j.address is not null then public.running_at(j.address) < v_visitors
+        else true end
     order by j.priority desc, j.run_at, j.id
     limit 1
     for update of j skip locked;
@@ -33,8 +38,15 @@ begin
         select p.max_running into v_max
         from public.profiles f join public.plans p on p.id = f.plan_id
         where f.user_id = v_job.user_id for no key update of f;
-        if (select count(*) from public.jobs r where r.status = 'running' and r.user_id = v_job.user_id) >= v_max then
+        if (select count(*) from public.jobs r where r.status = 'running' and r.user_id = v_job.user_id) >= v_max
+           or public.is_blocked(v_job.user_id) then
           raise exception using errcode = 'object_in_use', message = 'user_busy';
+        end if;
+      elsif v_job.address is not null then
+        perform pg_catalog.pg_advisory_xact_lock(
+          pg_catalog.hashtext('darkroom.address'), pg_catalog.hashtext(v_job.address));
+        if public.running_at(v_job.address) >= v_visitors then
+          raise exception using errcode = 'object_in_use', message = 'address_busy';
         end if;
       end if;
       update public.jobs
@@ -58,11 +70,18 @@ begin
                    where v_job.source_bucket = 'user-library' and i.original_path = v_job.upload_path
                      and i.owner_id = v_job.owner_id));
     exception when unique_violation or object_in_use then
-      -- Leaving the block lets go of the user: no claim waits for a second one while it holds a first.
+      -- Leaving the block lets go of the user, or the address: no claim waits for a second one while it holds a first.
       v_skip := v_skip || v_job.id;
     end;
   end loop;
 end $$;
+
+-- How many jobs of visitors at an address are running.
+create or replace function public.running_at(p_address text) returns bigint
+language sql stable security definer set search_path = ''
+as $$
+  select count(*) from public.jobs r where r.status = 'running' and r.address = p_address
+$$;
 
 -- The row of a running job whose lease is p_lease_token, locked; anybody else gets 'lease_lost'.
 create or replace function public.leased_job(p_job_id uuid, p_lease_token uuid) returns public.jobs
@@ -90,7 +109,8 @@ begin
   update public.jobs
   set lease_expires_at = clock_timestamp() + make_interval(secs => p_lease_seconds),
       progress = greatest(progress, coalesce(p_progress, progress)), step = coalesce(p_step, step)
-  where id = p_job_id and status = 'running' and lease_token = p_lease_token
+  -- The job of an account that may not be used is about to be canceled: its worker need not wait for that.
+  where id = p_job_id and status = 'running' and lease_token = p_lease_token and not public.is_blocked(user_id)
   returning lease_expires_at into v_expires;
   if not found then
     raise exception using errcode = 'PT409', message = 'lease_lost', detail = 'Another worker has this job, or it has ended.';
@@ -237,6 +257,7 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_job public.jobs := public.leased_job(p_job_id, p_lease_token);
+  v_before public.jobs := v_job;
 begin
   if p_retry_seconds is not null and v_job.attempt < v_job.max_attempts then
     update public.jobs
@@ -245,29 +266,38 @@ begin
     where id = p_job_id returning * into v_job;
   else
     v_job := public.finish_job(v_job, 'error', p_error::jsonb, null, 0, p_drop_upload);
+    if public.is_callers_fault(v_job.error ->> 'code') then
+      perform public.note_failure(v_before);
+    end if;
   end if;
   return public.job_document(v_job);
 end $$;
 
--- Any unfinished state -> canceled. A running worker learns it from its next heartbeat. Returns null for a job that
+-- Any unfinished state -> canceled. A running worker learns it from its next heartbeat, and the slot that it held
+-- counts as a failure of the caller's. Returns null for a job that
 -- the caller may not see; a finished job raises 'job_finished'; cancelling twice is the same as once.
 create or replace function public.cancel_job(p_job_id uuid, p_user_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_job public.jobs;
+  v_before public.jobs;
 begin
   select * into v_job from public.jobs
   where id = p_job_id and public.may_see_job(jobs, p_user_id) for no key update;
   if not found then
     return null;
   end if;
+  v_before := v_job;
   if v_job.status in ('done', 'error', 'expired') then
     raise exception using errcode = 'PT409', message = 'job_finished', detail = format('This job has ended already: %s.', v_job.status);
   end if;
   if v_job.status <> 'canceled' then
     insert into public.audit_log (actor, action, subject) values (p_user_id, 'job.cancel', p_job_id::text);
     v_job := public.finish_job(v_job, 'canceled', null, null, 0, v_job.upload_expires_at is not null);
+    if v_before.status = 'running' then
+      perform public.note_failure(v_before);
+    end if;
   end if;
   return public.job_document(v_job);
 end $$;

@@ -13,6 +13,10 @@ begin
   -- One sweep at a time: each settles the credits of many users, and two could wait for each other's.
   perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('darkroom.sweep'));
 
+  -- Of accounts that Auth has banned or deleted, or whose suspension was cut short. First of all: it waits for jobs, and
+  -- nobody waits for a job who holds credits.
+  v_touched := public.end_blocked_jobs();
+
   -- Dead leases: the worker is gone. Another attempt, or the end.
   for v_job in
     select * from public.jobs where status = 'running' and lease_expires_at < clock_timestamp()

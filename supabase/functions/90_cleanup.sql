@@ -275,6 +275,16 @@ as $$
   from public.teams t
   where 1 <> (select count(*) from public.team_members m where m.team_id = t.id and m.role = 'owner')
   union all
+  select 'a profile knows the ban and the deletion of its account', f.user_id::text
+  from public.profiles f join auth.users u on u.id = f.user_id
+  where f.banned_until is distinct from u.banned_until or f.closed_at is distinct from u.deleted_at
+  union all
+  select 'no job of a suspended account has been started', j.id::text
+  from public.profiles f join public.jobs j on j.user_id = f.user_id
+  where f.suspended_at is not null and j.status = 'running' and j.started_at > f.suspended_at
+  union all
+  select 'users read and call nothing in public beyond what is listed', o from public.open_beyond_listed() o
+  union all
   select 'an output has the owner of its image', o.id::text
   from public.image_outputs o join public.images i on i.id = o.image_id
   where o.deleted_at is null and o.owner_id is distinct from i.owner_id

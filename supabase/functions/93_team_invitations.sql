@@ -1,13 +1,15 @@
 -- Invitations to teams: to an address, for whoever has confirmed it. Locks: user, team, invitation.
 
+-- An invitation counts as revoked while the account of the team's owner is suspended.
 create or replace function public.invitation_status(p_invitation public.team_invitations) returns text
-language sql stable set search_path = ''
+language sql stable security definer set search_path = ''
 as $$
   select case
     when p_invitation.accepted_at is not null then 'accepted'
     when p_invitation.declined_at is not null then 'declined'
     when p_invitation.revoked_at is not null then 'revoked'
     when p_invitation.expires_at <= now() then 'expired'
+    when public.is_blocked(public.payer_of(p_invitation.team_id)) then 'revoked'
     else 'open' end
 $$;
 

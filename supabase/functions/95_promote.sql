@@ -79,6 +79,7 @@ declare
   v_owner_id uuid := (select o.owner_id from public.image_outputs o where o.id = p_output_id);
 begin
   perform 1 from public.profiles where user_id = p_user_id for no key update;
+  perform public.assert_account(p_user_id);
   if not public.may_change(v_owner_id, p_user_id) then
     return null;
   end if;

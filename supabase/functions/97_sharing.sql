@@ -1,11 +1,13 @@
 -- Share links: made and revoked by the output's owner, opened by whoever has the token.
 
--- 'active', or the code that opening the link answers with.
+-- 'active', or the code that opening the link answers with. A link counts as revoked while the account of whoever made
+-- it, or of the owner of its team, is suspended.
 create or replace function public.share_status(p_link public.share_links) returns text
 language sql stable security definer set search_path = ''
 as $$
   select case
-    when p_link.revoked_at is not null then 'share_revoked'
+    when p_link.revoked_at is not null or public.is_blocked(p_link.user_id)
+         or p_link.team_id is not null and public.is_blocked(public.payer_of(p_link.team_id)) then 'share_revoked'
     when p_link.expires_at <= now() then 'share_expired'
     when p_link.views >= p_link.max_views then 'share_used_up'
     when not exists (select 1 from public.image_outputs o
@@ -36,6 +38,7 @@ declare
   v_link public.share_links;
   v_owner_id uuid := (select o.owner_id from public.image_outputs o where o.id = p_output_id);
 begin
+  perform public.assert_account(p_user_id);
   if not public.may_change(v_owner_id, p_user_id) then
     return null;
   end if;

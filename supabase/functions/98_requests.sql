@@ -21,7 +21,7 @@ as $$
     ('images', 'image', 'user_id', 'id', '{search,scan_tried_at,owner_id,team_id}'),
     ('image_outputs', 'image', 'user_id', 'id', '{cache_key,ops,scan_tried_at,owner_id,team_id}'),
     ('data_requests', 'receipt', 'user_id', 'id', '{cursor,lease_token,lease_expires_at,worker}'),
-    ('profiles', 'account', 'user_id', 'user_id', '{versions_due}'),
+    ('profiles', 'account', 'user_id', 'user_id', '{versions_due,flag_reason,suspend_reason}'),
     ('admins', 'account', 'user_id', 'user_id', '{}'),
     ('credits', 'account', 'user_id', 'user_id', '{}'),
     ('usage_daily', 'account', 'user_id', 'day', '{}'),
@@ -156,7 +156,8 @@ $$;
 
 -- The lease
 
--- Takes the longest due request of a queue, or one whose worker has died; deletions first. Null: nothing to do.
+-- Takes the longest due request of a queue, or one whose worker has died; deletions first. An export waits while the
+-- account is suspended. Null: nothing to do.
 create or replace function public.claim_request(p_queue text, p_worker text, p_lease_seconds double precision)
 returns jsonb
 language plpgsql security definer set search_path = ''
@@ -169,6 +170,7 @@ begin
     where r.queue = p_queue
       and (r.status = 'queued' and r.run_at <= now()
            or r.status = 'running' and r.lease_expires_at < clock_timestamp())
+      and (r.kind = 'delete' or not public.is_blocked(r.user_id))
     order by r.kind, r.run_at, r.id limit 1 for update skip locked;
     if not found then
       return null;
@@ -529,7 +531,8 @@ begin
   return v_count;
 end $$;
 
--- However an account is deleted (a request, the Auth API, the dashboard): its money records stay, and name nobody.
+-- However an account is deleted (a request, the Auth API, the dashboard): its money records stay, and name nobody; what
+-- it has used of its quotas this month stays under the digest of its address, for whoever signs up with that again.
 create or replace function public.handle_deleted_user() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -539,6 +542,9 @@ begin
   perform public.leave_teams(old.id);
   perform public.pseudonymise_ledger(old.id, v_pseudonym);
   delete from public.storage_changes where owner_id = old.id;
+  if old.email_confirmed_at is not null and old.deleted_at is null then
+    perform public.keep_usage(old.id, old.email);
+  end if;
   perform public.pseudonymise_audit(old.id, v_pseudonym);
   -- Receipts are known by their own id from here on.
   update public.data_requests set user_id = gen_random_uuid()

@@ -38,10 +38,11 @@ end $$;
 
 -- Roles
 
+-- Null also for an operator whose account may not be used.
 create or replace function public.admin_role(p_user_id uuid) returns text
 language sql stable security definer set search_path = ''
 as $$
-  select a.role from public.admins a where a.user_id = p_user_id
+  select a.role from public.admins a where a.user_id = p_user_id and not public.is_blocked(p_user_id)
 $$;
 
 create or replace function public.list_admins() returns jsonb
@@ -91,13 +92,17 @@ as $$
     'user_id', p_profile.user_id, 'email', (select u.email from auth.users u where u.id = p_profile.user_id),
     'plan_id', p_profile.plan_id, 'balance', public.available_credits(p_profile.user_id), 'debt', coalesce(c.debt, 0),
     'flagged_at', p_profile.flagged_at, 'flag_reason', p_profile.flag_reason,
+    'suspended_at', p_profile.suspended_at, 'suspend_reason', p_profile.suspend_reason,
+    'banned_until', (public.account_state(p_profile.user_id) ->> 'until')::timestamptz,
+    'state', public.account_state(p_profile.user_id) ->> 'status',
     'role', public.admin_role(p_profile.user_id), 'created_at', p_profile.created_at)
   from (values (1)) as one left join public.credits c on c.user_id = p_profile.user_id
 $$;
 
 -- A page of accounts, newest first. p_query: an id, or a part of an address.
 create or replace function public.admin_users(
-  p_limit integer, p_after timestamptz, p_after_id uuid, p_query text, p_plan text, p_flagged boolean
+  p_limit integer, p_after timestamptz, p_after_id uuid, p_query text, p_plan text, p_flagged boolean,
+  p_suspended boolean default null
 ) returns jsonb
 language plpgsql stable security definer set search_path = '' set plan_cache_mode = 'force_custom_plan'
 as $$
@@ -115,6 +120,7 @@ begin
           select 1 from auth.users u where u.id = f.user_id and strpos(lower(u.email), lower(p_query)) > 0))
         and (p_plan is null or f.plan_id = p_plan)
         and (p_flagged is null or (f.flagged_at is not null) = p_flagged)
+        and (p_suspended is null or (f.suspended_at is not null) = p_suspended)
       order by f.created_at desc, f.user_id desc
       limit p_limit) page);
 end $$;
@@ -173,6 +179,33 @@ begin
   perform public.audit_act(
     p_actor, p_by, case when p_flagged then 'admin.flag' else 'admin.unflag' end, p_user_id::text, p_reason, v_before,
     (select jsonb_build_object('flagged_at', f.flagged_at, 'flag_reason', f.flag_reason)
+     from public.profiles f where f.user_id = p_user_id));
+  return public.admin_user(p_user_id::text);
+end $$;
+
+-- Stops an account, or lets it be used again. Nothing of it is deleted; end_blocked_jobs, called after this is committed,
+-- cancels what it has under way.
+create or replace function public.admin_suspend(
+  p_user_id uuid, p_suspended boolean, p_actor uuid, p_by text, p_reason text
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_before jsonb;
+begin
+  if p_suspended and p_user_id = p_actor then
+    raise exception using errcode = 'PT409', message = 'conflict', detail = 'You cannot suspend your own account.';
+  end if;
+  select jsonb_build_object('suspended_at', f.suspended_at, 'suspend_reason', f.suspend_reason) into v_before
+  from public.profiles f where f.user_id = public.account_of(p_user_id::text) for no key update;
+  update public.profiles
+  set suspended_at = case when p_suspended then coalesce(suspended_at, clock_timestamp()) end,
+      suspend_reason = case when p_suspended then btrim(p_reason) end
+  where user_id = p_user_id;
+  perform public.audit_act(
+    p_actor, p_by, case when p_suspended then 'admin.suspend' else 'admin.restore' end, p_user_id::text, p_reason,
+    v_before,
+    (select jsonb_build_object('suspended_at', f.suspended_at, 'suspend_reason', f.suspend_reason)
      from public.profiles f where f.user_id = p_user_id));
   return public.admin_user(p_user_id::text);
 end $$;

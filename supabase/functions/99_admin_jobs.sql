@@ -117,6 +117,7 @@ begin
   end if;
   if v_old.user_id is not null then
     perform public.assert_no_deletion(v_old.user_id);
+    perform public.assert_account(v_old.user_id);
     perform public.lock_user(v_old.user_id);
   end if;
   if v_old.team_id is not null

@@ -1,10 +1,14 @@
 -- Who may call what: nobody anything, but the service role these. The rest are parts of them and of triggers. The last
 -- file, so that no function escapes it; what is made here is not callable by users for a moment of its transaction either.
+-- And which columns users read: those of readable_columns(), no table as a whole.
 
 do $$
 declare
   v_function record;
+  v_table record;
   v_callable text[] := array[
+    -- 05_accounts.sql
+    'account_state', 'end_blocked_jobs',
     -- 10_keys.sql
     'cache_key',
     -- 31_grants.sql
@@ -70,7 +74,7 @@ declare
     'expire_requests',
     -- 99_admin.sql
     'admin_role', 'list_admins', 'grant_admin', 'revoke_admin', 'admin_users', 'admin_user', 'admin_set_plan',
-    'admin_flag', 'admin_credits',
+    'admin_flag', 'admin_suspend', 'admin_credits',
     -- 99_admin_jobs.sql
     'admin_jobs', 'admin_job', 'replay_job', 'admin_cancel_job', 'admin_refund_job', 'refused_jobs',
     'review_refused', 'list_blocked',
@@ -89,5 +93,11 @@ begin
     if v_function.proname = any (v_callable) then
       execute format('grant execute on function %s to service_role', v_function.signature);
     end if;
+  end loop;
+  for v_table in select * from public.readable_columns() loop
+    execute format('revoke all on table public.%I from public, anon, authenticated', v_table.name);
+    execute format('grant select (%s) on table public.%I to %s',
+                   (select string_agg(quote_ident(c.name), ', ') from unnest(v_table.columns) c (name)), v_table.name,
+                   case when v_table.anon then 'anon, authenticated' else 'authenticated' end);
   end loop;
 end $$;

@@ -1,10 +1,1527 @@
+-- Whether an account may be used. An operator suspends and restores it (99_admin.sql); Supabase Auth bans it until a
+-- time, or deletes it and keeps its row. profiles has all three, where policies can read them.
+
+-- {status: active | suspended | banned | deleted, until}: until is when a ban ends by itself, null where that is far.
+create or replace function public.account_state(p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'status', case when f.user_id is null or f.closed_at is not null then 'deleted'
+                   when f.suspended_at is not null then 'suspended'
+                   when f.banned_until > now() then 'banned' else 'active' end,
+    'until', case when f.closed_at is null and f.suspended_at is null and f.banned_until > now()
+                       and f.banned_until < '9999-01-01' then f.banned_until end)
+  from (values (p_user_id)) as u (id) left join public.profiles f on f.user_id = u.id
+$$;
+
+-- Whether an account exists and may not be used. False for visitors.
+create or replace function public.is_blocked(p_user_id uuid) returns boolean
+language sql stable security definer set search_path = ''
+as $$
+  select exists (
+    select 1 from public.profiles f
+    where f.user_id = p_user_id
+      and (f.suspended_at is not null or f.closed_at is not null or f.banned_until > now()))
+$$;
+
+-- Raises when an account may not be used.
+create or replace function public.assert_account(p_user_id uuid) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if not public.is_blocked(p_user_id) then
+    return;
+  end if;
+  if public.account_state(p_user_id) ->> 'status' = 'deleted' then
+    raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
+  end if;
+  raise exception using errcode = 'PT403', message = 'account_suspended', detail = 'This account is suspended.';
+end $$;
+
+-- A ban, its end, and a deletion that keeps the row, as Auth writes them. Jobs under way are ended by the next sweep.
+create or replace function public.handle_account_change() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update public.profiles set banned_until = new.banned_until, closed_at = new.deleted_at
+  where user_id = new.id
+    and (banned_until is distinct from new.banned_until or closed_at is distinct from new.deleted_at);
+  if found then
+    if old.deleted_at is null and new.deleted_at is not null and old.email_confirmed_at is not null then
+      perform public.keep_usage(old.id, old.email);
+    end if;
+    insert into public.audit_log (action, subject, data)
+    values ('account.auth', new.id::text, jsonb_build_object(
+      'before', jsonb_build_object('banned_until', old.banned_until, 'deleted_at', old.deleted_at),
+      'after', jsonb_build_object('banned_until', new.banned_until, 'deleted_at', new.deleted_at)));
+  end if;
+  return null;
+end $$;
+
+create or replace trigger darkroom_account_change after update of banned_until, deleted_at on auth.users
+  for each row when (old.banned_until is distinct from new.banned_until or old.deleted_at is distinct from new.deleted_at)
+  execute function public.handle_account_change();
+
+-- Cancels what accounts that may not be used have under way, of one user or (null) of all; credits are returned.
+-- [job id], up to 500. Called after the transaction that blocks an account, never in it: claim_next takes a job before its user.
+create or replace function public.end_blocked_jobs(p_user_id uuid default null) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_jobs public.jobs[];
+begin
+  -- Settles the credits of many users, as the sweep does: one at a time.
+  perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('darkroom.sweep'));
+  v_jobs := array(
+    select j from public.jobs j
+    join public.profiles f on f.user_id = j.user_id
+    where j.status in ('awaiting_upload', 'queued', 'running') and (p_user_id is null or f.user_id = p_user_id)
+      and (f.suspended_at is not null or f.closed_at is not null or f.banned_until is not null)
+      and (f.suspended_at is not null or f.closed_at is not null or f.banned_until > now())
+    order by j.id limit 500 for no key update of j);
+  perform public.finish_job(j, 'canceled', null, null, 0, j.upload_expires_at is not null)
+  from unnest(v_jobs) j;
+  insert into public.audit_log (action, subject, data)
+  select 'account.jobs_canceled', j.user_id::text, jsonb_build_object('jobs', count(*))
+  from unnest(v_jobs) j group by j.user_id;
+  return coalesce((select jsonb_agg(j.id) from unnest(v_jobs) j), '[]');
+end $$;
+
+-- Which columns users may read over PostgREST, under the policies of their table; anon reads those of plans alone. A
+-- column that is not named here is closed to them: 99_rights.sql grants these and check_invariants compares.
+create or replace function public.readable_columns() returns table (name text, anon boolean, columns text[])
+language sql immutable set search_path = ''
+as $$
+  values
+    ('plans', true, '{id,name,rank,description,features,price_cents,currency,signup_credits,monthly_credits,generations_per_day,generations_per_month,high_res_exports_per_month,failures_per_day,bulk,campaigns,storage_bytes,max_pixels,max_running,max_pending,priority,watermark,working_side,api_access,keep_days,versions,persistent,promote_price,seats,public}'::text[]),
+    ('profiles', false, '{user_id,plan_id,keep_original,keep_full_res,versions_to_keep,archive_after_days,over_quota_since,created_at,updated_at}'),
+    ('credits', false, '{user_id,balance,debt,updated_at}'),
+    ('credit_ledger', false, '{id,user_id,delta,debt,reason,reference,balance_after,created_at}'),
+    ('credit_grants', false, '{id,user_id,source,reference,amount,remaining,clawed,lapsed,expires_at,note,created_at}'),
+    ('credit_uses', false, '{ledger_id,grant_id,user_id,delta}'),
+    ('images', false, '{id,user_id,team_id,owner_id,sha256,filename,content_type,width,height,size,prompt,search,current_output_id,original_path,original_size,archived_at,listed_since,created_at}'),
+    ('image_outputs', false, '{id,image_id,job_id,user_id,team_id,owner_id,version,input_sha256,input_content_type,input_width,input_height,input_size,op_key,ops,variant,bucket,path,thumb_path,content_type,width,height,size,sha256,scan,expires_at,deleted_at,created_at}'),
+    ('collections', false, '{id,user_id,team_id,owner_id,name,parent_id,created_at,updated_at}'),
+    ('collection_items', false, '{collection_id,image_id,user_id,team_id,owner_id,created_at}'),
+    ('jobs', false, '{id,user_id,team_id,owner_id,api_key_id,status,sha256,filename,content_type,size,width,height,op_key,variant,price,charged,wants_persist,keep_days,progress,step,attempt,max_attempts,error,image_id,output_id,upload_path,upload_expires_at,created_at,started_at,finished_at,expires_at}'),
+    ('job_events', false, '{id,job_id,user_id,type,attempt,created_at}'),
+    ('share_links', false, '{id,output_id,user_id,team_id,has_password,expires_at,max_views,views,last_viewed_at,revoked_at,created_at}'),
+    ('teams', false, '{id,name,versions_to_keep,created_at,updated_at}'),
+    ('team_members', false, '{team_id,user_id,role,created_at}'),
+    ('usage_daily', false, '{user_id,day,jobs,generations,high_res_exports,failures,cache_hits,credits,saved_credits,vendor_cost_micros,saved_vendor_cost_micros,bytes_stored,bytes_served}'),
+    ('storage_usage', false, '{owner_id,bytes,updated_at}'),
+    ('subscriptions', false, '{id,user_id,plan_id,status,current_period_start,current_period_end,cancel_at_period_end,grace_until,ended_at,updated_at}'),
+    ('api_keys', false, '{id,user_id,name,prefix,scopes,rate_per_minute,spend_cap,created_at,expires_at,rotated_at,last_used_at,revoked_at}')
+$$;
+
+-- Whatever anon, authenticated or everybody may do in public beyond that: tables, views, sequences, columns, functions.
+-- Parts of extensions are theirs.
+create or replace function public.open_beyond_listed() returns setof text
+language sql stable security definer set search_path = ''
+as $$
+  with who as (
+    select 0::oid as oid, 'public' as role
+    union all
+    select r.oid, r.rolname from pg_catalog.pg_roles r where r.rolname in ('anon', 'authenticated')
+  ), ours as (
+    select c.oid, c.relname, c.relacl, c.relrowsecurity
+    from pg_catalog.pg_class c
+    where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+      and not exists (select 1 from pg_catalog.pg_depend d
+                      where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
+  )
+  select format('%s on %s for %s', a.privilege_type, o.relname, w.role)
+  from ours o, lateral aclexplode(o.relacl) a join who w on w.oid = a.grantee
+  union all
+  select format('%s on %s.%s for %s', a.privilege_type, o.relname, c.attname, w.role)
+  from ours o
+  join pg_catalog.pg_attribute c on c.attrelid = o.oid and c.attacl is not null,
+  lateral aclexplode(c.attacl) a join who w on w.oid = a.grantee
+  where not o.relrowsecurity or a.privilege_type <> 'SELECT' or a.is_grantable or not exists (
+    select 1 from public.readable_columns() r
+    where r.name = o.relname and c.attname = any (r.columns)
+      and (w.role = 'authenticated' or w.role = 'anon' and r.anon))
+  union all
+  select format('%s on %s for %s', a.privilege_type, p.oid::regprocedure, w.role)
+  from pg_catalog.pg_proc p, lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+  join who w on w.oid = a.grantee
+  where p.pronamespace = 'public'::regnamespace
+    and not exists (select 1 from pg_catalog.pg_depend d
+                    where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
+$$;
+
+-- Whether pictures and collections of p_owner_id may be changed by p_user_id, until the end of this transaction: who is
+-- removed from a team meanwhile is waited for. False: they do not exist for this user. Refuses viewers, and everybody
+-- while the plan of the team's owner has no teams, or the owner's account is suspended.
+create or replace function public.may_change(p_owner_id uuid, p_user_id uuid) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_role text;
+  v_plan public.plans;
+begin
+  if p_owner_id = p_user_id then
+    return true;
+  end if;
+  select m.role into v_role from public.team_members m
+  where m.team_id = p_owner_id and m.user_id = p_user_id for share;
+  if not found then
+    return false;
+  end if;
+  if v_role = 'viewer' then
+    raise exception using errcode = 'PT403', message = 'role_required',
+      detail = 'Viewers of a team look and download: its owner can make you an editor.';
+  end if;
+  if public.is_blocked(public.payer_of(p_owner_id)) then
+    raise exception using errcode = 'PT403', message = 'team_suspended',
+      detail = 'The account of this team''s owner is suspended: the team can be read, and not changed.';
+  end if;
+  v_plan := public.library_plan(p_owner_id);
+  if v_plan.seats = 0 or not v_plan.persistent then
+    raise exception using errcode = 'PT402', message = 'plan_required',
+      detail = 'The plan of this team''s owner includes no teams any more: it can be read, and not changed.';
+  end if;
+  return true;
+end $$;
+
+create or replace trigger touch before update of plan_id, flagged_at, over_quota_since, suspended_at, banned_until, closed_at
+  on public.profiles
+  for each row execute function public.touch();
+
+-- Adds to a user's day; nothing for visitors, nor for an account that is gone. Counts never fall below zero: the row may
+-- be younger than what is given back.
+create or replace function public.note_usage(
+  p_user_id uuid, p_day date default null, p_jobs integer default 0, p_generations integer default 0,
+  p_high_res_exports integer default 0, p_cache_hits bigint default 0, p_credits bigint default 0,
+  p_saved_credits bigint default 0, p_vendor_cost_micros bigint default 0, p_saved_vendor_cost_micros bigint default 0,
+  p_bytes_stored bigint default 0, p_bytes_served bigint default 0, p_failures integer default 0
+) returns void
+language sql security definer set search_path = ''
+as $$
+  insert into public.usage_daily as u (
+    user_id, day, jobs, generations, high_res_exports, cache_hits, credits, saved_credits, vendor_cost_micros,
+    saved_vendor_cost_micros, bytes_stored, bytes_served, failures)
+  select f.user_id, coalesce(p_day, public.utc_day()), p_jobs, greatest(p_generations, 0),
+         greatest(p_high_res_exports, 0), p_cache_hits, greatest(p_credits, 0), greatest(p_saved_credits, 0),
+         p_vendor_cost_micros, p_saved_vendor_cost_micros, p_bytes_stored, p_bytes_served, p_failures
+  from public.profiles f where f.user_id = p_user_id
+  on conflict (user_id, day) do update set
+    jobs = u.jobs + p_jobs,
+    generations = greatest(u.generations + p_generations, 0),
+    high_res_exports = greatest(u.high_res_exports + p_high_res_exports, 0),
+    cache_hits = u.cache_hits + p_cache_hits,
+    credits = greatest(u.credits + p_credits, 0),
+    saved_credits = greatest(u.saved_credits + p_saved_credits, 0),
+    vendor_cost_micros = u.vendor_cost_micros + p_vendor_cost_micros,
+    saved_vendor_cost_micros = u.saved_vendor_cost_micros + p_saved_vendor_cost_micros,
+    bytes_stored = u.bytes_stored + p_bytes_stored,
+    bytes_served = u.bytes_served + p_bytes_served,
+    failures = u.failures + p_failures
+$$;
+
+-- What a user has used of what the plan counts, [{policy, limit, used, resets_at}]; limit null: unlimited.
+create or replace function public.quotas_of(p_user_id uuid, p_plan public.plans) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  with days as (
+    select u.day, u.generations, u.high_res_exports, u.failures from public.usage_daily u
+    where u.user_id = p_user_id and u.day >= date_trunc('month', public.utc_day())::date
+  ), ends as (
+    select (public.utc_day() + 1)::timestamp at time zone 'utc' as day,
+           (date_trunc('month', public.utc_day()) + interval '1 month')::timestamp at time zone 'utc' as month
+  )
+  select jsonb_build_array(
+    jsonb_build_object('policy', 'generations_per_day', 'limit', p_plan.generations_per_day, 'resets_at', e.day,
+                       'used', coalesce((select sum(d.generations) from days d where d.day = public.utc_day()), 0)),
+    jsonb_build_object('policy', 'generations_per_month', 'limit', p_plan.generations_per_month, 'resets_at', e.month,
+                       'used', coalesce((select sum(d.generations) from days d), 0)),
+    jsonb_build_object('policy', 'high_res_exports_per_month', 'limit', p_plan.high_res_exports_per_month,
+                       'resets_at', e.month, 'used', coalesce((select sum(d.high_res_exports) from days d), 0)),
+    jsonb_build_object('policy', 'failures_per_day', 'limit', p_plan.failures_per_day, 'resets_at', e.day,
+                       'used', coalesce((select sum(d.failures) from days d where d.day = public.utc_day()), 0)),
+    jsonb_build_object('policy', 'storage_bytes', 'limit', p_plan.storage_bytes, 'resets_at', null,
+                       'used', public.storage_used(p_user_id)))
+  from ends e
+$$;
+
+-- The same for a visitor. Until the end of the transaction nobody else counts for the address.
+create or replace function public.quotas_of_address(p_address text, p_plan public.plans) returns jsonb
+language sql security definer set search_path = ''
+as $$
+  with mine as (
+    insert into public.address_usage as a (address, day) values (p_address, public.utc_day())
+    on conflict (address, day, user_id) do update set generations = a.generations
+    returning generations, failures
+  )
+  select jsonb_build_array(
+    jsonb_build_object('policy', 'generations_per_day', 'limit', p_plan.generations_per_day, 'used', m.generations,
+                       'resets_at', (public.utc_day() + 1)::timestamp at time zone 'utc'),
+    jsonb_build_object('policy', 'failures_per_day', 'limit', p_plan.failures_per_day, 'used', m.failures,
+                       'resets_at', (public.utc_day() + 1)::timestamp at time zone 'utc'))
+  from mine m
+$$;
+
+-- Codes that a job fails with by its caller's doing: other bytes than announced, bytes that are not accepted, or a
+-- picture that cannot be worked on within the limits. Everything else is ours, and costs no quota.
+create or replace function public.is_callers_fault(p_code text) returns boolean
+language sql immutable set search_path = ''
+as $$
+  select coalesce(p_code in (
+    'sha256_mismatch', 'size_mismatch', 'dimensions_mismatch', 'type_mismatch', 'unsupported_type', 'too_large',
+    'too_many_pixels', 'corrupt_image', 'refused', 'infected', 'op_failed', 'pixel_timeout', 'pixel_memory',
+    'pixel_crash'), false)
+$$;
+
+-- A job that has just ended by its caller's doing counts against their failures of today. p_job: as it was before it
+-- ended. One that counts for no quota (an operator's repetition) does not count here, either.
+create or replace function public.note_failure(p_job public.jobs) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if p_job.counted_on is null then
+    return;
+  elsif p_job.address is null then
+    perform public.note_usage(p_job.user_id, p_failures => 1);
+  else
+    insert into public.address_usage as a (address, day, failures) values (p_job.address, public.utc_day(), 1)
+    on conflict (address, day, user_id) do update set failures = a.failures + 1;
+  end if;
+end $$;
+
+-- Forgets what is kept for a while only: addresses for a month, batches for a week, quotas of deleted accounts until
+-- the month is over.
+create or replace function public.expire_usage() returns void
+language sql security definer set search_path = ''
+as $$
+  delete from public.address_usage where day < public.utc_day() - 30;
+  delete from public.deleted_usage where day < date_trunc('month', public.utc_day())::date;
+  update public.jobs set address = null
+  where id in (select j.id from public.jobs j where j.address is not null and j.counted_on < public.utc_day() - 30
+               limit 10000 for no key update skip locked);
+  delete from public.usage_folds where created_at < now() - interval '7 days'
+$$;
+
+-- A new key; p_hash in hex. Refuses beyond 20 active keys, and where the plan has no API access.
+create or replace function public.create_api_key(
+  p_user_id uuid, p_name text, p_scopes text[], p_prefix text, p_hash text, p_expires_at timestamptz,
+  p_rate_per_minute integer, p_spend_cap integer
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_plan public.plans;
+  v_key public.api_keys;
+begin
+  perform public.assert_no_deletion(p_user_id);
+  perform public.assert_account(p_user_id);
+  perform 1 from public.profiles where user_id = p_user_id for no key update;
+  select p.* into v_plan from public.plans p join public.profiles f on f.plan_id = p.id where f.user_id = p_user_id;
+  if not found then
+    raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
+  end if;
+  if not v_plan.api_access then
+    raise exception using errcode = 'PT403', message = 'api_access_required',
+      detail = format('The plan %s has no API access.', v_plan.name),
+      hint = jsonb_build_object(
+        'violated_policies', jsonb_build_array('api_access'),
+        'plan_required', public.plan_allowing(v_plan.rank, '{"api_access": true}'))::text;
+  end if;
+  delete from public.api_keys
+  where user_id = p_user_id and least(revoked_at, expires_at) < now() - interval '30 days';
+  if (select count(*) filter (where k.revoked_at is null and (k.expires_at is null or k.expires_at > now())) >= 20
+             or count(*) >= 200
+      from public.api_keys k where k.user_id = p_user_id) then
+    raise exception using errcode = 'PT409', message = 'too_many_api_keys',
+      detail = 'At most 20 keys at once, and 200 with those that ended in the last 30 days.';
+  end if;
+  insert into public.api_keys (user_id, name, prefix, scopes, rate_per_minute, spend_cap, expires_at)
+  values (p_user_id, p_name, p_prefix, p_scopes, p_rate_per_minute, p_spend_cap, p_expires_at)
+  returning * into v_key;
+  insert into public.api_key_secrets (prefix, key_id, hash) values (p_prefix, v_key.id, decode(p_hash, 'hex'));
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'api_key.create', v_key.id::text, jsonb_build_object(
+    'name', p_name, 'scopes', p_scopes, 'expires_at', p_expires_at, 'rate_per_minute', p_rate_per_minute,
+    'spend_cap', p_spend_cap));
+  return public.api_key_document(v_key);
+end $$;
+
+-- What a shown key is to be compared with and may do. A key of an account that may not be used is told as revoked, and
+-- `account` says what it really is. Always one document of the same shape, whether or not the prefix
+-- is known, so that the answer says as little by its time as by its content.
+create or replace function public.find_api_key(p_prefix text) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'hash', coalesce(encode(s.hash, 'hex'), repeat('0', 64)), 'known', s.hash is not null,
+    'valid_until', s.valid_until, 'key_id', k.id, 'user_id', k.user_id, 'scopes', k.scopes,
+    'rate_per_minute', k.rate_per_minute, 'expires_at', k.expires_at,
+    'revoked', k.revoked_at is not null or public.is_blocked(k.user_id),
+    'account', case when k.user_id is not null then public.account_state(k.user_id) end,
+    'plan_name', p.name, 'api_access', coalesce(p.api_access, false),
+    'plan_required', public.plan_allowing(coalesce(p.rank, 0), '{"api_access": true}'))
+  from (values (p_prefix)) as shown (prefix)
+  left join public.api_key_secrets s on s.prefix = shown.prefix
+  left join public.api_keys k on k.id = s.key_id
+  left join public.profiles f on f.user_id = k.user_id
+  left join public.plans p on p.id = f.plan_id
+$$;
+
+-- Accounts as Auth makes them: profile and credit account at once, signup credits with a confirmed address.
+
+-- What an address is compared by: letters in lower case, without a '+' part, and without dots where Gmail ignores them.
+create or replace function public.mailbox_of(p_email text) returns text
+language sql immutable strict parallel safe set search_path = ''
+as $$
+  select case
+    when a.domain in ('gmail.com', 'googlemail.com') then replace(a.name, '.', '') || '@gmail.com'
+    else a.name || '@' || a.domain end
+  from (select coalesce(nullif(split_part(regexp_replace(e.email, '@[^@]*$', ''), '+', 1), ''),
+                        regexp_replace(e.email, '@[^@]*$', '')) as name,
+               rtrim(regexp_replace(e.email, '^.*@', ''), '.') as domain
+        from (select lower(btrim(p_email)) as email) e) a
+$$;
+
+-- A keyed digest of an address: without the secret, which nobody can read, no address can be compared with it.
+create or replace function public.address_digest(p_email text) returns bytea
+language sql volatile security definer set search_path = ''
+as $$
+  insert into public.signup_secret (secret)
+  select decode(replace(gen_random_uuid()::text || gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex')
+  on conflict (id) do nothing;
+  select sha256(s.secret || sha256(s.secret || convert_to(public.mailbox_of(p_email), 'UTF8')))
+  from public.signup_secret s
+$$;
+
+-- An account has confirmed an address: the signup credits of its plan, once for each account and each address, and what a
+-- deleted account of that address had used of its quotas this month.
+create or replace function public.handle_confirmed_address(p_user_id uuid, p_email text) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_digest bytea := public.address_digest(p_email);
+  v_credits integer;
+  v_day public.deleted_usage;
+begin
+  insert into public.signup_addresses (digest) values (v_digest) on conflict (digest) do nothing;
+  if found then
+    update public.profiles set signup_credited_at = now() where user_id = p_user_id and signup_credited_at is null;
+    if found then
+      select p.signup_credits into v_credits
+      from public.profiles f join public.plans p on p.id = f.plan_id where f.user_id = p_user_id;
+      if v_credits > 0 then
+        perform public.grant_credits(p_user_id, v_credits, 'signup_grant', 'signup');
+      end if;
+    end if;
+  end if;
+  for v_day in delete from public.deleted_usage where digest = v_digest returning * loop
+    perform public.note_usage(p_user_id, v_day.day, p_generations => v_day.generations,
+                              p_high_res_exports => v_day.high_res_exports, p_failures => v_day.failures);
+  end loop;
+end $$;
+
+-- An account goes: what it has used of its quotas this month, for whoever signs up with its address again.
+create or replace function public.keep_usage(p_user_id uuid, p_email text) returns void
+language sql security definer set search_path = ''
+as $$
+  insert into public.deleted_usage as d (digest, day, generations, high_res_exports, failures)
+  select public.address_digest(p_email), u.day, u.generations, u.high_res_exports, u.failures
+  from public.usage_daily u
+  where u.user_id = p_user_id and p_email is not null and u.day >= date_trunc('month', public.utc_day())::date
+    and u.generations + u.high_res_exports + u.failures > 0
+  on conflict (digest, day) do update set
+    generations = d.generations + excluded.generations, failures = d.failures + excluded.failures,
+    high_res_exports = d.high_res_exports + excluded.high_res_exports
+$$;
+
+-- A new account gets its profile and its credit account in the sign-up's transaction; guests have no address.
+create or replace function public.handle_new_user() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  insert into public.profiles (user_id, banned_until, closed_at) values (new.id, new.banned_until, new.deleted_at)
+  on conflict (user_id) do nothing;
+  insert into public.credits (user_id) values (new.id) on conflict (user_id) do nothing;
+  if new.email is not null and new.email_confirmed_at is not null and not coalesce(new.is_anonymous, false) then
+    perform public.handle_confirmed_address(new.id, new.email);
+  end if;
+  return null;
+end $$;
+
+create or replace function public.handle_confirmation() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform public.handle_confirmed_address(new.id, new.email);
+  return null;
+end $$;
+
+create or replace trigger darkroom_confirmed_user after update of email, email_confirmed_at, is_anonymous on auth.users
+  for each row when (
+    new.email is not null and new.email_confirmed_at is not null and not coalesce(new.is_anonymous, false)
+    -- Auth replaces the address of an account whose row it keeps.
+    and new.deleted_at is null
+    and (new.email is distinct from old.email or old.email_confirmed_at is null
+         or new.is_anonymous is distinct from old.is_anonymous))
+  execute function public.handle_confirmation();
+
+-- From a claim about a file to a hit, a job in flight, or a new job: one transaction.
+
+create or replace function public.intake(
+  p_user_id uuid, p_sha256 text, p_filename text, p_content_type text, p_size bigint, p_width integer,
+  p_height integer, p_op_key text, p_variant text, p_cacheable boolean, p_price integer, p_queue text,
+  p_wants_persist boolean, p_use_cache boolean, p_await_seconds integer, p_upload_seconds integer,
+  p_output_seconds integer, p_request_id text, p_keep_days integer default null, p_may_upload boolean default true,
+  p_team_id uuid default null, p_api_key_id uuid default null, p_hit_price integer default 0,
+  p_quoted_price integer default null, p_ip text default null, p_may_queue boolean default true,
+  p_output_side integer default null, p_hit_reference text default null
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_key bytea := case when p_cacheable then public.cache_key(p_sha256, p_op_key, p_variant) end;
+  v_price integer := coalesce(p_quoted_price, p_price);
+  v_plan public.plans;
+  v_output public.image_outputs;
+  v_earlier public.jobs;
+  v_job public.jobs;
+  v_job_id uuid := gen_random_uuid();
+  v_original text;
+  v_owner_id uuid := coalesce(p_team_id, p_user_id);
+  v_persists boolean;
+begin
+  perform public.assert_no_deletion(p_user_id);
+  perform public.assert_account(p_user_id);
+  perform public.assert_api_key(p_api_key_id, p_user_id);
+  perform public.refuse_blocked(array[p_sha256]);
+  if p_team_id is not null then
+    perform public.lock_user(p_user_id);
+    perform public.require_team(p_team_id, p_user_id);
+  end if;
+  if p_keep_days is not null then
+    perform public.refuse_policies(p, jsonb_build_array(jsonb_build_object(
+      'policy', 'keep_days', 'limit', p.keep_days, 'used', p_keep_days, 'needs', p_keep_days, 'resets_at', null)))
+    from public.plan_of(p_user_id) p where p_keep_days > p.keep_days;
+  end if;
+  if v_key is not null and p_use_cache then
+    v_output := public.find_output(v_key, v_owner_id, make_interval(secs => p_output_seconds));
+    if v_output.id is not null then
+      if p_keep_days is not null and v_output.owner_id = v_owner_id then
+        update public.image_outputs set expires_at = greatest(expires_at, now() + make_interval(days => p_keep_days))
+        where id = v_output.id and deleted_at is null and expires_at is not null;
+        select * into v_output from public.image_outputs where id = v_output.id;
+      end if;
+      if v_output.owner_id is not distinct from v_owner_id then
+        perform public.charge_hit(p_user_id, p_hit_price, p_hit_reference, v_output.id);
+        perform public.spend_on_key(p_api_key_id, p_hit_price);
+        perform public.note_hit(p_user_id, v_output, v_price, p_hit_price, v_output.size);
+        return jsonb_build_object('outcome', 'hit', 'charged', p_hit_price, 'output', public.output_document(v_output));
+      end if;
+      -- adopt_output charges and counts, when there is a copy to have.
+      return jsonb_build_object('outcome', 'copy', 'output', public.output_document(v_output));
+    end if;
+  end if;
+
+  if p_user_id is not null then
+    -- One intake at a time per user: what follows reads before it writes.
+    perform 1 from public.profiles where user_id = p_user_id for no key update;
+    if not found then
+      raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
+    end if;
+  end if;
+  -- Behind the lock: account and plan as a change that came first has left them.
+  perform public.assert_account(p_user_id);
+  v_plan := public.plan_of(p_user_id);
+  -- A team that may be changed keeps what is made for it.
+  v_persists := p_team_id is not null or p_wants_persist and v_plan.persistent;
+
+  if p_user_id is not null then
+    select j.* into v_job from public.jobs j
+    where j.user_id = p_user_id and j.owner_id = v_owner_id and j.cache_key = v_key
+      and j.status in ('awaiting_upload', 'queued', 'running');
+    if found then
+      if v_persists and not v_job.wants_persist then
+        perform public.refuse_full_storage(public.payer_of(v_owner_id));
+      end if;
+      -- More time to upload, unless the job is being moved on at this moment: whoever does that may hold the job
+      -- and ask for the user, whom this transaction holds.
+      update public.jobs
+      set expires_at = now() + make_interval(secs => p_await_seconds),
+          wants_persist = wants_persist or v_persists,
+          keep_days = greatest(keep_days, p_keep_days)
+      where id = (select j.id from public.jobs j where j.id = v_job.id and j.status = 'awaiting_upload'
+                  for no key update skip locked);
+      select * into v_job from public.jobs where id = v_job.id;
+      return jsonb_build_object('outcome', 'job', 'created', false, 'job', public.job_document(v_job));
+    end if;
+    perform public.refuse_over_pending(v_plan, (
+      select count(*) from public.jobs j
+      where j.user_id = p_user_id and j.status in ('awaiting_upload', 'queued', 'running')));
+    -- A re-run needs no upload where the library keeps the original, nor while the bytes of an earlier, verified one are still there. The worker hashes them
+    -- again, so an object that changed since is refused, not served. They are kept an hour longer than this job may
+    -- wait; asked again under the lock, since expire_due may be taking them away.
+    select i.original_path into v_original from public.images i
+    where i.owner_id = v_owner_id and i.sha256 = p_sha256;
+    update public.jobs set upload_expires_at = greatest(upload_expires_at, now() + interval '25 hours')
+    where v_original is null and upload_expires_at > now() and id = (
+      select j.id from public.jobs j
+      where j.owner_id = v_owner_id and j.sha256 = p_sha256 and j.status = 'done' and j.upload_expires_at > now()
+      order by j.finished_at desc limit 1)
+    returning * into v_earlier;
+  end if;
+  v_original := coalesce(v_original, v_earlier.upload_path);
+  if v_original is null and not p_may_upload then
+    raise exception using errcode = 'PT410', message = 'original_missing',
+      detail = 'The original was not kept and its upload is gone: send it again with POST /intake.';
+  end if;
+
+  if not p_may_queue then
+    raise exception using errcode = 'PT503', message = 'overloaded', detail = 'Too much work is waiting.';
+  end if;
+
+  perform public.refuse_over_quota(v_plan, p_user_id, p_ip, p_width::bigint * p_height, p_output_side,
+                                   p_team_id is null and v_persists);
+  if p_team_id is not null then
+    perform public.refuse_full_storage(public.payer_of(p_team_id));
+  end if;
+  if p_user_id is null and p_ip is not null then
+    -- Behind the lock on the address that its quota was read with.
+    perform public.refuse_over_pending(v_plan, (
+      select count(*) from public.jobs j where j.address = p_ip and j.finished_at is null));
+  end if;
+
+  insert into public.jobs (
+    counted_on, address, high_res,
+    id, user_id, team_id, api_key_id, status, sha256, filename, content_type, size, width, height, op_key, variant, cache_key, queue,
+    priority, price, wants_persist, keep_days, source_bucket, upload_path, upload_expires_at, request_id, expires_at)
+  values (
+    case when coalesce(p_user_id::text, p_ip) is not null then public.utc_day() end,
+    case when p_user_id is null then p_ip end, p_user_id is not null and coalesce(p_output_side > v_plan.working_side, false),
+    v_job_id, p_user_id, p_team_id, p_api_key_id, case when v_original is null then 'awaiting_upload' else 'queued' end, p_sha256,
+    p_filename, p_content_type, p_size, p_width, p_height, p_op_key, p_variant, v_key, p_queue, v_plan.priority,
+    v_price, v_persists, p_keep_days,
+    case when v_original is null or v_earlier.id is not null then 'uploads-ephemeral' else 'user-library' end,
+    coalesce(v_original, v_job_id || '/original'),
+    case when v_original is null then now() + make_interval(secs => p_upload_seconds) end, p_request_id,
+    now() + case when v_original is null then make_interval(secs => p_await_seconds) else interval '24 hours' end)
+  returning * into v_job;
+  perform public.hold_credits(v_job);
+  perform public.spend_on_key(p_api_key_id, v_job.price);
+  perform public.count_generation(v_job, p_ip);
+  return jsonb_build_object('outcome', 'job', 'created', true, 'job', public.job_document(v_job));
+end $$;
+
+-- Raises when p_pending unfinished jobs are as many as the plan allows.
+create or replace function public.refuse_over_pending(p_plan public.plans, p_pending bigint) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if p_pending >= p_plan.max_pending then
+    raise exception using errcode = 'PT429', message = 'too_many_jobs',
+      detail = format('At most %s unfinished jobs at once on this plan.', p_plan.max_pending),
+      hint = jsonb_build_object(
+        'violated_policies', jsonb_build_array('max_pending'), 'limit', p_plan.max_pending, 'used', p_pending,
+        'plan_required', public.plan_allowing(p_plan.rank, jsonb_build_object('max_pending', p_pending + 1)))::text;
+  end if;
+end $$;
+
+-- A hit on somebody else's output: the service has copied the bytes to p_path and p_thumb_path under a key of the
+-- caller's; this gives them a finished job and a row. When another request was first, its output is returned and
+-- the copies are marked for removal.
+create or replace function public.adopt_output(
+  p_job_id uuid, p_user_id uuid, p_source_id uuid, p_filename text, p_path text, p_thumb_path text,
+  p_output_seconds integer, p_request_id text, p_price integer default 0, p_hit_price integer default 0,
+  p_api_key_id uuid default null, p_team_id uuid default null
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_source public.image_outputs;
+  v_job public.jobs;
+  v_output public.image_outputs;
+begin
+  perform public.assert_account(p_user_id);
+  if p_team_id is not null then
+    perform public.lock_user(p_user_id);
+    perform public.require_team(p_team_id, p_user_id);
+  end if;
+  -- Shared until the end: what its owner deletes from here on was copied before.
+  select * into v_source from public.image_outputs where id = p_source_id and deleted_at is null for share;
+  if not found then
+    raise exception using errcode = 'PT404', message = 'output_not_found', detail = 'The source output is gone.';
+  end if;
+  if p_user_id is not null and not exists (select 1 from public.profiles where user_id = p_user_id) then
+    raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
+  end if;
+  insert into public.jobs (
+    id, user_id, team_id, api_key_id, price, charged, status, sha256, filename, content_type, size, width, height, op_key, variant,
+    cache_key, upload_path, request_id, progress, started_at, finished_at, expires_at)
+  values (
+    p_job_id, p_user_id, p_team_id, p_api_key_id, p_hit_price, p_hit_price, 'done', v_source.input_sha256, p_filename, v_source.input_content_type,
+    v_source.input_size, v_source.input_width, v_source.input_height, v_source.op_key, v_source.variant,
+    v_source.cache_key, p_job_id || '/original', p_request_id, 1, now(), now(), now())
+  returning * into v_job;
+  v_output := public.record_output(
+    v_job,
+    to_jsonb(v_source) - 'image_id' || jsonb_build_object('bucket', 'outputs-ephemeral', 'path', p_path, 'thumb_path', p_thumb_path),
+    p_output_seconds);
+  update public.jobs set output_id = v_output.id where id = p_job_id returning * into v_job;
+  perform public.hold_credits(v_job);
+  perform public.settle_credits(v_job, p_hit_price);
+  perform public.spend_on_key(p_api_key_id, p_hit_price);
+  perform public.note_hit(p_user_id, v_output, p_price, p_hit_price, v_output.size);
+  return public.job_document(v_job);
+end $$;
+
+-- The state machine of a job. Each transition is one function and one transaction; nothing else writes status.
+-- heartbeat, snooze, complete, reuse and fail demand the lease token: whoever lost the lease can finish nothing.
+
+-- Takes the best due job of a queue: highest priority first, then the longest due. Skips a key that another worker
+-- is computing at this moment (the unique index jobs_single_flight has the last word), users and visitors' addresses at
+-- their plan's concurrency, and users whose account may not be used. Returns null when there is nothing to do.
+create or replace function public.claim_next(p_queue text, p_worker text, p_lease_seconds double precision) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs;
+  v_skip uuid[] := '{}';
+  v_max integer;
+  v_visitors integer := (select p.max_running from public.plans p where p.id = 'anonymous');
+begin
+  loop
+    select j.* into v_job
+    from public.jobs j
+    where j.queue = p_queue and j.status = 'queued' and j.run_at <= now() and j.id <> all (v_skip)
+      and not exists (select 1 from public.jobs r where r.status = 'running' and r.cache_key = j.cache_key)
+      and case
+        when j.user_id is not null then
+          (select count(*) from public.jobs r where r.status = 'running' and r.user_id = j.user_id)
+            < (select p.max_running from public.profiles f join public.plans p on p.id = f.plan_id
+               where f.user_id = j.user_id and f.suspended_at is null and f.closed_at is null
+                 and (f.banned_until is null or f.banned_until <= now()))
+        when j.address is not null then public.running_at(j.address) < v_visitors
+        else true end
+    order by j.priority desc, j.run_at, j.id
+    limit 1
+    for update of j skip locked;
+    if not found then
+      return null;
+    end if;
+    begin
+      if v_job.user_id is not null then
+        -- Counted again behind the user's lock: two claims at once must not both find the last place free.
+        select p.max_running into v_max
+        from public.profiles f join public.plans p on p.id = f.plan_id
+        where f.user_id = v_job.user_id for no key update of f;
+        if (select count(*) from public.jobs r where r.status = 'running' and r.user_id = v_job.user_id) >= v_max
+           or public.is_blocked(v_job.user_id) then
+          raise exception using errcode = 'object_in_use', message = 'user_busy';
+        end if;
+      elsif v_job.address is not null then
+        perform pg_catalog.pg_advisory_xact_lock(
+          pg_catalog.hashtext('darkroom.address'), pg_catalog.hashtext(v_job.address));
+        if public.running_at(v_job.address) >= v_visitors then
+          raise exception using errcode = 'object_in_use', message = 'address_busy';
+        end if;
+      end if;
+      update public.jobs
+      set status = 'running', attempt = attempt + 1, worker = p_worker, lease_token = gen_random_uuid(),
+          lease_expires_at = clock_timestamp() + make_interval(secs => p_lease_seconds),
+          started_at = coalesce(started_at, clock_timestamp()), step = 'claimed', progress = 0,
+          -- The library's keys begin with the image, so the worker must know its id before there is a row.
+          image_id = case when user_id is not null then coalesce(
+            (select i.id from public.images i where i.owner_id = v_job.owner_id and i.sha256 = v_job.sha256),
+            image_id, gen_random_uuid()) end
+      where id = v_job.id returning * into v_job;
+      return to_jsonb(v_job) || jsonb_build_object(
+        'cache_key', encode(v_job.cache_key, 'hex'),
+        'store_original', v_job.wants_persist
+          and (v_job.team_id is not null
+               or (select f.keep_original from public.profiles f where f.user_id = v_job.user_id))
+          and not exists (select 1 from public.images i where i.id = v_job.image_id and i.original_path is not null),
+        -- What the bytes at upload_path must be: a kept drawing is not what was uploaded.
+        'source', (select jsonb_build_object('sha256', i.original_sha256, 'size', i.original_size)
+                   from public.images i
+                   where v_job.source_bucket = 'user-library' and i.original_path = v_job.upload_path
+                     and i.owner_id = v_job.owner_id));
+    exception when unique_violation or object_in_use then
+      -- Leaving the block lets go of the user, or the address: no claim waits for a second one while it holds a first.
+      v_skip := v_skip || v_job.id;
+    end;
+  end loop;
+end $$;
+
+-- How many jobs of visitors at an address are running.
+create or replace function public.running_at(p_address text) returns bigint
+language sql stable security definer set search_path = ''
+as $$
+  select count(*) from public.jobs r where r.status = 'running' and r.address = p_address
+$$;
+
+create or replace function public.heartbeat(
+  p_job_id uuid, p_lease_token uuid, p_lease_seconds double precision, p_progress real, p_step text
+) returns timestamptz
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_expires timestamptz;
+begin
+  update public.jobs
+  set lease_expires_at = clock_timestamp() + make_interval(secs => p_lease_seconds),
+      progress = greatest(progress, coalesce(p_progress, progress)), step = coalesce(p_step, step)
+  -- The job of an account that may not be used is about to be canceled: its worker need not wait for that.
+  where id = p_job_id and status = 'running' and lease_token = p_lease_token and not public.is_blocked(user_id)
+  returning lease_expires_at into v_expires;
+  if not found then
+    raise exception using errcode = 'PT409', message = 'lease_lost', detail = 'Another worker has this job, or it has ended.';
+  end if;
+  return v_expires;
+end $$;
+
+-- running -> queued after p_retry_seconds while attempts are left, else -> error. p_retry_seconds null: permanent.
+create or replace function public.fail_job(
+  p_job_id uuid, p_lease_token uuid, p_error text, p_retry_seconds double precision, p_drop_upload boolean
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs := public.leased_job(p_job_id, p_lease_token);
+  v_before public.jobs := v_job;
+begin
+  if p_retry_seconds is not null and v_job.attempt < v_job.max_attempts then
+    update public.jobs
+    set status = 'queued', error = p_error::jsonb, lease_token = null, lease_expires_at = null, step = null, progress = 0,
+        run_at = now() + make_interval(secs => p_retry_seconds)
+    where id = p_job_id returning * into v_job;
+  else
+    v_job := public.finish_job(v_job, 'error', p_error::jsonb, null, 0, p_drop_upload);
+    if public.is_callers_fault(v_job.error ->> 'code') then
+      perform public.note_failure(v_before);
+    end if;
+  end if;
+  return public.job_document(v_job);
+end $$;
+
+-- Any unfinished state -> canceled. A running worker learns it from its next heartbeat, and the slot that it held
+-- counts as a failure of the caller's. Returns null for a job that
+-- the caller may not see; a finished job raises 'job_finished'; cancelling twice is the same as once.
+create or replace function public.cancel_job(p_job_id uuid, p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs;
+  v_before public.jobs;
+begin
+  select * into v_job from public.jobs
+  where id = p_job_id and public.may_see_job(jobs, p_user_id) for no key update;
+  if not found then
+    return null;
+  end if;
+  v_before := v_job;
+  if v_job.status in ('done', 'error', 'expired') then
+    raise exception using errcode = 'PT409', message = 'job_finished', detail = format('This job has ended already: %s.', v_job.status);
+  end if;
+  if v_job.status <> 'canceled' then
+    insert into public.audit_log (actor, action, subject) values (p_user_id, 'job.cancel', p_job_id::text);
+    v_job := public.finish_job(v_job, 'canceled', null, null, 0, v_job.upload_expires_at is not null);
+    if v_before.status = 'running' then
+      perform public.note_failure(v_before);
+    end if;
+  end if;
+  return public.job_document(v_job);
+end $$;
+
+-- The delivery guarantee: whatever the queue, a worker or a client lost is found here. Called every second.
+create or replace function public.sweep() returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs;
+  v_requeued integer := 0;
+  v_failed integer := 0;
+  v_expired integer := 0;
+  v_found integer := 0;
+  v_touched jsonb := '[]';
+begin
+  -- One sweep at a time: each settles the credits of many users, and two could wait for each other's.
+  perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('darkroom.sweep'));
+
+  -- Of accounts that Auth has banned or deleted, or whose suspension was cut short. First of all: it waits for jobs, and
+  -- nobody waits for a job who holds credits.
+  v_touched := public.end_blocked_jobs();
+
+  -- Dead leases: the worker is gone. Another attempt, or the end.
+  for v_job in
+    select * from public.jobs where status = 'running' and lease_expires_at < clock_timestamp()
+    order by lease_expires_at limit 100 for update skip locked
+  loop
+    if v_job.attempt < v_job.max_attempts then
+      update public.jobs
+      set status = 'queued', lease_token = null, lease_expires_at = null, run_at = now(), step = null, progress = 0
+      where id = v_job.id;
+      v_requeued := v_requeued + 1;
+    else
+      perform public.finish_job(v_job, 'error', jsonb_build_object(
+        'type', 'about:blank', 'title', 'The job could not be finished', 'status', 500, 'code', 'worker_lost',
+        'detail', 'Every worker that took this job died. It costs nothing; try again later.',
+        'retryable', true, 'charged', 0), null, 0, false);
+      v_failed := v_failed + 1;
+    end if;
+    v_touched := v_touched || to_jsonb(v_job.id);
+  end loop;
+
+  -- Uploads whose trigger did not fire.
+  for v_job in
+    select j.* from public.jobs j
+    where j.status = 'awaiting_upload' and j.created_at < now() - interval '10 seconds'
+      and exists (select 1 from storage.objects o where o.bucket_id = 'uploads-ephemeral' and o.name = j.upload_path)
+    order by j.created_at limit 100 for update of j skip locked
+  loop
+    update public.jobs set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours'
+    where id = v_job.id;
+    v_found := v_found + 1;
+    v_touched := v_touched || to_jsonb(v_job.id);
+  end loop;
+
+  -- What nobody waits for any more.
+  for v_job in
+    select * from public.jobs where status in ('awaiting_upload', 'queued') and expires_at < now()
+    order by expires_at limit 100 for update skip locked
+  loop
+    perform public.finish_job(v_job, 'expired', null, null, 0, v_job.upload_expires_at is not null);
+    v_expired := v_expired + 1;
+    v_touched := v_touched || to_jsonb(v_job.id);
+  end loop;
+
+  return jsonb_build_object(
+    'requeued', v_requeued, 'failed', v_failed, 'expired', v_expired, 'found', v_found, 'jobs', v_touched,
+    'due', coalesce((select jsonb_object_agg(d.queue, d.n) from (
+             select q.queue, count(*) as n from (
+               select j.queue from public.jobs j where j.status = 'queued' and j.run_at <= now()
+               union all
+               select r.queue from public.data_requests r where r.status = 'queued' and r.run_at <= now()
+               union all
+               select r.queue from public.data_requests r
+               where r.status = 'running' and r.lease_expires_at < clock_timestamp()) q
+             group by q.queue) d), '{}'));
+end $$;
+
+-- Money and state as sentences that must be empty. Run by the tests and by cron.
+create or replace function public.check_invariants() returns table (invariant text, subject text)
+language sql stable security definer set search_path = ''
+as $$
+  select 'balance is the sum of the ledger', c.user_id::text
+  from public.credits c
+  where c.balance <> coalesce((select sum(l.delta) from public.credit_ledger l where l.user_id = c.user_id), 0)
+  union all
+  select 'debt is the sum of the ledger', c.user_id::text
+  from public.credits c
+  where c.debt <> coalesce((select sum(l.debt) from public.credit_ledger l where l.user_id = c.user_id), 0)
+  union all
+  select 'a debt only where nothing is left', c.user_id::text
+  from public.credits c where c.debt > 0 and c.balance > 0
+  union all
+  select 'balance is what is left of the grants', c.user_id::text
+  from public.credits c
+  where c.balance <> coalesce((select sum(g.remaining) from public.credit_grants g where g.user_id = c.user_id), 0)
+  union all
+  select 'what is left of a grant is the sum of its uses', g.id::text
+  from public.credit_grants g
+  where g.remaining not between 0 and g.amount
+     or g.remaining <> coalesce((select sum(u.delta) from public.credit_uses u where u.grant_id = g.id), 0)
+  union all
+  select 'a movement is the sum of its uses', l.id::text
+  from public.credit_ledger l
+  where l.delta <> coalesce((select sum(u.delta) from public.credit_uses u where u.ledger_id = l.id), 0)
+  union all
+  select 'a use is of one account', u.ledger_id || '/' || u.grant_id
+  from public.credit_uses u
+  join public.credit_ledger l on l.id = u.ledger_id
+  join public.credit_grants g on g.id = u.grant_id
+  where u.user_id <> l.user_id or u.user_id <> g.user_id
+  union all
+  select 'a release returns to the grants of its hold', r.reference
+  from public.credit_ledger r
+  join public.credit_ledger h on h.user_id = r.user_id and h.reason = 'hold' and h.reference = r.reference
+  join public.credit_uses u on u.ledger_id in (r.id, h.id)
+  where r.reason = 'release'
+  group by r.reference, u.grant_id having sum(u.delta) <> 0
+  union all
+  select 'a refund gives back what was captured', r.reference
+  from public.credit_ledger r
+  join public.credit_ledger h on h.user_id = r.user_id and h.reason = 'hold' and h.reference = r.reference
+  where r.reason = 'refund' and (h.delta <> -r.delta or not exists (
+    select 1 from public.credit_ledger c
+    where c.user_id = r.user_id and c.reason = 'capture' and c.reference = r.reference))
+  union all
+  select 'a finished job has no open hold', j.id::text
+  from public.jobs j
+  join public.credit_ledger h on h.user_id = j.user_id and h.reason = 'hold' and h.reference = j.id::text
+  where j.finished_at is not null and not exists (
+    select 1 from public.credit_ledger e
+    where e.user_id = j.user_id and e.reason in ('capture', 'release') and e.reference = j.id::text)
+  union all
+  select 'an unfinished job of a price has an open hold', j.id::text
+  from public.jobs j
+  where j.finished_at is null and j.price > 0 and 1 <> (
+    select count(*) from public.credit_ledger l
+    where l.user_id = j.user_id and l.reference = j.id::text and l.reason in ('hold', 'capture', 'release')
+      and (l.reason <> 'hold' or l.delta = -j.price))
+  union all
+  select 'a job is charged what was captured', j.id::text
+  from public.jobs j
+  where j.charged <> case when exists (
+    select 1 from public.credit_ledger l
+    where l.user_id = j.user_id and l.reason = 'capture' and l.reference = j.id::text) then j.price else 0 end
+  union all
+  select 'only a done job is charged', j.id::text
+  from public.jobs j where j.charged > 0 and j.status <> 'done'
+  union all
+  select 'a release gives back its hold', r.reference
+  from public.credit_ledger r
+  where r.reason = 'release' and not exists (
+    select 1 from public.credit_ledger h
+    where h.user_id = r.user_id and h.reason = 'hold' and h.reference = r.reference and h.delta = -r.delta)
+  union all
+  select 'a hold ends once', c.reference
+  from public.credit_ledger c
+  join public.credit_ledger r on r.user_id = c.user_id and r.reference = c.reference and r.reason = 'release'
+  where c.reason = 'capture'
+  union all
+  select 'a ledger without an account sums to zero', l.user_id::text
+  from public.credit_ledger l
+  where not exists (select 1 from public.credits c where c.user_id = l.user_id)
+  group by l.user_id having sum(l.delta) <> 0 or sum(l.debt) <> 0
+  union all
+  select 'a done job had an output', j.id::text
+  from public.jobs j where j.status = 'done' and j.output_id is null
+  union all
+  select 'storage_usage is what is stored', coalesce(s.owner_id, r.owner_id)::text
+  from (select u.owner_id from public.storage_usage u union select c.owner_id from public.storage_changes c
+        join auth.users a on a.id = c.owner_id) s
+  full join public.recount_storage() r on r.owner_id = s.owner_id
+  where public.storage_used(coalesce(s.owner_id, r.owner_id)) <> coalesce(r.bytes, 0)
+  union all
+  select 'a team has one owner', t.id::text
+  from public.teams t
+  where 1 <> (select count(*) from public.team_members m where m.team_id = t.id and m.role = 'owner')
+  union all
+  select 'a profile knows the ban and the deletion of its account', f.user_id::text
+  from public.profiles f join auth.users u on u.id = f.user_id
+  where f.banned_until is distinct from u.banned_until or f.closed_at is distinct from u.deleted_at
+  union all
+  select 'no job of a suspended account has been started', j.id::text
+  from public.profiles f join public.jobs j on j.user_id = f.user_id
+  where f.suspended_at is not null and j.status = 'running' and j.started_at > f.suspended_at
+  union all
+  select 'users read and call nothing in public beyond what is listed', o from public.open_beyond_listed() o
+  union all
+  select 'an output has the owner of its image', o.id::text
+  from public.image_outputs o join public.images i on i.id = o.image_id
+  where o.deleted_at is null and o.owner_id is distinct from i.owner_id
+$$;
+
+-- Invitations to teams: to an address, for whoever has confirmed it. Locks: user, team, invitation.
+
+-- An invitation counts as revoked while the account of the team's owner is suspended.
+create or replace function public.invitation_status(p_invitation public.team_invitations) returns text
+language sql stable security definer set search_path = ''
+as $$
+  select case
+    when p_invitation.accepted_at is not null then 'accepted'
+    when p_invitation.declined_at is not null then 'declined'
+    when p_invitation.revoked_at is not null then 'revoked'
+    when p_invitation.expires_at <= now() then 'expired'
+    when public.is_blocked(public.payer_of(p_invitation.team_id)) then 'revoked'
+    else 'open' end
+$$;
+
+-- Moves the row of an ephemeral output to the copies that the service has made in user-library: next version, shown,
+-- older ones pruned, paid for once. Repeated, or behind another call, it answers the same and marks the copies it
+-- does not need. The ephemeral objects stay as long as a URL to them may. p_charge false: a plan's own persistence.
+create or replace function public.promote_output(
+  p_output_id uuid, p_user_id uuid, p_path text, p_thumb_path text, p_charge boolean, p_api_key_id uuid default null
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_plan public.plans;
+  v_old public.image_outputs;
+  v_output public.image_outputs;
+  v_forget jsonb;
+  v_stem text;
+  v_owner_id uuid := (select o.owner_id from public.image_outputs o where o.id = p_output_id);
+begin
+  perform 1 from public.profiles where user_id = p_user_id for no key update;
+  perform public.assert_account(p_user_id);
+  if not public.may_change(v_owner_id, p_user_id) then
+    return null;
+  end if;
+  perform 1 from public.images i
+  where i.id = (select o.image_id from public.image_outputs o where o.id = p_output_id) for no key update;
+  select * into v_old from public.image_outputs where id = p_output_id and owner_id = v_owner_id for update;
+  if not found then
+    return null;
+  end if;
+  -- What this or an earlier, interrupted call has copied and nobody will use.
+  v_stem := v_owner_id || '/' || v_old.image_id || '/output/' || coalesce(v_old.job_id, v_old.id);
+  perform public.entomb(o.bucket_id, o.name, 'leftover')
+  from storage.objects o
+  where o.bucket_id = 'user-library'
+    and o.name like v_stem || '.%'
+    and o.name not in (v_old.path, v_old.thumb_path)
+    and (v_old.version is not null or o.name not in (p_path, p_thumb_path))
+    and not public.is_named(o.bucket_id, o.name);
+  perform public.refuse_promotion(v_old, v_owner_id);
+  if v_old.version is not null then
+    return public.library_document(v_old) || jsonb_build_object('forget', '[]'::jsonb);
+  end if;
+  update public.image_outputs
+  set bucket = 'user-library', path = p_path, thumb_path = p_thumb_path, expires_at = null,
+      version = public.next_version(image_id)
+  where id = p_output_id returning * into v_output;
+  insert into public.tombstones (bucket, path, reason, not_before)
+  select v_old.bucket, o.path, 'promoted', now() + interval '15 minutes'
+  from (values (v_old.path), (v_old.thumb_path)) as o (path)
+  on conflict (bucket, path) where purged_at is null do nothing;
+  v_forget := public.show_version(v_output)
+    || jsonb_build_object('cache_key', encode(v_output.cache_key, 'hex'), 'owner_id', v_owner_id);
+  perform public.want_original(v_output.image_id);
+  v_plan := public.library_plan(v_owner_id);
+  if p_charge and v_plan.promote_price > 0 then
+    perform public.spend_credits(p_user_id, v_plan.promote_price, 'hold', 'promote:' || p_output_id);
+    perform public.spend_on_key(p_api_key_id, v_plan.promote_price);
+    perform public.move_credits(p_user_id, 0, 'capture', 'promote:' || p_output_id);
+    insert into public.audit_log (actor, action, subject, data)
+    values (p_user_id, 'credits.spend', 'promote:' || p_output_id, jsonb_build_object('amount', v_plan.promote_price));
+    perform public.note_usage(p_user_id, p_credits => v_plan.promote_price);
+  end if;
+  return public.library_document(v_output) || jsonb_build_object('forget', v_forget);
+end $$;
+
+-- Share links: made and revoked by the output's owner, opened by whoever has the token.
+
+-- 'active', or the code that opening the link answers with. A link counts as revoked while the account of whoever made
+-- it, or of the owner of its team, is suspended.
+create or replace function public.share_status(p_link public.share_links) returns text
+language sql stable security definer set search_path = ''
+as $$
+  select case
+    when p_link.revoked_at is not null or public.is_blocked(p_link.user_id)
+         or p_link.team_id is not null and public.is_blocked(public.payer_of(p_link.team_id)) then 'share_revoked'
+    when p_link.expires_at <= now() then 'share_expired'
+    when p_link.views >= p_link.max_views then 'share_used_up'
+    when not exists (select 1 from public.image_outputs o
+                     where o.id = p_link.output_id and o.deleted_at is null
+                       and (o.expires_at is null or o.expires_at > now())) then 'output_expired'
+    else 'active' end
+$$;
+
+-- A link to a live output that the caller may change; null when they have no such output. p_token_hash in hex.
+create or replace function public.create_share(
+  p_output_id uuid, p_user_id uuid, p_token_hash text, p_password_hash text, p_seconds integer, p_max_views integer)
+returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_output public.image_outputs;
+  v_link public.share_links;
+  v_owner_id uuid := (select o.owner_id from public.image_outputs o where o.id = p_output_id);
+begin
+  perform public.assert_account(p_user_id);
+  if not public.may_change(v_owner_id, p_user_id) then
+    return null;
+  end if;
+  select * into v_output from public.image_outputs
+  where id = p_output_id and owner_id = v_owner_id for share;
+  if not found then
+    return null;
+  end if;
+  if v_output.deleted_at is not null or v_output.expires_at <= now() then
+    raise exception using errcode = 'PT410', message = 'output_expired', detail = 'The picture is no longer kept.';
+  end if;
+  if (select count(*) from public.share_links l
+      where l.output_id = p_output_id and l.revoked_at is null and l.expires_at > now()) >= 100 then
+    raise exception using errcode = 'PT409', message = 'too_many_shares',
+      detail = 'This picture has 100 links already; revoke one first.';
+  end if;
+  insert into public.share_links (output_id, user_id, team_id, has_password, expires_at, max_views)
+  values (p_output_id, p_user_id, v_output.team_id, p_password_hash is not null, now() + make_interval(secs => p_seconds), p_max_views)
+  returning * into v_link;
+  insert into public.share_secrets (share_id, token_hash, password_hash)
+  values (v_link.id, decode(p_token_hash, 'hex'), p_password_hash);
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'share.create', v_link.id::text, jsonb_build_object(
+    'output_id', p_output_id, 'team_id', v_link.team_id, 'expires_at', v_link.expires_at, 'max_views', p_max_views,
+    'has_password', v_link.has_password));
+  return public.share_document(v_link);
+end $$;
+
+-- All data of a user, deleted or handed out. A request is done by a worker under a lease, as a job is; a deletion knows
+-- from the rows that are left what is to be done next, so it can be taken over at any point.
+
+-- Every table that holds something of a user: how a deletion treats it, by what it is paged for an export, and what
+-- stays out of one. A test compares it with the catalogue, so that a new table cannot be forgotten.
+--   delete     rows go in batches, in this order      job, image   go with their job or image
+--   account    goes with the account                  pseudonym    kept, under a random id: records of money and care
+--   receipt    exports go, receipts of deletions stay
+create or replace function public.personal_tables()
+returns table (name text, treatment text, owner text, page_key text, hidden text[])
+language sql immutable set search_path = ''
+as $$
+  values
+    ('share_links', 'delete', 'user_id', 'id', '{}'::text[]),
+    ('team_members', 'delete', 'user_id', 'team_id', '{}'),
+    ('collection_items', 'delete', 'user_id', 'collection_id || ''/'' || image_id', '{owner_id,team_id}'),
+    ('collections', 'delete', 'user_id', 'id', '{top,parent_top,owner_id,team_id}'),
+    ('api_keys', 'delete', 'user_id', 'id', '{}'),
+    ('job_events', 'job', 'user_id', 'id', '{}'),
+    ('jobs', 'job', 'user_id', 'id', '{cache_key,owner_id,lease_token,lease_expires_at,worker,request_id,address}'),
+    ('images', 'image', 'user_id', 'id', '{search,scan_tried_at,owner_id,team_id}'),
+    ('image_outputs', 'image', 'user_id', 'id', '{cache_key,ops,scan_tried_at,owner_id,team_id}'),
+    ('data_requests', 'receipt', 'user_id', 'id', '{cursor,lease_token,lease_expires_at,worker}'),
+    ('profiles', 'account', 'user_id', 'user_id', '{versions_due,flag_reason,suspend_reason}'),
+    ('admins', 'account', 'user_id', 'user_id', '{}'),
+    ('credits', 'account', 'user_id', 'user_id', '{}'),
+    ('usage_daily', 'account', 'user_id', 'day', '{}'),
+    ('address_usage', 'delete', 'user_id', 'day || ''/'' || address', '{address}'),
+    ('storage_usage', 'account', 'owner_id', 'owner_id', '{}'),
+    ('storage_changes', 'account', 'owner_id', 'id', '{}'),
+    ('subscriptions', 'account', 'user_id', 'id', '{ticket}'),
+    ('stripe_customers', 'account', 'user_id', 'customer_id', '{}'),
+    ('stripe_reversals', 'account', 'user_id', 'id', '{}'),
+    ('credit_ledger', 'pseudonym', 'user_id', 'id', '{}'),
+    ('credit_grants', 'pseudonym', 'user_id', 'id', '{}'),
+    ('credit_uses', 'pseudonym', 'user_id', 'ledger_id || ''/'' || grant_id', '{}'),
+    ('audit_log', 'pseudonym', 'actor', 'id', '{}')
+$$;
+
+-- The lease
+
+-- Takes the longest due request of a queue, or one whose worker has died; deletions first. An export waits while the
+-- account is suspended. Null: nothing to do.
+create or replace function public.claim_request(p_queue text, p_worker text, p_lease_seconds double precision)
+returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_request public.data_requests;
+begin
+  loop
+    select * into v_request from public.data_requests r
+    where r.queue = p_queue
+      and (r.status = 'queued' and r.run_at <= now()
+           or r.status = 'running' and r.lease_expires_at < clock_timestamp())
+      and (r.kind = 'delete' or not public.is_blocked(r.user_id))
+    order by r.kind, r.run_at, r.id limit 1 for update skip locked;
+    if not found then
+      return null;
+    end if;
+    if v_request.attempt < v_request.max_attempts then
+      update public.data_requests
+      set status = 'running', attempt = attempt + 1, worker = p_worker, lease_token = gen_random_uuid(),
+          lease_expires_at = clock_timestamp() + make_interval(secs => p_lease_seconds),
+          started_at = coalesce(started_at, clock_timestamp())
+      where id = v_request.id returning * into v_request;
+      return to_jsonb(v_request);
+    end if;
+    perform public.end_request(v_request, jsonb_build_object(
+      'code', 'worker_lost', 'detail', 'Every worker that took this died; ask again.'));
+  end loop;
+end $$;
+
+-- However an account is deleted (a request, the Auth API, the dashboard): its money records stay, and name nobody; what
+-- it has used of its quotas this month stays under the digest of its address, for whoever signs up with that again.
+create or replace function public.handle_deleted_user() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_pseudonym uuid := gen_random_uuid();
+begin
+  perform public.leave_teams(old.id);
+  perform public.pseudonymise_ledger(old.id, v_pseudonym);
+  delete from public.storage_changes where owner_id = old.id;
+  if old.email_confirmed_at is not null and old.deleted_at is null then
+    perform public.keep_usage(old.id, old.email);
+  end if;
+  perform public.pseudonymise_audit(old.id, v_pseudonym);
+  -- Receipts are known by their own id from here on.
+  update public.data_requests set user_id = gen_random_uuid()
+  where user_id = old.id and kind = 'delete' and finished_at is not null;
+  return old;
+end $$;
+
+-- Roles
+
+-- Null also for an operator whose account may not be used.
+create or replace function public.admin_role(p_user_id uuid) returns text
+language sql stable security definer set search_path = ''
+as $$
+  select a.role from public.admins a where a.user_id = p_user_id and not public.is_blocked(p_user_id)
+$$;
+
+-- Users
+
+create or replace function public.admin_user_document(p_profile public.profiles) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'user_id', p_profile.user_id, 'email', (select u.email from auth.users u where u.id = p_profile.user_id),
+    'plan_id', p_profile.plan_id, 'balance', public.available_credits(p_profile.user_id), 'debt', coalesce(c.debt, 0),
+    'flagged_at', p_profile.flagged_at, 'flag_reason', p_profile.flag_reason,
+    'suspended_at', p_profile.suspended_at, 'suspend_reason', p_profile.suspend_reason,
+    'banned_until', (public.account_state(p_profile.user_id) ->> 'until')::timestamptz,
+    'state', public.account_state(p_profile.user_id) ->> 'status',
+    'role', public.admin_role(p_profile.user_id), 'created_at', p_profile.created_at)
+  from (values (1)) as one left join public.credits c on c.user_id = p_profile.user_id
+$$;
+
+-- A page of accounts, newest first. p_query: an id, or a part of an address.
+create or replace function public.admin_users(
+  p_limit integer, p_after timestamptz, p_after_id uuid, p_query text, p_plan text, p_flagged boolean,
+  p_suspended boolean default null
+) returns jsonb
+language plpgsql stable security definer set search_path = '' set plan_cache_mode = 'force_custom_plan'
+as $$
+declare
+  v_id uuid := case when p_query ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$' then p_query::uuid end;
+begin
+  return (
+    select coalesce(jsonb_agg(public.admin_user_document(page.profile) order by (page.profile).created_at desc,
+                              (page.profile).user_id desc), '[]')
+    from (
+      select f as profile from public.profiles f
+      where (p_after is null or (f.created_at, f.user_id) < (p_after, p_after_id))
+        and (v_id is null or f.user_id = v_id)
+        and (v_id is not null or p_query is null or exists (
+          select 1 from auth.users u where u.id = f.user_id and strpos(lower(u.email), lower(p_query)) > 0))
+        and (p_plan is null or f.plan_id = p_plan)
+        and (p_flagged is null or (f.flagged_at is not null) = p_flagged)
+        and (p_suspended is null or (f.suspended_at is not null) = p_suspended)
+      order by f.created_at desc, f.user_id desc
+      limit p_limit) page);
+end $$;
+
+-- Stops an account, or lets it be used again. Nothing of it is deleted; end_blocked_jobs, called after this is committed,
+-- cancels what it has under way.
+create or replace function public.admin_suspend(
+  p_user_id uuid, p_suspended boolean, p_actor uuid, p_by text, p_reason text
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_before jsonb;
+begin
+  if p_suspended and p_user_id = p_actor then
+    raise exception using errcode = 'PT409', message = 'conflict', detail = 'You cannot suspend your own account.';
+  end if;
+  select jsonb_build_object('suspended_at', f.suspended_at, 'suspend_reason', f.suspend_reason) into v_before
+  from public.profiles f where f.user_id = public.account_of(p_user_id::text) for no key update;
+  update public.profiles
+  set suspended_at = case when p_suspended then coalesce(suspended_at, clock_timestamp()) end,
+      suspend_reason = case when p_suspended then btrim(p_reason) end
+  where user_id = p_user_id;
+  perform public.audit_act(
+    p_actor, p_by, case when p_suspended then 'admin.suspend' else 'admin.restore' end, p_user_id::text, p_reason,
+    v_before,
+    (select jsonb_build_object('suspended_at', f.suspended_at, 'suspend_reason', f.suspend_reason)
+     from public.profiles f where f.user_id = p_user_id));
+  return public.admin_user(p_user_id::text);
+end $$;
+
+-- A new attempt at a job that failed, expired or was canceled: a job of its own, since an ended one has settled its hold
+-- and told its listeners. It holds the price of the first one anew, counts for no quota, and is no key's. Refusals say
+-- why not.
+create or replace function public.replay_job(p_job_id uuid, p_actor uuid, p_by text, p_reason text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_old public.jobs;
+  v_new public.jobs;
+  v_source public.jobs;
+begin
+  select * into v_old from public.jobs where id = p_job_id;
+  if not found then
+    perform public.no_such_job(p_job_id);
+  end if;
+  if v_old.status = 'done' then
+    raise exception using errcode = 'PT409', message = 'job_finished', detail = 'This job is done: its owner has the result.';
+  elsif v_old.finished_at is null then
+    raise exception using errcode = 'PT409', message = 'conflict', detail = format('This job has not ended: it is %s.', v_old.status);
+  end if;
+  if v_old.user_id is not null then
+    perform public.assert_no_deletion(v_old.user_id);
+    perform public.assert_account(v_old.user_id);
+    perform public.lock_user(v_old.user_id);
+  end if;
+  if v_old.team_id is not null
+     and coalesce(public.library_role(v_old.team_id, v_old.user_id), '') not in ('owner', 'editor') then
+    raise exception using errcode = 'PT409', message = 'conflict', detail = 'Its caller may not change that team''s library any more.';
+  end if;
+  perform public.refuse_blocked(array[v_old.sha256]);
+  v_source := public.bytes_of(v_old);
+  if v_source.id is not null then
+    -- Kept an hour longer than the new job may wait; asked again under the lock, since expire_due may be taking them.
+    update public.jobs set upload_expires_at = greatest(upload_expires_at, now() + interval '25 hours')
+    where id = v_source.id and upload_expires_at > now() returning * into v_source;
+  end if;
+  if v_source.upload_path is null then
+    raise exception using errcode = 'PT410', message = 'original_missing',
+      detail = 'The bytes of this job are gone: its caller has to send them again.';
+  end if;
+  insert into public.jobs (
+    user_id, team_id, status, sha256, filename, content_type, size, width, height, op_key, variant, cache_key, queue, priority,
+    price, wants_persist, keep_days, source_bucket, upload_path, request_id, replay_of, expires_at)
+  select v_old.user_id, v_old.team_id, 'queued', v_old.sha256, v_old.filename, v_old.content_type, v_old.size, v_old.width,
+         v_old.height, v_old.op_key, v_old.variant, v_old.cache_key, v_old.queue, p.priority, v_old.price,
+         v_old.wants_persist and (p.persistent or v_old.team_id is not null), v_old.keep_days, v_source.source_bucket, v_source.upload_path,
+         v_old.request_id, v_old.id, now() + interval '24 hours'
+  from public.plans p
+  where p.id = coalesce((select f.plan_id from public.profiles f where f.user_id = v_old.user_id), 'anonymous')
+  returning * into v_new;
+  perform public.hold_credits(v_new);
+  perform public.audit_act(p_actor, p_by, 'job.replay', p_job_id::text, p_reason,
+                           jsonb_build_object('status', v_old.status, 'error', v_old.error -> 'code'),
+                           jsonb_build_object('job_id', v_new.id, 'price', v_new.price));
+  return public.admin_job_document(v_new);
+exception when unique_violation then
+  raise exception using errcode = 'PT409', message = 'conflict', detail = 'The same work is under way already.';
+end $$;
+
+-- Members see their teams and their own memberships; who else is in a team, and invitations, are answers of the API:
+-- team_invitations has no policy, since its rows hold addresses. Every other policy that asks for teams reads
+-- team_members under this one.
+
+drop policy if exists own_memberships on public.team_members;
+create policy own_memberships on public.team_members for select to authenticated
+  using (user_id = (select auth.uid()));
+
+drop policy if exists own_teams on public.teams;
+create policy own_teams on public.teams for select to authenticated
+  using (id in (select m.team_id from public.team_members m where m.user_id = (select auth.uid())));
+
+-- Who reads what through PostgREST. Default deny; no policy ever allows a write: changes are functions.
+-- Rows without an owner are the service role's alone, and it reads past RLS.
+-- The columns that users read stand in functions/05_columns.sql. drop + create keeps this file idempotent.
+--
+-- A profile shows itself to its user while the account may be used; 90_accounts.sql asks for it on every other table.
+
+drop policy if exists plans_are_public on public.plans;
+create policy plans_are_public on public.plans for select to anon, authenticated using (true);
+
+drop policy if exists own_profile on public.profiles;
+create policy own_profile on public.profiles for select to authenticated
+  using (user_id = (select auth.uid())
+         and suspended_at is null and closed_at is null and (banned_until is null or banned_until <= now()));
+
+drop policy if exists own_credits on public.credits;
+create policy own_credits on public.credits for select to authenticated using (user_id = (select auth.uid()));
+
+drop policy if exists own_ledger on public.credit_ledger;
+create policy own_ledger on public.credit_ledger for select to authenticated using (user_id = (select auth.uid()));
+
+drop policy if exists own_images on public.images;
+create policy own_images on public.images for select to authenticated
+  using (user_id = (select auth.uid())
+         or team_id in (select m.team_id from public.team_members m where m.user_id = (select auth.uid())));
+
+drop policy if exists own_outputs on public.image_outputs;
+create policy own_outputs on public.image_outputs for select to authenticated
+  using (deleted_at is null
+         and (user_id = (select auth.uid())
+              or team_id in (select m.team_id from public.team_members m where m.user_id = (select auth.uid()))));
+
+drop policy if exists own_jobs on public.jobs;
+create policy own_jobs on public.jobs for select to authenticated
+  using (user_id = (select auth.uid())
+         and (team_id is null
+              or team_id in (select m.team_id from public.team_members m where m.user_id = (select auth.uid()))));
+
+drop policy if exists own_job_events on public.job_events;
+create policy own_job_events on public.job_events for select to authenticated
+  using (user_id = (select auth.uid()) and exists (select 1 from public.jobs j where j.id = job_id));
+
+-- Grants, and what used them: their owner's to read, like the ledger.
+
+drop policy if exists own_grants on public.credit_grants;
+create policy own_grants on public.credit_grants for select to authenticated using (user_id = (select auth.uid()));
+
+drop policy if exists own_uses on public.credit_uses;
+create policy own_uses on public.credit_uses for select to authenticated using (user_id = (select auth.uid()));
+
+-- Collections of a user, and of the teams that they are in, and what lies in them.
+
+drop policy if exists own_collections on public.collections;
+create policy own_collections on public.collections for select to authenticated
+  using (user_id = (select auth.uid())
+         or team_id in (select m.team_id from public.team_members m where m.user_id = (select auth.uid())));
+
+drop policy if exists own_collection_items on public.collection_items;
+create policy own_collection_items on public.collection_items for select to authenticated
+  using (user_id = (select auth.uid())
+         or team_id in (select m.team_id from public.team_members m where m.user_id = (select auth.uid())));
+
+-- Owners list their links, members those of their team; share_secrets has no policy and no grant, so nobody but the service role reads it.
+drop policy if exists own_share_links on public.share_links;
+create policy own_share_links on public.share_links for select to authenticated
+  using (user_id = (select auth.uid()) and team_id is null
+         or team_id in (select m.team_id from public.team_members m where m.user_id = (select auth.uid())));
+
+-- data_requests has no policy: users see theirs through the API. The files are their owner's, by folder.
+drop policy if exists darkroom_own_exports on storage.objects;
+create policy darkroom_own_exports on storage.objects for select to authenticated
+  using (bucket_id = 'exports' and (storage.foldername(name))[1] = (select auth.uid())::text
+         and exists (select 1 from public.profiles f where f.user_id = (select auth.uid())));
+
+-- A user's own subscriptions. Customers, prices, packs, reversals and the inbox have no policy: the service's alone;
+-- packs are shown by the API.
+drop policy if exists own_subscriptions on public.subscriptions;
+create policy own_subscriptions on public.subscriptions for select to authenticated
+  using (user_id = (select auth.uid()));
+
+-- A user's own days and bytes. op_prices, usage_folds, address_usage and storage_changes have no policy: they are the
+-- service's own.
+
+drop policy if exists own_usage on public.usage_daily;
+create policy own_usage on public.usage_daily for select to authenticated using (user_id = (select auth.uid()));
+
+drop policy if exists own_storage on public.storage_usage;
+create policy own_storage on public.storage_usage for select to authenticated using (owner_id = (select auth.uid()));
+
+-- Owners see their keys; secrets and spending have no policy and no grant, so nobody but the service role reads them.
+drop policy if exists own_api_keys on public.api_keys;
+create policy own_api_keys on public.api_keys for select to authenticated
+  using (user_id = (select auth.uid()));
+
+-- Whoever is suspended, banned or deleted reads nothing of their own, on any table, nor what teams share with them: the
+-- profile shows itself to the user of an account that may be used. Objects follow, since their policies read these tables.
+
+do $$
+declare
+  v_table text;
+begin
+  foreach v_table in array array[
+    'credits', 'credit_ledger', 'credit_grants', 'credit_uses', 'images', 'image_outputs', 'collections',
+    'collection_items', 'jobs', 'job_events', 'share_links', 'teams', 'team_members', 'usage_daily', 'storage_usage',
+    'subscriptions', 'api_keys']
+  loop
+    execute format('drop policy if exists active_account on public.%I', v_table);
+    execute format('create policy active_account on public.%I as restrictive for select to authenticated'
+                   ' using ((select exists (select 1 from public.profiles f where f.user_id = (select auth.uid()))))',
+                   v_table);
+  end loop;
+end $$;
+
 -- Who may call what: nobody anything, but the service role these. The rest are parts of them and of triggers. The last
 -- file, so that no function escapes it; what is made here is not callable by users for a moment of its transaction either.
+-- And which columns users read: those of readable_columns(), no table as a whole.
 
 do $$
 declare
   v_function record;
+  v_table record;
   v_callable text[] := array[
+    -- 05_accounts.sql
+    'account_state', 'end_blocked_jobs',
     -- 10_keys.sql
     'cache_key',
     -- 31_grants.sql
@@ -70,7 +1587,7 @@ declare
     'expire_requests',
     -- 99_admin.sql
     'admin_role', 'list_admins', 'grant_admin', 'revoke_admin', 'admin_users', 'admin_user', 'admin_set_plan',
-    'admin_flag', 'admin_credits',
+    'admin_flag', 'admin_suspend', 'admin_credits',
     -- 99_admin_jobs.sql
     'admin_jobs', 'admin_job', 'replay_job', 'admin_cancel_job', 'admin_refund_job', 'refused_jobs',
     'review_refused', 'list_blocked',
@@ -89,5 +1606,11 @@ begin
     if v_function.proname = any (v_callable) then
       execute format('grant execute on function %s to service_role', v_function.signature);
     end if;
+  end loop;
+  for v_table in select * from public.readable_columns() loop
+    execute format('revoke all on table public.%I from public, anon, authenticated', v_table.name);
+    execute format('grant select (%s) on table public.%I to %s',
+                   (select string_agg(quote_ident(c.name), ', ') from unnest(v_table.columns) c (name)), v_table.name,
+                   case when v_table.anon then 'anon, authenticated' else 'authenticated' end);
   end loop;
 end $$;

@@ -14,7 +14,7 @@ import pytest
 
 from scripts.local.process import Child
 from service.resources import Resources
-from tests.admin.conftest import Caller
+from tests.admin.conftest import Caller, Opener
 from tests.client import Client
 from tests.jobs import finished, new_queue, queue_job
 from tests.photos import photo
@@ -120,6 +120,33 @@ async def test_a_plan_holds_from_the_next_request_on(
         assert (refused.status_code, refused.json()["code"]) == (403, "api_access_required")
 
 
+async def test_an_account_is_suspended_and_restored(admin: Caller, caller: Opener, api: Child) -> None:
+    """An operator who is suspended is one no more; nobody suspends themselves."""
+    other = await caller("support")
+    path = f"/users/{other.user.id}"
+    page = await admin.say("POST", f"{path}/suspend", {"reason": "a stolen laptop"})
+    assert (page["state"], page["suspend_reason"]) == ("suspended", "a stolen laptop")
+    assert (await other.say("GET", "/me", status=403))["code"] == "account_suspended"
+    found = await admin.say("GET", f"/users?suspended=true&query={other.user.id}")
+    assert [row["user_id"] for row in found["users"]] == [str(other.user.id)]
+    again = await admin.say("POST", f"{path}/suspend", {"reason": "still stolen"})
+    assert (again["suspended_at"], again["suspend_reason"]) == (page["suspended_at"], "still stolen")
+    restored = await admin.say("POST", f"{path}/restore", {"reason": "found"})
+    assert (restored["state"], restored["suspended_at"], restored["suspend_reason"]) == ("active", None, None)
+    assert (await other.say("GET", "/me"))["role"] == "support"
+    assert (await other.say("POST", f"{path}/suspend", {"reason": "x"}, status=403))[
+        "code"
+    ] == "admin_required"
+    mine = await admin.say("POST", f"/users/{admin.user.id}/suspend", {"reason": "tired"}, status=409)
+    assert mine["code"] == "conflict"
+    audit = await admin.say("GET", f"/audit?subject={other.user.id}&action=admin.")
+    assert [entry["action"] for entry in audit["entries"]][:3] == [
+        "admin.restore",
+        "admin.suspend",
+        "admin.suspend",
+    ]
+
+
 async def test_a_refused_picture_is_reviewed(admin: Caller, resources: Resources, db: Db) -> None:
     queue, picture = new_queue(), photo()
     job_id = await queue_job(resources, picture, OP, queue)
@@ -188,6 +215,8 @@ async def test_a_reason_is_needed_for_every_change(admin: Caller, user: User, re
         (f"/users/{user.id}/credits/take", {"amount": 5, "reference": "x"}),
         (f"/users/{user.id}/flag", {}),
         (f"/users/{user.id}/unflag", {}),
+        (f"/users/{user.id}/suspend", {}),
+        (f"/users/{user.id}/restore", {}),
         (f"/jobs/{uuid.uuid4()}/replay", {}),
         (f"/jobs/{uuid.uuid4()}/cancel", {}),
         (f"/jobs/{uuid.uuid4()}/refund", {}),

@@ -86,6 +86,19 @@ async def test_a_reason_is_asked_for_and_needed(run: Run, user: User, resources:
     assert (await resources.admin.get_user(str(user.id))).flagged_at is None
 
 
+async def test_an_account_is_suspended_and_restored(run: Run, user: User, db: Db) -> None:
+    await run("suspend", user.email, "--reason", "chargebacks")
+    assert (await last_act(db, user.id))["action"] == "admin.suspend"
+    assert (await said(run, "user", user.email))["state"] == "suspended"
+    page = await said(run, "users", user.email, "--suspended")
+    assert [row["suspend_reason"] for row in page["users"]] == ["chargebacks"]
+    assert (await said(run, "users", user.email, "--not-suspended"))["users"] == []
+    assert "suspended" in (await run("user", user.email)).stdout
+    await run("restore", user.email, "--reason", "paid")
+    assert (await said(run, "user", user.email))["state"] == "active"
+    await run("suspend", "nobody@example.com", "--reason", "x", code=1)
+
+
 async def test_users_plans_and_credits(run: Run, user: User, db: Db) -> None:
     await run("plan", user.email, "pro", "--reason", "trial")
     assert (await last_act(db, user.id))["after"] == {"plan_id": "pro"}

@@ -18,7 +18,7 @@ TOLD = {"lease_lost", "output_not_found"}
 """Refusals that service/database.py turns into exceptions of their own."""
 OURS = {"no_credit_account", "invalid_grant", "partial_settlement"}
 """Refusals of mistakes in our own code: nothing a caller does leads there."""
-INNER = {"user_busy"}
+INNER = {"user_busy", "address_busy"}
 """Raised and caught inside one function."""
 
 

@@ -147,6 +147,15 @@ VIOLATIONS = {
     "a team has one owner": "insert into public.teams (name) select 'Nobody''s' where $1::uuid is not null",
     "an output has the owner of its image": "with t as (insert into public.teams (name) values ('Theirs') returning id)"
     " update public.image_outputs o set user_id = null, team_id = t.id from t where o.user_id = $1",
+    "a profile knows the ban and the deletion of its account": "update public.profiles set banned_until = now()"
+    " where user_id = $1",
+    "no job of a suspended account has been started": "with s as (update public.profiles"
+    " set suspended_at = now() - interval '1 hour' where user_id = $1)"
+    " update public.jobs set status = 'running', lease_token = gen_random_uuid(), started_at = now(),"
+    " lease_expires_at = now()"
+    " where user_id = $1 and finished_at is null",
+    "users read and call nothing in public beyond what is listed": "do $$ begin"
+    " grant select (flag_reason) on public.profiles to authenticated; end $$",
     "a done job had an output": "update public.jobs set output_id = null where user_id = $1 and status = 'done'",
     "a job is charged what was captured": "update public.jobs set charged = 0 where user_id = $1 and status = 'done'",
     "only a done job is charged": "update public.jobs set charged = 7, status = 'canceled'"
@@ -167,7 +176,8 @@ async def test_a_violation_is_found(world: World, invariant: str) -> None:
     await world.intake(user, price=PRICE)
     transaction = world.connection.transaction()
     await transaction.start()
-    await world.connection.execute(VIOLATIONS[invariant], user)
+    statement = VIOLATIONS[invariant]
+    await world.connection.execute(statement, *([user] if "$1" in statement else []))
     assert invariant in {found for found, _ in await world.violations()}
     await transaction.rollback()
     assert await world.violations() == []

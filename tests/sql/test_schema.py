@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 
+import pytest
+
 from scripts.local.check import TYPES
 from scripts.local.home import REPOSITORY, Local
 from scripts.local.migrate import supabase
@@ -15,6 +17,7 @@ SUPABASE = REPOSITORY / "supabase"
 CALLABLE_BY_USERS: set[str] = set()
 """Functions that anon, authenticated or PUBLIC may execute: none. Users go through the API."""
 CALLABLE_BY_SERVICE = {
+    *("account_state", "end_blocked_jobs", "admin_suspend"),
     *("intake", "adopt_output", "mark_uploaded", "cancel_job", "get_job", "get_job_events", "queue_position"),
     *(
         "claim_next",
@@ -164,6 +167,48 @@ async def test_nobody_writes_a_table_and_no_user_a_sequence(world: World) -> Non
         " else a.privilege_type <> 'SELECT' end"
     )
     assert [tuple(row) for row in rows] == []
+
+
+@pytest.mark.parametrize("maker", ["postgres", "supabase_admin"])
+async def test_what_is_made_outside_migrations_is_closed(world: World, maker: str) -> None:
+    """Whatever the platform's default privileges were before the migrations; scripts/local/platform.sql opens all."""
+    transaction = world.connection.transaction()
+    await transaction.start()
+    try:
+        await world.connection.execute(f"grant create on schema public to {maker}; set local role {maker}")
+        await world.connection.execute(
+            "create table public.by_hand (id bigint generated always as identity primary key);"
+            " create view public.by_hand_too as select id from public.by_hand;"
+            " create sequence public.by_hand_as_well"
+        )
+        if maker == "postgres":  # the default of functions is the role's own for all schemas
+            await world.connection.execute(
+                "create function public.by_hand_also() returns integer language sql set search_path = ''"
+                " as 'select 1'"
+            )
+        await world.connection.execute("reset role")
+        assert await world.violations() == []
+        for grant in (
+            "select on public.by_hand to anon",
+            "insert on public.by_hand to authenticated",
+            "select (id) on public.by_hand to authenticated",
+            "select on public.by_hand_too to public",
+            "usage on sequence public.by_hand_as_well to anon",
+            "execute on function public.account_state(uuid) to authenticated",
+            "select on public.plans to anon",
+            "select (flag_reason) on public.profiles to authenticated",
+            "select (plan_id) on public.profiles to anon",
+        ):
+            inner = world.connection.transaction()
+            await inner.start()
+            await world.connection.execute(f"grant {grant}")
+            found = await world.violations()
+            assert [invariant for invariant, _ in found] == [
+                "users read and call nothing in public beyond what is listed"
+            ], grant
+            await inner.rollback()
+    finally:
+        await transaction.rollback()
 
 
 async def test_policies_are_for_reading(world: World) -> None:

@@ -47,7 +47,8 @@ class World:
         """A new account as Auth makes it; `balance` None leaves the signup credits."""
         user_id = uuid.uuid4()
         await self.connection.execute(
-            "insert into auth.users (id, email) values ($1, $2)", user_id, f"{user_id.hex}@example.com"
+            "insert into auth.users (id, email, email_confirmed_at) values ($1, $2, now())",
+            *(user_id, f"{user_id.hex}@example.com"),
         )
         if plan != "free":
             await self.connection.execute(

@@ -204,7 +204,7 @@ TABLES = {
 async def test_reading_through_postgrest(scene: Scene, role: str) -> None:
     team, hand = scene.team, scene.team[role]
     for table, column in TABLES.items():
-        answer = await hand.supabase.get(f"/rest/v1/{table}", params={"select": "*"})
+        answer = await hand.supabase.get(f"/rest/v1/{table}", params={"select": column})
         assert answer.status_code == 200, (table, answer.text)
         expected = await team.db.fetchval(
             f"select count(*) from public.{table} where {column} = $1"
@@ -216,12 +216,12 @@ async def test_reading_through_postgrest(scene: Scene, role: str) -> None:
         assert len(ours) == (expected if role in MEMBERS else 0), table
         if role in OUTSIDE:
             assert team.team_id not in answer.text, table
-    answer = await hand.supabase.get("/rest/v1/team_members", params={"select": "*"})
+    answer = await hand.supabase.get("/rest/v1/team_members", params={"select": "team_id,user_id"})
     assert [(row["team_id"], row["user_id"]) for row in answer.json()] == (
         [(team.team_id, str(hand.id))] if role in MEMBERS else []
     )
     assert (await hand.supabase.get("/rest/v1/team_invitations")).status_code in {401, 403}
-    answer = await hand.supabase.get("/rest/v1/jobs", params={"id": f"eq.{scene.job_id}"})
+    answer = await hand.supabase.get("/rest/v1/jobs", params={"select": "id", "id": f"eq.{scene.job_id}"})
     assert answer.json() == []  # of the one who has left, and nobody else's
     answer = await hand.supabase.get("/rest/v1/job_events", params={"job_id": f"eq.{scene.job_id}"})
     assert answer.json() == []

@@ -69,6 +69,7 @@ USERS = {
     "plan": "plan_id",
     "credits": "balance",
     "flagged": "flagged_at",
+    "state": "state",
     "role": "role",
     "since": "created_at",
 }
@@ -79,6 +80,7 @@ def users(
     query: Annotated[str | None, typer.Argument(help="An id, or a part of an address.")] = None,
     plan: Annotated[str | None, typer.Option(help="Id of a plan.")] = None,
     flagged: Annotated[bool | None, typer.Option("--flagged/--unflagged")] = None,
+    suspended: Annotated[bool | None, typer.Option("--suspended/--not-suspended")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
     as_json: AsJson = False,
@@ -87,7 +89,15 @@ def users(
     from service.admin import lists
     from service.admin.schemas import UserFilter
 
-    wanted = checked(UserFilter, query=query, plan=plan, flagged=flagged, limit=limit, cursor=cursor)
+    wanted = checked(
+        UserFilter,
+        query=query,
+        plan=plan,
+        flagged=flagged,
+        suspended=suspended,
+        limit=limit,
+        cursor=cursor,
+    )
     show_page(as_json, run(lambda r: lists.users(r, wanted)), "Users", USERS)
 
 
@@ -171,3 +181,31 @@ def flag(
         return await resources.admin.flag(found.user_id, actor(), why, flagged=not off)
 
     console.say(f"{who}: {'not flagged' if run(act).flagged_at is None else 'flagged'}")
+
+
+@app.command()
+def suspend(who: Who, reason: Because) -> None:
+    """Stop an account at once: sessions, API keys, jobs, share links, event streams. Nothing of it is deleted."""
+    from service.admin import acts
+
+    why = because(reason)
+
+    async def act(resources: "Resources") -> Any:
+        found = await resources.admin.get_user(who)
+        return await acts.suspend(resources, found.user_id, actor(), why)
+
+    console.say(f"{who}: {run(act).state}")
+
+
+@app.command()
+def restore(who: Who, reason: Because) -> None:
+    """Let a suspended account be used again. A ban in Supabase Auth is lifted there."""
+    from service.admin import acts
+
+    why = because(reason)
+
+    async def act(resources: "Resources") -> Any:
+        found = await resources.admin.get_user(who)
+        return await acts.restore(resources, found.user_id, actor(), why)
+
+    console.say(f"{who}: {run(act).state}")

@@ -1,4 +1,4 @@
-/** Accounts: search, look, plan, credits, flag. */
+/** Accounts: search, look, plan, credits, flag, suspend. */
 import { call, query } from "./api.js";
 import { jobColumns } from "./jobs.js";
 import { fileSize, make } from "./shared.js";
@@ -12,6 +12,7 @@ export async function showUsers() {
         query: { label: "Address or id" },
         plan: { label: "Plan", hint: "id of a plan" },
         flagged: { label: "Flagged", options: ["", ["true", "yes"], ["false", "no"]] },
+        suspended: { label: "Suspended", options: ["", ["true", "yes"], ["false", "no"]] },
       },
       load: async (values, cursor) => {
         const page = await call(`/users${query({ ...values, cursor })}`);
@@ -22,11 +23,18 @@ export async function showUsers() {
         Plan: (row) => row.plan_id,
         Credits: (row) => row.balance,
         Flag: (row) => (row.flagged_at ? state("flagged") : ""),
+        State: (row) => (row.state === "active" ? "" : state(row.state)),
         Role: (row) => row.role,
         Since: (row) => when(row.created_at),
       },
     }),
   ];
+}
+
+/** Why an account may not be used. @param {Record<string, any>} user */
+function stateOf(user) {
+  const until = user.state === "banned" && user.banned_until ? [" until ", when(user.banned_until)] : [];
+  return make("span", {}, state(user.state), ...until, user.suspend_reason ? ` ${user.suspend_reason}` : "");
 }
 
 /** @param {string} id @param {{mayAct: boolean, again: () => void}} place */
@@ -54,6 +62,7 @@ export async function showUser(id, { mayAct, again }) {
       Subscription: subscription && `${subscription.plan_id}, ${subscription.status}${subscription.cancel_at_period_end ? ", ends with its period" : ""}`,
       "Paid until": subscription && when(subscription.current_period_end),
       Flag: user.flagged_at && make("span", {}, state("flagged"), ` ${user.flag_reason}`),
+      State: user.state !== "active" && stateOf(user),
       "Signs of abuse": user.abuse?.signals.join(", "),
       Role: user.role,
       Since: when(user.created_at),
@@ -72,6 +81,9 @@ export async function showUser(id, { mayAct, again }) {
       user.flagged_at
         ? actor("Take the flag away", { action: "Unflag", done: "The account is not flagged.", run: (values) => call(`${path}/unflag`, values) })
         : actor("Flag", { action: "Flag", done: "The account is flagged.", run: (values) => call(`${path}/flag`, values), text: "For operators to look at; the account works as before." }, "quiet small danger"),
+      user.suspended_at
+        ? actor("Restore", { action: "Restore", done: "The account can be used again.", run: (values) => call(`${path}/restore`, values), text: "Jobs that were canceled stay canceled." })
+        : actor("Suspend", { action: "Suspend", done: "The account is suspended.", run: (values) => call(`${path}/suspend`, values), text: "Sessions, API keys, jobs, share links and event streams end at once. Nothing is deleted." }, "quiet small danger"),
     )] : [])),
     panel(null, table("Last jobs", user.jobs, jobColumns)),
     panel(null, table("Grants", user.grants, {

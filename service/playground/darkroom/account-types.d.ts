@@ -89,6 +89,8 @@ export interface Counts {
   jobs: number;
   generations: number;
   high_res_exports: number;
+  /** Jobs that ended by the caller's doing. */
+  failures: number;
   cache_hits: number;
   credits: number;
   saved_credits: number;
@@ -105,7 +107,12 @@ export interface UsageDay extends Counts {
 }
 
 export interface Quota {
-  policy: "generations_per_day" | "generations_per_month" | "high_res_exports_per_month" | "storage_bytes";
+  policy:
+    | "generations_per_day"
+    | "generations_per_month"
+    | "high_res_exports_per_month"
+    | "failures_per_day"
+    | "storage_bytes";
   /** null: unlimited. */
   limit: number | null;
   used: number;

@@ -291,6 +291,20 @@ test('a question that is asked again at once is answered', async () => {
   await page.waitForFunction(() => document.querySelector('dd .state')?.textContent === 'flagged')
 })
 
+test('an account is suspended and restored', async () => {
+  const user = await account(null)
+  const page = await enter('admin', `#users/${user.id}`)
+  await page.waitForFunction(() => document.querySelector('h2')?.textContent === 'Account')
+  await act(page, 'button >> text=/^Suspend$/', {}, 'chargebacks')
+  await page.waitForFunction(() => document.querySelector('dd .state')?.textContent === 'suspended')
+  assert.equal(await fact(page, 'State'), 'suspended chargebacks')
+  await act(page, 'button >> text=/^Restore$/', {}, 'paid')
+  await page.waitForFunction(() => !document.querySelector('dd .state'))
+  const found = await acts(user.id)
+  assert.deepEqual(found.map(({ action }) => action), ['admin.suspend', 'admin.restore'])
+  assert.deepEqual(page.complaints, [])
+})
+
 test('the keyboard alone flags a user', async () => {
   const user = await account(null)
   const page = await enter()

@@ -82,15 +82,15 @@ test('reads the tree of collections and what lies in one', async () => {
   assert.deepEqual(items, [{ image_id: env.mug, images: { filename: 'white-mug.jpg' } }])
   const { count, error } = await supabase
     .from('collection_items')
-    .select('*', { count: 'exact', head: true })
+    .select('image_id', { count: 'exact', head: true })
     .eq('collection_id', mugs)
   assert.deepEqual([count, error], [1, null])
 })
 
 test('strangers see nothing, the anonymous are refused', async () => {
   for (const table of ['images', 'image_outputs', 'collections', 'collection_items']) {
-    assert.deepEqual(ok(await stranger.from(table).select()), [], table)
-    assert.ok((await anonymous.from(table).select()).error, table)
+    assert.deepEqual(ok(await stranger.from(table).select('user_id')), [], table)
+    assert.ok((await anonymous.from(table).select('user_id')).error, table)
   }
 })
 

@@ -48,7 +48,7 @@ test('outsiders list nothing and sign nothing', async () => {
     const supabase = clients[role]
     assert.deepEqual(ok(await listed(supabase)), [], role)
     for (const table of ['teams', 'team_members', 'image_outputs', 'collections', 'collection_items', 'share_links']) {
-      assert.deepEqual(ok(await supabase.from(table).select('*')), [], `${role} ${table}`)
+      assert.deepEqual(ok(await supabase.from(table).select(table === 'teams' ? 'id' : 'team_id')), [], `${role} ${table}`)
     }
     const signed = ok(await supabase.storage.from('user-library').createSignedUrls(env.paths, 600))
     assert.ok(signed.every((item) => item.error && !item.signedUrl), role)

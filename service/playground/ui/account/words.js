@@ -32,6 +32,7 @@ export const POLICY = {
   generations_per_day: "Pictures today",
   generations_per_month: "Pictures this month",
   high_res_exports_per_month: "High-resolution exports this month",
+  failures_per_day: "Failures of yours today",
   storage_bytes: "Storage",
 };
 
