@@ -49,7 +49,8 @@ class Row(BaseModel):
 
 
 class OutputRow(Row):
-    """A live output. Sizes in pixels and bytes; `expires_at` None: kept until its owner deletes it."""
+    """A live output. Sizes in pixels and bytes; `expires_at` None: kept until its owner deletes it; `image_id` None: of
+    visitors; `version` None: not in the library."""
 
     output_id: UUID
     user_id: UUID | None
@@ -65,6 +66,8 @@ class OutputRow(Row):
     expires_at: datetime | None
     scan: Scan = "none"
     vendor_cost_micros: int = 0
+    image_id: UUID | None = None
+    version: int | None = None
 
     @property
     def owner_id(self) -> UUID | None:

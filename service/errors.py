@@ -106,6 +106,7 @@ class Code(StrEnum):
     share_expired = "share_expired"
     share_revoked = "share_revoked"
     share_used_up = "share_used_up"
+    range_not_satisfiable = "range_not_satisfiable"
     too_many_shares = "too_many_shares"
     password_required = "password_required"  # noqa: S105
     wrong_password = "wrong_password"  # noqa: S105
@@ -375,6 +376,9 @@ CATALOGUE: Mapping[Code, Entry] = {
     Code.share_not_found: Entry(404, "There is no such link", False, "No picture is shared under this link."),
     Code.share_expired: Entry(410, "The link has expired", False, "Ask whoever shared it for a new one."),
     Code.share_revoked: Entry(410, "The link was revoked", False, "Its owner has taken it back."),
+    Code.range_not_satisfiable: Entry(
+        416, "The range is not in the picture", False, "The picture has 51234 bytes."
+    ),
     Code.share_used_up: Entry(
         410, "The link is used up", False, "It was opened as often as its owner allowed."
     ),

@@ -34,8 +34,9 @@ log = structlog.get_logger()
 # KEYS: the limits, then the keys to be read. ARGV: how many limits, the time in microseconds (empty: the
 # server's own), then burst, emission interval (us) and cost of each limit. Redis' clock decides, so that
 # processes whose clocks differ agree. Answers {index refused or 0; remaining, reset us, retry us of each
-# limit; values of the other keys, none after a refusal}. Two more ARGV name a hash and a caller: where the first
-# of the keys read holds an answer, it is counted there under its day, caller and first line (service/billing/meter.py).
+# limit; values of the other keys, none after a refusal}. One more ARGV says that the first of the keys read holds a
+# kept answer, and what was claimed: one to another claim reads as absent. Two more name a hash and a caller: the answer
+# is counted there under its day, caller and worth, which stands in its first line (service/billing/meter.py).
 SCRIPT = """
 local count = tonumber(ARGV[1])
 local now = tonumber(ARGV[2])
@@ -64,12 +65,14 @@ if refused == 0 then
     if ARGV[3 * i + 2] ~= '0' then redis.call('SET', KEYS[i], string.format('%.0f', arrivals[i]), 'PX', life) end
   end
   for i = count + 1, #KEYS do answer[2 * count + 1 + i] = redis.call('GET', KEYS[i]) end
-  local counts, label = ARGV[3 * count + 3], answer[3 * count + 2]
-  if counts and label then
-    label = string.match(label, '^(%d+:%d+:%d+)\\n')
-    if label then
+  local claimed, counts, kept = ARGV[3 * count + 3], ARGV[3 * count + 4], answer[3 * count + 2]
+  if claimed and kept then
+    local worth, said = string.match(kept, '^(%d+:%d+:%d+):(%d+:%d+:%d+)\\n')
+    if said ~= claimed then
+      answer[3 * count + 2] = false
+    elseif counts then
       local day = string.format('%d', math.floor(now / 86400000000))
-      redis.call('HINCRBY', counts, day .. ':' .. ARGV[3 * count + 4] .. ':' .. label, 1)
+      redis.call('HINCRBY', counts, day .. ':' .. ARGV[3 * count + 5] .. ':' .. worth, 1)
     end
   end
 end
@@ -95,6 +98,13 @@ class Limit(NamedTuple):
     def interval_us(self) -> int:
         """Microseconds between requests at the steady rate."""
         return max(1, round(self.period_s * 1_000_000 / self.burst))
+
+
+class Kept(NamedTuple):
+    """A kept answer that is looked for along the way, and the claim that it must be an answer to."""
+
+    key: str
+    claimed: str
 
 
 class Standing(NamedTuple):
@@ -186,7 +196,7 @@ class Limiter:
     async def admit(
         self,
         limits: Sequence[Limit],
-        get: str | None = None,
+        get: Kept | None = None,
         version: str | None = None,
         count: tuple[str, str] | None = None,
     ) -> Admission:
@@ -200,9 +210,13 @@ class Limiter:
             for limit in limits:
                 arguments += (limit.burst, limit.interval_us, limit.cost)
             keys = [limit.key for limit in limits]
-            keys += [key for key in (get, version) if key is not None]
-            if get is not None and count is not None:
-                arguments += count
+            if get is not None:
+                keys.append(get.key)
+                arguments.append(get.claimed)
+                if count is not None:
+                    arguments += count
+            if version is not None:
+                keys.append(version)
             try:
                 answer = await self._run(keys, arguments)
             except (RedisError, OSError) as error:

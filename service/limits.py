@@ -17,7 +17,7 @@ from service.auth import Caller, Principal
 from service.billing.meter import COUNTS
 from service.errors import Code, ProblemError
 from service.freshness import version_key
-from service.gcra import HOUR, LOCAL_KEYS, MINUTE, Admission, Limit, network
+from service.gcra import HOUR, LOCAL_KEYS, MINUTE, Admission, Kept, Limit, network
 from service.resources import Resources, resources_of
 from service.settings import Settings
 
@@ -73,12 +73,12 @@ async def admit(  # noqa: PLR0913
     scope: Scope,
     *,
     follow_up: bool = False,
-    get: str | None = None,
+    get: Kept | None = None,
     may_be_deleted: bool = False,
 ) -> Admission:
-    """Let a request through, reading the key `get` along the way; its `scope` keeps the outcome, for the headers of a
-    refusal that comes later. Raises ProblemError: rate_limited, that the API key has ended since this process verified
-    it, or that the account may not be used; one that is deleted passes where `may_be_deleted`."""
+    """Let a request through, reading the answer `get` along the way; its `scope` keeps the outcome, for the headers of
+    a refusal that comes later. Raises ProblemError: rate_limited, that the API key has ended since this process
+    verified it, or that the account may not be used; one that is deleted passes where `may_be_deleted`."""
     user_id = principal.user_id
     admission = await resources.limiter.admit(
         limits_of(principal, resources.settings, follow_up=follow_up),

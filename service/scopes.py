@@ -18,6 +18,7 @@ SCOPES = {
     "GET /images": "library:read",
     "GET /images/{image_id}": "library:read",
     "GET /collections": "library:read",
+    "GET /outputs/{output_id}": "library:read",
     "GET /outputs/{output_id}/shares": "library:read",
     # Change it
     "POST /images/bulk": "library:write",
@@ -57,6 +58,8 @@ PUBLIC = frozenset(
         "GET /plans",
         "GET /s/{token}",
         "HEAD /s/{token}",
+        "GET /s/{token}/download",
+        "GET /s/{token}/picture",
         "POST /s/{token}",
         "POST /webhooks/stripe",
     }

@@ -6,7 +6,9 @@ streams downloads itself, and repeats only what is idempotent. URLs carry their 
 
 import asyncio
 import hashlib
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -31,11 +33,23 @@ LIBRARY = "user-library"
 REMOVE_BATCH = 1000
 PAGE = 1000
 CHUNK_BYTES = 65_536
+MAX_PASSING = 64
+"""Objects passed on at once in this process: slow readers must not take all connections to Storage and PostgREST."""
 RETRY_PAUSE_SECONDS = 0.1
 IMMUTABLE_SECONDS = 31_536_000
 
 log = structlog.get_logger()
 T = TypeVar("T")
+
+
+def output_names(object_key: object, suffix: str, folder: str = "") -> tuple[str, str]:
+    """New names for an output and its thumbnail; `suffix` with its dot, `folder` with its last slash.
+
+    `object_key` is random and opens nothing: whoever is shown a URL reads its name. Each call gives others: what a dead
+    attempt left is never replaced, and a worker that lost its lease cannot touch what its successor wrote.
+    """
+    stem = f"{folder}{object_key}.{secrets.token_hex(4)}"
+    return f"{stem}{suffix}", f"{stem}.thumb.webp"
 
 
 class StorageError(Exception):
@@ -55,6 +69,10 @@ class ObjectNotFoundError(StorageError):
 
 class ObjectExistsError(StorageError):
     """An object has this name already; nothing was overwritten."""
+
+
+class StorageBusyError(StorageError):
+    """So many objects are being passed on at this moment that this one was not begun."""
 
 
 class ObjectTooLargeError(StorageError):
@@ -90,6 +108,14 @@ class Downloaded:
     content_type: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Passing:
+    """An object on its way through this process; `partial`: only the span that was asked for."""
+
+    chunks: AsyncIterator[bytes]
+    partial: bool
+
+
 class Storage:
     """The service's own access to all buckets, with the secret key."""
 
@@ -100,6 +126,7 @@ class Storage:
         self._http = http
         self._url = url.rstrip("/")
         self._headers = headers
+        self._passing = asyncio.Semaphore(MAX_PASSING)
 
     async def sign_upload(self, bucket: str, path: str) -> SignedUpload:
         """A URL for one upload, never overwriting. Raises StorageError, DependencyError."""
@@ -163,6 +190,31 @@ class Storage:
         except httpx.HTTPError as error:
             log.warning("storage_unavailable", operation="download", error=type(error).__name__)
             raise DependencyError("storage") from error
+
+    @asynccontextmanager
+    async def stream(
+        self, bucket: str, path: str, span: tuple[int, int] | None = None
+    ) -> AsyncIterator[Passing]:
+        """Pass an object on, or its bytes from the first to the last of `span`, as fast as they are taken.
+
+        Raises StorageBusyError, ObjectNotFoundError, StorageError, DependencyError.
+        """
+        where = f"{bucket}/{path}"
+        if self._passing.locked():
+            raise StorageBusyError("stream", where)
+        headers = {**self._headers, "Accept-Encoding": "identity"}
+        if span is not None:
+            headers["Range"] = f"bytes={span[0]}-{span[1]}"
+        url = f"{self._url}/object/{bucket}/{quote(path)}"
+        async with self._passing:
+            try:
+                async with self._http.stream("GET", url, headers=headers) as response:
+                    if response.is_error:
+                        raise await _refusal("stream", where, response)
+                    yield Passing(response.aiter_raw(CHUNK_BYTES), response.status_code == 206)
+            except httpx.HTTPError as error:
+                log.warning("storage_unavailable", operation="stream", error=type(error).__name__)
+                raise DependencyError("storage") from error
 
     async def upload(
         self,

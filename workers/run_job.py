@@ -1,4 +1,4 @@
-"""The steps of a job, in order: cache again -> download -> verify and compute -> store -> complete.
+"""The steps of a job, in order: download and hash -> cache again -> verify and compute -> store -> complete.
 
 Each step may be repeated by another worker after a crash: reading changes nothing, every attempt stores under keys of
 its own, and completing is one transaction. What is verified is what is processed: the bytes are read once, hashed while
@@ -7,7 +7,6 @@ they stream, and never looked up again under the upload key.
 
 import asyncio
 import hashlib
-import secrets
 import tempfile
 import time
 from dataclasses import dataclass
@@ -25,7 +24,15 @@ from service.jobs.store import CachedOutput, ClaimedJob
 from service.media import CONTENT_TYPES, SourceFormat
 from service.ops.variant import parse_variant
 from service.settings import Settings
-from service.storage import LIBRARY, OUTPUTS, UPLOADS, ObjectNotFoundError, ObjectTooLargeError, StorageError
+from service.storage import (
+    LIBRARY,
+    OUTPUTS,
+    UPLOADS,
+    ObjectNotFoundError,
+    ObjectTooLargeError,
+    StorageError,
+    output_names,
+)
 from service.telemetry import JOB_STEPS, JOBS
 from workers.imaging.errors import PixelError
 from workers.imaging.types import Claim, Limits, PixelResult, PixelTask
@@ -114,16 +121,16 @@ class StepClock:
 
 async def _attempt(bench: Workbench, lease: Lease, clock: StepClock) -> str:
     settings = bench.resources.settings
-    await lease.step("cache", 0.02)
-    if (status := await _from_cache(bench, lease)) is not None:
-        clock.lap("cache")
-        return status
-    clock.lap("cache")
     with tempfile.TemporaryDirectory(prefix="darkroom-") as directory:
         workdir = Path(directory)
-        await lease.step("download", 0.1)
+        await lease.step("download", 0.02)
         source = await _download(bench, lease.job, workdir)
         clock.lap("download")
+        await lease.step("cache", 0.2)
+        if (status := await _from_cache(bench, lease)) is not None:
+            clock.lap("cache")
+            return status
+        clock.lap("cache")
         await lease.step("pixels", 0.3)
         result = await bench.pixels.run(_task(lease.job, source, workdir, settings))
         clock.lap("pixels")
@@ -149,11 +156,12 @@ async def _complete(bench: Workbench, lease: Lease, output: dict[str, Any]) -> s
 
 
 async def _from_cache(bench: Workbench, lease: Lease) -> str | None:
-    """Use what another job has computed since the intake: no second computation, and no charge for the first kind."""
+    """Use what another job has computed since the intake, whoever it was for: no second computation, and no charge for
+    the caller's own. Only after the download: whoever has sent the bytes may have what was made of them."""
     job, seconds = lease.job, bench.resources.settings.output_ttl_hours * 3600
     if job.cache_key is None:
         return None
-    found = await bench.resources.jobs.cached_output(job, seconds)
+    found = await bench.resources.jobs.cached_output(job, seconds, verified=True)
     if found is None:
         return None
     if not found.own and found.output.scan != "clean" and wants_scan(bench.resources.settings, job):
@@ -170,12 +178,12 @@ async def _from_cache(bench: Workbench, lease: Lease) -> str | None:
 async def _copy(bench: Workbench, job: ClaimedJob, source: CachedOutput) -> dict[str, Any]:
     """Every owner holds its own bytes: copy another owner's output, inside Storage, under this job's keys."""
     storage = bench.resources.storage
-    bucket, path, thumb = _target(job, Path(source.path).suffix)
+    bucket, path, thumb = output_target(job, Path(source.path).suffix)
     await asyncio.gather(
         storage.copy(source.bucket, source.path, path, target_bucket=bucket),
         storage.copy(source.bucket, source.thumb_path, thumb, target_bucket=bucket),
     )
-    facts = source.model_dump(exclude={"output_id", "user_id", "team_id", "expires_at"})
+    facts = source.model_dump(exclude={"output_id", "user_id", "team_id", "expires_at", "version"})
     return facts | {"bucket": bucket, "path": path, "thumb_path": thumb, "image_id": _text(job.image_id)}
 
 
@@ -231,23 +239,12 @@ def _task(job: ClaimedJob, source: Path, workdir: Path, settings: Settings) -> P
     )
 
 
-def output_keys(job: ClaimedJob, suffix: str) -> tuple[str, str]:
-    """New keys for an output and its thumbnail; `suffix` with its dot.
-
-    Each call gives others: what a dead attempt left is never replaced, and a worker that lost its lease cannot touch
-    what its successor wrote. `complete_job` marks the leftovers for removal.
-    """
-    stem = f"{job.id}.{secrets.token_hex(4)}"
-    return f"{stem}{suffix}", f"{stem}.thumb.webp"
-
-
-def _target(job: ClaimedJob, suffix: str) -> tuple[str, str, str]:
-    """Bucket and new keys for the job's output and thumbnail."""
-    path, thumb = output_keys(job, suffix)
+def output_target(job: ClaimedJob, suffix: str) -> tuple[str, str, str]:
+    """Bucket and new names for the job's output and thumbnail. `complete_job` marks what earlier attempts have left for
+    removal."""
     if not job.wants_persist:
-        return OUTPUTS, path, thumb
-    folder = f"{job.owner_id}/{job.image_id}/output"
-    return LIBRARY, f"{folder}/{path}", f"{folder}/{thumb}"
+        return OUTPUTS, *output_names(job.object_key, suffix)
+    return LIBRARY, *output_names(job.object_key, suffix, f"{job.owner_id}/{job.image_id}/output/")
 
 
 def _text(value: UUID | None) -> str | None:
@@ -270,7 +267,7 @@ async def _store_original(
 
 
 async def _store(bench: Workbench, job: ClaimedJob, result: PixelResult) -> dict[str, Any]:
-    bucket, path, thumb = _target(job, result.output.suffix)
+    bucket, path, thumb = output_target(job, result.output.suffix)
     content_type = CONTENT_TYPES[cast("SourceFormat", result.source_format)]
     storage = bench.resources.storage
     original, _output, _thumb = await asyncio.gather(

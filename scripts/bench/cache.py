@@ -18,7 +18,7 @@ from pathlib import Path
 import asyncpg
 
 from scripts.bench.measure import Row, Sample, at_most, sample_row
-from scripts.bench.site import SIDE, clients, site
+from scripts.bench.site import clients, site
 from service.intake.store import Intakes
 
 TITLE = "Cache lookup"
@@ -29,6 +29,8 @@ BYTES_PER_ROW = 3_000
 """Disk that a load needs at its peak: row, indexes, write-ahead log and the sorting of an index."""
 OP_KEY = "resize-v1:width-512"
 CHUNK = 250_000
+INPUT_BYTES, INPUT_SIDE = 100_000, 1024
+"""Of every input, as the claims about it say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +56,9 @@ class Shelf:
             sha256=sha256_of(number),
             filename="bench.jpg",
             content_type="image/jpeg",
-            size=1,
-            width=SIDE,
-            height=SIDE,
+            size=INPUT_BYTES,
+            width=INPUT_SIDE,
+            height=INPUT_SIDE,
             op_key=OP_KEY,
             cacheable=True,
             price=0,
@@ -79,7 +81,8 @@ def sha256_of(number: int) -> str:
 def lookup_sql() -> str:
     """The product's own lookup; $1 is the input's digest."""
     key = f"public.cache_key($1, '{OP_KEY}', 'full')"
-    return f"select (public.find_output({key}, null, interval '1 hour')).id"
+    claim = f"{INPUT_BYTES}, {INPUT_SIDE}, {INPUT_SIDE}"
+    return f"select (public.find_output({key}, null, null, {claim}, interval '1 hour')).id"
 
 
 async def run(*, rows: int = 200_000, lookups: int = 4_000, calls: int = 400) -> list[Row]:
@@ -173,7 +176,8 @@ async def load(connection: asyncpg.Connection[asyncpg.Record], rows: int) -> Non
     for index in indexes:
         await connection.execute(f"drop index public.{index['name'].removeprefix('public.')}")
     for first in range(0, rows, CHUNK):
-        await connection.execute(_INSERT, first, min(first + CHUNK, rows) - 1, OP_KEY)
+        last = min(first + CHUNK, rows) - 1
+        await connection.execute(_INSERT, first, last, OP_KEY, INPUT_BYTES, INPUT_SIDE)
     for index in indexes:
         await connection.execute(index["definition"])
     await connection.execute("vacuum analyze public.image_outputs")
@@ -198,7 +202,7 @@ _INSERT = """
 insert into public.image_outputs (
     cache_key, input_sha256, input_content_type, input_width, input_height, input_size, op_key, variant,
     bucket, path, thumb_path, content_type, width, height, size, sha256, expires_at)
-select public.cache_key(key, $3, 'full'), key, 'image/jpeg', 1024, 1024, 100000, $3, 'full',
+select public.cache_key(key, $3, 'full'), key, 'image/jpeg', $5, $5, $4, $3, 'full',
        'outputs-ephemeral', id || '.webp', id || '.thumb.webp', 'image/webp', 512, 512, 20000, key,
        now() + interval '1 day'
 from (select lpad(to_hex(n), 64, '0') as key, gen_random_uuid() as id

@@ -25,7 +25,8 @@ from service.app import CORS_ANSWER_HEADERS, CORS_REQUEST_HEADERS
 from service.auth import Authenticator
 from service.database import cache_key
 from service.errors import validated
-from service.intake.hits import hit_key
+from service.gcra import Kept
+from service.intake.hits import claimed, hit_key
 from service.intake.intake import check
 from service.intake.routes import _REQUEST
 from service.limits import limits_of
@@ -146,7 +147,9 @@ def _stages(caller: Caller, service: FastAPI) -> dict[str, Case]:
     async def admit() -> None:
         who = await authenticator.principal(request)
         key = hit_key(cache_key(claim.sha256, check(claim, resources).key), who.user_id)
-        admission = await resources.limiter.admit(limits_of(who, resources.settings), get=key)
+        admission = await resources.limiter.admit(
+            limits_of(who, resources.settings), get=Kept(key, claimed(claim))
+        )
         if admission.value is None:
             raise RuntimeError("this was no hit")
         admission.headers()

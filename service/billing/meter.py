@@ -41,15 +41,16 @@ _DROP = (
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What a kept answer is worth when it is given: the first line of its entry in Redis, which SCRIPT in
-    service/gcra.py counts by."""
+    """What a kept answer is worth when it is given. Its entry in Redis begins with a line of that and of the claim that
+    it answers, which SCRIPT in service/gcra.py compares and counts by."""
 
     saved_credits: int
     saved_vendor_cost_micros: int
     size: int
 
-    def line(self) -> bytes:
-        return b"%d:%d:%d\n" % (self.saved_credits, self.saved_vendor_cost_micros, self.size)
+    def line(self, claimed: str) -> bytes:
+        worth = f"{self.saved_credits}:{self.saved_vendor_cost_micros}:{self.size}"
+        return f"{worth}:{claimed}\n".encode()
 
 
 def unlabelled(entry: bytes) -> bytes:

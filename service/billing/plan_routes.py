@@ -62,7 +62,15 @@ async def quote(body: QuoteRequest, request: Request, principal: Admitted) -> Qu
         variant = FULL if profile is None else variant_for(*size, profile.side, marked=profile.watermark)
         key = cache_key(body.sha256, chain.key, variant)
     settings = resources.settings
-    facts = await resources.plans.get_quote_facts(principal.user_id, key, chain.key, settings.queue)
+    facts = await resources.plans.get_quote_facts(
+        principal.user_id,
+        key,
+        chain.key,
+        settings.queue,
+        size=body.size,
+        width=body.width,
+        height=body.height,
+    )
     seconds = None if facts.work_seconds is None else round(facts.work_seconds + facts.wait_seconds, 2)
     signed = sign(settings.secret, principal.user_id, chain.key, price)
     return QuoteAnswer(

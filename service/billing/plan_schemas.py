@@ -66,6 +66,7 @@ class QuoteRequest(BaseModel):
                 {
                     "op_key": "upscale-v1:factor-2",
                     "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                    "size": 2_345_678,
                     "width": 1200,
                     "height": 800,
                 }
@@ -75,8 +76,10 @@ class QuoteRequest(BaseModel):
 
     op_key: Annotated[str, StringConstraints(max_length=512)]
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)] | None = Field(
-        None, description="of the file: tells whether the result is there already"
+        None,
+        description="of the file; with size, width and height it tells whether an intake would be a hit",
     )
+    size: int | None = Field(None, gt=0, le=MAX_CLAIM, description="bytes")
     width: int | None = Field(None, gt=0, le=MAX_CLAIM, description="pixels")
     height: int | None = Field(None, gt=0, le=MAX_CLAIM, description="pixels")
 

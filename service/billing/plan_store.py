@@ -164,8 +164,16 @@ class Plans:
     async def expire_usage(self) -> None:
         await self._call("expire_usage", {})
 
-    async def get_quote_facts(
-        self, user_id: UUID | None, cache_key: str | None, op_key: str, queue: str
+    async def get_quote_facts(  # noqa: PLR0913 - the SQL function's own
+        self,
+        user_id: UUID | None,
+        cache_key: str | None,
+        op_key: str,
+        queue: str,
+        *,
+        size: int | None,
+        width: int | None,
+        height: int | None,
     ) -> QuoteFacts:
         return QuoteFacts.model_validate(
             await self._call(
@@ -175,6 +183,9 @@ class Plans:
                     "p_cache_key": cache_key,
                     "p_op_key": op_key,
                     "p_queue": queue,
+                    "p_size": size,
+                    "p_width": width,
+                    "p_height": height,
                 },
             )
         )

@@ -1,8 +1,8 @@
 """The hot half of the compute cache: whole answers to a hit, in Redis, until half the life of their URLs.
 
 A key holds the bytes of an IntakeAnswer, ready to be sent, behind a line that says what it is worth (see
-service/billing/meter.py). It dies before its URLs do and before its output does, and
-is deleted by whatever deletes, expires or moves the output.
+service/billing/meter.py) and which claim it answers: any other claim about the same digest is a miss here. It dies
+before its URLs do and before its output does, and is deleted by whatever deletes, expires or moves the output.
 """
 
 from collections.abc import Iterable
@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from service.billing.meter import Label
 from service.database import Forget
+from service.intake.schemas import IntakeRequest
 
 log = structlog.get_logger()
 ON_THE_WAY_SECONDS = 120
@@ -27,18 +28,25 @@ def hit_key(cache_key: str, owner_id: UUID | None) -> str:
     return f"darkroom:hit:{owner_id or 'anonymous'}:{cache_key}"
 
 
+def claimed(claim: IntakeRequest) -> str:
+    """What must agree with the verified picture beside its digest: `{bytes}:{longer side}:{shorter side}`. Which side
+    is called width depends on whether the client has looked at the EXIF orientation."""
+    width, height = claim.width, claim.height
+    return f"{claim.size}:{width}:{height}" if width >= height else f"{claim.size}:{height}:{width}"
+
+
 async def remember(  # noqa: PLR0913
     redis: Redis,
     key: str,
     answer: bytes,
     *,
-    sha256: str,
+    claim: IntakeRequest,
     url_seconds: int,
     expires_at: datetime | None,
     label: Label = Label(0, 0, 0),  # noqa: B008 - it has no state
 ) -> None:
-    """Keep an answer for half the life of its URLs at most, unless its bytes have been blocked or its owner's data
-    deleted meanwhile. Redis away: it is simply not kept."""
+    """Keep an answer to this claim for half the life of its URLs at most, unless its bytes have been blocked or its
+    owner's data deleted meanwhile. Redis away: it is simply not kept."""
     milliseconds = url_seconds * 500
     if expires_at is not None:
         left = int((expires_at - datetime.now(UTC)).total_seconds() * 1000)
@@ -49,7 +57,8 @@ async def remember(  # noqa: PLR0913
         script = cast("Any", redis)  # redis-py declares its arguments as text alone
         owner = key.split(":")[2]
         await script.eval(
-            _UNLESS_BARRED, 3, key, _bar_key(sha256), _bar_key(owner), label.line() + answer, milliseconds
+            *(_UNLESS_BARRED, 3, key, _bar_key(claim.sha256), _bar_key(owner)),
+            *(label.line(claimed(claim)) + answer, milliseconds),
         )
     except (RedisError, OSError) as error:
         log.warning("hit_not_kept", error=type(error).__name__)

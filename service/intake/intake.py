@@ -5,6 +5,7 @@ enters the cache on its word.
 """
 
 import asyncio
+from pathlib import PurePosixPath
 from uuid import UUID, uuid4
 
 import structlog
@@ -18,8 +19,8 @@ from service.billing.tariff import Price
 from service.database import OutputGone, OutputRow, cache_key
 from service.downloads import download_url, suggested_name
 from service.errors import Code, DependencyError, ProblemError
-from service.gcra import Admission
-from service.intake.hits import hit_key, remember
+from service.gcra import Admission, Kept
+from service.intake.hits import claimed, hit_key, remember
 from service.intake.schemas import IntakeAnswer, IntakeRequest
 from service.intake.store import IntakeResult
 from service.jobs.documents import SIGN_UP, SignedOutput, describe, sign_output
@@ -34,7 +35,7 @@ from service.ops.size import planned_side
 from service.ops.variant import FULL, variant_for
 from service.resources import Resources
 from service.settings import Settings
-from service.storage import OUTPUTS, UPLOADS, ObjectExistsError, ObjectNotFoundError
+from service.storage import OUTPUTS, UPLOADS, ObjectExistsError, ObjectNotFoundError, output_names
 from service.teams.store import TeamProfile
 from service.telemetry import CACHE, SHED
 
@@ -111,7 +112,9 @@ async def intake(
     key = hit_key(cache_key(claim.sha256, chain.key, variant), principal.user_id)
     # A hot answer knows nothing of what is to be kept, nor of who is in a team at this moment.
     plain = not claim.wants_persist and claim.keep_for_days is None and claim.team_id is None
-    admission = await admit(resources, principal, scope, get=key if cacheable and plain else None)
+    admission = await admit(
+        resources, principal, scope, get=Kept(key, claimed(claim)) if cacheable and plain else None
+    )
     if admission.value is not None:
         HOT.inc()
         return unlabelled(admission.value), admission
@@ -206,13 +209,15 @@ class Desk:
             if result.output is None:
                 break
             CACHE.labels(result.outcome).inc()
-            job_id, output, charged = None, result.output, result.charged
+            job_id, output, charged = result.job_id, result.output, result.charged
             if result.outcome == "copy":
                 adopted = await self._adopt(result.output)
                 if adopted is None or adopted.output is None:
                     continue
                 job_id, output, charged = adopted.job_id, adopted.output, adopted.charged
                 reference = str(job_id)
+            if job_id is None:
+                raise RuntimeError("intake() answered a hit without a job")
             try:
                 if self.persists and output.bucket == OUTPUTS and self.user_id is not None:
                     output = await promote(
@@ -233,7 +238,7 @@ class Desk:
                     self.resources.redis,
                     key,
                     body,
-                    sha256=self.claim.sha256,
+                    claim=self.claim,
                     url_seconds=signed.seconds,
                     expires_at=output.expires_at,
                     label=Label(self.price.job, output.vendor_cost_micros, output.size),
@@ -290,10 +295,9 @@ class Desk:
         )
 
     async def _adopt(self, source: OutputRow) -> JobRow | None:
-        """Copy somebody else's output under a key of the caller's; None when it went away meanwhile."""
-        job_id = uuid4()
-        suffix = source.path.rpartition(".")[2]
-        path, thumb = f"{job_id}.{suffix}", f"{job_id}.thumb.webp"
+        """Copy an output under a key of the caller's; None when it went away meanwhile."""
+        object_key = uuid4()
+        path, thumb = output_names(object_key, PurePosixPath(source.path).suffix)
         storage, resources = self.resources.storage, self.resources
         try:
             await asyncio.gather(
@@ -301,7 +305,8 @@ class Desk:
                 storage.copy(source.bucket, source.thumb_path, thumb, target_bucket=OUTPUTS),
             )
             return await resources.intakes.adopt_output(
-                job_id=job_id,
+                job_id=uuid4(),
+                object_key=object_key,
                 user_id=self.user_id,
                 source_id=source.output_id,
                 filename=self.claim.filename,
@@ -320,9 +325,7 @@ class Desk:
         except OutputGone:
             return None
 
-    def _hit(
-        self, job_id: UUID | None, output: OutputRow, signed: SignedOutput, charged: int
-    ) -> IntakeAnswer:
+    def _hit(self, job_id: UUID, output: OutputRow, signed: SignedOutput, charged: int) -> IntakeAnswer:
         return IntakeAnswer(
             cached=True,
             job_id=job_id,

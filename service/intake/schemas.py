@@ -62,6 +62,7 @@ class IntakeRequest(BaseModel):
 
 
 _JOB = "7c0e2f4a-4f7e-4c38-9d2f-1b7a4a7d2c11"
+_NAME = "2f1d9c57-0b7d-4a39-8f35-6a2e51c0d9be.5e0c9a17"
 _STORAGE = "https://project.supabase.co/storage/v1"
 _ANSWERS: list[JsonValue] = [
     {
@@ -79,12 +80,12 @@ _ANSWERS: list[JsonValue] = [
     },
     {
         "cached": True,
-        "job_id": None,
+        "job_id": _JOB,
         "status": "done",
         "op_key": "bgremove-v1",
         "expires_at": "2026-11-21T13:00:00Z",
-        "output_urls": [f"{_STORAGE}/object/sign/outputs-ephemeral/{_JOB}.webp?token=…"],
-        "thumbnail_url": f"{_STORAGE}/object/sign/outputs-ephemeral/{_JOB}.thumb.webp?token=…",
+        "output_urls": [f"{_STORAGE}/object/sign/outputs-ephemeral/{_NAME}.webp?token=…"],
+        "thumbnail_url": f"{_STORAGE}/object/sign/outputs-ephemeral/{_NAME}.thumb.webp?token=…",
     },
 ]
 
@@ -95,7 +96,9 @@ class IntakeAnswer(BaseModel):
     model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [*_ANSWERS]})
 
     cached: bool
-    job_id: UUID | None = Field(None, description="absent for a hit that needed no job")
+    job_id: UUID = Field(
+        description="for GET /jobs/{job_id} and POST /jobs/claim; visitors who get the same hit share one"
+    )
     status: Status
     op_key: str = Field(description="canonical form")
     expires_at: datetime | None = Field(

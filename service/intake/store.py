@@ -9,9 +9,11 @@ from service.ops.variant import FULL
 
 
 class IntakeResult(Row):
-    """`hit`: the caller's own output; `copy`: somebody else's, to be copied; `job`: made now or in flight."""
+    """`hit`: the caller's own output or, for a visitor, what visitors share, with a finished job; `copy`: what is to
+    be copied for the caller; `job`: made now or in flight."""
 
     outcome: Literal["hit", "copy", "job"]
+    job_id: UUID | None = None
     output: OutputRow | None = None
     job: JobRow | None = None
     created: bool = False
@@ -112,9 +114,10 @@ class Intakes:
         hit_price: int = 0,
         api_key_id: UUID | None = None,
         team_id: UUID | None = None,
+        object_key: UUID | None = None,
     ) -> JobRow:
-        """Give the caller a finished job whose objects were copied from another owner's output, for `hit_price`;
-        `price` is what the work would have cost."""
+        """Give the caller a finished job whose objects were copied from what visitors share, for `hit_price`; `price`
+        is what the work would have cost. `object_key`: what the copies are named after."""
         return JobRow.model_validate(
             await self._call(
                 "adopt_output",
@@ -131,6 +134,7 @@ class Intakes:
                     "p_hit_price": hit_price,
                     "p_api_key_id": text(api_key_id),
                     "p_team_id": text(team_id),
+                    "p_object_key": text(object_key),
                 },
             )
         )

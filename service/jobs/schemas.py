@@ -16,6 +16,10 @@ class Output(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     output_id: UUID
+    image_id: UUID | None = Field(None, description="the original it was made from; null for visitors")
+    version: int | None = Field(
+        None, description="counts the versions in the library; null for ephemeral outputs"
+    )
     width: int = Field(description="pixels")
     height: int = Field(description="pixels")
     content_type: str

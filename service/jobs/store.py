@@ -61,12 +61,13 @@ class SourceFacts(Row):
 class ClaimedJob(Row):
     """A job under lease: everything a worker needs to do it. The bytes lie at `upload_path` of `source_bucket`, as
     `source` says, or as the job's own claim does; `store_original`: the library wants them, too. `owner_id`: the user,
-    or the team that the result is for."""
+    or the team that the result is for; `object_key` names what the job writes."""
 
     id: UUID
     user_id: UUID | None
     owner_id: UUID | None
     image_id: UUID | None
+    object_key: UUID
     lease_token: UUID
     lease_expires_at: datetime
     attempt: int
@@ -148,8 +149,14 @@ class Jobs:
     async def snooze(self, job: ClaimedJob, seconds: float) -> None:
         await self._call("snooze", {**_lease(job), "p_seconds": seconds})
 
-    async def cached_output(self, job: ClaimedJob, output_seconds: int) -> CacheCheck | None:
-        row = await self._call("cached_output", {**_lease(job), "p_output_seconds": output_seconds})
+    async def cached_output(
+        self, job: ClaimedJob, output_seconds: int, *, verified: bool
+    ) -> CacheCheck | None:
+        """`verified`: the caller has hashed the job's bytes; else only what would answer an intake is found."""
+        row = await self._call(
+            "cached_output",
+            {**_lease(job), "p_output_seconds": output_seconds, "p_verified": verified},
+        )
         return None if row is None else CacheCheck.model_validate(row)
 
     async def complete_from_cache(self, job: ClaimedJob, output_id: UUID) -> JobRow:

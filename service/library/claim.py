@@ -1,6 +1,7 @@
 """Claim: a caller who has signed up takes over the jobs that it made before.
 
-An anonymous output is shared by everybody who asked for the same picture, so the claimer gets bytes of its own.
+An anonymous output is shared by everybody who asked for the same picture, so the claimer gets bytes of its own. The job
+that a visitor's hit answers with is shared as well: it stays, and the claimer gets a job of its own, too.
 """
 
 import asyncio
@@ -12,15 +13,16 @@ from uuid import UUID, uuid4
 from service.errors import Code, ProblemError
 from service.library.store import Claimable
 from service.resources import Resources
-from service.storage import OUTPUTS, ObjectNotFoundError
+from service.storage import OUTPUTS, ObjectNotFoundError, output_names
 
 MAX_ROUNDS = 3
 """A job may end between the copying and the claim; after this many rounds the rest is left to the next call."""
 
 
-async def claim(resources: Resources, user_id: UUID, job_ids: Sequence[UUID]) -> list[UUID]:
-    """Ids of those jobs that are the caller's now, in the order given. Raises ProblemError (job_not_found) for none."""
-    mine: set[UUID] = set()
+async def claim(resources: Resources, user_id: UUID, job_ids: Sequence[UUID]) -> dict[UUID, UUID]:
+    """For those of `job_ids` that could be claimed, in the order given, the ids of the caller's jobs: the same, or for
+    a shared one that of the caller's own. Raises ProblemError (job_not_found) for none."""
+    mine: dict[UUID, UUID] = {}
     todo = list(dict.fromkeys(job_ids))
     for _round in range(MAX_ROUNDS):
         found = await resources.library.find_claimable(todo, user_id)
@@ -30,7 +32,7 @@ async def claim(resources: Resources, user_id: UUID, job_ids: Sequence[UUID]) ->
         answer = await resources.library.claim_jobs(
             user_id, claims, resources.settings.output_ttl_hours * 3600
         )
-        mine |= set(answer.claimed)
+        mine |= answer.jobs
         todo = answer.again
         if not todo:
             break
@@ -38,7 +40,7 @@ async def claim(resources: Resources, user_id: UUID, job_ids: Sequence[UUID]) ->
         raise ProblemError(
             Code.job_not_found, "None of these jobs can be claimed: they are unknown or taken."
         )
-    return [job_id for job_id in dict.fromkeys(job_ids) if job_id in mine]
+    return {job_id: mine[job_id] for job_id in job_ids if job_id in mine}
 
 
 async def _copied(resources: Resources, job: Claimable) -> dict[str, Any]:
@@ -46,9 +48,7 @@ async def _copied(resources: Resources, job: Claimable) -> dict[str, Any]:
     source = job.output
     if source is None:
         return {"job_id": job.job_id, "path": None, "thumb_path": None}
-    # Not of the job's id: its anonymous output may bear that one.
-    stem = uuid4()
-    path, thumb = f"{stem}{PurePosixPath(source.path).suffix}", f"{stem}.thumb.webp"
+    path, thumb = output_names(uuid4(), PurePosixPath(source.path).suffix)
     try:
         await asyncio.gather(
             resources.storage.copy(source.bucket, source.path, path, target_bucket=OUTPUTS),

@@ -54,9 +54,6 @@ class ImageVersion(Output):
     """A finished picture of an image."""
 
     op_key: str
-    version: int | None = Field(
-        None, description="counts the versions in the library; null for ephemeral ones"
-    )
     job_id: UUID | None = None
     created_at: datetime
     expires_at: datetime | None = Field(None, description="null: kept until it is deleted")

@@ -5,7 +5,6 @@ old objects. A call that dies in between leaves two objects that the next one, o
 """
 
 import asyncio
-import secrets
 import tempfile
 from pathlib import Path, PurePosixPath
 from uuid import UUID
@@ -18,7 +17,7 @@ from service.resources import Resources
 from service.safety.judgement import moderate
 from service.safety.moderation import Exhibit, Picture
 from service.safety.scanner import scan_files
-from service.storage import LIBRARY, ObjectNotFoundError
+from service.storage import LIBRARY, ObjectNotFoundError, output_names
 from service.teams.moves import give_images
 
 
@@ -54,10 +53,10 @@ async def promote(  # noqa: PLR0913
         raise output_not_found(output_id or UUID(int=0))
     if found.bucket == LIBRARY:
         return found
-    stem = (
-        f"{found.owner_id}/{found.image_id}/output/{found.job_id or found.output_id}.{secrets.token_hex(4)}"
-    )
-    path, thumb = f"{stem}{PurePosixPath(found.path).suffix}", f"{stem}.thumb.webp"
+    # Under the key that the output has already, so that promote_output finds what a call that died has copied.
+    name = PurePosixPath(found.path)
+    folder = f"{found.owner_id}/{found.image_id}/output/"
+    path, thumb = output_names(name.name.partition(".")[0], name.suffix, folder)
     try:
         scan = await _inspect(resources, user_id, found)
         await asyncio.gather(

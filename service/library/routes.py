@@ -18,6 +18,7 @@ from service.library.promote import output_not_found
 from service.library.rerun import rerun
 from service.library.schemas import (
     ClaimAnswer,
+    ClaimedJob,
     ClaimRequest,
     KeepRequest,
     Me,
@@ -81,6 +82,22 @@ async def patch_me(body: SettingsChange, request: Request, user_id: SignedIn) ->
     profile = await resources.library.set_profile(user_id, body.model_dump(exclude_unset=True))
     resources.profiles.put(user_id, profile)
     return _me(resources, profile)
+
+
+@router.get(
+    "/outputs/{output_id}",
+    responses=responses(Code.sign_in_required, Code.output_not_found, Code.output_expired),
+)
+async def get_output(output_id: UUID, request: Request, user_id: SignedIn) -> OutputDocument:
+    """An output of yours or of a team of yours, with freshly signed URLs.
+
+    `job_id` is a job of yours that has this output; null where others of a team have made it.
+    """
+    resources = resources_of(request)
+    output = await resources.library.get_output(output_id, user_id)
+    if output is None:
+        raise output_not_found(output_id)
+    return await _document(resources, output)
 
 
 @router.patch(
@@ -237,6 +254,11 @@ async def rerun_image(
 async def claim_jobs(body: ClaimRequest, request: Request, user_id: SignedIn) -> ClaimAnswer:
     """Take over jobs that were made without signing in: whoever holds the id of one may have it, once.
 
-    What others share with them stays theirs. A job for which the caller has an unfinished one already stays as it is.
+    What visitors share (the job and the output of a hit) stays theirs: the caller gets a job and an output of their
+    own, under other ids. A job for which the caller has an unfinished one already stays as it is.
     """
-    return ClaimAnswer(job_ids=await claim(resources_of(request), user_id, body.job_ids))
+    mine = await claim(resources_of(request), user_id, body.job_ids)
+    return ClaimAnswer(
+        job_ids=list(dict.fromkeys(mine.values())),
+        claims=[ClaimedJob(claimed_id=claimed_id, job_id=job_id) for claimed_id, job_id in mine.items()],
+    )

@@ -170,7 +170,15 @@ class ClaimRequest(BaseModel):
     job_ids: list[UUID] = Field(min_length=1, max_length=MAX_CLAIMS)
 
 
-class ClaimAnswer(BaseModel):
-    """Those that are the caller's now; a repeated claim lists them again."""
+class ClaimedJob(BaseModel):
+    """What a claim has brought. The ids differ where visitors share the job: the caller has one of their own then."""
 
-    job_ids: list[UUID]
+    claimed_id: UUID = Field(description="as presented")
+    job_id: UUID = Field(description="of the caller's job")
+
+
+class ClaimAnswer(BaseModel):
+    """The jobs that are the caller's now; a repeated claim lists them again."""
+
+    job_ids: list[UUID] = Field(description="of the caller's jobs, each once")
+    claims: list[ClaimedJob] = Field(description="what each of the presented ids has become")

@@ -100,9 +100,9 @@ class Claimable(Row):
 
 
 class Claimed(Row):
-    """`again`: jobs that got an output meanwhile."""
+    """`jobs`: the caller's job for each that was claimed; `again`: jobs that got an output meanwhile."""
 
-    claimed: list[UUID]
+    jobs: dict[UUID, UUID]
     again: list[UUID]
 
 
@@ -127,6 +127,11 @@ class Library:
         row = await self._call(
             "keep_output", {"p_output_id": str(output_id), "p_user_id": str(user_id), "p_days": days}
         )
+        return None if row is None else LibraryOutput.model_validate(row)
+
+    async def get_output(self, output_id: UUID, user_id: UUID) -> LibraryOutput | None:
+        """A live output of the user's, or of a team of theirs. Its `job_id` is a job of the user's own, if any."""
+        row = await self._call("get_output", {"p_output_id": str(output_id), "p_user_id": str(user_id)})
         return None if row is None else LibraryOutput.model_validate(row)
 
     async def restore_output(self, output_id: UUID, user_id: UUID) -> LibraryOutput | None:

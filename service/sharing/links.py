@@ -1,8 +1,9 @@
 """The life of a share link: made, opened, refused.
 
 The token is 128 random bits and its sha256 is all that is kept, so the database finds a link by a digest that nobody
-can aim at, and a copy of the database opens nothing. A view is counted after the URL is signed and before it is given
-out, by one statement that enforces max_views: no failure of Storage costs a view, and no view goes uncounted.
+can aim at, and a copy of the database opens nothing. A view is counted after Storage has said that the picture is there
+and before its URL is given out, by one statement that enforces max_views: no failure of Storage costs a view, and no
+view goes uncounted.
 """
 
 import hashlib
@@ -10,8 +11,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import PurePath
-from urllib.parse import quote
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from service.database import OutputRow
@@ -21,6 +21,7 @@ from service.resources import Resources
 from service.sharing.passwords import hash_password, matches
 from service.sharing.schemas import ShareRequest
 from service.sharing.store import FoundShare, ShareRow
+from service.sharing.tickets import ticket
 
 TOKEN_BYTES = 16
 TOKEN = re.compile(r"[\w-]{22}", re.ASCII)
@@ -34,7 +35,8 @@ DAY = 24 * HOUR
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """A picture that a link has opened. `url` shows it and `download_url` saves it, both for minutes only."""
+    """A picture that a link has opened. `url` shows it and `download_url` saves it, both for minutes only and under the
+    link's own address: they tell nothing that the link does not."""
 
     url: str
     download_url: str
@@ -60,10 +62,15 @@ async def make(
     return row, f"{(resources.settings.public_url or '').rstrip('/')}/s/{token}"
 
 
+def door(resources: Resources, token: str) -> str:
+    """The path of a link, on whatever host it was opened."""
+    return f"{urlsplit(resources.settings.public_url or '').path.rstrip('/')}/s/{token}"
+
+
 async def open_link(resources: Resources, token: str, password: str | None, ip: str) -> Shared:
     """The picture behind a token, its view counted. Raises ProblemError, each refusal with a code of its own."""
     found = await check(resources, token, password, ip)
-    shared = await _sign(resources, found)
+    shared = await _address(resources, token, found)
     try:
         await resources.share_links.open_share(found.share_id)
     except DependencyError:
@@ -77,11 +84,8 @@ async def open_link(resources: Resources, token: str, password: str | None, ip: 
 async def check(resources: Resources, token: str, password: str | None, ip: str) -> FoundShare:
     """All that can be refused without counting: rate, token, end of the link, password. Raises ProblemError."""
     here = network(ip)
-    limit = Limit("ip", f"darkroom:rate:share:ip:{here}", resources.settings.rate_per_ip_minute, MINUTE)
-    (await resources.limiter.admit([limit])).require()
-    found = await resources.share_links.find_share(digest(token)) if TOKEN.fullmatch(token) else None
-    if found is None:
-        raise refusal(Code.share_not_found)
+    await admit_address(resources, ip)
+    found = await find(resources, token)
     if found.status != "active":
         raise refusal(Code(found.status))
     if found.password_hash is not None:
@@ -92,6 +96,21 @@ async def check(resources: Resources, token: str, password: str | None, ip: str)
             raise refusal(Code.wrong_password)
         for limit in spent:
             await resources.limiter.forgive(limit)
+    return found
+
+
+async def admit_address(resources: Resources, ip: str) -> None:
+    """Raises ProblemError (429) for an address that asks for too many links."""
+    key = f"darkroom:rate:share:ip:{network(ip)}"
+    limit = Limit("ip", key, resources.settings.rate_per_ip_minute, MINUTE)
+    (await resources.limiter.admit([limit])).require()
+
+
+async def find(resources: Resources, token: str) -> FoundShare:
+    """What a token leads to. Raises ProblemError (share_not_found)."""
+    found = await resources.share_links.find_share(digest(token)) if TOKEN.fullmatch(token) else None
+    if found is None:
+        raise refusal(Code.share_not_found)
     return found
 
 
@@ -110,8 +129,8 @@ async def _admit_guess(resources: Resources, share_id: UUID, here: str) -> list[
     return [mine, first]
 
 
-async def _sign(resources: Resources, found: FoundShare) -> Shared:
-    """A URL that outlives neither the link nor the picture."""
+async def _address(resources: Resources, token: str, found: FoundShare) -> Shared:
+    """URLs that outlive neither the link nor the picture."""
     output = found.output
     if output is None:
         raise refusal(Code.output_expired)
@@ -120,18 +139,15 @@ async def _sign(resources: Resources, found: FoundShare) -> Shared:
     if output.expires_at is not None:
         ends.append((output.expires_at, Code.output_expired))
     end, why = min(ends)
-    longest = min(URL_SECONDS, resources.settings.signed_url_seconds)
-    seconds = min(longest, int((end - now).total_seconds()))
+    seconds = min(URL_SECONDS, int((end - now).total_seconds()))
     if seconds <= 0:
         raise refusal(why)
-    url = (await resources.storage.sign_downloads(output.bucket, [output.path], seconds))[output.path]
-    if url is None:
+    if await resources.storage.info(output.bucket, output.path) is None:
         # A row without its object: nobody may be sent there again.
         await resources.database.bury_output(output.output_id)
         raise refusal(Code.output_expired)
-    filename = found.filename or "picture"
-    name = f"{PurePath(filename).stem or 'picture'}{PurePath(output.path).suffix}"
-    return Shared(url, f"{url}&download={quote(name, safe='')}", filename, output)
+    here, query = door(resources, token), f"ticket={ticket(resources.settings.secret, token, seconds)}"
+    return Shared(f"{here}/picture?{query}", f"{here}/download?{query}", found.filename or "picture", output)
 
 
 def digest(token: str) -> str:

@@ -32,7 +32,7 @@ _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 HEADERS = {"X-Robots-Tag": "noindex, nofollow", "Vary": "Accept", "Cache-Control": "no-store"}
 
 
-def picture_page(shared: Shared, supabase_url: str) -> HTMLResponse:
+def picture_page(shared: Shared) -> HTMLResponse:
     """The picture, its name, and a way to save it."""
     name = escape(shared.filename)
     output = shared.output
@@ -42,11 +42,10 @@ def picture_page(shared: Shared, supabase_url: str) -> HTMLResponse:
         f'<figure><img src="{escape(shared.url)}" alt="{name}" width="{output.width}" height="{output.height}">'
         f"<figcaption><bdi>{name}</bdi></figcaption></figure>"
         f'<a class="button" href="{escape(shared.download_url)}">Download</a>',
-        supabase_url,
     )
 
 
-def refusal_page(error: ProblemError, supabase_url: str) -> HTMLResponse:
+def refusal_page(error: ProblemError) -> HTMLResponse:
     """Why the link does not open, or what it asks for. It does not tell the picture's name."""
     problem = error.problem()
     title, detail = escape(problem.title), escape(problem.detail)
@@ -60,15 +59,15 @@ def refusal_page(error: ProblemError, supabase_url: str) -> HTMLResponse:
         )
     else:
         body = f"<h1>{title}</h1><p>{detail}</p>"
-    page = _page(problem.status, title, body, supabase_url)
+    page = _page(problem.status, title, body)
     page.headers.update(error.headers)
     return page
 
 
-def _page(status: int, title: str, body: str, supabase_url: str) -> HTMLResponse:
+def _page(status: int, title: str, body: str) -> HTMLResponse:
     """`title` and `body` are HTML already."""
     policy = (
-        f"default-src 'none'; img-src {supabase_url}; style-src 'sha256-{_STYLE_HASH}'; "
+        f"default-src 'none'; img-src 'self'; style-src 'sha256-{_STYLE_HASH}'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     )
     return HTMLResponse(

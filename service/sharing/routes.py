@@ -1,7 +1,7 @@
 """Share links: their owner's routes, and the public door at /s/."""
 
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
@@ -12,9 +12,11 @@ from service.errors import Code, ProblemError, responses
 from service.library.images import TEAM_REFUSALS
 from service.limits import SignedIn
 from service.resources import resources_of
-from service.sharing.links import check, make, open_link, output_not_found
+from service.sharing.deliver import Part, deliver
+from service.sharing.links import check, door, make, open_link, output_not_found
 from service.sharing.page import HEADERS, picture_page, refusal_page
 from service.sharing.schemas import NewShare, Share, ShareList, ShareRequest
+from service.sharing.tickets import is_valid
 
 router = APIRouter(tags=["sharing"])
 FORM = {
@@ -91,7 +93,7 @@ def _door(redirect: int) -> dict[int | str, dict[str, Any]]:
         refusal["content"]["text/html"] = {}
     return {
         200: {"description": "A page with the picture, where `Accept` names text/html"},
-        redirect: {"description": "To the picture itself; the URL lives at most five minutes"},
+        redirect: {"description": "To the picture itself, under a URL that lives at most five minutes"},
         **refusals,
     }
 
@@ -122,17 +124,55 @@ async def head_share(token: str, request: Request) -> Response:
 async def _opened(token: str, request: Request, password: str | None, redirect: int) -> Response:
     resources = resources_of(request)
     page = "text/html" in request.headers.get("accept", "").lower()
-    supabase_url = resources.settings.supabase_url
     try:
         shared = await open_link(resources, token, password, _ip(request))
     except ProblemError as error:
         if page:
-            return refusal_page(error, supabase_url)
+            return refusal_page(error)
         error.headers.update(HEADERS)
         raise
     if page:
-        return picture_page(shared, supabase_url)
+        return picture_page(shared)
     return RedirectResponse(shared.url, redirect, headers=HEADERS)
+
+
+PICTURE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The bytes, streamed", "content": {"image/*": {}}},
+    206: {"description": "The one range that `Range` asks for", "content": {"image/*": {}}},
+    302: {"description": "To the link itself: there is no ticket, or it has ended"},
+    304: {"description": "Not changed: `If-None-Match` names its ETag"},
+    **responses(
+        Code.share_not_found,
+        Code.share_expired,
+        Code.share_revoked,
+        Code.output_expired,
+        Code.range_not_satisfiable,
+        Code.overloaded,
+    ),
+}
+
+
+@router.get("/s/{token}/picture", response_class=Response, responses=PICTURE)
+async def get_shared_picture(token: str, request: Request, ticket: str = "") -> Response:
+    """The picture of an opened link. Its URL comes from opening the link and is no view of its own."""
+    return await _delivered(token, request, ticket, "picture")
+
+
+@router.get("/s/{token}/download", response_class=Response, responses=PICTURE)
+async def download_shared_picture(token: str, request: Request, ticket: str = "") -> Response:
+    """The same, to be saved under the name that its owner's file has."""
+    return await _delivered(token, request, ticket, "download")
+
+
+async def _delivered(token: str, request: Request, ticket: str, part: Part) -> Response:
+    resources = resources_of(request)
+    if not is_valid(resources.settings.secret, token, ticket):
+        return RedirectResponse(door(resources, quote(token, safe="")), 302, headers=HEADERS)
+    try:
+        return await deliver(resources, token, part, request.headers, _ip(request))
+    except ProblemError as error:
+        error.headers.update(HEADERS)
+        raise
 
 
 def _ip(request: Request) -> str:

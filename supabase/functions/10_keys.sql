@@ -13,8 +13,9 @@ as $$
               then pg_catalog.split_part(p_path, '/', 1)::uuid end
 $$;
 
--- The job that wrote an output or a thumbnail: '…{job_id}.{ext}', in whatever folder; null for any other name.
-create or replace function public.job_of_output(p_path text) returns uuid
+-- The key in the name of an output or a thumbnail, '…{object_key}.{attempt}.{ext}', in whatever folder: the object_key of
+-- the job that wrote it, or, for what the release before wrote, the job's id. Null for any other name.
+create or replace function public.object_key_of(p_path text) returns uuid
 language sql immutable strict parallel safe set search_path = ''
 as $$
   select pg_catalog.substring(p_path, '(?:^|/)([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.[^/]+$')::uuid

@@ -277,16 +277,18 @@ as $$
     'over_quota_since', (select f.over_quota_since from public.profiles f where f.user_id = p_user_id))
 $$;
 
--- What a quote needs to know: whether p_cache_key (hex, may be null) would be a hit, how long the same ops took lately
--- (null: never done), and how long a job of this caller would wait: what is ahead of it at the pace of ten minutes.
-create or replace function public.get_quote_facts(p_user_id uuid, p_cache_key text, p_op_key text, p_queue text)
-returns jsonb
+-- What a quote needs to know: whether an intake under p_cache_key (hex, may be null) with this claim would be a hit, how long
+-- the same ops took lately (null: never done), and how long a job of this caller would wait: what is ahead of it at the
+-- pace of ten minutes. Without a whole claim nothing is a hit.
+create or replace function public.get_quote_facts(
+  p_user_id uuid, p_cache_key text, p_op_key text, p_queue text, p_size bigint default null, p_width integer default null,
+  p_height integer default null
+) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
   select jsonb_build_object(
-    'cached', exists (select 1 from public.image_outputs o
-                      where o.cache_key = decode(p_cache_key, 'hex') and o.deleted_at is null
-                        and (o.expires_at is null or o.expires_at > now())),
+    'cached', (public.answering_output(
+      decode(p_cache_key, 'hex'), p_user_id, p_user_id, p_size, p_width, p_height)).id is not null,
     'work_seconds', (
       select percentile_cont(0.5) within group (order by extract(epoch from r.finished_at - r.started_at))
       from (select j.started_at, j.finished_at from public.jobs j

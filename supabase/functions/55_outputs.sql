@@ -32,32 +32,94 @@ begin
   end if;
 end $$;
 
--- The best live output for a key: the owner's own, else the anonymous one, else any user's. What a team has is the
--- team's alone: whoever leaves it takes no key to it along. Using an ephemeral output prolongs it. Returns null when there
--- is none.
-create or replace function public.find_output(p_cache_key bytea, p_owner_id uuid, p_ttl interval)
-returns public.image_outputs
+-- What answering_output finds, for use: an ephemeral output of the caller's own is prolonged. Nobody prolongs what is another's; what
+-- visitors share is prolonged only by a visitor whose bytes a worker has hashed.
+create or replace function public.find_output(
+  p_cache_key bytea, p_owner_id uuid, p_user_id uuid, p_size bigint, p_width integer, p_height integer, p_ttl interval,
+  p_verified boolean default false
+) returns public.image_outputs
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_output public.image_outputs;
+  v_output public.image_outputs := public.answering_output(
+    p_cache_key, p_owner_id, p_user_id, p_size, p_width, p_height, p_verified);
 begin
-  select o.* into v_output
-  from public.image_outputs o
-  where o.cache_key = p_cache_key and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
-    and (o.team_id is null or o.team_id = p_owner_id)
-  order by (o.owner_id is not distinct from p_owner_id) desc, (o.owner_id is null) desc, o.created_at
-  limit 1;
-  if not found then
-    return null;
-  end if;
   -- A write only when it moves the end by a tenth of the life: a popular output must not be rewritten at each hit.
-  if v_output.expires_at < now() + p_ttl * 0.9 then
+  if v_output.expires_at < now() + p_ttl * 0.9
+     and (v_output.owner_id in (p_owner_id, p_user_id)
+          or (p_verified and v_output.owner_id is null and p_owner_id is null)) then
     update public.image_outputs set expires_at = now() + p_ttl
     where id = v_output.id and deleted_at is null
     returning * into v_output;
   end if;
   return v_output;
+end $$;
+
+-- Adds a finished job that no worker ran, for an output that is there: p_source says what it was made from. p_for_hits:
+-- its id is what hits of the output p_output_id answer with. Null when there is one for these hits already.
+create or replace function public.add_finished_job(
+  p_job_id uuid, p_source public.image_outputs, p_user_id uuid, p_team_id uuid, p_filename text, p_object_key uuid default null,
+  p_request_id text default null, p_api_key_id uuid default null, p_price integer default 0, p_output_id uuid default null,
+  p_for_hits boolean default false
+) returns public.jobs
+language sql security definer set search_path = ''
+as $$
+  insert into public.jobs as j (
+    id, user_id, team_id, api_key_id, price, charged, status, sha256, filename, content_type, size, width, height, op_key, variant,
+    cache_key, upload_path, object_key, request_id, progress, output_id, for_hits, started_at, finished_at, expires_at)
+  values (
+    p_job_id, p_user_id, p_team_id, p_api_key_id, p_price, p_price, 'done', p_source.input_sha256, p_filename,
+    p_source.input_content_type, p_source.input_size, p_source.input_width, p_source.input_height, p_source.op_key,
+    p_source.variant, p_source.cache_key, p_job_id || '/original', coalesce(p_object_key, gen_random_uuid()), p_request_id, 1,
+    p_output_id, p_for_hits, case when not p_for_hits then now() end, now(), now())
+  on conflict (output_id, user_id, team_id) where for_hits do nothing
+  returning j
+$$;
+
+-- The id of a done job of p_output that this user may see: the one that made it, else the earliest; null when there is none.
+create or replace function public.done_job_of(p_output public.image_outputs, p_user_id uuid) returns uuid
+language sql stable security definer set search_path = ''
+as $$
+  select j.id from public.jobs j
+  where j.output_id = p_output.id and j.status = 'done' and j.user_id = p_user_id and public.may_see_job(j, p_user_id)
+  order by (j.id = p_output.job_id) is true desc, j.created_at, j.id limit 1
+$$;
+
+-- The id of a done job that a caller who was given p_output may use. A user has one of their own: that which made it, or
+-- one that is added now. Visitors share one, which tells nobody's filename and cannot be taken away: the job that made
+-- the output is its maker's secret.
+create or replace function public.job_for_hit(
+  p_output public.image_outputs, p_user_id uuid, p_filename text, p_request_id text default null,
+  p_api_key_id uuid default null
+) returns uuid
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job_id uuid;
+begin
+  if p_user_id is not null then
+    v_job_id := public.done_job_of(p_output, p_user_id);
+  else
+    select j.id into v_job_id from public.jobs j
+    where j.output_id = p_output.id and j.user_id is null and j.team_id is null and j.for_hits;
+  end if;
+  if v_job_id is not null then
+    return v_job_id;
+  end if;
+  if p_user_id is null then
+    v_job_id := (public.add_finished_job(
+      gen_random_uuid(), p_output, null, null, 'picture', p_output_id => p_output.id, p_for_hits => true)).id;
+  else
+    v_job_id := (public.add_finished_job(
+      gen_random_uuid(), p_output, p_user_id, p_output.team_id, p_filename, p_request_id => p_request_id,
+      p_api_key_id => p_api_key_id, p_output_id => p_output.id, p_for_hits => true)).id;
+  end if;
+  if v_job_id is null then -- another hit was first
+    select j.id into v_job_id from public.jobs j
+    where j.output_id = p_output.id and j.for_hits and j.user_id is not distinct from p_user_id
+      and j.team_id is not distinct from p_output.team_id;
+  end if;
+  return v_job_id;
 end $$;
 
 -- The row of a verified original: the owner's earlier one, or a new one. p_original has original_path, original_sha256

@@ -37,7 +37,8 @@ begin
     from public.plan_of(p_user_id) p where p_keep_days > p.keep_days;
   end if;
   if v_key is not null and p_use_cache then
-    v_output := public.find_output(v_key, v_owner_id, make_interval(secs => p_output_seconds));
+    v_output := public.find_output(
+      v_key, v_owner_id, p_user_id, p_size, p_width, p_height, make_interval(secs => p_output_seconds));
     if v_output.id is not null then
       if p_keep_days is not null and v_output.owner_id = v_owner_id then
         update public.image_outputs set expires_at = greatest(expires_at, now() + make_interval(days => p_keep_days))
@@ -48,7 +49,9 @@ begin
         perform public.charge_hit(p_user_id, p_hit_price, p_hit_reference, v_output.id);
         perform public.spend_on_key(p_api_key_id, p_hit_price);
         perform public.note_hit(p_user_id, v_output, v_price, p_hit_price, v_output.size);
-        return jsonb_build_object('outcome', 'hit', 'charged', p_hit_price, 'output', public.output_document(v_output));
+        return jsonb_build_object(
+          'outcome', 'hit', 'charged', p_hit_price, 'output', public.output_document(v_output),
+          'job_id', public.job_for_hit(v_output, p_user_id, p_filename, p_request_id, p_api_key_id));
       end if;
       -- adopt_output charges and counts, when there is a copy to have.
       return jsonb_build_object('outcome', 'copy', 'output', public.output_document(v_output));
@@ -158,13 +161,13 @@ begin
   end if;
 end $$;
 
--- A hit on somebody else's output: the service has copied the bytes to p_path and p_thumb_path under a key of the
--- caller's; this gives them a finished job and a row. When another request was first, its output is returned and
--- the copies are marked for removal.
+-- A hit on what visitors share, or, for a team, on the caller's own output: the service has copied the bytes to p_path and
+-- p_thumb_path, named after p_object_key; this gives the caller a finished job and a row. When another request was first,
+-- its output is returned and the copies are marked for removal.
 create or replace function public.adopt_output(
   p_job_id uuid, p_user_id uuid, p_source_id uuid, p_filename text, p_path text, p_thumb_path text,
   p_output_seconds integer, p_request_id text, p_price integer default 0, p_hit_price integer default 0,
-  p_api_key_id uuid default null, p_team_id uuid default null
+  p_api_key_id uuid default null, p_team_id uuid default null, p_object_key uuid default null
 ) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -179,21 +182,17 @@ begin
     perform public.require_team(p_team_id, p_user_id);
   end if;
   -- Shared until the end: what its owner deletes from here on was copied before.
-  select * into v_source from public.image_outputs where id = p_source_id and deleted_at is null for share;
+  select * into v_source from public.image_outputs
+  where id = p_source_id and deleted_at is null and (expires_at is null or expires_at > now())
+    and (owner_id is null or owner_id in (p_team_id, p_user_id)) for share;
   if not found then
     raise exception using errcode = 'PT404', message = 'output_not_found', detail = 'The source output is gone.';
   end if;
-  if p_user_id is not null and not exists (select 1 from public.profiles where user_id = p_user_id) then
+  if not exists (select 1 from public.profiles where user_id = p_user_id) then
     raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
   end if;
-  insert into public.jobs (
-    id, user_id, team_id, api_key_id, price, charged, status, sha256, filename, content_type, size, width, height, op_key, variant,
-    cache_key, upload_path, request_id, progress, started_at, finished_at, expires_at)
-  values (
-    p_job_id, p_user_id, p_team_id, p_api_key_id, p_hit_price, p_hit_price, 'done', v_source.input_sha256, p_filename, v_source.input_content_type,
-    v_source.input_size, v_source.input_width, v_source.input_height, v_source.op_key, v_source.variant,
-    v_source.cache_key, p_job_id || '/original', p_request_id, 1, now(), now(), now())
-  returning * into v_job;
+  v_job := public.add_finished_job(
+    p_job_id, v_source, p_user_id, p_team_id, p_filename, p_object_key, p_request_id, p_api_key_id, p_hit_price);
   v_output := public.record_output(
     v_job,
     to_jsonb(v_source) - 'image_id' || jsonb_build_object('bucket', 'outputs-ephemeral', 'path', p_path, 'thumb_path', p_thumb_path),

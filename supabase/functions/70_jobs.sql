@@ -160,8 +160,8 @@ begin
   return v_job;
 end $$;
 
--- Marks what earlier attempts of a job have left in Storage: every attempt writes '…{job_id}.{random}.…', and
--- p_path is the one that counts.
+-- Marks what earlier attempts of a job have left in Storage: every attempt writes '…{object_key}.{random}.…' (those of the
+-- release before '…{job_id}.{random}.…'), and p_path is the one that counts.
 create or replace function public.entomb_leftovers(p_job public.jobs, p_bucket text, p_path text, p_thumb_path text)
 returns void
 language sql security definer set search_path = ''
@@ -170,7 +170,8 @@ as $$
   from storage.objects o
   where (select count(*) from public.job_events e where e.job_id = p_job.id and e.type = 'running') > 1
     and o.bucket_id = p_bucket and o.name not in (p_path, p_thumb_path)
-    and o.name like pg_catalog.split_part(p_path, p_job.id::text, 1) || p_job.id || '.%'
+    and (o.name like pg_catalog.substring(p_path, '^(?:.*/)?') || p_job.object_key || '.%'
+         or o.name like pg_catalog.substring(p_path, '^(?:.*/)?') || p_job.id || '.%')
     and not public.is_named(o.bucket_id, o.name)
 $$;
 
@@ -207,7 +208,11 @@ begin
 end $$;
 
 -- What the cache has for a running job by now: null, or an output document and whether the job's owner holds it.
-create or replace function public.cached_output(p_job_id uuid, p_lease_token uuid, p_output_seconds integer) returns jsonb
+-- p_verified: the worker has hashed the job's bytes, and they are what was announced; before, only what would answer the
+-- intake does.
+create or replace function public.cached_output(
+  p_job_id uuid, p_lease_token uuid, p_output_seconds integer, p_verified boolean default false
+) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -217,7 +222,8 @@ begin
   if v_job.cache_key is null then
     return null;
   end if;
-  v_output := public.find_output(v_job.cache_key, v_job.owner_id, make_interval(secs => p_output_seconds));
+  v_output := public.find_output(v_job.cache_key, v_job.owner_id, v_job.user_id, v_job.size, v_job.width, v_job.height,
+                                 make_interval(secs => p_output_seconds), p_verified);
   if v_output.id is null then
     return null;
   end if;

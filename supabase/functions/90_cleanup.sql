@@ -129,7 +129,7 @@ begin
                where i.bucket = o.bucket_id and i.thumb_path = o.name and i.deleted_at is null)
              and not exists (
                select 1 from public.jobs j
-               where j.id = public.job_of_output(o.name) and j.finished_at is null)
+               where public.object_key_of(o.name) in (j.object_key, j.id) and j.finished_at is null)
              and not (o.bucket_id = 'user-library' and public.is_original(o.name))
       end
     order by o.bucket_id, o.name
@@ -264,6 +264,10 @@ as $$
   union all
   select 'a done job had an output', j.id::text
   from public.jobs j where j.status = 'done' and j.output_id is null
+  union all
+  select 'a job that visitors share has an output that they share', j.id::text
+  from public.jobs j join public.image_outputs o on o.id = j.output_id
+  where j.for_hits and j.user_id is null and o.owner_id is not null
   union all
   select 'storage_usage is what is stored', coalesce(s.owner_id, r.owner_id)::text
   from (select u.owner_id from public.storage_usage u union select c.owner_id from public.storage_changes c

@@ -23,7 +23,8 @@ begin
     where cache_key = v_old.cache_key and owner_id = v_twin.owner_id and deleted_at is null;
     if found and (v_other.version is not null or v_old.version is null) then
       perform public.bury_output(v_old.id, 'duplicate');
-      update public.jobs set output_id = v_other.id where output_id = v_old.id;
+      -- The output that stays may have a job for hits of its own.
+      update public.jobs set output_id = v_other.id, for_hits = false where output_id = v_old.id;
       update public.share_links
       set output_id = v_other.id, team_id = v_twin.team_id, user_id = coalesce(v_twin.user_id, user_id)
       where output_id = v_old.id;

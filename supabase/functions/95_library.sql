@@ -133,6 +133,16 @@ as $$
     'current', coalesce((select i.current_output_id = p_output.id from public.images i where i.id = p_output.image_id), false))
 $$;
 
+-- One live output; null when p_user_id may see none such. job_id is a job of this user, null when they have none of it.
+create or replace function public.get_output(p_output_id uuid, p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select public.library_document(o) || jsonb_build_object('job_id', public.done_job_of(o, p_user_id))
+  from public.image_outputs o
+  where o.id = p_output_id and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
+    and public.may_read(o.owner_id, p_user_id)
+$$;
+
 -- The facts of an image from which it can be worked on again; null when p_user_id has no such image.
 create or replace function public.get_image_source(p_image_id uuid, p_user_id uuid) returns jsonb
 language sql stable security definer set search_path = ''

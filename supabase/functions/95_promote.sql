@@ -90,7 +90,7 @@ begin
     return null;
   end if;
   -- What this or an earlier, interrupted call has copied and nobody will use.
-  v_stem := v_owner_id || '/' || v_old.image_id || '/output/' || coalesce(v_old.job_id, v_old.id);
+  v_stem := pg_catalog.substring(p_path, '^(?:.*/)?[^/.]+');
   perform public.entomb(o.bucket_id, o.name, 'leftover')
   from storage.objects o
   where o.bucket_id = 'user-library'

@@ -110,7 +110,9 @@ language sql stable security definer set search_path = ''
 as $$
   select jsonb_build_object(
     'share_id', l.id, 'status', public.share_status(l), 'password_hash', s.password_hash, 'expires_at', l.expires_at,
-    'filename', i.filename, 'output', case when o.id is not null then public.output_document(o) end)
+    'filename', i.filename,
+    'output', case when o.deleted_at is null and (o.expires_at is null or o.expires_at > now()) and o.id is not null
+                   then public.output_document(o) end)
   from public.share_secrets s
   join public.share_links l on l.id = s.share_id
   left join public.image_outputs o on o.id = l.output_id

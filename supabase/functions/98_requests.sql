@@ -388,10 +388,11 @@ begin
   perform public.entomb_for(p_request.id, 'uploads-ephemeral', j.id || '/original') from unnest(v_ids) j (id);
   -- What attempts have left that no row names.
   perform public.entomb_for(p_request.id, o.bucket_id, o.name)
-  from unnest(v_ids) j (id) join storage.objects o
-    -- As Storage's own index by prefix compares: '{job_id}.…', and '/' follows '.'.
-    on o.bucket_id = 'outputs-ephemeral' and o.name ~>=~ (j.id || '.') and o.name ~<~ (j.id || '/')
-  where not public.is_another_ones(o.bucket_id, o.name, p_request.user_id);
+  from public.jobs j, lateral (values (j.object_key), (j.id)) as k (key), storage.objects o
+  where j.id = any (v_ids) and o.bucket_id = 'outputs-ephemeral'
+    -- As Storage's own index by prefix compares: '{object_key}.…', and '/' follows '.'.
+    and o.name ~>=~ (k.key || '.') and o.name ~<~ (k.key || '/')
+    and not public.is_another_ones(o.bucket_id, o.name, p_request.user_id);
   delete from public.job_events where job_id = any (v_ids);
   get diagnostics v_count = row_count;
   perform public.note_wiped(p_request.id, 'job_events', v_count);

@@ -59,7 +59,7 @@ declare
     -- 95_claim.sql
     'find_claimable', 'claim_jobs',
     -- 95_library.sql
-    'delete_image', 'delete_output', 'restore_output', 'keep_output', 'get_image_source',
+    'delete_image', 'delete_output', 'get_output', 'restore_output', 'keep_output', 'get_image_source',
     -- 95_promote.sql
     'find_promotable', 'promote_output', 'due_originals', 'record_original',
     -- 96_collections.sql

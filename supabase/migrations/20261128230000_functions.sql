@@ -150,6 +150,14 @@ as $$
                     where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
 $$;
 
+-- The key in the name of an output or a thumbnail, '…{object_key}.{attempt}.{ext}', in whatever folder: the object_key of
+-- the job that wrote it, or, for what the release before wrote, the job's id. Null for any other name.
+create or replace function public.object_key_of(p_path text) returns uuid
+language sql immutable strict parallel safe set search_path = ''
+as $$
+  select pg_catalog.substring(p_path, '(?:^|/)([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.[^/]+$')::uuid
+$$;
+
 -- Whether pictures and collections of p_owner_id may be changed by p_user_id, until the end of this transaction: who is
 -- removed from a team meanwhile is waited for. False: they do not exist for this user. Refuses viewers, and everybody
 -- while the plan of the team's owner has no teams, or the owner's account is suspended.
@@ -183,6 +191,52 @@ begin
   end if;
   return true;
 end $$;
+
+-- The compute cache: which outputs answer whom. The intake, quotes and workers all ask here.
+
+-- Whether a claim about a file agrees with the picture that an output was made from, by the rule of the worker that
+-- verifies uploads: the number of bytes; of a bitmap the pixels, as encoded or as turned by EXIF; of a drawing its shape,
+-- to within a pixel. Not true when a part of the claim is null.
+create or replace function public.claim_agrees(
+  p_output public.image_outputs, p_size bigint, p_width integer, p_height integer
+) returns boolean
+language sql immutable set search_path = ''
+as $$
+  select p_output.input_size = p_size and case
+    when p_output.input_content_type = 'image/svg+xml' then
+      abs(p_width::float8 * p_output.input_height / p_output.input_width - p_height) <= 1
+      or abs(p_height::float8 * p_output.input_width / p_output.input_height - p_width) <= 1
+    else (p_width, p_height) in ((p_output.input_width, p_output.input_height),
+                                 (p_output.input_height, p_output.input_width)) end
+$$;
+
+-- The live output that answers a claim about a file; null when there is none. Knowing a digest is not having the
+-- picture: only outputs of p_owner_id (a user or a team), of p_user_id and of visitors answer, and only a claim that agrees.
+-- p_verified: a worker has hashed the bytes of the caller, so every user's answer. What a team has is the team's alone:
+-- whoever leaves it takes no key to it along.
+create or replace function public.answering_output(
+  p_cache_key bytea, p_owner_id uuid, p_user_id uuid, p_size bigint, p_width integer, p_height integer,
+  p_verified boolean default false
+) returns public.image_outputs
+language sql stable security definer set search_path = ''
+as $$
+  select o from public.image_outputs o
+  where o.cache_key = p_cache_key and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
+    and (o.owner_id is null or o.owner_id in (p_owner_id, p_user_id) or (p_verified and o.team_id is null))
+    and public.claim_agrees(o, p_size, p_width, p_height)
+  order by (o.owner_id is not distinct from p_owner_id) desc, (o.owner_id is not distinct from p_user_id) desc,
+           (o.owner_id is null) desc, o.created_at
+  limit 1
+$$;
+
+-- The live output that an owner has under a key; null when there is none.
+create or replace function public.live_output(p_cache_key bytea, p_owner_id uuid) returns public.image_outputs
+language sql stable security definer set search_path = ''
+as $$
+  select o from public.image_outputs o
+  where o.cache_key = p_cache_key and o.owner_id = p_owner_id and o.deleted_at is null
+    and (o.expires_at is null or o.expires_at > now())
+$$;
 
 create or replace trigger touch before update of plan_id, flagged_at, over_quota_since, suspended_at, banned_until, closed_at
   on public.profiles
@@ -299,6 +353,33 @@ as $$
   where id in (select j.id from public.jobs j where j.address is not null and j.counted_on < public.utc_day() - 30
                limit 10000 for no key update skip locked);
   delete from public.usage_folds where created_at < now() - interval '7 days'
+$$;
+
+-- What a quote needs to know: whether an intake under p_cache_key (hex, may be null) with this claim would be a hit, how long
+-- the same ops took lately (null: never done), and how long a job of this caller would wait: what is ahead of it at the
+-- pace of ten minutes. Without a whole claim nothing is a hit.
+create or replace function public.get_quote_facts(
+  p_user_id uuid, p_cache_key text, p_op_key text, p_queue text, p_size bigint default null, p_width integer default null,
+  p_height integer default null
+) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'cached', (public.answering_output(
+      decode(p_cache_key, 'hex'), p_user_id, p_user_id, p_size, p_width, p_height)).id is not null,
+    'work_seconds', (
+      select percentile_cont(0.5) within group (order by extract(epoch from r.finished_at - r.started_at))
+      from (select j.started_at, j.finished_at from public.jobs j
+            where regexp_replace(j.op_key, ':[^+]*', '', 'g') = regexp_replace(p_op_key, ':[^+]*', '', 'g')
+              and j.status = 'done' and j.attempt > 0
+            order by j.finished_at desc limit 100) r),
+    'wait_seconds', (
+      select case when a.ahead = 0 then 0 else a.ahead * 600.0 / greatest(a.pace, 1) end
+      from (select (select count(*) from public.jobs j
+                    where j.queue = p_queue and j.status = 'queued' and j.run_at <= now()
+                      and j.priority >= (public.plan_of(p_user_id)).priority) as ahead,
+                   (select count(*) from public.jobs j
+                    where j.queue = p_queue and j.finished_at > now() - interval '10 minutes' and j.attempt > 0) as pace) a))
 $$;
 
 -- A new key; p_hash in hex. Refuses beyond 20 active keys, and where the plan has no API access.
@@ -464,6 +545,109 @@ create or replace trigger darkroom_confirmed_user after update of email, email_c
          or new.is_anonymous is distinct from old.is_anonymous))
   execute function public.handle_confirmation();
 
+-- What leaves the database: jsonb documents with ISO timestamps, the same through every way of asking.
+
+create or replace function public.output_document(p_output public.image_outputs) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select jsonb_build_object(
+    'output_id', p_output.id, 'user_id', p_output.user_id, 'team_id', p_output.team_id, 'bucket', p_output.bucket, 'path', p_output.path,
+    'thumb_path', p_output.thumb_path, 'content_type', p_output.content_type, 'width', p_output.width,
+    'height', p_output.height, 'size', p_output.size, 'sha256', p_output.sha256, 'expires_at', p_output.expires_at,
+    'scan', p_output.scan, 'vendor_cost_micros', p_output.vendor_cost_micros, 'image_id', p_output.image_id,
+    'version', p_output.version)
+$$;
+
+-- What answering_output finds, for use: an ephemeral output of the caller's own is prolonged. Nobody prolongs what is another's; what
+-- visitors share is prolonged only by a visitor whose bytes a worker has hashed.
+create or replace function public.find_output(
+  p_cache_key bytea, p_owner_id uuid, p_user_id uuid, p_size bigint, p_width integer, p_height integer, p_ttl interval,
+  p_verified boolean default false
+) returns public.image_outputs
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_output public.image_outputs := public.answering_output(
+    p_cache_key, p_owner_id, p_user_id, p_size, p_width, p_height, p_verified);
+begin
+  -- A write only when it moves the end by a tenth of the life: a popular output must not be rewritten at each hit.
+  if v_output.expires_at < now() + p_ttl * 0.9
+     and (v_output.owner_id in (p_owner_id, p_user_id)
+          or (p_verified and v_output.owner_id is null and p_owner_id is null)) then
+    update public.image_outputs set expires_at = now() + p_ttl
+    where id = v_output.id and deleted_at is null
+    returning * into v_output;
+  end if;
+  return v_output;
+end $$;
+
+-- Adds a finished job that no worker ran, for an output that is there: p_source says what it was made from. p_for_hits:
+-- its id is what hits of the output p_output_id answer with. Null when there is one for these hits already.
+create or replace function public.add_finished_job(
+  p_job_id uuid, p_source public.image_outputs, p_user_id uuid, p_team_id uuid, p_filename text, p_object_key uuid default null,
+  p_request_id text default null, p_api_key_id uuid default null, p_price integer default 0, p_output_id uuid default null,
+  p_for_hits boolean default false
+) returns public.jobs
+language sql security definer set search_path = ''
+as $$
+  insert into public.jobs as j (
+    id, user_id, team_id, api_key_id, price, charged, status, sha256, filename, content_type, size, width, height, op_key, variant,
+    cache_key, upload_path, object_key, request_id, progress, output_id, for_hits, started_at, finished_at, expires_at)
+  values (
+    p_job_id, p_user_id, p_team_id, p_api_key_id, p_price, p_price, 'done', p_source.input_sha256, p_filename,
+    p_source.input_content_type, p_source.input_size, p_source.input_width, p_source.input_height, p_source.op_key,
+    p_source.variant, p_source.cache_key, p_job_id || '/original', coalesce(p_object_key, gen_random_uuid()), p_request_id, 1,
+    p_output_id, p_for_hits, case when not p_for_hits then now() end, now(), now())
+  on conflict (output_id, user_id, team_id) where for_hits do nothing
+  returning j
+$$;
+
+-- The id of a done job of p_output that this user may see: the one that made it, else the earliest; null when there is none.
+create or replace function public.done_job_of(p_output public.image_outputs, p_user_id uuid) returns uuid
+language sql stable security definer set search_path = ''
+as $$
+  select j.id from public.jobs j
+  where j.output_id = p_output.id and j.status = 'done' and j.user_id = p_user_id and public.may_see_job(j, p_user_id)
+  order by (j.id = p_output.job_id) is true desc, j.created_at, j.id limit 1
+$$;
+
+-- The id of a done job that a caller who was given p_output may use. A user has one of their own: that which made it, or
+-- one that is added now. Visitors share one, which tells nobody's filename and cannot be taken away: the job that made
+-- the output is its maker's secret.
+create or replace function public.job_for_hit(
+  p_output public.image_outputs, p_user_id uuid, p_filename text, p_request_id text default null,
+  p_api_key_id uuid default null
+) returns uuid
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job_id uuid;
+begin
+  if p_user_id is not null then
+    v_job_id := public.done_job_of(p_output, p_user_id);
+  else
+    select j.id into v_job_id from public.jobs j
+    where j.output_id = p_output.id and j.user_id is null and j.team_id is null and j.for_hits;
+  end if;
+  if v_job_id is not null then
+    return v_job_id;
+  end if;
+  if p_user_id is null then
+    v_job_id := (public.add_finished_job(
+      gen_random_uuid(), p_output, null, null, 'picture', p_output_id => p_output.id, p_for_hits => true)).id;
+  else
+    v_job_id := (public.add_finished_job(
+      gen_random_uuid(), p_output, p_user_id, p_output.team_id, p_filename, p_request_id => p_request_id,
+      p_api_key_id => p_api_key_id, p_output_id => p_output.id, p_for_hits => true)).id;
+  end if;
+  if v_job_id is null then -- another hit was first
+    select j.id into v_job_id from public.jobs j
+    where j.output_id = p_output.id and j.for_hits and j.user_id is not distinct from p_user_id
+      and j.team_id is not distinct from p_output.team_id;
+  end if;
+  return v_job_id;
+end $$;
+
 -- From a claim about a file to a hit, a job in flight, or a new job: one transaction.
 
 create or replace function public.intake(
@@ -503,7 +687,8 @@ begin
     from public.plan_of(p_user_id) p where p_keep_days > p.keep_days;
   end if;
   if v_key is not null and p_use_cache then
-    v_output := public.find_output(v_key, v_owner_id, make_interval(secs => p_output_seconds));
+    v_output := public.find_output(
+      v_key, v_owner_id, p_user_id, p_size, p_width, p_height, make_interval(secs => p_output_seconds));
     if v_output.id is not null then
       if p_keep_days is not null and v_output.owner_id = v_owner_id then
         update public.image_outputs set expires_at = greatest(expires_at, now() + make_interval(days => p_keep_days))
@@ -514,7 +699,9 @@ begin
         perform public.charge_hit(p_user_id, p_hit_price, p_hit_reference, v_output.id);
         perform public.spend_on_key(p_api_key_id, p_hit_price);
         perform public.note_hit(p_user_id, v_output, v_price, p_hit_price, v_output.size);
-        return jsonb_build_object('outcome', 'hit', 'charged', p_hit_price, 'output', public.output_document(v_output));
+        return jsonb_build_object(
+          'outcome', 'hit', 'charged', p_hit_price, 'output', public.output_document(v_output),
+          'job_id', public.job_for_hit(v_output, p_user_id, p_filename, p_request_id, p_api_key_id));
       end if;
       -- adopt_output charges and counts, when there is a copy to have.
       return jsonb_build_object('outcome', 'copy', 'output', public.output_document(v_output));
@@ -624,13 +811,13 @@ begin
   end if;
 end $$;
 
--- A hit on somebody else's output: the service has copied the bytes to p_path and p_thumb_path under a key of the
--- caller's; this gives them a finished job and a row. When another request was first, its output is returned and
--- the copies are marked for removal.
+-- A hit on what visitors share, or, for a team, on the caller's own output: the service has copied the bytes to p_path and
+-- p_thumb_path, named after p_object_key; this gives the caller a finished job and a row. When another request was first,
+-- its output is returned and the copies are marked for removal.
 create or replace function public.adopt_output(
   p_job_id uuid, p_user_id uuid, p_source_id uuid, p_filename text, p_path text, p_thumb_path text,
   p_output_seconds integer, p_request_id text, p_price integer default 0, p_hit_price integer default 0,
-  p_api_key_id uuid default null, p_team_id uuid default null
+  p_api_key_id uuid default null, p_team_id uuid default null, p_object_key uuid default null
 ) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -645,21 +832,17 @@ begin
     perform public.require_team(p_team_id, p_user_id);
   end if;
   -- Shared until the end: what its owner deletes from here on was copied before.
-  select * into v_source from public.image_outputs where id = p_source_id and deleted_at is null for share;
+  select * into v_source from public.image_outputs
+  where id = p_source_id and deleted_at is null and (expires_at is null or expires_at > now())
+    and (owner_id is null or owner_id in (p_team_id, p_user_id)) for share;
   if not found then
     raise exception using errcode = 'PT404', message = 'output_not_found', detail = 'The source output is gone.';
   end if;
-  if p_user_id is not null and not exists (select 1 from public.profiles where user_id = p_user_id) then
+  if not exists (select 1 from public.profiles where user_id = p_user_id) then
     raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
   end if;
-  insert into public.jobs (
-    id, user_id, team_id, api_key_id, price, charged, status, sha256, filename, content_type, size, width, height, op_key, variant,
-    cache_key, upload_path, request_id, progress, started_at, finished_at, expires_at)
-  values (
-    p_job_id, p_user_id, p_team_id, p_api_key_id, p_hit_price, p_hit_price, 'done', v_source.input_sha256, p_filename, v_source.input_content_type,
-    v_source.input_size, v_source.input_width, v_source.input_height, v_source.op_key, v_source.variant,
-    v_source.cache_key, p_job_id || '/original', p_request_id, 1, now(), now(), now())
-  returning * into v_job;
+  v_job := public.add_finished_job(
+    p_job_id, v_source, p_user_id, p_team_id, p_filename, p_object_key, p_request_id, p_api_key_id, p_hit_price);
   v_output := public.record_output(
     v_job,
     to_jsonb(v_source) - 'image_id' || jsonb_build_object('bucket', 'outputs-ephemeral', 'path', p_path, 'thumb_path', p_thumb_path),
@@ -775,6 +958,48 @@ begin
     raise exception using errcode = 'PT409', message = 'lease_lost', detail = 'Another worker has this job, or it has ended.';
   end if;
   return v_expires;
+end $$;
+
+-- Marks what earlier attempts of a job have left in Storage: every attempt writes '…{object_key}.{random}.…' (those of the
+-- release before '…{job_id}.{random}.…'), and p_path is the one that counts.
+create or replace function public.entomb_leftovers(p_job public.jobs, p_bucket text, p_path text, p_thumb_path text)
+returns void
+language sql security definer set search_path = ''
+as $$
+  select public.entomb(o.bucket_id, o.name, 'leftover')
+  from storage.objects o
+  where (select count(*) from public.job_events e where e.job_id = p_job.id and e.type = 'running') > 1
+    and o.bucket_id = p_bucket and o.name not in (p_path, p_thumb_path)
+    and (o.name like pg_catalog.substring(p_path, '^(?:.*/)?') || p_job.object_key || '.%'
+         or o.name like pg_catalog.substring(p_path, '^(?:.*/)?') || p_job.id || '.%')
+    and not public.is_named(o.bucket_id, o.name)
+$$;
+
+-- What the cache has for a running job by now: null, or an output document and whether the job's owner holds it.
+-- p_verified: the worker has hashed the job's bytes, and they are what was announced; before, only what would answer the
+-- intake does.
+create or replace function public.cached_output(
+  p_job_id uuid, p_lease_token uuid, p_output_seconds integer, p_verified boolean default false
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs := public.leased_job(p_job_id, p_lease_token);
+  v_output public.image_outputs;
+begin
+  if v_job.cache_key is null then
+    return null;
+  end if;
+  v_output := public.find_output(v_job.cache_key, v_job.owner_id, v_job.user_id, v_job.size, v_job.width, v_job.height,
+                                 make_interval(secs => p_output_seconds), p_verified);
+  if v_output.id is null then
+    return null;
+  end if;
+  return jsonb_build_object(
+    'own', v_output.owner_id is not distinct from v_job.owner_id,
+    'output', public.output_document(v_output)
+      || jsonb_build_object('input_content_type', v_output.input_content_type, 'input_width', v_output.input_width,
+                            'input_height', v_output.input_height, 'input_size', v_output.input_size));
 end $$;
 
 -- running -> queued after p_retry_seconds while attempts are left, else -> error. p_retry_seconds null: permanent.
@@ -905,6 +1130,45 @@ begin
              group by q.queue) d), '{}'));
 end $$;
 
+create or replace function public.entomb_orphans(p_older_than interval, p_limit integer) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  with orphans as (
+    select o.bucket_id, o.name from storage.objects o
+    where o.created_at < now() - p_older_than
+      and o.bucket_id in ('uploads-ephemeral', 'outputs-ephemeral', 'user-library', 'exports')
+      and not exists (select 1 from public.tombstones t
+                      where t.bucket = o.bucket_id and t.path = o.name and t.purged_at is null)
+      and case o.bucket_id
+        when 'uploads-ephemeral' then not exists (
+          select 1 from public.jobs j
+          where j.id = public.job_of_upload(o.name) and j.upload_expires_at is not null)
+        when 'exports' then not exists (
+          select 1 from public.data_requests r
+          where r.status in ('queued', 'running') or (r.bucket = o.bucket_id and r.path = o.name))
+        else not exists (
+               select 1 from public.image_outputs i
+               where i.bucket = o.bucket_id and i.path = o.name and i.deleted_at is null)
+             and not exists (
+               select 1 from public.image_outputs i
+               where i.bucket = o.bucket_id and i.thumb_path = o.name and i.deleted_at is null)
+             and not exists (
+               select 1 from public.jobs j
+               where public.object_key_of(o.name) in (j.object_key, j.id) and j.finished_at is null)
+             and not (o.bucket_id = 'user-library' and public.is_original(o.name))
+      end
+    order by o.bucket_id, o.name
+    limit p_limit)
+  insert into public.tombstones (bucket, path, reason)
+  select bucket_id, name, 'orphan' from orphans
+  on conflict (bucket, path) where purged_at is null do nothing;
+  get diagnostics v_count = row_count;
+  return v_count;
+end $$;
+
 -- Money and state as sentences that must be empty. Run by the tests and by cron.
 create or replace function public.check_invariants() returns table (invariant text, subject text)
 language sql stable security definer set search_path = ''
@@ -995,6 +1259,10 @@ as $$
   select 'a done job had an output', j.id::text
   from public.jobs j where j.status = 'done' and j.output_id is null
   union all
+  select 'a job that visitors share has an output that they share', j.id::text
+  from public.jobs j join public.image_outputs o on o.id = j.output_id
+  where j.for_hits and j.user_id is null and o.owner_id is not null
+  union all
   select 'storage_usage is what is stored', coalesce(s.owner_id, r.owner_id)::text
   from (select u.owner_id from public.storage_usage u union select c.owner_id from public.storage_changes c
         join auth.users a on a.id = c.owner_id) s
@@ -1020,6 +1288,68 @@ as $$
   where o.deleted_at is null and o.owner_id is distinct from i.owner_id
 $$;
 
+-- Pictures go from one owner to another with everything that is of them: original, versions, links. Their objects stay
+-- where they are, under the keys they have; rows say whose they are. Whoever calls has asked who may, and has locked
+-- user and team. Locks here: job, image, output, tombstone.
+
+-- Joins an image to the one that the new owner has of the same bytes: versions are counted on behind those of the twin,
+-- and of two results for one key the library's stays, else the twin's.
+create or replace function public.merge_image(p_image_id uuid, p_twin_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_image public.images;
+  v_twin public.images;
+  v_old public.image_outputs;
+  v_other public.image_outputs;
+begin
+  select * into v_image from public.images where id = p_image_id;
+  select * into v_twin from public.images where id = p_twin_id;
+  for v_old in
+    select * from public.image_outputs where image_id = p_image_id and deleted_at is null
+    order by version nulls last, created_at, id
+  loop
+    select * into v_other from public.image_outputs
+    where cache_key = v_old.cache_key and owner_id = v_twin.owner_id and deleted_at is null;
+    if found and (v_other.version is not null or v_old.version is null) then
+      perform public.bury_output(v_old.id, 'duplicate');
+      -- The output that stays may have a job for hits of its own.
+      update public.jobs set output_id = v_other.id, for_hits = false where output_id = v_old.id;
+      update public.share_links
+      set output_id = v_other.id, team_id = v_twin.team_id, user_id = coalesce(v_twin.user_id, user_id)
+      where output_id = v_old.id;
+      continue;
+    elsif found then
+      perform public.bury_output(v_other.id, 'superseded');
+    end if;
+    update public.image_outputs
+    set image_id = p_twin_id, user_id = v_twin.user_id, team_id = v_twin.team_id,
+        version = case when version is not null then public.next_version(p_twin_id) end
+    where id = v_old.id;
+    update public.share_links set team_id = v_twin.team_id, user_id = coalesce(v_twin.user_id, user_id)
+    where output_id = v_old.id;
+  end loop;
+  update public.image_outputs set image_id = null, user_id = v_twin.user_id, team_id = v_twin.team_id
+  where image_id = p_image_id;
+  -- One original is enough.
+  if v_image.original_path is not null and v_twin.original_path is not null then
+    perform public.entomb('user-library', v_image.original_path, 'duplicate');
+  end if;
+  delete from public.images where id = p_image_id;
+  update public.images
+  set original_path = coalesce(original_path, v_image.original_path),
+      original_sha256 = case when original_path is null then v_image.original_sha256 else original_sha256 end,
+      original_size = case when original_path is null then v_image.original_size else original_size end,
+      original_scan = case when original_path is null then v_image.original_scan else original_scan end,
+      original_due_at = case when coalesce(original_path, v_image.original_path) is null
+                             then least(original_due_at, v_image.original_due_at) end,
+      current_output_id = coalesce(current_output_id, (
+        select o.id from public.image_outputs o
+        where o.image_id = p_twin_id and o.deleted_at is null and o.version is not null
+        order by o.version desc limit 1))
+  where id = p_twin_id;
+end $$;
+
 -- Invitations to teams: to an address, for whoever has confirmed it. Locks: user, team, invitation.
 
 -- An invitation counts as revoked while the account of the team's owner is suspended.
@@ -1033,6 +1363,127 @@ as $$
     when p_invitation.expires_at <= now() then 'expired'
     when public.is_blocked(public.payer_of(p_invitation.team_id)) then 'revoked'
     else 'open' end
+$$;
+
+-- Jobs without an owner become the caller's: whoever knows the id of such a job may have it. The job that visitors share for
+-- the hits of an output (jobs.for_hits) is nobody's to take: whoever claims it gets a job and an output of their own.
+
+-- What a claim needs to know, before the service copies: those of p_job_ids that are ownerless or the caller's, and
+-- for a finished one of nobody's the live output that it shares with others. Null for a shared job whose result the caller
+-- has already.
+create or replace function public.find_claimable(p_job_ids uuid[], p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'job_id', j.id,
+    'output', (select public.output_document(o) from public.image_outputs o
+               where o.id = j.output_id and j.user_id is null and o.owner_id is null and o.deleted_at is null
+                 and o.expires_at > now()
+                 and not (j.for_hits and (public.live_output(j.cache_key, p_user_id)).id is not null))) order by j.id), '[]')
+  from public.jobs j
+  where j.id = any (p_job_ids) and (j.user_id is null or j.user_id = p_user_id)
+$$;
+
+-- Takes over the jobs of p_claims, [{job_id, path, thumb_path}]: path and thumb_path are the service's copies of the
+-- job's output, null where there was none. An anonymous output is shared, so the claimer gets a row and bytes of its
+-- own. Returns {claimed, again, jobs}: again lists jobs that got an output meanwhile and must be presented once more; jobs
+-- has, for each claimed id, the id of the job that is the caller's now.
+create or replace function public.claim_jobs(p_user_id uuid, p_claims text, p_output_seconds integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_claim record;
+  v_job public.jobs;
+  v_source public.image_outputs;
+  v_output public.image_outputs;
+  v_job_id uuid;
+  v_claimed jsonb := '[]';
+  v_again jsonb := '[]';
+  v_jobs jsonb := '{}';
+begin
+  perform 1 from public.profiles where user_id = p_user_id for no key update;
+  if not found then
+    raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
+  end if;
+  for v_claim in
+    select c.*, coalesce(j.for_hits and j.user_id is null, false) as shared
+    from jsonb_to_recordset(p_claims::jsonb) as c (job_id uuid, path text, thumb_path text)
+    left join public.jobs j on j.id = c.job_id
+    -- Shared ones last: of a result that is claimed in both ways, the caller's own job is the one to keep.
+    order by 4, c.job_id
+  loop
+    v_source := null;
+    v_job_id := null;
+    if v_claim.shared then
+      select * into v_job from public.jobs where id = v_claim.job_id;
+    else
+      select * into v_job from public.jobs where id = v_claim.job_id and user_id is null for no key update;
+    end if;
+    if v_job.id is not null then
+      select * into v_source from public.image_outputs
+      where id = v_job.output_id and owner_id is null and deleted_at is null and expires_at > now() for share;
+    elsif exists (select 1 from public.jobs j where j.id = v_claim.job_id and j.user_id = p_user_id) then
+      v_job_id := v_claim.job_id;
+    end if;
+    if v_claim.shared then
+      v_output := public.live_output(v_job.cache_key, p_user_id);
+      if v_output.id is not null then
+        v_job_id := public.job_for_hit(v_output, p_user_id, v_job.filename);
+        v_source := null;
+      end if;
+    end if;
+    if v_source.id is not null and v_claim.path is null then
+      v_again := v_again || to_jsonb(v_claim.job_id);
+      continue;
+    end if;
+    if v_claim.path is not null and v_source.id is null then
+      perform public.entomb('outputs-ephemeral', v_claim.path, 'unwanted');
+      perform public.entomb('outputs-ephemeral', v_claim.thumb_path, 'unwanted');
+    end if;
+    if v_job_id is null and v_claim.shared and v_source.id is not null then
+      v_job := public.add_finished_job(gen_random_uuid(), v_source, p_user_id, null, v_job.filename);
+    elsif v_claim.shared
+       or v_job.id is null
+       -- An unfinished one of the caller's own for the same picture and op: two cannot be in flight, so this one stays.
+       or (v_job.finished_at is null and exists (
+             select 1 from public.jobs j where j.owner_id = p_user_id and j.cache_key = v_job.cache_key
+               and j.finished_at is null)) then
+      v_job := null;
+    else
+      update public.jobs set user_id = p_user_id where id = v_job.id returning * into v_job;
+      update public.job_events set user_id = p_user_id where job_id = v_job.id;
+    end if;
+    if v_job.id is not null then
+      if v_source.id is not null then
+        v_output := public.record_output(
+          v_job,
+          to_jsonb(v_source) - 'image_id' || jsonb_build_object(
+            'bucket', 'outputs-ephemeral', 'path', v_claim.path, 'thumb_path', v_claim.thumb_path),
+          greatest(p_output_seconds, ceil(extract(epoch from v_source.expires_at - now()))::integer));
+        -- What the name of the copy says: the one of the shared output is known to others.
+        update public.jobs
+        set output_id = v_output.id, object_key = coalesce(public.object_key_of(v_claim.path), object_key)
+        where id = v_job.id;
+      end if;
+      insert into public.audit_log (actor, action, subject) values (p_user_id, 'job.claim', v_job.id::text);
+      v_job_id := v_job.id;
+    end if;
+    if v_job_id is not null then
+      v_claimed := v_claimed || to_jsonb(v_claim.job_id);
+      v_jobs := v_jobs || jsonb_build_object(v_claim.job_id::text, v_job_id);
+    end if;
+  end loop;
+  return jsonb_build_object('claimed', v_claimed, 'again', v_again, 'jobs', v_jobs);
+end $$;
+
+-- One live output; null when p_user_id may see none such. job_id is a job of this user, null when they have none of it.
+create or replace function public.get_output(p_output_id uuid, p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select public.library_document(o) || jsonb_build_object('job_id', public.done_job_of(o, p_user_id))
+  from public.image_outputs o
+  where o.id = p_output_id and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
+    and public.may_read(o.owner_id, p_user_id)
 $$;
 
 -- Moves the row of an ephemeral output to the copies that the service has made in user-library: next version, shown,
@@ -1063,7 +1514,7 @@ begin
     return null;
   end if;
   -- What this or an earlier, interrupted call has copied and nobody will use.
-  v_stem := v_owner_id || '/' || v_old.image_id || '/output/' || coalesce(v_old.job_id, v_old.id);
+  v_stem := pg_catalog.substring(p_path, '^(?:.*/)?[^/.]+');
   perform public.entomb(o.bucket_id, o.name, 'leftover')
   from storage.objects o
   where o.bucket_id = 'user-library'
@@ -1156,6 +1607,22 @@ begin
   return public.share_document(v_link);
 end $$;
 
+-- What a token leads to, and what guards it; null for a token that was never given out. Counts nothing.
+create or replace function public.find_share(p_token_hash text) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'share_id', l.id, 'status', public.share_status(l), 'password_hash', s.password_hash, 'expires_at', l.expires_at,
+    'filename', i.filename,
+    'output', case when o.deleted_at is null and (o.expires_at is null or o.expires_at > now()) and o.id is not null
+                   then public.output_document(o) end)
+  from public.share_secrets s
+  join public.share_links l on l.id = s.share_id
+  left join public.image_outputs o on o.id = l.output_id
+  left join public.images i on i.id = o.image_id
+  where s.token_hash = decode(p_token_hash, 'hex')
+$$;
+
 -- All data of a user, deleted or handed out. A request is done by a worker under a lease, as a job is; a deletion knows
 -- from the rows that are left what is to be done next, so it can be taken over at any point.
 
@@ -1227,6 +1694,30 @@ begin
     perform public.end_request(v_request, jsonb_build_object(
       'code', 'worker_lost', 'detail', 'Every worker that took this died; ask again.'));
   end loop;
+end $$;
+
+create or replace function public.wipe_jobs(p_request public.data_requests, p_limit integer) returns bigint
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_ids uuid[] := array(select j.id from public.jobs j where j.user_id = p_request.user_id order by j.id limit p_limit);
+  v_count bigint;
+begin
+  perform public.entomb_for(p_request.id, 'uploads-ephemeral', j.id || '/original') from unnest(v_ids) j (id);
+  -- What attempts have left that no row names.
+  perform public.entomb_for(p_request.id, o.bucket_id, o.name)
+  from public.jobs j, lateral (values (j.object_key), (j.id)) as k (key), storage.objects o
+  where j.id = any (v_ids) and o.bucket_id = 'outputs-ephemeral'
+    -- As Storage's own index by prefix compares: '{object_key}.…', and '/' follows '.'.
+    and o.name ~>=~ (k.key || '.') and o.name ~<~ (k.key || '/')
+    and not public.is_another_ones(o.bucket_id, o.name, p_request.user_id);
+  delete from public.job_events where job_id = any (v_ids);
+  get diagnostics v_count = row_count;
+  perform public.note_wiped(p_request.id, 'job_events', v_count);
+  delete from public.jobs where id = any (v_ids);
+  get diagnostics v_count = row_count;
+  perform public.note_wiped(p_request.id, 'jobs', v_count);
+  return v_count;
 end $$;
 
 -- However an account is deleted (a request, the Auth API, the dashboard): its money records stay, and name nobody; what
@@ -1572,7 +2063,7 @@ declare
     -- 95_claim.sql
     'find_claimable', 'claim_jobs',
     -- 95_library.sql
-    'delete_image', 'delete_output', 'restore_output', 'keep_output', 'get_image_source',
+    'delete_image', 'delete_output', 'get_output', 'restore_output', 'keep_output', 'get_image_source',
     -- 95_promote.sql
     'find_promotable', 'promote_output', 'due_originals', 'record_original',
     -- 96_collections.sql

@@ -22,8 +22,8 @@ def _kept(job: Document) -> Document:
     folder = f"{job['user_id']}/{job['image_id']}"
     return {
         "bucket": LIBRARY,
-        "path": f"{folder}/output/{job['id']}.webp",
-        "thumb_path": f"{folder}/output/{job['id']}.thumb.webp",
+        "path": f"{folder}/output/{job['object_key']}.webp",
+        "thumb_path": f"{folder}/output/{job['object_key']}.thumb.webp",
         "image_id": job["image_id"],
         "original_path": f"{folder}/original.jpg",
         "original_sha256": job["sha256"],

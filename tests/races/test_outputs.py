@@ -28,12 +28,12 @@ async def _let_pass(world: World, output: Document) -> None:
 
 async def test_a_prolonged_output_is_not_buried(world: World, open_world: Opener) -> None:
     """A hit that began in time wins: expiry passes the row it holds, and leaves it once it is prolonged."""
-    sha256, cleaner = new_sha256(), await open_world()
-    output = await _expiring(world, sha256=sha256)
+    user, sha256, cleaner = await world.user(), new_sha256(), await open_world()
+    output = await _expiring(world, user, sha256=sha256)
     async with world.connection.transaction():
         await world.value("select now()")
         await _let_pass(cleaner, output)
-        hit = await world.intake(sha256=sha256)
+        hit = await world.intake(user, sha256=sha256)
         assert (hit["outcome"], hit["output"]["output_id"]) == ("hit", output["output_id"])
         await cleaner.expire()
         assert not await cleaner.tombstones(output["path"])
@@ -43,15 +43,15 @@ async def test_a_prolonged_output_is_not_buried(world: World, open_world: Opener
 
 async def test_a_buried_output_is_not_found(world: World, open_world: Opener) -> None:
     """A hit that began in time but comes behind the expiry is a miss, not a URL that will be a 404."""
-    sha256, caller = new_sha256(), await open_world()
-    output = await _expiring(world, sha256=sha256)
+    user, sha256, caller = await world.user(), new_sha256(), await open_world()
+    output = await _expiring(world, user, sha256=sha256)
     transaction = caller.connection.transaction()
     await transaction.start()
     await caller.value("select now()")
     await _let_pass(world, output)
     async with world.connection.transaction():
         await world.expire()
-        task = await begin_behind(world, caller, caller.intake(sha256=sha256))
+        task = await begin_behind(world, caller, caller.intake(user, sha256=sha256))
     answer = await task
     await transaction.commit()
     assert answer["outcome"] == "job"
@@ -65,7 +65,9 @@ async def test_two_expiries_share_the_work(world: World, open_world: Opener) -> 
     outputs = [await _expiring(world) for _ in range(8)]
     for output in outputs:
         await world.late("expires_at", output["output_id"], "image_outputs")
-        await world.late("upload_expires_at", output["path"].split(".")[0])
+        key = uuid.UUID(output["path"].split(".")[0])
+        job = await world.value("select id from public.jobs where object_key = $1", key)
+        await world.late("upload_expires_at", job)
     cleaners = [await open_world() for _ in range(2)]
     reports = await together([cleaner.expire(8) for cleaner in cleaners])
     reports.append(await world.expire())
@@ -126,9 +128,9 @@ async def test_two_adoptions_leave_one_output(world: World, open_world: Opener) 
         other.adopt(user, source["output_id"]),
     )
     assert first["output"]["output_id"] == second["output"]["output_id"]
-    assert first["output"]["path"] == paths_of(first["job_id"])[0]
-    copies = [*paths_of(first["job_id"]), *paths_of(second["job_id"])]
-    assert await world.tombstones(*copies) == set(paths_of(second["job_id"]))
+    kept, lost = await world.paths(first["job_id"]), await world.paths(second["job_id"])
+    assert first["output"]["path"] == kept[0]
+    assert await world.tombstones(*kept, *lost) == set(lost)
 
 
 async def test_an_adoption_for_a_deleted_account_is_refused(world: World) -> None:
@@ -144,7 +146,7 @@ async def test_a_second_computation_keeps_the_first_output(world: World) -> None
     again = await world.running(user, sha256=sha256, use_cache=False)
     second = await world.complete(again)
     assert second["output"]["output_id"] == first["output"]["output_id"]
-    assert await world.tombstones(*paths_of(again["id"])) == set(paths_of(again["id"]))
+    assert await world.tombstones(*paths_of(again["object_key"])) == set(paths_of(again["object_key"]))
 
 
 async def test_an_output_whose_time_ends_during_completion_is_replaced(
@@ -164,8 +166,8 @@ async def test_an_output_whose_time_ends_during_completion_is_replaced(
     document = await task
     await transaction.commit()
     assert document["output"]["output_id"] != first["output_id"]
-    assert document["output"]["path"] == paths_of(again["id"])[0]
-    assert await world.tombstones(first["path"], *paths_of(again["id"])) == {first["path"]}
+    assert document["output"]["path"] == paths_of(again["object_key"])[0]
+    assert await world.tombstones(first["path"], *paths_of(again["object_key"])) == {first["path"]}
 
 
 async def test_a_re_run_answered_from_the_cache_leaves_the_bytes_to_others(world: World) -> None:
@@ -198,14 +200,18 @@ async def test_orphans_are_found_and_what_a_job_may_still_write_is_left(world: W
     snoozed = await world.running()
     await world.snooze(snoozed)
     kept = (await world.done())["output"]
-    for path in (*paths_of(orphan), *paths_of(job["id"]), *paths_of(snoozed["id"])):
+    for path in (*paths_of(orphan), *paths_of(job["object_key"]), *paths_of(snoozed["object_key"])):
         await world.put(path, "outputs-ephemeral")
-    await world.put(f"{orphan}/{job['id']}/output/{job['id']}.webp", "user-library")
+    await world.put(f"{orphan}/{job['id']}/output/{job['object_key']}.webp", "user-library")
     await world.connection.execute("update storage.objects set created_at = now() - interval '2 hours'")
     while await world.call("entomb_orphans", p_older_than=timedelta(hours=1), p_limit=100):
         pass
     found = await world.tombstones(
-        *paths_of(orphan), *paths_of(job["id"]), *paths_of(snoozed["id"]), kept["path"], kept["thumb_path"]
+        *paths_of(orphan),
+        *paths_of(job["object_key"]),
+        *paths_of(snoozed["object_key"]),
+        kept["path"],
+        kept["thumb_path"],
     )
     assert found == set(paths_of(orphan))
 

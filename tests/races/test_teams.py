@@ -72,8 +72,8 @@ async def _complete(world: World, job: dict[str, Any]) -> Any:
     folder = f"{job['owner_id']}/{job['image_id']}"
     made = output_of(job) | {
         "bucket": "user-library",
-        "path": f"{folder}/output/{job['id']}.webp",
-        "thumb_path": f"{folder}/output/{job['id']}.thumb.webp",
+        "path": f"{folder}/output/{job['object_key']}.webp",
+        "thumb_path": f"{folder}/output/{job['object_key']}.thumb.webp",
         "image_id": job["image_id"],
     }
     return await world.call("complete_job", **lease(job), p_output=json.dumps(made), p_output_seconds=3600)

@@ -114,7 +114,9 @@ async def _unfinished(resources: Resources, user_id: UUID, silent_seconds: float
     claimed = await resources.jobs.claim_next(queue, "silent", silent_seconds)
     assert claimed is not None
     # What it had stored before it fell silent.
-    await resources.storage.upload("outputs-ephemeral", f"{claimed.id}.0a0b0c0d.webp", b"half", "image/webp")
+    await resources.storage.upload(
+        "outputs-ephemeral", f"{claimed.object_key}.0a0b0c0d.webp", b"half", "image/webp"
+    )
 
 
 async def objects_of(db: Connection, estate: Estate) -> set[tuple[str, str]]:

@@ -77,7 +77,7 @@ async def test_a_deletion_waits_for_the_intake_that_holds_its_user(world: World)
     await world.call("request_deletion", p_user_id=user, p_delete_account=False, p_queue="nobody")
     with refused("data_deletion_running"):
         await world.intake(user)
-    theirs = await world.done(await world.user())
+    theirs = await world.done()
     with refused("data_deletion_running"):
         await world.adopt(user, theirs["output"]["output_id"])
     assert not await world.value("select count(*) from public.images where user_id = $1", user)

@@ -157,6 +157,10 @@ VIOLATIONS = {
     "users read and call nothing in public beyond what is listed": "do $$ begin"
     " grant select (flag_reason) on public.profiles to authenticated; end $$",
     "a done job had an output": "update public.jobs set output_id = null where user_id = $1 and status = 'done'",
+    "a job that visitors share has an output that they share": "insert into public.jobs (status, sha256, filename,"
+    " size, width, height, op_key, upload_path, output_id, for_hits, finished_at, expires_at)"
+    " select 'done', sha256, 'picture', 1, 1, 1, op_key, 'x', id, true, now(), now()"
+    " from public.image_outputs where user_id = $1",
     "a job is charged what was captured": "update public.jobs set charged = 0 where user_id = $1 and status = 'done'",
     "only a done job is charged": "update public.jobs set charged = 7, status = 'canceled'"
     " where user_id = $1 and status = 'done'",

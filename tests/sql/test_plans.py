@@ -423,7 +423,7 @@ async def test_a_hit_that_costs_is_charged_once_per_reference(world: World) -> N
 
 async def test_a_copy_that_costs_is_charged_with_its_job(world: World) -> None:
     owner, user = await world.user(balance=20), await world.user(balance=3)
-    source = (await world.done(owner))["output"]["output_id"]
+    source = (await world.done())["output"]["output_id"]
     parameters = {
         "p_source_id": uuid.UUID(source),
         "p_filename": "a.jpg",
@@ -461,7 +461,7 @@ async def test_a_copy_that_costs_is_charged_with_its_job(world: World) -> None:
             p_thumb_path="d",
             p_price=5,
             p_hit_price=2,
-            **(parameters | {"p_source_id": uuid.UUID((await world.done(owner))["output"]["output_id"])}),
+            **(parameters | {"p_source_id": uuid.UUID((await world.done())["output"]["output_id"])}),
         )
 
 
@@ -491,7 +491,7 @@ async def test_a_day_has_what_its_jobs_cost_and_wrote(world: World) -> None:
 
 
 def _output(job: Document) -> Document:
-    path, thumb = paths_of(job["id"])
+    path, thumb = paths_of(job["object_key"])
     return {
         "bucket": "outputs-ephemeral",
         "path": path,

@@ -61,7 +61,7 @@ ADMIN_JOBS = "select public.admin_jobs(50, null, null, null, null, {}, {}, null,
 HOT = {
     "cache lookup": (
         f"select public.find_output(public.cache_key(encode(sha256('777'), 'hex'), 'resize-v1', 'full'), '{USER}',"
-        " interval '1 day')",
+        f" '{USER}', 1, 1, 1, interval '1 day')",
         {"image_outputs_cache"},
     ),
     "claim": ("select public.claim_next('default', 'worker', 30)", {"jobs_due", "jobs_single_flight"}),

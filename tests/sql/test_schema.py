@@ -32,7 +32,7 @@ CALLABLE_BY_SERVICE = {
     *("bury_missing", "bury_output", "cache_key", "check_invariants"),
     *("grant_credits", "claw_back", "take_credits", "refund_job", "expire_grants", "get_credits"),
     "credit_history",
-    *("delete_image", "delete_output", "restore_output", "keep_output", "get_image_source"),
+    *("delete_image", "delete_output", "get_output", "restore_output", "keep_output", "get_image_source"),
     *("get_profile", "set_profile", "find_promotable", "promote_output", "due_originals", "record_original"),
     *("find_claimable", "claim_jobs", "recently_buried"),
     *("request_deletion", "request_export", "get_request", "claim_request", "heartbeat_request"),

@@ -136,7 +136,12 @@ class Players(RuleBasedStateMachine):
             assert (refusal, affordable) == ("insufficient_credits", False)
             return
         if "output" in answer:
+            # Nobody else's; and whatever answers has a job that the caller may use.
+            assert answer["output"]["user_id"] in {None, who and str(who)}
             assert (answer["outcome"] == "hit") == (answer["output"]["user_id"] == (who and str(who)))
+            if answer["outcome"] == "hit":
+                job = self.run(self.world.call("get_job", p_job_id=answer["job_id"], p_user_id=who))
+                assert job["output"]["output_id"] == answer["output"]["output_id"]
         if answer["outcome"] == "copy":
             job = self.run(self.world.adopt(who, answer["output"]["output_id"]))
             self.model.jobs[job["job_id"]] = Job(job["job_id"], who, (sha256, op), 0, "", "done")
@@ -254,7 +259,8 @@ class Players(RuleBasedStateMachine):
         assert self.run(self.world.violations()) == []
         jobs = self.run(
             self.world.connection.fetch(
-                "select id::text, status, charged, lease_token::text from public.jobs where sha256 = any ($1)",
+                "select id::text, status, charged, lease_token::text from public.jobs"
+                " where sha256 = any ($1) and not for_hits",
                 self.pictures,
             )
         )

@@ -23,8 +23,8 @@ def _made(job: Document, *, original: bool) -> Document:
     folder = f"{job['owner_id']}/{job['image_id']}"
     made = output_of(job) | {
         "bucket": LIBRARY,
-        "path": f"{folder}/output/{job['id']}.webp",
-        "thumb_path": f"{folder}/output/{job['id']}.thumb.webp",
+        "path": f"{folder}/output/{job['object_key']}.webp",
+        "thumb_path": f"{folder}/output/{job['object_key']}.thumb.webp",
         "image_id": job["image_id"],
     }
     kept = {

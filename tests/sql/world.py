@@ -138,6 +138,10 @@ class World:
             f"update public.{table} set {column} = now() - $2::interval where id = $1", _uuid(row_id), DUE
         )
 
+    async def paths(self, job_id: object) -> list[str]:
+        """The names of the output and thumbnail that a job has written or would."""
+        return paths_of((await self.job(job_id))["object_key"])
+
     async def tombstones(self, *paths: str) -> set[str]:
         """Those of `paths` that are marked for removal."""
         rows = await self.connection.fetch(
@@ -252,15 +256,17 @@ class World:
 
     async def adopt(self, user_id: uuid.UUID | None, source_id: object) -> Document:
         """Adopt an output whose bytes were copied under a key of a new job."""
-        job_id = uuid.uuid4()
+        key = uuid.uuid4()
+        path, thumb = paths_of(key)
         document = await self.call(
             "adopt_output",
-            p_job_id=job_id,
+            p_job_id=uuid.uuid4(),
+            p_object_key=key,
             p_user_id=user_id,
             p_source_id=source_id,
             p_filename="lamp.jpg",
-            p_path=f"{job_id}.webp",
-            p_thumb_path=f"{job_id}.thumb.webp",
+            p_path=path,
+            p_thumb_path=thumb,
             p_output_seconds=24 * HOUR,
             p_request_id=None,
         )
@@ -308,10 +314,11 @@ def lease(job: Mapping[str, Any]) -> dict[str, Any]:
 
 def output_of(job: Mapping[str, Any]) -> Document:
     """What a worker reports about the picture it made for a claimed job."""
+    path, thumb = paths_of(job["object_key"])
     return {
         "bucket": "outputs-ephemeral",
-        "path": f"{job['id']}.webp",
-        "thumb_path": f"{job['id']}.thumb.webp",
+        "path": path,
+        "thumb_path": thumb,
         "content_type": "image/webp",
         "width": 20,
         "height": 15,
@@ -324,9 +331,9 @@ def output_of(job: Mapping[str, Any]) -> Document:
     }
 
 
-def paths_of(job_id: object) -> list[str]:
-    """The keys of a job's output and thumbnail."""
-    return [f"{job_id}.webp", f"{job_id}.thumb.webp"]
+def paths_of(object_key: object) -> list[str]:
+    """The names of a job's output and thumbnail."""
+    return [f"{object_key}.webp", f"{object_key}.thumb.webp"]
 
 
 async def open_connection(url: str) -> Connection:
