@@ -1,5 +1,6 @@
 """The main job as a client does it over HTTP: intake, upload, report, listen."""
 
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,6 +10,19 @@ import orjson
 from tests.photos import Photo
 
 TERMINAL = {"done", "error", "expired", "canceled"}
+
+
+async def overwrite(url: str, token: str, bucket: str, path: str, data: bytes) -> None:
+    """Send `data` as a signed resumable upload, whether or not something is there. `url` ends in /resumable/sign."""
+    described = {"bucketName": bucket, "objectName": path, "contentType": "image/jpeg"}
+    metadata = ",".join(f"{key} {b64encode(value.encode()).decode()}" for key, value in described.items())
+    headers = {"Tus-Resumable": "1.0.0", "x-signature": token}
+    async with httpx.AsyncClient(headers=headers, timeout=60, trust_env=False) as http:
+        created = await http.post(url, headers={"Upload-Length": str(len(data)), "Upload-Metadata": metadata})
+        assert created.status_code == 201, created.text
+        sent = {"Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
+        answer = await http.patch(created.headers["location"], headers=sent, content=data)
+        assert answer.status_code == 204, answer.text
 
 
 class Client:
@@ -33,8 +47,10 @@ class Client:
         body: dict[str, Any] = answer.json()
         return body
 
-    async def put(self, url: str, data: bytes, content_type: str = "image/jpeg") -> httpx.Response:
-        """Raw bytes to a presigned URL."""
+    async def put(
+        self, url: str, data: bytes | AsyncIterator[bytes], content_type: str = "image/jpeg"
+    ) -> httpx.Response:
+        """Raw bytes to a presigned URL; an iterator is sent in chunks, without a length."""
         return await self._plain.put(url, content=data, headers={"Content-Type": content_type})
 
     async def upload(self, answer: dict[str, Any], photo: Photo, data: bytes | None = None) -> None:
@@ -43,6 +59,16 @@ class Client:
         assert sent.status_code == 200, sent.text
         reported = await self.http.post(f"/jobs/{answer['job_id']}/uploaded")
         assert reported.status_code == 202, reported.text
+
+    async def overwrite(self, answer: dict[str, Any], data: bytes) -> None:
+        """Other bytes in place of what was uploaded: a signed token does so by TUS as often as it is used."""
+        await overwrite(
+            answer["resumable_url"],
+            answer["upload_token"],
+            answer["upload_bucket"],
+            answer["upload_path"],
+            data,
+        )
 
     async def events(
         self, job_id: str, last_event_id: int | None = None

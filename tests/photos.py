@@ -54,3 +54,11 @@ def photo(
     file = io.BytesIO()
     picture.save(file, kind, **save)
     return Photo(file.getvalue(), width, height, f"image/{kind.lower()}")
+
+
+def assert_looks_like(picture: Photo, served: bytes) -> None:
+    """`served` is a smaller rendition of this picture, and of no other."""
+    output = Image.open(io.BytesIO(served)).convert("RGB")
+    expected = picture.opened().convert("RGB").resize(output.size, Image.Resampling.LANCZOS)
+    pairs = zip(output.tobytes(), expected.tobytes(), strict=True)
+    assert sum(abs(a - b) for a, b in pairs) / len(output.tobytes()) < 8

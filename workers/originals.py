@@ -43,13 +43,29 @@ def original_key(owner_id: object, image_id: object, content_type: str) -> str:
 async def store_original(
     resources: Resources, owner_id: object, image_id: object, file: Path, content_type: str
 ) -> str:
-    """Upload verified bytes and return their key; what an earlier attempt has stored there is the same."""
+    """Upload verified bytes and return their key. What lies there already is replaced unless it is the same."""
     key = original_key(owner_id, image_id, content_type)
     try:
         await resources.storage.upload(LIBRARY, key, file, content_type)
     except ObjectExistsError:
-        log.info("original_there_already")
+        if not await _is_stored(resources, key, file):
+            log.warning("original_replaced", image_id=str(image_id))
+            await resources.storage.remove(LIBRARY, [key])
+            await resources.storage.upload(LIBRARY, key, file, content_type)
     return key
+
+
+async def _is_stored(resources: Resources, key: str, file: Path) -> bool:
+    """Whether the library has the bytes of this file at `key`."""
+    data = await asyncio.to_thread(file.read_bytes)
+    with tempfile.TemporaryDirectory(prefix="darkroom-") as directory:
+        try:
+            got = await resources.storage.download(
+                LIBRARY, key, Path(directory) / "stored", max_bytes=len(data)
+            )
+        except (ObjectNotFoundError, ObjectTooLargeError):
+            return False
+    return (got.size, got.sha256) == (len(data), hashlib.sha256(data).hexdigest())
 
 
 async def originals(resources: Resources) -> int:

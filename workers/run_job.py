@@ -27,7 +27,6 @@ from service.settings import Settings
 from service.storage import (
     LIBRARY,
     OUTPUTS,
-    UPLOADS,
     ObjectNotFoundError,
     ObjectTooLargeError,
     StorageError,
@@ -188,42 +187,42 @@ async def _copy(bench: Workbench, job: ClaimedJob, source: CachedOutput) -> dict
 
 
 async def _download(bench: Workbench, job: ClaimedJob, workdir: Path) -> Path:
-    """Stream the upload, or the kept original, to disk and compare it with the claim. Raises Refused."""
-    if job.source_bucket == LIBRARY:
-        return await _download_original(bench, job, workdir)
+    """Stream the job's upload, or what an earlier job has verified, to disk and compare it with what it must be.
+
+    An upload of the job's own that differs is not what was announced. What was verified before and differs now was
+    overwritten or removed since: the original is missing, and the next intake asks for it again. Raises Refused.
+    """
+    own = job.upload_path == f"{job.id}/original"
+    if job.source_bucket == LIBRARY and job.source is None:
+        raise refused(Code.original_missing, "The original has been deleted.")
+    size, sha256 = (job.size, job.sha256) if job.source is None else (job.source.size, job.source.sha256)
     source = workdir / "source"
-    cap = min(job.size, bench.resources.settings.max_bytes)
     try:
-        got = await bench.resources.storage.download(UPLOADS, job.upload_path, source, max_bytes=cap)
+        got = await bench.resources.storage.download(
+            job.source_bucket, job.upload_path, source, max_bytes=size
+        )
     except ObjectNotFoundError:
+        got = None
+    except ObjectTooLargeError:
+        if own:
+            raise refused(
+                Code.size_mismatch, f"More than the announced {size} bytes were uploaded."
+            ) from None
+        got = None
+    if got is not None and (got.size, got.sha256) == (size, sha256):
+        return source
+    if not own:
+        raise refused(
+            Code.original_missing,
+            "The picture that this job was to read again is gone or was overwritten: upload it again.",
+        )
+    if got is None:
         raise refused(
             Code.upload_missing, "The uploaded file is gone; ask for a new intake and upload it again."
-        ) from None
-    except ObjectTooLargeError:
-        raise refused(
-            Code.size_mismatch, f"More than the announced {job.size} bytes were uploaded."
-        ) from None
-    if got.size != job.size:
-        raise refused(Code.size_mismatch, f"{got.size} bytes were uploaded, {job.size} were announced.")
-    if got.sha256 != job.sha256:
-        raise refused(Code.sha256_mismatch, "The sha256 of the uploaded bytes is not the announced one.")
-    return source
-
-
-async def _download_original(bench: Workbench, job: ClaimedJob, workdir: Path) -> Path:
-    """The original from the library: nothing in it is taken on trust, either. Raises Refused."""
-    source, path = workdir / "source", job.upload_path
-    if job.source is None:
-        raise refused(Code.original_missing, "The original has been deleted.")
-    try:
-        got = await bench.resources.storage.download(LIBRARY, path, source, max_bytes=job.source.size)
-    except ObjectNotFoundError:
-        raise refused(Code.original_missing, "The original is gone; upload it again.") from None
-    except ObjectTooLargeError:
-        raise refused(Code.size_mismatch, "The original has grown since it was verified.") from None
-    if got.sha256 != job.source.sha256:
-        raise refused(Code.sha256_mismatch, "The original has changed since it was verified.")
-    return source
+        )
+    if got.size != size:
+        raise refused(Code.size_mismatch, f"{got.size} bytes were uploaded, {size} were announced.")
+    raise refused(Code.sha256_mismatch, "The sha256 of the uploaded bytes is not the announced one.")
 
 
 def _task(job: ClaimedJob, source: Path, workdir: Path, settings: Settings) -> PixelTask:

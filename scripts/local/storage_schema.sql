@@ -43,7 +43,7 @@ create unique index if not exists bname on storage.buckets (name);
 create table if not exists storage.objects (
   id uuid primary key default gen_random_uuid(),
   bucket_id text constraint "objects_bucketId_fkey" references storage.buckets (id),
-  name text collate "C",
+  name text,
   owner uuid,
   created_at timestamptz default now(),
   updated_at timestamptz default now(),
@@ -55,8 +55,21 @@ create table if not exists storage.objects (
   user_metadata jsonb
 );
 comment on column storage.objects.owner is 'Field is deprecated, use owner_id instead';
-create unique index if not exists bucketid_objname on storage.objects (bucket_id, name);
 create index if not exists name_prefix_search on storage.objects (name text_pattern_ops);
+create index if not exists idx_objects_bucket_id_name on storage.objects (bucket_id, name collate "C");
+
+-- Object versioning: buckets keep no versions until that is enabled. Of a key, one row is current (archived_at is null),
+-- which a delete marker may be, and one at most has no version of its own (is_versioned is false).
+alter table storage.buckets add column if not exists versioning_status text not null default 'DISABLED'
+  constraint buckets_versioning_status_check check (versioning_status in ('DISABLED', 'ENABLED', 'SUSPENDED'));
+alter table storage.objects add column if not exists archived_at timestamptz;
+alter table storage.objects add column if not exists is_delete_marker boolean not null default false;
+alter table storage.objects add column if not exists is_versioned boolean not null default false;
+drop index if exists storage.bucketid_objname;
+create unique index if not exists idx_objects_key_version on storage.objects (bucket_id, name, version) nulls not distinct;
+create unique index if not exists idx_objects_current_version on storage.objects (bucket_id, name)
+  where archived_at is null;
+create unique index if not exists idx_objects_null_version on storage.objects (bucket_id, name) where not is_versioned;
 
 -- Helpers that policies use: the parts of an object's key.
 create or replace function storage.foldername(name text) returns text[]

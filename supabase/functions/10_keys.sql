@@ -28,3 +28,21 @@ as $$
   select pg_catalog.substring(
     p_path, '^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/')::uuid
 $$;
+
+-- Whether a row of storage.objects is an object that can be read, and neither an archived version nor a delete marker of
+-- a versioned bucket. Storage servers before object versioning do not have these columns: the row is read as a document,
+-- in which a missing column is null, so that this works before and after an upgrade of Storage.
+create or replace function public.is_live(p_object storage.objects) returns boolean
+language sql stable set search_path = ''
+as $$
+  select o ->> 'archived_at' is null and not coalesce((o ->> 'is_delete_marker')::boolean, false)
+  from pg_catalog.to_jsonb(p_object) o
+$$;
+
+-- Whether there is an object of this name now.
+create or replace function public.object_exists(p_bucket text, p_path text) returns boolean
+language sql stable security definer set search_path = ''
+as $$
+  select exists (select 1 from storage.objects o
+                 where o.bucket_id = p_bucket and o.name = p_path and public.is_live(o))
+$$;

@@ -137,7 +137,9 @@ declare
 begin
   -- The image was deleted while its job ran, or went to another owner: the folder's original is not this job's to name,
   -- and a new image gets a new id.
-  if exists (select 1 from public.tombstones t where t.bucket = 'user-library' and t.path = v_path)
+  if exists (select 1 from public.tombstones t
+             where t.bucket = 'user-library' and t.path = v_path
+               and (t.purged_at is null or t.purged_at > p_job.started_at))
      or exists (select 1 from public.images i
                 where (i.id = v_id or i.original_path = v_path) and i.owner_id <> p_job.owner_id) then
     v_id := gen_random_uuid();

@@ -93,15 +93,17 @@ begin
     perform public.refuse_over_pending(v_plan, (
       select count(*) from public.jobs j
       where j.user_id = p_user_id and j.status in ('awaiting_upload', 'queued', 'running')));
-    -- A re-run needs no upload where the library keeps the original, nor while the bytes of an earlier, verified one are still there. The worker hashes them
-    -- again, so an object that changed since is refused, not served. They are kept an hour longer than this job may
-    -- wait; asked again under the lock, since expire_due may be taking them away.
+    -- A re-run needs no upload where the library keeps the original, nor while the upload of an earlier job, which a
+    -- worker has verified, is still there: handle_upload ends the life of one that is overwritten, and the worker hashes
+    -- the bytes again. They are kept an hour longer than this job may wait; asked again under the lock, since expire_due
+    -- or handle_upload may be taking them away.
     select i.original_path into v_original from public.images i
     where i.owner_id = v_owner_id and i.sha256 = p_sha256;
     update public.jobs set upload_expires_at = greatest(upload_expires_at, now() + interval '25 hours')
     where v_original is null and upload_expires_at > now() and id = (
       select j.id from public.jobs j
-      where j.owner_id = v_owner_id and j.sha256 = p_sha256 and j.status = 'done' and j.upload_expires_at > now()
+      where j.owner_id = v_owner_id and j.sha256 = p_sha256 and j.size = p_size and j.status = 'done'
+        and j.upload_expires_at > now() and public.object_exists('uploads-ephemeral', j.upload_path)
       order by j.finished_at desc limit 1)
     returning * into v_earlier;
   end if;
@@ -239,8 +241,7 @@ begin
   end if;
   if v_job.status = 'awaiting_upload' then
     -- The caller's word is not enough: a job without an object would only fail in a worker.
-    if not exists (select 1 from storage.objects o
-                   where o.bucket_id = 'uploads-ephemeral' and o.name = v_job.upload_path) then
+    if not public.object_exists('uploads-ephemeral', v_job.upload_path) then
       raise exception using errcode = 'PT409', message = 'upload_missing', detail = 'Nothing has been uploaded for this job yet.';
     end if;
     update public.jobs set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours' where id = p_job_id returning * into v_job;
@@ -248,20 +249,48 @@ begin
   return public.job_document(v_job);
 end $$;
 
--- The safety net under mark_uploaded: a client that dies after its upload loses nothing. It fires for every object
--- that appears under uploads-ephemeral; one that no job waits for (late, repeated after removal) is marked for removal.
+-- The safety net under mark_uploaded: a client that dies after its upload loses nothing. It fires for every object that
+-- appears or is replaced under uploads-ephemeral: a signed token may be used again, by TUS even without upsert, and of
+-- two overlapping PUTs the later one replaces the earlier.
 create or replace function public.handle_upload() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
+declare
+  v_status text;
 begin
-  update public.jobs
-  set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours'
-  where id = public.job_of_upload(new.name) and status = 'awaiting_upload';
-  if not found then
-    perform public.entomb('uploads-ephemeral', new.name, 'unexpected_upload');
+  -- Archived versions and delete markers of a versioned bucket are no uploads.
+  if not public.is_live(new) then
+    return null;
   end if;
+  -- An update that leaves the bytes alone: metadata, time of access.
+  if tg_op = 'UPDATE' and old.bucket_id = new.bucket_id and old.name = new.name
+     and old.version is not distinct from new.version and public.is_live(old) then
+    return null;
+  end if;
+  select j.status into v_status from public.jobs j
+  where j.id = public.job_of_upload(new.name) and j.upload_path = new.name for no key update;
+  case v_status
+    when 'awaiting_upload' then
+      update public.jobs set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours'
+      where id = public.job_of_upload(new.name);
+    when 'queued' then
+      null;  -- The worker verifies what it finds.
+    when 'running' then
+      -- The worker goes on with what it has verified; a later attempt verifies what it finds. Nobody may read the
+      -- upload again after that: its life ends with the job.
+      update public.jobs set upload_expires_at = least(upload_expires_at, now())
+      where id = public.job_of_upload(new.name);
+    else
+      -- Nobody waits for it, and what a re-run might have read again is gone.
+      update public.jobs set upload_expires_at = null
+      where id = public.job_of_upload(new.name) and upload_path = new.name and upload_expires_at is not null;
+      -- Whoever removes the former object at this moment closes the tombstone by its id, and must not close this one.
+      insert into public.tombstones (bucket, path, reason)
+      values ('uploads-ephemeral', new.name, case tg_op when 'UPDATE' then 'overwritten' else 'unexpected_upload' end)
+      on conflict (bucket, path) where purged_at is null do update set id = default, not_before = now();
+  end case;
   return null;
 end $$;
 
-create or replace trigger darkroom_upload after insert on storage.objects
+create or replace trigger darkroom_upload after insert or update on storage.objects
   for each row when (new.bucket_id = 'uploads-ephemeral') execute function public.handle_upload();

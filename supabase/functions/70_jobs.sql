@@ -131,7 +131,7 @@ begin
 end $$;
 
 -- Ends a job for good: the hold is settled, and its upload is removed when p_drop_upload says so. Locks are taken in
--- the order job, source of a re-run, tombstone, credits; as in intake and expire_due.
+-- the order job, source of a re-run, image, tombstone, credits; as in intake and expire_due.
 create or replace function public.finish_job(
   p_job public.jobs, p_status text, p_error jsonb, p_output_id uuid, p_charge integer, p_drop_upload boolean
 ) returns public.jobs
@@ -146,6 +146,13 @@ begin
     update public.jobs set upload_expires_at = null
     where id = public.job_of_upload(p_job.upload_path);
     perform public.entomb('uploads-ephemeral', p_job.upload_path, p_status);
+  elsif p_drop_upload and p_error ->> 'code' = 'original_missing' then
+    -- Gone, or not what was verified: the image has no original, and the next intake asks for an upload.
+    update public.images set original_path = null
+    where owner_id = p_job.owner_id and original_path = p_job.upload_path;
+    if found then
+      perform public.entomb('user-library', p_job.upload_path, 'missing');
+    end if;
   end if;
   perform public.settle_credits(p_job, p_charge);
   perform public.spend_on_key(p_job.api_key_id, p_charge - p_job.price, p_job.created_at);
@@ -172,7 +179,7 @@ as $$
     and o.bucket_id = p_bucket and o.name not in (p_path, p_thumb_path)
     and (o.name like pg_catalog.substring(p_path, '^(?:.*/)?') || p_job.object_key || '.%'
          or o.name like pg_catalog.substring(p_path, '^(?:.*/)?') || p_job.id || '.%')
-    and not public.is_named(o.bucket_id, o.name)
+    and public.is_live(o) and not public.is_named(o.bucket_id, o.name)
 $$;
 
 -- running -> done: output, original, older versions, credit capture and event in one transaction. Documents come in as text: an

@@ -41,7 +41,7 @@ begin
   for v_job in
     select j.* from public.jobs j
     where j.status = 'awaiting_upload' and j.created_at < now() - interval '10 seconds'
-      and exists (select 1 from storage.objects o where o.bucket_id = 'uploads-ephemeral' and o.name = j.upload_path)
+      and public.object_exists('uploads-ephemeral', j.upload_path)
     order by j.created_at limit 100 for update of j skip locked
   loop
     update public.jobs set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours'

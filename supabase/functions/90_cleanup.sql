@@ -110,7 +110,7 @@ declare
 begin
   with orphans as (
     select o.bucket_id, o.name from storage.objects o
-    where o.created_at < now() - p_older_than
+    where o.created_at < now() - p_older_than and public.is_live(o)
       and o.bucket_id in ('uploads-ephemeral', 'outputs-ephemeral', 'user-library', 'exports')
       and not exists (select 1 from public.tombstones t
                       where t.bucket = o.bucket_id and t.path = o.name and t.purged_at is null)
@@ -154,8 +154,10 @@ begin
   for v_output in
     select i.* from public.image_outputs i
     where i.deleted_at is null and i.created_at < now() - interval '1 minute'
-      and (not exists (select 1 from storage.objects o where o.bucket_id = i.bucket and o.name = i.path)
-           or not exists (select 1 from storage.objects o where o.bucket_id = i.bucket and o.name = i.thumb_path))
+      and (not exists (select 1 from storage.objects o
+                       where o.bucket_id = i.bucket and o.name = i.path and public.is_live(o))
+           or not exists (select 1 from storage.objects o
+                          where o.bucket_id = i.bucket and o.name = i.thumb_path and public.is_live(o)))
     -- Locked by bury_output, the image before the output; in one order, since this transaction holds many.
     order by i.image_id, i.id limit p_limit
   loop
@@ -166,7 +168,8 @@ begin
   for v_image in
     select i.* from public.images i
     where i.original_path is not null and not exists (
-      select 1 from storage.objects o where o.bucket_id = 'user-library' and o.name = i.original_path)
+      select 1 from storage.objects o
+      where o.bucket_id = 'user-library' and o.name = i.original_path and public.is_live(o))
     limit p_limit for no key update of i skip locked
   loop
     update public.images set original_path = null where id = v_image.id;
@@ -292,4 +295,14 @@ as $$
   select 'an output has the owner of its image', o.id::text
   from public.image_outputs o join public.images i on i.id = o.image_id
   where o.deleted_at is null and o.owner_id is distinct from i.owner_id
+  union all
+  select 'only its own upload is kept for a job', j.id::text
+  from public.jobs j
+  where j.upload_expires_at is not null and public.job_of_upload(j.upload_path) is distinct from j.id
+  union all
+  -- A versioned bucket keeps the bytes of what is removed. Older Storage servers have no such column.
+  select 'a bucket keeps no versions', b.id
+  from storage.buckets b
+  where b.id in ('uploads-ephemeral', 'outputs-ephemeral', 'user-library', 'exports')
+    and coalesce(upper(to_jsonb(b) ->> 'versioning_status'), 'DISABLED') <> 'DISABLED'
 $$;

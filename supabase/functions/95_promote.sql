@@ -97,7 +97,7 @@ begin
     and o.name like v_stem || '.%'
     and o.name not in (v_old.path, v_old.thumb_path)
     and (v_old.version is not null or o.name not in (p_path, p_thumb_path))
-    and not public.is_named(o.bucket_id, o.name);
+    and public.is_live(o) and not public.is_named(o.bucket_id, o.name);
   perform public.refuse_promotion(v_old, v_owner_id);
   if v_old.version is not null then
     return public.library_document(v_old) || jsonb_build_object('forget', '[]'::jsonb);
@@ -204,7 +204,10 @@ begin
       original_size = case when p_path is not null then coalesce(p_size, size) end,
       original_scan = p_scan
   where id = p_image_id and original_path is null
-    and not exists (select 1 from public.tombstones t where t.bucket = 'user-library' and t.path = p_path);
+    -- Removed since the worker stored it: fetching one takes minutes.
+    and not exists (select 1 from public.tombstones t
+                    where t.bucket = 'user-library' and t.path = p_path
+                      and (t.purged_at is null or t.purged_at > now() - interval '1 hour'));
   if found then
     if p_path is not null then
       perform public.note_usage(i.user_id, p_bytes_stored => coalesce(i.original_size, i.size)) from public.images i where i.id = p_image_id;

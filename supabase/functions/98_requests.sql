@@ -267,7 +267,7 @@ language sql security definer set search_path = ''
 as $$
   insert into public.tombstones (bucket, path, reason, request_id)
   select p_bucket, p_path, 'data_deletion', p_request_id
-  where exists (select 1 from storage.objects o where o.bucket_id = p_bucket and o.name = p_path)
+  where public.object_exists(p_bucket, p_path)
   on conflict (bucket, path) where purged_at is null do update set request_id = excluded.request_id
 $$;
 
@@ -392,7 +392,7 @@ begin
   where j.id = any (v_ids) and o.bucket_id = 'outputs-ephemeral'
     -- As Storage's own index by prefix compares: '{object_key}.…', and '/' follows '.'.
     and o.name ~>=~ (k.key || '.') and o.name ~<~ (k.key || '/')
-    and not public.is_another_ones(o.bucket_id, o.name, p_request.user_id);
+    and public.is_live(o) and not public.is_another_ones(o.bucket_id, o.name, p_request.user_id);
   delete from public.job_events where job_id = any (v_ids);
   get diagnostics v_count = row_count;
   perform public.note_wiped(p_request.id, 'job_events', v_count);

@@ -52,14 +52,15 @@ begin
   select j.* into v_source from public.jobs j
   where p_job.source_bucket = 'uploads-ephemeral' and j.id = public.job_of_upload(p_job.upload_path)
     and j.upload_expires_at > now()
-    and exists (select 1 from storage.objects o where o.bucket_id = 'uploads-ephemeral' and o.name = j.upload_path);
+    and public.object_exists('uploads-ephemeral', j.upload_path);
   if not found then
     select 'user-library', i.original_path into v_source.source_bucket, v_source.upload_path
     from public.images i
     where i.owner_id = p_job.owner_id and i.sha256 = p_job.sha256 and i.original_path is not null;
     if not found then
       select j.* into v_source from public.jobs j
-      where j.owner_id = p_job.owner_id and j.sha256 = p_job.sha256 and j.status = 'done' and j.upload_expires_at > now()
+      where j.owner_id = p_job.owner_id and j.sha256 = p_job.sha256 and j.size = p_job.size and j.status = 'done'
+        and j.upload_expires_at > now() and public.object_exists('uploads-ephemeral', j.upload_path)
       order by j.finished_at desc limit 1;
     end if;
   end if;

@@ -158,6 +158,24 @@ as $$
   select pg_catalog.substring(p_path, '(?:^|/)([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.[^/]+$')::uuid
 $$;
 
+-- Whether a row of storage.objects is an object that can be read, and neither an archived version nor a delete marker of
+-- a versioned bucket. Storage servers before object versioning do not have these columns: the row is read as a document,
+-- in which a missing column is null, so that this works before and after an upgrade of Storage.
+create or replace function public.is_live(p_object storage.objects) returns boolean
+language sql stable set search_path = ''
+as $$
+  select o ->> 'archived_at' is null and not coalesce((o ->> 'is_delete_marker')::boolean, false)
+  from pg_catalog.to_jsonb(p_object) o
+$$;
+
+-- Whether there is an object of this name now.
+create or replace function public.object_exists(p_bucket text, p_path text) returns boolean
+language sql stable security definer set search_path = ''
+as $$
+  select exists (select 1 from storage.objects o
+                 where o.bucket_id = p_bucket and o.name = p_path and public.is_live(o))
+$$;
+
 -- Whether pictures and collections of p_owner_id may be changed by p_user_id, until the end of this transaction: who is
 -- removed from a team meanwhile is waited for. False: they do not exist for this user. Refuses viewers, and everybody
 -- while the plan of the team's owner has no teams, or the owner's account is suspended.
@@ -648,6 +666,48 @@ begin
   return v_job_id;
 end $$;
 
+-- The row of a verified original: the owner's earlier one, or a new one. p_original has original_path, original_sha256
+-- and original_size of what a worker has just stored, scanned with its output, and nulls where it stored nothing; an
+-- original that is on record already is kept and the other one removed.
+create or replace function public.record_image(
+  p_job public.jobs, p_input public.image_outputs, p_original public.images
+) returns uuid
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_id uuid := coalesce(p_input.image_id, gen_random_uuid());
+  v_path text := p_original.original_path;
+  v_image public.images;
+begin
+  -- The image was deleted while its job ran, or went to another owner: the folder's original is not this job's to name,
+  -- and a new image gets a new id.
+  if exists (select 1 from public.tombstones t
+             where t.bucket = 'user-library' and t.path = v_path
+               and (t.purged_at is null or t.purged_at > p_job.started_at))
+     or exists (select 1 from public.images i
+                where (i.id = v_id or i.original_path = v_path) and i.owner_id <> p_job.owner_id) then
+    v_id := gen_random_uuid();
+    v_path := null;
+  end if;
+  insert into public.images (id, user_id, team_id, sha256, filename, content_type, width, height, size, original_path,
+                             original_sha256, original_size, original_scan)
+  values (v_id, case when p_job.team_id is null then p_job.user_id end, p_job.team_id, p_job.sha256, p_job.filename,
+          p_input.input_content_type, p_input.input_width, p_input.input_height, p_input.input_size, v_path,
+          p_original.original_sha256, p_original.original_size, coalesce(p_input.scan, 'none'))
+  on conflict (owner_id, sha256) do update
+  set original_path = coalesce(images.original_path, excluded.original_path),
+      original_sha256 = case when images.original_path is null then excluded.original_sha256 else images.original_sha256 end,
+      original_size = case when images.original_path is null then excluded.original_size else images.original_size end,
+      original_scan = case when images.original_path is null then excluded.original_scan else images.original_scan end,
+      original_due_at = case when excluded.original_path is null then images.original_due_at end
+  returning * into v_image;
+  if p_original.original_path is distinct from v_image.original_path and p_original.original_path is not null
+     and not exists (select 1 from public.images i where i.original_path = p_original.original_path) then
+    perform public.entomb('user-library', p_original.original_path, 'duplicate');
+  end if;
+  return v_image.id;
+end $$;
+
 -- From a claim about a file to a hit, a job in flight, or a new job: one transaction.
 
 create or replace function public.intake(
@@ -743,15 +803,17 @@ begin
     perform public.refuse_over_pending(v_plan, (
       select count(*) from public.jobs j
       where j.user_id = p_user_id and j.status in ('awaiting_upload', 'queued', 'running')));
-    -- A re-run needs no upload where the library keeps the original, nor while the bytes of an earlier, verified one are still there. The worker hashes them
-    -- again, so an object that changed since is refused, not served. They are kept an hour longer than this job may
-    -- wait; asked again under the lock, since expire_due may be taking them away.
+    -- A re-run needs no upload where the library keeps the original, nor while the upload of an earlier job, which a
+    -- worker has verified, is still there: handle_upload ends the life of one that is overwritten, and the worker hashes
+    -- the bytes again. They are kept an hour longer than this job may wait; asked again under the lock, since expire_due
+    -- or handle_upload may be taking them away.
     select i.original_path into v_original from public.images i
     where i.owner_id = v_owner_id and i.sha256 = p_sha256;
     update public.jobs set upload_expires_at = greatest(upload_expires_at, now() + interval '25 hours')
     where v_original is null and upload_expires_at > now() and id = (
       select j.id from public.jobs j
-      where j.owner_id = v_owner_id and j.sha256 = p_sha256 and j.status = 'done' and j.upload_expires_at > now()
+      where j.owner_id = v_owner_id and j.sha256 = p_sha256 and j.size = p_size and j.status = 'done'
+        and j.upload_expires_at > now() and public.object_exists('uploads-ephemeral', j.upload_path)
       order by j.finished_at desc limit 1)
     returning * into v_earlier;
   end if;
@@ -854,6 +916,74 @@ begin
   perform public.note_hit(p_user_id, v_output, p_price, p_hit_price, v_output.size);
   return public.job_document(v_job);
 end $$;
+
+-- awaiting_upload -> queued. Idempotent: a job that is further along is returned as it is.
+create or replace function public.mark_uploaded(p_job_id uuid, p_user_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs;
+begin
+  select * into v_job from public.jobs
+  where id = p_job_id and public.may_see_job(jobs, p_user_id) for no key update;
+  if not found then
+    return null;
+  end if;
+  if v_job.status = 'awaiting_upload' then
+    -- The caller's word is not enough: a job without an object would only fail in a worker.
+    if not public.object_exists('uploads-ephemeral', v_job.upload_path) then
+      raise exception using errcode = 'PT409', message = 'upload_missing', detail = 'Nothing has been uploaded for this job yet.';
+    end if;
+    update public.jobs set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours' where id = p_job_id returning * into v_job;
+  end if;
+  return public.job_document(v_job);
+end $$;
+
+-- The safety net under mark_uploaded: a client that dies after its upload loses nothing. It fires for every object that
+-- appears or is replaced under uploads-ephemeral: a signed token may be used again, by TUS even without upsert, and of
+-- two overlapping PUTs the later one replaces the earlier.
+create or replace function public.handle_upload() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_status text;
+begin
+  -- Archived versions and delete markers of a versioned bucket are no uploads.
+  if not public.is_live(new) then
+    return null;
+  end if;
+  -- An update that leaves the bytes alone: metadata, time of access.
+  if tg_op = 'UPDATE' and old.bucket_id = new.bucket_id and old.name = new.name
+     and old.version is not distinct from new.version and public.is_live(old) then
+    return null;
+  end if;
+  select j.status into v_status from public.jobs j
+  where j.id = public.job_of_upload(new.name) and j.upload_path = new.name for no key update;
+  case v_status
+    when 'awaiting_upload' then
+      update public.jobs set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours'
+      where id = public.job_of_upload(new.name);
+    when 'queued' then
+      null;  -- The worker verifies what it finds.
+    when 'running' then
+      -- The worker goes on with what it has verified; a later attempt verifies what it finds. Nobody may read the
+      -- upload again after that: its life ends with the job.
+      update public.jobs set upload_expires_at = least(upload_expires_at, now())
+      where id = public.job_of_upload(new.name);
+    else
+      -- Nobody waits for it, and what a re-run might have read again is gone.
+      update public.jobs set upload_expires_at = null
+      where id = public.job_of_upload(new.name) and upload_path = new.name and upload_expires_at is not null;
+      -- Whoever removes the former object at this moment closes the tombstone by its id, and must not close this one.
+      insert into public.tombstones (bucket, path, reason)
+      values ('uploads-ephemeral', new.name, case tg_op when 'UPDATE' then 'overwritten' else 'unexpected_upload' end)
+      on conflict (bucket, path) where purged_at is null do update set id = default, not_before = now();
+  end case;
+  return null;
+end $$;
+
+create or replace trigger darkroom_upload after insert or update on storage.objects
+  for each row when (new.bucket_id = 'uploads-ephemeral') execute function public.handle_upload();
 
 -- The state machine of a job. Each transition is one function and one transaction; nothing else writes status.
 -- heartbeat, snooze, complete, reuse and fail demand the lease token: whoever lost the lease can finish nothing.
@@ -960,6 +1090,43 @@ begin
   return v_expires;
 end $$;
 
+-- Ends a job for good: the hold is settled, and its upload is removed when p_drop_upload says so. Locks are taken in
+-- the order job, source of a re-run, image, tombstone, credits; as in intake and expire_due.
+create or replace function public.finish_job(
+  p_job public.jobs, p_status text, p_error jsonb, p_output_id uuid, p_charge integer, p_drop_upload boolean
+) returns public.jobs
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs;
+begin
+  -- An original in the library is its owner's, whatever has become of this job.
+  if p_drop_upload and p_job.source_bucket = 'uploads-ephemeral' then
+    -- Whoever else counted on these bytes (a re-run's source) must not.
+    update public.jobs set upload_expires_at = null
+    where id = public.job_of_upload(p_job.upload_path);
+    perform public.entomb('uploads-ephemeral', p_job.upload_path, p_status);
+  elsif p_drop_upload and p_error ->> 'code' = 'original_missing' then
+    -- Gone, or not what was verified: the image has no original, and the next intake asks for an upload.
+    update public.images set original_path = null
+    where owner_id = p_job.owner_id and original_path = p_job.upload_path;
+    if found then
+      perform public.entomb('user-library', p_job.upload_path, 'missing');
+    end if;
+  end if;
+  perform public.settle_credits(p_job, p_charge);
+  perform public.spend_on_key(p_job.api_key_id, p_charge - p_job.price, p_job.created_at);
+  if p_output_id is null then
+    perform public.uncount_generation(p_job);
+  end if;
+  update public.jobs
+  set status = p_status, error = p_error, output_id = p_output_id, charged = p_charge, finished_at = clock_timestamp(),
+      lease_token = null, lease_expires_at = null, step = null,
+      progress = case when p_status = 'done' then 1 else progress end
+  where id = p_job.id returning * into v_job;
+  return v_job;
+end $$;
+
 -- Marks what earlier attempts of a job have left in Storage: every attempt writes '…{object_key}.{random}.…' (those of the
 -- release before '…{job_id}.{random}.…'), and p_path is the one that counts.
 create or replace function public.entomb_leftovers(p_job public.jobs, p_bucket text, p_path text, p_thumb_path text)
@@ -972,7 +1139,7 @@ as $$
     and o.bucket_id = p_bucket and o.name not in (p_path, p_thumb_path)
     and (o.name like pg_catalog.substring(p_path, '^(?:.*/)?') || p_job.object_key || '.%'
          or o.name like pg_catalog.substring(p_path, '^(?:.*/)?') || p_job.id || '.%')
-    and not public.is_named(o.bucket_id, o.name)
+    and public.is_live(o) and not public.is_named(o.bucket_id, o.name)
 $$;
 
 -- What the cache has for a running job by now: null, or an output document and whether the job's owner holds it.
@@ -1098,7 +1265,7 @@ begin
   for v_job in
     select j.* from public.jobs j
     where j.status = 'awaiting_upload' and j.created_at < now() - interval '10 seconds'
-      and exists (select 1 from storage.objects o where o.bucket_id = 'uploads-ephemeral' and o.name = j.upload_path)
+      and public.object_exists('uploads-ephemeral', j.upload_path)
     order by j.created_at limit 100 for update of j skip locked
   loop
     update public.jobs set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours'
@@ -1138,7 +1305,7 @@ declare
 begin
   with orphans as (
     select o.bucket_id, o.name from storage.objects o
-    where o.created_at < now() - p_older_than
+    where o.created_at < now() - p_older_than and public.is_live(o)
       and o.bucket_id in ('uploads-ephemeral', 'outputs-ephemeral', 'user-library', 'exports')
       and not exists (select 1 from public.tombstones t
                       where t.bucket = o.bucket_id and t.path = o.name and t.purged_at is null)
@@ -1167,6 +1334,43 @@ begin
   on conflict (bucket, path) where purged_at is null do nothing;
   get diagnostics v_count = row_count;
   return v_count;
+end $$;
+
+-- The other way round: live outputs whose object or thumbnail is gone, and originals that are. Reported and buried, so
+-- that nobody is sent to a 404.
+create or replace function public.bury_missing(p_limit integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_output public.image_outputs;
+  v_image public.images;
+  v_missing jsonb := '[]';
+begin
+  for v_output in
+    select i.* from public.image_outputs i
+    where i.deleted_at is null and i.created_at < now() - interval '1 minute'
+      and (not exists (select 1 from storage.objects o
+                       where o.bucket_id = i.bucket and o.name = i.path and public.is_live(o))
+           or not exists (select 1 from storage.objects o
+                          where o.bucket_id = i.bucket and o.name = i.thumb_path and public.is_live(o)))
+    -- Locked by bury_output, the image before the output; in one order, since this transaction holds many.
+    order by i.image_id, i.id limit p_limit
+  loop
+    perform public.bury_output(v_output.id, 'missing');
+    v_missing := v_missing || jsonb_build_object(
+      'output_id', v_output.id, 'cache_key', encode(v_output.cache_key, 'hex'), 'owner_id', v_output.owner_id);
+  end loop;
+  for v_image in
+    select i.* from public.images i
+    where i.original_path is not null and not exists (
+      select 1 from storage.objects o
+      where o.bucket_id = 'user-library' and o.name = i.original_path and public.is_live(o))
+    limit p_limit for no key update of i skip locked
+  loop
+    update public.images set original_path = null where id = v_image.id;
+    v_missing := v_missing || jsonb_build_object('image_id', v_image.id, 'cache_key', null, 'owner_id', v_image.owner_id);
+  end loop;
+  return v_missing;
 end $$;
 
 -- Money and state as sentences that must be empty. Run by the tests and by cron.
@@ -1286,6 +1490,16 @@ as $$
   select 'an output has the owner of its image', o.id::text
   from public.image_outputs o join public.images i on i.id = o.image_id
   where o.deleted_at is null and o.owner_id is distinct from i.owner_id
+  union all
+  select 'only its own upload is kept for a job', j.id::text
+  from public.jobs j
+  where j.upload_expires_at is not null and public.job_of_upload(j.upload_path) is distinct from j.id
+  union all
+  -- A versioned bucket keeps the bytes of what is removed. Older Storage servers have no such column.
+  select 'a bucket keeps no versions', b.id
+  from storage.buckets b
+  where b.id in ('uploads-ephemeral', 'outputs-ephemeral', 'user-library', 'exports')
+    and coalesce(upper(to_jsonb(b) ->> 'versioning_status'), 'DISABLED') <> 'DISABLED'
 $$;
 
 -- Pictures go from one owner to another with everything that is of them: original, versions, links. Their objects stay
@@ -1521,7 +1735,7 @@ begin
     and o.name like v_stem || '.%'
     and o.name not in (v_old.path, v_old.thumb_path)
     and (v_old.version is not null or o.name not in (p_path, p_thumb_path))
-    and not public.is_named(o.bucket_id, o.name);
+    and public.is_live(o) and not public.is_named(o.bucket_id, o.name);
   perform public.refuse_promotion(v_old, v_owner_id);
   if v_old.version is not null then
     return public.library_document(v_old) || jsonb_build_object('forget', '[]'::jsonb);
@@ -1547,6 +1761,37 @@ begin
     perform public.note_usage(p_user_id, p_credits => v_plan.promote_price);
   end if;
   return public.library_document(v_output) || jsonb_build_object('forget', v_forget);
+end $$;
+
+-- The original of an image is at p_path now, verified; null: there is none to be had. False when the image has gone or
+-- got its original otherwise; p_path is then marked for removal.
+create or replace function public.record_original(
+  p_image_id uuid, p_path text, p_sha256 text default null, p_size bigint default null, p_scan text default 'none'
+) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update public.images
+  set original_path = p_path, original_due_at = null,
+      -- Bitmaps are kept as they came; a drawing's sanitised file has a hash and a size of its own.
+      original_sha256 = case when p_path is not null then coalesce(p_sha256, sha256) end,
+      original_size = case when p_path is not null then coalesce(p_size, size) end,
+      original_scan = p_scan
+  where id = p_image_id and original_path is null
+    -- Removed since the worker stored it: fetching one takes minutes.
+    and not exists (select 1 from public.tombstones t
+                    where t.bucket = 'user-library' and t.path = p_path
+                      and (t.purged_at is null or t.purged_at > now() - interval '1 hour'));
+  if found then
+    if p_path is not null then
+      perform public.note_usage(i.user_id, p_bytes_stored => coalesce(i.original_size, i.size)) from public.images i where i.id = p_image_id;
+    end if;
+    return true;
+  end if;
+  if p_path is not null and not exists (select 1 from public.images i where i.original_path = p_path) then
+    perform public.entomb('user-library', p_path, 'unwanted');
+  end if;
+  return false;
 end $$;
 
 -- Share links: made and revoked by the output's owner, opened by whoever has the token.
@@ -1696,6 +1941,18 @@ begin
   end loop;
 end $$;
 
+-- Deleting
+
+-- Marks an object that exists for removal on behalf of a request, also where it was marked before.
+create or replace function public.entomb_for(p_request_id uuid, p_bucket text, p_path text) returns void
+language sql security definer set search_path = ''
+as $$
+  insert into public.tombstones (bucket, path, reason, request_id)
+  select p_bucket, p_path, 'data_deletion', p_request_id
+  where public.object_exists(p_bucket, p_path)
+  on conflict (bucket, path) where purged_at is null do update set request_id = excluded.request_id
+$$;
+
 create or replace function public.wipe_jobs(p_request public.data_requests, p_limit integer) returns bigint
 language plpgsql security definer set search_path = ''
 as $$
@@ -1710,7 +1967,7 @@ begin
   where j.id = any (v_ids) and o.bucket_id = 'outputs-ephemeral'
     -- As Storage's own index by prefix compares: '{object_key}.…', and '/' follows '.'.
     and o.name ~>=~ (k.key || '.') and o.name ~<~ (k.key || '/')
-    and not public.is_another_ones(o.bucket_id, o.name, p_request.user_id);
+    and public.is_live(o) and not public.is_another_ones(o.bucket_id, o.name, p_request.user_id);
   delete from public.job_events where job_id = any (v_ids);
   get diagnostics v_count = row_count;
   perform public.note_wiped(p_request.id, 'job_events', v_count);
@@ -1817,6 +2074,32 @@ begin
     (select jsonb_build_object('suspended_at', f.suspended_at, 'suspend_reason', f.suspend_reason)
      from public.profiles f where f.user_id = p_user_id));
   return public.admin_user(p_user_id::text);
+end $$;
+
+-- Where the bytes are that a repetition of an ended job would read; null when they are gone: its own upload, else the
+-- original that its owner's library keeps, else the upload of an earlier job for them.
+create or replace function public.bytes_of(p_job public.jobs) returns public.jobs
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_source public.jobs;
+begin
+  select j.* into v_source from public.jobs j
+  where p_job.source_bucket = 'uploads-ephemeral' and j.id = public.job_of_upload(p_job.upload_path)
+    and j.upload_expires_at > now()
+    and public.object_exists('uploads-ephemeral', j.upload_path);
+  if not found then
+    select 'user-library', i.original_path into v_source.source_bucket, v_source.upload_path
+    from public.images i
+    where i.owner_id = p_job.owner_id and i.sha256 = p_job.sha256 and i.original_path is not null;
+    if not found then
+      select j.* into v_source from public.jobs j
+      where j.owner_id = p_job.owner_id and j.sha256 = p_job.sha256 and j.size = p_job.size and j.status = 'done'
+        and j.upload_expires_at > now() and public.object_exists('uploads-ephemeral', j.upload_path)
+      order by j.finished_at desc limit 1;
+    end if;
+  end if;
+  return v_source;
 end $$;
 
 -- A new attempt at a job that failed, expired or was canceled: a job of its own, since an ended one has settled its hold
@@ -1939,6 +2222,38 @@ create policy own_grants on public.credit_grants for select to authenticated usi
 drop policy if exists own_uses on public.credit_uses;
 create policy own_uses on public.credit_uses for select to authenticated using (user_id = (select auth.uid()));
 
+-- Buckets are private. Uploads go by signed URL only, so uploads-ephemeral has no policy at all; what a user may
+-- read (and hence sign with supabase-js) is what a live row of theirs, or of a team that they are in, names: whatever the
+-- folder. Archived versions and delete markers of a versioned bucket are no objects; the row is read as a document since
+-- older Storage servers do not have these columns (see is_live in functions/10_keys.sql, which users may not call).
+drop policy if exists darkroom_own_outputs on storage.objects;
+create policy darkroom_own_outputs on storage.objects for select to authenticated
+  using (
+    bucket_id in ('outputs-ephemeral', 'user-library')
+    and to_jsonb(objects) ->> 'archived_at' is null
+    and not coalesce((to_jsonb(objects) ->> 'is_delete_marker')::boolean, false)
+    and exists (
+      select 1 from public.image_outputs o
+      where o.bucket = bucket_id and (o.path = name or o.thumb_path = name)
+        and o.deleted_at is null
+        and (o.user_id = (select auth.uid())
+             or o.team_id in (select m.team_id from public.team_members m where m.user_id = (select auth.uid())))
+    )
+  );
+
+drop policy if exists darkroom_own_originals on storage.objects;
+create policy darkroom_own_originals on storage.objects for select to authenticated
+  using (
+    bucket_id = 'user-library'
+    and to_jsonb(objects) ->> 'archived_at' is null
+    and not coalesce((to_jsonb(objects) ->> 'is_delete_marker')::boolean, false)
+    and exists (
+      select 1 from public.images i
+      where i.original_path = name
+        and (i.user_id = (select auth.uid())
+             or i.team_id in (select m.team_id from public.team_members m where m.user_id = (select auth.uid()))))
+  );
+
 -- Collections of a user, and of the teams that they are in, and what lies in them.
 
 drop policy if exists own_collections on public.collections;
@@ -1960,8 +2275,12 @@ create policy own_share_links on public.share_links for select to authenticated
 -- data_requests has no policy: users see theirs through the API. The files are their owner's, by folder.
 drop policy if exists darkroom_own_exports on storage.objects;
 create policy darkroom_own_exports on storage.objects for select to authenticated
-  using (bucket_id = 'exports' and (storage.foldername(name))[1] = (select auth.uid())::text
-         and exists (select 1 from public.profiles f where f.user_id = (select auth.uid())));
+  using (
+    bucket_id = 'exports' and (storage.foldername(name))[1] = (select auth.uid())::text
+    and exists (select 1 from public.profiles f where f.user_id = (select auth.uid()))
+    and to_jsonb(objects) ->> 'archived_at' is null
+    and not coalesce((to_jsonb(objects) ->> 'is_delete_marker')::boolean, false)
+  );
 
 -- A user's own subscriptions. Customers, prices, packs, reversals and the inbox have no policy: the service's alone;
 -- packs are shown by the API.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import asyncpg
 import httpx
@@ -31,17 +33,37 @@ async def policy(local: Local) -> None:
         await connection.close()
 
 
+@dataclass(frozen=True)
+class Target:
+    """The storage server under test: the stack's own, or the one that CONTRACT_… names."""
+
+    url: str
+    service_key: str
+    database_url: str
+
+
+@pytest.fixture(scope="session")
+def target(request: pytest.FixtureRequest) -> Target:
+    """See test_real_server for the environment variables; without them the stack is started."""
+    if url := os.environ.get("CONTRACT_STORAGE_URL"):
+        return Target(
+            url.rstrip("/"), os.environ["CONTRACT_SERVICE_KEY"], os.environ["CONTRACT_DATABASE_URL"]
+        )
+    local: Local = request.getfixturevalue("local")
+    return Target(f"{local.supabase_url}/storage/v1", local.secret_key, local.database_url)
+
+
 @pytest.fixture
-async def http(local: Local) -> AsyncIterator[httpx.AsyncClient]:
-    """Raw requests to /storage/v1 without any key."""
-    async with httpx.AsyncClient(base_url=f"{local.supabase_url}/storage/v1", trust_env=False) as client:
+async def http(target: Target) -> AsyncIterator[httpx.AsyncClient]:
+    """Raw requests to the storage server without any key."""
+    async with httpx.AsyncClient(base_url=target.url, trust_env=False) as client:
         yield client
 
 
 @pytest.fixture
-def service_key(local: Local) -> dict[str, str]:
+def service_key(target: Target) -> dict[str, str]:
     """Headers of the service role."""
-    return {"apikey": local.secret_key}
+    return {"apikey": target.service_key, "Authorization": f"Bearer {target.service_key}"}
 
 
 @pytest.fixture

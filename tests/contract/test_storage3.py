@@ -151,7 +151,7 @@ async def exists(c: Client) -> None:
 async def list_(c: Client) -> None:
     for name in ("b.txt", "a.txt", "dir/c.txt"):
         await c.call(c.files.upload, name, b"x")
-    assert [entry["name"] for entry in await c.call(c.files.list)] == ["dir", "a.txt", "b.txt"]
+    assert [entry["name"] for entry in await c.call(c.files.list)] == ["a.txt", "b.txt", "dir"]
     assert [entry["name"] for entry in await c.call(c.files.list, "dir")] == ["c.txt"]
     options = {"limit": 1, "sortBy": {"column": "name", "order": "desc"}, "search": "b"}
     assert [entry["name"] for entry in await c.call(c.files.list, "", options)] == ["b.txt"]

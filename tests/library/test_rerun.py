@@ -7,9 +7,8 @@ from typing import Any
 from scripts.local.home import Local
 from scripts.local.process import Child
 from service.resources import Resources
-from tests.library.people import OP, Connection, Person, consistent, person
+from tests.library.people import OP, Connection, Person, clean, consistent, objects, person
 from tests.photos import photo
-from tests.support import new_sha256
 
 
 async def _forget_uploads(db: Connection, who: Person) -> None:
@@ -66,19 +65,31 @@ async def test_what_cannot_be_re_run(local: Local, api: Child, worker: Child, db
         assert await paid.refused("POST", path, {"op_key": OP, "op_keys": [OP]}, 422) == "invalid_request"
 
 
-async def test_a_changed_original_is_refused_and_left(
+async def test_a_changed_original_is_asked_for_again(
     local: Local, api: Child, worker: Child, db: Connection, resources: Resources
 ) -> None:
+    """It is not used, not shown and not kept: as if it were missing, until the picture is uploaded again."""
     async with person(local, api.url, db, plan="pro") as paid:
-        await paid.process(photo(), OP, wants_persist=True)
+        picture = photo()
+        await paid.process(picture, OP, wants_persist=True)
+        await _forget_uploads(db, paid)
         image = await paid.image()
-        await db.execute(
-            "update public.images set original_sha256 = $2 where id = $1", image["id"], new_sha256()
-        )
-        answer = await paid.say("POST", f"/images/{image['id']}/rerun", {"op_key": "resize-v1:width-40"})
+        await resources.storage.remove("user-library", [image["original_path"]])
+        await resources.storage.upload("user-library", image["original_path"], photo().data, "image/jpeg")
+        path = f"/images/{image['id']}/rerun"
+        answer = await paid.say("POST", path, {"op_key": "resize-v1:width-40"})
         done = await paid.wait(answer["results"][0]["answer"]["job_id"])
-        assert (done["status"], done["error"]["code"]) == ("error", "sha256_mismatch")
-        assert (await paid.image())["original_path"] == image["original_path"]
+        assert (done["status"], done["error"]["code"], done["charged"]) == ("error", "original_missing", 0)
+        assert (await paid.image())["original_path"] is None
+        assert (await paid.say("GET", f"/images/{image['id']}"))["original_url"] is None
+        assert await paid.refused("POST", path, {"op_key": "resize-v1:width-40"}, 410) == "original_missing"
+        await clean(resources, db, image["original_path"])
+        assert await objects(db, image["original_path"]) == set()
+        asked = await paid.intake(picture, "resize-v1:width-40", wants_persist=True)
+        await paid.upload(asked, picture)
+        assert (await paid.wait(asked["job_id"]))["status"] == "done"
+        document = await paid.say("GET", f"/images/{image['id']}")
+        assert (await paid.download(document["original_url"])).content == picture.data
         await consistent(db, paid.id)
 
 

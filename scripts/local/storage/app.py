@@ -9,12 +9,14 @@ from aiohttp import ClientConnectionError, web
 
 from . import buckets, catalogue, errors, objects, tus
 from .database import ANON
-from .service import STORAGE, Storage, json_response, storage_of
+from .service import STORAGE, Storage, json_response, refuse, storage_of
 
 log = logging.getLogger("storage")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+VERSION = "1.11.2"
+"""Of the server that this one stands in for."""
 PREFIX = "/storage/v1"
 OBJECT = "{bucket:[^/]+}/{path:.+}"
 
@@ -43,7 +45,7 @@ def _told(handler: Handler) -> Handler:
         try:
             return await handler(request)
         except errors.StorageError as error:
-            return json_response(error.body(), status=error.http_status)
+            return await refuse(request, json_response(error.body(), status=error.http_status))
         except (web.HTTPException, ClientConnectionError):
             raise
         except Exception:
@@ -56,6 +58,10 @@ def _told(handler: Handler) -> Handler:
 
 async def _status(_: web.Request) -> web.Response:
     return web.Response()
+
+
+async def _version(_: web.Request) -> web.Response:
+    return web.Response(text=VERSION)
 
 
 async def _ready(request: web.Request) -> web.Response:
@@ -77,6 +83,7 @@ async def _feature_off(request: web.Request) -> web.Response:
 
 ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "/status", _status),
+    ("GET", "/version", _version),
     ("GET", "/health", _ready),
     ("GET", "/bucket", buckets.list_buckets),
     ("POST", "/bucket", buckets.create_bucket),
@@ -105,6 +112,9 @@ ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", f"/object/info/public/{OBJECT}", objects.info_public),
     ("GET", f"/object/info/authenticated/{OBJECT}", objects.info),
     ("GET", f"/object/info/{OBJECT}", objects.info),
+    ("HEAD", f"/object/info/public/{OBJECT}", objects.download_public),
+    ("HEAD", f"/object/info/authenticated/{OBJECT}", objects.download_authenticated),
+    ("HEAD", f"/object/info/{OBJECT}", objects.download),
     ("DELETE", "/object/{bucket}", catalogue.remove),
     ("GET", f"/object/{OBJECT}", objects.download),
     ("HEAD", f"/object/{OBJECT}", objects.download),

@@ -21,7 +21,7 @@ NOT_VISIBLE = "Either the object does not exist or you do not have access to it"
 def _expiry(body: dict[str, Any]) -> int:
     seconds = number(body.get("expiresIn"), None, minimum=1)
     if seconds is None:
-        raise errors.invalid_request("body must have required property 'expiresIn'")
+        raise errors.invalid("body must have required property 'expiresIn'")
     return seconds
 
 
@@ -185,6 +185,6 @@ def _listing(body: dict[str, Any], *, limit: int) -> Listing:
 def _strings(body: dict[str, Any], name: str) -> list[str]:
     values = body.get(name)
     if not isinstance(values, list) or not values:
-        raise errors.invalid_request(f"body/{name} must NOT have fewer than 1 items")
+        raise errors.invalid(f"body/{name} must NOT have fewer than 1 items")
     # Newer clients may send {path, versionId} entries; buckets here have a single version.
     return [str(value["path"] if isinstance(value, dict) else value) for value in values]

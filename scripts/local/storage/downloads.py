@@ -14,7 +14,7 @@ from aiohttp import web
 
 from . import errors
 from .metadata import Row
-from .service import Storage
+from .service import Storage, json_response
 
 CHUNK = 256 * 1024
 """Bytes read at once; a smaller answer goes out in one piece."""
@@ -41,9 +41,7 @@ async def send_object(
         try:
             span = _range(request, headers, size)
         except errors.StorageError as error:
-            return web.json_response(
-                error.body(), status=error.status, headers={"Content-Range": f"bytes */{size}"}
-            )
+            return json_response(error.body(), status=error.http_status)
         if span:
             headers["Content-Range"] = f"bytes {span[0]}-{span[1] - 1}/{size}"
         response = web.StreamResponse(status=206 if span else 200, headers=headers)
@@ -89,6 +87,7 @@ def _headers(row: Row, download: str | None, expires: datetime | None) -> dict[s
         "ETag": metadata.get("eTag", f'"{row["version"]}"'),
         "Last-Modified": _http_date(metadata.get("lastModified") or row["updated_at"]),
         "Cache-Control": metadata.get("cacheControl", "no-cache"),
+        "X-Robots-Tag": "none",
     }
     if expires is not None:
         headers["Expires"] = format_datetime(expires, usegmt=True)

@@ -43,6 +43,16 @@ class StorageError(Exception):
         }
 
 
+class ValidationError(StorageError):
+    """A request that the schema of its route refuses. It is told without a code."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(400, "", message, error="Error")
+
+    def body(self) -> dict[str, str]:
+        return {"statusCode": "400", "error": self.error, "message": self.message}
+
+
 def no_such_bucket() -> StorageError:
     return StorageError(404, "NoSuchBucket", "Bucket not found", error="Bucket not found")
 
@@ -53,6 +63,11 @@ def no_such_key() -> StorageError:
 
 def no_such_upload() -> StorageError:
     return StorageError(404, "NoSuchUpload", "Upload not found")
+
+
+def invalid(message: str) -> StorageError:
+    """What the schema of a route does not allow."""
+    return ValidationError(message)
 
 
 def invalid_request(message: str) -> StorageError:
@@ -71,7 +86,7 @@ def access_denied(message: str) -> StorageError:
     return StorageError(403, "AccessDenied", message, error="Unauthorized")
 
 
-def already_exists(code: str = "ResourceAlreadyExists") -> StorageError:
+def already_exists(code: str = "KeyAlreadyExists") -> StorageError:
     return StorageError(409, code, "The resource already exists", error="Duplicate")
 
 

@@ -29,9 +29,9 @@ class Stored:
 
 
 class Incoming:
-    """A file on its way in. `write` raises StorageError 413 as soon as `limit` bytes are passed."""
+    """A file on its way in. `write` raises StorageError 413 as soon as `limit` bytes, if any, are passed."""
 
-    def __init__(self, path: Path, sink: BinaryIO, limit: int) -> None:
+    def __init__(self, path: Path, sink: BinaryIO, limit: int | None) -> None:
         self.path = path
         self.size = 0
         self._sink = sink
@@ -40,7 +40,7 @@ class Incoming:
 
     def write(self, chunk: bytes) -> None:
         self.size += len(chunk)
-        if self.size > self._limit:
+        if self._limit is not None and self.size > self._limit:
             raise errors.too_large()
         self._digest.update(chunk)
         self._sink.write(chunk)
@@ -67,7 +67,7 @@ class Files:
         return self.objects / version[:2] / version
 
     @contextmanager
-    def receive(self, limit: int) -> Iterator[Incoming]:
+    def receive(self, limit: int | None) -> Iterator[Incoming]:
         """A temporary file that vanishes at the end of the block unless `keep` has renamed it."""
         path = self.incoming / uuid.uuid4().hex
         with path.open("wb", buffering=0) as sink:

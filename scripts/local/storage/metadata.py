@@ -33,9 +33,9 @@ class Listing:
     def sort(self, *columns: str) -> tuple[str, str]:
         """The column, if it is one of `columns`, and the direction: safe to put into SQL."""
         if self.column not in columns:
-            raise errors.invalid_request(f"cannot sort by {self.column}")
+            raise errors.invalid(f"cannot sort by {self.column}")
         if self.order.lower() not in {"asc", "desc"}:
-            raise errors.invalid_request(f"cannot order {self.order}")
+            raise errors.invalid(f"cannot order {self.order}")
         return self.column, self.order.lower()
 
 
@@ -43,6 +43,8 @@ OBJECT_COLUMNS = (
     "id, bucket_id, name, owner, owner_id, version, created_at, updated_at, last_accessed_at, metadata,"
     " user_metadata"
 )
+LIVE = "archived_at is null and not is_delete_marker"
+"""The rows that are objects. Buckets keep no versions here, but rows of a versioned bucket may be there."""
 BUCKET_COLUMNS = "id, name, owner, public, file_size_limit, allowed_mime_types, created_at, updated_at, type"
 
 
@@ -148,7 +150,7 @@ async def has_objects(con: Connection, bucket_id: str) -> bool:
 async def find_object(con: Connection, bucket_id: str, name: str, *, lock: bool = False) -> Row:
     """The object, or StorageError NoSuchKey (also when the caller may not see it)."""
     for_update = "for update" if lock else ""
-    query = f"select {OBJECT_COLUMNS} from storage.objects where bucket_id = $1 and name = $2 {for_update}"  # noqa: S608
+    query = f"select {OBJECT_COLUMNS} from storage.objects where bucket_id = $1 and name = $2 and {LIVE} {for_update}"  # noqa: S608
     record = await con.fetchrow(query, bucket_id, name)
     if record is None:
         raise errors.no_such_key()
@@ -156,7 +158,7 @@ async def find_object(con: Connection, bucket_id: str, name: str, *, lock: bool 
 
 
 async def existing_names(con: Connection, bucket_id: str, names: Sequence[str]) -> set[str]:
-    query = "select name from storage.objects where bucket_id = $1 and name = any($2::text[])"
+    query = f"select name from storage.objects where bucket_id = $1 and name = any($2::text[]) and {LIVE}"  # noqa: S608
     return {record["name"] for record in await con.fetch(query, bucket_id, list(names))}
 
 
@@ -165,8 +167,9 @@ insert into storage.objects (bucket_id, name, owner, owner_id, version, metadata
 values ($1, $2, $3, $4, $5, $6, $7)
 """
 _UPSERT = f"""{_INSERT}
-on conflict (bucket_id, name) do update set owner = excluded.owner, owner_id = excluded.owner_id,
-  version = excluded.version, metadata = excluded.metadata, user_metadata = excluded.user_metadata
+on conflict (bucket_id, name) where archived_at is null
+do update set owner = excluded.owner, owner_id = excluded.owner_id, version = excluded.version,
+  metadata = excluded.metadata, user_metadata = excluded.user_metadata
 """
 
 
@@ -184,8 +187,8 @@ async def write_object(con: Connection, row: NewObject) -> tuple[str, str | None
 async def move_object(con: Connection, source: Row, bucket_id: str, name: str, owner: str | None) -> str:
     """Rename a row, across buckets too; returns its id. StorageError NoSuchKey when it may not be changed."""
     query = (
-        "update storage.objects set bucket_id = $3, name = $4, owner = coalesce($5, owner),"
-        " owner_id = coalesce($6, owner_id) where bucket_id = $1 and name = $2 returning id"
+        "update storage.objects set bucket_id = $3, name = $4, owner = coalesce($5, owner),"  # noqa: S608
+        f" owner_id = coalesce($6, owner_id) where bucket_id = $1 and name = $2 and {LIVE} returning id"
     )
     moved = await con.fetchval(
         query, source["bucket_id"], source["name"], bucket_id, name, _owner_uuid(owner), owner
@@ -197,7 +200,10 @@ async def move_object(con: Connection, source: Row, bucket_id: str, name: str, o
 
 async def delete_objects(con: Connection, bucket_id: str, names: Sequence[str]) -> list[Row]:
     """Delete what the caller may delete; returns those rows."""
-    query = f"delete from storage.objects where bucket_id = $1 and name = any($2::text[]) returning {OBJECT_COLUMNS}"  # noqa: S608
+    query = (
+        "delete from storage.objects where bucket_id = $1 and name = any($2::text[])"  # noqa: S608
+        f" and {LIVE} returning {OBJECT_COLUMNS}"
+    )
     return [as_row(record) for record in await con.fetch(query, bucket_id, list(names))]
 
 
@@ -213,43 +219,53 @@ async def all_versions(con: Connection) -> set[str]:
 
 # -- listings
 
-_FOLDED = """
+MAX_FOLDER = 1500
+"""Entries of one listing of a folder, whatever is asked for."""
+
+_FOLDED = f"""
 with entries as (
   select substr(name, length($2) + 1) as rest, * from storage.objects
-  where bucket_id = $1 and starts_with(name, $2)
+  where bucket_id = $1 and starts_with(name, $2) and {LIVE}
     and starts_with(lower(substr(name, length($2) + 1)), lower($3))
 )
 select name, id, updated_at, created_at, last_accessed_at, metadata
 from (
-  select split_part(rest, '/', 1) as name, null::uuid as id, null::timestamptz as updated_at,
-         null::timestamptz as created_at, null::timestamptz as last_accessed_at, null::jsonb as metadata
-  from entries where position('/' in rest) > 0 group by 1
+  select min(split_part(rest, '/', 1)) as name, lower(split_part(rest, '/', 1)) || '/' as place, null::uuid as id,
+         null::timestamptz as updated_at, null::timestamptz as created_at, null::timestamptz as last_accessed_at,
+         null::jsonb as metadata
+  from entries where position('/' in rest) > 0 group by 2
   union all
-  select rest, id, updated_at, created_at, last_accessed_at, metadata
+  select rest, lower(rest), id, updated_at, created_at, last_accessed_at, metadata
   from entries where rest <> '' and position('/' in rest) = 0
 ) as listing
-order by (id is not null), {column} {direction}, name {direction}
-limit $4 offset $5
-"""
+"""  # noqa: S608
 
 
 async def list_folder(con: Connection, bucket_id: str, listing: Listing) -> list[Row]:
-    """The files and subfolders right under the prefix ("" or with a closing slash); subfolders first, id null."""
+    """The files and subfolders (id null) right under the prefix, "" or with a closing slash.
+
+    By name they come mixed, byte by byte in lower case, a folder where its first object stands; by another column the
+    folders come first.
+    """
     column, direction = listing.sort("name", "updated_at", "created_at", "last_accessed_at")
-    query = _FOLDED.format(column=column, direction=direction)
-    records = await con.fetch(query, bucket_id, listing.prefix, listing.search, listing.limit, listing.offset)
+    place = f'place collate "C" {direction}'
+    order = place if column == "name" else f"(id is not null), {column} {direction}, {place}"
+    query = f"{_FOLDED} order by {order} limit $4 offset $5"
+    limit = min(listing.limit or MAX_FOLDER, MAX_FOLDER)
+    records = await con.fetch(query, bucket_id, listing.prefix, listing.search, limit, listing.offset)
     return [as_row(record) for record in records]
 
 
 _PAGED = """
-with entries as (
-  select name as key, id, updated_at, created_at, last_accessed_at, metadata from storage.objects
+with live as (select * from storage.objects where archived_at is null and not is_delete_marker),
+entries as (
+  select name as key, id, updated_at, created_at, last_accessed_at, metadata from live
   where bucket_id = $1 and starts_with(name, $2)
     and not ($3 and position('/' in substr(name, length($2) + 1)) > 0)
   union all
   select $2 || split_part(substr(name, length($2) + 1), '/', 1) || '/', null, max(updated_at), max(created_at),
          null, null
-  from storage.objects
+  from live
   where bucket_id = $1 and starts_with(name, $2) and $3 and position('/' in substr(name, length($2) + 1)) > 0
   group by 1
 )

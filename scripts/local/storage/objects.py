@@ -21,7 +21,7 @@ def _names(request: web.Request) -> tuple[str, str]:
 def _token(request: web.Request) -> str:
     token = request.query.get("token")
     if token is None:
-        raise errors.invalid_request("querystring must have required property 'token'")
+        raise errors.invalid("querystring must have required property 'token'")
     return token
 
 
@@ -37,7 +37,7 @@ async def upload(request: web.Request) -> web.Response:
 
 
 async def sign_upload(request: web.Request) -> web.Response:
-    """A URL that takes one PUT of this path, for who may insert it now."""
+    """A URL that takes a PUT of this path as long as nothing is there, for who may insert it now."""
     storage = storage_of(request)
     caller = await storage.caller(request)
     bucket_id, name = _names(request)
@@ -54,8 +54,8 @@ async def upload_signed(request: web.Request) -> web.Response:
     bucket_id, name = _names(request)
     signed = storage.tokens.verify_upload(_token(request), f"{bucket_id}/{name}")
     target = Target(bucket_id, name, signed.owner, signed.upsert)
-    object_id = await uploads.upload(storage, request, SERVICE, target, "storage.object.upload_signed")
-    return json_response({"Key": target.path, "Id": object_id})
+    await uploads.upload(storage, request, SERVICE, target, "storage.object.upload_signed")
+    return json_response({"Key": target.path})
 
 
 async def _visible(storage: Storage, request: web.Request) -> Row:

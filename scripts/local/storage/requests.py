@@ -18,9 +18,9 @@ async def json_body(request: web.Request) -> dict[str, Any]:
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise errors.invalid_request(f"Body is not valid JSON: {error}") from error
+        raise errors.invalid(f"Body is not valid JSON: {error}") from error
     if not isinstance(body, dict):
-        raise errors.invalid_request("body must be object")
+        raise errors.invalid("body must be object")
     return body
 
 
@@ -28,7 +28,7 @@ def text(body: dict[str, Any], name: str) -> str:
     """A required string."""
     value = body.get(name)
     if not isinstance(value, str) or not value:
-        raise errors.invalid_request(f"body must have required property '{name}'")
+        raise errors.invalid(f"body must have required property '{name}'")
     return value
 
 
@@ -39,9 +39,9 @@ def number(value: object, default: int | None, *, minimum: int = 0) -> int | Non
     try:
         parsed = int(str(value))
     except ValueError:
-        raise errors.invalid_request(f"{value!r} must be integer") from None
+        raise errors.invalid(f"{value!r} must be integer") from None
     if parsed < minimum:
-        raise errors.invalid_request(f"{value!r} must be >= {minimum}")
+        raise errors.invalid(f"{value!r} must be >= {minimum}")
     return parsed
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from dataclasses import dataclass, field
 
+import aiohttp
 import orjson
 from aiohttp import web
 
@@ -55,7 +57,7 @@ class Storage:
         """The caller of a route that needs one."""
         caller = await self.tokens.caller(request.headers)
         if caller is None:
-            raise errors.invalid_request("headers must have required property 'authorization'")
+            raise errors.invalid("headers must have required property 'authorization'")
         return caller
 
     async def caller_or_anon(self, request: web.Request) -> tuple[Caller, bool]:
@@ -67,6 +69,8 @@ class Storage:
         return caller or ANON, caller is not None
 
 
+RESET_SECONDS = 3
+"""How long the rest of a refused body may take before its connection is reset."""
 STORAGE = web.AppKey("storage", Storage)
 
 
@@ -77,3 +81,22 @@ def storage_of(request: web.Request) -> Storage:
 def json_response(body: object, status: int = 200) -> web.Response:
     body_bytes = orjson.dumps(body)
     return web.Response(body=body_bytes, status=status, content_type="application/json", charset="utf-8")
+
+
+async def refuse(request: web.Request, response: web.Response) -> web.StreamResponse:
+    """Send a refusal. When the body is still arriving, the connection ends with the answer.
+
+    As with the real server, whoever goes on sending hangs, and is reset after a few seconds.
+    """
+    if not request.body_exists or request.content.is_eof() or request.transport is None:
+        return response
+    response.force_close()
+    await response.prepare(request)
+    await response.write_eof()
+    if request.transport is not None:
+        request.transport.write_eof()
+    with contextlib.suppress(TimeoutError, OSError, aiohttp.ClientError):
+        async with asyncio.timeout(RESET_SECONDS):
+            await request.content.wait_eof()
+    request.protocol.force_close()
+    return response

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from . import errors, limits, uploads
+from . import errors, limits, metadata, uploads
 from .database import SERVICE, Caller
 from .errors import StorageError
 from .files import Stored
 from .metadata import Row
 from .requests import wants_upsert
 from .resumable import Resumable, Resumables
-from .service import Storage, storage_of
+from .service import Storage, refuse, storage_of
 from .uploads import Described, Target
 
 log = logging.getLogger("storage")
@@ -46,6 +46,7 @@ class _Permit:
     caller: Caller
     owner: str | None
     upsert: bool
+    signed: bool
 
 
 async def handle(request: web.Request) -> web.StreamResponse:
@@ -62,7 +63,8 @@ async def handle(request: web.Request) -> web.StreamResponse:
         response = await answer(request)
     except StorageError as error:
         text = f"{error.message}\n"
-        response = web.Response(status=error.status, text=text, headers={"Cache-Control": "no-store"})
+        headers = {"Cache-Control": "no-store", **ALWAYS}
+        return await refuse(request, web.Response(status=error.status, text=text, headers=headers))
     response.headers.update(ALWAYS)
     return response
 
@@ -75,7 +77,8 @@ async def _create(request: web.Request) -> web.Response:
     bucket_id, name = described.get("bucketName", ""), described.get("objectName", "")
     permit = await _permit(storage, request, bucket_id, name)
     bucket = await _admit(storage, permit, bucket_id, name)
-    limits.check_mime_type(described.get("contentType", ""), bucket["allowed_mime_types"])
+    if content_type := described.get("contentType"):  # without one it is accepted, as octet-stream
+        limits.check_mime_type(content_type, bucket["allowed_mime_types"])
     upload = storage.resumables.create(
         bucket_id=bucket_id,
         name=name,
@@ -166,12 +169,17 @@ async def _permit(storage: Storage, request: web.Request, bucket_id: str, name: 
         if not token:
             raise errors.invalid_signature("Missing x-signature header")
         signed = storage.tokens.verify_upload(token, f"{bucket_id}/{name}")
-        return _Permit(SERVICE, signed.owner, signed.upsert)
+        return _Permit(SERVICE, signed.owner, signed.upsert, signed=True)
     caller = await storage.caller(request)
-    return _Permit(caller, caller.sub, wants_upsert(request))
+    return _Permit(caller, caller.sub, wants_upsert(request), signed=False)
 
 
 async def _admit(storage: Storage, permit: _Permit, bucket_id: str, name: str) -> Row:
+    """The bucket. A signature is believed without asking the policies, nor whether the name is free."""
+    if permit.signed:
+        limits.check_key(name)
+        async with storage.database.acting_as(SERVICE, OPERATION) as con:
+            return await metadata.find_bucket(con, bucket_id)
     target = Target(bucket_id, name, permit.owner, permit.upsert)
     return await uploads.admit(storage, permit.caller, target, OPERATION)
 

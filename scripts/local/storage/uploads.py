@@ -1,8 +1,10 @@
-"""How bytes come in: raw or multipart bodies, checked while they stream, and the row at the end.
+"""How bytes come in: raw or multipart bodies, and the row at the end.
 
 As in the real server the policies are asked before the body is read (a row is inserted and rolled back), and
-the row is written by the service role when the bytes are complete. Two uploads of one name that overlap may
-therefore both succeed, the later one winning.
+the row is written by the service role when the bytes are complete, in place of one that is there by then. Two
+uploads of one name that overlap may therefore both succeed, the later one winning; a signed resumable upload is
+not asked at all, so that its token overwrites as often as it is used. The size of a form is limited while it
+streams; of a raw body only the announced length is looked at, and a chunked one announces none.
 """
 
 from __future__ import annotations
@@ -68,7 +70,7 @@ async def upload(
     multipart = request.content_type.startswith("multipart/")
     if not multipart and (request.content_length or 0) > limit:
         raise errors.too_large()
-    with storage.files.receive(limit) as incoming:
+    with storage.files.receive(limit if multipart else None) as incoming:
         receive = _receive_multipart if multipart else _receive_raw
         described = await receive(request, incoming, bucket["allowed_mime_types"])
         stored = storage.files.keep(incoming)

@@ -180,7 +180,14 @@ test('tus: signed by x-signature', async () => {
   const upload = await send(body, bucket, 'a.png', signed)
   assert.ok(upload.url.startsWith(`${endpoint}/sign/`))
   await same(bucket, 'a.png', body)
-  await denied(send(body, bucket, 'a.png', signed), 409)
+  const { id, version } = ok(await files.info('a.png'))
+  for (const other of [bytes(20), bytes(30)]) {
+    await send(other, bucket, 'a.png', signed) // signed without upsert, and overwrites all the same
+    await same(bucket, 'a.png', other)
+  }
+  const overwritten = ok(await files.info('a.png'))
+  assert.equal(overwritten.id, id)
+  assert.notEqual(overwritten.version, version)
   await denied(send(body, bucket, 'b.png', signed), 400, /signature/i)
   await denied(send(body, bucket, 'a.png', { ...signed, headers: {} }), 400, /x-signature/)
   await denied(send(body, bucket, 'a.png', { ...signed, headers: { 'x-signature': 'a.b.c' } }), 400)
