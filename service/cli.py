@@ -70,14 +70,19 @@ def sweep() -> None:
 @app.command()
 def cleanup(
     orphans: Annotated[bool, typer.Option(help="Reconcile rows and objects as well.")] = False,
+    lost_bytes: Annotated[
+        bool, typer.Option("--lost-bytes", help="After a restore: give up every row whose bytes are gone.")
+    ] = False,
 ) -> None:
     """Expire and remove what has reached its end, for an external scheduler."""
     from workers.cleanup import cleanup as once
-    from workers.cleanup import reconcile
+    from workers.cleanup import reconcile, restore
 
     _report("cleanup", once)
     if orphans:
         _report("reconcile", reconcile)
+    if lost_bytes:
+        _report("restore", restore)
 
 
 stripe_app = typer.Typer(no_args_is_help=True, help="What is sold at Stripe, and what Stripe has told.")

@@ -5,11 +5,15 @@ method per function over `Database.call`, and no method does more than its funct
 so a method either had its whole effect or none.
 
 Errors: what a function refuses comes back as `ProblemError` with the function's own code (`too_many_jobs`,
-`job_finished`, …); a lost lease as `LeaseLost`; a database that does not answer as `DependencyError`.
+`job_finished`, …); a lost lease as `LeaseLost`; a database that does not answer as `DependencyError`, and one that
+refuses writes as `DatabaseReadOnlyError`, which is one. `TROUBLES` says which SQLSTATE is which. Anything else is a bug
+and arrives as postgrest's `APIError`.
 """
 
+import asyncio
 import hashlib
 import math
+import random
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -23,7 +27,7 @@ from postgrest import AsyncPostgrestClient
 from postgrest.exceptions import APIError
 from pydantic import BaseModel, ConfigDict
 
-from service.errors import Code, DependencyError, ProblemError
+from service.errors import Code, DatabaseReadOnlyError, DependencyError, ProblemError
 from service.ops.variant import FULL
 
 log = structlog.get_logger()
@@ -32,6 +36,44 @@ Scan = Literal["none", "clean", "unscanned"]
 """`none`: not asked for; `unscanned`: the scanner was away, and the deployment goes on without it."""
 SOON_SECONDS = 5
 """Until a job may have ended, for who has too many of them."""
+
+
+Trouble = Literal["away", "read_only", "contention", "outdated"]
+
+TROUBLES: Mapping[str, Trouble] = {
+    # By SQLSTATE. Writes are refused, reads go on: Supabase makes a project read-only when its disk is nearly full.
+    "25006": "read_only",  # read_only_sql_transaction
+    "53100": "read_only",  # disk_full
+    "58030": "read_only",  # io_error
+    # The transaction was rolled back for another one's sake: the same call may succeed at once.
+    "40001": "contention",  # serialization_failure
+    "40P01": "contention",  # deadlock_detected
+    "55P03": "contention",  # lock_not_available
+    # By class, for what is not named above.
+    "08": "away",  # connection exceptions
+    "53": "away",  # out of memory, out of connections
+    "57": "away",  # statement timeout, shutting down, starting up
+    # PostgREST's own: it cannot connect, has no schema cache, or no connection came free.
+    "PGRST000": "away",
+    "PGRST001": "away",
+    "PGRST002": "away",
+    "PGRST003": "away",
+    # No function of this name with these parameters: the migrations of this release have not been applied.
+    "PGRST202": "outdated",
+}
+"""What an error of the database means for its caller, by SQLSTATE, its class (two characters) or PostgREST's code."""
+
+LOCAL_CODE = "SUP"
+LOCAL_TROUBLES: Mapping[str, Trouble] = {
+    "deadlock detected": "contention",
+    "could not serialize access": "contention",
+    "No space left on device": "read_only",
+}
+"""The embedded stack's PostgREST hides some SQLSTATEs behind a code of its own: these are known by their words."""
+
+ATTEMPTS = 3
+"""Of a call that was rolled back because of contention."""
+CONTENTION_PAUSE_SECONDS = 0.05
 
 
 class LeaseLost(Exception):
@@ -106,17 +148,30 @@ class Database:
         self._rest = rest
 
     async def call(self, function: str, params: Mapping[str, Any]) -> Any:
-        """One SQL function by name: its JSON. For the typed methods of a context's store."""
-        try:
-            return (await self._rest.rpc(function, dict(params)).execute()).data
-        except APIError as error:
-            raise _translated(error) from error
-        except (httpx.TransportError, OSError) as error:
-            raise DependencyError("database") from error
+        """One SQL function by name: its JSON. For the typed methods of a context's store.
 
-    async def bury_output(self, output_id: UUID) -> None:
-        """Take an output whose object is gone out of the cache."""
-        await self.call("bury_output", {"p_output_id": str(output_id), "p_reason": "missing"})
+        A call that was rolled back because of contention is repeated: none of its effects is there.
+        """
+        attempt = 1
+        while True:
+            try:
+                return (await self._rest.rpc(function, dict(params)).execute()).data
+            except APIError as error:
+                trouble = trouble_of(str(error.code), str(error.message))
+                if trouble != "contention" or attempt == ATTEMPTS:
+                    raise _translated(error, trouble, function) from error
+            except (httpx.TransportError, OSError) as error:
+                raise DependencyError("database") from error
+            log.info("database_contention", function=function, attempt=attempt)
+            # Not both at the same moment again.
+            await asyncio.sleep(CONTENTION_PAUSE_SECONDS * attempt * (1 + random.random()))  # noqa: S311
+            attempt += 1
+
+    async def bury_output(self, output_id: UUID) -> Forget | None:
+        """Take an output whose object is gone out of the cache: what Redis must forget; None when it was buried before.
+        service/missing.py is what calls this."""
+        row = await self.call("bury_output", {"p_output_id": str(output_id), "p_reason": "missing"})
+        return None if row is None else Forget.model_validate(row)
 
     async def check_invariants(self) -> list[Violation]:
         return [Violation.model_validate(row) for row in await self.call("check_invariants", {})]
@@ -140,9 +195,21 @@ def _retry_after(facts: Mapping[str, Any]) -> dict[str, str]:
     return {"Retry-After": str(max(1, math.ceil(seconds)))}
 
 
-def _translated(error: APIError) -> Exception:
+def trouble_of(code: str, message: str = "") -> Trouble | None:
+    """What an error tells of the database, by TROUBLES; None for a refusal of a function, and for a bug. What has
+    neither a SQLSTATE nor a code of PostgREST's comes from a gateway in front of it, which does not reach it."""
+    if code.startswith("PGRST"):
+        return TROUBLES.get(code)
+    if code == LOCAL_CODE:
+        return next((trouble for words, trouble in LOCAL_TROUBLES.items() if words in message), "away")
+    if _SQLSTATE.fullmatch(code) is None:
+        return "away"
+    return TROUBLES.get(code) or TROUBLES.get(code[:2])
+
+
+def _translated(error: APIError, trouble: Trouble | None, function: str) -> Exception:
     """A function's refusal as the exception of its code: SQLSTATE `PTxyz` (PostgREST answers with status xyz), the
-    code in `message`, a sentence for people in `detail`."""
+    code in `message`, a sentence for people in `detail`. Trouble of the database as DependencyError."""
     match error.message:
         case "lease_lost":
             return LeaseLost(error.details)
@@ -157,19 +224,17 @@ def _translated(error: APIError) -> Exception:
                 headers=_retry_after(facts) if error.code == "PT429" else None,
                 facts=facts,
             )
-        case _ if _away(str(error.code)):
-            log.warning("database_unavailable", code=error.code, reason=error.message)
-            return DependencyError("database")
-        case _:
+    match trouble:
+        case None:
             return error
-
-
-def _away(code: str) -> bool:
-    """Whether an error tells that Postgres cannot be reached, is stopping or is out of connections, or comes from
-    something in front of PostgREST: a gateway's error has neither a SQLSTATE nor a code of PostgREST's."""
-    if code.startswith("PGRST"):
-        return code in {"PGRST000", "PGRST001", "PGRST002", "PGRST003"}
-    return _SQLSTATE.fullmatch(code) is None or code.startswith(("08", "53", "57"))
+        case "read_only":
+            log.warning("database_read_only", code=error.code, reason=error.message, function=function)
+            return DatabaseReadOnlyError()
+        case "outdated":
+            log.error("database_outdated", function=function, reason="apply this release's migrations")
+        case "away" | "contention":
+            log.warning("database_unavailable", code=error.code, reason=error.message, function=function)
+    return DependencyError("database")
 
 
 _SQLSTATE = re.compile(r"[0-9A-Z]{5}")

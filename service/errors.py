@@ -128,6 +128,7 @@ class Code(StrEnum):
     hash_not_blocked = "hash_not_blocked"
     # Us
     dependency_unavailable = "dependency_unavailable"
+    database_read_only = "database_read_only"
     overloaded = "overloaded"
     internal = "internal"
     # How a job fails
@@ -444,6 +445,12 @@ CATALOGUE: Mapping[Code, Entry] = {
     Code.dependency_unavailable: Entry(
         503, "A service that Darkroom needs is away", True, "The database does not answer; try again shortly."
     ),
+    Code.database_read_only: Entry(
+        503,
+        "The database takes no changes at the moment",
+        True,
+        "What is there can still be read; nothing can be made or changed until the database can be written again.",
+    ),
     Code.overloaded: Entry(
         503,
         "Too much work is waiting",
@@ -493,6 +500,7 @@ COMMON = (
     Code.api_access_required,
     Code.rate_limited,
     Code.dependency_unavailable,
+    Code.database_read_only,
     Code.internal,
 )
 
@@ -596,6 +604,20 @@ class DependencyError(ProblemError):
             headers={"Retry-After": "2"},
         )
         self.dependency = dependency
+
+
+class DatabaseReadOnlyError(DependencyError):
+    """The database answers and refuses writes: its disk is full, or somebody has made it read-only. Reads go on."""
+
+    def __init__(self) -> None:
+        ProblemError.__init__(
+            self,
+            Code.database_read_only,
+            "What is there can still be read; nothing can be made or changed until the database can be written"
+            " again.",
+            headers={"Retry-After": "30"},
+        )
+        self.dependency = "database"
 
 
 def problem(  # noqa: PLR0913

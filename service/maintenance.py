@@ -1,6 +1,7 @@
 """The SQL functions of sweep, cleanup and reconciliation, one typed method each; see service/database.py, whose rules
 and errors hold here."""
 
+from typing import Literal
 from uuid import UUID
 
 from service.database import Database, Forget, Row, Tombstone
@@ -38,6 +39,15 @@ class QueueLoad(Row):
     finished: int
 
 
+class ByteCheck(Row):
+    """A row whose bytes are to be looked for; `id` of the output, or of the image whose original it is."""
+
+    kind: Literal["output", "original"]
+    id: UUID
+    bucket: str
+    paths: list[str]
+
+
 class Maintenance:
     """Typed access to the functions that a worker calls by the clock."""
 
@@ -50,6 +60,10 @@ class Maintenance:
     async def queue_stats(self) -> dict[str, QueueStats]:
         rows = await self._call("queue_stats", {})
         return {queue: QueueStats.model_validate(row) for queue, row in rows.items()}
+
+    async def probe_write(self) -> None:
+        """Write one row. Raises DatabaseReadOnlyError, DependencyError."""
+        await self._call("probe_write", {})
 
     async def queue_load(self, queue: str) -> QueueLoad:
         return QueueLoad.model_validate(await self._call("queue_load", {"p_queue": queue}))
@@ -81,6 +95,10 @@ class Maintenance:
                 "entomb_orphans", {"p_older_than": f"{older_than_seconds} seconds", "p_limit": limit}
             )
         )
+
+    async def next_byte_checks(self, limit: int) -> list[ByteCheck]:
+        rows = await self._call("next_byte_checks", {"p_limit": limit})
+        return [ByteCheck.model_validate(row) for row in rows]
 
     async def bury_missing(self, limit: int) -> list[Forget]:
         rows = await self._call("bury_missing", {"p_limit": limit})

@@ -128,6 +128,12 @@ class Settings(BaseSettings):
         None, ge=1, le=65_535, description="where a worker serves /metrics, on all addresses; none by default"
     )
     cleanup_seconds: int = Field(180, ge=1, le=3600, description="interval of the TTL cleanup")
+    byte_checks: int = Field(
+        500,
+        ge=0,
+        le=100_000,
+        description="outputs, and originals, whose bytes the reconciler looks for each hour",
+    )
 
     # Virus scan.
     clamd_url: str | None = Field(

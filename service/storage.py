@@ -64,7 +64,8 @@ class StorageError(Exception):
 
 
 class ObjectNotFoundError(StorageError):
-    """No object (or bucket) has this name."""
+    """No object has this name, or its bytes are gone. A bucket that is missing is a plain StorageError: nothing is
+    known of its objects then."""
 
 
 class ObjectExistsError(StorageError):
@@ -298,6 +299,27 @@ class Storage:
             datetime.fromisoformat(created) if created else None,
         )
 
+    async def has_bytes(self, bucket: str, path: str) -> bool:
+        """Whether the bytes of an object are there: its first byte is fetched. Signing and listing look at a row, which
+        outlives bytes that were lost in a restore or removed from the backend by hand. False only where Storage says
+        that they are gone. Raises DependencyError.
+        """
+        url = f"{self._url}/object/{bucket}/{quote(path)}"
+        headers = {**self._headers, "Range": "bytes=0-0", "Accept-Encoding": "identity"}
+        try:
+            async with self._http.stream("GET", url, headers=headers) as response:
+                if response.is_success:
+                    return True
+                refusal = await _refusal("read", f"{bucket}/{path}", response)
+        except httpx.HTTPError as error:
+            log.warning("storage_unavailable", operation="read", error=type(error).__name__)
+            raise DependencyError("storage") from error
+        if isinstance(refusal, DependencyError):
+            raise refusal
+        if not isinstance(refusal, ObjectNotFoundError):
+            log.warning("bytes_not_looked_for", bucket=bucket, error=str(refusal))
+        return not isinstance(refusal, ObjectNotFoundError)
+
     async def ping(self, bucket: str) -> None:
         """Check that Storage answers and has this bucket. Raises StorageError, DependencyError."""
         await _call("ping", bucket, lambda: self._client.get_bucket(bucket))
@@ -357,7 +379,7 @@ async def _attempt(operation: str, where: str, send: Callable[[], Awaitable[T]])
     try:
         return await send()
     except StorageApiError as error:
-        raise _typed(operation, where, str(error.status), str(error.code)) from None
+        raise _typed(operation, where, str(error.status), str(error.code), str(error.message)) from None
     except httpx.HTTPError as error:
         log.warning("storage_unavailable", operation=operation, error=type(error).__name__)
         raise DependencyError("storage") from error
@@ -376,12 +398,16 @@ async def _refusal(operation: str, where: str, response: httpx.Response) -> Exce
     if not isinstance(body, dict):
         body = {}
     status = str(body.get("statusCode") or response.status_code)
-    return _typed(operation, where, status, str(body.get("error") or ""))
+    code = str(body.get("code") or body.get("error") or "")
+    return _typed(operation, where, status, code, str(body.get("message") or ""))
 
 
-def _typed(operation: str, where: str, status: str, code: str) -> Exception:
-    """Storage answers most refusals with HTTP 400 and puts the real status in the body."""
-    if status == "404" or code in {"not_found", "NoSuchKey", "NoSuchBucket"}:
+def _typed(operation: str, where: str, status: str, code: str, message: str = "") -> Exception:
+    """Storage answers most refusals with HTTP 400 and puts the real status in the body. With files as its backend it
+    tells of missing bytes as an internal error that begins with ENOENT."""
+    if code == "NoSuchBucket" or message == "Bucket not found":
+        return StorageError(operation, where, status, code)
+    if status == "404" or code in {"not_found", "NoSuchKey"} or message.startswith("ENOENT"):
         return ObjectNotFoundError(operation, where, status, code)
     if status == "409" or code in {"Duplicate", "KeyAlreadyExists"}:
         return ObjectExistsError(operation, where, status, code)

@@ -67,6 +67,17 @@ QUEUE_DEPTH = Gauge(
     ("queue", "status"),
     multiprocess_mode="mostrecent",
 )
+DATABASE_WRITABLE = Gauge(
+    "darkroom_database_writable",
+    "Whether the last write that readiness or a worker tried succeeded",
+    multiprocess_mode="mostrecent",
+)
+MISSING_BYTES = Counter(
+    "darkroom_missing_bytes_total", "Rows that were given up because their bytes are gone", ("kind",)
+)
+BYTES_LOOKED_FOR = Counter(
+    "darkroom_bytes_looked_for_total", "Rows whose bytes the reconciler has looked for"
+)
 TOMBSTONES = Gauge("darkroom_tombstones", "Objects that wait to be removed", multiprocess_mode="mostrecent")
 
 SANE_REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{8,64}$")

@@ -8,20 +8,27 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from uuid import UUID
 
 import structlog
 
 from service.database import Tombstone
 from service.errors import DependencyError
 from service.intake.hits import forget
+from service.maintenance import ByteCheck
+from service.missing import bury, lose_original
 from service.resources import Resources
 from service.storage import StorageError
+from service.telemetry import BYTES_LOOKED_FOR
 
 log = structlog.get_logger()
 BATCH = 1000
 REST = 2.0
 """Between two batches nothing is done for this many times as long as the last one took: lookups are waiting for the
 same processors and pages, the objects of a TTL are not waited for."""
+MANY = 20
+"""Rows without bytes in one batch that may be the backend's fault, when they are most of it."""
+AT_ONCE = 8
 ORPHAN_SECONDS = 3600
 """An object younger than this may belong to a job or an upload that is under way."""
 
@@ -29,7 +36,7 @@ ORPHAN_SECONDS = 3600
 @dataclass(slots=True)
 class CleanupReport:
     """What one cleanup did: rows expired, objects removed, removals that must be tried again, images archived, credits
-    past their end taken."""
+    past their end taken; rows whose bytes were looked for, and those of them that had none."""
 
     expired_outputs: int = 0
     expired_uploads: int = 0
@@ -39,6 +46,8 @@ class CleanupReport:
     missing: int = 0
     archived: int = 0
     expired_credits: int = 0
+    looked_for: int = 0
+    without_bytes: int = 0
 
 
 Notice = Callable[[CleanupReport], None]
@@ -129,10 +138,19 @@ async def _remove(resources: Resources, bucket: str, tombstones: list[Tombstone]
     return [tombstone.id for tombstone in tombstones]
 
 
+async def restore(resources: Resources, *, notice: Notice = _silent) -> CleanupReport:
+    """After a restore: walk through every row and give up those whose bytes are gone."""
+    report = CleanupReport()
+    await look_for_bytes(resources, report, BATCH, whole=True)
+    await purge(resources, report, notice=notice)
+    log.info("restored", **_fields(report))
+    return report
+
+
 async def reconcile(
     resources: Resources, *, older_than_seconds: int = ORPHAN_SECONDS, notice: Notice = _silent
 ) -> CleanupReport:
-    """Find objects without rows and rows without objects; remove the former, bury the latter."""
+    """Find objects without rows and rows without objects or bytes; remove the former, bury the latter."""
     report = CleanupReport()
     while count := await resources.maintenance.entomb_orphans(older_than_seconds, BATCH):
         report.orphans += count
@@ -141,10 +159,56 @@ async def reconcile(
         await forget(resources.redis, missing)
         report.missing += len(missing)
         notice(report)
+    await look_for_bytes(resources, report, resources.settings.byte_checks)
     await purge(resources, report, notice=notice)
-    if report.orphans or report.missing:
+    if report.orphans or report.missing or report.without_bytes:
         log.warning("reconciled", **_fields(report))
     return report
+
+
+async def look_for_bytes(
+    resources: Resources, report: CleanupReport, limit: int, *, whole: bool = False
+) -> None:
+    """Look for the bytes of the next `limit` outputs and originals, and give up the rows that have none. A batch that
+    finds any missing is followed by another, so the loss of a restore is found within one walk.
+
+    When most of a batch is missing, more likely than all those pictures the backend itself is: then nothing is given
+    up, and the log says so. `whole`: walk through everything and give up all that is missing, for an operator who knows
+    that it is lost.
+    """
+    seen: set[UUID] = set()
+    idle = 0
+    while limit > 0 and idle < 2:  # the walk may have to begin anew to come back to where this one began
+        checks = [
+            check for check in await resources.maintenance.next_byte_checks(limit) if check.id not in seen
+        ]
+        seen |= {check.id for check in checks}
+        missing = [check for check, there in await _look(resources, checks) if not there]
+        report.looked_for += len(checks)
+        BYTES_LOOKED_FOR.inc(len(checks))
+        if not whole and len(missing) >= MANY and len(missing) * 2 > len(checks):
+            log.error("bytes_missing_everywhere", looked_for=len(checks), missing=len(missing))
+            return
+        for check in missing:
+            if check.kind == "output":
+                await bury(resources, check.id)
+            else:
+                await lose_original(resources, check.id, check.paths[0])
+        report.without_bytes += len(missing)
+        if not (missing or whole):
+            return
+        idle = 0 if checks else idle + 1
+
+
+async def _look(resources: Resources, checks: list[ByteCheck]) -> list[tuple[ByteCheck, bool]]:
+    """Each with whether its bytes are there, a few at a time: nobody waits for this."""
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def there(check: ByteCheck) -> bool:
+        async with places:
+            return all([await resources.storage.has_bytes(check.bucket, path) for path in check.paths])
+
+    return list(zip(checks, await asyncio.gather(*map(there, checks)), strict=True))
 
 
 def _fields(report: CleanupReport) -> dict[str, int]:

@@ -17,9 +17,10 @@ from uuid import UUID
 import orjson
 
 from service.media import EXTENSIONS
+from service.missing import bury, lose_original
 from service.requests.store import ClaimedRequest, StoredAt
 from service.resources import Resources
-from service.storage import ObjectExistsError, ObjectNotFoundError, ObjectTooLargeError
+from service.storage import LIBRARY, ObjectExistsError, ObjectNotFoundError, ObjectTooLargeError
 from workers.lease import RequestLease
 
 BUCKET = "exports"
@@ -130,6 +131,8 @@ class _Builder:
         except (ObjectNotFoundError, ObjectTooLargeError) as error:
             row["left_out"] = "too large" if isinstance(error, ObjectTooLargeError) else "gone"
             self.left_out += 1
+            if isinstance(error, ObjectNotFoundError):
+                await self._give_up(row, place)
             return
         if got.sha256 == row["sha256"]:
             await asyncio.to_thread(archive.write, part, name)
@@ -140,3 +143,10 @@ class _Builder:
             row["left_out"] = "changed"
             self.left_out += 1
         part.unlink()
+
+    async def _give_up(self, row: dict[str, Any], place: StoredAt) -> None:
+        """Trust a row no longer whose bytes are gone: an output, or the original of an image in the library."""
+        if "bucket" in row:
+            await bury(self.resources, UUID(row["id"]))
+        elif place.bucket == LIBRARY:
+            await lose_original(self.resources, UUID(row["id"]), place.path)

@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from service.errors import DependencyError
+from service.missing import bury, lose_original
 from service.resources import Resources
 from service.safety.blocking import block
 from service.safety.clamd import Clamd, ScannerError
@@ -59,8 +60,11 @@ async def _scan(resources: Resources, scanner: Clamd, kept: Kept) -> bool:
             await resources.safety.record_scan(kept, "unscanned")
         log.warning("not_scanned", kind=kept.kind, id=str(kept.id), reason=str(error))
         return False
-    except (ObjectNotFoundError, ObjectTooLargeError, StorageError, DependencyError) as error:
-        # Gone by now, or what the reconciler sees to, or for the next time.
+    except ObjectNotFoundError:
+        await _give_up(resources, kept)
+        return False
+    except (ObjectTooLargeError, StorageError, DependencyError) as error:
+        # Not what was verified, or for the next time.
         log.warning("not_scanned", kind=kept.kind, id=str(kept.id), reason=type(error).__name__)
         return False
     if signature is None:
@@ -71,3 +75,14 @@ async def _scan(resources: Resources, scanner: Clamd, kept: Kept) -> bool:
     await resources.safety.record_scan(kept, "infected", signature)
     await block(resources, kept.sha256, category=INFECTED, reason=signature[:1000], by="clamd")
     return True
+
+
+async def _give_up(resources: Resources, kept: Kept) -> None:
+    """Trust a row no longer whose bytes are gone."""
+    try:
+        if kept.kind == "output":
+            await bury(resources, kept.id)
+        else:
+            await lose_original(resources, kept.id, kept.path)
+    except (StorageError, DependencyError) as error:  # for the reconciler
+        log.warning("not_given_up", kind=kept.kind, id=str(kept.id), reason=type(error).__name__)

@@ -20,8 +20,9 @@ from redis.exceptions import RedisError
 from service.database import LeaseLost, OutputGone
 from service.errors import Code, DependencyError, ProblemError, problem
 from service.intake.hits import forget
-from service.jobs.store import CachedOutput, ClaimedJob
+from service.jobs.store import CacheCheck, CachedOutput, ClaimedJob
 from service.media import CONTENT_TYPES, SourceFormat
+from service.missing import bury, has_bytes, lose_original
 from service.ops.variant import parse_variant
 from service.settings import Settings
 from service.storage import (
@@ -97,7 +98,12 @@ async def run_job(bench: Workbench, job: ClaimedJob) -> None:
                 raise
             if failure.code is Code.internal:
                 log.exception("job_attempt_crashed")
-            row = await _fail(lease, failure)
+            try:
+                row = await _fail(lease, failure)
+            except DependencyError:
+                # Nothing can be written: the lease ends by itself, and the sweep hands the job on.
+                log.warning("job_left_to_its_lease", code=failure.code)
+                return
         finally:
             bench.leases.discard(lease)
         JOBS.labels(job.op_key.partition(":")[0], row).inc()
@@ -157,21 +163,34 @@ async def _complete(bench: Workbench, lease: Lease, output: dict[str, Any]) -> s
 async def _from_cache(bench: Workbench, lease: Lease) -> str | None:
     """Use what another job has computed since the intake, whoever it was for: no second computation, and no charge for
     the caller's own. Only after the download: whoever has sent the bytes may have what was made of them."""
-    job, seconds = lease.job, bench.resources.settings.output_ttl_hours * 3600
-    if job.cache_key is None:
-        return None
-    found = await bench.resources.jobs.cached_output(job, seconds, verified=True)
+    found = await _cached(bench, lease.job)
     if found is None:
-        return None
-    if not found.own and found.output.scan != "clean" and wants_scan(bench.resources.settings, job):
         return None
     try:
         if found.own:
             return (await lease.reuse(found.output.output_id)).status
-        output = await _copy(bench, job, found.output)
-    except (OutputGone, ObjectNotFoundError):
+        output = await _copy(bench, lease.job, found.output)
+    except OutputGone:
+        return None
+    except ObjectNotFoundError:
+        await bury(bench.resources, found.output.output_id)
         return None
     return await _complete(bench, lease, output)
+
+
+async def _cached(bench: Workbench, job: ClaimedJob) -> CacheCheck | None:
+    """What the cache has for a job: scanned where it has to be, and with its bytes."""
+    settings = bench.resources.settings
+    if job.cache_key is None:
+        return None
+    found = await bench.resources.jobs.cached_output(job, settings.output_ttl_hours * 3600, verified=True)
+    if found is None or (not found.own and found.output.scan != "clean" and wants_scan(settings, job)):
+        return None
+    if found.own and not await has_bytes(bench.resources, found.output):
+        # What is computed now would make way for a row that leads nowhere.
+        await bury(bench.resources, found.output.output_id)
+        return None
+    return found
 
 
 async def _copy(bench: Workbench, job: ClaimedJob, source: CachedOutput) -> dict[str, Any]:
@@ -212,6 +231,9 @@ async def _download(bench: Workbench, job: ClaimedJob, workdir: Path) -> Path:
     if got is not None and (got.size, got.sha256) == (size, sha256):
         return source
     if not own:
+        # Else every intake of this picture would find the same original, and no one would be asked for another.
+        if job.source_bucket == LIBRARY and job.image_id is not None:
+            await lose_original(bench.resources, job.image_id, job.upload_path)
         raise refused(
             Code.original_missing,
             "The picture that this job was to read again is gone or was overwritten: upload it again.",

@@ -6,10 +6,10 @@ from any number of places at once, every second.
 
 import structlog
 
-from service.errors import DependencyError
+from service.errors import Code, DependencyError
 from service.maintenance import SweepReport
 from service.resources import Resources
-from service.telemetry import QUEUE_DEPTH
+from service.telemetry import DATABASE_WRITABLE, QUEUE_DEPTH
 
 log = structlog.get_logger()
 MAX_RINGS = 64
@@ -17,12 +17,15 @@ MAX_RINGS = 64
 
 
 async def sweep(resources: Resources) -> SweepReport | None:
-    """One sweep; None when the database is away (the next one finds everything again)."""
+    """One sweep; None when the database is away or read-only (the next one finds everything again)."""
     try:
         report = await resources.maintenance.sweep()
-    except DependencyError:
-        log.warning("sweep_skipped", reason="database is away")
+    except DependencyError as error:
+        if error.code is Code.database_read_only:
+            DATABASE_WRITABLE.set(0)
+        log.warning("sweep_skipped", reason=error.code)
         return None
+    DATABASE_WRITABLE.set(1)
     for queue, count in report.due.items():
         QUEUE_DEPTH.labels(queue, "due").set(count)
         await resources.doorbell.ring(queue, min(count, MAX_RINGS))

@@ -11,7 +11,7 @@ from collections import defaultdict
 import httpx
 import structlog
 
-from service.errors import DependencyError
+from service.errors import Code, DependencyError, ProblemError
 from service.intake.hits import forget, forget_user
 from service.resources import Resources
 from workers.lease import RequestLease
@@ -22,6 +22,7 @@ OBJECTS = 1000
 FOLDERS = ("user-library", "exports")
 """Buckets whose keys begin with the id of a user, or of a team that was theirs alone."""
 DAY = 86_400
+AGAIN_SECONDS = 1.0
 
 
 async def wipe(resources: Resources, lease: RequestLease) -> str:
@@ -48,7 +49,14 @@ async def wipe(resources: Resources, lease: RequestLease) -> str:
     account = await _account(resources, lease)
     await lease.step("finish", 0.95)
     receipt_seconds = resources.settings.receipt_ttl_days * DAY
-    return await lease.finish(requests.finish_deletion(request, account, receipt_seconds))
+    try:
+        return await lease.finish(requests.finish_deletion(request, account, receipt_seconds))
+    except ProblemError as error:
+        if error.code is not Code.conflict:
+            raise
+        # Somebody has marked another object in the user's folders since the last look: look again.
+        await lease.wait(AGAIN_SECONDS)
+        return "queued"
 
 
 async def _rows(resources: Resources, lease: RequestLease) -> float | None:

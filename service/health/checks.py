@@ -7,16 +7,18 @@ from typing import Literal
 
 import structlog
 
-from service.errors import DependencyError
-from service.health.schemas import Check, Readiness
+from service.errors import DatabaseReadOnlyError, DependencyError
+from service.health.schemas import Check, Dependency, Readiness
 from service.resources import Resources
 from service.safety.clamd import ScannerError
 from service.safety.scanner import scanner_of
 from service.storage import UPLOADS
-from service.telemetry import QUEUE_DEPTH
+from service.telemetry import DATABASE_WRITABLE, QUEUE_DEPTH
 
 CHECK_SECONDS = 3.0
 FRESH_SECONDS = 1.0
+WRITE_SECONDS = 5.0
+"""How long a write that succeeded counts."""
 
 log = structlog.get_logger()
 
@@ -29,10 +31,12 @@ class Checks:
         self._lock = asyncio.Lock()
         self._last: Readiness | None = None
         self._asked_at = float("-inf")
+        self._written: Check | None = None
+        self._written_at = float("-inf")
 
     async def readiness(self) -> Readiness:
-        """Ask every dependency at the same time. Without Redis the service is slower, without the
-        virus scanner it keeps less; without the others it is down."""
+        """Ask every dependency at the same time. Without Redis the service is slower, without the virus scanner it
+        keeps less, and while the database refuses writes it answers what needs none; without the others it is down."""
         async with self._lock:
             if self._last is None or time.monotonic() - self._asked_at > FRESH_SECONDS:
                 self._last = await self._ask()
@@ -40,18 +44,21 @@ class Checks:
             return self._last
 
     async def _ask(self) -> Readiness:
-        redis, database, storage, clamd = await asyncio.gather(
+        redis, database, writes, storage, clamd = await asyncio.gather(
             _check("redis", self._redis),
             _check("database", self._database),
+            self._writes(),
             _check("storage", self._storage),
             self._clamd(),
         )
-        status: Literal["ok", "degraded", "down"] = "ok" if redis.ok and clamd.ok else "degraded"
+        whole = redis.ok and clamd.ok and writes.ok
+        status: Literal["ok", "degraded", "down"] = "ok" if whole else "degraded"
         if not (database.ok and storage.ok):
             status = "down"
-        checks: dict[Literal["redis", "database", "storage", "clamd", "billing"], Check] = {
+        checks: dict[Dependency, Check] = {
             "redis": redis,
             "database": database,
+            "database_writes": writes,
             "storage": storage,
             "clamd": clamd,
             "billing": self._billing(),
@@ -65,6 +72,15 @@ class Checks:
         for queue, stats in (await self._resources.maintenance.queue_stats()).items():
             QUEUE_DEPTH.labels(queue, "queued").set(stats.queued)
             QUEUE_DEPTH.labels(queue, "running").set(stats.running)
+
+    async def _writes(self) -> Check:
+        """Whether the database takes writes, by writing; one that succeeded is not repeated for some seconds."""
+        fresh = time.monotonic() - self._written_at < WRITE_SECONDS
+        if self._written is None or not (self._written.ok and fresh):
+            self._written = await _check("database_writes", self._resources.maintenance.probe_write)
+            self._written_at = time.monotonic()
+            DATABASE_WRITABLE.set(self._written.ok)
+        return self._written
 
     async def _clamd(self) -> Check:
         scanner = scanner_of(self._resources.settings)
@@ -90,6 +106,8 @@ async def _check(name: str, ask: Callable[[], Awaitable[None]]) -> Check:
             await ask()
     except TimeoutError:
         detail = f"no answer within {CHECK_SECONDS:g} s"
+    except DatabaseReadOnlyError:
+        detail = "read_only"
     except (DependencyError, ScannerError):
         detail = "does not answer"
     except Exception as error:  # a check reports whatever is wrong, in a word that gives nothing away

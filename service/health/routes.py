@@ -21,7 +21,8 @@ async def health() -> Health:
 
 @router.get("/ready", summary="Readiness", responses={503: {"model": Readiness, "description": "down"}})
 async def ready(request: Request, response: Response) -> Readiness:
-    """Each dependency with its answer time. 503 when intakes cannot be served; without Redis they can."""
+    """Each dependency with its answer time. 503 when nothing can be served. A database that refuses writes is
+    `degraded`: hits and everything that reads go on, so callers must go on being sent here."""
     checks: Checks = request.app.state.checks
     readiness = await checks.readiness()
     response.headers["Cache-Control"] = "no-store"

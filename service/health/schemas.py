@@ -18,12 +18,16 @@ class Check(BaseModel):
     ms: float = Field(description="how long it took to answer, milliseconds")
     detail: str | None = Field(
         default=None,
-        description="why it is not ok; `off` for a virus scanner or billing that is not configured",
+        description="why it is not ok; `off` for a virus scanner or billing that is not configured, `read_only` for"
+        " a database that refuses writes",
     )
 
 
+Dependency = Literal["redis", "database", "database_writes", "storage", "clamd", "billing"]
+
+
 class Readiness(BaseModel):
-    """`degraded`: everything works, more slowly; `down`: intakes cannot be served."""
+    """`degraded`: something is slower, or refused; `down`: nothing can be served."""
 
     status: Literal["ok", "degraded", "down"]
-    checks: dict[Literal["redis", "database", "storage", "clamd", "billing"], Check]
+    checks: dict[Dependency, Check]

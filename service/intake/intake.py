@@ -23,12 +23,13 @@ from service.gcra import Admission, Kept
 from service.intake.hits import claimed, hit_key, remember
 from service.intake.schemas import IntakeAnswer, IntakeRequest
 from service.intake.store import IntakeResult
-from service.jobs.documents import SIGN_UP, SignedOutput, describe, sign_output
+from service.jobs.documents import SIGN_UP, SignedOutput, describe, sign_checked
 from service.jobs.store import JobRow
 from service.library.promote import promote
 from service.library.store import Profile
 from service.limits import admit
 from service.media import ACCEPTED, SVG, claimed_type
+from service.missing import bury
 from service.ops.errors import OpKeyError
 from service.ops.registry import Chain, parse
 from service.ops.size import planned_side
@@ -91,7 +92,7 @@ async def intake(
     the request's.
 
     A hit that Redis knows costs one round trip, rate limit included; everything else is one RPC and one call of
-    Storage, two for a copy.
+    Storage, two for a copy. Beside the signing of a hit its bytes are looked for.
     """
     chain = check(claim, resources)
     if claim.keep_for_days is not None:
@@ -223,13 +224,11 @@ class Desk:
                     output = await promote(
                         self.resources, self.user_id, output_id=output.output_id, charge=False
                     )
-                signed = await sign_output(self.resources, output)
+                signed = await sign_checked(self.resources, output)
             except ProblemError:
                 await self._refund(charged, reference)
                 raise
             if signed is None:
-                # A row without its object: nobody may be sent there again.
-                await self.resources.database.bury_output(output.output_id)
                 await self._refund(charged, reference)
                 continue
             body = self._hit(job_id, output, signed, charged).model_dump_json().encode()
@@ -320,7 +319,7 @@ class Desk:
                 team_id=self.claim.team_id,
             )
         except ObjectNotFoundError:
-            await resources.database.bury_output(source.output_id)
+            await bury(resources, source.output_id)
             return None
         except OutputGone:
             return None

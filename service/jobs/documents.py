@@ -1,7 +1,8 @@
 """From rows to what callers see: signed URLs and nothing internal."""
 
+import asyncio
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from service.database import OutputRow
@@ -9,6 +10,7 @@ from service.downloads import download_url, suggested_name
 from service.errors import Code, Problem, ProblemError, problem
 from service.jobs.schemas import JobDocument, Output
 from service.jobs.store import JobRow
+from service.missing import bury, has_bytes
 from service.resources import Resources
 
 
@@ -21,8 +23,25 @@ class SignedOutput:
     seconds: int
 
 
+LOOK_AFTER = timedelta(hours=1)
+"""The bytes of a job that ended longer ago are looked for before it is signed: a younger one has just been stored."""
+
+
+async def sign_checked(resources: Resources, output: OutputRow) -> SignedOutput | None:
+    """Sign an output whose bytes are there. None when it is about to expire, or when they are gone: it is buried then.
+
+    For an answer about one output: signing alone would lead to nothing once the bytes are lost.
+    """
+    signed, there = await asyncio.gather(sign_output(resources, output), has_bytes(resources, output))
+    if signed is not None and there:
+        return signed
+    if output.expires_at is None or output.expires_at > datetime.now(UTC) + timedelta(seconds=1):
+        await bury(resources, output.output_id)
+    return None
+
+
 async def sign_output(resources: Resources, output: OutputRow) -> SignedOutput | None:
-    """Sign both objects of an output in one call; None when it is about to expire or an object is gone."""
+    """Sign both objects of an output in one call; None when it is about to expire or an object's row is gone."""
     seconds = resources.settings.signed_url_seconds
     if output.expires_at is not None:
         seconds = min(seconds, int((output.expires_at - datetime.now(UTC)).total_seconds()))
@@ -44,7 +63,10 @@ SIGN_UP = "Visitors' results are removed at expires_at. Sign up, then POST /jobs
 
 async def document(resources: Resources, row: JobRow) -> JobDocument:
     """The document of a job, with fresh URLs when it has an output."""
-    signed = None if row.output is None else await sign_output(resources, row.output)
+    signed = None
+    if row.output is not None:
+        old = row.finished_at is not None and row.finished_at < datetime.now(UTC) - LOOK_AFTER
+        signed = await (sign_checked if old else sign_output)(resources, row.output)
     shown = row.output if signed is not None else None
     if shown is not None:
         await resources.meter.served(shown.user_id, shown.size)

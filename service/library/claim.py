@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 
 from service.errors import Code, ProblemError
 from service.library.store import Claimable
+from service.missing import bury
 from service.resources import Resources
 from service.storage import OUTPUTS, ObjectNotFoundError, output_names
 
@@ -55,6 +56,6 @@ async def _copied(resources: Resources, job: Claimable) -> dict[str, Any]:
             resources.storage.copy(source.bucket, source.thumb_path, thumb, target_bucket=OUTPUTS),
         )
     except ObjectNotFoundError:
-        await resources.database.bury_output(source.output_id)
+        await bury(resources, source.output_id)
         return {"job_id": job.job_id, "path": None, "thumb_path": None}
     return {"job_id": job.job_id, "path": path, "thumb_path": thumb}

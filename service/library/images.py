@@ -8,9 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from redis.exceptions import RedisError
 
-from service.database import Forget
 from service.downloads import download_url, suggested_name
 from service.errors import Code, ProblemError
 from service.intake.hits import forget
@@ -27,6 +25,7 @@ from service.library.image_schemas import (
     SignedVersion,
 )
 from service.library.shelves import ImageChange, ImageRow, VersionRow
+from service.missing import bury
 from service.resources import Resources
 from service.storage import LIBRARY, ObjectNotFoundError
 
@@ -169,16 +168,8 @@ async def _original_url(resources: Resources, row: ImageRow) -> str | None:
 
 async def _bury(resources: Resources, lost: Iterable[VersionRow]) -> None:
     """Take rows without an object out of lists and caches: nobody may be sent there again."""
-    gone = list(lost)
-    for output in gone:
-        await resources.database.bury_output(output.output_id)
-    try:
-        await forget(
-            resources.redis,
-            [Forget(cache_key=output.cache_key, owner_id=output.owner_id) for output in gone],
-        )
-    except (RedisError, OSError) as error:  # what it holds dies within minutes
-        log.warning("hit_not_forgotten", error=type(error).__name__)
+    for output in lost:
+        await bury(resources, output.output_id)
 
 
 def _facts(row: ImageRow, urls: Urls) -> dict[str, Any]:

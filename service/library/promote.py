@@ -13,6 +13,7 @@ from service.database import Scan
 from service.errors import Code, ProblemError
 from service.intake.hits import forget
 from service.library.store import LibraryOutput
+from service.missing import bury
 from service.resources import Resources
 from service.safety.judgement import moderate
 from service.safety.moderation import Exhibit, Picture
@@ -99,5 +100,5 @@ async def _without_objects(resources: Resources, user_id: UUID, found: LibraryOu
     again = await resources.library.find_promotable(user_id, output_id=found.output_id, job_id=None)
     if again is not None and again.bucket == LIBRARY:
         return again
-    await resources.database.bury_output(found.output_id)
+    await bury(resources, found.output_id)
     raise ProblemError(Code.output_expired, "The picture has been removed; make it again.")

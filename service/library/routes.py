@@ -10,7 +10,7 @@ from service.downloads import download_url, suggested_name
 from service.errors import Code, ProblemError, responses
 from service.intake.hits import forget
 from service.intake.intake import check_days
-from service.jobs.documents import sign_output
+from service.jobs.documents import sign_checked
 from service.library import promote as promotion
 from service.library.claim import claim
 from service.library.images import TEAM_REFUSALS, change_one, image_not_found
@@ -54,9 +54,8 @@ _PLAN = set(Plan.model_fields) - {"id", "name"}
 
 async def _document(resources: Resources, output: LibraryOutput) -> OutputDocument:
     """An output with fresh URLs. Raises ProblemError (output_expired) when its objects are gone."""
-    signed = await sign_output(resources, output)
+    signed = await sign_checked(resources, output)
     if signed is None:
-        await resources.database.bury_output(output.output_id)
         raise ProblemError(Code.output_expired, "The picture has been removed; make it again.")
     await resources.meter.served(output.user_id, output.size)
     fields = output.model_dump(include=set(OutputDocument.model_fields))

@@ -197,6 +197,10 @@ class Library:
         rows = await self._call("due_originals", {"p_limit": limit})
         return [DueOriginal.model_validate(row) for row in rows]
 
+    async def lose_original(self, image_id: UUID, path: str) -> bool:
+        """Let an image name its original at `path` no longer. False when it does not."""
+        return bool(await self._call("lose_original", {"p_image_id": str(image_id), "p_path": path}))
+
     async def record_original(
         self,
         image_id: UUID,

@@ -17,6 +17,7 @@ from uuid import UUID
 from service.database import OutputRow
 from service.errors import CATALOGUE, Code, DependencyError, ProblemError
 from service.gcra import HOUR, MINUTE, Limit, network
+from service.missing import bury
 from service.resources import Resources
 from service.sharing.passwords import hash_password, matches
 from service.sharing.schemas import ShareRequest
@@ -142,9 +143,9 @@ async def _address(resources: Resources, token: str, found: FoundShare) -> Share
     seconds = min(URL_SECONDS, int((end - now).total_seconds()))
     if seconds <= 0:
         raise refusal(why)
-    if await resources.storage.info(output.bucket, output.path) is None:
-        # A row without its object: nobody may be sent there again.
-        await resources.database.bury_output(output.output_id)
+    if not await resources.storage.has_bytes(output.bucket, output.path):
+        # A row without its object, or without the bytes: nobody may be sent there again.
+        await bury(resources, output.output_id)
         raise refusal(Code.output_expired)
     here, query = door(resources, token), f"ticket={ticket(resources.settings.secret, token, seconds)}"
     return Shared(f"{here}/picture?{query}", f"{here}/download?{query}", found.filename or "picture", output)

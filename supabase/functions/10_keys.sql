@@ -46,3 +46,20 @@ as $$
   select exists (select 1 from storage.objects o
                  where o.bucket_id = p_bucket and o.name = p_path and public.is_live(o))
 $$;
+
+-- Whether this transaction may write nothing: Supabase sets default_transaction_read_only when a project's disk is nearly
+-- full. Reads that would also write something in passing leave that out then.
+create or replace function public.is_read_only() returns boolean
+language sql stable set search_path = ''
+as $$
+  select pg_catalog.current_setting('transaction_read_only')::boolean
+$$;
+
+-- One real write, by which readiness tells whether the database takes any.
+create or replace function public.probe_write() returns timestamptz
+language sql security definer set search_path = ''
+as $$
+  insert into public.write_probe as w (id, written_at) values (true, clock_timestamp())
+  on conflict (id) do update set written_at = excluded.written_at
+  returning w.written_at
+$$;

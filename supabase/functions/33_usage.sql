@@ -174,7 +174,8 @@ begin
   end if;
 end $$;
 
--- An answer from the cache: what it cost and what it saved.
+-- An answer from the cache: what it cost and what it saved. Not counted while nothing can be written: the answer counts
+-- for more.
 create or replace function public.note_hit(
   p_user_id uuid, p_output public.image_outputs, p_price integer, p_charged integer, p_served bigint
 ) returns void
@@ -183,6 +184,7 @@ as $$
   select public.note_usage(
     p_user_id, p_cache_hits => 1, p_credits => p_charged, p_saved_credits => greatest(p_price - p_charged, 0),
     p_saved_vendor_cost_micros => p_output.vendor_cost_micros, p_bytes_served => p_served)
+  where not public.is_read_only()
 $$;
 
 -- A job has made a picture. One that was taken for a high-resolution export and is none gives that back.

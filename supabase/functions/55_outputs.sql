@@ -8,7 +8,8 @@ as $$
   on conflict (bucket, path) where purged_at is null do nothing
 $$;
 
-create or replace function public.bury_output(p_output_id uuid, p_reason text) returns void
+-- Ends an output and marks its objects for removal. Returns what the caches must forget; null when it had ended before.
+create or replace function public.bury_output(p_output_id uuid, p_reason text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -29,7 +30,9 @@ begin
       where o.image_id = i.id and o.deleted_at is null and o.version is not null
       order by o.version desc limit 1)
     where i.current_output_id = p_output_id;
+    return jsonb_build_object('cache_key', encode(v_output.cache_key, 'hex'), 'owner_id', v_output.owner_id);
   end if;
+  return null;
 end $$;
 
 -- What answering_output finds, for use: an ephemeral output of the caller's own is prolonged. Nobody prolongs what is another's; what
@@ -45,7 +48,7 @@ declare
     p_cache_key, p_owner_id, p_user_id, p_size, p_width, p_height, p_verified);
 begin
   -- A write only when it moves the end by a tenth of the life: a popular output must not be rewritten at each hit.
-  if v_output.expires_at < now() + p_ttl * 0.9
+  if v_output.expires_at < now() + p_ttl * 0.9 and not public.is_read_only()
      and (v_output.owner_id in (p_owner_id, p_user_id)
           or (p_verified and v_output.owner_id is null and p_owner_id is null)) then
     update public.image_outputs set expires_at = now() + p_ttl

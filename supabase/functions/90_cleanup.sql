@@ -87,10 +87,7 @@ begin
   return v_count;
 end $$;
 
--- Objects in the ephemeral buckets and the library that no row knows, older than p_older_than: marked for removal.
--- Originals of the library that no image names are among them, unless a worker may be about to record one.
--- Young ones may be what a job is writing, and those of an unfinished job may be what its next attempt replaces: they
--- are left for the next time.
+-- Whether an object of the library is an original: an image names it, or a worker may be about to record it.
 create or replace function public.is_original(p_path text) returns boolean
 language sql stable security definer set search_path = ''
 as $$
@@ -102,6 +99,11 @@ as $$
                         where i.id = public.image_of_key(p_path) and i.original_due_at is not null)))
 $$;
 
+-- Objects in the ephemeral buckets and the library that no row knows, older than p_older_than: marked for removal.
+-- Originals of the library that no image names are among them, unless a worker may be about to record one.
+-- Young ones may be what a job is writing, and those of an unfinished job may be what its next attempt replaces: they
+-- are left for the next time. Each is locked until its mark is committed, so whoever removes it meanwhile waits for the
+-- mark, and one that is gone already is not marked.
 create or replace function public.entomb_orphans(p_older_than interval, p_limit integer) returns integer
 language plpgsql security definer set search_path = ''
 as $$
@@ -133,7 +135,8 @@ begin
              and not (o.bucket_id = 'user-library' and public.is_original(o.name))
       end
     order by o.bucket_id, o.name
-    limit p_limit)
+    limit p_limit
+    for key share of o skip locked)
   insert into public.tombstones (bucket, path, reason)
   select bucket_id, name, 'orphan' from orphans
   on conflict (bucket, path) where purged_at is null do nothing;
@@ -176,6 +179,47 @@ begin
     v_missing := v_missing || jsonb_build_object('image_id', v_image.id, 'cache_key', null, 'owner_id', v_image.owner_id);
   end loop;
   return v_missing;
+end $$;
+
+-- The next up to p_limit live outputs, and images with an original, whose bytes are to be looked for: [{kind, id, bucket,
+-- paths}]. Signing and storage.objects tell of rows only. Ids are random, so a walk in their order is a sample that
+-- leaves nothing out; several callers share one walk.
+create or replace function public.next_byte_checks(p_limit integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_start constant uuid := '00000000-0000-0000-0000-000000000000';
+  v_after uuid;
+  v_outputs jsonb;
+  v_originals jsonb;
+  v_last uuid;
+begin
+  select c.after_id into v_after from public.byte_checks c where c.kind = 'output' for update;
+  select coalesce(jsonb_agg(jsonb_build_object('kind', 'output', 'id', o.id, 'bucket', o.bucket,
+                                               'paths', jsonb_build_array(o.path, o.thumb_path)) order by o.id), '[]'),
+         (array_agg(o.id order by o.id desc))[1]
+  into v_outputs, v_last
+  from (select i.* from public.image_outputs i
+        where i.id > v_after and i.deleted_at is null and i.created_at < now() - interval '1 minute'
+        order by i.id limit p_limit) o;
+  update public.byte_checks c
+  set after_id = case when jsonb_array_length(v_outputs) < p_limit then v_start else v_last end,
+      rounds = c.rounds + (jsonb_array_length(v_outputs) < p_limit)::integer
+  where c.kind = 'output';
+
+  select c.after_id into v_after from public.byte_checks c where c.kind = 'original' for update;
+  select coalesce(jsonb_agg(jsonb_build_object('kind', 'original', 'id', o.id, 'bucket', 'user-library',
+                                               'paths', jsonb_build_array(o.original_path)) order by o.id), '[]'),
+         (array_agg(o.id order by o.id desc))[1]
+  into v_originals, v_last
+  from (select i.id, i.original_path from public.images i
+        where i.id > v_after and i.original_path is not null
+        order by i.id limit p_limit) o;
+  update public.byte_checks c
+  set after_id = case when jsonb_array_length(v_originals) < p_limit then v_start else v_last end,
+      rounds = c.rounds + (jsonb_array_length(v_originals) < p_limit)::integer
+  where c.kind = 'original';
+  return v_outputs || v_originals;
 end $$;
 
 -- Money and state as sentences that must be empty. Run by the tests and by cron.
@@ -305,4 +349,8 @@ as $$
   from storage.buckets b
   where b.id in ('uploads-ephemeral', 'outputs-ephemeral', 'user-library', 'exports')
     and coalesce(upper(to_jsonb(b) ->> 'versioning_status'), 'DISABLED') <> 'DISABLED'
+  union all
+  select 'a finished deletion has nothing open', t.id::text
+  from public.tombstones t join public.data_requests r on r.id = t.request_id
+  where r.status = 'done'
 $$;

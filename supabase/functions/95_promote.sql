@@ -189,6 +189,20 @@ begin
   return v_due;
 end $$;
 
+-- The original that an image has at p_path is gone, or is not what was verified: the image names none from here on, so
+-- that the next intake asks for an upload. False when the image has gone or has another one.
+create or replace function public.lose_original(p_image_id uuid, p_path text) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update public.images set original_path = null where id = p_image_id and original_path = p_path;
+  if not found then
+    return false;
+  end if;
+  insert into public.audit_log (action, subject) values ('original.missing', p_image_id::text);
+  return true;
+end $$;
+
 -- The original of an image is at p_path now, verified; null: there is none to be had. False when the image has gone or
 -- got its original otherwise; p_path is then marked for removal.
 create or replace function public.record_original(

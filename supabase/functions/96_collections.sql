@@ -129,12 +129,16 @@ begin
           from public.collections c where c.owner_id = coalesce(p_team_id, p_user_id));
 end $$;
 
--- Changes of one user come one after the other.
+-- Changes of one user come one after the other. In a read-only transaction there are none, and no locks either.
 create or replace function public.lock_user(p_user_id uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform 1 from public.profiles where user_id = p_user_id for no key update;
+  if public.is_read_only() then
+    perform 1 from public.profiles where user_id = p_user_id;
+  else
+    perform 1 from public.profiles where user_id = p_user_id for no key update;
+  end if;
   if not found then
     raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
   end if;

@@ -128,6 +128,12 @@ as $$
 declare
   v_status text;
 begin
+  -- While nothing can be written, a link without a limit of views opens uncounted; one with a limit does not.
+  if public.is_read_only() and exists (
+       select 1 from public.share_links l
+       where l.id = p_share_id and l.max_views is null and public.share_status(l) = 'active') then
+    return;
+  end if;
   update public.share_links l set views = l.views + 1, last_viewed_at = now()
   where l.id = p_share_id and public.share_status(l) = 'active';
   if not found then

@@ -125,10 +125,7 @@ as $$
 declare
   v_request public.data_requests;
 begin
-  perform 1 from public.profiles where user_id = p_user_id for no key update;
-  if not found then
-    raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
-  end if;
+  perform public.lock_user(p_user_id);
   perform public.assert_no_deletion(p_user_id);
   select * into v_request from public.data_requests r
   where r.user_id = p_user_id and r.kind = 'export'
@@ -261,14 +258,40 @@ end $$;
 
 -- Deleting
 
--- Marks an object that exists for removal on behalf of a request, also where it was marked before.
+-- Makes the removal of an object part of a request. An object that exists is marked, also where it was marked before.
+-- One that is gone was removed by a cleanup elsewhere if that was handed its mark: the mark is the request's from here
+-- on, closed, unless it was closed before the request was made. A mark of a missing object that nobody was handed has
+-- nothing to remove.
 create or replace function public.entomb_for(p_request_id uuid, p_bucket text, p_path text) returns void
 language sql security definer set search_path = ''
 as $$
   insert into public.tombstones (bucket, path, reason, request_id)
   select p_bucket, p_path, 'data_deletion', p_request_id
   where public.object_exists(p_bucket, p_path)
-  on conflict (bucket, path) where purged_at is null do update set request_id = excluded.request_id
+  on conflict (bucket, path) where purged_at is null do update set request_id = excluded.request_id;
+
+  update public.tombstones t set request_id = p_request_id, purged_at = coalesce(t.purged_at, now())
+  from public.data_requests r
+  where r.id = p_request_id and t.bucket = p_bucket and t.path = p_path
+    and t.attempts > 0 and (t.purged_at is null or t.purged_at >= r.created_at)
+    and not public.object_exists(p_bucket, p_path);
+
+  delete from public.tombstones t
+  where t.bucket = p_bucket and t.path = p_path and t.attempts = 0 and t.purged_at is null
+    and not public.object_exists(p_bucket, p_path);
+$$;
+
+-- Marks in the folders of a request's user, and of teams that were theirs alone, whoever made them.
+create or replace function public.tombstones_in_folders(p_request public.data_requests)
+returns setof public.tombstones
+language sql stable security definer set search_path = ''
+as $$
+  select t.*
+  from (select p_request.user_id::text as name
+        union select jsonb_array_elements_text(p_request.options -> 'team_ids')) f
+  -- As the index by prefix compares: '{folder}/…', and '0' follows '/'.
+  join public.tombstones t on t.bucket = any (array['user-library', 'exports'])
+    and t.path ~>=~ (f.name || '/') and t.path ~<~ (f.name || '0')
 $$;
 
 -- Counts rows into the receipt, in the transaction that removes them.
@@ -337,7 +360,8 @@ begin
     order by j.id limit p_limit for no key update);
   for v_job in select * from public.jobs where id = any (v_ids) order by id loop
     v_until := greatest(v_until, v_job.lease_expires_at);
-    perform public.finish_job(v_job, 'canceled', null, null, 0, v_job.upload_expires_at is not null);
+    -- wipe_jobs marks the uploads that exist.
+    perform public.finish_job(v_job, 'canceled', null, null, 0, false);
     v_count := v_count + 1;
   end loop;
   if v_count > 0 then
@@ -382,17 +406,23 @@ create or replace function public.wipe_jobs(p_request public.data_requests, p_li
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_ids uuid[] := array(select j.id from public.jobs j where j.user_id = p_request.user_id order by j.id limit p_limit);
+  -- Locked: whoever is expiring one of them has marked its upload by the time it is looked for.
+  v_ids uuid[] := array(
+    select j.id from public.jobs j where j.user_id = p_request.user_id order by j.id limit p_limit for update);
   v_count bigint;
 begin
   perform public.entomb_for(p_request.id, 'uploads-ephemeral', j.id || '/original') from unnest(v_ids) j (id);
-  -- What attempts have left that no row names.
-  perform public.entomb_for(p_request.id, o.bucket_id, o.name)
-  from public.jobs j, lateral (values (j.object_key), (j.id)) as k (key), storage.objects o
-  where j.id = any (v_ids) and o.bucket_id = 'outputs-ephemeral'
+  -- What attempts have left that no row names, and what a cleanup elsewhere is removing of it.
+  perform public.entomb_for(p_request.id, 'outputs-ephemeral', left_over.path)
+  from public.jobs j, lateral (values (j.object_key), (j.id)) as k (key), lateral (
     -- As Storage's own index by prefix compares: '{object_key}.…', and '/' follows '.'.
-    and o.name ~>=~ (k.key || '.') and o.name ~<~ (k.key || '/')
-    and public.is_live(o) and not public.is_another_ones(o.bucket_id, o.name, p_request.user_id);
+    select o.name from storage.objects o
+    where o.bucket_id = 'outputs-ephemeral' and o.name ~>=~ (k.key || '.') and o.name ~<~ (k.key || '/')
+      and public.is_live(o)
+    union
+    select t.path from public.tombstones t
+    where t.bucket = 'outputs-ephemeral' and t.path ~>=~ (k.key || '.') and t.path ~<~ (k.key || '/')) as left_over (path)
+  where j.id = any (v_ids) and not public.is_another_ones('outputs-ephemeral', left_over.path, p_request.user_id);
   delete from public.job_events where job_id = any (v_ids);
   get diagnostics v_count = row_count;
   perform public.note_wiped(p_request.id, 'job_events', v_count);
@@ -432,11 +462,9 @@ begin
   wiped := 0;
   forget := '[]';
   for v_image in select * from public.images where user_id = p_request.user_id order by id limit p_limit loop
-    perform public.entomb_for(p_request.id, 'user-library', v_image.original_path);
-    perform public.entomb_for(p_request.id, o.bucket, p.path)
-    from public.image_outputs o, lateral (values (o.path), (o.thumb_path)) as p (path)
-    where o.image_id = v_image.id and o.deleted_at is null;
     forget := forget || coalesce(public.delete_image(v_image.id, p_request.user_id), '[]');
+    -- After delete_image, which marks it; wipe_outputs does the same for the outputs.
+    perform public.entomb_for(p_request.id, 'user-library', v_image.original_path);
     wiped := wiped + 1;
   end loop;
   perform public.note_wiped(p_request.id, 'images', wiped);
@@ -482,12 +510,16 @@ begin
   return v_count;
 end $$;
 
--- Open tombstones of a request, whether or not another cleaner holds them: removing twice is as good as once.
+-- Open tombstones of a request, whether or not another cleaner holds them: removing twice is as good as once. Those
+-- that somebody made in the user's folders meanwhile are among them.
 create or replace function public.request_tombstones(p_request_id uuid, p_lease_token uuid, p_limit integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
+declare
+  v_request public.data_requests := public.leased_request(p_request_id, p_lease_token);
 begin
-  perform public.leased_request(p_request_id, p_lease_token);
+  perform public.entomb_for(p_request_id, t.bucket, t.path) from public.tombstones_in_folders(v_request) t
+  where t.request_id is distinct from p_request_id and (t.purged_at is null or t.purged_at >= v_request.created_at);
   return coalesce((
     select jsonb_agg(jsonb_build_object('id', t.id, 'bucket', t.bucket, 'path', t.path))
     from (select * from public.tombstones where request_id = p_request_id and purged_at is null
@@ -643,13 +675,16 @@ declare
   v_objects jsonb;
 begin
   if not v_request.cursor ? 'pseudonym'
-     or exists (select 1 from public.tombstones where request_id = p_request_id and purged_at is null) then
+     or exists (select 1 from public.tombstones where request_id = p_request_id and purged_at is null)
+     or exists (select 1 from public.tombstones_in_folders(v_request) t where t.purged_at is null) then
     raise exception using errcode = 'PT409', message = 'conflict', detail = 'This deletion is not at its end.';
   end if;
   perform public.pseudonymise_audit(v_request.user_id, (v_request.cursor ->> 'pseudonym')::uuid);
   select coalesce(jsonb_object_agg(b.bucket, b.n), '{}') into v_objects
   from (select t.bucket, count(*) as n from public.tombstones t where t.request_id = p_request_id group by t.bucket) b;
-  delete from public.tombstones where request_id = p_request_id;
+  -- Closed ones of cleanups before the request name the user by the folder.
+  delete from public.tombstones
+  where request_id = p_request_id or id in (select t.id from public.tombstones_in_folders(v_request) t);
   update public.data_requests
   set status = 'done', progress = 1, step = null, cursor = '{}', error = null, lease_token = null,
       lease_expires_at = null, finished_at = clock_timestamp(),

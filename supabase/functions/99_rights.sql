@@ -10,7 +10,7 @@ declare
     -- 05_accounts.sql
     'account_state', 'end_blocked_jobs',
     -- 10_keys.sql
-    'cache_key',
+    'cache_key', 'probe_write',
     -- 31_grants.sql
     'grant_credits', 'claw_back', 'take_credits', 'refund_job', 'expire_grants', 'get_credits', 'credit_history',
     -- 32_plans.sql
@@ -48,7 +48,7 @@ declare
     'sweep', 'queue_stats', 'queue_load',
     -- 90_cleanup.sql
     'expire_due', 'recently_buried', 'due_tombstones', 'confirm_purged', 'entomb_orphans', 'bury_missing',
-    'check_invariants',
+    'next_byte_checks', 'check_invariants',
     -- 93_team_invitations.sql
     'create_invitation', 'list_invitations', 'revoke_invitation', 'list_my_invitations', 'answer_invitation',
     -- 93_teams.sql
@@ -61,7 +61,7 @@ declare
     -- 95_library.sql
     'delete_image', 'delete_output', 'get_output', 'restore_output', 'keep_output', 'get_image_source',
     -- 95_promote.sql
-    'find_promotable', 'promote_output', 'due_originals', 'record_original',
+    'find_promotable', 'promote_output', 'due_originals', 'record_original', 'lose_original',
     -- 96_collections.sql
     'list_images', 'get_image', 'list_collections', 'create_collection', 'update_collection',
     'delete_collection', 'change_images', 'archive_due',

@@ -176,6 +176,23 @@ as $$
                  where o.bucket_id = p_bucket and o.name = p_path and public.is_live(o))
 $$;
 
+-- Whether this transaction may write nothing: Supabase sets default_transaction_read_only when a project's disk is nearly
+-- full. Reads that would also write something in passing leave that out then.
+create or replace function public.is_read_only() returns boolean
+language sql stable set search_path = ''
+as $$
+  select pg_catalog.current_setting('transaction_read_only')::boolean
+$$;
+
+-- One real write, by which readiness tells whether the database takes any.
+create or replace function public.probe_write() returns timestamptz
+language sql security definer set search_path = ''
+as $$
+  insert into public.write_probe as w (id, written_at) values (true, clock_timestamp())
+  on conflict (id) do update set written_at = excluded.written_at
+  returning w.written_at
+$$;
+
 -- Whether pictures and collections of p_owner_id may be changed by p_user_id, until the end of this transaction: who is
 -- removed from a team meanwhile is waited for. False: they do not exist for this user. Refuses viewers, and everybody
 -- while the plan of the team's owner has no teams, or the owner's account is suspended.
@@ -359,6 +376,19 @@ begin
     on conflict (address, day, user_id) do update set failures = a.failures + 1;
   end if;
 end $$;
+
+-- An answer from the cache: what it cost and what it saved. Not counted while nothing can be written: the answer counts
+-- for more.
+create or replace function public.note_hit(
+  p_user_id uuid, p_output public.image_outputs, p_price integer, p_charged integer, p_served bigint
+) returns void
+language sql security definer set search_path = ''
+as $$
+  select public.note_usage(
+    p_user_id, p_cache_hits => 1, p_credits => p_charged, p_saved_credits => greatest(p_price - p_charged, 0),
+    p_saved_vendor_cost_micros => p_output.vendor_cost_micros, p_bytes_served => p_served)
+  where not public.is_read_only()
+$$;
 
 -- Forgets what is kept for a while only: addresses for a month, batches for a week, quotas of deleted accounts until
 -- the month is over.
@@ -576,6 +606,33 @@ as $$
     'version', p_output.version)
 $$;
 
+-- Ends an output and marks its objects for removal. Returns what the caches must forget; null when it had ended before.
+create or replace function public.bury_output(p_output_id uuid, p_reason text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_output public.image_outputs;
+begin
+  -- The image before its outputs, as whoever writes a new version does.
+  perform 1 from public.images i
+  where i.id = (select o.image_id from public.image_outputs o where o.id = p_output_id and o.version is not null)
+  for no key update;
+  update public.image_outputs set deleted_at = now()
+  where id = p_output_id and deleted_at is null returning * into v_output;
+  if found then
+    perform public.entomb(v_output.bucket, v_output.path, p_reason);
+    perform public.entomb(v_output.bucket, v_output.thumb_path, p_reason);
+    -- The version shown is gone: the newest that is left takes its place.
+    update public.images i set current_output_id = (
+      select o.id from public.image_outputs o
+      where o.image_id = i.id and o.deleted_at is null and o.version is not null
+      order by o.version desc limit 1)
+    where i.current_output_id = p_output_id;
+    return jsonb_build_object('cache_key', encode(v_output.cache_key, 'hex'), 'owner_id', v_output.owner_id);
+  end if;
+  return null;
+end $$;
+
 -- What answering_output finds, for use: an ephemeral output of the caller's own is prolonged. Nobody prolongs what is another's; what
 -- visitors share is prolonged only by a visitor whose bytes a worker has hashed.
 create or replace function public.find_output(
@@ -589,7 +646,7 @@ declare
     p_cache_key, p_owner_id, p_user_id, p_size, p_width, p_height, p_verified);
 begin
   -- A write only when it moves the end by a tenth of the life: a popular output must not be rewritten at each hit.
-  if v_output.expires_at < now() + p_ttl * 0.9
+  if v_output.expires_at < now() + p_ttl * 0.9 and not public.is_read_only()
      and (v_output.owner_id in (p_owner_id, p_user_id)
           or (p_verified and v_output.owner_id is null and p_owner_id is null)) then
     update public.image_outputs set expires_at = now() + p_ttl
@@ -1297,6 +1354,11 @@ begin
              group by q.queue) d), '{}'));
 end $$;
 
+-- Objects in the ephemeral buckets and the library that no row knows, older than p_older_than: marked for removal.
+-- Originals of the library that no image names are among them, unless a worker may be about to record one.
+-- Young ones may be what a job is writing, and those of an unfinished job may be what its next attempt replaces: they
+-- are left for the next time. Each is locked until its mark is committed, so whoever removes it meanwhile waits for the
+-- mark, and one that is gone already is not marked.
 create or replace function public.entomb_orphans(p_older_than interval, p_limit integer) returns integer
 language plpgsql security definer set search_path = ''
 as $$
@@ -1328,7 +1390,8 @@ begin
              and not (o.bucket_id = 'user-library' and public.is_original(o.name))
       end
     order by o.bucket_id, o.name
-    limit p_limit)
+    limit p_limit
+    for key share of o skip locked)
   insert into public.tombstones (bucket, path, reason)
   select bucket_id, name, 'orphan' from orphans
   on conflict (bucket, path) where purged_at is null do nothing;
@@ -1371,6 +1434,47 @@ begin
     v_missing := v_missing || jsonb_build_object('image_id', v_image.id, 'cache_key', null, 'owner_id', v_image.owner_id);
   end loop;
   return v_missing;
+end $$;
+
+-- The next up to p_limit live outputs, and images with an original, whose bytes are to be looked for: [{kind, id, bucket,
+-- paths}]. Signing and storage.objects tell of rows only. Ids are random, so a walk in their order is a sample that
+-- leaves nothing out; several callers share one walk.
+create or replace function public.next_byte_checks(p_limit integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_start constant uuid := '00000000-0000-0000-0000-000000000000';
+  v_after uuid;
+  v_outputs jsonb;
+  v_originals jsonb;
+  v_last uuid;
+begin
+  select c.after_id into v_after from public.byte_checks c where c.kind = 'output' for update;
+  select coalesce(jsonb_agg(jsonb_build_object('kind', 'output', 'id', o.id, 'bucket', o.bucket,
+                                               'paths', jsonb_build_array(o.path, o.thumb_path)) order by o.id), '[]'),
+         (array_agg(o.id order by o.id desc))[1]
+  into v_outputs, v_last
+  from (select i.* from public.image_outputs i
+        where i.id > v_after and i.deleted_at is null and i.created_at < now() - interval '1 minute'
+        order by i.id limit p_limit) o;
+  update public.byte_checks c
+  set after_id = case when jsonb_array_length(v_outputs) < p_limit then v_start else v_last end,
+      rounds = c.rounds + (jsonb_array_length(v_outputs) < p_limit)::integer
+  where c.kind = 'output';
+
+  select c.after_id into v_after from public.byte_checks c where c.kind = 'original' for update;
+  select coalesce(jsonb_agg(jsonb_build_object('kind', 'original', 'id', o.id, 'bucket', 'user-library',
+                                               'paths', jsonb_build_array(o.original_path)) order by o.id), '[]'),
+         (array_agg(o.id order by o.id desc))[1]
+  into v_originals, v_last
+  from (select i.id, i.original_path from public.images i
+        where i.id > v_after and i.original_path is not null
+        order by i.id limit p_limit) o;
+  update public.byte_checks c
+  set after_id = case when jsonb_array_length(v_originals) < p_limit then v_start else v_last end,
+      rounds = c.rounds + (jsonb_array_length(v_originals) < p_limit)::integer
+  where c.kind = 'original';
+  return v_outputs || v_originals;
 end $$;
 
 -- Money and state as sentences that must be empty. Run by the tests and by cron.
@@ -1500,6 +1604,10 @@ as $$
   from storage.buckets b
   where b.id in ('uploads-ephemeral', 'outputs-ephemeral', 'user-library', 'exports')
     and coalesce(upper(to_jsonb(b) ->> 'versioning_status'), 'DISABLED') <> 'DISABLED'
+  union all
+  select 'a finished deletion has nothing open', t.id::text
+  from public.tombstones t join public.data_requests r on r.id = t.request_id
+  where r.status = 'done'
 $$;
 
 -- Pictures go from one owner to another with everything that is of them: original, versions, links. Their objects stay
@@ -1763,6 +1871,20 @@ begin
   return public.library_document(v_output) || jsonb_build_object('forget', v_forget);
 end $$;
 
+-- The original that an image has at p_path is gone, or is not what was verified: the image names none from here on, so
+-- that the next intake asks for an upload. False when the image has gone or has another one.
+create or replace function public.lose_original(p_image_id uuid, p_path text) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update public.images set original_path = null where id = p_image_id and original_path = p_path;
+  if not found then
+    return false;
+  end if;
+  insert into public.audit_log (action, subject) values ('original.missing', p_image_id::text);
+  return true;
+end $$;
+
 -- The original of an image is at p_path now, verified; null: there is none to be had. False when the image has gone or
 -- got its original otherwise; p_path is then marked for removal.
 create or replace function public.record_original(
@@ -1792,6 +1914,21 @@ begin
     perform public.entomb('user-library', p_path, 'unwanted');
   end if;
   return false;
+end $$;
+
+-- Changes of one user come one after the other. In a read-only transaction there are none, and no locks either.
+create or replace function public.lock_user(p_user_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if public.is_read_only() then
+    perform 1 from public.profiles where user_id = p_user_id;
+  else
+    perform 1 from public.profiles where user_id = p_user_id for no key update;
+  end if;
+  if not found then
+    raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
+  end if;
 end $$;
 
 -- Share links: made and revoked by the output's owner, opened by whoever has the token.
@@ -1868,6 +2005,31 @@ as $$
   where s.token_hash = decode(p_token_hash, 'hex')
 $$;
 
+-- Counts one view, and refuses where that may not be. The condition is read again under the row's lock, so that of
+-- any number of openers at once max_views succeed.
+create or replace function public.open_share(p_share_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_status text;
+begin
+  -- While nothing can be written, a link without a limit of views opens uncounted; one with a limit does not.
+  if public.is_read_only() and exists (
+       select 1 from public.share_links l
+       where l.id = p_share_id and l.max_views is null and public.share_status(l) = 'active') then
+    return;
+  end if;
+  update public.share_links l set views = l.views + 1, last_viewed_at = now()
+  where l.id = p_share_id and public.share_status(l) = 'active';
+  if not found then
+    select public.share_status(l) into v_status from public.share_links l where l.id = p_share_id;
+    raise exception using
+      errcode = case when v_status is null then 'PT404' else 'PT410' end,
+      message = coalesce(v_status, 'share_not_found'),
+      detail = 'The link has ended.';
+  end if;
+end $$;
+
 -- All data of a user, deleted or handed out. A request is done by a worker under a lease, as a job is; a deletion knows
 -- from the rows that are left what is to be done next, so it can be taken over at any point.
 
@@ -1907,6 +2069,29 @@ as $$
     ('audit_log', 'pseudonym', 'actor', 'id', '{}')
 $$;
 
+-- The export under way, or the last one that is younger than p_fresh_seconds (null: of whatever age), or a new one.
+create or replace function public.request_export(p_user_id uuid, p_queue text, p_fresh_seconds integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_request public.data_requests;
+begin
+  perform public.lock_user(p_user_id);
+  perform public.assert_no_deletion(p_user_id);
+  select * into v_request from public.data_requests r
+  where r.user_id = p_user_id and r.kind = 'export'
+    and (r.status in ('queued', 'running')
+         or (r.status = 'done' or p_fresh_seconds is null) and (r.expires_at is null or r.expires_at > now())
+            and (p_fresh_seconds is null or r.created_at > now() - make_interval(secs => p_fresh_seconds)))
+  order by r.created_at desc, r.id limit 1;
+  if not found then
+    insert into public.data_requests (user_id, kind, queue, max_attempts)
+    values (p_user_id, 'export', p_queue, 5) returning * into v_request;
+    insert into public.audit_log (actor, action, subject) values (p_user_id, 'data.export.request', v_request.id::text);
+  end if;
+  return public.request_document(v_request);
+end $$;
+
 -- The lease
 
 -- Takes the longest due request of a queue, or one whose worker has died; deletions first. An export waits while the
@@ -1943,31 +2128,111 @@ end $$;
 
 -- Deleting
 
--- Marks an object that exists for removal on behalf of a request, also where it was marked before.
+-- Makes the removal of an object part of a request. An object that exists is marked, also where it was marked before.
+-- One that is gone was removed by a cleanup elsewhere if that was handed its mark: the mark is the request's from here
+-- on, closed, unless it was closed before the request was made. A mark of a missing object that nobody was handed has
+-- nothing to remove.
 create or replace function public.entomb_for(p_request_id uuid, p_bucket text, p_path text) returns void
 language sql security definer set search_path = ''
 as $$
   insert into public.tombstones (bucket, path, reason, request_id)
   select p_bucket, p_path, 'data_deletion', p_request_id
   where public.object_exists(p_bucket, p_path)
-  on conflict (bucket, path) where purged_at is null do update set request_id = excluded.request_id
+  on conflict (bucket, path) where purged_at is null do update set request_id = excluded.request_id;
+
+  update public.tombstones t set request_id = p_request_id, purged_at = coalesce(t.purged_at, now())
+  from public.data_requests r
+  where r.id = p_request_id and t.bucket = p_bucket and t.path = p_path
+    and t.attempts > 0 and (t.purged_at is null or t.purged_at >= r.created_at)
+    and not public.object_exists(p_bucket, p_path);
+
+  delete from public.tombstones t
+  where t.bucket = p_bucket and t.path = p_path and t.attempts = 0 and t.purged_at is null
+    and not public.object_exists(p_bucket, p_path);
 $$;
+
+-- Marks in the folders of a request's user, and of teams that were theirs alone, whoever made them.
+create or replace function public.tombstones_in_folders(p_request public.data_requests)
+returns setof public.tombstones
+language sql stable security definer set search_path = ''
+as $$
+  select t.*
+  from (select p_request.user_id::text as name
+        union select jsonb_array_elements_text(p_request.options -> 'team_ids')) f
+  -- As the index by prefix compares: '{folder}/…', and '0' follows '/'.
+  join public.tombstones t on t.bucket = any (array['user-library', 'exports'])
+    and t.path ~>=~ (f.name || '/') and t.path ~<~ (f.name || '0')
+$$;
+
+-- Cancels unfinished jobs, releasing their holds, and takes exports away. Whoever was working on one may write until
+-- the lease would have ended: that time is noted, and waited for.
+create or replace function public.wipe_unfinished(p_request public.data_requests, p_limit integer) returns bigint
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_ids uuid[];
+  v_job public.jobs;
+  v_export public.data_requests;
+  v_until timestamptz := (p_request.options ->> 'writing_until')::timestamptz;
+  v_count bigint := 0;
+begin
+  -- All of them are locked before the first credit moves: a worker that is finishing one has its job, then credits.
+  v_ids := array(
+    select j.id from public.jobs j
+    where j.user_id = p_request.user_id and j.status in ('awaiting_upload', 'queued', 'running')
+    order by j.id limit p_limit for no key update);
+  for v_job in select * from public.jobs where id = any (v_ids) order by id loop
+    v_until := greatest(v_until, v_job.lease_expires_at);
+    -- wipe_jobs marks the uploads that exist.
+    perform public.finish_job(v_job, 'canceled', null, null, 0, false);
+    v_count := v_count + 1;
+  end loop;
+  if v_count > 0 then
+    insert into public.audit_log (action, subject, data)
+    values ('data.delete.cancel', p_request.id::text, jsonb_build_object('jobs', v_count));
+  end if;
+  for v_export in
+    delete from public.data_requests where user_id = p_request.user_id and kind = 'export' returning *
+  loop
+    v_until := greatest(v_until, v_export.lease_expires_at);
+    perform public.entomb_for(p_request.id, v_export.bucket, v_export.path);
+    perform public.note_wiped(p_request.id, 'data_requests', 1);
+    v_count := v_count + 1;
+  end loop;
+  if v_count > 0 or not p_request.cursor ? 'settle_until' then
+    -- Also whoever is taking an original into the library at this moment.
+    if exists (select 1 from public.images i where i.user_id = p_request.user_id and i.original_due_at is not null) then
+      v_until := greatest(v_until, p_request.lease_expires_at);
+    end if;
+    update public.data_requests
+    set cursor = cursor || jsonb_build_object(
+      'settle_until', greatest((cursor ->> 'settle_until')::timestamptz, v_until, now()))
+    where id = p_request.id;
+  end if;
+  return v_count;
+end $$;
 
 create or replace function public.wipe_jobs(p_request public.data_requests, p_limit integer) returns bigint
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_ids uuid[] := array(select j.id from public.jobs j where j.user_id = p_request.user_id order by j.id limit p_limit);
+  -- Locked: whoever is expiring one of them has marked its upload by the time it is looked for.
+  v_ids uuid[] := array(
+    select j.id from public.jobs j where j.user_id = p_request.user_id order by j.id limit p_limit for update);
   v_count bigint;
 begin
   perform public.entomb_for(p_request.id, 'uploads-ephemeral', j.id || '/original') from unnest(v_ids) j (id);
-  -- What attempts have left that no row names.
-  perform public.entomb_for(p_request.id, o.bucket_id, o.name)
-  from public.jobs j, lateral (values (j.object_key), (j.id)) as k (key), storage.objects o
-  where j.id = any (v_ids) and o.bucket_id = 'outputs-ephemeral'
+  -- What attempts have left that no row names, and what a cleanup elsewhere is removing of it.
+  perform public.entomb_for(p_request.id, 'outputs-ephemeral', left_over.path)
+  from public.jobs j, lateral (values (j.object_key), (j.id)) as k (key), lateral (
     -- As Storage's own index by prefix compares: '{object_key}.…', and '/' follows '.'.
-    and o.name ~>=~ (k.key || '.') and o.name ~<~ (k.key || '/')
-    and public.is_live(o) and not public.is_another_ones(o.bucket_id, o.name, p_request.user_id);
+    select o.name from storage.objects o
+    where o.bucket_id = 'outputs-ephemeral' and o.name ~>=~ (k.key || '.') and o.name ~<~ (k.key || '/')
+      and public.is_live(o)
+    union
+    select t.path from public.tombstones t
+    where t.bucket = 'outputs-ephemeral' and t.path ~>=~ (k.key || '.') and t.path ~<~ (k.key || '/')) as left_over (path)
+  where j.id = any (v_ids) and not public.is_another_ones('outputs-ephemeral', left_over.path, p_request.user_id);
   delete from public.job_events where job_id = any (v_ids);
   get diagnostics v_count = row_count;
   perform public.note_wiped(p_request.id, 'job_events', v_count);
@@ -1975,6 +2240,40 @@ begin
   get diagnostics v_count = row_count;
   perform public.note_wiped(p_request.id, 'jobs', v_count);
   return v_count;
+end $$;
+
+create or replace function public.wipe_images(
+  p_request public.data_requests, p_limit integer, out wiped bigint, out forget jsonb)
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_image public.images;
+begin
+  wiped := 0;
+  forget := '[]';
+  for v_image in select * from public.images where user_id = p_request.user_id order by id limit p_limit loop
+    forget := forget || coalesce(public.delete_image(v_image.id, p_request.user_id), '[]');
+    -- After delete_image, which marks it; wipe_outputs does the same for the outputs.
+    perform public.entomb_for(p_request.id, 'user-library', v_image.original_path);
+    wiped := wiped + 1;
+  end loop;
+  perform public.note_wiped(p_request.id, 'images', wiped);
+end $$;
+
+-- Open tombstones of a request, whether or not another cleaner holds them: removing twice is as good as once. Those
+-- that somebody made in the user's folders meanwhile are among them.
+create or replace function public.request_tombstones(p_request_id uuid, p_lease_token uuid, p_limit integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_request public.data_requests := public.leased_request(p_request_id, p_lease_token);
+begin
+  perform public.entomb_for(p_request_id, t.bucket, t.path) from public.tombstones_in_folders(v_request) t
+  where t.request_id is distinct from p_request_id and (t.purged_at is null or t.purged_at >= v_request.created_at);
+  return coalesce((
+    select jsonb_agg(jsonb_build_object('id', t.id, 'bucket', t.bucket, 'path', t.path))
+    from (select * from public.tombstones where request_id = p_request_id and purged_at is null
+          order by id limit p_limit) t), '[]');
 end $$;
 
 -- However an account is deleted (a request, the Auth API, the dashboard): its money records stay, and name nobody; what
@@ -1996,6 +2295,47 @@ begin
   update public.data_requests set user_id = gen_random_uuid()
   where user_id = old.id and kind = 'delete' and finished_at is not null;
   return old;
+end $$;
+
+-- running -> done with its receipt: nothing is open, and nothing but the receipt names the user.
+create or replace function public.finish_deletion(
+  p_request_id uuid, p_lease_token uuid, p_account text, p_receipt_seconds integer
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_request public.data_requests := public.leased_request(p_request_id, p_lease_token);
+  v_objects jsonb;
+begin
+  if not v_request.cursor ? 'pseudonym'
+     or exists (select 1 from public.tombstones where request_id = p_request_id and purged_at is null)
+     or exists (select 1 from public.tombstones_in_folders(v_request) t where t.purged_at is null) then
+    raise exception using errcode = 'PT409', message = 'conflict', detail = 'This deletion is not at its end.';
+  end if;
+  perform public.pseudonymise_audit(v_request.user_id, (v_request.cursor ->> 'pseudonym')::uuid);
+  select coalesce(jsonb_object_agg(b.bucket, b.n), '{}') into v_objects
+  from (select t.bucket, count(*) as n from public.tombstones t where t.request_id = p_request_id group by t.bucket) b;
+  -- Closed ones of cleanups before the request name the user by the folder.
+  delete from public.tombstones
+  where request_id = p_request_id or id in (select t.id from public.tombstones_in_folders(v_request) t);
+  update public.data_requests
+  set status = 'done', progress = 1, step = null, cursor = '{}', error = null, lease_token = null,
+      lease_expires_at = null, finished_at = clock_timestamp(),
+      expires_at = now() + make_interval(secs => p_receipt_seconds),
+      user_id = case when p_account = 'deleted' then gen_random_uuid() else user_id end,
+      receipt = jsonb_build_object('rows', '{}'::jsonb) || receipt
+        || jsonb_build_object('objects', v_objects, 'account', p_account)
+        || case when p_account = 'deleted' then '{}' else jsonb_build_object(
+             'kept', receipt -> 'kept' || jsonb_build_array(
+               jsonb_build_object('what', 'profiles', 'rows', 1, 'why', 'The account stays, with its plan and settings.'),
+               jsonb_build_object('what', 'credits', 'rows', 1, 'why', 'The account stays, with its balance.'),
+               jsonb_build_object(
+                 'what', 'usage_daily', 'why', 'Counts by day, which quotas and bills go by; they name no picture.',
+                 'rows', (select count(*) from public.usage_daily u where u.user_id = v_request.user_id)))) end
+  where id = p_request_id returning * into v_request;
+  insert into public.audit_log (action, subject, data)
+  values ('data.delete.done', p_request_id::text, v_request.receipt - 'kept');
+  return public.request_document(v_request);
 end $$;
 
 -- Roles
@@ -2333,7 +2673,7 @@ declare
     -- 05_accounts.sql
     'account_state', 'end_blocked_jobs',
     -- 10_keys.sql
-    'cache_key',
+    'cache_key', 'probe_write',
     -- 31_grants.sql
     'grant_credits', 'claw_back', 'take_credits', 'refund_job', 'expire_grants', 'get_credits', 'credit_history',
     -- 32_plans.sql
@@ -2371,7 +2711,7 @@ declare
     'sweep', 'queue_stats', 'queue_load',
     -- 90_cleanup.sql
     'expire_due', 'recently_buried', 'due_tombstones', 'confirm_purged', 'entomb_orphans', 'bury_missing',
-    'check_invariants',
+    'next_byte_checks', 'check_invariants',
     -- 93_team_invitations.sql
     'create_invitation', 'list_invitations', 'revoke_invitation', 'list_my_invitations', 'answer_invitation',
     -- 93_teams.sql
@@ -2384,7 +2724,7 @@ declare
     -- 95_library.sql
     'delete_image', 'delete_output', 'get_output', 'restore_output', 'keep_output', 'get_image_source',
     -- 95_promote.sql
-    'find_promotable', 'promote_output', 'due_originals', 'record_original',
+    'find_promotable', 'promote_output', 'due_originals', 'record_original', 'lose_original',
     -- 96_collections.sql
     'list_images', 'get_image', 'list_collections', 'create_collection', 'update_collection',
     'delete_collection', 'change_images', 'archive_due',

@@ -167,14 +167,14 @@ async def wiped_clean(db: Connection, resources: Resources, estate: Estate, *, a
     stays = dict.fromkeys(kept, 1) if not account else {}
     assert {table: count for table, count in rows.items() if count} == stays
     paths = [path for _, path in estate.objects]
-    # A closed one is of a cleanup that came before the request; it is kept a month, like any. One that a cleanup
-    # elsewhere was handed before the request, and whose object is gone, is about to be closed.
-    open_ones = await db.fetch(
-        "select bucket, path, reason, attempts, request_id from public.tombstones"
-        " where path = any ($1) and purged_at is null and (attempts = 0 or request_id is not null)",
+    # A closed one is of a cleanup that came before the request; it is kept a month, but not where it names the user.
+    marks = await db.fetch(
+        "select bucket, path, reason, attempts, request_id, purged_at from public.tombstones"
+        " where path = any ($1) and purged_at is null or starts_with(path, $2)",
         paths,
+        f"{estate.user_id}/",
     )
-    assert [dict(row) for row in open_ones] == []
+    assert [dict(row) for row in marks] == []
     keys = [key async for key in resources.redis.scan_iter(match=f"darkroom:hit:{estate.user_id}:*")]
     assert keys == []
     ledger = await db.fetch(

@@ -21,7 +21,10 @@ from service.storage import (
     Storage,
     StorageError,
 )
+from tests.library.people import Connection
+from tests.lost import lose
 from tests.service.conftest import settings_for, settings_with
+from tests.support import SharedStack
 
 UPLOADS, OUTPUTS, LIBRARY = "uploads-ephemeral", "outputs-ephemeral", "user-library"
 BYTES = b"RIFF....WEBPVP8 " + bytes(range(256)) * 400
@@ -130,7 +133,7 @@ async def test_what_does_not_exist(storage: Storage, path: str, tmp_path: Path) 
         await storage.copy(OUTPUTS, path, f"copy-{path}")
     with pytest.raises(ObjectNotFoundError):
         await storage.move(OUTPUTS, path, f"moved-{path}")
-    with pytest.raises(ObjectNotFoundError):
+    with pytest.raises(StorageError, match="Bucket not found"):
         await storage.ping("no-such-bucket")
     assert await storage.info(OUTPUTS, path) is None
     assert not (tmp_path / "x").exists()
@@ -273,3 +276,25 @@ async def test_a_wrong_key_is_refused_not_retried(local: Local, path: str) -> No
     async with open_resources(settings_for(local, supabase_secret_key="sb_secret_" + "w" * 30)) as resources:
         with pytest.raises(StorageError):
             await resources.storage.sign_download(OUTPUTS, path, 60)
+
+
+async def test_bytes_are_told_from_rows(
+    storage: Storage, stack: SharedStack, db: Connection, path: str
+) -> None:
+    await storage.upload(OUTPUTS, path, BYTES, "image/webp")
+    assert await storage.has_bytes(OUTPUTS, path)
+    await lose(db, stack.home, [path])
+    assert not await storage.has_bytes(OUTPUTS, path)
+    assert await storage.info(OUTPUTS, path) is not None
+    assert (await storage.sign_downloads(OUTPUTS, [path], 60))[path] is not None
+    assert not await storage.has_bytes(OUTPUTS, f"{uuid.uuid4()}.webp")
+
+
+async def test_a_bucket_that_is_missing_tells_nothing_of_its_objects(
+    storage: Storage, path: str, tmp_path: Path
+) -> None:
+    """Else every row of a project whose buckets were not restored would be given up."""
+    assert await storage.has_bytes("no-such-bucket", path)
+    with pytest.raises(StorageError) as refused:
+        await storage.download("no-such-bucket", path, tmp_path / "x", max_bytes=10)
+    assert type(refused.value) is StorageError

@@ -47,6 +47,8 @@ READS: dict[str, tuple[str, str, str, str]] = {
     "share_links": (DENIED, NONE, OWN, EVERY),
     "share_secrets": (DENIED, DENIED, DENIED, EVERY),
     "tombstones": (DENIED, DENIED, DENIED, EVERY),
+    "write_probe": (DENIED, DENIED, DENIED, EVERY),
+    "byte_checks": (DENIED, DENIED, DENIED, EVERY),
     "blocked_hashes": (DENIED, DENIED, DENIED, EVERY),
     "teams": (DENIED, NONE, OWN, EVERY),
     "team_members": (DENIED, NONE, OWN, EVERY),
@@ -89,6 +91,8 @@ WITH_ACCOUNT = {"profiles", "credits", "credit_ledger", "credit_grants", "credit
 WITHOUT_OWNER = {
     "plans": "id",
     "tombstones": "bucket",
+    "write_probe": "id",
+    "byte_checks": "kind",
     "blocked_hashes": "sha256",
     "share_secrets": "password_hash",
     "usage_folds": "id",
