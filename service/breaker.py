@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable
 
-OPEN_SECONDS = 2.0
+OPEN_SECONDS = 0.5
+"""Also how long a dependency that is back may go unused."""
 
 
 class Breaker:

@@ -68,6 +68,7 @@ class Code(StrEnum):
     invalid_grant = "invalid_grant"
     too_many_jobs = "too_many_jobs"
     rate_limited = "rate_limited"
+    too_many_streams = "too_many_streams"
     # The resource
     not_found = "not_found"
     job_not_found = "job_not_found"
@@ -265,6 +266,12 @@ CATALOGUE: Mapping[Code, Entry] = {
         {"violated_policies": ["max_pending"], "limit": 50, "used": 50, "plan_required": "basic"},
     ),
     Code.rate_limited: Entry(429, "Too many requests", True, "Try again in 12 seconds."),
+    Code.too_many_streams: Entry(
+        429,
+        "Too many event streams",
+        True,
+        "20 event streams are open for this address: close one, or poll the job.",
+    ),
     Code.not_found: Entry(404, "There is nothing here", False, "No route matches this path."),
     Code.job_not_found: Entry(
         404, "There is no such job", False, "No job of yours has this id; it may have expired."

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from service.breaker import Breaker
+from service.redis_connection import dropped, is_wrong_type
 
 REMEMBERED_SECONDS = 30.0
 """The longest that anything is remembered, whatever the version: changes by hand in the database are seen by then."""
@@ -50,6 +51,10 @@ class Freshness:
                 pipeline.get(key)
                 found: bytes | None = (await pipeline.execute())[1]
         except (RedisError, OSError) as error:
+            if is_wrong_type(error):
+                dropped("version")
+                await self._tell(user_id)
+                return None
             self._breaker.failed()
             log.warning("redis_unavailable", user="freshness", error=type(error).__name__)
             return None

@@ -37,7 +37,12 @@ log = structlog.get_logger()
 # limit; values of the other keys, none after a refusal}. One more ARGV says that the first of the keys read holds a
 # kept answer, and what was claimed: one to another claim reads as absent. Two more name a hash and a caller: the answer
 # is counted there under its day, caller and worth, which stands in its first line (service/billing/meter.py).
+# A key of another type, and a number that no limit can have left behind, count as absent.
 SCRIPT = """
+local function read(key)
+  local value = redis.pcall('GET', key)
+  return type(value) == 'string' and value
+end
 local count = tonumber(ARGV[1])
 local now = tonumber(ARGV[2])
 if not now then
@@ -47,7 +52,8 @@ end
 local arrivals, answer, refused = {}, {0}, 0
 for i = 1, count do
   local burst, interval, cost = tonumber(ARGV[3 * i]), tonumber(ARGV[3 * i + 1]), tonumber(ARGV[3 * i + 2])
-  local arrival = math.max(tonumber(redis.call('GET', KEYS[i]) or now), now)
+  local arrival = math.max(tonumber(read(KEYS[i]) or now) or now, now)
+  if not (arrival <= now + 2 * burst * interval) then arrival = now end
   local room = burst * interval - (arrival - now)
   if room < interval then
     if refused == 0 then refused = i end
@@ -64,7 +70,7 @@ if refused == 0 then
     local life = math.ceil((arrivals[i] - now) / 1000) + 1000
     if ARGV[3 * i + 2] ~= '0' then redis.call('SET', KEYS[i], string.format('%.0f', arrivals[i]), 'PX', life) end
   end
-  for i = count + 1, #KEYS do answer[2 * count + 1 + i] = redis.call('GET', KEYS[i]) end
+  for i = count + 1, #KEYS do answer[2 * count + 1 + i] = read(KEYS[i]) end
   local claimed, counts, kept = ARGV[3 * count + 3], ARGV[3 * count + 4], answer[3 * count + 2]
   if claimed and kept then
     local worth, said = string.match(kept, '^(%d+:%d+:%d+):(%d+:%d+:%d+)\\n')
@@ -72,7 +78,7 @@ if refused == 0 then
       answer[3 * count + 2] = false
     elseif counts then
       local day = string.format('%d', math.floor(now / 86400000000))
-      redis.call('HINCRBY', counts, day .. ':' .. ARGV[3 * count + 5] .. ':' .. worth, 1)
+      redis.pcall('HINCRBY', counts, day .. ':' .. ARGV[3 * count + 5] .. ':' .. worth, 1)
     end
   end
 end

@@ -10,9 +10,15 @@ Whatever else a connection can do (timeouts of reads, reconnecting, health check
 from collections.abc import Iterable
 from typing import Any
 
+import structlog
 from redis.asyncio import Connection, ConnectionPool
 from redis.connection import HiredisRespSerializer
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+from service.telemetry import REDIS_DROPPED
+
+log = structlog.get_logger()
 
 
 class QuickConnection(Connection):
@@ -61,3 +67,14 @@ class QuickPool(ConnectionPool):
     async def release(self, connection: Any) -> None:
         self._in_use_connections.remove(connection)
         self._available_connections.append(connection)
+
+
+def dropped(kind: str, count: int = 1) -> None:
+    """Count and log what was found in Redis and is malformed or not ours."""
+    REDIS_DROPPED.labels(kind).inc(count)
+    log.warning("redis_entry_dropped", kind=kind, count=count)
+
+
+def is_wrong_type(error: Exception) -> bool:
+    """Whether a command failed because its key holds another type than ours."""
+    return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)

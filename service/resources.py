@@ -33,6 +33,7 @@ from service.intake.load import Load
 from service.intake.store import Intakes
 from service.jobs.progress import Progress
 from service.jobs.store import Jobs
+from service.jobs.streams import Streams
 from service.keys.ring import KeyRing
 from service.keys.store import ApiKeys
 from service.library.profiles import Profiles
@@ -58,7 +59,7 @@ REDIS_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """The clients of one process. `redis_blocking` has no read timeout: for BLPOP and subscriptions only."""
+    """The clients of one process. `redis_blocking` has no read timeout: for BLPOP and the subscription only."""
 
     settings: Settings
     redis: Redis
@@ -93,6 +94,7 @@ class Resources:
     key_ring: KeyRing
     doorbell: Doorbell
     progress: Progress
+    streams: Streams
 
     def require_stripe(self) -> Stripe:
         """Raises ProblemError (billing_disabled)."""
@@ -126,6 +128,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     maintenance = Maintenance(database)
     load = Load(maintenance, settings)
     stripe = open_stripe(settings)
+    progress = Progress(redis, blocking, breaker)
+    streams = Streams(progress, settings)
     try:
         yield Resources(
             settings=settings,
@@ -162,9 +166,12 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             api_keys=api_keys,
             key_ring=key_ring,
             doorbell=Doorbell(redis, breaker),
-            progress=Progress(redis, blocking, breaker),
+            progress=progress,
+            streams=streams,
         )
     finally:
+        await streams.close()
+        await progress.close()
         await load.close()
         await key_ring.close()
         await freshness.close()

@@ -196,6 +196,16 @@ class Settings(BaseSettings):
     key_guesses_per_minute: int = Field(
         20, ge=1, description="API keys that one address may get wrong in a minute"
     )
+    streams_per_visitor: int = Field(
+        20, ge=1, description="event streams that one address may hold in one process without signing in"
+    )
+    streams_per_user: int = Field(
+        100, ge=1, description="event streams that one user may hold in one process, API keys included"
+    )
+    streams_per_key: int = Field(
+        50, ge=1, description="event streams that one API key may hold in one process"
+    )
+    streams_per_process: int = Field(1000, ge=1, description="event streams in one API process")
     shed_anonymous_depth: int = Field(
         200, ge=0, description="jobs waiting, from which on visitors get no new ones"
     )

@@ -45,6 +45,13 @@ SHED = Counter(
 )
 CACHE = Counter("darkroom_cache_total", "Intakes by what the compute cache knew", ("outcome",))
 RINGS = Counter("darkroom_rings_total", "Rings of the doorbell", ("outcome",))
+REDIS_DROPPED = Counter(
+    "darkroom_redis_dropped_total", "Entries in Redis that were malformed or not ours, by kind", ("kind",)
+)
+STREAMS = Gauge("darkroom_event_streams", "Open event streams", multiprocess_mode="livesum")
+STREAMS_REFUSED = Counter(
+    "darkroom_event_streams_refused_total", "Event streams refused, by the cap that was reached", ("cap",)
+)
 STRIPE_EVENTS = Counter(
     "darkroom_stripe_events_total", "Events of Stripe by what became of them", ("outcome",)
 )

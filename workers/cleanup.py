@@ -63,7 +63,7 @@ async def cleanup(resources: Resources, *, batch: int = BATCH, notice: Notice = 
     while True:
         started = time.monotonic()
         expired = await resources.maintenance.expire_due(batch)
-        # Before the objects go: from here on no answer in Redis may name them.
+        # Before the objects go: from here on no answer in Redis may name them. With Redis away they end in minutes.
         await forget(resources.redis, expired.forget)
         report.expired_outputs += expired.expired_outputs
         report.expired_uploads += expired.expired_uploads

@@ -1,11 +1,13 @@
 """The worker process: arq's settings, the cron table, start and stop hooks. No task bodies.
 
-arq is a doorbell here. Its worker polls every half second; ours also polls at once when somebody rings (a blocking pop
-on the wake list) or a slot comes free, and outlives Redis: while it is away, jobs under way go on, and new ones wait.
+arq is a doorbell here, and nothing depends on it or on Redis. A worker takes rings out of arq's queue when somebody
+rings (a blocking pop on the wake list) or a slot comes free, and every half second. The cron table is kept by the clock
+of each process (workers/schedule.py), and while Redis is away or full each worker looks for due jobs every second.
 """
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -24,7 +26,8 @@ from redis.exceptions import RedisError
 from service import telemetry
 from service.billing.watch import watching
 from service.errors import DependencyError
-from service.queue import DRAIN, queue_key, wake_key
+from service.queue import DRAIN, deserialise, mend, queue_key, serialise, take_rings, wake_key
+from service.redis_connection import is_wrong_type
 from service.resources import Resources, open_resources
 from service.settings import Settings, get_settings
 from workers.billing import billing, reconcile_billing
@@ -34,6 +37,7 @@ from workers.imaging.pool import PixelPool
 from workers.originals import originals
 from workers.rescan import rescan
 from workers.run_job import run_job
+from workers.schedule import Schedule
 from workers.sweep import sweep
 from workers.usage import FOLD_SECONDS, usage
 from workers.workbench import Slots, Workbench
@@ -41,10 +45,13 @@ from workers.workbench import Slots, Workbench
 log = structlog.get_logger()
 POLL_SECONDS = 0.5
 BLOCK_SECONDS = 5
-CRON_SLOTS = 4
-"""arq's places beside those for jobs: the cron tasks, and a ring that finds every place taken."""
-TURN_SECONDS = 3600
-"""arq's own limit on one call; jobs have their lease and the pixels their time limit."""
+BLOCKED_SECONDS = BLOCK_SECONDS + 2
+"""A blocking pop that has not answered by then never will."""
+LOOK_SECONDS = 1.0
+LOOKS_PER_SHARED = 5
+"""While rings come through, only every so many looks is made."""
+TASK_SECONDS = 3600
+"""The longest that a scheduled task may take."""
 RECONCILE_MINUTE = 17
 ORIGINALS_SECONDS = 5
 BILLING_SECONDS = 5
@@ -56,50 +63,149 @@ SECRETS = (
 
 
 class DoorbellWorker(Worker):
-    """arq's worker, woken by rings and freed slots; `blocking` is the Redis client that may wait."""
+    """arq's worker, woken by rings, freed slots and the clock; `blocking` is the Redis client that may wait.
 
-    def __init__(self, *, wake_list: str, blocking: Redis, slots: Slots, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._wake_list = wake_list
+    Of arq it uses the queue's form, the health key and the handling of signals. Rings are taken by
+    `service.queue.take_rings`; arq's own handshake takes seven round trips, trusts what it reads, and loses a place for
+    every error on the way.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: str,
+        redis: Redis,
+        blocking: Redis,
+        slots: Slots,
+        schedule: Schedule | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            queue_name=queue_key(queue),
+            redis_pool=ArqRedis(
+                connection_pool=redis.connection_pool, job_serializer=serialise, job_deserializer=deserialise
+            ),
+            job_serializer=serialise,
+            job_deserializer=deserialise,
+            keep_result=0,
+            max_tries=1,
+            poll_delay=POLL_SECONDS,
+            log_results=False,
+            **kwargs,
+        )
+        self._queue = queue
         self._blocking = blocking
         self._slots = slots
+        self._schedule = schedule
+        self._deaf = False
         self._awake = asyncio.Event()
+        self._started = itertools.count(1)
         self.stopping = asyncio.Event()
 
     async def main(self) -> None:
-        """Replaces arq's polling loop; everything else is arq's."""
-        bell = asyncio.create_task(self._listen(), name="doorbell")
+        """Replaces arq's polling loop."""
+        beside = [asyncio.create_task(self._listen(), name="doorbell")]
+        if self._schedule is not None:
+            schedule = self._schedule
+            beside += [
+                asyncio.create_task(schedule.run(self._is_running, self._start), name="schedule"),
+                asyncio.create_task(self._look(schedule), name="look"),
+            ]
         try:
             while True:
                 self._awake.clear()
                 try:
                     await self._poll_iteration()
                 except (RedisError, OSError) as error:
+                    self._deaf = True
                     log.warning("redis_away", error=type(error).__name__)
+                    await self._mend(error)
                     await asyncio.sleep(POLL_SECONDS)
                     continue
+                self._deaf = False
                 # Not wait_for: before Python 3.12 it loses a cancellation that meets the event.
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(POLL_SECONDS):
                         await self._awake.wait()
         finally:
-            bell.cancel()
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Ends what still runs. Redis need not be there."""
+        with contextlib.suppress(RedisError, OSError):
+            await super().close()
+
+    async def _poll_iteration(self) -> None:
+        """Take as many rings as there are free places; leave the others to other workers."""
+        for name, task in list(self.tasks.items()):
+            if task.done():
+                del self.tasks[name]
+        if self.allow_pick_jobs and self._slots.free:
+            ids = await self.pool.zrange(self.queue_name, 0, self._slots.free - 1)
+            if ids:
+                for _ in range(await take_rings(self.pool, self._queue, ids)):
+                    self._answer()
+                await asyncio.sleep(0)  # lets them take their places
+                if not self._slots.full:
+                    self._awake.set()  # there may be more
+        await self.heart_beat()
 
     async def _listen(self) -> None:
         """Wait for rings. One token wakes one idle worker; a busy worker leaves tokens to the others."""
+        wake_list = wake_key(self._queue)
         while True:
             await self._slots.available.wait()
             try:
-                if await cast(
-                    "Awaitable[Any]", self._blocking.blpop([self._wake_list], timeout=BLOCK_SECONDS)
-                ):
+                async with asyncio.timeout(BLOCKED_SECONDS):
+                    token = await cast(
+                        "Awaitable[Any]", self._blocking.blpop([wake_list], timeout=BLOCK_SECONDS)
+                    )
+                if token:
                     self._awake.set()
-            except (RedisError, OSError):
+            except (RedisError, OSError) as error:
+                await self._mend(error)
                 await asyncio.sleep(POLL_SECONDS)
 
-    def _release_sem_dec_counter_on_complete(self) -> None:
-        super()._release_sem_dec_counter_on_complete()
-        self._awake.set()
+    async def _look(self, schedule: Schedule) -> None:
+        """Look for work without having been rung: every second while rings may be lost, else now and then."""
+        for turn in itertools.count(1):
+            await asyncio.sleep(LOOK_SECONDS)
+            alone = self._deaf or not schedule.shared
+            if not self._slots.full and (alone or turn % LOOKS_PER_SHARED == 0):
+                self._answer()
+
+    async def _mend(self, error: Exception) -> None:
+        """Remove what stands in the queue's place and is no queue."""
+        if is_wrong_type(error):
+            with contextlib.suppress(RedisError, OSError):
+                await mend(self.pool, self._queue)
+
+    def _answer(self) -> None:
+        """Answer a ring."""
+        self._start(f"{DRAIN}-{next(self._started)}", self.functions[DRAIN].coroutine)
+
+    def _is_running(self, name: str) -> bool:
+        task = self.tasks.get(name)
+        return task is not None and not task.done()
+
+    def _start(self, name: str, work: Callable[[dict[str, Any]], Awaitable[None]]) -> bool:
+        """Run something beside the poll; a worker that is stopping waits for it. False: it is stopping."""
+        if self.stopping.is_set():
+            return False
+        task = asyncio.create_task(self._run(name, work), name=name)
+        task.add_done_callback(lambda _: self._awake.set())
+        self.tasks[name] = task
+        return True
+
+    async def _run(self, name: str, work: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
+        try:
+            await work(self.ctx)
+        except asyncio.CancelledError:
+            log.info("task_cut_off", task=name)  # by the end of the process
+        except Exception:
+            log.exception("task_crashed", task=name)
 
     def handle_sig_wait_for_completion(self, signum: signal.Signals) -> None:
         self.stopping.set()
@@ -109,9 +215,8 @@ class DoorbellWorker(Worker):
 async def drain(context: dict[str, Any]) -> None:
     """Answer a ring: do due jobs until there are none. Extra rings find nothing and end."""
     bench: Workbench = context["bench"]
-    bench.slots.rings += 1
     if bench.slots.full:
-        return  # whoever holds a place sees the count and looks again before leaving
+        return  # whoever holds a place looks again before leaving
     async with bench.slots.take():
         await _drain(bench, context["worker"].stopping)
 
@@ -119,7 +224,6 @@ async def drain(context: dict[str, Any]) -> None:
 async def _drain(bench: Workbench, stopping: asyncio.Event) -> None:
     settings, jobs = bench.resources.settings, bench.resources.jobs
     while not stopping.is_set():
-        heard = bench.slots.rings
         try:
             job = await jobs.claim_next(settings.queue, bench.name, settings.lease_seconds)
         except DependencyError:
@@ -127,7 +231,7 @@ async def _drain(bench: Workbench, stopping: asyncio.Event) -> None:
             return
         if job is None:
             # Deletions and exports when there is no job to do, one at a time: they are long and nobody watches them.
-            if not await _data_request(bench) and heard == bench.slots.rings:
+            if not await _data_request(bench):
                 return
             continue
         with structlog.contextvars.bound_contextvars(
@@ -165,7 +269,8 @@ def _scheduled(task: Callable[[Resources], Awaitable[object]]) -> Callable[[dict
 
     async def run(context: dict[str, Any]) -> None:
         try:
-            await task(context["bench"].resources)
+            async with asyncio.timeout(TASK_SECONDS):
+                await task(context["bench"].resources)
         except (DependencyError, RedisError, OSError) as error:
             log.warning("cron_skipped", task=task.__name__, error=type(error).__name__)
 
@@ -204,22 +309,15 @@ def _worker(bench: Workbench) -> DoorbellWorker:
     settings, resources = bench.resources.settings, bench.resources
     context: dict[str, Any] = {"bench": bench}
     worker = DoorbellWorker(
-        wake_list=wake_key(settings.queue),
+        queue=settings.queue,
+        redis=resources.redis,
         blocking=resources.redis_blocking,
         slots=bench.slots,
-        functions=[func(drain, name=DRAIN, max_tries=1)],  # type: ignore[arg-type]
-        cron_jobs=cron_table(settings),
-        queue_name=queue_key(settings.queue),
-        redis_pool=ArqRedis(connection_pool=resources.redis.connection_pool),
+        schedule=Schedule(cron_table(settings), resources.redis, resources.redis_breaker),
+        functions=[func(drain, name=DRAIN)],  # type: ignore[arg-type] # arq types contexts loosely
         ctx=context,
-        max_jobs=settings.worker_slots + CRON_SLOTS,
-        job_timeout=TURN_SECONDS,
-        keep_result=0,
-        max_tries=1,
-        poll_delay=POLL_SECONDS,
         job_completion_wait=settings.drain_seconds,
         health_check_interval=30,
-        log_results=False,
     )
     context["worker"] = worker
     return worker

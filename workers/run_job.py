@@ -15,7 +15,6 @@ from typing import Any, Literal, cast
 from uuid import UUID
 
 import structlog
-from redis.exceptions import RedisError
 
 from service.database import LeaseLost, OutputGone
 from service.errors import Code, DependencyError, ProblemError, problem
@@ -153,10 +152,7 @@ async def _attempt(bench: Workbench, lease: Lease, clock: StepClock) -> str:
 
 async def _complete(bench: Workbench, lease: Lease, output: dict[str, Any]) -> str:
     row = await lease.complete(output, bench.resources.settings.output_ttl_hours * 3600)
-    try:
-        await forget(bench.resources.redis, row.forget)  # older versions that made way for this one
-    except (RedisError, OSError) as error:
-        log.warning("versions_not_forgotten", error=type(error).__name__)
+    await forget(bench.resources.redis, row.forget)  # older versions that made way for this one
     return row.status
 
 

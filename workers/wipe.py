@@ -10,6 +10,7 @@ from collections import defaultdict
 
 import httpx
 import structlog
+from redis.exceptions import RedisError
 
 from service.errors import Code, DependencyError, ProblemError
 from service.intake.hits import forget, forget_user
@@ -29,7 +30,10 @@ async def wipe(resources: Resources, lease: RequestLease) -> str:
     """Delete until nothing is left; the status of the request after this turn."""
     requests, request = resources.data_requests, lease.request
     await lease.step("cache", 0.01)
-    await forget_user(resources.redis, request.user_id)
+    try:
+        await forget_user(resources.redis, request.user_id)
+    except (RedisError, OSError) as error:  # rows and objects need not wait for it; the last look below does
+        log.warning("hits_not_forgotten", error=type(error).__name__)
     while True:
         waiting = await _rows(resources, lease)
         if waiting is not None:

@@ -12,29 +12,28 @@ from workers.lease import Lease
 
 
 class Slots:
-    """Places for jobs in this process. Counts rings, so that one heard while every place was taken is not lost."""
+    """Places for jobs in this process; `free` of them at the moment."""
 
     def __init__(self, count: int) -> None:
-        self._free = count
-        self.rings = 0
+        self.free = count
         self.at_request = False
         self.available = asyncio.Event()
         self.available.set()
 
     @property
     def full(self) -> bool:
-        return self._free == 0
+        return self.free == 0
 
     @asynccontextmanager
     async def take(self) -> AsyncIterator[None]:
         """Hold a place; only to be entered when not `full`."""
-        self._free -= 1
+        self.free -= 1
         if self.full:
             self.available.clear()
         try:
             yield
         finally:
-            self._free += 1
+            self.free += 1
             self.available.set()
 
 

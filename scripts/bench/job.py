@@ -16,13 +16,12 @@ from typing import Any, cast
 
 import asyncpg
 from arq import func
-from arq.connections import ArqRedis
 
 from scripts.bench.measure import Row, Sample, at_most, sample_row
 from scripts.bench.queue import running
 from scripts.bench.site import Camera, clients, finished, site, submit
 from scripts.local.stack import Stack
-from service.queue import DRAIN, queue_key, wake_key
+from service.queue import DRAIN
 from service.resources import Resources
 from workers.imaging.pool import PixelPool
 from workers.imaging.types import PixelResult, PixelTask
@@ -138,16 +137,13 @@ async def _worker(resources: Resources, spans: list[Span]) -> AsyncIterator[None
     async with WatchedPixels(spans, settings.pixel_memory_mb) as pixels:
         context: dict[str, Any] = {"bench": Workbench(watched, pixels, slots, "bench")}
         context["worker"] = worker = DoorbellWorker(
-            wake_list=wake_key(settings.queue),
+            queue=settings.queue,
+            redis=resources.redis,
             blocking=resources.redis_blocking,
             slots=slots,
-            functions=[func(drain, name=DRAIN, max_tries=1)],  # type: ignore[arg-type] # as in workers/main.py
-            queue_name=queue_key(settings.queue),
-            redis_pool=ArqRedis(connection_pool=resources.redis.connection_pool),
+            functions=[func(drain, name=DRAIN)],  # type: ignore[arg-type] # as in workers/main.py
             ctx=context,
-            keep_result=0,
             handle_signals=False,
-            log_results=False,
         )
         async with running(worker):
             yield

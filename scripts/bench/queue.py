@@ -14,14 +14,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from arq import func
-from arq.connections import ArqRedis, RedisSettings, create_pool
+from arq.connections import RedisSettings, create_pool
 from arq.worker import Worker
 from redis.asyncio import Redis
 
 from scripts.bench.measure import Row, Sample, at_least, at_most, sample_row
 from scripts.bench.site import clients, site
 from scripts.local.stack import Stack
-from service.queue import DRAIN, queue_key, wake_key
+from service.queue import DRAIN
 from workers.main import DoorbellWorker
 from workers.workbench import Slots
 
@@ -104,16 +104,12 @@ async def _ours(stack: Stack) -> AsyncIterator[Line]:
     line = Line()
     async with clients(stack, queue="bench") as resources:
         worker = DoorbellWorker(
-            wake_list=wake_key("bench"),
+            queue="bench",
+            redis=resources.redis,
             blocking=resources.redis_blocking,
             slots=line.slots,
-            functions=[func(line.work, name=DRAIN, max_tries=1)],  # type: ignore[arg-type] # as in workers/main.py
-            queue_name=queue_key("bench"),
-            redis_pool=ArqRedis(connection_pool=resources.redis.connection_pool),
-            max_jobs=1,
-            keep_result=0,
+            functions=[func(line.work, name=DRAIN)],  # type: ignore[arg-type] # as in workers/main.py
             handle_signals=False,
-            log_results=False,
         )
         line.redis = resources.redis
         line.ring = lambda: resources.doorbell.ring("bench")

@@ -19,12 +19,16 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from service.breaker import Breaker
+from service.redis_connection import dropped, is_wrong_type
 
 log = structlog.get_logger()
 COUNTS = "darkroom:usage:counts"
 FOLDING = "darkroom:usage:folding"
 _BATCH = "batch"
 DAY_SECONDS = 86_400
+OLDEST_DAYS = 366
+MOST = 10**15
+"""More than one field can count: a petabyte."""
 
 # Takes the counts aside unless some are aside already; answers what is aside.
 _TAKE = """
@@ -74,17 +78,31 @@ class Meter:
             # redis-py types this as either a value or an awaitable
             await cast("Any", self._redis.hincrby(COUNTS, f"{day}:{user_id}:served", size))
         except (RedisError, OSError) as error:
-            self._breaker.failed()
+            if not is_wrong_type(error):  # the worker's next turn removes what stands there
+                self._breaker.failed()
             log.warning("redis_unavailable", user="meter", error=type(error).__name__)
 
 
 async def take(redis: Redis) -> tuple[UUID, list[dict[str, Any]]] | None:
-    """The batch that is to be added now, by user and day; None when nothing was counted. Raises RedisError."""
-    answer = await cast("Any", redis).eval(_TAKE, 2, COUNTS, FOLDING, str(uuid4()))
+    """The batch that is to be added now, by user and day; None when nothing was counted. What is malformed is dropped
+    and counted. Raises RedisError."""
+    try:
+        answer = await cast("Any", redis).eval(_TAKE, 2, COUNTS, FOLDING, str(uuid4()))
+    except RedisError as error:
+        if not is_wrong_type(error):
+            raise
+        await redis.delete(FOLDING)
+        dropped("usage")
+        return None
     fields: dict[bytes, bytes] = dict(zip(answer[::2], answer[1::2], strict=True))
     if not fields:
         return None
-    batch = UUID(fields.pop(_BATCH.encode()).decode())
+    try:
+        batch = UUID(fields.pop(_BATCH.encode(), b"").decode())
+    except ValueError:
+        dropped("usage")
+        batch = uuid4()
+        await cast("Any", redis).hset(FOLDING, _BATCH, str(batch))
     return batch, list(_by_day(fields))
 
 
@@ -95,24 +113,44 @@ async def drop(redis: Redis, batch: UUID) -> None:
 
 def _by_day(fields: Mapping[bytes, bytes]) -> Iterable[dict[str, Any]]:
     """Fields are `day:user:served` (bytes) and `day:user:credits:vendor cost:bytes` (hits of that worth)."""
-    sums: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    sums: dict[tuple[int, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    malformed = 0
     for name, value in fields.items():
-        day, user, *worth = name.decode().split(":")
-        row, count = sums[day, user], int(value)
-        if worth == ["served"]:
-            row["bytes_served"] += count
+        try:
+            day, user, counts = _counts_of(name.decode(), int(value))
+        except ValueError:
+            malformed += 1
             continue
-        saved, vendor, size = map(int, worth)
-        row["cache_hits"] += count
-        row["saved_credits"] += count * saved
-        row["saved_vendor_cost_micros"] += count * vendor
-        row["bytes_served"] += count * size
+        for column, count in counts.items():
+            sums[day, user][column] += count
+    if malformed:
+        dropped("usage", malformed)
     for (day, user), row in sums.items():
         yield {
             "user_id": user,
-            "day": datetime.fromtimestamp(int(day) * DAY_SECONDS, UTC).date().isoformat(),
+            "day": datetime.fromtimestamp(day * DAY_SECONDS, UTC).date().isoformat(),
             **{name: row[name] for name in _COUNTS},
         }
+
+
+def _counts_of(name: str, count: int) -> tuple[int, str, dict[str, int]]:
+    """What a field counts: day, user, and how much is added to which columns. Raises ValueError for what no process of
+    ours writes."""
+    day, user, *worth = name.split(":")
+    today = int(datetime.now(UTC).timestamp()) // DAY_SECONDS
+    if worth == ["served"]:
+        counts = {"bytes_served": count}
+    else:
+        saved, vendor, size = map(int, worth)
+        counts = {
+            "cache_hits": count,
+            "saved_credits": count * saved,
+            "saved_vendor_cost_micros": count * vendor,
+            "bytes_served": count * size,
+        }
+    if abs(int(day) - today) > OLDEST_DAYS or not all(0 <= value <= MOST for value in counts.values()):
+        raise ValueError(name)
+    return int(day), str(UUID(user)), counts
 
 
 _COUNTS = ("cache_hits", "saved_credits", "saved_vendor_cost_micros", "bytes_served")

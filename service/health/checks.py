@@ -6,6 +6,14 @@ from collections.abc import Awaitable, Callable
 from typing import Literal
 
 import structlog
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+)
 
 from service.errors import DatabaseReadOnlyError, DependencyError
 from service.health.schemas import Check, Dependency, Readiness
@@ -19,6 +27,15 @@ CHECK_SECONDS = 3.0
 FRESH_SECONDS = 1.0
 WRITE_SECONDS = 5.0
 """How long a write that succeeded counts."""
+READY_KEY = "darkroom:ready"
+READY_SECONDS = 60
+REDIS_STATES = (
+    (OutOfMemoryError, "full: maxmemory is reached"),
+    (ReadOnlyError, "a read-only replica"),
+    (BusyLoadingError, "loading its data"),
+    (AuthenticationError, "asks for another password"),
+    (NoPermissionError, "does not let this user write"),
+)
 
 log = structlog.get_logger()
 
@@ -66,7 +83,8 @@ class Checks:
         return Readiness(status=status, checks=checks)
 
     async def _redis(self) -> None:
-        await self._resources.redis.ping()
+        """Reading is not enough: a Redis that is full answers reads."""
+        await self._resources.redis.set(READY_KEY, b"1", ex=READY_SECONDS)
 
     async def _database(self) -> None:
         for queue, stats in (await self._resources.maintenance.queue_stats()).items():
@@ -110,7 +128,16 @@ async def _check(name: str, ask: Callable[[], Awaitable[None]]) -> Check:
         detail = "read_only"
     except (DependencyError, ScannerError):
         detail = "does not answer"
+    except RedisError as error:
+        detail = _state(error)
     except Exception as error:  # a check reports whatever is wrong, in a word that gives nothing away
         log.warning("check_failed", dependency=name, error=error)
         detail = type(error).__name__
     return Check(ok=detail is None, ms=round((time.perf_counter() - started) * 1000, 2), detail=detail)
+
+
+def _state(error: RedisError) -> str:
+    """Why Redis does not do its part."""
+    if "MISCONF" in str(error):
+        return "refuses writes: it cannot save to disk"
+    return next((state for kind, state in REDIS_STATES if isinstance(error, kind)), type(error).__name__)

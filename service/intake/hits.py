@@ -1,31 +1,77 @@
 """The hot half of the compute cache: whole answers to a hit, in Redis, until half the life of their URLs.
 
 A key holds the bytes of an IntakeAnswer, ready to be sent, behind a line that says what it is worth (see
-service/billing/meter.py) and which claim it answers: any other claim about the same digest is a miss here. It dies
-before its URLs do and before its output does, and is deleted by whatever deletes, expires or moves the output.
+service/billing/meter.py) and which claim it answers, and a seal. Any other claim about the same digest is a miss here. It
+dies before its URLs do and before its output does, and is deleted by whatever deletes, expires or moves the output.
+
+The seal is a MAC under a key derived from DARKROOM_SECRET, over the Redis key, the claim, the time of its end and the
+answer: whoever can write to Redis can neither make an answer, nor move one to another key or claim, nor keep one beyond
+its end.
 """
 
+import hashlib
+import hmac
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, cast
 from uuid import UUID
 
 import structlog
+from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from service.billing.meter import Label
+from service.billing.meter import Label, unlabelled
 from service.database import Forget
 from service.intake.schemas import IntakeRequest
+from service.redis_connection import dropped
+from service.secrets import derive
 
 log = structlog.get_logger()
 ON_THE_WAY_SECONDS = 120
 """More than an intake that has begun can take."""
+MAC_BYTES = 16
+END_BYTES = 8
 
 
 def hit_key(cache_key: str, owner_id: UUID | None) -> str:
-    """Redis key of an owner's hit; the anonymous share one. Teams have none: membership is asked for each time."""
-    return f"darkroom:hit:{owner_id or 'anonymous'}:{cache_key}"
+    """Redis key of an owner's hit; the anonymous share one. Teams have none: membership is asked for each time.
+
+    A change of what an entry looks like needs another prefix: processes of two releases run side by side in a deploy.
+    """
+    return f"darkroom:hot:{owner_id or 'anonymous'}:{cache_key}"
+
+
+@lru_cache(maxsize=8)
+def _mac_key(secret: SecretStr) -> bytes:
+    return derive(secret, "hot-answer")
+
+
+def _mac(secret: SecretStr, key: str, sealed: bytes) -> bytes:
+    mac = hashlib.blake2b(key.encode(), digest_size=MAC_BYTES, key=_mac_key(secret))
+    mac.update(b"\0")
+    mac.update(sealed)
+    return mac.digest()
+
+
+def seal(secret: SecretStr, key: str, answer: bytes, milliseconds: int) -> bytes:
+    """An answer as it is kept under `key` for so long: MAC, end (unix milliseconds), answer."""
+    end = int(time.time() * 1000) + milliseconds
+    sealed = end.to_bytes(END_BYTES, "big") + answer
+    return _mac(secret, key, sealed) + sealed
+
+
+def unseal(secret: SecretStr, key: str, entry: bytes) -> bytes | None:
+    """The answer that `seal` was given, without the line before it; None, and counted, for anything else."""
+    body = unlabelled(entry)
+    sealed = body[MAC_BYTES:]
+    end = int.from_bytes(sealed[:END_BYTES], "big")
+    if not hmac.compare_digest(body[:MAC_BYTES], _mac(secret, key, sealed)) or end < time.time() * 1000:
+        dropped("answer")
+        return None
+    return sealed[END_BYTES:]
 
 
 def claimed(claim: IntakeRequest) -> str:
@@ -35,8 +81,14 @@ def claimed(claim: IntakeRequest) -> str:
     return f"{claim.size}:{width}:{height}" if width >= height else f"{claim.size}:{height}:{width}"
 
 
+def bound(key: str, said: str) -> str:
+    """What the seal of an answer binds it to: its Redis key and the claim that it answers."""
+    return f"{key}\n{said}"
+
+
 async def remember(  # noqa: PLR0913
     redis: Redis,
+    secret: SecretStr,
     key: str,
     answer: bytes,
     *,
@@ -56,9 +108,10 @@ async def remember(  # noqa: PLR0913
     try:
         script = cast("Any", redis)  # redis-py declares its arguments as text alone
         owner = key.split(":")[2]
+        said = claimed(claim)
+        entry = label.line(said) + seal(secret, bound(key, said), answer, milliseconds)
         await script.eval(
-            *(_UNLESS_BARRED, 3, key, _bar_key(claim.sha256), _bar_key(owner)),
-            *(label.line(claimed(claim)) + answer, milliseconds),
+            _UNLESS_BARRED, 3, key, _bar_key(claim.sha256), _bar_key(owner), entry, milliseconds
         )
     except (RedisError, OSError) as error:
         log.warning("hit_not_kept", error=type(error).__name__)
@@ -85,11 +138,20 @@ async def unbar(redis: Redis, sha256: str) -> None:
     await redis.delete(_bar_key(sha256))
 
 
-async def forget(redis: Redis, gone: Iterable[Forget]) -> None:
-    """Delete the answers of outputs that are gone. Raises RedisError: the caller must not go on as if it were done."""
+async def forget(redis: Redis, gone: Iterable[Forget]) -> bool:
+    """Delete the answers of outputs that are gone. False: Redis is away.
+
+    Nobody needs to wait for it then: what is done is done in the database, answers die within minutes, and each cleanup
+    deletes those of outputs that were buried lately.
+    """
     keys = [hit_key(entry.cache_key, entry.owner_id) for entry in gone if entry.cache_key is not None]
-    if keys:
-        await redis.delete(*keys)
+    try:
+        if keys:
+            await redis.delete(*keys)
+    except (RedisError, OSError) as error:
+        log.warning("hits_not_forgotten", error=type(error).__name__)
+        return False
+    return True
 
 
 async def forget_user(redis: Redis, user_id: UUID) -> None:
@@ -98,6 +160,6 @@ async def forget_user(redis: Redis, user_id: UUID) -> None:
     Walks the whole keyspace, in small steps: for what is rare and must be sure.
     """
     await redis.set(_bar_key(str(user_id)), b"1", ex=ON_THE_WAY_SECONDS)
-    keys = [key async for key in redis.scan_iter(match=f"darkroom:hit:{user_id}:*", count=1000)]
+    keys = [key async for key in redis.scan_iter(match=f"darkroom:hot:{user_id}:*", count=1000)]
     if keys:
         await redis.delete(*keys)

@@ -13,14 +13,14 @@ from starlette.types import Scope
 
 from service.auth import Principal
 from service.billing.addresses import pseudonym
-from service.billing.meter import Label, unlabelled
+from service.billing.meter import Label
 from service.billing.quotes import honour
 from service.billing.tariff import Price
 from service.database import OutputGone, OutputRow, cache_key
 from service.downloads import download_url, suggested_name
 from service.errors import Code, DependencyError, ProblemError
 from service.gcra import Admission, Kept
-from service.intake.hits import claimed, hit_key, remember
+from service.intake.hits import bound, claimed, hit_key, remember, unseal
 from service.intake.schemas import IntakeAnswer, IntakeRequest
 from service.intake.store import IntakeResult
 from service.jobs.documents import SIGN_UP, SignedOutput, describe, sign_checked
@@ -113,12 +113,13 @@ async def intake(
     key = hit_key(cache_key(claim.sha256, chain.key, variant), principal.user_id)
     # A hot answer knows nothing of what is to be kept, nor of who is in a team at this moment.
     plain = not claim.wants_persist and claim.keep_for_days is None and claim.team_id is None
-    admission = await admit(
-        resources, principal, scope, get=Kept(key, claimed(claim)) if cacheable and plain else None
-    )
+    said = claimed(claim)
+    admission = await admit(resources, principal, scope, get=Kept(key, said) if cacheable and plain else None)
     if admission.value is not None:
-        HOT.inc()
-        return unlabelled(admission.value), admission
+        answer = unseal(settings.secret, bound(key, said), admission.value)
+        if answer is not None:
+            HOT.inc()
+            return answer, admission
     if profile is None:  # unknown while the database was away: what is made must be the right variant
         profile = await resources.library.get_profile(principal.user_id)
         variant = variant_of(profile, claim)
@@ -235,6 +236,7 @@ class Desk:
             if key is not None:
                 await remember(
                     self.resources.redis,
+                    self.settings.secret,
                     key,
                     body,
                     claim=self.claim,

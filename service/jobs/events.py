@@ -1,75 +1,86 @@
 """A job's life as server-sent events.
 
 Each transition is a row of job_events, so a client that reconnects with Last-Event-ID misses none. Between them come
-`progress` events without an id, straight from the worker over Redis. Redis is only a hint: without it the stream
-falls back to looking every two seconds.
+`progress` events without an id, straight from the worker over Redis. Redis is only a hint: without it the job is looked
+at every two seconds, once for all streams of a caller on it (service/jobs/streams.py).
 """
 
 from collections.abc import AsyncIterator
-from typing import Any
 from uuid import UUID
 
-from sse_starlette import ServerSentEvent
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.types import Receive, Scope, Send
 
-from service.errors import DependencyError
 from service.jobs.documents import document
 from service.jobs.schemas import JobDocument
 from service.jobs.store import JobRow
+from service.jobs.streams import Place
 from service.resources import Resources
 
-LOOK_SECONDS = 2.0
+PING_SECONDS = 15
+SEND_SECONDS = 30
+"""A reader that takes nothing for so long is cut off."""
+
+
+class EventStream(EventSourceResponse):
+    """The answer of one stream; its place is free again when it has ended, however it ends."""
+
+    def __init__(self, content: AsyncIterator[ServerSentEvent], place: Place) -> None:
+        super().__init__(
+            content,
+            ping=PING_SECONDS,
+            send_timeout=SEND_SECONDS,
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+        self._place = place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._place.release()
 
 
 async def stream(
     resources: Resources, row: JobRow, user_id: UUID | None, last_event_id: int
 ) -> AsyncIterator[ServerSentEvent]:
-    """The present state, or what was missed since `last_event_id`; then every change until the job has ended."""
-    async with resources.progress.listen(row.job_id) as listener:
-        current: JobRow | None = await resources.jobs.get_job(row.job_id, user_id)
-        seen = last_event_id
-        while current is not None:
-            shown = await document(resources, current)
-            if (current.last_event_id or 0) > seen or seen == last_event_id:
-                for event in await _missed(resources, current, shown, user_id, seen):
-                    yield event
-                yield _event(current.status, shown, current.last_event_id)
-                seen = current.last_event_id or seen
-            if current.terminal:
+    """The present state, no older than `row`, or what was missed since `last_event_id`; then every change until the job
+    has ended."""
+    job_id, present = row.job_id, row.last_event_id or 0
+
+    async def look() -> tuple[JobRow, JobDocument] | None:
+        found = await resources.jobs.get_job(job_id, user_id)
+        return None if found is None else (found, await document(resources, found))
+
+    told = None
+    async with resources.streams.watch(job_id, user_id, look) as watch:
+        watch.expect(present)
+        async for seen in watch.changes():
+            if seen.row is None or seen.shown is None:
                 return
-            async for event in _progress(listener, shown):
-                yield event
-            current = await _look(resources, current, user_id)
+            latest = seen.row.last_event_id or 0
+            if latest < present:
+                continue  # another stream's look, from before
+            if told is None or latest > told:
+                since = last_event_id if told is None else told
+                for event in await _missed(resources, seen.row, seen.shown, user_id, since):
+                    yield event
+                yield _event(seen.row.status, seen.shown, seen.row.last_event_id)
+                told = latest
+            if seen.row.terminal:
+                return
+            if seen.moving is not None:
+                yield _event("progress", seen.moving, None)
 
 
 async def _missed(
-    resources: Resources, row: JobRow, shown: JobDocument, user_id: UUID | None, seen: int
+    resources: Resources, row: JobRow, shown: JobDocument, user_id: UUID | None, told: int
 ) -> list[ServerSentEvent]:
-    """Transitions between `seen` and the present one, for a client that has seen some."""
-    if seen == 0:
+    """Transitions between `told` and the present one, for a client that has been told some."""
+    if told == 0:
         return []
-    events = await resources.jobs.get_job_events(row.job_id, user_id, seen)
+    events = await resources.jobs.get_job_events(row.job_id, user_id, told)
     return [_event(event.type, shown, event.id) for event in events if event.id != row.last_event_id]
-
-
-async def _progress(listener: Any, shown: JobDocument) -> AsyncIterator[ServerSentEvent]:
-    """Progress hints as they come; ends with a transition, or with a silence after which it is time to look."""
-    while (hint := await listener.next(LOOK_SECONDS)) is not None and "status" not in hint:
-        shown = shown.model_copy(
-            update={
-                "status": "running",
-                "step": hint["step"],
-                "progress": hint["progress"],
-                "queue_position": None,
-            }
-        )
-        yield _event("progress", shown, None)
-
-
-async def _look(resources: Resources, current: JobRow, user_id: UUID | None) -> JobRow | None:
-    try:
-        return await resources.jobs.get_job(current.job_id, user_id)
-    except DependencyError:
-        return current
 
 
 def _event(name: str, shown: JobDocument, event_id: int | None) -> ServerSentEvent:

@@ -11,12 +11,11 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from service.accounts import until
 from service.errors import Code, responses
 from service.jobs.documents import document, job_not_found
-from service.jobs.events import stream
+from service.jobs.events import EventStream, stream
 from service.jobs.schemas import JobDocument
 from service.limits import Admitted
 from service.resources import resources_of
 
-PING_SECONDS = 15
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 
@@ -33,7 +32,7 @@ async def get_job(job_id: UUID, request: Request, caller: Admitted) -> JobDocume
 @router.get(
     "/{job_id}/events",
     response_class=EventSourceResponse,
-    responses=responses(Code.job_not_found)
+    responses=responses(Code.job_not_found, Code.too_many_streams)
     | {
         200: {
             "description": "A stream of events; `data` is a JobDocument",
@@ -53,10 +52,15 @@ async def get_job_events(
     `Last-Event-ID` first tells what was missed.
     """
     resources = resources_of(request)
-    row = await resources.jobs.get_job(job_id, caller.user_id)
-    if row is None:
-        raise job_not_found(job_id)
     after = int(last_event_id) if last_event_id is not None and last_event_id.isdecimal() else 0
+    place = resources.streams.admit(caller)
+    try:
+        row = await resources.jobs.get_job(job_id, caller.user_id)
+        if row is None:
+            raise job_not_found(job_id)
+    except BaseException:
+        place.release()
+        raise
 
     async def events() -> AsyncIterator[ServerSentEvent]:
         live = stream(resources, row, caller.user_id, min(after, 2**62))
@@ -69,9 +73,7 @@ async def get_job_events(
                     return  # revoked meanwhile: coming back tells why
                 yield event
 
-    return EventSourceResponse(
-        events(), ping=PING_SECONDS, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    )
+    return EventStream(events(), place)
 
 
 @router.post(

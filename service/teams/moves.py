@@ -31,7 +31,6 @@ async def delete_team(resources: Resources, user_id: UUID, team_id: UUID, name: 
 
 
 async def _forgotten(resources: Resources, moved: MovedT) -> MovedT:
-    """Answers in Redis name the old owner. Raises RedisError: repeating the call would find nothing to tell, but what
-    Redis holds dies within minutes."""
+    """Answers in Redis name the old owner."""
     await forget(resources.redis, moved.forget)
     return moved

@@ -175,7 +175,7 @@ async def wiped_clean(db: Connection, resources: Resources, estate: Estate, *, a
         f"{estate.user_id}/",
     )
     assert [dict(row) for row in marks] == []
-    keys = [key async for key in resources.redis.scan_iter(match=f"darkroom:hit:{estate.user_id}:*")]
+    keys = [key async for key in resources.redis.scan_iter(match=f"darkroom:hot:{estate.user_id}:*")]
     assert keys == []
     ledger = await db.fetch(
         "select user_id, delta, reason from public.credit_ledger where reference = any ($1) and reason <> 'capture'",

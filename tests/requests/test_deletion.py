@@ -89,12 +89,12 @@ async def test_other_peoples_copies_stay_and_the_cache_forgets(
     before = (await client.download(theirs["output_urls"][0])).content
     mine = await client.download(first["output_urls"][0])
     assert mine.content == before
-    assert [key async for key in resources.redis.scan_iter(match=f"darkroom:hit:{user.id}:*")]
+    assert [key async for key in resources.redis.scan_iter(match=f"darkroom:hot:{user.id}:*")]
 
     request_id = (await delete(user_client, CONFIRMED)).json()["request_id"]
     assert (await ended(resources, UUID(request_id), user.id)).status == "done"
 
-    assert not [key async for key in resources.redis.scan_iter(match=f"darkroom:hit:{user.id}:*")]
+    assert not [key async for key in resources.redis.scan_iter(match=f"darkroom:hot:{user.id}:*")]
     for document in (first, alone):
         for url in (*document["output_urls"], document["thumbnail_url"]):
             assert (await client.download(url)).status_code >= 400

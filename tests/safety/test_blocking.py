@@ -127,7 +127,15 @@ async def test_an_answer_that_was_on_its_way_is_not_kept(
     await _block(resources, sha256)
     for digest, kept in ((sha256, 0), (other, 1)):
         key = hit_key(cache_key(digest, OP), None)
-        await remember(resources.redis, key, b"{}", sha256=digest, url_seconds=60, expires_at=None)
+        await remember(
+            resources.redis,
+            resources.settings.secret,
+            key,
+            b"{}",
+            sha256=digest,
+            url_seconds=60,
+            expires_at=None,
+        )
         assert await redis_client.exists(key) == kept
 
 

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from service.breaker import Breaker
-from service.queue import DRAIN, MAX_WAKES, Doorbell, queue_key, wake_key
+from service.queue import DRAIN, MAX_RINGS, Doorbell, deserialise, queue_key, wake_key
 from service.resources import open_resources
 from tests.service.conftest import RedisServer, settings_with
 
@@ -39,6 +39,7 @@ async def test_a_ring_is_a_job_that_arq_runs(redis_client: Redis, queue: str) ->
         redis_pool=ArqRedis(redis_client.connection_pool),
         burst=True,
         keep_result=0,
+        job_deserializer=deserialise,
         poll_delay=0.01,
         handle_signals=False,
         ctx={},
@@ -62,9 +63,10 @@ async def test_the_wake_list_and_the_jobs_do_not_grow_for_ever(redis_client: Red
     doorbell = Doorbell(redis_client, Breaker())
     assert await doorbell.ring(queue, 0)
     assert not await redis_client.exists(wake_key(queue))
-    await doorbell.ring(queue, MAX_WAKES)
+    await doorbell.ring(queue, MAX_RINGS)
     await doorbell.ring(queue, 5)
-    assert await cast("Awaitable[int]", redis_client.llen(wake_key(queue))) == MAX_WAKES
+    assert await cast("Awaitable[int]", redis_client.llen(wake_key(queue))) == MAX_RINGS
+    assert await redis_client.zcard(queue_key(queue)) == MAX_RINGS
     (job_id,) = await redis_client.zrange(queue_key(queue), 0, 0)
     assert 0 < await redis_client.pttl(b"arq:job:" + job_id) <= 600_000
 

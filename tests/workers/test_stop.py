@@ -4,9 +4,8 @@ import asyncio
 
 import pytest
 from arq import func
-from arq.connections import ArqRedis
 
-from service.queue import DRAIN, queue_key, wake_key
+from service.queue import DRAIN
 from service.resources import Resources
 from tests.support import new_sha256
 from workers.main import DoorbellWorker, drain
@@ -16,12 +15,11 @@ from workers.workbench import Slots
 async def test_cancellation_that_meets_a_ring_is_not_lost(resources: Resources) -> None:
     queue = new_sha256()[:16]
     worker = DoorbellWorker(
-        wake_list=wake_key(queue),
+        queue=queue,
+        redis=resources.redis,
         blocking=resources.redis_blocking,
         slots=Slots(1),
         functions=[func(drain, name=DRAIN)],  # type: ignore[arg-type]
-        queue_name=queue_key(queue),
-        redis_pool=ArqRedis(connection_pool=resources.redis.connection_pool),
         handle_signals=False,
     )
     polled = asyncio.Event()

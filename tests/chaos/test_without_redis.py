@@ -1,0 +1,182 @@
+"""Redis full, and Redis gone for as long as a cleanup takes to come round, under load: everything goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+from redis.asyncio import Redis
+
+from scripts.local.process import Child
+from scripts.local.stack import Stack
+from service.queue import wake_key
+from service.resources import Resources, open_resources
+from service.settings import load_settings
+from tests.client import Client
+from tests.conftest import UNLIMITED
+from tests.jobs import finished, queue_job
+from tests.photos import photo
+from tests.support import sign_up
+
+pytestmark = pytest.mark.chaos
+OP = "resize-v1:width-64"
+ENV = UNLIMITED | {"DARKROOM_LEASE_SECONDS": "3", "DARKROOM_CLEANUP_SECONDS": "60"}
+BOUND_SECONDS = 20.0
+"""From an intake to its picture, on a busy machine; without Redis a worker looks every second."""
+READY_SECONDS = 10.0
+
+
+@pytest.fixture(scope="module")
+async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """A stack that this file may break."""
+    home: Path = tmp_path_factory.mktemp("without-redis")
+    async with Stack(home, api_port=0, supabase_port=0) as stack:
+        yield stack
+
+
+@pytest.fixture
+async def own(own_stack: Stack) -> AsyncIterator[Resources]:
+    async with open_resources(load_settings(**own_stack.environment(ENV))) as opened:
+        yield opened
+
+
+async def fill(stack: Stack) -> None:
+    """Every write fails from now on; reads work."""
+    async with Redis.from_url(stack.local.redis_url) as redis:
+        await redis.config_set("maxmemory", 1)
+
+
+async def make_room(stack: Stack) -> None:
+    async with Redis.from_url(stack.local.redis_url) as redis:
+        await redis.config_set("maxmemory", 0)
+
+
+async def ready(api: Child, status: str) -> httpx.Response:
+    """Wait until /ready says so; its answer."""
+    async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(READY_SECONDS):
+        while (answer := await client.get(f"{api.url}/ready")).json()["status"] != status:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.05)
+        return answer
+
+
+@pytest.mark.parametrize("how", ["full", "gone"])
+async def test_work_goes_on(own_stack: Stack, own: Resources, how: str) -> None:
+    user = await sign_up(own_stack.local)
+    api, worker = await own_stack.start_api(ENV), await own_stack.start_worker(ENV)
+    database = await asyncpg.connect(own_stack.local.database_url)
+    async with Client(api.url, user.token) as client:
+        done = await client.process(photo(), OP)
+        await (fill(own_stack) if how == "full" else own_stack.kill_redis())
+        own.redis_breaker.failed()
+        check = (await ready(api, "degraded")).json()["checks"]["redis"]
+        assert not check["ok"]
+        if how == "full":
+            assert check["detail"] == "full: maxmemory is reached"
+        # For the sweep: a job whose worker is dead. For the cleanup: an output whose time is over.
+        orphan = await queue_job(own, photo(), OP, "abandoned")
+        claimed = await own.jobs.claim_next("abandoned", "a worker that died", 1)
+        assert claimed is not None
+        await database.execute("update public.jobs set queue = 'default' where id = $1", orphan)
+        await database.execute(
+            "update public.image_outputs set expires_at = now() - interval '1 second' where id = $1",
+            done["output"]["output_id"],
+        )
+        expired = asyncio.create_task(_removed(database, done["output"]["output_id"]))
+        times: list[float] = []
+
+        async def load() -> None:
+            while not expired.done() or len(times) < 10:
+                started = time.monotonic()
+                assert (await client.process(photo(), OP))["status"] == "done"
+                times.append(time.monotonic() - started)
+
+        async with asyncio.timeout(180):
+            await asyncio.gather(*(load() for _ in range(3)), expired)
+        assert max(times) < BOUND_SECONDS
+        assert (await finished(own, orphan)).attempts == 2
+        await (make_room(own_stack) if how == "full" else own_stack.start_redis())
+        await ready(api, "ok")
+        await _blocked(own_stack)
+        started = time.monotonic()
+        assert (await client.process(photo(), OP))["status"] == "done"
+        assert time.monotonic() - started < BOUND_SECONDS
+    assert not await own.database.check_invariants()
+    left = await database.fetchval(
+        "select count(*) from public.jobs where status not in ('done', 'error', 'expired', 'canceled')"
+    )
+    assert left == 0
+    assert worker.returncode is None
+    await database.close()
+    await worker.stop()
+    await api.stop()
+
+
+async def _removed(database: asyncpg.Connection[asyncpg.Record], output_id: str) -> None:
+    """Wait until the objects of an output are gone from Storage."""
+    question = (
+        "select exists (select 1 from public.image_outputs o join storage.objects s on s.bucket_id = o.bucket"
+        " and s.name in (o.path, o.thumb_path) where o.id = $1)"
+    )
+    while await database.fetchval(question, output_id):  # noqa: ASYNC110 - Storage tells nobody
+        await asyncio.sleep(0.1)
+
+
+async def _blocked(stack: Stack) -> None:
+    """Wait, a second at the most, until a worker listens for rings again."""
+    async with Redis.from_url(stack.local.redis_url) as redis, asyncio.timeout(1.5):
+        while not any(client["cmd"] == "blpop" for client in await redis.client_list()):
+            pass
+
+
+async def test_rings_are_heard_as_soon_as_redis_is_back(own_stack: Stack, own: Resources) -> None:
+    worker = await own_stack.start_worker(ENV | {"DARKROOM_SWEEP_SECONDS": "60", "DARKROOM_QUEUE": "bells"})
+    await own_stack.worker_ready("bells")
+    await own_stack.kill_redis()
+    first = await queue_job(own, photo(), OP, "bells")
+    assert (await finished(own, first)).status == "done"  # nobody could ring
+    await own_stack.start_redis()
+    await _blocked(own_stack)
+    second = await queue_job(own, photo(), OP, "bells")
+    own.redis_breaker.succeeded()
+    rung = time.monotonic()
+    assert await own.doorbell.ring("bells")
+    async with Redis.from_url(own_stack.local.redis_url) as redis, asyncio.timeout(1):
+        while await redis.exists(wake_key("bells")):
+            pass
+    assert (await finished(own, second)).status == "done"
+    assert time.monotonic() - rung < BOUND_SECONDS
+    await worker.stop()
+
+
+async def test_a_worker_stops_without_redis(own_stack: Stack, own: Resources) -> None:
+    """It gives its jobs their time, hands over what is left, and ends well."""
+    env = ENV | {"DARKROOM_DRAIN_SECONDS": "1", "DARKROOM_LEASE_SECONDS": "60", "DARKROOM_WORKER_SLOTS": "1"}
+    env |= {"DARKROOM_QUEUE": "stopping"}
+    leaving = await own_stack.start_worker(env)
+    await own_stack.worker_ready("stopping")
+    await own_stack.kill_redis()
+    jobs = [await queue_job(own, photo(1200, 900), "bgremove-v1+shadow-v1", "stopping") for _ in range(2)]
+    async with asyncio.timeout(30):
+        while all([(await own.jobs.get_job(job, None)).status == "queued" for job in jobs]):  # type: ignore[union-attr]
+            pass
+    started = time.monotonic()
+    await leaving.stop()
+    assert leaving.returncode == 0
+    assert time.monotonic() - started < BOUND_SECONDS
+    rows = [await own.jobs.get_job(job, None) for job in jobs]
+    assert {row.status for row in rows if row is not None} <= {
+        "queued",
+        "done",
+        "error",
+    }  # nobody waits for a lease
+    staying = await own_stack.start_worker(env)
+    ended = await asyncio.gather(*(finished(own, job) for job in jobs))
+    assert {row.status for row in ended} <= {"done", "error"}
+    assert {row.attempts for row in ended} == {1}
+    await staying.stop()
+    await own_stack.start_redis()
