@@ -7,25 +7,31 @@
     admin                                                            the same for operators, and their page at /admin
     playground                                                       the page at / and darkroom.js
 
-No logic lives here. Run it with `darkroom api`, or `uvicorn --factory --no-proxy-headers service.app:create_app`.
+No logic lives here. Run it with `darkroom api`, or with uvicorn and the protocol that limits what a connection costs:
+
+    uvicorn --factory --http service.http_protocol:HttpProtocol --no-proxy-headers service.app:create_app
 """
 
+import base64
 import gc
+import hashlib
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
-from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
 from service import __version__, errors, openapi, telemetry
 from service.admin.routes import router as admin_router
 from service.admin.system_routes import PAGE as ADMIN_PAGE
+from service.admin.system_routes import admin_policy
 from service.auth import Authenticator
 from service.billing.credit_routes import router as credits_router
 from service.billing.plan_routes import router as plans_router
@@ -55,14 +61,22 @@ CORS_ANSWER_HEADERS = ("RateLimit", "RateLimit-Policy", "Retry-After", "X-Reques
 
 
 class PlaygroundFiles(StaticFiles):
-    """Modules keep their names when they change: a browser asks each time, so that it never mixes two versions."""
+    """Modules keep their names when they change: a browser asks each time, so that it never mixes two versions. The
+    content policy is that of the page which loads them: a worker's script brings its own."""
+
+    def __init__(self, directory: Path, policy: str) -> None:
+        super().__init__(directory=directory)
+        self.policy = policy
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
         response.headers["Cache-Control"] = "no-cache"
+        response.headers["Content-Security-Policy"] = self.policy
         return response
 
 
+DOCS_FILES = "/static-offline-docs"
+INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 GC_THRESHOLDS = (50_000, 20, 20)
 
 page = APIRouter(include_in_schema=False)
@@ -91,12 +105,14 @@ ROUTERS = (
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application under these settings (default: those of the environment). Raises SettingsError."""
     settings = settings or get_settings()
-    app = FastAPIOffline(  # /docs loads its script from here, not from a CDN
+    app = FastAPI(
         title="Darkroom",
         version=__version__,
         summary="The image backend of a Supabase application",
         lifespan=_lifespan,
-        redoc_url=None,
+        openapi_url=None,  # served below, with its page
+        # An address with a slash too many is none; a redirect would repeat whatever Host the caller has sent.
+        redirect_slashes=False,
         # Given as they are: through include_router a request would be matched twice.
         routes=[route for router in ROUTERS for route in router.routes],
         # Prometheus and Sentry watch it; FastAPI's own hooks for OpenTelemetry would cost each request.
@@ -105,11 +121,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     errors.install(app)
     openapi.install(app)
-    app.mount("/static", PlaygroundFiles(directory=PLAYGROUND), name="static")
-    app.mount("/admin/static", PlaygroundFiles(directory=ADMIN_PAGE), name="admin")
+    app.mount(DOCS_FILES, StaticFiles(packages=[("fastapi_offline", "static")]), name="docs")
+    app.mount("/static", PlaygroundFiles(PLAYGROUND, page_policy(settings)), name="static")
+    app.mount("/admin/static", PlaygroundFiles(ADMIN_PAGE, admin_policy(settings)), name="admin")
     # The last one added is the outermost: even the answer to a bug carries CORS headers and a request id.
     app.add_middleware(BodyLimitMiddleware)
-    app.add_middleware(SecurityHeadersMiddleware)
+    app.add_middleware(SecurityHeadersMiddleware, https_only=settings.production)
     app.add_middleware(telemetry.TelemetryMiddleware, log_all=settings.log_level == "debug")
     if settings.allowed_origins:
         app.add_middleware(
@@ -145,18 +162,52 @@ def _spare_the_collector() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-@page.get("/")
-async def playground(request: Request) -> FileResponse:
-    """The playground, allowed to load its own files and to talk to this API and the Supabase project alone."""
-    supabase = request.app.state.settings.supabase_url
-    policy = (
+def page_policy(settings: Settings) -> str:
+    """What the playground may do: load its own files, and talk to this API and the Supabase project."""
+    supabase = settings.supabase_url
+    return (
         "default-src 'none'; "
         f"connect-src 'self' {supabase}; img-src 'self' {supabase} blob: data:; "
         "script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; "
         "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     )
-    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-cache"}
+
+
+@page.get("/")
+async def playground(request: Request) -> FileResponse:
+    """The playground."""
+    headers = {
+        "Content-Security-Policy": page_policy(request.app.state.settings),
+        "Cache-Control": "no-cache",
+    }
     return FileResponse(PLAYGROUND / "index.html", media_type="text/html", headers=headers)
+
+
+@page.get("/docs")
+async def docs() -> HTMLResponse:
+    """Swagger UI, which may run its own script and call this API alone. It comes from here, not from a CDN."""
+    answer = get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title="Darkroom",
+        swagger_js_url=f"{DOCS_FILES}/swagger-ui-bundle.js",
+        swagger_css_url=f"{DOCS_FILES}/swagger-ui.css",
+        swagger_favicon_url=f"{DOCS_FILES}/favicon.png",
+    )
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode()}'"
+        for script in INLINE_SCRIPT.findall(bytes(answer.body))
+    )
+    answer.headers["Content-Security-Policy"] = (
+        f"default-src 'none'; script-src 'self' {hashes}; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return answer
+
+
+@page.get("/openapi.json")
+async def openapi_document(request: Request) -> Response:
+    """The OpenAPI document. To write it out takes tens of milliseconds, so that is done once."""
+    return Response(openapi.body(request.app), media_type="application/json")
 
 
 @page.get("/config.json")

@@ -34,10 +34,14 @@ def api(
     """Serve the HTTP API."""
     import uvicorn
 
-    settings_or_exit()
+    from service.telemetry import serve_metrics
+
+    serve_metrics(settings_or_exit())  # once, for all processes
     uvicorn.run(
         "service.app:create_app",
         factory=True,
+        http="service.http_protocol:HttpProtocol",
+        ws="none",
         host=host,
         port=port,
         workers=workers,

@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Match
 
@@ -33,6 +34,10 @@ class Code(StrEnum):
     malformed_json = "malformed_json"
     invalid_request = "invalid_request"
     body_too_large = "body_too_large"
+    malformed_request = "malformed_request"
+    head_too_large = "head_too_large"
+    request_timeout = "request_timeout"
+    too_many_connections = "too_many_connections"
     bad_op_key = "bad_op_key"
     unknown_op = "unknown_op"
     bad_parameter = "bad_parameter"
@@ -111,6 +116,7 @@ class Code(StrEnum):
     too_many_shares = "too_many_shares"
     password_required = "password_required"  # noqa: S105
     wrong_password = "wrong_password"  # noqa: S105
+    share_locked = "share_locked"
     # Billing
     billing_disabled = "billing_disabled"
     pack_not_found = "pack_not_found"
@@ -168,6 +174,16 @@ CATALOGUE: Mapping[Code, Entry] = {
         "The request body is too large",
         False,
         "A JSON body may hold at most 65536 bytes; pictures go to upload_url.",
+    ),
+    Code.malformed_request: Entry(400, "This is not HTTP", False, "The request is not valid HTTP/1.1."),
+    Code.head_too_large: Entry(
+        431, "The request's headers are too large", False, "A request may hold 32768 bytes and 100 headers."
+    ),
+    Code.request_timeout: Entry(
+        408, "The request took too long to arrive", True, "The request was not complete in time."
+    ),
+    Code.too_many_connections: Entry(
+        503, "Too many connections", True, "Too many connections are open; try again shortly."
     ),
     Code.bad_op_key: Entry(
         422, "The op key cannot be read", False, "'resize' has no version: write it as resize-v1:width-800."
@@ -397,6 +413,12 @@ CATALOGUE: Mapping[Code, Entry] = {
         401, "This link needs a password", False, "Post the form field `password` to this address."
     ),
     Code.wrong_password: Entry(403, "The password is wrong", False, "Check it and try again."),
+    Code.share_locked: Entry(
+        429,
+        "Too many wrong passwords",
+        True,
+        "This link takes passwords again in 36 min; whoever sent it can send a new one.",
+    ),
     Code.request_not_found: Entry(
         404, "There is no such request", False, "No request of yours has this id; it may have expired."
     ),
@@ -747,9 +769,9 @@ async def _on_http(request: Request, error: HTTPException) -> Response:
     )
     detail, headers = error.detail, error.headers
     if code is Code.not_found:
-        detail = f"No route matches {request.method} {request.url.path}."
+        detail = f"No route matches {request.method} {request.scope['path']}."
     elif code is Code.method_not_allowed:
-        detail = f"{request.url.path} does not answer {request.method}."
+        detail = f"{request.scope['path']} does not answer {request.method}."
         headers = {"Allow": ", ".join(_allowed(request))}
     return _answer(request, ProblemError(code, detail, headers=headers))
 
@@ -764,6 +786,11 @@ def _allowed(request: Request) -> list[str]:
             for route in request.app.routes
         )
     ]
+
+
+async def _on_disconnect(request: Request, _error: ClientDisconnect) -> Response:
+    """The caller left, or was cut off, before the body was complete: nobody reads this, and it is no bug."""
+    return _answer(request, ProblemError(Code.request_timeout, CATALOGUE[Code.request_timeout].example))
 
 
 async def _on_dependency(request: Request, error: Exception) -> Response:
@@ -785,5 +812,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ProblemError, _on_problem)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _on_validation)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _on_http)  # type: ignore[arg-type]
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)  # type: ignore[arg-type]
     app.add_exception_handler(httpx.TransportError, _on_dependency)
     app.add_exception_handler(RedisError, _on_dependency)

@@ -10,9 +10,9 @@ import hashlib
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, NamedTuple
 
 import structlog
@@ -26,6 +26,7 @@ from service.telemetry import RATE_LIMIT
 MINUTE = 60.0
 HOUR = 3600.0
 LOCAL_KEYS = 10_000
+SITE_FACTOR = 10
 
 ALLOWED, REFUSED = RATE_LIMIT.labels("allowed"), RATE_LIMIT.labels("refused")
 
@@ -86,6 +87,16 @@ answer[1] = refused
 return answer
 """
 SCRIPT_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+
+# KEYS: limits that were spent. ARGV: the emission interval (us) of each. Takes one request back from each that still
+# counts any; a key that has lapsed counts none.
+GIVE_BACK = """
+for i, key in ipairs(KEYS) do
+  local arrival = tonumber(redis.call('GET', key))
+  if arrival then redis.call('SET', key, string.format('%.0f', arrival - ARGV[i]), 'KEEPTTL') end
+end
+"""
 
 
 class Limit(NamedTuple):
@@ -195,6 +206,7 @@ class Limiter:
         """`clock` (unix seconds) replaces the clock of Redis and of the fallback, for tests."""
         self._redis = redis
         self._pool = redis.connection_pool
+        self._give_back = redis.register_script(GIVE_BACK)
         self._breaker = breaker
         self._clock = clock
         self._local: OrderedDict[str, float] = OrderedDict()
@@ -236,12 +248,24 @@ class Limiter:
         RATE_LIMIT.labels("fallback").inc()
         return _decided(limits, self._locally(limits), shared=False)
 
-    async def forgive(self, limit: Limit) -> None:
-        """Forget what a key has spent: an attempt has turned out well. Best effort."""
-        self._local.pop(limit.key, None)
+    async def forgive(self, limits: Sequence[Limit]) -> None:
+        """Forget all that these limits have spent. Best effort."""
+        for limit in limits:
+            self._local.pop(limit.key, None)
+        await self._best_effort(lambda: self._redis.delete(*(limit.key for limit in limits)))
+
+    async def give_back(self, limits: Sequence[Limit]) -> None:
+        """Give back one request that `admit` has spent of each limit. Best effort."""
+        for limit in limits:
+            if limit.key in self._local:
+                self._local[limit.key] -= limit.interval_us
+        keys, intervals = [limit.key for limit in limits], [limit.interval_us for limit in limits]
+        await self._best_effort(lambda: self._give_back(keys=keys, args=intervals))
+
+    async def _best_effort(self, command: Callable[[], Awaitable[Any]]) -> None:
         if self._breaker.allows():
             try:
-                await self._redis.delete(limit.key)
+                await command()
             except (RedisError, OSError) as error:
                 self._breaker.failed()
                 log.warning("redis_unavailable", user="rate_limit", error=error)
@@ -298,15 +322,40 @@ def _decided(
     return Admission(limits, answer, value, version, shared)
 
 
+class Networks(NamedTuple):
+    """The two sizes by which a caller's address is counted.
+
+    `subscriber`: an IPv4 address, or the /64 that an IPv6 subscriber is given whole. `site`: the /24 or /48 around it,
+    which one attacker may own; it is also where many strangers live, so it is allowed SITE_FACTOR times as much.
+    """
+
+    subscriber: str
+    site: str
+
+
 @lru_cache(maxsize=LOCAL_KEYS)
-def network(ip: str) -> str:
-    """What counts as one caller: an IPv4 address, or the /64 that an IPv6 subscriber is given whole."""
+def networks(ip: str) -> Networks:
+    """What an address is counted by; ("unknown", "unknown") for what is no address."""
     try:
-        address = ip_address(ip)
+        address: IPv4Address | IPv6Address = ip_address(ip)
     except ValueError:
-        return "unknown"
+        return Networks("unknown", "unknown")
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
     if isinstance(address, IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return f"{IPv6Address(int(address) >> 64 << 64)}/64"
-    return str(address)
+        return Networks(_prefix(address, 64), _prefix(address, 48))
+    return Networks(str(address), _prefix(address, 24))
+
+
+def _prefix(address: IPv4Address | IPv6Address, bits: int) -> str:
+    return str(ip_network((address.packed, bits), strict=False))
+
+
+def by_address(  # noqa: PLR0913, PLR0917 - a limit's own fields, for two sizes of network
+    name: str, key: str, burst: int, period_s: float, where: Networks, cost: int = 1
+) -> tuple[Limit, Limit]:
+    """The limits of an address: its own, and that of the network around it. Every limit by address is made here."""
+    return (
+        Limit(name, f"{key}:ip:{where.subscriber}", burst, period_s, cost),
+        Limit("network", f"{key}:net:{where.site}", burst * SITE_FACTOR, period_s, cost),
+    )

@@ -17,7 +17,7 @@ from service.auth import Caller, Principal
 from service.billing.meter import COUNTS
 from service.errors import Code, ProblemError
 from service.freshness import version_key
-from service.gcra import HOUR, LOCAL_KEYS, MINUTE, Admission, Kept, Limit, network
+from service.gcra import HOUR, LOCAL_KEYS, MINUTE, Admission, Kept, Limit, Networks, by_address, networks
 from service.resources import Resources, resources_of
 from service.settings import Settings
 
@@ -25,7 +25,8 @@ FOLLOW_UPS_PER_INTAKE = 10
 
 
 def limits_of(principal: Principal, settings: Settings, *, follow_up: bool = False) -> tuple[Limit, ...]:
-    """The limits of a request: by address, for a user by user and, where an API key has a rate, by key.
+    """The limits of a request: by address and the network around it, for a user by user and, where an API key has a
+    rate, by key.
 
     What follows an intake (polling, confirming, canceling) is counted apart, and more of it is allowed: it costs
     little, and a client without SSE polls dozens of times for one job.
@@ -34,7 +35,7 @@ def limits_of(principal: Principal, settings: Settings, *, follow_up: bool = Fal
     key = principal.key
     return _limits(
         f"darkroom:rate:{kind}",
-        network(principal.ip),
+        networks(principal.ip),
         settings.rate_per_ip_minute * factor,
         principal.user_id,
         settings.rate_per_user_hour * factor,
@@ -46,7 +47,7 @@ def limits_of(principal: Principal, settings: Settings, *, follow_up: bool = Fal
 @lru_cache(maxsize=LOCAL_KEYS)
 def _limits(  # noqa: PLR0913, PLR0917 - all that tells one caller's limits from another's
     prefix: str,
-    ip: str,
+    where: Networks,
     per_ip: int,
     user_id: UUID | None,
     per_user: int,
@@ -54,7 +55,7 @@ def _limits(  # noqa: PLR0913, PLR0917 - all that tells one caller's limits from
     per_key: int | None,
 ) -> tuple[Limit, ...]:
     """Remembered: to write the ids out anew for each request would be a tenth of a cache hit."""
-    found = [Limit("ip", f"{prefix}:ip:{ip}", per_ip, MINUTE)]
+    found = [*by_address("ip", prefix, per_ip, MINUTE, where)]
     if user_id is not None:
         found.append(Limit("user", f"{prefix}:user:{user_id}", per_user, HOUR))
     if per_key is not None:

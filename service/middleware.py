@@ -9,18 +9,27 @@ MAX_BODY_BYTES = 65_536
 LARGER = {"/webhooks/stripe": 1_048_576}
 """Paths whose bodies may hold more: an invoice's event holds its lines."""
 EVERYWHERE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+HTTPS_ONLY = (b"strict-transport-security", b"max-age=31536000")
+NO_CONTENT = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
 
 class SecurityHeadersMiddleware:
-    """Headers that belong on every answer; pages that need a content policy set their own."""
+    """Headers that belong on every answer. What has no content policy of its own may load nothing: it is data.
 
-    def __init__(self, app: ASGIApp) -> None:
+    `https_only`: browsers that have come once by HTTPS come by nothing else for a year.
+    """
+
+    def __init__(self, app: ASGIApp, *, https_only: bool = False) -> None:
         self.app = app
+        self.added = (*EVERYWHERE, HTTPS_ONLY) if https_only else EVERYWHERE
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *EVERYWHERE]
+                headers = [*message["headers"], *self.added]
+                if not any(name == b"content-security-policy" for name, _ in headers):
+                    headers.append(NO_CONTENT)
+                message["headers"] = headers
             await send(message)
 
         await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)

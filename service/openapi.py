@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
@@ -56,6 +57,14 @@ def install(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = build  # type: ignore[method-assign] # the way FastAPI documents for extending it
+
+
+def body(app: FastAPI) -> bytes:
+    """The document as it is sent, written out once."""
+    if not hasattr(app.state, "openapi_body"):
+        app.state.openapi_body = orjson.dumps(app.openapi())
+    found: bytes = app.state.openapi_body
+    return found
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

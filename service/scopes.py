@@ -35,6 +35,7 @@ SCOPES = {
     "POST /outputs/{output_id}/restore": "library:write",
     "DELETE /outputs/{output_id}": "library:write",
     "POST /outputs/{output_id}/share": "library:write",
+    "POST /shares/{share_id}/renew": "library:write",
     "DELETE /shares/{share_id}": "library:write",
     # Plan, credits, usage
     "GET /me": "usage:read",
@@ -49,7 +50,7 @@ PUBLIC = frozenset(
         "GET /",
         "GET /admin",
         "GET /docs",
-        "GET /docs/oauth2-redirect",
+        "GET /openapi.json",
         "GET /config.json",
         "GET /health",
         "GET /ready",

@@ -124,9 +124,6 @@ class Settings(BaseSettings):
     )
     sweep_seconds: int = Field(1, ge=1, le=60, description="interval of the delivery sweep")
     drain_seconds: int = Field(25, ge=1, le=600, description="what a stopping worker gives its jobs")
-    metrics_port: int | None = Field(
-        None, ge=1, le=65_535, description="where a worker serves /metrics, on all addresses; none by default"
-    )
     cleanup_seconds: int = Field(180, ge=1, le=3600, description="interval of the TTL cleanup")
     byte_checks: int = Field(
         500,
@@ -191,6 +188,20 @@ class Settings(BaseSettings):
     trusted_hops: int = Field(
         0, ge=0, le=10, description="entries that the proxies in front append to X-Forwarded-For"
     )
+    head_bytes: int = Field(
+        32_768, ge=8192, le=1_048_576, description="request line and headers, and what frames a body, bytes"
+    )
+    head_seconds: float = Field(10, gt=0, description="time for a request's line and headers to be complete")
+    body_seconds: float = Field(30, gt=0, description="time for a whole request to be complete")
+    write_seconds: float = Field(
+        30, gt=0, description="time that a client may leave unread what the API has sent"
+    )
+    max_connections: int = Field(
+        2000, ge=1, description="open connections of one API process; fewer where it may open fewer files"
+    )
+    connections_per_ip: int = Field(
+        200, ge=1, description="open connections of one address, where no proxy stands in front"
+    )
     rate_per_ip_minute: int = Field(100, ge=1, description="requests a minute from one address")
     rate_per_user_hour: int = Field(1000, ge=1, description="requests an hour from one user")
     key_guesses_per_minute: int = Field(
@@ -223,7 +234,18 @@ class Settings(BaseSettings):
         validation_alias="PROMETHEUS_MULTIPROC_DIR",
         description="shared by several API processes on one machine",
     )
-    metrics_token: SecretStr | None = Field(None, description="bearer token for GET /metrics; open without")
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65_535,
+        description="where `darkroom api` and `darkroom worker` serve /metrics, on all addresses, for a private "
+        "network; none by default",
+    )
+    metrics_token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="bearer token for the API's own GET /metrics, which is closed without",
+    )
     release: str = Field("dev", description="what Sentry and /health call this build")
 
     @property

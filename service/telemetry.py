@@ -24,6 +24,7 @@ from prometheus_client import (
     Histogram,
     generate_latest,
     multiprocess,
+    start_http_server,
 )
 from prometheus_client import REGISTRY as DEFAULT_REGISTRY
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -38,6 +39,9 @@ REQUESTS = Histogram(
     "Time to the end of an answer, by route template",
     ("method", "route", "status"),
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+)
+CONNECTIONS_REFUSED = Counter(
+    "darkroom_connections_refused_total", "Connections that were cut, by the limit that they met", ("limit",)
 )
 RATE_LIMIT = Counter("darkroom_rate_limit_total", "Requests by outcome of the rate limit", ("outcome",))
 SHED = Counter(
@@ -178,13 +182,24 @@ def configure(settings: Settings, component: str, *, stream: TextIO | None = Non
 
 
 def metrics(settings: Settings) -> tuple[bytes, str]:
-    """Every metric in Prometheus' text form, with its media type; of all processes that share a directory."""
+    """Every metric in Prometheus' text form, with its media type."""
+    return generate_latest(_registry(settings)), CONTENT_TYPE_LATEST
+
+
+def serve_metrics(settings: Settings) -> None:
+    """Serve the metrics on a port of their own, from a thread, where one is set."""
+    if settings.metrics_port is not None:
+        start_http_server(settings.metrics_port, registry=_registry(settings))
+
+
+def _registry(settings: Settings) -> CollectorRegistry:
+    """The metrics of this process, or of all that share a directory."""
     if settings.prometheus_multiproc_dir is None:
-        return generate_latest(DEFAULT_REGISTRY), CONTENT_TYPE_LATEST
+        return DEFAULT_REGISTRY
     registry = CollectorRegistry()
     directory = str(settings.prometheus_multiproc_dir)
     multiprocess.MultiProcessCollector(registry, directory)  # type: ignore[no-untyped-call]
-    return generate_latest(registry), CONTENT_TYPE_LATEST
+    return registry
 
 
 def route_template(scope: Scope) -> str:

@@ -19,7 +19,6 @@ from arq import cron, func
 from arq.connections import ArqRedis
 from arq.cron import CronJob
 from arq.worker import Worker
-from prometheus_client import start_http_server
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -355,6 +354,5 @@ def run() -> None:
     # Pixel children inherit the environment and decode what strangers send: nothing secret may be in it.
     for name in SECRETS:
         os.environ.pop(name, None)
-    if settings.metrics_port is not None:
-        start_http_server(settings.metrics_port)
+    telemetry.serve_metrics(settings)
     asyncio.run(serve(settings))

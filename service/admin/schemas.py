@@ -19,8 +19,9 @@ from service.admin.rows import (
 )
 from service.database import Violation
 from service.health.schemas import Readiness
+from service.inputs import Input, Moment
 from service.jobs.store import Status
-from service.library.image_schemas import Instant
+from service.library.image_schemas import Instant, utc
 
 MAX_PAGE = 200
 MAX_CREDITS = 1_000_000
@@ -129,12 +130,10 @@ class AbuseList(BaseModel):
     accounts: list[AbuseSignal] = Field(description="those with most signals first, at most 200")
 
 
-class Act(BaseModel):
+class Act(Input):
     """Why something is done. It goes into the audit log with who did it and what was before."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", json_schema_extra={"examples": [{"reason": "ticket 417"}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "ticket 417"}]})
 
     reason: Reason = Field(description="1 to 500 characters")
 
@@ -154,7 +153,7 @@ class CreditsGiven(Act):
 
     amount: int = Field(ge=1, le=MAX_CREDITS)
     reference: Line = Field(description="repeating a request with the same one changes nothing")
-    expires_at: Annotated[Instant, AfterValidator(_to_come)] | None = Field(
+    expires_at: Annotated[Moment, AfterValidator(utc), AfterValidator(_to_come)] | None = Field(
         None, description="until when they can be spent; null: for good"
     )
 
@@ -184,6 +183,8 @@ class BlockRequest(Act):
 
 class UnblockRequest(Act):
     """Of the command line; the API has the hash in its path."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"sha256": "0" * 64, "reason": "withdrawn"}]})
 
     sha256: Sha256
 

@@ -19,6 +19,7 @@ from service.admin.schemas import (
 from service.errors import Code, ProblemError, responses
 from service.health.checks import Checks
 from service.resources import resources_of
+from service.settings import Settings
 
 PAGE = Path(__file__).parent / "page"
 MAX_ABUSE = 200
@@ -62,13 +63,19 @@ async def list_audit(
     return await lists.audit(resources_of(request), wanted)
 
 
+def admin_policy(settings: Settings) -> str:
+    """What the page for operators may do: load its own files, and talk to this API and the Supabase project."""
+    return (
+        f"default-src 'none'; connect-src 'self' {settings.supabase_url}; img-src 'self'; script-src 'self'; "
+        "style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
 @page.get("/admin")
 async def admin_page(request: Request) -> FileResponse:
-    """The page for operators, allowed to load its own files and to talk to this API and the Supabase project alone."""
-    supabase = request.app.state.settings.supabase_url
-    policy = (
-        f"default-src 'none'; connect-src 'self' {supabase}; img-src 'self'; script-src 'self'; style-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-cache"}
+    """The page for operators."""
+    headers = {
+        "Content-Security-Policy": admin_policy(request.app.state.settings),
+        "Cache-Control": "no-cache",
+    }
     return FileResponse(PAGE / "index.html", media_type="text/html", headers=headers)

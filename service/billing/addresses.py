@@ -1,14 +1,20 @@
-"""Addresses as they are counted by: a keyed hash, from which without DARKROOM_SECRET no address can be found again."""
+"""Addresses as they are counted by: keyed hashes, from which without DARKROOM_SECRET no address can be found again."""
 
 import hashlib
 import hmac
 
 from pydantic import SecretStr
 
-from service.gcra import network
+from service.gcra import networks
 from service.secrets import derive
 
 
 def pseudonym(secret: SecretStr, ip: str) -> str:
-    """32 hex digits for an address, or for the network that its subscriber has whole."""
-    return hmac.digest(derive(secret, "address"), network(ip).encode(), hashlib.sha256).hex()[:32]
+    """32 hex digits for an address: 16 for the /24 or /48 that it lies in, then 16 for the subscriber.
+
+    All subscribers of one network share the first half, so that the database can count by both.
+    """
+    key = derive(secret, "address")
+    return "".join(
+        hmac.digest(key, part.encode(), hashlib.sha256).hex()[:16] for part in reversed(networks(ip))
+    )

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from service.inputs import Input
 from service.intake.schemas import MAX_CLAIM
 
 
@@ -55,12 +56,10 @@ class PlanList(BaseModel):
     plans: list[PlanOffer]
 
 
-class QuoteRequest(BaseModel):
+class QuoteRequest(Input):
     """What shall be done, and to what, as far as it is known."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {

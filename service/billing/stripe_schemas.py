@@ -5,6 +5,8 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from service.inputs import Input
+
 ReturnUrl = Annotated[
     str | None,
     Field(
@@ -16,12 +18,10 @@ ReturnUrl = Annotated[
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,40}$")]
 
 
-class CheckoutRequest(BaseModel):
+class CheckoutRequest(Input):
     """Either a plan or a pack."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
         json_schema_extra={"examples": [{"plan_id": "pro"}, {"pack_id": "pack-500"}]},
     )
 
@@ -36,16 +36,14 @@ class CheckoutRequest(BaseModel):
         return self
 
 
-class PortalRequest(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"examples": [{}]})
+class PortalRequest(Input):
+    model_config = ConfigDict(json_schema_extra={"examples": [{}]})
 
     return_url: ReturnUrl = None
 
 
-class PlanChange(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", json_schema_extra={"examples": [{"plan_id": "growth"}]}
-    )
+class PlanChange(Input):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"plan_id": "growth"}]})
 
     plan_id: Id
 

@@ -35,14 +35,21 @@ async def ready(request: Request, response: Response) -> Readiness:
     "/metrics",
     summary="Prometheus metrics",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {}}}, **responses(Code.invalid_token, common=False)},
+    responses={
+        200: {"content": {"text/plain": {}}},
+        **responses(Code.invalid_token, Code.not_found, common=False),
+    },
 )
 async def read_metrics(request: Request) -> Response:
-    """Metrics of this process, or of all that share PROMETHEUS_MULTIPROC_DIR; a token is needed where one is set."""
+    """Metrics of this process, or of all that share PROMETHEUS_MULTIPROC_DIR, for whoever has the metrics token."""
     settings = request.app.state.settings
-    if settings.metrics_token is not None:
-        given = bearer(request.headers.get("authorization", ""))
-        if not secrets.compare_digest(given.encode(), settings.metrics_token.get_secret_value().encode()):
-            raise ProblemError(Code.invalid_token, "This is not the metrics token.")
+    if settings.metrics_token is None:
+        raise ProblemError(
+            Code.not_found,
+            "Metrics are not served here: set DARKROOM_METRICS_TOKEN or DARKROOM_METRICS_PORT.",
+        )
+    given = bearer(request.headers.get("authorization", ""))
+    if not secrets.compare_digest(given.encode(), settings.metrics_token.get_secret_value().encode()):
+        raise ProblemError(Code.invalid_token, "This is not the metrics token.")
     body, media_type = metrics(settings)
     return Response(body, media_type=media_type)

@@ -1,8 +1,8 @@
 """The hot half of the compute cache: whole answers to a hit, in Redis, until half the life of their URLs.
 
 A key holds the bytes of an IntakeAnswer, ready to be sent, behind a line that says what it is worth (see
-service/billing/meter.py) and which claim it answers, and a seal. Any other claim about the same digest is a miss here. It
-dies before its URLs do and before its output does, and is deleted by whatever deletes, expires or moves the output.
+service/billing/meter.py) and which claim it answers, and a seal. Any other claim about the same digest is a miss here.
+It dies before its URLs do and before its output does, and is deleted by whatever deletes, expires or moves the output.
 
 The seal is a MAC under a key derived from DARKROOM_SECRET, over the Redis key, the claim, the time of its end and the
 answer: whoever can write to Redis can neither make an answer, nor move one to another key or claim, nor keep one beyond

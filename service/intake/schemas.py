@@ -6,18 +6,17 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
+from service.inputs import Id, Input
 from service.jobs.schemas import Output
 from service.jobs.store import Status
 
 MAX_CLAIM = 2**31 - 1
 
 
-class IntakeRequest(BaseModel):
+class IntakeRequest(Input):
     """A claim about a file, and what shall be done with it. A worker verifies every word of it."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {
@@ -50,7 +49,7 @@ class IntakeRequest(BaseModel):
         examples=["resize-v1:width-800"],
     )
     wants_persist: bool = Field(False, description="keep the output in the library, where the plan allows it")
-    team_id: UUID | None = Field(
+    team_id: Id | None = Field(
         None, description="a team to make it for: the result is kept in its library; costs are the caller's"
     )
     keep_for_days: int | None = Field(

@@ -22,7 +22,7 @@ import structlog
 
 from service.errors import CATALOGUE, Code, DependencyError, ProblemError
 from service.freshness import REMEMBERED_SECONDS, UNCONFIRMED_SECONDS, Freshness
-from service.gcra import MINUTE, Admission, Limit, Limiter, network
+from service.gcra import MINUTE, Admission, Limit, Limiter, Networks, by_address, networks
 from service.keys.keys import is_well_formed, keyed_hash, prefix_of
 from service.keys.store import ApiKeys, FoundKey
 from service.secrets import derive
@@ -92,14 +92,17 @@ class KeyRing:
                 raise _expired(known.ends_at)
             self._verified.move_to_end(digest)
             return known
-        guesses = f"darkroom:rate:key-guess:ip:{network(ip)}"
-        (await self._limiter.admit([Limit("guesses", guesses, self._guesses, MINUTE, cost=0)])).require()
+        where = networks(ip)
+        (await self._limiter.admit(self._guess_limits(where, cost=0))).require()
         try:
             return replace(await self._look_up(prefix_of(key), digest, None), fresh=True)
         except ProblemError as error:
             if error.code is Code.invalid_api_key:
-                await self._limiter.admit([Limit("guesses", guesses, self._guesses, MINUTE)])
+                await self._limiter.admit(self._guess_limits(where, cost=1))
             raise
+
+    def _guess_limits(self, where: Networks, cost: int) -> tuple[Limit, Limit]:
+        return by_address("guesses", "darkroom:rate:key-guess", self._guesses, MINUTE, where, cost)
 
     async def confirm(self, key: VerifiedKey, admission: Admission) -> None:
         """Look a key up again unless what the admission has read along the way says that nothing has changed. Raises

@@ -3,8 +3,9 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from service.inputs import Input, Moment
 from service.keys.store import KeyRow, Scope
 
 MAX_OVERLAP_HOURS = 168
@@ -12,6 +13,8 @@ MAX_CREDITS = 1_000_000_000
 
 
 def _in_the_future(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("must have a time zone")
     try:
         value = value.astimezone(UTC)
     except OverflowError:
@@ -47,12 +50,10 @@ Cap = Annotated[
 ]
 
 
-class KeyRequest(BaseModel):
+class KeyRequest(Input):
     """A new key."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {"name": "Shop importer", "scopes": ["intake", "jobs:read"]},
@@ -68,19 +69,17 @@ class KeyRequest(BaseModel):
 
     name: Name
     scopes: Annotated[list[Scope], AfterValidator(_each_once)] = Field(min_length=1, max_length=5)
-    expires_at: Annotated[AwareDatetime, AfterValidator(_in_the_future)] | None = Field(
+    expires_at: Annotated[Moment, AfterValidator(_in_the_future)] | None = Field(
         None, description="null: until it is revoked"
     )
     rate_per_minute: Rate = None
     spend_cap: Cap = None
 
 
-class KeyChange(BaseModel):
+class KeyChange(Input):
     """What is named changes; `rate_per_minute` and `spend_cap` may be null."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
         json_schema_extra={"examples": [{"name": "Importer"}, {"spend_cap": 900}]},
     )
 
@@ -89,12 +88,10 @@ class KeyChange(BaseModel):
     spend_cap: Cap = None
 
 
-class RotateRequest(BaseModel):
+class RotateRequest(Input):
     """How long the secret before this one goes on working."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", json_schema_extra={"examples": [{"overlap_hours": 24}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"overlap_hours": 24}]})
 
     overlap_hours: int = Field(24, ge=0, le=MAX_OVERLAP_HOURS, description="0: it ends at once")
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from service.errors import Code, ProblemError, responses
+from service.inputs import Id, Input
 from service.library.images import TEAM_REFUSALS, change_one
 from service.library.shelves import CollectionRow
 from service.limits import SignedIn
@@ -39,25 +40,23 @@ class CollectionList(BaseModel):
     collections: list[Collection] = Field(description="by name; nested ones among them")
 
 
-class NewCollection(BaseModel):
+class NewCollection(Input):
     """Names are unique in their place, upper and lower case aside."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", json_schema_extra={"examples": [{"name": "Mugs", "parent_id": None}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Mugs", "parent_id": None}]})
 
     name: Name
-    parent_id: UUID | None = Field(None, description="a collection that lies in none itself")
-    team_id: UUID | None = Field(None, description="a team to make it for, in place of the caller")
+    parent_id: Id | None = Field(None, description="a collection that lies in none itself")
+    team_id: Id | None = Field(None, description="a team to make it for, in place of the caller")
 
 
-class CollectionChange(BaseModel):
+class CollectionChange(Input):
     """What is absent stays as it is."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"examples": [{"name": "Cups"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Cups"}]})
 
     name: Name | None = None
-    parent_id: UUID | None = Field(None, description="moves it; null moves it out")
+    parent_id: Id | None = Field(None, description="moves it; null moves it out")
 
 
 def collection_not_found(collection_id: UUID) -> ProblemError:

@@ -6,13 +6,14 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from service.inputs import Id, Input
 from service.jobs.schemas import Output
 
 MAX_PAGE = 100
 MAX_BULK = 100
 
 
-def _utc(value: datetime) -> datetime:
+def utc(value: datetime) -> datetime:
     """UTC, which is also what a time without a zone means."""
     try:
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -20,7 +21,7 @@ def _utc(value: datetime) -> datetime:
         raise ValueError("the time lies outside the years 1 to 9999") from None
 
 
-Instant = Annotated[datetime, AfterValidator(_utc)]
+Instant = Annotated[datetime, AfterValidator(utc)]
 
 
 class ImageFilter(BaseModel):
@@ -108,20 +109,18 @@ class ImageDocument(Image):
     )
 
 
-class BulkRequest(BaseModel):
+class BulkRequest(Input):
     """One thing to do to many images."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
         json_schema_extra={
             "examples": [{"action": "archive", "image_ids": ["5f0c1f0e-94a4-4b6c-9d0b-3f3a8d1c2b7e"]}]
         },
     )
 
     action: Literal["delete", "move", "archive", "unarchive"]
-    image_ids: list[UUID] = Field(min_length=1, max_length=MAX_BULK)
-    collection_id: UUID | None = Field(
+    image_ids: list[Id] = Field(min_length=1, max_length=MAX_BULK)
+    collection_id: Id | None = Field(
         None, description="for `move`, and required there: the collection to be in alone; null: in none"
     )
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from service.billing.usage import Library
 from service.errors import Problem
+from service.inputs import Id, Input
 from service.intake.schemas import IntakeAnswer
 from service.library.image_schemas import SignedVersion
 
@@ -27,12 +28,10 @@ class Settings(BaseModel):
     archive_after_days: int | None = Field(description="archive images this long after; null: never")
 
 
-class SettingsChange(BaseModel):
+class SettingsChange(Input):
     """The settings to change; what is left out stays as it is."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", json_schema_extra={"examples": [{"versions_to_keep": 5}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"versions_to_keep": 5}]})
 
     keep_original: bool = True
     keep_full_res: bool = True
@@ -77,29 +76,25 @@ class Me(BaseModel):
     library: Library = Field(description="whether it takes anything new")
 
 
-class KeepRequest(BaseModel):
+class KeepRequest(Input):
     """How long to keep an ephemeral output."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     keep_for_days: int = Field(
         ge=1, le=MAX_KEEP_DAYS, description="days from now; the service may allow fewer", examples=[7]
     )
 
 
-class PromoteRequest(BaseModel):
+class PromoteRequest(Input):
     """What to take into the library: an output, or that of a job."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
         json_schema_extra={"examples": [{"job_id": "5f0c1f0e-94a4-4b6c-9d0b-3f3a8d1c2b7e"}]},
     )
 
-    job_id: UUID | None = None
-    output_id: UUID | None = None
-    collection_id: UUID | None = Field(None, description="a collection of yours to put the image in, too")
-    team_id: UUID | None = Field(
+    job_id: Id | None = None
+    output_id: Id | None = None
+    collection_id: Id | None = Field(None, description="a collection of yours to put the image in, too")
+    team_id: Id | None = Field(
         None,
         description="a team to give the image to, with all its versions; the collection is of that team then",
     )
@@ -119,12 +114,10 @@ class OutputDocument(SignedVersion):
     current: bool = Field(description="whether its image shows this version")
 
 
-class RerunRequest(BaseModel):
+class RerunRequest(Input):
     """One op, or several to compare."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
         json_schema_extra={"examples": [{"op_keys": ["bgremove-v1", "bgremove-v1+shadow-v1"]}]},
     )
 
@@ -158,16 +151,14 @@ class RerunAnswer(BaseModel):
     results: list[RerunResult]
 
 
-class ClaimRequest(BaseModel):
+class ClaimRequest(Input):
     """Jobs that were made without signing in."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
         json_schema_extra={"examples": [{"job_ids": ["5f0c1f0e-94a4-4b6c-9d0b-3f3a8d1c2b7e"]}]},
     )
 
-    job_ids: list[UUID] = Field(min_length=1, max_length=MAX_CLAIMS)
+    job_ids: list[Id] = Field(min_length=1, max_length=MAX_CLAIMS)
 
 
 class ClaimedJob(BaseModel):

@@ -7,14 +7,13 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.errors import Problem
+from service.inputs import Input
 
 CONFIRMATION = "delete my data"
 
 
-class DeletionRequest(BaseModel):
+class DeletionRequest(Input):
     """The body of DELETE /me/data."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     confirm: Literal["delete my data"] = Field(description="exactly these words")
     delete_account: bool = Field(False, description="the account as well, where the platform allows it")

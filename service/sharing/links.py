@@ -7,16 +7,18 @@ view goes uncounted.
 """
 
 import hashlib
+import math
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from service.database import OutputRow
 from service.errors import CATALOGUE, Code, DependencyError, ProblemError
-from service.gcra import HOUR, MINUTE, Limit, network
+from service.gcra import HOUR, MINUTE, Admission, Limit, Networks, by_address, networks
 from service.missing import bury
 from service.resources import Resources
 from service.sharing.passwords import hash_password, matches
@@ -27,11 +29,17 @@ from service.sharing.tickets import ticket
 TOKEN_BYTES = 16
 TOKEN = re.compile(r"[\w-]{22}", re.ASCII)
 URL_SECONDS = 300
-GUESSES = 10
-"""Of an address, in ten minutes."""
-LINK_GUESSES = 60
-"""Of all addresses together, in an hour, beside the first one of each."""
 DAY = 24 * HOUR
+GUESSES = 10
+"""Wrong passwords for one link from one address, in ten minutes."""
+SITE_GUESSES = 20
+"""Wrong passwords for one link from one network (/24 or /48), in a day: half of all, lest one lock the link."""
+LINK_GUESSES = 40
+"""Wrong passwords for one link from the whole world, in a day."""
+ADDRESS_GUESSES = 30
+"""Wrong passwords for all links from one address, in ten minutes."""
+PASSWORDS = 20
+"""Links with a password that one user makes in ten minutes: each costs what a guess costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +57,55 @@ async def make(
     resources: Resources, output_id: UUID, user_id: UUID, wanted: ShareRequest
 ) -> tuple[ShareRow, str]:
     """A new link and its path. Raises ProblemError (output_not_found, output_expired, too_many_shares)."""
+    password_hash = None
+    if wanted.password is not None:
+        # Hashing is dear: whatever can be refused is refused before.
+        if not await resources.share_links.may_share(output_id, user_id):
+            raise output_not_found(output_id)
+        limit = Limit("passwords", f"darkroom:rate:share:passwords:{user_id}", PASSWORDS, 10 * MINUTE)
+        (await resources.limiter.admit([limit])).require()
+        password_hash = await hash_password(wanted.password, str(user_id))
     token = secrets.token_urlsafe(TOKEN_BYTES)
     row = await resources.share_links.create_share(
         output_id=output_id,
         user_id=user_id,
         token_hash=digest(token),
-        password_hash=None if wanted.password is None else await hash_password(wanted.password),
+        password_hash=password_hash,
         seconds=wanted.expires_in,
         max_views=wanted.max_views,
     )
     if row is None:
         raise output_not_found(output_id)
-    return row, f"{(resources.settings.public_url or '').rstrip('/')}/s/{token}"
+    return row, _public_address(resources, token)
+
+
+async def renew(resources: Resources, share_id: UUID, user_id: UUID) -> tuple[ShareRow, str]:
+    """The link under a new address, with no guess counted against it; the address before leads nowhere. Raises
+    ProblemError (share_not_found, or how the link has ended)."""
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    row = await resources.share_links.renew_share(share_id, user_id, digest(token))
+    if row is None:
+        raise share_not_found(share_id)
+    await resources.limiter.forgive([_link_limit(share_id)])
+    return row, _public_address(resources, token)
+
+
+async def locked_until(resources: Resources, rows: Sequence[ShareRow]) -> dict[UUID, datetime]:
+    """When each link that has been guessed at too often takes passwords again."""
+    guarded = [row.share_id for row in rows if row.has_password and row.status == "active"]
+    if not guarded:
+        return {}
+    admission = await resources.limiter.admit([_link_limit(share_id, cost=0) for share_id in guarded])
+    now = datetime.now(UTC)
+    return {
+        share_id: now + timedelta(seconds=standing.retry_after_s)
+        for share_id, standing in zip(guarded, admission.standings, strict=True)
+        if standing.retry_after_s
+    }
+
+
+def _public_address(resources: Resources, token: str) -> str:
+    return f"{(resources.settings.public_url or '').rstrip('/')}/s/{token}"
 
 
 def door(resources: Resources, token: str) -> str:
@@ -84,7 +129,7 @@ async def open_link(resources: Resources, token: str, password: str | None, ip: 
 
 async def check(resources: Resources, token: str, password: str | None, ip: str) -> FoundShare:
     """All that can be refused without counting: rate, token, end of the link, password. Raises ProblemError."""
-    here = network(ip)
+    where = networks(ip)
     await admit_address(resources, ip)
     found = await find(resources, token)
     if found.status != "active":
@@ -92,19 +137,16 @@ async def check(resources: Resources, token: str, password: str | None, ip: str)
     if found.password_hash is not None:
         if not password:
             raise refusal(Code.password_required)
-        spent = await _admit_guess(resources, found.share_id, here)
-        if not await matches(password, found.password_hash):
-            raise refusal(Code.wrong_password)
-        for limit in spent:
-            await resources.limiter.forgive(limit)
+        await _check_password(resources, found.share_id, password, found.password_hash, where)
     return found
 
 
 async def admit_address(resources: Resources, ip: str) -> None:
     """Raises ProblemError (429) for an address that asks for too many links."""
-    key = f"darkroom:rate:share:ip:{network(ip)}"
-    limit = Limit("ip", key, resources.settings.rate_per_ip_minute, MINUTE)
-    (await resources.limiter.admit([limit])).require()
+    limits = by_address(
+        "ip", "darkroom:rate:share", resources.settings.rate_per_ip_minute, MINUTE, networks(ip)
+    )
+    (await resources.limiter.admit(limits)).require()
 
 
 async def find(resources: Resources, token: str) -> FoundShare:
@@ -115,19 +157,47 @@ async def find(resources: Resources, token: str) -> FoundShare:
     return found
 
 
-async def _admit_guess(resources: Resources, share_id: UUID, here: str) -> list[Limit]:
-    """Let an address guess; what a password that is right gives back. Raises ProblemError (429).
+async def _check_password(
+    resources: Resources, share_id: UUID, password: str, stored: str, where: Networks
+) -> None:
+    """Raises ProblemError: wrong_password, or 429 where too many wrong ones came before.
 
-    Spent before the password is looked at, so that guesses sent at once count as well. Many addresses share one limit,
-    but the first guess of each in a day is free of it: whoever knows the password gets in whatever others do.
+    A guess is spent before the password is looked at, so that guesses sent at once count as well; one that was right,
+    or that could not be looked at, is given back.
     """
-    key = f"darkroom:rate:share:guess:{share_id}"
-    mine = Limit("link", f"{key}:{here}", GUESSES, 10 * MINUTE)
-    first = Limit("link", f"{key}:{here}:first", 1, DAY)
-    (await resources.limiter.admit([mine])).require()
-    if not (await resources.limiter.admit([first])).allowed:
-        (await resources.limiter.admit([Limit("link", key, LINK_GUESSES, HOUR)])).require()
-    return [mine, first]
+    link = _link_limit(share_id)
+    limits = [
+        Limit("link", f"{link.key}:ip:{where.subscriber}", GUESSES, 10 * MINUTE),
+        Limit("link", f"{link.key}:net:{where.site}", SITE_GUESSES, DAY),
+        *by_address("guesses", "darkroom:rate:share:guesses", ADDRESS_GUESSES, 10 * MINUTE, where),
+        link,
+    ]
+    admission = await resources.limiter.admit(limits)
+    if not admission.allowed and limits[admission.answer[0] - 1] is link:
+        raise _locked(admission)
+    admission.require()
+    try:
+        right = await matches(password, stored, where.subscriber)
+    except ProblemError:
+        await resources.limiter.give_back(limits)
+        raise
+    if not right:
+        raise refusal(Code.wrong_password)
+    await resources.limiter.give_back(limits)
+
+
+def _link_limit(share_id: UUID, cost: int = 1) -> Limit:
+    return Limit("link", f"darkroom:rate:share:guess:{share_id}", LINK_GUESSES, DAY, cost)
+
+
+def _locked(admission: Admission) -> ProblemError:
+    minutes = math.ceil(int(admission.headers()["Retry-After"]) / 60)
+    return ProblemError(
+        Code.share_locked,
+        f"Too many wrong passwords were tried. This link takes passwords again in {minutes} min; whoever sent it can "
+        "send a new one.",
+        headers=admission.headers(),
+    )
 
 
 async def _address(resources: Resources, token: str, found: FoundShare) -> Shared:
@@ -160,6 +230,10 @@ def refusal(code: Code) -> ProblemError:
     """A refusal in the catalogue's own words: there is nothing more to say to a stranger."""
     headers = {"WWW-Authenticate": 'Password realm="share link"'} if code is Code.password_required else None
     return ProblemError(code, CATALOGUE[code].example, headers=headers)
+
+
+def share_not_found(share_id: UUID) -> ProblemError:
+    return ProblemError(Code.share_not_found, f"No link of yours has the id {share_id}.")
 
 
 def output_not_found(output_id: UUID) -> ProblemError:

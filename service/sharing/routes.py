@@ -13,7 +13,16 @@ from service.library.images import TEAM_REFUSALS
 from service.limits import SignedIn
 from service.resources import resources_of
 from service.sharing.deliver import Part, deliver
-from service.sharing.links import check, door, make, open_link, output_not_found
+from service.sharing.links import (
+    check,
+    door,
+    locked_until,
+    make,
+    open_link,
+    output_not_found,
+    renew,
+    share_not_found,
+)
 from service.sharing.page import HEADERS, picture_page, refusal_page
 from service.sharing.schemas import NewShare, Share, ShareList, ShareRequest
 from service.sharing.tickets import is_valid
@@ -46,6 +55,7 @@ MAX_FIELDS = 10
         Code.output_expired,
         Code.too_many_shares,
         Code.data_deletion_running,
+        Code.overloaded,
         *TEAM_REFUSALS,
     ),
 )
@@ -64,7 +74,29 @@ async def list_shares(output_id: UUID, request: Request, user_id: SignedIn) -> S
     rows = await resources_of(request).share_links.list_shares(output_id, user_id)
     if rows is None:
         raise output_not_found(output_id)
-    return ShareList(shares=[Share(**row.model_dump()) for row in rows])
+    locked = await locked_until(resources_of(request), rows)
+    return ShareList(
+        shares=[Share(**row.model_dump(), locked_until=locked.get(row.share_id)) for row in rows]
+    )
+
+
+@router.post(
+    "/shares/{share_id}/renew",
+    responses=responses(
+        Code.sign_in_required,
+        Code.share_not_found,
+        Code.share_expired,
+        Code.share_revoked,
+        Code.share_used_up,
+        Code.output_expired,
+        *TEAM_REFUSALS,
+    ),
+)
+async def renew_share(share_id: UUID, request: Request, response: Response, user_id: SignedIn) -> NewShare:
+    """Give a link another address, with the same password and end; the one before it leads nowhere from now on."""
+    row, url = await renew(resources_of(request), share_id, user_id)
+    response.headers["Cache-Control"] = "no-store"
+    return NewShare(**row.model_dump(), url=url)
 
 
 @router.delete(
@@ -74,7 +106,7 @@ async def revoke_share(share_id: UUID, request: Request, user_id: SignedIn) -> S
     """End a link at once. Repeating it changes nothing."""
     row = await resources_of(request).share_links.revoke_share(share_id, user_id)
     if row is None:
-        raise ProblemError(Code.share_not_found, f"No link of yours has the id {share_id}.")
+        raise share_not_found(share_id)
     return Share(**row.model_dump())
 
 
@@ -88,6 +120,8 @@ def _door(redirect: int) -> dict[int | str, dict[str, Any]]:
         Code.output_expired,
         Code.password_required,
         Code.wrong_password,
+        Code.share_locked,
+        Code.overloaded,
     )
     for refusal in refusals.values():
         refusal["content"]["text/html"] = {}

@@ -5,25 +5,25 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.inputs import Input
+from service.sharing.passwords import MAX_CHARACTERS
 from service.sharing.store import ShareStatus
 
 MIN_SECONDS = 60
 MAX_SECONDS = 30 * 86_400
 
 
-class ShareRequest(BaseModel):
+class ShareRequest(Input):
     """A link that ends by itself, by time and, if wanted, by views."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
         json_schema_extra={"examples": [{"expires_in": 86_400, "max_views": 10}, {"expires_in": 3600}]},
     )
 
     expires_in: int = Field(ge=MIN_SECONDS, le=MAX_SECONDS, description="seconds")
     max_views: int | None = Field(None, ge=1, le=1_000_000, description="views after which the link ends")
     password: str | None = Field(
-        None, min_length=4, max_length=128, description="whoever opens the link must know it"
+        None, min_length=8, max_length=MAX_CHARACTERS, description="whoever opens the link must know it"
     )
 
 
@@ -44,6 +44,11 @@ class Share(BaseModel):
     created_at: datetime
     output_expires_at: datetime | None = Field(
         description="when the output itself is removed, which ends the link; null: not by itself"
+    )
+    locked_until: datetime | None = Field(
+        None,
+        description="until when no password is taken, since too many wrong ones were tried; POST /shares/{id}/renew "
+        "ends that, with a new address",
     )
 
 

@@ -67,6 +67,21 @@ class ShareLinks:
         )
         return None if row is None else ShareRow.model_validate(row)
 
+    async def may_share(self, output_id: UUID, user_id: UUID) -> bool:
+        """Whether `create_share` would make a link now; False: no output of this user has this id. Raises ProblemError
+        as it does."""
+        found = await self._call("may_share", {"p_output_id": str(output_id), "p_user_id": str(user_id)})
+        return found is True
+
+    async def renew_share(self, share_id: UUID, user_id: UUID, token_hash: str) -> ShareRow | None:
+        """Give a live link another token. None: no link of this user has this id. Raises ProblemError (the code that
+        opening the link answers with, where it has ended)."""
+        row = await self._call(
+            "renew_share",
+            {"p_share_id": str(share_id), "p_user_id": str(user_id), "p_token_hash": token_hash},
+        )
+        return None if row is None else ShareRow.model_validate(row)
+
     async def list_shares(self, output_id: UUID, user_id: UUID) -> list[ShareRow] | None:
         rows = await self._call("list_shares", {"p_output_id": str(output_id), "p_user_id": str(user_id)})
         return None if rows is None else [ShareRow.model_validate(row) for row in rows]

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from service.inputs import Id, Input
 from service.library.image_schemas import MAX_BULK
 from service.teams.store import GivenRole, InvitationStatus, Role
 
@@ -58,47 +59,41 @@ class TeamList(BaseModel):
     teams: list[Team] = Field(description="by name")
 
 
-class NewTeam(BaseModel):
+class NewTeam(Input):
     """What it is called; names need not be unique."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"examples": [{"name": "Shop"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Shop"}]})
 
     name: Name
 
 
-class TeamChange(BaseModel):
+class TeamChange(Input):
     """What is absent stays as it is."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", json_schema_extra={"examples": [{"versions_to_keep": 5}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"versions_to_keep": 5}]})
 
     name: Name | None = None
     versions_to_keep: int | None = Field(None, ge=1, le=200)
 
 
-class TeamDeletion(BaseModel):
+class TeamDeletion(Input):
     """The name of the team once more, lest it be the wrong one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"examples": [{"name": "Shop"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Shop"}]})
 
     name: str = Field(max_length=200)
 
 
-class RoleChange(BaseModel):
+class RoleChange(Input):
     """`owner` hands the team over: the caller is an editor then."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", json_schema_extra={"examples": [{"role": "editor"}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"role": "editor"}]})
 
     role: Role
 
 
-class NewInvitation(BaseModel):
+class NewInvitation(Input):
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
         json_schema_extra={"examples": [{"email": "ada@example.com", "role": "editor"}]},
     )
 
@@ -125,16 +120,14 @@ class InvitationList(BaseModel):
     invitations: list[Invitation] = Field(description="newest first")
 
 
-class ImageIds(BaseModel):
+class ImageIds(Input):
     """Images to move, with everything that is of them."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
         json_schema_extra={"examples": [{"image_ids": ["5f0c1f0e-94a4-4b6c-9d0b-3f3a8d1c2b7e"]}]},
     )
 
-    image_ids: list[UUID] = Field(min_length=1, max_length=MAX_BULK)
+    image_ids: list[Id] = Field(min_length=1, max_length=MAX_BULK)
 
 
 class MoveResult(BaseModel):

@@ -73,7 +73,9 @@ as $$
   from ends e
 $$;
 
--- The same for a visitor. Until the end of the transaction nobody else counts for the address.
+-- The same for a visitor. Until the end of the transaction nobody else counts for the address. The first half of an
+-- address stands for the /24 or /48 that it lies in, which together may have ten times as much. Others of that network
+-- may be counting at the same moment, so that sum can be passed by as many as do.
 create or replace function public.quotas_of_address(p_address text, p_plan public.plans) returns jsonb
 language sql security definer set search_path = ''
 as $$
@@ -81,13 +83,19 @@ as $$
     insert into public.address_usage as a (address, day) values (p_address, public.utc_day())
     on conflict (address, day, user_id) do update set generations = a.generations
     returning generations, failures
+  ), network as (
+    select coalesce(sum(a.generations), 0) as generations, coalesce(sum(a.failures), 0) as failures
+    from public.address_usage a
+    where left(a.address, 16) = left(p_address, 16) and a.day = public.utc_day() and a.user_id is null
   )
-  select jsonb_build_array(
-    jsonb_build_object('policy', 'generations_per_day', 'limit', p_plan.generations_per_day, 'used', m.generations,
-                       'resets_at', (public.utc_day() + 1)::timestamp at time zone 'utc'),
-    jsonb_build_object('policy', 'failures_per_day', 'limit', p_plan.failures_per_day, 'used', m.failures,
-                       'resets_at', (public.utc_day() + 1)::timestamp at time zone 'utc'))
-  from mine m
+  select jsonb_agg(jsonb_build_object(
+           'policy', q.policy, 'resets_at', (public.utc_day() + 1)::timestamp at time zone 'utc')
+         || case when q.used < q.most and q.used_by_network >= 10 * q.most
+                 then jsonb_build_object('limit', 10 * q.most, 'used', q.used_by_network)
+                 else jsonb_build_object('limit', q.most, 'used', q.used) end order by q.policy desc)
+  from mine m cross join network n, lateral (values
+    ('generations_per_day', m.generations, n.generations, p_plan.generations_per_day),
+    ('failures_per_day', m.failures, n.failures, p_plan.failures_per_day)) as q (policy, used, used_by_network, most)
 $$;
 
 -- Raises when one more job of p_user_id, whose row the caller holds, or of a visitor at p_address is not in the plan.

@@ -27,15 +27,13 @@ as $$
     'output_expires_at', (select o.expires_at from public.image_outputs o where o.id = p_link.output_id))
 $$;
 
--- A link to a live output that the caller may change; null when they have no such output. p_token_hash in hex.
-create or replace function public.create_share(
-  p_output_id uuid, p_user_id uuid, p_token_hash text, p_password_hash text, p_seconds integer, p_max_views integer)
-returns jsonb
+-- Whether the caller may make a link to an output, until the end of this transaction; null when they have no such
+-- output. Asked before a password is hashed, and by create_share.
+create or replace function public.may_share(p_output_id uuid, p_user_id uuid) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_output public.image_outputs;
-  v_link public.share_links;
   v_owner_id uuid := (select o.owner_id from public.image_outputs o where o.id = p_output_id);
 begin
   perform public.assert_account(p_user_id);
@@ -55,8 +53,23 @@ begin
     raise exception using errcode = 'PT409', message = 'too_many_shares',
       detail = 'This picture has 100 links already; revoke one first.';
   end if;
+  return true;
+end $$;
+
+-- A link to a live output that the caller may change; null when they have no such output. p_token_hash in hex.
+create or replace function public.create_share(
+  p_output_id uuid, p_user_id uuid, p_token_hash text, p_password_hash text, p_seconds integer, p_max_views integer)
+returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_link public.share_links;
+begin
+  if public.may_share(p_output_id, p_user_id) is null then
+    return null;
+  end if;
   insert into public.share_links (output_id, user_id, team_id, has_password, expires_at, max_views)
-  values (p_output_id, p_user_id, v_output.team_id, p_password_hash is not null, now() + make_interval(secs => p_seconds), p_max_views)
+  values (p_output_id, p_user_id, (select o.team_id from public.image_outputs o where o.id = p_output_id), p_password_hash is not null, now() + make_interval(secs => p_seconds), p_max_views)
   returning * into v_link;
   insert into public.share_secrets (share_id, token_hash, password_hash)
   values (v_link.id, decode(p_token_hash, 'hex'), p_password_hash);
@@ -101,6 +114,34 @@ begin
   else
     select * into v_link from public.share_links where id = p_share_id;
   end if;
+  return public.share_document(v_link);
+end $$;
+
+-- Gives a live link another token, with the same password and end: the address before it leads nowhere from then on.
+-- Null when the caller has no such link.
+create or replace function public.renew_share(p_share_id uuid, p_user_id uuid, p_token_hash text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_link public.share_links;
+  v_status text;
+begin
+  select * into v_link from public.share_links where id = p_share_id;
+  if v_link.id is null or not public.may_change(coalesce(v_link.team_id, v_link.user_id), p_user_id) then
+    return null;
+  end if;
+  select * into v_link from public.share_links where id = p_share_id for update;
+  if not found then
+    return null;
+  end if;
+  v_status := public.share_status(v_link);
+  if v_status <> 'active' then
+    raise exception using errcode = 'PT410', message = v_status, detail = 'The link has ended: make another one.';
+  end if;
+  update public.share_secrets set token_hash = decode(p_token_hash, 'hex') where share_id = p_share_id;
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'share.renew', p_share_id::text,
+          jsonb_build_object('output_id', v_link.output_id, 'team_id', v_link.team_id, 'views', v_link.views));
   return public.share_document(v_link);
 end $$;
 

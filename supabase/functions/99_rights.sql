@@ -66,7 +66,7 @@ declare
     'list_images', 'get_image', 'list_collections', 'create_collection', 'update_collection',
     'delete_collection', 'change_images', 'archive_due',
     -- 97_sharing.sql
-    'create_share', 'list_shares', 'revoke_share', 'find_share', 'open_share', 'purge_shares',
+    'may_share', 'create_share', 'list_shares', 'renew_share', 'revoke_share', 'find_share', 'open_share', 'purge_shares',
     -- 98_requests.sql
     'personal_tables', 'request_deletion', 'request_export', 'get_request', 'claim_request',
     'heartbeat_request', 'snooze_request', 'fail_request', 'wipe_batch', 'wipe_objects', 'request_tombstones',

@@ -333,7 +333,9 @@ as $$
   from ends e
 $$;
 
--- The same for a visitor. Until the end of the transaction nobody else counts for the address.
+-- The same for a visitor. Until the end of the transaction nobody else counts for the address. The first half of an
+-- address stands for the /24 or /48 that it lies in, which together may have ten times as much. Others of that network
+-- may be counting at the same moment, so that sum can be passed by as many as do.
 create or replace function public.quotas_of_address(p_address text, p_plan public.plans) returns jsonb
 language sql security definer set search_path = ''
 as $$
@@ -341,13 +343,19 @@ as $$
     insert into public.address_usage as a (address, day) values (p_address, public.utc_day())
     on conflict (address, day, user_id) do update set generations = a.generations
     returning generations, failures
+  ), network as (
+    select coalesce(sum(a.generations), 0) as generations, coalesce(sum(a.failures), 0) as failures
+    from public.address_usage a
+    where left(a.address, 16) = left(p_address, 16) and a.day = public.utc_day() and a.user_id is null
   )
-  select jsonb_build_array(
-    jsonb_build_object('policy', 'generations_per_day', 'limit', p_plan.generations_per_day, 'used', m.generations,
-                       'resets_at', (public.utc_day() + 1)::timestamp at time zone 'utc'),
-    jsonb_build_object('policy', 'failures_per_day', 'limit', p_plan.failures_per_day, 'used', m.failures,
-                       'resets_at', (public.utc_day() + 1)::timestamp at time zone 'utc'))
-  from mine m
+  select jsonb_agg(jsonb_build_object(
+           'policy', q.policy, 'resets_at', (public.utc_day() + 1)::timestamp at time zone 'utc')
+         || case when q.used < q.most and q.used_by_network >= 10 * q.most
+                 then jsonb_build_object('limit', 10 * q.most, 'used', q.used_by_network)
+                 else jsonb_build_object('limit', q.most, 'used', q.used) end order by q.policy desc)
+  from mine m cross join network n, lateral (values
+    ('generations_per_day', m.generations, n.generations, p_plan.generations_per_day),
+    ('failures_per_day', m.failures, n.failures, p_plan.failures_per_day)) as q (policy, used, used_by_network, most)
 $$;
 
 -- Codes that a job fails with by its caller's doing: other bytes than announced, bytes that are not accepted, or a
@@ -1950,15 +1958,13 @@ as $$
     else 'active' end
 $$;
 
--- A link to a live output that the caller may change; null when they have no such output. p_token_hash in hex.
-create or replace function public.create_share(
-  p_output_id uuid, p_user_id uuid, p_token_hash text, p_password_hash text, p_seconds integer, p_max_views integer)
-returns jsonb
+-- Whether the caller may make a link to an output, until the end of this transaction; null when they have no such
+-- output. Asked before a password is hashed, and by create_share.
+create or replace function public.may_share(p_output_id uuid, p_user_id uuid) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_output public.image_outputs;
-  v_link public.share_links;
   v_owner_id uuid := (select o.owner_id from public.image_outputs o where o.id = p_output_id);
 begin
   perform public.assert_account(p_user_id);
@@ -1978,8 +1984,23 @@ begin
     raise exception using errcode = 'PT409', message = 'too_many_shares',
       detail = 'This picture has 100 links already; revoke one first.';
   end if;
+  return true;
+end $$;
+
+-- A link to a live output that the caller may change; null when they have no such output. p_token_hash in hex.
+create or replace function public.create_share(
+  p_output_id uuid, p_user_id uuid, p_token_hash text, p_password_hash text, p_seconds integer, p_max_views integer)
+returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_link public.share_links;
+begin
+  if public.may_share(p_output_id, p_user_id) is null then
+    return null;
+  end if;
   insert into public.share_links (output_id, user_id, team_id, has_password, expires_at, max_views)
-  values (p_output_id, p_user_id, v_output.team_id, p_password_hash is not null, now() + make_interval(secs => p_seconds), p_max_views)
+  values (p_output_id, p_user_id, (select o.team_id from public.image_outputs o where o.id = p_output_id), p_password_hash is not null, now() + make_interval(secs => p_seconds), p_max_views)
   returning * into v_link;
   insert into public.share_secrets (share_id, token_hash, password_hash)
   values (v_link.id, decode(p_token_hash, 'hex'), p_password_hash);
@@ -1987,6 +2008,34 @@ begin
   values (p_user_id, 'share.create', v_link.id::text, jsonb_build_object(
     'output_id', p_output_id, 'team_id', v_link.team_id, 'expires_at', v_link.expires_at, 'max_views', p_max_views,
     'has_password', v_link.has_password));
+  return public.share_document(v_link);
+end $$;
+
+-- Gives a live link another token, with the same password and end: the address before it leads nowhere from then on.
+-- Null when the caller has no such link.
+create or replace function public.renew_share(p_share_id uuid, p_user_id uuid, p_token_hash text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_link public.share_links;
+  v_status text;
+begin
+  select * into v_link from public.share_links where id = p_share_id;
+  if v_link.id is null or not public.may_change(coalesce(v_link.team_id, v_link.user_id), p_user_id) then
+    return null;
+  end if;
+  select * into v_link from public.share_links where id = p_share_id for update;
+  if not found then
+    return null;
+  end if;
+  v_status := public.share_status(v_link);
+  if v_status <> 'active' then
+    raise exception using errcode = 'PT410', message = v_status, detail = 'The link has ended: make another one.';
+  end if;
+  update public.share_secrets set token_hash = decode(p_token_hash, 'hex') where share_id = p_share_id;
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'share.renew', p_share_id::text,
+          jsonb_build_object('output_id', v_link.output_id, 'team_id', v_link.team_id, 'views', v_link.views));
   return public.share_document(v_link);
 end $$;
 
@@ -2730,7 +2779,7 @@ declare
     'list_images', 'get_image', 'list_collections', 'create_collection', 'update_collection',
     'delete_collection', 'change_images', 'archive_due',
     -- 97_sharing.sql
-    'create_share', 'list_shares', 'revoke_share', 'find_share', 'open_share', 'purge_shares',
+    'may_share', 'create_share', 'list_shares', 'renew_share', 'revoke_share', 'find_share', 'open_share', 'purge_shares',
     -- 98_requests.sql
     'personal_tables', 'request_deletion', 'request_export', 'get_request', 'claim_request',
     'heartbeat_request', 'snooze_request', 'fail_request', 'wipe_batch', 'wipe_objects', 'request_tombstones',

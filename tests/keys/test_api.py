@@ -253,7 +253,7 @@ async def test_a_rate_of_its_own(owner: Owner) -> None:
     answers = [await owner.http.post("/intake", json=claim, headers=bearer(made)) for claim in claims]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     names = [item.split(";")[0] for item in answers[0].headers["RateLimit-Policy"].split(", ")]
-    assert names == ['"ip"', '"user"', '"key"']
+    assert names == ['"ip"', '"network"', '"user"', '"key"']
     assert '"key";q=2;w=60' in answers[0].headers["RateLimit-Policy"]
     assert [item.split(";")[0] for item in answers[2].headers["RateLimit"].split(", ")] == names
     assert '"key";r=0;' in answers[2].headers["RateLimit"]

@@ -1,7 +1,10 @@
 """The application as it is put together: health, the catalogue, the page, CORS, the OpenAPI document."""
 
 import asyncio
+import base64
+import hashlib
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, ClassVar
@@ -9,6 +12,8 @@ from typing import Any, ClassVar
 import httpx
 import pytest
 import structlog
+from fastapi import FastAPI
+from starlette.routing import Mount, Route
 
 from scripts.local.home import Local
 from service.app import create_app
@@ -106,20 +111,86 @@ async def test_a_path_lists_all_its_methods(client: httpx.AsyncClient) -> None:
     assert answer.headers["allow"] == "GET, DELETE"
 
 
-async def test_metrics_name_routes_by_their_template(client: httpx.AsyncClient) -> None:
-    await client.get("/jobs/00000000-0000-4000-8000-000000000000")
-    text = (await client.get("/metrics")).text
+METRICS_TOKEN = "m" * 32
+METRICS_BEARER = {"Authorization": f"Bearer {METRICS_TOKEN}"}
+
+
+async def test_metrics_name_routes_by_their_template(local: Local, serve: AppFor) -> None:
+    async with serve(settings_for(local, metrics_token=METRICS_TOKEN)) as client:
+        await client.get("/jobs/00000000-0000-4000-8000-000000000000")
+        text = (await client.get("/metrics", headers=METRICS_BEARER)).text
     assert 'route="/jobs/{job_id}"' in text
     assert "00000000-0000" not in text
 
 
-async def test_metrics_can_be_kept_private(local: Local, serve: AppFor) -> None:
-    async with serve(settings_for(local, metrics_token="m" * 32)) as client:
+@pytest.mark.parametrize("environment", ["development", "production"])
+async def test_metrics_are_closed_without_their_token(serve: AppFor, environment: str) -> None:
+    project = {"environment": environment, "supabase_url": "https://abcdefgh.supabase.co"}
+    async with serve(settings_with(**project)) as client:
+        for headers in ({}, {"Authorization": "Bearer "}, METRICS_BEARER):
+            answer = await client.get("/metrics", headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    async with serve(settings_with(**project, metrics_token=METRICS_TOKEN)) as client:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic x"}):
             assert (await client.get("/metrics", headers=headers)).status_code == 401
-        assert (
-            await client.get("/metrics", headers={"Authorization": f"Bearer {'m' * 32}"})
-        ).status_code == 200
+        assert (await client.get("/metrics", headers=METRICS_BEARER)).status_code == 200
+
+
+HOST = "evil.example"
+
+
+def addresses(app: FastAPI) -> Iterator[tuple[str, str]]:
+    """Every route, files and pages included, with ids that nobody has."""
+    for route in app.routes:
+        assert isinstance(route, Route | Mount)
+        for method in (isinstance(route, Route) and route.methods) or {"GET"}:
+            yield method, re.sub(r"\{[^}]*\}", "00000000-0000-4000-8000-000000000000", route.path)
+
+
+@pytest.mark.parametrize("environment", ["development", "production"])
+async def test_every_answer_of_every_route_is_guarded(serve: AppFor, environment: str) -> None:
+    """A content policy, no sniffing, HTTPS alone in production, and no word of the Host that the caller claims."""
+    settings = settings_with(environment=environment, supabase_url="https://127.0.0.1:9")
+    seen = 0
+    routes = sorted(set(addresses(create_app(settings))))
+    async with serve(settings) as client:
+        assert ("GET", "/docs") in routes
+        assert ("GET", "/openapi.json") in routes
+        more = [("GET", path) for path in ("/nowhere", "/static/darkroom.js", "/static/index.html")]
+        for method, path in [*routes, *more]:
+            for slash in ("", "/"):
+                for host in (HOST, "["):
+                    answer = await client.request(method, path + slash, headers={"Host": host})
+                    seen += 1
+                    where = f"{method} {path}{slash} {answer.status_code}"
+                    policies = answer.headers.get_list("content-security-policy")
+                    assert len(policies) == 1, where
+                    assert policies[0].startswith("default-src 'none'; "), where
+                    assert "frame-ancestors 'none'" in policies[0], where
+                    assert answer.headers["x-content-type-options"] == "nosniff", where
+                    assert ("strict-transport-security" in answer.headers) is settings.production, where
+                    assert HOST not in answer.text + str(answer.headers), where
+                    assert not 300 <= answer.status_code < 400, where
+                    assert answer.status_code != 500, where
+    assert seen > 400
+
+
+async def test_a_slash_too_many_is_a_problem_and_no_redirect(client: httpx.AsyncClient) -> None:
+    for path in ("/health/", "/ops/", "/admin/static", "/static"):
+        answer = await client.get(path)
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), path
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert "location" not in answer.headers
+
+
+async def test_the_documentation_runs_its_own_script_alone(client: httpx.AsyncClient) -> None:
+    page = await client.get("/docs")
+    policy = page.headers["content-security-policy"]
+    [script] = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'self' 'sha256-{digest}';" in policy
+    for address in re.findall(r"(?:src|href)=\"([^\"]+)\"", page.text):
+        assert (await client.get(address)).status_code == 200
 
 
 async def test_the_catalogue_is_enough_to_write_keys(client: httpx.AsyncClient) -> None:

@@ -1,22 +1,25 @@
 """Rate limits: the arithmetic under an injected clock, in Redis and in its fallback, and Redis coming and going."""
 
 import asyncio
+import secrets
 import uuid
 from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from scripts.local.home import Local
 from scripts.local.process import Child
 from service.auth import Authenticator, Principal
+from service.billing.addresses import pseudonym
 from service.breaker import Breaker
 from service.errors import Code, ProblemError
-from service.gcra import Admission, Limit, Limiter, Standing, network
+from service.gcra import SITE_FACTOR, Admission, Limit, Limiter, Standing, by_address, networks
 from service.limits import Admitted, limits_of
-from service.resources import open_resources
+from service.resources import Resources, open_resources
 from tests.service.conftest import RedisServer, settings_for, settings_with
 from tests.support import User
 
@@ -204,28 +207,64 @@ async def test_redis_killed_and_back(own_redis: RedisServer) -> None:
 @pytest.mark.parametrize(
     ("ip", "expected"),
     [
-        ("203.0.113.7", "203.0.113.7"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
-        ("::ffff:203.0.113.7", "203.0.113.7"),
-        ("testclient", "unknown"),
+        ("203.0.113.7", ("203.0.113.7", "203.0.113.0/24")),
+        ("2001:db8:1:2:3:4:5:6", ("2001:db8:1:2::/64", "2001:db8:1::/48")),
+        ("2001:db8:1:2::9", ("2001:db8:1:2::/64", "2001:db8:1::/48")),
+        ("::ffff:203.0.113.7", ("203.0.113.7", "203.0.113.0/24")),
+        ("testclient", ("unknown", "unknown")),
     ],
 )
-def test_what_counts_as_one_caller(ip: str, expected: str) -> None:
-    assert network(ip) == expected
+def test_what_counts_as_one_caller(ip: str, expected: tuple[str, str]) -> None:
+    assert networks(ip) == expected
+
+
+@pytest.mark.parametrize("prefix", ["2001:db8:{site}:{host:x}::1", "203.{site}.7.{host}"])
+async def test_an_attacker_with_a_whole_network_is_limited(resources: Resources, prefix: str) -> None:
+    """Every address of a /48 or /24 has its own limit, and all of them together SITE_FACTOR times as much."""
+    site, key = secrets.randbelow(256), f"darkroom:rate:test:{uuid.uuid4()}"
+
+    async def spend(site: int, host: int) -> bool:
+        where = networks(prefix.format(site=site, host=host))
+        return (await resources.limiter.admit(by_address("ip", key, 2, 3600, where))).allowed
+
+    allowed = [await spend(site, host) for host in range(SITE_FACTOR * 2 + 5)]
+    assert allowed == [True] * SITE_FACTOR * 2 + [False] * 5
+    assert await spend((site + 1) % 256, 1)
+
+
+async def test_a_request_is_given_back(resources: Resources) -> None:
+    limit = Limit("x", f"darkroom:rate:test:{uuid.uuid4()}", 2, 3600)
+    assert [(await resources.limiter.admit([limit])).allowed for _ in range(3)] == [True, True, False]
+    await resources.limiter.give_back([limit])
+    assert [(await resources.limiter.admit([limit])).allowed for _ in range(2)] == [True, False]
+    await resources.limiter.forgive([limit])
+    assert [(await resources.limiter.admit([limit])).allowed for _ in range(3)] == [True, True, False]
+
+
+def test_a_pseudonym_tells_the_network_apart_from_the_address() -> None:
+    secret = SecretStr("s" * 40)
+    one, two, far = (pseudonym(secret, f"2001:db8:{site}::1") for site in ("1:1", "1:2", "2:1"))
+    assert len({one, two, far}) == 3
+    assert one[:16] == two[:16] != far[:16]
+    assert pseudonym(secret, "2001:db8:1:1::2") == one
+    assert pseudonym(SecretStr("t" * 40), "2001:db8:1:1::1")[:16] != one[:16]
 
 
 def test_limits_by_address_and_by_user() -> None:
     settings = settings_with(rate_per_ip_minute=7, rate_per_user_hour=70)
     anonymous = Principal(None, "anon", "203.0.113.7")
     user = Principal(uuid.uuid4(), "authenticated", "203.0.113.7")
-    assert [(one.name, one.burst, one.period_s) for one in limits_of(anonymous, settings)] == [("ip", 7, 60)]
+    assert [(one.name, one.burst, one.period_s) for one in limits_of(anonymous, settings)] == [
+        ("ip", 7, 60),
+        ("network", 70, 60),
+    ]
     assert [(one.name, one.burst, one.period_s) for one in limits_of(user, settings)] == [
         ("ip", 7, 60),
+        ("network", 70, 60),
         ("user", 70, 3600),
     ]
     intake, follow_up = limits_of(user, settings), limits_of(user, settings, follow_up=True)
-    assert [one.burst for one in follow_up] == [70, 700]
+    assert [one.burst for one in follow_up] == [70, 700, 700]
     assert {one.key for one in intake}.isdisjoint(one.key for one in follow_up)
 
 

@@ -193,7 +193,7 @@ async def test_new_work_waits_outside_and_what_is_there_is_answered(
     crowded = await stack.start_api(
         UNLIMITED
         | {f"DARKROOM_{name.upper()}": str(value) for name, value in DEPTHS.items()}
-        | {"DARKROOM_QUEUE": queue, "DARKROOM_TRUSTED_HOPS": "1"}
+        | {"DARKROOM_QUEUE": queue, "DARKROOM_TRUSTED_HOPS": "1", "DARKROOM_METRICS_TOKEN": "m" * 32}
     )
     async with (
         httpx.AsyncClient(base_url=api.url, timeout=30, trust_env=False) as calm,
@@ -216,7 +216,7 @@ async def test_new_work_waits_outside_and_what_is_there_is_answered(
         assert (await asker.ask("free", in_flight)).json()["job_id"] == job_id
         for who in users:
             assert await asker.rerun(who) == (503 if who in shed else 200)
-        metrics = (await http.get("/metrics")).text
+        metrics = (await http.get("/metrics", headers={"Authorization": f"Bearer {'m' * 32}"})).text
         for caller, who in (("anonymous", "anonymous"), ("free", "free"), ("paid", "pro")):
             assert (f'darkroom_shed_total{{caller="{caller}"}} ' in metrics) == (who in shed)
     await crowded.stop()

@@ -6,8 +6,11 @@ import asyncio
 import hashlib
 import io
 import re
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
 from typing import Any, TypeAlias
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
@@ -16,14 +19,18 @@ import pytest
 from PIL import Image
 
 from scripts.local.home import Local
+from service.errors import Code, ProblemError
 from service.resources import Resources
-from service.sharing.links import LINK_GUESSES
+from service.sharing.links import ADDRESS_GUESSES, GUESSES, LINK_GUESSES, PASSWORDS, SITE_GUESSES, make
+from service.sharing.passwords import MOST, _place, hash_password
+from service.sharing.schemas import ShareRequest
 from tests.client import Client
 from tests.sharing.conftest import Sharer
 from tests.support import SharedStack, User, sign_up
 from workers.cleanup import cleanup
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Door: TypeAlias = Callable[..., Awaitable[httpx.Response]]
 PAGE = {"Accept": "text/html,application/xhtml+xml"}
 
 
@@ -155,54 +162,145 @@ async def test_passwords(share: Sharer, visitor: httpx.AsyncClient, db: Connecti
     assert await views(db, link) == 2
 
 
-async def test_guesses_are_limited_by_link_and_address(stack: SharedStack, share: Sharer) -> None:
-    api = await stack.start_api(
-        {"DARKROOM_TRUSTED_HOPS": "1", "DARKROOM_RATE_PER_IP_MINUTE": "1000"}
-    )  # the caller's address is what this test says
-    link, other = await share(password="open sesame"), await share(password="open sesame")
-
-    async with httpx.AsyncClient(base_url=api.url, trust_env=False, timeout=60) as client:
-
-        async def guess(url: str, password: str, ip: str = "203.0.113.7") -> int:
-            answer = await client.post(url, data={"password": password}, headers={"X-Forwarded-For": ip})
-            return answer.status_code
-
-        # A password that is right clears the count.
-        assert {await guess(link["url"], "wrong") for _ in range(5)} == {403}
-        assert await guess(link["url"], "open sesame") == 303
-        answers = await asyncio.gather(*(guess(link["url"], "wrong") for _ in range(14)))
-        assert sorted(answers) == [403] * 10 + [429] * 4
-        assert await guess(link["url"], "open sesame") == 429
-        assert await guess(link["url"], "open sesame", "198.51.100.1") == 303
-        assert await guess(other["url"], "open sesame") == 303
-    await api.stop()
-
-
-async def test_guesses_from_many_addresses_are_limited_and_lock_nobody_out(
-    stack: SharedStack, share: Sharer
-) -> None:
+@pytest.fixture
+async def door(stack: SharedStack) -> AsyncIterator[Door]:
+    """Tries a password at a link from an address of the test's choice."""
     api = await stack.start_api({"DARKROOM_TRUSTED_HOPS": "1", "DARKROOM_RATE_PER_IP_MINUTE": "1000"})
+    async with httpx.AsyncClient(base_url=api.url, trust_env=False, timeout=60) as client:
+        own = f"198.18.{secrets.randbelow(256)}.{secrets.randbelow(256)}"
+
+        async def guess(url: str, password: str, ip: str = own, **headers: str) -> httpx.Response:
+            return await client.post(
+                url, data={"password": password}, headers={"X-Forwarded-For": ip} | headers
+            )
+
+        yield guess
+    await api.stop()
+
+
+async def test_guesses_are_limited_by_link_and_address(door: Door, share: Sharer) -> None:
+    link, other = await share(password="open sesame"), await share(password="open sesame")
+    for _ in range(3):  # what was right counts for nothing
+        assert (await door(link["url"], "open sesame")).status_code == 303
+    answers = [(await door(link["url"], "wrong")).status_code for _ in range(GUESSES + 2)]
+    assert answers == [403] * GUESSES + [429] * 2
+    assert refused(await door(link["url"], "open sesame")) == (429, "rate_limited")
+    assert (await door(link["url"], "open sesame", "198.51.100.1")).status_code == 303
+    assert (await door(other["url"], "open sesame")).status_code == 303
+
+
+async def test_guesses_sent_at_once_count_as_well(door: Door, share: Sharer) -> None:
+    link = await share(password="open sesame")
+    answers = await asyncio.gather(*(door(link["url"], "wrong") for _ in range(30)))
+    statuses = [answer.status_code for answer in answers]
+    assert set(statuses) == {403, 429}
+    assert statuses.count(403) <= GUESSES
+
+
+@pytest.mark.parametrize("address", ["2001:db8:{site:x}:{host:x}::1", "10.{site}.0.{host}"])
+async def test_guesses_of_the_whole_world_are_limited_by_link_and_day(
+    door: Door, share: Sharer, user_client: Client, visitor: httpx.AsyncClient, address: str
+) -> None:
+    """However many networks an attacker has: one of them gets half of a day's guesses, all of them the whole."""
     link, other = await share(password="open sesame"), await share(password="open sesame")
 
-    async with httpx.AsyncClient(base_url=api.url, trust_env=False, timeout=60) as client:
+    async def guesses(site: int) -> list[int]:
+        hosts = range(1, SITE_GUESSES + 6)
+        return [
+            (await door(link["url"], "wrong", address.format(site=site, host=host))).status_code
+            for host in hosts
+        ]
 
-        async def guess(url: str, password: str, ip: str) -> int:
-            answer = await client.post(url, data={"password": password}, headers={"X-Forwarded-For": ip})
-            return answer.status_code
+    assert await guesses(1) == [403] * SITE_GUESSES + [429] * 5
+    assert await listed(user_client, link) == ("active", None)
+    second = await guesses(2)
+    assert second == [403] * (LINK_GUESSES - SITE_GUESSES) + [429] * 5
+    elsewhere = address.format(site=3, host=1)
+    locked = await door(link["url"], "open sesame", elsewhere)
+    assert refused(locked) == (429, "share_locked")
+    assert 0 < int(locked.headers["retry-after"]) <= 86_400 / LINK_GUESSES
+    page = await door(link["url"], "open sesame", elsewhere, Accept="text/html")
+    assert (page.status_code, "Too many wrong passwords" in page.text) == (429, True)
+    assert (await door(other["url"], "open sesame", elsewhere)).status_code == 303
 
-        botnet = [f"203.0.113.{number}" for number in range(LINK_GUESSES // 5 + 3)]
-        answers = await asyncio.gather(
-            *(guess(link["url"], "wrong", address) for address in botnet for _ in range(6))
-        )
-        # One of each address, and LINK_GUESSES (and what a minute or so gives back) of them all.
-        assert set(answers) == {403, 429}
-        assert 0 <= answers.count(403) - len(botnet) - LINK_GUESSES <= 3
-        assert await guess(link["url"], "wrong", "198.51.100.1") == 403
-        assert await guess(link["url"], "open sesame", "198.51.100.1") == 429
-        for _ in range(3):  # right at once, as often as they like
-            assert await guess(link["url"], "open sesame", "198.51.100.2") == 303
-        assert await guess(other["url"], "wrong", "203.0.113.1") == 403
-    await api.stop()
+    status, until = await listed(user_client, link)
+    assert (status, until is not None) == ("active", True)
+    renewed = await user_client.http.post(f"/shares/{link['share_id']}/renew")
+    assert renewed.status_code == 200
+    assert renewed.json()["share_id"] == link["share_id"]
+    assert (await listed(user_client, link)) == ("active", None)
+    assert (await visitor.get(link["url"])).status_code == 404
+    assert (await door(renewed.json()["url"], "open sesame", elsewhere)).status_code == 303
+
+
+async def listed(owner: Client, link: dict[str, Any]) -> tuple[str, str | None]:
+    """What the owner is told of a link: its status, and until when it takes no password."""
+    shares = (await owner.http.get(f"/outputs/{link['output_id']}/shares")).json()["shares"]
+    [found] = [one for one in shares if one["share_id"] == link["share_id"]]
+    return found["status"], found["locked_until"]
+
+
+async def test_one_address_guesses_at_so_many_links(door: Door, share: Sharer) -> None:
+    links = [await share(password="open sesame") for _ in range(4)]
+    answers = [(await door(link["url"], "wrong")).status_code for link in links for _ in range(GUESSES)]
+    assert answers == [403] * ADDRESS_GUESSES + [429] * GUESSES
+
+
+async def test_a_short_password_of_an_older_link_goes_on_working(
+    share: Sharer, visitor: httpx.AsyncClient, db: Connection
+) -> None:
+    link = await share(password="open sesame")
+    await db.execute(
+        "update share_secrets set password_hash = $2 where share_id = $1::uuid",
+        link["share_id"],
+        await hash_password("1234", "test"),
+    )
+    assert (await visitor.post(link["url"], data={"password": "1234"})).status_code == 303
+
+
+async def test_nothing_is_hashed_for_an_output_that_is_not_there(
+    resources: Resources, user: User, output_id: str
+) -> None:
+    """With no place left for hashing, an output that cannot be shared is still refused for that alone."""
+    wanted = ShareRequest(expires_in=3600, password="open sesame")
+    with ExitStack() as places:
+        for number in range(MOST):
+            places.enter_context(_place(f"caller {number}"))
+        for _ in range(PASSWORDS + 1):
+            with pytest.raises(ProblemError) as missing:
+                await make(resources, uuid4(), user.id, wanted)
+            assert missing.value.code is Code.output_not_found
+        with pytest.raises(ProblemError) as full:
+            await make(resources, UUID(output_id), user.id, wanted)
+        assert full.value.code is Code.overloaded
+    row, _ = await make(resources, UUID(output_id), user.id, wanted)
+    assert row.has_password
+
+
+async def test_a_user_makes_so_many_passwords(share: Sharer, user_client: Client, output_id: str) -> None:
+    for _ in range(PASSWORDS):
+        await share(password="open sesame")
+    wanted = {"expires_in": 3600, "password": "open sesame"}
+    answer = await user_client.http.post(f"/outputs/{output_id}/share", json=wanted)
+    assert refused(answer) == (429, "rate_limited")
+    await share()
+
+
+async def test_only_a_live_link_of_ones_own_is_renewed(
+    share: Sharer, user_client: Client, visitor: httpx.AsyncClient, local: Local, db: Connection
+) -> None:
+    link = await share()
+    path = f"/shares/{link['share_id']}/renew"
+    assert refused(await visitor.post(path)) == (401, "sign_in_required")
+    stranger = (await sign_up(local)).bearer
+    assert refused(await visitor.post(path, headers=stranger)) == (404, "share_not_found")
+    assert refused(await user_client.http.post(f"/shares/{uuid4()}/renew")) == (404, "share_not_found")
+    assert (await visitor.get(link["url"])).status_code == 302
+    renewed = (await user_client.http.post(path)).json()
+    assert (await visitor.get(renewed["url"])).status_code == 302
+    assert await views(db, link) == 2
+    await user_client.http.delete(f"/shares/{link['share_id']}")
+    assert refused(await user_client.http.post(path)) == (410, "share_revoked")
 
 
 async def test_the_door_is_limited_by_address(stack: SharedStack) -> None:
@@ -292,7 +390,7 @@ async def test_an_output_that_is_gone_cannot_be_shared(
         {"expires_in": 59},
         {"expires_in": 30 * 86_400 + 1},
         {"expires_in": 60, "max_views": 0},
-        {"expires_in": 60, "password": "abc"},
+        {"expires_in": 60, "password": "a" * 7},
         {"expires_in": 60, "password": "a" * 129},
         {"expires_in": 60, "surprise": 1},
     ],

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import ExitStack
+
 import pytest
 
-from service.sharing.passwords import hash_password, matches
+from service.errors import Code, ProblemError
+from service.sharing.passwords import MAX_CHARACTERS, MOST, MOST_OF_CALLER, _place, hash_password, matches
 
 
 async def test_a_hash_matches_its_password_alone() -> None:
-    stored = await hash_password("pässword")
+    stored = await hash_password("pässword", "me")
     assert "pässword" not in stored
-    assert await matches("pässword", stored)
-    assert await matches("pa\u0308ssword", stored)
-    assert not await matches("password", stored)
-    assert stored != await hash_password("pässword")
+    assert await matches("pässword", stored, "me")
+    assert await matches("pa\u0308ssword", stored, "me")
+    assert not await matches("password", stored, "me")
+    assert stored != await hash_password("pässword", "me")
 
 
 async def test_older_parameters_stay_readable() -> None:
@@ -21,9 +25,34 @@ async def test_older_parameters_stay_readable() -> None:
     assert await matches(
         "pleaseletmein",
         "$scrypt$ln=14,r=8,p=1$U29kaXVtQ2hsb3JpZGU$cCO9yzr9c0hGHAbNgf046/2o+7qQT44+qbVD9lRdofI",
+        "me",
     )
 
 
 async def test_what_is_no_hash_is_an_error() -> None:
     with pytest.raises(ValueError, match="not a hash"):
-        await matches("x", "plain")
+        await matches("x", "plain", "me")
+
+
+async def test_no_caller_fills_the_queue_and_the_queue_has_an_end() -> None:
+    with ExitStack() as places:
+        for _ in range(MOST_OF_CALLER):
+            places.enter_context(_place("me"))
+        with pytest.raises(ProblemError) as mine:
+            await hash_password("open sesame", "me")
+        assert (mine.value.code, mine.value.headers["Retry-After"]) == (Code.rate_limited, "2")
+        assert await hash_password("open sesame", "another")
+        for number in range(MOST - MOST_OF_CALLER):
+            places.enter_context(_place(f"caller {number}"))
+        with pytest.raises(ProblemError) as full:
+            await hash_password("open sesame", "another")
+        assert full.value.code is Code.overloaded
+    assert len(await asyncio.gather(*(hash_password("open sesame", "me") for _ in range(2)))) == 2
+
+
+async def test_a_password_longer_than_any_is_not_hashed() -> None:
+    stored = await hash_password("open sesame", "me")
+    with ExitStack() as places:
+        for number in range(MOST):
+            places.enter_context(_place(f"caller {number}"))
+        assert not await matches("a" * (MAX_CHARACTERS + 1), stored, "me")

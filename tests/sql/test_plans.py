@@ -211,6 +211,39 @@ async def test_visitors_are_counted_by_address(world: World, open_world: Opener)
     assert not await world.value("select count(*) from public.address_usage where address = $1", ADDRESS)
 
 
+async def test_visitors_are_counted_by_network(world: World) -> None:
+    """All addresses of a /24 or /48 together have ten times what one has; another network is another."""
+    network = secrets.token_hex(8)
+    await world.connection.execute("update public.plans set generations_per_day = 2 where id = 'anonymous'")
+    try:
+        jobs = [
+            (await world.intake(ip=network + address))["job"]
+            for address in (secrets.token_hex(8) for _ in range(10))
+            for _ in range(2)
+        ]
+        code, facts = await refusal(world, None, ip=network + secrets.token_hex(8))
+        assert (code, facts["limit"], facts["used"]) == ("quota_exceeded", 20, 20)
+        assert facts["violated_policies"] == ["generations_per_day"]
+        assert (await world.intake(ip=secrets.token_hex(16)))["created"]
+        await world.cancel(uuid.UUID(jobs[0]["job_id"]))
+        assert (await world.intake(ip=network + secrets.token_hex(8)))["created"]
+    finally:
+        await world.connection.execute(
+            "update public.plans set generations_per_day = null where id = 'anonymous'"
+        )
+
+
+async def test_a_network_is_counted_by_an_index(world: World) -> None:
+    await world.connection.execute("set enable_seqscan = off")
+    rows = await world.connection.fetch(
+        "explain select sum(a.generations) from public.address_usage a "
+        "where left(a.address, 16) = left($1, 16) and a.day = public.utc_day() and a.user_id is null",
+        ADDRESS,
+    )
+    await world.connection.execute("reset enable_seqscan")
+    assert "address_usage_by_network" in "\n".join(row[0] for row in rows)
+
+
 async def test_a_job_taken_over_by_a_user_gives_back_to_the_address(world: World) -> None:
     address, user = secrets.token_hex(16), await world.user(plan=await plan(world, generations_per_day=1))
     job = (await world.intake(ip=address))["job"]

@@ -40,7 +40,8 @@ CALLABLE_BY_SERVICE = {
     *("snooze_request", "fail_request", "wipe_batch", "wipe_objects", "request_tombstones", "wipe_money"),
     *("close_account", "finish_deletion", "personal_tables", "export_page", "export_originals"),
     *("finish_export", "expire_requests"),
-    *("create_share", "list_shares", "revoke_share", "find_share", "open_share", "purge_shares"),
+    *("may_share", "create_share", "list_shares", "renew_share", "revoke_share", "find_share", "open_share"),
+    "purge_shares",
     *("list_images", "get_image", "change_images", "archive_due"),
     *(
         "create_team",

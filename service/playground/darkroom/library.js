@@ -23,6 +23,9 @@ export function createLibrary(http) {
     await http.request(path, { method });
   };
 
+  /** A link with its whole address. @param {NewShare} made @returns {NewShare} */
+  const absolute = (made) => ({ ...made, url: made.url.startsWith("/") ? http.base + made.url : made.url });
+
   return {
     /**
      * Plan, settings and credits of the caller.
@@ -168,10 +171,7 @@ export function createLibrary(http) {
      * @param {ShareRequest} request
      * @returns {Promise<NewShare>} with an absolute `url`
      */
-    async share(outputId, request) {
-      const made = await call("POST", `/outputs/${enc(outputId)}/share`, request);
-      return { ...made, url: made.url.startsWith("/") ? http.base + made.url : made.url };
-    },
+    share: async (outputId, request) => absolute(await call("POST", `/outputs/${enc(outputId)}/share`, request)),
 
     /**
      * The links of an output, newest first, with their views.
@@ -179,6 +179,13 @@ export function createLibrary(http) {
      * @returns {Promise<Share[]>}
      */
     shares: async (outputId) => (await call("GET", `/outputs/${enc(outputId)}/shares`)).shares,
+
+    /**
+     * Gives a link another address, with the same password and end; the one before leads nowhere from then on.
+     * @param {string} shareId
+     * @returns {Promise<NewShare>} with an absolute `url`
+     */
+    renewShare: async (shareId) => absolute(await call("POST", `/shares/${enc(shareId)}/renew`)),
 
     /**
      * Ends a link at once.

@@ -412,7 +412,7 @@ export interface ShareRequest {
   /** Seconds, 60 to 30 days. */
   expires_in: number;
   max_views?: number | null;
-  /** 4 to 128 characters. */
+  /** 8 to 128 characters. */
   password?: string | null;
 }
 
@@ -430,6 +430,8 @@ export interface Share {
   revoked_at: string | null;
   created_at: string;
   output_expires_at: string | null;
+  /** Until when no password is taken, since too many wrong ones were tried. */
+  locked_until: string | null;
 }
 
 export interface NewShare extends Share {

@@ -54,9 +54,14 @@ export class ShareDialog {
       max_views: byId("share-views").value === "" ? null : Number(byId("share-views").value),
       password: byId("share-password").value || null,
     });
-    byId("share-url").value = made.url;
+    await this.#show(made.url, "The link is made. Copy it now: it is not shown again.");
+  }
+
+  /** @param {string} url @param {string} status */
+  async #show(url, status) {
+    byId("share-url").value = url;
     byId("share-made").hidden = false;
-    byId("share-status").textContent = "The link is made. Copy it now: it is not shown again.";
+    byId("share-status").textContent = status;
     byId("share-url").focus();
     byId("share-url").select();
     await this.#list();
@@ -80,9 +85,24 @@ export class ShareDialog {
   }
 
   /** @param {Share} share */
-  #row({ share_id, status, has_password, expires_at, max_views, views }) {
+  #row({ share_id, status, has_password, expires_at, max_views, views, locked_until }) {
     const facts = [`until ${when(expires_at)}`, `${views}${max_views ? ` of ${max_views}` : ""} views`];
     if (has_password) facts.push("password");
+    if (locked_until) facts.push(`locked until ${when(locked_until)}: too many wrong passwords`);
+    const renew = make(
+      "button",
+      {
+        type: "button",
+        className: "quiet small",
+        "aria-label": `Give the link that ends ${when(expires_at)} a new address`,
+        onclick: () =>
+          this.#try(async () => {
+            const { url } = await this.darkroom.renewShare(share_id);
+            await this.#show(url, "The link has a new address. Copy it now: it is not shown again.");
+          }),
+      },
+      "New address",
+    );
     const revoke = make(
       "button",
       {
@@ -104,7 +124,7 @@ export class ShareDialog {
       { "data-status": status },
       make("strong", {}, STATUS[status] ?? status),
       make("span", { className: "hint" }, facts.join(", ")),
-      status === "active" ? revoke : "",
+      ...(status === "active" ? [...(locked_until ? [renew] : []), revoke] : []),
     );
   }
 }

@@ -1,0 +1,30 @@
+"""What every request body has in common: values are taken as JSON has them, and unknown fields are refused.
+
+`true` is no number, "1" is no number, 1 is no text. JSON has no ids and times of its own, so these come as text: `Id`
+and `Moment`. (Query parameters and forms are all text, and are converted.)
+"""
+
+import re
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+_NUMBER = re.compile(r"\s*[+-]?[\d.]+\s*")
+
+
+class Input(BaseModel):
+    """The body of a request."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def _no_timestamp(value: Any) -> Any:
+    if isinstance(value, bool | int | float) or (isinstance(value, str) and _NUMBER.fullmatch(value)):
+        raise ValueError("must be a time such as 2027-12-31T00:00:00Z")
+    return value
+
+
+Id = Annotated[UUID, Field(strict=False)]
+Moment = Annotated[datetime, BeforeValidator(_no_timestamp), Field(strict=False)]
