@@ -212,13 +212,18 @@ async def openapi_document(request: Request) -> Response:
 
 @page.get("/config.json")
 async def config(request: Request) -> JSONResponse:
-    """What a browser needs to reach the Supabase project, and whether plans can be bought; all of it public."""
+    """What a browser needs to reach the Supabase project, and whether plans can be bought; all of it public.
+
+    On a local stack also its sample account, and the command that changes plans there.
+    """
     settings: Settings = request.app.state.settings
-    return JSONResponse(
-        {
-            "supabase_url": settings.supabase_url,
-            "publishable_key": settings.supabase_publishable_key,
-            "billing": settings.billing,
-        },
-        headers={"Cache-Control": "no-cache"},
-    )
+    public: dict[str, object] = {
+        "supabase_url": settings.supabase_url,
+        "publishable_key": settings.supabase_publishable_key,
+        "billing": settings.billing,
+    }
+    if settings.sample_account is not None and not settings.production:
+        email, _, password = settings.sample_account.get_secret_value().partition(":")
+        command = str(settings.home / "bin" / "darkroom")
+        public["local"] = {"email": email, "password": password, "command": command}
+    return JSONResponse(public, headers={"Cache-Control": "no-cache"})

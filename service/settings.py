@@ -234,6 +234,11 @@ class Settings(BaseSettings):
         validation_alias="PROMETHEUS_MULTIPROC_DIR",
         description="shared by several API processes on one machine",
     )
+    sample_account: SecretStr | None = Field(
+        None,
+        description="address:password of the local stack's sample account, which the playground then offers to "
+        "everybody; refused in production",
+    )
     metrics_port: int | None = Field(
         None,
         ge=1,
@@ -413,6 +418,8 @@ def _unsafe(settings: Settings) -> list[str]:
             found.append(f"{name} still holds a placeholder")
     if not settings.supabase_url.startswith("https://"):
         found.append("SUPABASE_URL must use https in production")
+    if settings.sample_account is not None:
+        found.append("DARKROOM_SAMPLE_ACCOUNT is for the local stack alone: it is told to everybody")
     claims = _jwt_claims(secret)
     if secret.startswith("sb_secret_"):
         if len(secret) < MIN_SECRET_CHARACTERS:

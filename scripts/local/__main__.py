@@ -20,7 +20,7 @@ from scripts.local.stack import Stack
 
 async def _up(home: Path | None, *, app: bool) -> int:
     async with Stack(home, app=app) as stack:
-        print(stack.home.local_json.read_text("utf-8"), end="", flush=True)
+        print(f"The stack is up: {stack.home.local_json}", flush=True)
         await asyncio.Event().wait()
     return 0
 

@@ -26,6 +26,16 @@ def environment(local: Local, extra: Mapping[str, str] | None = None) -> dict[st
     }
 
 
+def gateway_environment(local: Local) -> dict[str, str]:
+    """What the gateway needs to know and nobody else may see."""
+    return {
+        "DATABASE_URL": local.database_url,
+        "SUPABASE_JWT_SECRET": local.jwt_secret,
+        "SUPABASE_PUBLISHABLE_KEY": local.publishable_key,
+        "SUPABASE_SECRET_KEY": local.secret_key,
+    }
+
+
 async def start_api(
     local: Local, logs: Path, env: Mapping[str, str] | None = None, *, port: int | None = None
 ) -> Child:

@@ -123,12 +123,12 @@ async def _fresh_stack() -> AsyncIterator[Stack]:
 async def advisors(url: str) -> str:
     """The findings at level warn and above are an error of the CLI."""
     options = ["--type=all", "--level=warn", "--fail-on=warn", "--agent=no"]
-    output = await supabase("db", "advisors", f"--remote={url}", *options)
+    output = await supabase("db", "advisors", *options, remote=url)
     return output.strip() or "advisors: no finding"
 
 
 async def _types(url: str) -> str:
-    return await supabase("gen", "types", "typescript", f"--remote={url}", "--schema=public")
+    return await supabase("gen", "types", "typescript", "--schema=public", remote=url)
 
 
 def compare_types(generated: str) -> bool:

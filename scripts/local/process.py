@@ -16,6 +16,7 @@ import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
@@ -27,11 +28,15 @@ class StackError(Exception):
 
 @dataclass(frozen=True)
 class Command:
-    """What to run: `become` is called in the child before exec (used to drop privileges)."""
+    """What to run: `become` is called in the child before exec (used to drop privileges).
+
+    Arguments can be read by every user of the machine: secrets go into `env` or `stdin`.
+    """
 
     name: str
     argv: Sequence[str]
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    stdin: bytes = field(default=b"", repr=False)
     cwd: Path | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     death_signal: signal.Signals = signal.SIGKILL
@@ -43,6 +48,7 @@ def _prepare(command: Command, parent: int) -> Callable[[], None]:
     """The function that runs between fork and exec. The death signal comes last: changing uid clears it."""
 
     def prepare() -> None:
+        os.umask(0o077)
         if command.become is not None:
             command.become()
         _libc.prctl(_PR_SET_PDEATHSIG, int(command.death_signal), 0, 0, 0)
@@ -50,6 +56,12 @@ def _prepare(command: Command, parent: int) -> Callable[[], None]:
             os._exit(1)
 
     return prepare
+
+
+def _append_to(log: Path) -> IO[bytes]:
+    """Open a log that only its owner can read."""
+    log.touch(mode=0o600)
+    return log.open("ab")
 
 
 class Child:
@@ -66,10 +78,10 @@ class Child:
     async def start(cls, command: Command, log: Path) -> Child:
         """Start `command` with its output appended to `log`."""
         child = cls(command, log)
-        with log.open("ab") as out:
+        with _append_to(log) as out:
             child._process = await asyncio.create_subprocess_exec(
                 *command.argv,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if command.stdin else subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 cwd=command.cwd,
@@ -77,6 +89,9 @@ class Child:
                 start_new_session=True,
                 preexec_fn=_prepare(command, os.getpid()),
             )
+        if child._process.stdin is not None:
+            child._process.stdin.write(command.stdin)
+            child._process.stdin.close()
         return child
 
     @property

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import httpx
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from scripts.local.demo import Demo, DemoError, Pass, Photo, progress_bars, stamped_sample
+from scripts.local.process import StackError
 from scripts.local.stack import Stack
 
 
@@ -31,7 +33,9 @@ async def run(options: Options) -> int:
     console = Console()
     photo = _photo(options.photo)
     console.print("[bold]Starting[/bold] Postgres, Redis, Supabase gateway, API, worker …")
-    stack = Stack(app=True, say=lambda line: console.print(line, highlight=False, markup=False))
+    stack = Stack(
+        app=True, sample=not options.once, say=lambda line: console.print(line, highlight=False, markup=False)
+    )
     async with stack:
         failed = False
         try:
@@ -48,6 +52,7 @@ async def run(options: Options) -> int:
             console.print(f"logs: {stack.home.logs}", highlight=False, soft_wrap=True)
         if not options.once:
             _invite(console, stack)
+            await _fill_sample_account(console, stack)
             await asyncio.Event().wait()
     return int(failed)
 
@@ -115,4 +120,37 @@ def _invite(console: Console, stack: Stack) -> None:
     console.print(f"[bold]API[/bold]         {local.api_url}/docs")
     console.print(f"[bold]Supabase[/bold]    {local.supabase_url}")
     console.print(f"[bold]Keys[/bold]        {stack.home.local_json}", soft_wrap=True)
+    command = _short(stack.home.command)
+    console.print("[bold]Sample[/bold]      “Open the sample account” in the playground: Pro, with a library")
+    console.print(f"[bold]Darkroom[/bold]    {command} admin plan you@example.com pro", soft_wrap=True)
+    console.print("            the command; this gives an account that you have made another plan")
     console.print("Ctrl-C stops everything.")
+
+
+def _short(path: Path) -> str:
+    """As it can be typed here."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+async def _fill_sample_account(console: Console, stack: Stack) -> None:
+    """Behind the serving: nothing waits for it. A failure is told, and everything else goes on."""
+    with Progress(
+        TextColumn("Filling the sample account"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        console=console,
+        transient=True,
+    ) as bar:
+        task = bar.add_task("", total=None)
+        try:
+            sample = await stack.fill_sample_account(
+                lambda done, steps: bar.update(task, completed=done, total=steps)
+            )
+        except (DemoError, StackError, httpx.HTTPError) as error:
+            console.print(f"[red]error:[/red] the sample account: {error}", highlight=False, soft_wrap=True)
+            return
+    if sample is not None:
+        console.print(
+            f"The sample account is filled; one of its pictures is shared: {sample.share_url}", soft_wrap=True
+        )
+    console.print(f"Its password and API key: {_short(stack.home.sample_json)}", soft_wrap=True)

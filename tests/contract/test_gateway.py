@@ -19,6 +19,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
+from scripts.local.apps import gateway_environment
 from scripts.local.home import REPOSITORY, Local, any_free_port
 from scripts.local.process import Child, Command, until_ready
 from scripts.local.stack import Stack
@@ -47,10 +48,9 @@ class Gateway:
 
     async def start(self) -> None:
         argv = [sys.executable, "-m", "scripts.local.gateway", "--port", str(self.port)]
-        argv += ["--lite-port", str(self.lite_port), "--database-url", self.local.database_url]
-        argv += ["--root", str(self.root), "--jwt-secret", self.local.jwt_secret]
-        argv += ["--publishable-key", self.local.publishable_key, "--secret-key", self.local.secret_key]
-        child = await Child.start(Command("gateway", argv, cwd=REPOSITORY), self.log)
+        argv += ["--lite-port", str(self.lite_port), "--root", str(self.root)]
+        env = gateway_environment(self.local)
+        child = await Child.start(Command("gateway", argv, env=env, cwd=REPOSITORY), self.log)
 
         async def probe() -> None:
             (await self.http.get("/status")).raise_for_status()

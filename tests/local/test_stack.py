@@ -45,7 +45,7 @@ async def _supervisor(home: Path, *arguments: str) -> AsyncIterator[asyncio.subp
     )
     assert process.stdout is not None
     try:
-        await asyncio.wait_for(process.stdout.readuntil(b"\n}\n"), 90)  # it prints local.json when it is up
+        await asyncio.wait_for(process.stdout.readuntil(b"local.json\n"), 90)  # it says so when it is up
         yield process
     finally:
         if process.returncode is None:

@@ -64,6 +64,10 @@ def test_a_complete_production_configuration_is_accepted() -> None:
         (PAID | {"stripe_secret_key": "sk_live_your-key"}, "STRIPE_SECRET_KEY still holds a placeholder"),
         (PAID | {"stripe_webhook_secret": "we_0123456789"}, "STRIPE_WEBHOOK_SECRET does not begin"),
         (PAID | {"stripe_api_base": "http://stripe.internal"}, "STRIPE_API_BASE must use https"),
+        (
+            {"sample_account": "sample@example.com:a-password"},
+            "DARKROOM_SAMPLE_ACCOUNT is for the local stack",
+        ),
         (PAID | {"billing_return_url": "http://app.darkroom.dev/"}, "RETURN_URL must use https"),
     ],
 )

@@ -103,16 +103,15 @@ def test_migrations_are_named_as_the_cli_orders_them() -> None:
 
 async def test_the_advisors_have_no_finding(local: Local) -> None:
     report = await supabase(
-        *("db", "advisors", f"--remote={local.database_url}"),
-        *("--type=all", "--level=warn", "--fail-on=warn", "--agent=no", "--output-format=json"),
+        *("db", "advisors", "--type=all", "--level=warn", "--fail-on=warn"),
+        *("--agent=no", "--output-format=json"),
+        remote=local.database_url,
     )
     assert not re.search(r'"level":\s*"(WARN|ERROR)"', report)
 
 
 async def test_the_types_for_typescript_are_current(local: Local) -> None:
-    generated = await supabase(
-        "gen", "types", "typescript", f"--remote={local.database_url}", "--schema=public"
-    )
+    generated = await supabase("gen", "types", "typescript", "--schema=public", remote=local.database_url)
     assert TYPES.read_text("utf-8") == generated, "`python -m scripts.local types` writes them"
 
 

@@ -1,5 +1,6 @@
 /** Sign-up and sign-in, by supabase-js alone: Darkroom's API is not asked for any of it. */
 import { byId } from "./dom.js";
+import { showProblem } from "./problem.js";
 
 /**
  * @param {{supabase_url: string, publishable_key: string}} config
@@ -22,11 +23,36 @@ export function openSignIn() {
 }
 
 /**
+ * The account that a local stack has made for its visitors: one click signs in and shows its library.
+ * @typedef {{email: string, password: string, command: string}} LocalStack of `/config.json`
+ */
+
+/**
+ * The command that gives an account of a local stack another plan.
+ * @param {LocalStack} local @param {string} email
+ */
+export const planCommand = (local, email) => `${local.command} admin plan ${email} pro`;
+
+/** @param {any} client @param {LocalStack} local */
+export function wireSample(client, local) {
+  byId("sample-account").addEventListener("click", async () => {
+    const { email, password } = local;
+    const { error } = await client.auth.signInWithPassword({ email, password });
+    if (error) showProblem(error);
+    else location.hash = "#library";
+  });
+  byId("another-plan").hidden = false;
+  byId("another-plan-command").textContent = planCommand(local, "you@example.com");
+}
+
+/**
  * Wires the buttons and the dialog.
  * @param {any} client
+ * @param {LocalStack|undefined} local
  * @param {(userId: string|null) => void} onChange
  */
-export function wireAccount(client, onChange) {
+export function wireAccount(client, local, onChange) {
+  if (local) wireSample(client, local);
   byId("sign-in").addEventListener("click", openSignIn);
   byId("sign-out").addEventListener("click", () => client.auth.signOut());
   byId("credentials").addEventListener("submit", async (/** @type {SubmitEvent} */ event) => {
@@ -45,6 +71,7 @@ export function wireAccount(client, onChange) {
   });
   client.auth.onAuthStateChange((/** @type {string} */ event, /** @type {any} */ session) => {
     byId("sign-in").hidden = Boolean(session);
+    byId("sample-account").hidden = Boolean(session) || !local;
     byId("who").textContent = session?.user.email ?? "";
     // supabase-js holds a lock while it calls this: what asks it again has to wait for the next turn.
     if (event !== "TOKEN_REFRESHED") setTimeout(() => onChange(session?.user.id ?? null));

@@ -1,9 +1,11 @@
 /** The plan, its credits and its subscription; other plans and credits to buy, where billing is on. */
 /** @import { Darkroom } from "../../darkroom.js" */
 /** @import { Balance, Pack, PlanOffer, Subscription } from "../../darkroom/account-types.js" */
+/** @import { LocalStack } from "../signing.js" */
 /** @import { Me } from "../../darkroom/types.js" */
 import { ask, explain } from "../dialogs.js";
 import { byId, make } from "../dom.js";
+import { planCommand } from "../signing.js";
 import { credits, day, price, SOURCE } from "./words.js";
 
 const BEFORE = "darkroom.before"; // what the account had when its user left to pay
@@ -16,6 +18,8 @@ export class PlanCard {
     this.darkroom = darkroom;
     this.around = around;
     this.billing = false;
+    /** @type {LocalStack|null} */
+    this.local = null;
     /** @type {Me|null} */
     this.me = null;
     /** @type {Subscription|null} */
@@ -148,7 +152,11 @@ export class PlanCard {
   #drawPlans(plans, packs) {
     byId("plans-hint").textContent = this.billing
       ? "Paid by the month, ended whenever you like. What you keep stays."
-      : "This Darkroom sells nothing online: whoever runs it changes plans.";
+      : this.local
+        ? "This Darkroom runs on your machine, and sells nothing. A command changes the plan:"
+        : "This Darkroom sells nothing online: whoever runs it changes plans.";
+    if (!this.billing && this.local)
+      byId("plans-hint").append(" ", make("code", {}, planCommand(this.local, byId("who").textContent)));
     byId("offers").replaceChildren(...plans.map((plan) => this.#offer(plan)));
     byId("packs-section").hidden = packs.length === 0;
     byId("packs").replaceChildren(

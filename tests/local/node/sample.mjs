@@ -1,0 +1,80 @@
+// What a newcomer sees on the playground of ./scripts/run. Reads {api_url, chromium} from SAMPLE.
+import assert from 'node:assert/strict'
+import { chromium } from 'playwright-core'
+import { run, test } from '../../node/cases.mjs'
+
+const { api_url, executable, shots } = JSON.parse(process.env.SAMPLE)
+const browser = await chromium.launch({ executablePath: executable, args: ['--headless', '--no-sandbox', '--disable-gpu'] })
+
+async function open(options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, reducedMotion: 'reduce', ...options })
+  const page = await context.newPage()
+  page.complaints = []
+  page.on('pageerror', (error) => page.complaints.push(error.stack))
+  page.on('console', (message) => message.type() === 'error' && page.complaints.push(message.text()))
+  await page.goto(api_url)
+  await page.waitForSelector('html[data-ready]')
+  return page
+}
+
+const shot = (page, name) => (shots ? page.screenshot({ path: `${shots}/${name}.png` }) : null)
+
+const drawn = (page) =>
+  page.waitForFunction(() => {
+    const pictures = [...document.querySelectorAll('#images li[data-id] img')]
+    return pictures.length >= 10 && pictures.slice(0, 8).every((picture) => picture.complete && picture.naturalWidth > 0)
+  })
+
+test('one click opens the sample library', async () => {
+  const page = await open()
+  await page.click('#sample-account')
+  await page.waitForSelector('#library:not([hidden])')
+  await drawn(page)
+  assert.match(await page.textContent('#library-hint'), /11 images/)
+  assert.match(await page.textContent('#collections'), /Kitchen.*Mugs.*Living room/s)
+  assert.match(await page.textContent('#plan'), /Pro plan/)
+  assert.equal(await page.isVisible('#sample-account'), false)
+  await shot(page, 'playground-library-desktop')
+  await page.click('#tabs a[href="#account"]')
+  await page.waitForSelector('#keys .row, #keys li')
+  assert.match(await page.textContent('#keys'), /Shop importer/)
+  assert.match(await page.textContent('#teams'), /Studio.*Owner, 2 of/s)
+  await page.waitForSelector('#usage svg')
+  await shot(page, 'playground-account-desktop')
+  await page.click('#sign-out')
+  await page.waitForSelector('#sample-account:not([hidden])')
+  assert.deepEqual(page.complaints, [])
+})
+
+test('the page tells the command that changes a plan', async () => {
+  const page = await open()
+  await page.click('#sign-in')
+  assert.match(await page.textContent('#another-plan-command'), /bin\/darkroom admin plan you@example.com pro$/)
+  await page.keyboard.press('Escape')
+  await page.click('#sample-account')
+  await page.waitForSelector('#library:not([hidden])')
+  await page.click('#tabs a[href="#account"]')
+  await page.waitForFunction(() => /Pro/.test(document.querySelector('#plan-title').textContent))
+  await page.click('#show-plans')
+  await page.waitForSelector('#plans[open]')
+  assert.match(await page.textContent('#plans-hint'), /bin\/darkroom admin plan sample@example.com pro$/)
+  assert.deepEqual(page.complaints, [])
+})
+
+test('the button fits on a phone', async () => {
+  const page = await open({ viewport: { width: 360, height: 740 } })
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth)
+  assert.ok(wide <= 360, `the page is ${wide} px wide`)
+  assert.equal(await page.isVisible('#sample-account'), true)
+  const heights = await page.$$eval('.corner > button:not([hidden])', (buttons) => buttons.map((button) => button.offsetHeight))
+  assert.ok(Math.max(...heights) < 50, 'a button breaks its words')
+  await shot(page, 'phone-start')
+  await page.click('#sample-account')
+  await page.waitForSelector('#library:not([hidden])')
+  await drawn(page)
+  await shot(page, 'playground-library-phone')
+})
+
+await run()
+await browser.close()
+process.exit(0)

@@ -1,0 +1,158 @@
+"""No other user of the machine can read a secret of the stack: not in a file, not in the arguments of a process."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import psutil
+import pytest
+import redis.asyncio
+
+from scripts.local.home import Home
+from scripts.local.process import Child, Command
+from scripts.local.stack import Stack
+
+_listeners: list[list[list[str]]] = []
+"""Each gets the arguments of every process that this one starts."""
+
+
+def _on_audit(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "subprocess.Popen":
+        for listener in _listeners:
+            listener.append([os.fsdecode(part) for part in arguments[1]])
+
+
+sys.addaudithook(_on_audit)  # cannot be taken back: it does nothing outside these tests
+
+
+@pytest.fixture
+def started() -> Iterator[list[list[str]]]:
+    heard: list[list[str]] = []
+    _listeners.append(heard)
+    yield heard
+    _listeners.remove(heard)
+
+
+def _secret_values(home: Path) -> dict[str, str]:
+    """Every secret there is, by name: a new field of Secrets is looked for without being named here."""
+    values = Home(home).secrets().model_dump()
+    return {name: value for name, value in values.items() if name != "publishable_key"}
+
+
+def _told(words: str, values: dict[str, str]) -> list[str]:
+    return [name for name, value in values.items() if value in words]
+
+
+def _exposed(home: Path, values: dict[str, str]) -> dict[str, list[str]]:
+    """Files below `home` that group or others may read, and the secrets in them."""
+    found = {}
+    for path in home.rglob("*"):
+        mode = path.lstat().st_mode
+        if stat.S_ISREG(mode) and mode & 0o044:
+            found[str(path)] = [name for name, value in values.items() if value.encode() in path.read_bytes()]
+    return {path: names for path, names in found.items() if names}
+
+
+def _open_to_others(home: Path) -> list[str]:
+    """Files and directories below `home` that somebody else could read, going by every directory on the way."""
+
+    def walk(directory: Path) -> Iterator[str]:
+        for path in directory.iterdir():
+            mode = path.lstat().st_mode
+            if stat.S_ISLNK(mode):
+                continue
+            if mode & 0o044:
+                yield str(path)
+            if stat.S_ISDIR(mode) and mode & 0o011:
+                yield from walk(path)
+
+    return list(walk(home)) if home.stat().st_mode & 0o011 else []
+
+
+async def test_no_file_and_no_argument_tells_a_secret(tmp_path: Path, started: list[list[str]]) -> None:
+    home = tmp_path / "home"
+    async with Stack(home, app=True, api_port=0, supabase_port=0):
+        values = _secret_values(home)
+        children = psutil.Process().children(recursive=True)
+        running = [" ".join(process.cmdline()) for process in children]
+        assert len(running) >= 6
+        exposed = _exposed(home, values)
+        others = _open_to_others(home)
+    assert exposed == {}
+    assert others == []
+    arguments = [*running, *map(" ".join, started)]
+    assert any("service.cli api" in words for words in arguments)
+    assert {words: names for words in arguments if (names := _told(words, values))} == {}
+
+
+def test_a_secret_in_a_readable_file_would_be_found(tmp_path: Path) -> None:
+    values = {"redis_password": "c0ffee"}
+    open_file, closed = tmp_path / "open", tmp_path / "closed"
+    for path, mode in ((open_file, 0o644), (closed, 0o600)):
+        path.write_text("requirepass c0ffee")
+        path.chmod(mode)
+    assert _exposed(tmp_path, values) == {str(open_file): ["redis_password"]}
+
+
+async def test_redis_and_postgres_want_their_passwords(tmp_path: Path) -> None:
+    async with Stack(tmp_path / "home", api_port=0, supabase_port=0) as stack:
+        async with redis.asyncio.Redis(port=stack.ports.redis) as client:
+            with pytest.raises(redis.exceptions.AuthenticationError):
+                await client.ping()
+        async with redis.asyncio.Redis.from_url(stack.local.redis_url) as client:
+            assert await client.ping()
+        for role in ("postgres", "supabase_lite", "supabase_admin", "authenticator"):
+            with pytest.raises(asyncpg.InvalidPasswordError):
+                await asyncpg.connect(
+                    host="127.0.0.1",
+                    port=stack.ports.postgres,
+                    user=role,
+                    password="postgres",
+                    database="postgres",
+                )
+
+
+async def test_a_home_of_an_older_checkout_is_closed_at_its_next_start(tmp_path: Path) -> None:
+    """Older checkouts trusted every user of the machine and left files and directories readable."""
+    home = tmp_path / "home"
+    async with Stack(home, api_port=0, supabase_port=0) as stack:
+        connection = await asyncpg.connect(stack.local.database_url)
+        await connection.execute("alter role postgres password null; create table public.kept (id int)")
+        await connection.close()
+    (home / "postgres" / "data" / "pg_hba.conf").write_text("host all all 127.0.0.1/32 trust\n")
+    for path in (home, home / "logs", home / "lite", home / "storage", home / "postgres"):
+        path.chmod(0o755)
+    for path in (home / "ports.json", home / "run.lock"):
+        path.chmod(0o644)
+
+    async with Stack(home, api_port=0, supabase_port=0) as stack:
+        assert _open_to_others(home) == []
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await asyncpg.connect(f"postgresql://postgres:no@127.0.0.1:{stack.ports.postgres}/postgres")
+        connection = await asyncpg.connect(stack.local.database_url)
+        assert await connection.fetchval("select to_regclass('public.kept')") is not None
+        await connection.close()
+
+
+async def test_what_goes_to_standard_input_arrives_and_logs_are_private(tmp_path: Path) -> None:
+    child = await Child.start(Command("cat", ["cat"], stdin=b"said in private"), tmp_path / "cat.log")
+    assert await child.wait() == 0
+    assert (tmp_path / "cat.log").read_bytes() == b"said in private"
+    assert (tmp_path / "cat.log").stat().st_mode & 0o077 == 0
+
+
+def test_the_command_of_a_home_says_when_no_stack_runs(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.open()
+    home.write_command()
+    home.close()
+    done = subprocess.run([home.command, "ops"], capture_output=True, text=True, cwd="/", check=False)
+    assert done.returncode == 1
+    assert "start it with ./scripts/run" in done.stderr
