@@ -57,6 +57,9 @@ def api(
 @app.command()
 def worker() -> None:
     """Run one worker: takes jobs, and sweeps and cleans up by the clock."""
+    from workers.environment import hide
+
+    hide()  # before the settings are read: it starts this process again
     settings_or_exit()
     from workers.main import run
 

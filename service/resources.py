@@ -29,6 +29,7 @@ from service.database import Database
 from service.errors import Code, ProblemError
 from service.freshness import Freshness
 from service.gcra import Limiter
+from service.health.presence import Presence
 from service.intake.load import Load
 from service.intake.store import Intakes
 from service.jobs.progress import Progress
@@ -45,6 +46,7 @@ from service.redis_connection import QuickConnection, QuickPool
 from service.requests.store import DataRequests
 from service.safety.moderation import BlockedHashes, Moderator
 from service.safety.store import Safety
+from service.scratch import Scratch
 from service.settings import Settings
 from service.sharing.store import ShareLinks
 from service.storage import Storage
@@ -95,6 +97,8 @@ class Resources:
     doorbell: Doorbell
     progress: Progress
     streams: Streams
+    presence: Presence
+    scratch: Scratch
 
     def require_stripe(self) -> Stripe:
         """Raises ProblemError (billing_disabled)."""
@@ -105,7 +109,13 @@ class Resources:
 
 @asynccontextmanager
 async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
-    """Build the clients and, at the end, close them. No I/O happens on the way in."""
+    """Build the clients and, at the end, close them. Nothing but temporary files is touched on the way in."""
+    async with Scratch(settings.temp_dir) as scratch, _clients(settings, scratch) as resources:
+        yield resources
+
+
+@asynccontextmanager
+async def _clients(settings: Settings, scratch: Scratch) -> AsyncIterator[Resources]:
     pool = _pool(settings.redis_url, read_timeout=REDIS_SECONDS)
     blocking_pool = _pool(settings.redis_url, read_timeout=None)
     http = HttpxAiohttpClient(timeout=HTTP_TIMEOUT, limits=HTTP_LIMITS, follow_redirects=False)
@@ -168,6 +178,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             doorbell=Doorbell(redis, breaker),
             progress=progress,
             streams=streams,
+            presence=Presence(redis),
+            scratch=scratch,
         )
     finally:
         await streams.close()

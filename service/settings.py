@@ -20,6 +20,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from service.protections import Protections
+
 PLACEHOLDER = re.compile(
     r"^$|^<.*>$|your[-_ ]|change[-_ ]?me|replace[-_ ]?me|placeholder|example|\bx{3,}\b|\btodo\b|\.\.\.",
     re.IGNORECASE,
@@ -33,6 +35,8 @@ WELL_KNOWN_SECRETS = frozenset(
 )
 WELL_KNOWN_ISSUER = "supabase-demo"
 MIN_SECRET_CHARACTERS = 32
+SANDBOX_EVERYWHERE = ("secrets", "network", "processes", "privileges")
+"""Protections that every Linux since 3.17 can give; reads and writes need Landlock."""
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
@@ -121,6 +125,15 @@ class Settings(BaseSettings):
     pixel_memory_mb: int = Field(1536, ge=128, description="address space of one pixel process, MiB")
     pixel_seconds: float = Field(
         60, gt=0, description="wall time of one picture before its process is killed"
+    )
+    pixel_sandbox: Annotated[tuple[str, ...], NoDecode] | None = Field(
+        None,
+        description="comma-separated protections (docs/safety.md) without which a worker does not start, or none; "
+        "default in production secrets,network,processes,privileges",
+    )
+    temp_dir: Path | None = Field(
+        None,
+        description="parent of all temporary files, this user's alone; default darkroom-<uid> in the system's place",
     )
     sweep_seconds: int = Field(1, ge=1, le=60, description="interval of the delivery sweep")
     drain_seconds: int = Field(25, ge=1, le=600, description="what a stopping worker gives its jobs")
@@ -269,6 +282,13 @@ class Settings(BaseSettings):
         return () if self.production else ("*",)
 
     @property
+    def demanded_protections(self) -> tuple[str, ...]:
+        """What must hold of pixel children for a worker to start."""
+        if self.pixel_sandbox is not None:
+            return self.pixel_sandbox
+        return SANDBOX_EVERYWHERE if self.production else ()
+
+    @property
     def service_headers(self) -> dict[str, str]:
         """Headers of the service's own calls: new keys go in `apikey` alone, legacy JWTs in both places."""
         key = self.supabase_secret_key.get_secret_value()
@@ -292,6 +312,22 @@ class Settings(BaseSettings):
     def _split_origins(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("pixel_sandbox", mode="before")
+    @classmethod
+    def _split_protections(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        names = tuple(part.strip() for part in value.split(",") if part.strip())
+        return () if names == ("none",) else names
+
+    @field_validator("pixel_sandbox", mode="after")
+    @classmethod
+    def _known_protections(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        known = Protections.model_fields
+        if unknown := sorted(set(value or ()) - set(known)):
+            raise ValueError(f"{unknown[0]} is not one of {', '.join(known)}")
         return value
 
     @field_validator("supabase_url", mode="after")

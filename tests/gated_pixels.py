@@ -1,19 +1,27 @@
-"""The product's pixel work behind a gate: a child says that it has begun and waits to be let through."""
+"""The product's pixel work behind a gate: a child says that it has begun and waits to be let through.
 
-import hashlib
-import tempfile
+Both meet in the task's own directory: a child can write nowhere else.
+"""
+
+import asyncio
 import time
 from pathlib import Path
 
+from workers.imaging.pool import PixelPool
 from workers.imaging.types import PixelResult, PixelTask
 from workers.ops import pipeline
 
 
-def gate_of(sha256: str) -> Path:
-    """Where the child that works on these bytes and the test meet: a child shares nothing but the file system."""
-    gate = Path(tempfile.gettempdir()) / f"darkroom-gate-{sha256}"
-    gate.mkdir(exist_ok=True)
-    return gate
+class GatedPool(PixelPool):
+    """A pool of one child that waits at its gate; `workdir` is where, once a task runs."""
+
+    def __init__(self) -> None:
+        super().__init__(workers=1, entry="tests.gated_pixels:process")
+        self.workdir: asyncio.Future[Path] = asyncio.get_running_loop().create_future()
+
+    async def run(self, task: PixelTask) -> PixelResult:
+        self.workdir.set_result(task.workdir)
+        return await super().run(task)
 
 
 def wait_for(path: Path, seconds: float = 30) -> None:
@@ -26,7 +34,6 @@ def wait_for(path: Path, seconds: float = 30) -> None:
 
 
 def process(task: PixelTask) -> PixelResult:
-    gate = gate_of(hashlib.sha256(task.source.read_bytes()).hexdigest())
-    (gate / "entered").touch()
-    wait_for(gate / "go")
+    (task.workdir / "entered").touch()
+    wait_for(task.workdir / "go")
     return pipeline.process(task)

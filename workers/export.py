@@ -6,7 +6,6 @@ that finds it there is taking over from one that died after its upload.
 
 import asyncio
 import contextlib
-import tempfile
 import zipfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -37,8 +36,8 @@ async def export(resources: Resources, lease: RequestLease) -> str:
     """Build the file, store it, tell the database; the status of the request after this turn."""
     settings, request = resources.settings, lease.request
     path = export_path(request.user_id, request.id)
-    with tempfile.TemporaryDirectory(prefix="darkroom-export-") as directory:
-        builder = _Builder(resources, lease, Path(directory))
+    with resources.scratch.directory() as directory:
+        builder = _Builder(resources, lease, directory)
         file = await builder.build()
         await lease.step("store", 0.9)
         with contextlib.suppress(ObjectExistsError):  # the attempt before this one came that far

@@ -8,10 +8,11 @@ of each process (workers/schedule.py), and while Redis is away or full each work
 import asyncio
 import contextlib
 import itertools
+import logging
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
 
 import structlog
@@ -25,10 +26,13 @@ from redis.exceptions import RedisError
 from service import telemetry
 from service.billing.watch import watching
 from service.errors import DependencyError
+from service.health.presence import TELL_SECONDS
+from service.protections import Protections
 from service.queue import DRAIN, deserialise, mend, queue_key, serialise, take_rings, wake_key
 from service.redis_connection import is_wrong_type
 from service.resources import Resources, open_resources
 from service.settings import Settings, get_settings
+from workers import environment
 from workers.billing import billing, reconcile_billing
 from workers.cleanup import cleanup, reconcile
 from workers.data_requests import run_request
@@ -36,6 +40,7 @@ from workers.imaging.pool import PixelPool
 from workers.originals import originals
 from workers.rescan import rescan
 from workers.run_job import run_job
+from workers.sandbox.measure import UnprotectedError, demand, measure
 from workers.schedule import Schedule
 from workers.sweep import sweep
 from workers.usage import FOLD_SECONDS, usage
@@ -55,10 +60,7 @@ RECONCILE_MINUTE = 17
 ORIGINALS_SECONDS = 5
 BILLING_SECONDS = 5
 RECONCILE_BILLING_HOUR = 3
-SECRETS = (
-    *("SUPABASE_SECRET_KEY", "SUPABASE_JWT_SECRET", "REDIS_URL", "SENTRY_DSN", "DARKROOM_SECRET"),
-    *("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET"),
-)
+HOUSEKEEPING_SECONDS = 60.0
 
 
 class DoorbellWorker(Worker):
@@ -322,6 +324,47 @@ def _worker(bench: Workbench) -> DoorbellWorker:
     return worker
 
 
+async def _confined(resources: Resources) -> Protections:
+    """What holds of pixel children here. Raises UnprotectedError when that is less than the settings demand."""
+    found = await measure(resources.scratch)
+    demand(found, resources.settings.demanded_protections)
+    missing = [name for name, held in found if not held]
+    log.log(logging.WARNING if missing else logging.INFO, "pixel_sandbox", missing=missing)
+    return found
+
+
+@contextlib.asynccontextmanager
+async def _housekeeping(bench: Workbench, protections: Protections) -> AsyncIterator[None]:
+    """Meanwhile, tell that this worker runs, and remove what killed processes have left in the temporary directory."""
+    resources = bench.resources
+
+    async def keep(seconds: float, act: Callable[[], Awaitable[object]]) -> None:
+        while True:
+            try:
+                await act()
+            except (RedisError, OSError) as error:
+                log.warning("housekeeping_skipped", error=type(error).__name__)
+            await asyncio.sleep(seconds)
+
+    tasks = [
+        asyncio.create_task(
+            keep(
+                TELL_SECONDS,
+                lambda: resources.presence.tell(bench.name, resources.settings.queue, protections),
+            )
+        ),
+        asyncio.create_task(keep(HOUSEKEEPING_SECONDS, lambda: asyncio.to_thread(resources.scratch.sweep))),
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        with contextlib.suppress(RedisError, OSError):
+            await resources.presence.leave(bench.name)
+
+
 async def serve(settings: Settings) -> None:
     """Run one worker until SIGTERM or SIGINT: it takes nothing new, gives running jobs `drain_seconds` to end, and
     hands the rest to other workers."""
@@ -336,7 +379,8 @@ async def serve(settings: Settings) -> None:
             worker_name(),
         )
         worker = _worker(bench)
-        async with pixels, watching(resources, bench.look_after):
+        protections = await _confined(resources)
+        async with pixels, _housekeeping(bench, protections), watching(resources, bench.look_after):
             log.info("worker_started", worker=bench.name, queue=settings.queue, slots=settings.worker_slots)
             try:
                 if not worker.stopping.is_set():  # a signal before arq's main task exists would be lost
@@ -349,10 +393,13 @@ async def serve(settings: Settings) -> None:
 
 def run() -> None:
     """Entry point of `darkroom worker`."""
+    environment.hide()
     settings = get_settings()
     telemetry.configure(settings, "worker")
-    # Pixel children inherit the environment and decode what strangers send: nothing secret may be in it.
-    for name in SECRETS:
-        os.environ.pop(name, None)
+    environment.forget()
     telemetry.serve_metrics(settings)
-    asyncio.run(serve(settings))
+    try:
+        asyncio.run(serve(settings))
+    except UnprotectedError as error:
+        log.error("worker_not_started", reason=str(error))
+        raise SystemExit(2) from None

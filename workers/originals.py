@@ -5,7 +5,6 @@ A crash at any point repeats the fetch: the key is the image's own, and only byt
 
 import asyncio
 import hashlib
-import tempfile
 from pathlib import Path
 
 import structlog
@@ -58,11 +57,9 @@ async def store_original(
 async def _is_stored(resources: Resources, key: str, file: Path) -> bool:
     """Whether the library has the bytes of this file at `key`."""
     data = await asyncio.to_thread(file.read_bytes)
-    with tempfile.TemporaryDirectory(prefix="darkroom-") as directory:
+    with resources.scratch.directory() as directory:
         try:
-            got = await resources.storage.download(
-                LIBRARY, key, Path(directory) / "stored", max_bytes=len(data)
-            )
+            got = await resources.storage.download(LIBRARY, key, directory / "stored", max_bytes=len(data))
         except (ObjectNotFoundError, ObjectTooLargeError):
             return False
     return (got.size, got.sha256) == (len(data), hashlib.sha256(data).hexdigest())
@@ -79,8 +76,8 @@ async def originals(resources: Resources) -> int:
 async def fetch_original(resources: Resources, due: DueOriginal) -> bool:
     """Whether the original of an image is in the library now, judged and scanned."""
     try:
-        with tempfile.TemporaryDirectory(prefix="darkroom-") as directory:
-            file = Path(directory) / "original"
+        with resources.scratch.directory() as directory:
+            file = directory / "original"
             try:
                 got = await resources.storage.download(UPLOADS, due.upload_path, file, max_bytes=due.size)
             except (ObjectNotFoundError, ObjectTooLargeError):

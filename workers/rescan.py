@@ -6,9 +6,7 @@ picture it was. Files are given out once an hour, so a crash, or a file that can
 """
 
 import asyncio
-import tempfile
 import time
-from pathlib import Path
 
 import structlog
 
@@ -51,8 +49,8 @@ async def rescan(resources: Resources, *, seconds: float = SECONDS) -> int:
 async def _scan(resources: Resources, scanner: Clamd, kept: Kept) -> bool:
     """Whether there is a verdict now."""
     try:
-        with tempfile.TemporaryDirectory(prefix="darkroom-") as directory:
-            file = Path(directory) / "kept"
+        with resources.scratch.directory() as directory:
+            file = directory / "kept"
             await resources.storage.download(kept.bucket, kept.path, file, max_bytes=kept.size)
             signature = await scanner.scan(file)
     except ScannerError as error:

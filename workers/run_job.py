@@ -7,7 +7,6 @@ they stream, and never looked up again under the upload key.
 
 import asyncio
 import hashlib
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,8 +124,7 @@ class StepClock:
 
 async def _attempt(bench: Workbench, lease: Lease, clock: StepClock) -> str:
     settings = bench.resources.settings
-    with tempfile.TemporaryDirectory(prefix="darkroom-") as directory:
-        workdir = Path(directory)
+    with bench.resources.scratch.directory() as workdir:
         await lease.step("download", 0.02)
         source = await _download(bench, lease.job, workdir)
         clock.lap("download")

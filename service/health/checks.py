@@ -17,6 +17,7 @@ from redis.exceptions import (
 
 from service.errors import DatabaseReadOnlyError, DependencyError
 from service.health.schemas import Check, Dependency, Readiness
+from service.protections import Protections
 from service.resources import Resources
 from service.safety.clamd import ScannerError
 from service.safety.scanner import scanner_of
@@ -61,12 +62,13 @@ class Checks:
             return self._last
 
     async def _ask(self) -> Readiness:
-        redis, database, writes, storage, clamd = await asyncio.gather(
+        redis, database, writes, storage, clamd, pixels = await asyncio.gather(
             _check("redis", self._redis),
             _check("database", self._database),
             self._writes(),
             _check("storage", self._storage),
             self._clamd(),
+            self._pixels(),
         )
         whole = redis.ok and clamd.ok and writes.ok
         status: Literal["ok", "degraded", "down"] = "ok" if whole else "degraded"
@@ -80,11 +82,18 @@ class Checks:
             "clamd": clamd,
             "billing": self._billing(),
         }
-        return Readiness(status=status, checks=checks)
+        return Readiness(status=status, checks=checks, pixels=pixels)
 
     async def _redis(self) -> None:
         """Reading is not enough: a Redis that is full answers reads."""
         await self._resources.redis.set(READY_KEY, b"1", ex=READY_SECONDS)
+
+    async def _pixels(self) -> Protections | None:
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                return await self._resources.presence.protections()
+        except (RedisError, OSError, TimeoutError):
+            return None
 
     async def _database(self) -> None:
         for queue, stats in (await self._resources.maintenance.queue_stats()).items():

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from service.protections import Protections
+
 
 class Health(BaseModel):
     """The process answers; nothing is said of what it depends on."""
@@ -31,3 +33,7 @@ class Readiness(BaseModel):
 
     status: Literal["ok", "degraded", "down"]
     checks: dict[Dependency, Check]
+    pixels: Protections | None = Field(
+        default=None,
+        description="what holds in every worker that runs now; null while none has told",
+    )

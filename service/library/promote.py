@@ -5,8 +5,7 @@ old objects. A call that dies in between leaves two objects that the next one, o
 """
 
 import asyncio
-import tempfile
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from uuid import UUID
 
 from service.database import Scan
@@ -84,8 +83,8 @@ async def _inspect(resources: Resources, user_id: UUID, found: LibraryOutput) ->
     scanned = resources.settings.clamd_url is not None and found.scan != "clean"
     if not moderated and not scanned:
         return found.scan
-    with tempfile.TemporaryDirectory(prefix="darkroom-") as directory:
-        file = Path(directory) / "output"
+    with resources.scratch.directory() as directory:
+        file = directory / "output"
         await resources.storage.download(found.bucket, found.path, file, max_bytes=found.size)
         if moderated:
             source = await resources.library.get_image_source(found.image_id, user_id)

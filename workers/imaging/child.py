@@ -1,103 +1,128 @@
-"""The inside of a pixel child: limits put on once, then one call per task. Loads no decoder by itself."""
+"""The inside of a pixel child: limits, one task, the end. Every task has a child of its own, so nothing that a picture
+does to a child is there when the next picture comes, and no picture is there for it to see."""
 
 from __future__ import annotations
 
-import ctypes
-import fcntl
+import functools
 import gc
 import importlib
-import multiprocessing
+import json
 import os
 import resource
-import select
-import signal
-import sys
+import struct
+import typing
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NoReturn
+
+from pydantic import TypeAdapter
 
 from workers.imaging.errors import PixelError
-from workers.imaging.types import PixelResult, PixelTask
+from workers.sandbox import landlock, seccomp
 
-_MB: Final = 1024 * 1024
-_MAX_FILE_BYTES: Final = 512 * _MB
-_M_ARENA_MAX: Final = -8
-
-Entry = Callable[[PixelTask], PixelResult]
+MB: Final = 1024 * 1024
+MAX_FILE_BYTES: Final = 512 * MB
+MAX_DESCRIPTORS: Final = 256
+MAX_THREADS: Final = 512
+"""Of all children together: it is counted by user namespace."""
+LENGTH: Final = struct.Struct("!I")
+READY: Final = b"ready"
+_CHANNEL: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a call came to: a result or an error, and whether the child kept so much memory that it should
-    be replaced."""
+class Handler:
+    """An entry, with how its task and its result are written as JSON."""
 
-    value: PixelResult | PixelError
-    worn: bool
-
-
-@dataclass(slots=True)
-class _State:
-    entry: Entry | None = None
-    baseline: int = 0
-    allowance: int = 0
+    function: Callable[[Any], Any]
+    task: TypeAdapter[Any]
+    result: TypeAdapter[Any]
 
 
-_state = _State()
+class Family:
+    """What all children of one fork server have in common. readable: what they may read beside their task's files;
+    isolated: whether they live in a user namespace of their own."""
+
+    def __init__(self, readable: tuple[Path, ...], isolated: bool) -> None:
+        self._readable = readable
+        self._isolated = isolated
+
+    @functools.cache  # noqa: B019 - one family per process
+    def handler(self, entry: str) -> Handler:
+        """entry: "module:function", of one argument that has a `workdir` and may have a `source`. Raises ImportError,
+        AttributeError, ..."""
+        module, _, name = entry.partition(":")
+        function = getattr(importlib.import_module(module), name)
+        hints = typing.get_type_hints(function)
+        result = TypeAdapter(hints.pop("return"))
+        handler = Handler(function, TypeAdapter(next(iter(hints.values()))), result)
+        gc.collect()
+        gc.freeze()  # shared pages stay shared
+        return handler
+
+    def live(self, handler: Handler, channel: int, memory_mb: int) -> NoReturn:
+        """Do one task that comes through the channel, and end."""
+        _let_go_of_everything_but(channel)
+        _limit(resource.RLIMIT_CORE, 0)
+        _limit(resource.RLIMIT_FSIZE, MAX_FILE_BYTES)
+        _limit(resource.RLIMIT_NOFILE, MAX_DESCRIPTORS)
+        if self._isolated:
+            _limit(resource.RLIMIT_NPROC, MAX_THREADS)
+        if (taken := _address_space()) > 0:
+            _limit(resource.RLIMIT_AS, taken + memory_mb * MB)
+        _send(READY)
+        length = LENGTH.unpack(_receive(LENGTH.size))[0]
+        task = handler.task.validate_json(_receive(length))
+        self._confine(task)
+        _send(_answer(handler, task))
+        os._exit(0)
+
+    def _confine(self, task: Any) -> None:
+        """The last and narrowest limits: from here on this process meets a stranger's bytes."""
+        source = getattr(task, "source", None)
+        landlock.restrict((*self._readable, *([source] if source is not None else [])), task.workdir)
+        seccomp.restrict()
 
 
-def prepare(entry: str, memory_mb: int) -> None:
-    """Make this process a pixel child. entry: "module:function"; memory_mb: address space it may take above
-    what it has once everything is imported."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # die at once, also inside a decoder
-    _die_with_parent()
-    with suppress(AttributeError, OSError):
-        # Each arena reserves 64 MB of address space, and the limit below counts what is reserved.
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
-    importlib.import_module("workers.imaging.preload")
-    module, _, name = entry.partition(":")
-    _state.entry = getattr(importlib.import_module(module), name)
-    _state.allowance = memory_mb * _MB
-    _state.baseline = _address_space()
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_FSIZE, _MAX_FILE_BYTES)
-    if _state.baseline:
-        _limit(resource.RLIMIT_AS, _state.baseline + _state.allowance)
-    with suppress(OSError):
-        # When the machine runs out of memory, a child goes before the worker.
-        Path("/proc/self/oom_score_adj").write_text("1000")
-    # From here on errors are values. What decoders print is up to the file: it has no place in our logs.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-
-
-def ready() -> int:
-    """The child's process id, once it is prepared."""
-    return os.getpid()
-
-
-def call(task: PixelTask) -> Outcome:
-    """Run the entry on a task. Never raises: errors are values, because pickled tracebacks are not."""
-    value: PixelResult | PixelError
+def _answer(handler: Handler, task: Any) -> bytes:
+    """The result as JSON. Never raises: errors are values."""
     try:
-        if _state.entry is None:
-            raise RuntimeError("the child was not prepared")
-        value = _state.entry(task)
+        return b'{"value":' + handler.result.dump_json(handler.function(task)) + b"}"
     except PixelError as error:
-        value = PixelError(error.code, error.detail, error.retryable)
+        failed = error
     except MemoryError:
-        value = PixelError("pixel_memory", "The picture needs more memory than a job may take.")
+        failed = PixelError("pixel_memory", "The picture needs more memory than a job may take.")
     except Exception as error:
-        value = PixelError("internal", f"Processing failed: {type(error).__name__}: {error}"[:500])
-    return Outcome(value, worn=_is_worn())
+        failed = PixelError("internal", f"Processing failed: {type(error).__name__}: {error}"[:500])
+    told = {"code": failed.code, "detail": failed.detail, "retryable": failed.retryable}
+    return json.dumps({"error": told}).encode()
 
 
-def _is_worn() -> bool:
-    """Whether a quarter of the allowance stays taken after everything was given back."""
-    gc.collect(0)
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)
-    return _address_space() - _state.baseline > _state.allowance // 4
+def _let_go_of_everything_but(channel: int) -> None:
+    """Close what the fork server has open. What decoders print is up to the file: it has no place in our logs."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(nothing, standard)
+    if channel != _CHANNEL:
+        os.dup2(channel, _CHANNEL, inheritable=False)
+    os.closerange(_CHANNEL + 1, max(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 1024))
+
+
+def _send(message: bytes) -> None:
+    data = memoryview(LENGTH.pack(len(message)) + message)
+    while data:
+        data = data[os.write(_CHANNEL, data) :]
+
+
+def _receive(length: int) -> bytes:
+    received = bytearray()
+    while len(received) < length:
+        part = os.read(_CHANNEL, length - len(received))
+        if not part:
+            os._exit(0)  # the worker needs this child no more
+        received += part
+    return bytes(received)
 
 
 def _address_space() -> int:
@@ -113,21 +138,3 @@ def _limit(kind: int, value: int) -> None:
     hard = resource.getrlimit(kind)[1]
     ceiling = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(kind, (ceiling, ceiling))
-
-
-def _die_with_parent() -> None:
-    """Have the kernel kill this process when the worker ends, however it ends and whatever runs here.
-
-    PR_SET_PDEATHSIG would watch the fork server, which outlives the worker for as long as a child does. The
-    worker itself holds the other end of the sentinel pipe: the kernel's signal for "that pipe was closed" is
-    set to SIGKILL, so not even a decoder that never returns to Python leaves an orphan.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is None or sys.platform != "linux":
-        return
-    pipe = parent.sentinel
-    fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGKILL)
-    fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
-    if select.select([pipe], [], [], 0)[0]:  # it ended before we listened
-        os._exit(1)

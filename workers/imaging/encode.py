@@ -19,7 +19,12 @@ _FPNG_CHANNELS: Final = {"RGB": 3, "RGBA": 4}
 
 
 def encode(image: Image.Image, encoding: Encoding, path: Path) -> EncodedFile:
-    """Write an RGB or RGBA picture to path. JPEG has no alpha: it is laid on white.
+    """Write an RGB or RGBA picture to path. Raises as encoded() does."""
+    return write_encoded(image, encoding, encoded(image, encoding), path)
+
+
+def encoded(image: Image.Image, encoding: Encoding) -> bytes:
+    """An RGB or RGBA picture as the bytes of a file. JPEG has no alpha: it is laid on white.
 
     Raises PixelError op_failed when the format cannot hold the picture, MemoryError when encoding it takes
     more than there is.
@@ -31,7 +36,11 @@ def encode(image: Image.Image, encoding: Encoding, path: Path) -> EncodedFile:
             f"{encoding.format.upper()} holds at most {limit} pixels a side; "
             f"the result has {image.width} × {image.height}.",
         )
-    data = _png(image) if encoding.format == "png" else _lossy(image, encoding)
+    return _png(image) if encoding.format == "png" else _lossy(image, encoding)
+
+
+def write_encoded(image: Image.Image, encoding: Encoding, data: bytes, path: Path) -> EncodedFile:
+    """Write what encoded() made of a picture."""
     path.write_bytes(data)
     return EncodedFile(
         path=path,

@@ -3,4 +3,4 @@
 from typing import Final
 
 RASTERISING: Final = "rasterising"
-"""File that exists while resvg draws: Rust says "out of memory" by aborting, and aborts for little else."""
+"""File that is not empty while resvg draws: Rust says "out of memory" by aborting, and aborts for little else."""

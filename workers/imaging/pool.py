@@ -1,32 +1,56 @@
-"""Long-lived child processes for pixel work: one crash, bomb or endless loop costs one job and no more.
+"""Pixel work in child processes: one crash, bomb, endless loop or hostile decoder costs one job and no more.
 
-A slot is a pebble pool of one child, so that what is done to one child never touches its siblings' tasks.
-Children are forked from a server process that has everything imported and nothing opened.
+Every task has a child of its own. The next one is forked while the worker is busy elsewhere, so that a task finds it
+ready. What a child answers is JSON and is checked: its files lie in the task's directory, are regular and are what it
+says they are.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import os
 import signal
-from concurrent.futures.process import BrokenProcessPool
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Annotated, Final, Self
 
-from pebble import ProcessExpired, ProcessPool
+from pydantic import Field, TypeAdapter, ValidationError
 
-from workers.imaging import child
-from workers.imaging.errors import PixelError
-from workers.imaging.forking import LeanForkServerContext
+from workers.imaging.children import Child, ChildLostError, Lease, NoChildError
+from workers.imaging.errors import CODES, PixelError
 from workers.imaging.marker import RASTERISING
 from workers.imaging.types import PixelResult, PixelTask
 
 ENTRY: Final = "workers.ops.pipeline:process"
-# Decoders leak a little; a fresh child every so often costs 30 ms and keeps that bounded.
-_TASKS_PER_CHILD: Final = 500
+MAX_DISK_BYTES: Final = 1024 * 1024 * 1024
+MAX_FILES: Final = 32
+_WATCH_SECONDS: Final = 0.1
+_TASK: Final = TypeAdapter(PixelTask)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    code: str
+    detail: Annotated[str, Field(max_length=2000)]
+    retryable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    value: PixelResult | None = None
+    error: _Refusal | None = None
+
+
+_ANSWER: Final = TypeAdapter(_Answer)
 
 
 class PixelPool:
-    """`workers` children that run tasks through `entry` ("module:function").
+    """At most `workers` tasks at a time through `entry` ("module:function").
 
     memory_mb: address space a child may take above its imports; seconds: wall time of one task. Use as an
     async context manager, or start() and close(). One event loop at a time.
@@ -36,10 +60,12 @@ class PixelPool:
         self, *, workers: int, memory_mb: int = 1024, seconds: float = 60.0, entry: str = ENTRY
     ) -> None:
         self._seconds = seconds
-        self._slots = [_Slot(entry, memory_mb) for _ in range(workers)]
-        # Last in, first out: the child that worked last has the warmest caches.
-        self._free: asyncio.LifoQueue[_Slot] = asyncio.LifoQueue()
-        self._renewals: set[asyncio.Task[None]] = set()
+        self._entry = entry
+        self._memory_mb = memory_mb
+        self._lease = Lease()
+        self._count = workers
+        self._free: asyncio.Queue[asyncio.Task[Child]] = asyncio.Queue()
+        self._at_work: set[Child] = set()
         self._starting = asyncio.Lock()
         self._started = False
         self._closed = False
@@ -57,12 +83,26 @@ class PixelPool:
         """Start the children and wait until each is ready. Raises RuntimeError when they cannot start,
         for instance because the entry cannot be imported."""
         async with self._starting:
-            if self._started:
+            if self._started or self._closed:
                 return
-            await asyncio.gather(*(slot.open() for slot in self._slots))
-            for slot in self._slots:
-                self._free.put_nowait(slot)
+            await self._lease.__aenter__()
+            spares = [self._spare() for _ in range(self._count)]
+            try:
+                await asyncio.gather(*spares)
+            except NoChildError as error:
+                await asyncio.gather(*spares, return_exceptions=True)
+                await self._lease.__aexit__()
+                raise RuntimeError(
+                    f"pixel children cannot start: is {self._entry} importable? ({error})"
+                ) from error
+            for spare in spares:
+                self._free.put_nowait(spare)
             self._started = True
+
+    @property
+    def forkserver(self) -> int | None:
+        """The process that the children come from, while the pool is open."""
+        return self._lease.pid
 
     async def run(self, task: PixelTask) -> PixelResult:
         """Run one task in a child; waits for a free one.
@@ -71,117 +111,146 @@ class PixelPool:
         cancelled the child is killed, and is dead by the time the cancellation is delivered.
         """
         await self.start()
-        slot = await self._free.get()
+        spare = await self._free.get()
         if self._closed:
-            self._free.put_nowait(slot)  # the next in line shall hear it too
+            self._free.put_nowait(spare)  # the next in line shall hear it too
             raise _closing()
+        child: Child | None = None
         try:
-            value, worn = await slot.run(task, self._seconds)
-        except PixelError:  # pebble has replaced the lost child already
-            self._free.put_nowait(slot)
-            raise
-        except BaseException as error:
-            await asyncio.shield(self._renew(slot))
-            if isinstance(error, asyncio.CancelledError) and self._closed and not _cancelled():
+            child = await self._living(spare)
+            self._at_work.add(child)
+            answer = await self._watched(child, task)
+        except ChildLostError as error:
+            if self._closed:
                 raise _closing() from None
-            raise
-        if worn:
-            self._renew(slot)
-        else:
-            self._free.put_nowait(slot)
-        if isinstance(value, PixelError):
-            raise value
-        return value
+            raise _lost(error, task) from None
+        except NoChildError as error:
+            raise PixelError("pixel_crash", f"No process for this picture: {error}", retryable=True) from None
+        finally:
+            await asyncio.shield(
+                self._renew(child, spare)
+            )  # the child is dead before anybody looks at its files
+        return await _checked(answer, task)
 
     async def close(self) -> None:
         """Kill the children. Tasks still running end in pixel_crash, retryable."""
         self._closed = True
-        for slot in self._slots:
-            slot.abandon()
-        while self._renewals:
-            await asyncio.gather(*self._renewals, return_exceptions=True)
-        await asyncio.gather(*(slot.close() for slot in self._slots))
+        if not self._started:
+            return
+        self._started = False
+        await asyncio.gather(*(child.end() for child in tuple(self._at_work)))
+        spares = [await self._free.get() for _ in range(self._count)]
+        for spare in spares:
+            await _discarded(spare)
+        self._free.put_nowait(spares[0])  # whoever waits in line hears that it is over
+        await self._lease.__aexit__()
 
-    def _renew(self, slot: _Slot) -> asyncio.Task[None]:
-        """Give the slot a fresh child and free it, whether or not anybody waits for that."""
+    def _spare(self) -> asyncio.Task[Child]:
+        return asyncio.create_task(self._lease.fork(self._entry, self._memory_mb))
 
-        async def renew() -> None:
-            try:
-                await slot.close()
-                if not self._closed:
-                    await slot.open()
-            finally:
-                self._free.put_nowait(slot)
+    async def _living(self, spare: asyncio.Task[Child]) -> Child:
+        """The prepared child, or another if that one was killed while it waited. Raises NoChildError."""
+        with suppress(NoChildError):
+            child = await asyncio.shield(spare)
+            if child.alive:
+                return child
+            await child.end()
+        return await self._lease.fork(self._entry, self._memory_mb)
 
-        renewal = asyncio.create_task(renew())
-        self._renewals.add(renewal)
-        renewal.add_done_callback(self._renewals.discard)
-        return renewal
-
-
-class _Slot:
-    """One child and the pebble pool that keeps it. All that may block runs in threads."""
-
-    def __init__(self, entry: str, memory_mb: int) -> None:
-        self._entry = entry
-        self._memory_mb = memory_mb
-        self._pool: ProcessPool | None = None
-        self._future: asyncio.Future[child.Outcome] | None = None
-
-    async def open(self) -> None:
-        context = LeanForkServerContext()
-        context.set_forkserver_preload(["workers.imaging.preload", self._entry.partition(":")[0]])
-        self._pool = ProcessPool(
-            max_workers=1,
-            max_tasks=_TASKS_PER_CHILD,
-            initializer=child.prepare,
-            initargs=(self._entry, self._memory_mb),
-            context=context,
-        )
-        future = await asyncio.to_thread(self._pool.schedule, child.ready)
+    async def _watched(self, child: Child, task: PixelTask) -> bytes:
+        """The child's answer, unless it takes too long or fills the disk. Raises PixelError, ChildLostError."""
+        asked = asyncio.create_task(child.ask(_TASK.dump_json(task)))
+        clock = asyncio.get_running_loop().time
+        end = clock() + self._seconds
         try:
-            await asyncio.wrap_future(future)
-        except (ProcessExpired, BrokenProcessPool, RuntimeError) as error:
-            await self.close()
-            raise RuntimeError(f"pixel children cannot start: is {self._entry} importable?") from error
-
-    async def run(self, task: PixelTask, seconds: float) -> tuple[PixelResult | PixelError, bool]:
-        """(the value, whether the child is worn). Raises PixelError where the child itself is lost."""
-        if self._pool is None or not self._pool.active:  # the idle child was killed, or could not restart
-            await self.close()
-            await self.open()
-        assert self._pool is not None  # noqa: S101 - open() has set it
-        try:
-            self._future = asyncio.wrap_future(self._pool.schedule(child.call, (task,), timeout=seconds))
-            outcome = await self._future
-        except TimeoutError:
-            raise PixelError("pixel_timeout", f"Processing took longer than {seconds:g} seconds.") from None
-        except ProcessExpired as error:
-            if error.exitcode == -signal.SIGABRT and (task.workdir / RASTERISING).exists():
-                raise PixelError(
-                    "pixel_memory", "The drawing needs more memory than a job may take."
-                ) from None
-            raise _crash(error.exitcode) from None
-        except (BrokenProcessPool, RuntimeError):
-            raise _crash(None) from None
+            while (left := end - clock()) > 0:
+                done, _ = await asyncio.wait({asked}, timeout=min(left, _WATCH_SECONDS))
+                if done:
+                    return asked.result()
+                if _overflows(task.workdir):
+                    raise PixelError("pixel_crash", "Processing this picture filled its disk space.")
         finally:
-            self._future = None
-        worn = outcome.worn or (
-            isinstance(outcome.value, PixelError) and outcome.value.code == "pixel_memory"
-        )
-        return outcome.value, worn
+            asked.cancel()
+            await asyncio.wait({asked})
+        raise PixelError("pixel_timeout", f"Processing took longer than {self._seconds:g} seconds.")
 
-    def abandon(self) -> None:
-        """Let go of the running task; the child is killed by close()."""
-        if self._future is not None:
-            self._future.cancel()
+    async def _renew(self, child: Child | None, spare: asyncio.Task[Child]) -> None:
+        """Have the child killed, and another one prepared."""
+        if child is not None:
+            await child.end()
+            self._at_work.discard(child)
+        else:
+            await _discarded(spare)
+        self._free.put_nowait(self._spare())
 
-    async def close(self) -> None:
-        """Kill the child and wait until it is gone."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.stop()  # type: ignore[no-untyped-call]
-            await asyncio.to_thread(pool.join)
+
+async def _discarded(spare: asyncio.Task[Child]) -> None:
+    """End a prepared child, or its preparation."""
+    spare.cancel()
+    with suppress(NoChildError, asyncio.CancelledError):
+        await (await spare).end()
+
+
+def _overflows(workdir: Path) -> bool:
+    """A child writes nowhere else, and can neither make directories nor remove what it wrote."""
+    taken = files = 0
+    with suppress(OSError), os.scandir(workdir) as entries:
+        for entry in entries:
+            files += 1
+            with suppress(OSError):
+                taken += entry.stat(follow_symlinks=False).st_blocks * 512
+            if files > MAX_FILES or taken > MAX_DISK_BYTES:
+                return True
+    return False
+
+
+async def _checked(answer: bytes, task: PixelTask) -> PixelResult:
+    """What the child answered, if it is true. Raises PixelError."""
+    try:
+        found = _ANSWER.validate_json(answer)
+    except ValidationError:
+        raise _nonsense() from None
+    if found.error is not None:
+        if found.error.code not in CODES:
+            raise _nonsense()
+        raise PixelError(found.error.code, found.error.detail, found.error.retryable)
+    if found.value is None:
+        raise _nonsense()
+    await asyncio.to_thread(_check_files, found.value, task)
+    return found.value
+
+
+def _check_files(result: PixelResult, task: PixelTask) -> None:
+    """The child is dead: what is true now stays true."""
+    for path in _made(result, task):
+        try:
+            facts = path.lstat()
+        except (OSError, ValueError):
+            raise _nonsense() from None
+        if path.parent != task.workdir or not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
+            raise _nonsense()
+    with result.output.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if (result.size, result.sha256) != (result.output.stat().st_size, digest):
+        raise _nonsense()
+
+
+def _made(result: PixelResult, task: PixelTask) -> Iterable[Path]:
+    """The files that a child claims to have made; the source is the worker's own."""
+    return (path for path in (result.original, result.output, result.thumb) if path != task.source)
+
+
+def _lost(error: ChildLostError, task: PixelTask) -> PixelError:
+    if error.exitcode == -signal.SIGABRT and _is_rasterising(task.workdir):
+        return PixelError("pixel_memory", "The drawing needs more memory than a job may take.")
+    return _crash(error.exitcode)
+
+
+def _is_rasterising(workdir: Path) -> bool:
+    try:
+        return (workdir / RASTERISING).lstat().st_size > 0
+    except OSError:
+        return False
 
 
 def _crash(exitcode: int | None) -> PixelError:
@@ -192,10 +261,9 @@ def _crash(exitcode: int | None) -> PixelError:
     return PixelError("pixel_crash", "The process working on this picture was lost.", retryable=True)
 
 
+def _nonsense() -> PixelError:
+    return PixelError("pixel_crash", "The process working on this picture gave no usable answer.")
+
+
 def _closing() -> PixelError:
     return PixelError("pixel_crash", "The worker is shutting down.", retryable=True)
-
-
-def _cancelled() -> bool:
-    current = asyncio.current_task()
-    return current is not None and current.cancelling() > 0

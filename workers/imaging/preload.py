@@ -1,16 +1,35 @@
-"""What every pixel child needs, imported once in the fork server so that a child starts in milliseconds.
+"""What every pixel child needs, imported and used once in the fork server, so that a child starts in milliseconds.
 
-The fork server must stay single-threaded, so the numeric libraries are told to be before they load. A child
-is one slot of the worker; more threads in it would only fight its siblings.
+Memory that is touched before the fork is shared, and what is bound lazily is bound.
 """
 
 from __future__ import annotations
 
-import importlib
+import io
 import os
+from pathlib import Path
 
-for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_variable, "1")
+import fpng_py  # noqa: F401
+import pillow_heif  # noqa: F401
+import py_svg_hush  # noqa: F401
+import resvg_py  # noqa: F401
+from PIL import Image
 
-for _module in ("decode", "encode", "thumbnail", "verify"):
-    importlib.import_module(f"workers.imaging.{_module}")
+from workers.imaging import verify  # noqa: F401
+from workers.imaging.colour import to_srgb, to_workable
+from workers.imaging.encode import encode
+from workers.imaging.opening import opened
+from workers.imaging.resize import resize
+from workers.imaging.thumbnail import thumbnail
+from workers.imaging.types import Encoding
+
+
+def warm_up() -> None:
+    """Bring a picture of our own through decoding, resizing and encoding."""
+    written = io.BytesIO()
+    Image.new("RGB", (64, 48), "teal").save(written, "JPEG")
+    with opened(written, "JPEG", 64 * 48) as image:
+        picture = to_srgb(resize(to_workable(image), (32, 24)), None)
+    for form in ("webp", "png"):
+        encode(picture, Encoding(form), Path(os.devnull))
+    thumbnail(picture, Path(os.devnull))

@@ -111,7 +111,7 @@ def rasterise(source: Path, size: tuple[int, int]) -> Image.Image:
     root.set("height", str(size[1]))
     font, marker = source.parent / "font.ttf", source.parent / RASTERISING
     font.write_bytes(_font())
-    marker.touch()
+    marker.write_bytes(b"1")
     try:
         png = resvg_py.svg_to_bytes(
             svg_string=ET.tostring(root, "unicode"),
@@ -134,7 +134,7 @@ def rasterise(source: Path, size: tuple[int, int]) -> Image.Image:
             raise
         raise PixelError("corrupt_image", "The drawing cannot be drawn: it breaks the renderer.") from None
     finally:
-        marker.unlink(missing_ok=True)
+        marker.write_bytes(b"")
     with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
         if picture.size != size:
             raise PixelError("corrupt_image", "The drawing is not of the size that it says.")

@@ -60,7 +60,7 @@ class PixelResult:
     content_type: str
     size: int
     sha256: str
-    source_format: str
+    source_format: SourceFormat
     source_width: int
     source_height: int
     timings: dict[str, float] = field(default_factory=dict)

@@ -58,9 +58,8 @@ def weighed(task: PixelTask) -> PixelResult:
 
 def misbehave(task: PixelTask) -> PixelResult:  # noqa: PLR0912 - one branch per misdeed
     """Do what `op_key` names; anything else is the honest pipeline. Announces its process id first."""
-    announcement = task.workdir / "pid.part"
-    announcement.write_text(str(os.getpid()))
-    announcement.rename(task.workdir / "pid")
+    with (task.workdir / "pid").open("w", buffering=1) as announcement:
+        print(os.getpid(), file=announcement)
     match task.op_key:
         case "abort":
             os.abort()

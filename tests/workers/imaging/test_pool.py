@@ -31,7 +31,7 @@ async def _pid(task: PixelTask) -> int:
     """The process a task runs in, as soon as it has announced itself."""
     announcement = task.workdir / "pid"
     async with asyncio.timeout(10):
-        while not announcement.exists():  # noqa: ASYNC110 - the event is a file of another process
+        while not (announcement.exists() and announcement.read_text().endswith("\n")):  # noqa: ASYNC110 - the event is a file of another process
             await asyncio.sleep(0.005)
     return int(announcement.read_text())
 
@@ -92,13 +92,11 @@ async def test_files_are_limited(make_task: Make) -> None:
         assert (task.workdir / "flood").stat().st_size <= 512 * 1024 * 1024
 
 
-async def test_a_child_that_keeps_memory_is_replaced(make_task: Make) -> None:
-    async with PixelPool(workers=1, memory_mb=256, seconds=20, entry=ENTRY) as pool:
-        first, leaking, after = make_task("webp"), make_task("leak"), make_task("webp")
-        for task in (first, leaking, after):
-            await pool.run(task)
-        pids = [(task.workdir / "pid").read_text() for task in (first, leaking, after)]
-        assert pids[0] == pids[1] != pids[2]
+async def test_every_task_has_a_child_of_its_own(pool: PixelPool, make_task: Make) -> None:
+    tasks = [make_task("webp") for _ in range(3)]
+    for task in tasks:
+        await pool.run(task)
+    assert len({(task.workdir / "pid").read_text() for task in tasks}) == 3
 
 
 async def test_cancelling_kills_the_child(make_task: Make) -> None:
@@ -116,16 +114,35 @@ async def test_cancelling_kills_the_child(make_task: Make) -> None:
 
 
 async def test_an_idle_child_that_is_killed_is_replaced(pool: PixelPool, make_task: Make) -> None:
-    task = make_task("webp")
-    await pool.run(task)
-    idle = psutil.Process(await _pid(task))
-    idle.send_signal(signal.SIGKILL)
-    await asyncio.to_thread(psutil.wait_procs, [idle], 5)
+    await pool.run(make_task("webp"))
+    assert pool.forkserver is not None
+    async with asyncio.timeout(10):
+        while not (idle := psutil.Process(pool.forkserver).children()):  # noqa: ASYNC110 - the next one is on its way
+            await asyncio.sleep(0.005)
+    idle[0].send_signal(signal.SIGKILL)
+    await asyncio.to_thread(psutil.wait_procs, idle, 5)
     try:
         assert await _works(pool, make_task)
     except PixelError as error:  # asked before the loss was noticed: this one may be repeated
         assert (error.code, error.retryable) == ("pixel_crash", True)  # noqa: PT017
         assert await _works(pool, make_task)
+
+
+async def test_a_fork_server_that_is_killed_is_replaced(make_task: Make) -> None:
+    async with PixelPool(workers=1, seconds=20, entry=ENTRY) as pool:
+        assert pool.forkserver is not None
+        server = psutil.Process(pool.forkserver)
+        family = [server, *server.children()]
+        task = make_task("spin")
+        running = asyncio.create_task(pool.run(task))
+        await _pid(task)
+        server.kill()
+        with pytest.raises(PixelError) as failure:
+            await running
+        assert (failure.value.code, failure.value.retryable) == ("pixel_crash", True)
+        assert await _works(pool, make_task)
+        _, alive = await asyncio.to_thread(psutil.wait_procs, family, 5)
+        assert alive == []
 
 
 async def test_tasks_wait_for_a_free_child(pool: PixelPool, make_task: Make) -> None:
