@@ -13,14 +13,14 @@ from workers.ops import pipeline
 
 
 class GatedPool(PixelPool):
-    """A pool of one child that waits at its gate; `workdir` is where, once a task runs."""
+    """A pool of one child that waits at its gate; `workdirs` tells where, as tasks begin."""
 
     def __init__(self) -> None:
         super().__init__(workers=1, entry="tests.gated_pixels:process")
-        self.workdir: asyncio.Future[Path] = asyncio.get_running_loop().create_future()
+        self.workdirs: asyncio.Queue[Path] = asyncio.Queue()
 
     async def run(self, task: PixelTask) -> PixelResult:
-        self.workdir.set_result(task.workdir)
+        self.workdirs.put_nowait(task.workdir)
         return await super().run(task)
 
 

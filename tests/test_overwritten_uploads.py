@@ -17,13 +17,12 @@ from service.library.store import DueOriginal
 from service.resources import Resources
 from service.storage import SignedUpload
 from tests.client import Client, overwrite
-from tests.gated_pixels import gate_of, wait_for
+from tests.gated_pixels import GatedPool, wait_for
 from tests.jobs import ask, finished, new_queue
 from tests.library.people import Connection, Person, objects, person
 from tests.photos import Photo, assert_looks_like, photo
 from tests.support import User
 from workers.cleanup import CleanupReport, cleanup, purge
-from workers.imaging.pool import PixelPool
 from workers.originals import fetch_original, store_original
 from workers.run_job import run_job
 from workers.workbench import Slots, Workbench
@@ -39,7 +38,7 @@ class Bench:
     """A worker of the test's own, whose pixels wait at a gate."""
 
     resources: Resources
-    pixels: PixelPool
+    pixels: GatedPool
     queue: str
 
     async def upload(self, picture: Photo, op_key: str = OP, user_id: UUID | None = None) -> SignedUpload:
@@ -59,8 +58,8 @@ class Bench:
 
     async def run(self, job: ClaimedJob, meanwhile: Callable[[], Awaitable[None]] | None = None) -> JobRow:
         """Do the job; `meanwhile` happens after its bytes were read and before they are processed."""
-        gate = gate_of(job.sha256)
         running = asyncio.create_task(run_job(Workbench(self.resources, self.pixels, Slots(1), "test"), job))
+        gate = await self.pixels.workdirs.get()
         if meanwhile is not None:
             await asyncio.to_thread(wait_for, gate / "entered")
             await meanwhile()
@@ -78,7 +77,7 @@ class Bench:
 
 @pytest.fixture
 async def bench(resources: Resources) -> AsyncIterator[Bench]:
-    async with PixelPool(workers=1, entry="tests.gated_pixels:process") as pixels:
+    async with GatedPool() as pixels:
         yield Bench(resources, pixels, new_queue())
 
 
@@ -315,9 +314,6 @@ async def test_overwritten_while_a_re_run_computes(
     picture = photo()
     signed = await bench.upload(picture, user_id=user.id)
     assert (await bench.run(await bench.claim())).status == "done"
-    gate = gate_of(picture.sha256)
-    for name in ("entered", "go"):
-        (gate / name).unlink()
     rerun = await ask(bench.resources, picture, OTHER_OP, bench.queue, user_id=user.id)
     assert rerun.job is not None
     row = await bench.run(await bench.claim(), lambda: overwriting(signed, photo().data))

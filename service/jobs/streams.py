@@ -11,7 +11,7 @@ import structlog
 
 from service.auth import Principal
 from service.errors import Code, DependencyError, ProblemError
-from service.gcra import network
+from service.gcra import SITE_FACTOR, networks
 from service.jobs.progress import Listener, Progress
 from service.jobs.schemas import JobDocument
 from service.jobs.store import JobRow
@@ -140,7 +140,11 @@ class Streams:
         settings = self._settings
         caps = [("process", "process", settings.streams_per_process)]
         if principal.user_id is None:
-            caps.append(("address", f"address:{network(principal.ip)}", settings.streams_per_visitor))
+            where, most = networks(principal.ip), settings.streams_per_visitor
+            caps += [
+                ("network", f"network:{where.site}", most * SITE_FACTOR),
+                ("address", f"address:{where.subscriber}", most),
+            ]
         else:
             caps.append(("user", f"user:{principal.user_id}", settings.streams_per_user))
         if principal.key is not None:

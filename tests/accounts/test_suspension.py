@@ -20,13 +20,12 @@ from service.billing.watch import watching
 from service.resources import Resources, open_resources
 from tests.accounts.conftest import Account, Operator, Processes
 from tests.client import Client
-from tests.gated_pixels import gate_of, wait_for
+from tests.gated_pixels import GatedPool, wait_for
 from tests.jobs import finished, new_queue, queue_job
 from tests.keys.conftest import Db
 from tests.photos import photo
 from tests.service.conftest import RedisServer, settings_for
 from tests.support import SharedStack, sign_up
-from workers.imaging.pool import PixelPool
 from workers.run_job import run_job
 from workers.workbench import Slots, Workbench
 
@@ -200,12 +199,11 @@ async def test_a_running_job_is_dropped_and_costs_nothing(
     job_id = await queue_job(resources, picture, OP, queue, user_id=user.id, price=5)
     job = await resources.jobs.claim_next(queue, "test", 30)
     assert job is not None
-    gate = gate_of(picture.sha256)
-    pixels = PixelPool(workers=1, entry="tests.gated_pixels:process")
+    pixels = GatedPool()
     bench = Workbench(resources, pixels, Slots(1), "test")
     async with pixels, watching(resources, bench.look_after):
         running = asyncio.create_task(run_job(bench, job))
-        await asyncio.to_thread(wait_for, gate / "entered")
+        await asyncio.to_thread(wait_for, await pixels.workdirs.get() / "entered")
         if redis is not None:
             await redis.kill()
         await acts.suspend(resources, user.id, Actor(None, "cli:test"), "test")
