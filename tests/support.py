@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -107,6 +108,15 @@ def _start(home: Path, until_pid: int) -> None:
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"the stack did not start:\n{log.read_text()}")
         time.sleep(0.05)
+
+
+def computations(stack: SharedStack, jobs: set[str]) -> int:
+    """How many of these jobs have a worker that says that it reached the pixels."""
+    text = (stack.home / "logs" / "worker.log").read_text()
+    ended = [line for line in text.splitlines() if "job_ended" in line and "'pixels'" in line]
+    return sum(
+        1 for line in ended if (found := re.search(r"job_id=([0-9a-f-]{36})", line)) and found[1] in jobs
+    )
 
 
 @dataclass(frozen=True)

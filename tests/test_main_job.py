@@ -15,7 +15,7 @@ from scripts.local.home import Local
 from scripts.local.process import Child
 from tests.client import Client
 from tests.photos import photo
-from tests.support import User, sign_up
+from tests.support import SharedStack, User, computations, sign_up
 
 RESIZE = "resize-v1:width-100"
 
@@ -99,26 +99,73 @@ async def test_another_op_on_the_same_picture_needs_no_second_upload(user_client
     assert done["output"]["width"] == 50
 
 
-async def test_a_hit_on_anothers_output_is_a_copy_of_ones_own(
+async def test_whoever_sends_the_bytes_has_what_was_made_of_them(  # noqa: PLR0917
     user_client: Client,
     client: Client,
     api: Child,
     local: Local,
+    stack: SharedStack,
     db: asyncpg.Connection[asyncpg.Record],
 ) -> None:
     picture = photo()
     first = await user_client.process(picture, RESIZE)
+    jobs = set()
     for caller in (client, Client(api.url, (await sign_up(local)).token)):
-        hit = await caller.intake(picture, RESIZE)
-        assert hit["cached"] is True
-        assert hit["output"]["output_id"] != first["output"]["output_id"]
-        assert hit["output"]["sha256"] == first["output"]["sha256"]
+        answer = await caller.intake(picture, RESIZE)
+        if (
+            caller is client
+        ):  # the digest alone gives nothing of the user's; the other finds what the visitor has then
+            assert (answer["cached"], answer["status"]) == (False, "awaiting_upload")
+            await caller.upload(answer, picture)
+            answer = await caller.wait(answer["job_id"])
+            jobs.add(answer["job_id"])
+        assert answer["output"]["output_id"] != first["output"]["output_id"]
+        assert answer["output"]["sha256"] == first["output"]["sha256"]
         again = await caller.intake(picture, RESIZE)
-        assert again["output"] == hit["output"]
-        assert (await caller.download(hit["output_urls"][0])).status_code == 200
-        assert (await caller.job(hit["job_id"]))["status"] == "done"
+        assert again["cached"] is True
+        assert again["output"] == answer["output"]
+        assert (await caller.download(again["output_urls"][0])).status_code == 200
+        assert (await caller.job(again["job_id"]))["output"] == answer["output"]
+    assert computations(stack, jobs) == 0
     owners = await db.fetch("select user_id, path from image_outputs where input_sha256 = $1", picture.sha256)
     assert len({row["user_id"] for row in owners}) == len({row["path"] for row in owners}) == 3
+
+
+async def test_a_digest_without_the_bytes_gets_nothing_of_others(
+    user_client: Client, api: Child, local: Local
+) -> None:
+    """Whoever knows the digest, even all of the claim, and sends other bytes: refused before the cache is asked."""
+    picture = photo()
+    await user_client.process(picture, RESIZE)
+    async with Client(api.url, (await sign_up(local)).token) as stranger:
+        answer = await stranger.intake(picture, RESIZE)
+        await stranger.upload(answer, picture, picture.data[:-1] + b"x")
+        failed = await stranger.wait(answer["job_id"])
+        assert (failed["error"]["code"], failed["output"], failed["output_urls"]) == (
+            "sha256_mismatch",
+            None,
+            [],
+        )
+
+
+WRONG = ({"size": 1}, {"width": 1, "height": 1}, {"width": 1}, {"height": 1})
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+async def test_a_claim_that_does_not_agree_is_a_miss(
+    user_client: Client, client: Client, wrong: dict[str, int]
+) -> None:
+    """Also where Redis has the answer to the right claim."""
+    picture = photo()
+    for caller in (client, user_client):
+        await caller.process(picture, RESIZE)
+        for _ in range(2):
+            assert (await caller.intake(picture, RESIZE))["cached"] is True
+        answer = await caller.intake(picture, RESIZE, **wrong)
+        assert (answer["cached"], answer["output"]) == (False, None)
+        await caller.http.delete(f"/jobs/{answer['job_id']}")
+        for claim in ({}, {"width": picture.height, "height": picture.width}):  # as encoded, or as shown
+            assert (await caller.intake(picture, RESIZE, **claim))["cached"] is True
 
 
 async def test_a_job_of_somebody_else_does_not_exist(
@@ -210,6 +257,7 @@ async def test_a_plan_with_a_library_keeps_what_is_asked_to_persist(
     assert row is not None
     assert (row["bucket"], row["expires_at"]) == ("user-library", None)
     folder = f"{user.id}/{row['image_id']}/output"
-    assert re.fullmatch(rf"{folder}/{done['job_id']}\.[0-9a-f]{{8}}\.webp", row["path"])
+    key = await db.fetchval("select object_key from jobs where id = $1::uuid", done["job_id"])
+    assert re.fullmatch(rf"{folder}/{key}\.[0-9a-f]{{8}}\.webp", row["path"])
     assert row["thumb_path"] == row["path"].removesuffix(".webp") + ".thumb.webp"
     assert (await user_client.download(done["output_urls"][0])).status_code == 200

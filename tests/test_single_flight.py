@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 
 import asyncpg
 
@@ -13,7 +12,7 @@ from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.jobs import new_queue
 from tests.photos import photo
-from tests.support import SharedStack, sign_up
+from tests.support import SharedStack, computations, sign_up
 
 OP = "resize-v1:width-64"
 CALLERS = 50
@@ -24,15 +23,6 @@ async def _two_workers(stack: SharedStack, queue: str) -> tuple[Child, list[Chil
     env = UNLIMITED | {"DARKROOM_QUEUE": queue}
     api = await stack.start_api(env)
     return api, [await stack.start_worker(env) for _ in range(2)]
-
-
-def _computations(stack: SharedStack, jobs: set[str]) -> int:
-    """Jobs of ours whose worker says that it reached the pixels."""
-    text = (stack.home / "logs" / "worker.log").read_text()
-    ended = [line for line in text.splitlines() if "job_ended" in line and "'pixels'" in line]
-    return sum(
-        1 for line in ended if (found := re.search(r"job_id=([0-9a-f-]{36})", line)) and found[1] in jobs
-    )
 
 
 async def test_fifty_identical_intakes_cost_one_computation(
@@ -58,7 +48,7 @@ async def test_fifty_identical_intakes_cost_one_computation(
     assert len({document["output"]["sha256"] for document in documents}) == 1  # type: ignore[index]
     for child in workers:
         await child.stop()
-    assert _computations(stack, jobs) == 1
+    assert computations(stack, jobs) == 1
 
     owners = await db.fetch(
         "select user_id, path from image_outputs where input_sha256 = $1 and deleted_at is null",

@@ -81,19 +81,24 @@ async def test_urls_never_outlive_their_output(
     assert claims["exp"] - claims["iat"] <= 30
 
 
-async def test_a_hit_prolongs_an_ephemeral_output(
-    client: Client, db: asyncpg.Connection[asyncpg.Record]
+@pytest.mark.parametrize("whose", ["own", "visitors"])
+async def test_a_hit_prolongs_an_ephemeral_output_of_the_callers_own(
+    user_client: Client, client: Client, db: asyncpg.Connection[asyncpg.Record], whose: str
 ) -> None:
+    caller = user_client if whose == "own" else client
     picture = photo()
-    done = await client.process(picture, OP)
+    done = await caller.process(picture, OP)
     query = "select expires_at from image_outputs where job_id = $1::uuid"
     await db.execute(
         "update image_outputs set expires_at = now() + interval '1 hour' where job_id = $1::uuid",
         done["job_id"],
     )
     before = await db.fetchval(query, done["job_id"])
-    assert (await client.intake(picture, OP))["cached"] is True
-    assert await db.fetchval(query, done["job_id"]) > before
+    assert (await caller.intake(picture, OP))["cached"] is True
+    assert (await db.fetchval(query, done["job_id"]) > before) == (whose == "own")
+    # Nor does whoever gets a copy of what visitors share.
+    assert whose == "own" or (await user_client.intake(picture, OP))["cached"] is True
+    assert (await db.fetchval(query, done["job_id"]) > before) == (whose == "own")
 
 
 async def test_an_output_whose_object_is_gone_is_a_miss(

@@ -19,9 +19,10 @@ from service.billing.tariff import Price
 from service.errors import ProblemError
 from service.resources import Resources
 from service.secrets import derive
+from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.library.people import Connection, Person, person
-from tests.photos import photo
+from tests.photos import Photo, photo
 from tests.support import SharedStack, User
 
 OP = "crop-v1:aspect-1x1"
@@ -41,6 +42,16 @@ async def priced(stack: SharedStack, db: Connection) -> AsyncIterator[Child]:
     await db.execute("delete from public.op_prices where op = 'crop'")
 
 
+def _facts(picture: Photo) -> dict[str, object]:
+    """What a quote asks about a file."""
+    return {
+        "sha256": picture.sha256,
+        "size": len(picture.data),
+        "width": picture.width,
+        "height": picture.height,
+    }
+
+
 async def quoted(someone: Person, **body: object) -> dict[str, object]:
     return dict(await someone.say("POST", "/quote", {"op_key": OP, **body}))
 
@@ -50,7 +61,7 @@ async def test_a_quote_holds_when_the_price_changes(
 ) -> None:
     async with person(local, priced.url, db) as someone:
         picture = photo()
-        before = await quoted(someone, sha256=picture.sha256, width=picture.width, height=picture.height)
+        before = await quoted(someone, **_facts(picture))
         assert (before["price"], before["cached"], before["job_price"], before["hit_price"]) == (
             4,
             False,
@@ -61,7 +72,7 @@ async def test_a_quote_holds_when_the_price_changes(
         await _until_price(priced, 9)
         done = await someone.process(picture, OP, quote_id=before["quote_id"])
         assert done["charged"] == 4
-        after = await quoted(someone, sha256=picture.sha256, width=picture.width, height=picture.height)
+        after = await quoted(someone, **_facts(picture))
         assert (after["price"], after["cached"], after["expected_seconds"]) == (3, True, 0)
         hit = await someone.intake(picture, OP, quote_id=before["quote_id"])
         assert (hit["cached"], hit["charged"]) == (True, 1)
@@ -81,16 +92,54 @@ async def _until_price(api: Child, price: int) -> None:
                 return
 
 
+async def _made_by_a_visitor(priced: Child, db: Connection) -> Photo:
+    """A picture whose result visitors share since the op was free."""
+    picture = photo()
+    await db.execute("update public.op_prices set price = 0, hit_price = 0 where op = 'crop'")
+    await _until_price(priced, 0)
+    async with Client(priced.url) as visitor:
+        await visitor.process(picture, OP)
+    await db.execute("update public.op_prices set price = 4, hit_price = 1 where op = 'crop'")
+    await _until_price(priced, 4)
+    return picture
+
+
 async def test_a_copy_of_a_hit_that_costs_is_charged_too(
     local: Local, priced: Child, db: Connection, worker: Child
 ) -> None:
-    async with person(local, priced.url, db) as first, person(local, priced.url, db) as second:
-        picture = photo()
-        await first.process(picture, OP)
-        copy = await second.intake(picture, OP)
-        assert (copy["cached"], copy["charged"], await second.balance()) == (True, 1, 99)
-        poor = await second.http.post("/quote", json={"op_key": OP, "sha256": picture.sha256})
-        assert poor.json()["cached"] is True
+    picture = await _made_by_a_visitor(priced, db)
+    async with person(local, priced.url, db) as someone:
+        assert (await quoted(someone, **_facts(picture)))["cached"] is True
+        copy = await someone.intake(picture, OP)
+        assert (copy["cached"], copy["charged"], await someone.balance()) == (True, 1, 99)
+
+
+async def test_a_quote_tells_nobody_what_others_have(
+    local: Local, api: Child, worker: Child, db: Connection, client: Client
+) -> None:
+    """It asks the rows that the intake would; and about those only whoever says all that an intake would say."""
+    mine, shared = photo(), photo()
+    async with person(local, api.url, db) as owner, person(local, api.url, db) as stranger:
+        await owner.process(mine, "resize-v1:width-64")
+        await client.process(shared, "resize-v1:width-64")
+
+        async def cached(who: Client, picture: Photo, **changed: object) -> bool:
+            body = {"op_key": "resize-v1:width-64", **_facts(picture), **changed}
+            answer = await who.http.post("/quote", json=body)
+            assert answer.status_code == 200, answer.text
+            return bool(answer.json()["cached"])
+
+        assert [await cached(who, mine) for who in (owner, stranger, client)] == [True, False, False]
+        assert [await cached(who, shared) for who in (owner, stranger, client)] == [True, True, True]
+        for wrong in (
+            {"size": 1},
+            {"width": 1, "height": 1},
+            {"size": None},
+            {"width": None},
+            {"height": None},
+        ):
+            assert not await cached(owner, mine, **wrong)
+            assert not await cached(client, shared, **wrong)
 
 
 async def test_visitors_get_quotes_and_are_told_to_sign_in_for_what_costs(priced: Child) -> None:
@@ -173,9 +222,8 @@ async def test_a_copy_that_is_refused_at_the_end_is_refunded(
         " values ($1, 'Full', 2, 50, true, 1)",
         plan,
     )
-    async with person(local, priced.url, db) as first, person(local, priced.url, db, plan=plan) as second:
-        picture = photo()
-        await first.process(picture, OP)
+    picture = await _made_by_a_visitor(priced, db)
+    async with person(local, priced.url, db, plan=plan) as second:
         for hits in (1, 2):  # what was copied is the caller's own by the second time
             refused = await second.http.post("/intake", json=picture.claim(OP, wants_persist=True))
             assert (refused.status_code, refused.json()["code"]) == (402, "storage_full")

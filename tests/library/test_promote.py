@@ -10,6 +10,7 @@ import pytest
 from scripts.local.home import Local
 from scripts.local.process import Child
 from service.resources import Resources
+from tests.client import Client
 from tests.library.people import OP, Connection, Person, clean, consistent, objects, person
 from tests.photos import photo
 from tests.support import User
@@ -137,11 +138,11 @@ async def test_the_upload_key_is_not_trusted(
 async def test_a_persistent_request_promotes_what_the_cache_has(
     local: Local, api: Child, db: Connection, priced: str
 ) -> None:
-    """Its own ephemeral output, and a copy of somebody else's: as a job would, it costs nothing more."""
-    async with person(local, api.url, db, plan=priced) as paid, person(local, api.url, db) as other:
+    """Its own ephemeral output, and a copy of what visitors share: as a job would, it costs nothing more."""
+    async with person(local, api.url, db, plan=priced) as paid, Client(api.url) as visitor:
         mine, theirs = photo(), photo()
         await paid.process(mine, OP)
-        await other.process(theirs, OP)
+        await visitor.process(theirs, OP)
         balance = await paid.balance()
         for picture in (mine, theirs):
             hit = await paid.intake(picture, OP, wants_persist=True)

@@ -8,12 +8,12 @@ import uuid
 from scripts.local.home import Local
 from scripts.local.process import Child
 from service.resources import Resources
+from service.storage import output_names
 from tests.jobs import new_queue, queue_job
 from tests.library.people import OP, Connection, objects, person
 from tests.photos import photo
 from workers.cleanup import reconcile
 from workers.originals import original_key
-from workers.run_job import output_keys
 
 LIBRARY = "user-library"
 
@@ -31,7 +31,7 @@ async def test_orphans_go_and_what_is_named_or_being_written_stays(
         running = await resources.jobs.claim_next(queue, "test", 600)
         assert running is not None
         folder = f"{paid.id}/{running.image_id}"
-        written = {f"{folder}/output/{key}" for key in output_keys(running, ".webp")}
+        written = {*output_names(running.object_key, ".webp", f"{folder}/output/")}
         written.add(original_key(paid.id, running.image_id, "image/jpeg"))
 
         stray = f"{paid.id}/{uuid.uuid4()}"

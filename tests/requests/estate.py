@@ -26,12 +26,13 @@ COUNT = "select count(*) from public.{} where {} = $1"
 
 @dataclass
 class Estate:
-    """What `furnish` made. `balance`: of the user, with no credits held."""
+    """What `furnish` made. `balance`: of the user, with no credits held; `names`: what objects of the user's jobs are
+    named after."""
 
     user_id: UUID
     picture: Photo
     balance: int
-    jobs: list[UUID] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     objects: set[tuple[str, str]] = field(default_factory=set)
 
 
@@ -57,8 +58,8 @@ async def furnish(resources: Resources, db: Connection, user: User, *, silent_se
     await resources.redis.set(hit_key(cache_key(picture.sha256, OP), user.id), b"an answer", ex=600)
     estate.balance = int(await db.fetchval("select balance from public.credits where user_id = $1", user.id))
     await _unfinished(resources, user.id, silent_seconds)
-    rows = await db.fetch("select id from public.jobs where user_id = $1", user.id)
-    estate.jobs = [row["id"] for row in rows]
+    rows = await db.fetch("select id, object_key from public.jobs where user_id = $1", user.id)
+    estate.names = [str(value) for row in rows for value in row.values()]
     estate.objects = await objects_of(db, estate)
     assert {bucket for bucket, _ in estate.objects} >= {
         "uploads-ephemeral",
@@ -120,13 +121,13 @@ async def _unfinished(resources: Resources, user_id: UUID, silent_seconds: float
 
 
 async def objects_of(db: Connection, estate: Estate) -> set[tuple[str, str]]:
-    """Objects that are the user's: in a folder of theirs, or named by a job of theirs."""
+    """Objects that are the user's: in a folder of theirs, or named after a job of theirs."""
     rows = await db.fetch(
         "select bucket_id, name from storage.objects where bucket_id = any ($1)"
         " and (starts_with(name, $2) or left(name, 36) = any ($3))",
         list(BUCKETS),
         f"{estate.user_id}/",
-        [str(job) for job in estate.jobs],
+        estate.names,
     )
     return {(row["bucket_id"], row["name"]) for row in rows}
 
@@ -179,7 +180,7 @@ async def wiped_clean(db: Connection, resources: Resources, estate: Estate, *, a
     assert keys == []
     ledger = await db.fetch(
         "select user_id, delta, reason from public.credit_ledger where reference = any ($1) and reason <> 'capture'",
-        [str(job) for job in estate.jobs],
+        estate.names,
     )
     assert len({row["user_id"] for row in ledger} | {estate.user_id}) == 2  # one pseudonym
     assert sorted((row["reason"], row["delta"]) for row in ledger) == sorted(

@@ -81,8 +81,7 @@ async def test_other_peoples_copies_stay_and_the_cache_forgets(
     shared, own = photo(), photo()
     first = await user_client.process(shared, OP)
     alone = await user_client.process(own, OP)
-    theirs = await stranger_client.process(shared, OP)
-    assert theirs["cached"]  # a copy of the user's
+    theirs = await stranger_client.process(shared, OP)  # a copy of the user's, for the same bytes
     for picture in (shared, own):
         for _ in range(2):  # the second answer comes from Redis
             assert (await user_client.intake(picture, OP))["cached"]
@@ -106,8 +105,10 @@ async def test_other_peoples_copies_stay_and_the_cache_forgets(
     for caller in (client, stranger_client, user_client):
         answer = await caller.intake(own, OP)
         assert (answer["cached"], answer["output_urls"]) == (False, [])
+    # The stranger's copy answers the stranger alone.
+    assert (await client.intake(shared, OP))["cached"] is False
     # The user begins anew: what they get of a picture that others have is a new copy.
-    again = await user_client.intake(shared, OP)
+    again = await user_client.process(shared, OP)
     assert again["output"]["output_id"] != first["output"]["output_id"]
     assert (await client.download(again["output_urls"][0])).content == before
 

@@ -17,11 +17,14 @@ from service.auth import Authenticator, Principal
 from service.billing.addresses import pseudonym
 from service.breaker import Breaker
 from service.errors import Code, ProblemError
-from service.gcra import SITE_FACTOR, Admission, Limit, Limiter, Standing, by_address, networks
+from service.gcra import SITE_FACTOR, Admission, Kept, Limit, Limiter, Standing, by_address, networks
 from service.limits import Admitted, limits_of
 from service.resources import Resources, open_resources
 from tests.service.conftest import RedisServer, settings_for, settings_with
 from tests.support import User
+
+ENTRY = b"4:5:6:1000:40:30\n\x00answer\xff"
+"""A kept answer: what it is worth and which claim it answers, then the answer."""
 
 
 class Clock:
@@ -139,24 +142,52 @@ async def test_what_costs_nothing_asks_and_spends_nothing(limiter: Limiter) -> N
 
 async def test_a_cache_key_is_read_in_the_same_call(local: Local, redis_client: Redis, clock: Clock) -> None:
     limiter = Limiter(redis_client, Breaker(), clock=clock)
-    key, rule = f"test:{uuid.uuid4()}", limit(2, 60)
-    await redis_client.set(key, b"\x00answer\xff", px=60_000)
-    assert (await limiter.admit([rule], get=key)).value == b"\x00answer\xff"
-    assert (await limiter.admit([rule], get=f"{key}:absent")).value is None
-    assert (await limiter.admit([rule], get=key)).value is None  # refused: nothing is handed out
-    assert (await limiter.admit([], get=key)).value == b"\x00answer\xff"
+    kept, rule = Kept(f"test:{uuid.uuid4()}", "1000:40:30"), limit(2, 60)
+    await redis_client.set(kept.key, ENTRY, px=60_000)
+    assert (await limiter.admit([rule], get=kept)).value == ENTRY
+    assert (await limiter.admit([rule], get=kept._replace(key=f"{kept.key}:absent"))).value is None
+    assert (await limiter.admit([rule], get=kept)).value is None  # refused: nothing is handed out
+    assert (await limiter.admit([], get=kept)).value == ENTRY
+
+
+@pytest.mark.parametrize("claimed", ["1000:40:31", "1:40:30", "1:1:1", "000:40:30", "1000:40:30\n{", ""])
+async def test_an_answer_to_another_claim_is_absent_and_counts_for_nobody(
+    redis_client: Redis, claimed: str
+) -> None:
+    limiter, kept = Limiter(redis_client, Breaker()), Kept(f"test:{uuid.uuid4()}", "1000:40:30")
+    counts, version = f"test:{uuid.uuid4()}", f"test:{uuid.uuid4()}"
+    await redis_client.set(kept.key, ENTRY, px=60_000)
+    await redis_client.set(version, b"v1", px=60_000)
+    other = await limiter.admit(
+        [limit(9, 60)], get=kept._replace(claimed=claimed), version=version, count=(counts, "me")
+    )
+    assert (other.value, other.version) == (None, b"v1")
+    assert not await redis_client.exists(counts)
+    right = await limiter.admit([limit(9, 60)], get=kept, version=version, count=(counts, "me"))
+    assert (right.value, right.version) == (ENTRY, b"v1")
+    fields: dict[bytes, bytes] = await redis_client.hgetall(counts)  # type: ignore[misc]
+    [(field, count)] = fields.items()
+    assert (field.partition(b":")[2], count) == (b"me:4:5:6", b"1")
+
+
+async def test_what_the_release_before_kept_is_absent(redis_client: Redis) -> None:
+    """Its entries do not say which claim they answer."""
+    limiter, kept = Limiter(redis_client, Breaker()), Kept(f"test:{uuid.uuid4()}", "1000:40:30")
+    await redis_client.set(kept.key, b"4:5:6\n{}", px=60_000)
+    assert (await limiter.admit([limit(9, 60)], get=kept)).value is None
 
 
 async def test_a_version_is_read_in_the_same_call(redis_client: Redis) -> None:
     limiter = Limiter(redis_client, Breaker())
     keys = [f"test:{uuid.uuid4()}" for _ in range(2)]
     await redis_client.set(keys[1], b"v1", px=60_000)
-    both = await limiter.admit([limit(9, 60)], get=keys[0], version=keys[1])
+    both = await limiter.admit([limit(9, 60)], get=Kept(keys[0], "1:1:1"), version=keys[1])
     assert (both.value, both.version, both.shared) == (None, b"v1", True)
     alone = await limiter.admit([limit(9, 60)], version=keys[1])
     assert (alone.value, alone.version) == (None, b"v1")
-    swapped = await limiter.admit([limit(9, 60)], get=keys[1], version=keys[0])
-    assert (swapped.value, swapped.version) == (b"v1", None)
+    await redis_client.set(keys[1], ENTRY, px=60_000)
+    swapped = await limiter.admit([limit(9, 60)], get=Kept(keys[1], "1000:40:30"), version=keys[0])
+    assert (swapped.value, swapped.version) == (ENTRY, None)
 
 
 async def test_keys_expire_when_they_say_nothing_any_more(
@@ -190,7 +221,7 @@ async def test_redis_killed_and_back(own_redis: RedisServer) -> None:
         assert (await limiter.admit([rule])).allowed
         await own_redis.kill()
         # Without Redis the process limits by itself, from a full bucket, at the same rate.
-        outcomes = [await limiter.admit([rule], get="key") for _ in range(4)]
+        outcomes = [await limiter.admit([rule], get=Kept("key", "1:1:1")) for _ in range(4)]
         assert [outcome.allowed for outcome in outcomes] == [True, True, True, False]
         assert {outcome.value for outcome in outcomes} == {None}
         assert not any(outcome.shared for outcome in outcomes)

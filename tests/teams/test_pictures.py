@@ -381,3 +381,13 @@ async def test_leaving_cancels_what_was_in_the_making(
         assert sent.status_code == 200
         await team["editor"].refused("POST", f"/jobs/{answer['job_id']}/uploaded", status=404)
         assert await team.rows("images") == []
+
+
+async def test_members_of_a_team_see_its_outputs(shop: Crew) -> None:
+    output = (await shop.rows("image_outputs"))[0]
+    path = f"/outputs/{output['id']}"
+    for role in ("owner", "editor", "viewer"):
+        seen = await shop[role].say("GET", path)
+        assert (seen["team_id"], seen["version"]) == (shop.team_id, 1)
+        assert (seen["job_id"] is not None) == (role == "editor")  # who had it made
+    assert await shop["stranger"].refused("GET", path, status=404) == "output_not_found"

@@ -65,8 +65,10 @@ export interface PlanOffer {
 
 export interface QuoteRequest {
   op_key: string;
-  /** Tells whether the result is there already. */
+  /** With `size`, `width` and `height` it tells whether the result is there already. */
   sha256?: string;
+  /** Bytes. */
+  size?: number;
   width?: number;
   height?: number;
 }

@@ -102,6 +102,14 @@ export function createLibrary(http) {
     promote: (request) => call("POST", "/outputs/promote", request),
 
     /**
+     * One output of the caller's or of a team of theirs, with URLs signed anew.
+     * @param {string} outputId
+     * @param {WaitOptions} [options]
+     * @returns {Promise<OutputDocument>}
+     */
+    output: (outputId, options) => call("GET", `/outputs/${enc(outputId)}`, undefined, options),
+
+    /**
      * Keeps an ephemeral output for some days from now.
      * @param {string} outputId
      * @param {number} days
@@ -123,7 +131,8 @@ export function createLibrary(http) {
     deleteOutput: (outputId) => tell("DELETE", `/outputs/${enc(outputId)}`),
 
     /**
-     * Takes over jobs that were made without signing in. Those that are the caller's now.
+     * Takes over jobs that were made without signing in, also those of hits. The ids of the jobs that are the caller's now:
+     * for a hit that visitors share, another one than was presented.
      * @param {string[]} jobIds
      * @returns {Promise<string[]>}
      */

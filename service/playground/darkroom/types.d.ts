@@ -37,6 +37,10 @@ export interface Problem {
 
 export interface Output {
   output_id: string;
+  /** The original it was made from; null for visitors. */
+  image_id: string | null;
+  /** Counts the versions in the library; null for an ephemeral one. */
+  version: number | null;
   /** Pixels. */
   width: number;
   height: number;
@@ -70,7 +74,8 @@ export interface IntakeRequest {
 /** The result exists already. */
 export interface IntakeHit {
   cached: true;
-  job_id: string | null;
+  /** A job of the caller's; visitors who get the same hit share one. */
+  job_id: string;
   /** Canonical. */
   op_key: string;
   status: "done";
@@ -181,7 +186,8 @@ export type Stage =
 export interface ProcessResult {
   /** Nothing was uploaded or computed. */
   cached: boolean;
-  job_id: string | null;
+  /** For `job` and, after signing up, `claim`. */
+  job_id: string;
   op_key: string;
   /** Of the original. */
   sha256: string;
@@ -318,8 +324,7 @@ export interface ImageFilter {
 /** A finished picture of an image. */
 export interface ImageVersion extends Output {
   op_key: string;
-  /** Counts the versions in the library; null for an ephemeral one. */
-  version: number | null;
+  /** null in `output` where others of a team have made it. */
   job_id: string | null;
   created_at: string;
   /** null: kept until it is deleted. */

@@ -8,7 +8,7 @@ import { toast } from "./toast.js";
 const KEY = "darkroom.jobs";
 const MOST = 50; // jobs that the API takes at once
 
-/** @typedef {{job_id: string, expires_at: string|null}} Made */
+/** @typedef {{job_id: string, output_id?: string, expires_at: string|null}} Made */
 
 export class Claim {
   /** @param {Darkroom} darkroom @param {{onClaimed: () => void}} around */
@@ -30,11 +30,13 @@ export class Claim {
     }
   }
 
-  /** @param {ProcessResult} result of a visitor; hits of what others made have no job */
-  remember({ job_id, expires_at }) {
-    if (!job_id) return;
+  /** @param {ProcessResult} result of a visitor */
+  remember({ job_id, output, expires_at }) {
+    const output_id = output?.output_id;
+    // A hit of what was made here: the job that made it is listed, and knows the picture's name.
+    if (output_id && this.made.some((one) => one.output_id === output_id)) return;
     const others = this.made.filter((one) => one.job_id !== job_id);
-    localStorage.setItem(KEY, JSON.stringify([{ job_id, expires_at }, ...others].slice(0, MOST)));
+    localStorage.setItem(KEY, JSON.stringify([{ job_id, output_id, expires_at }, ...others].slice(0, MOST)));
   }
 
   /** @param {boolean} signedIn */

@@ -52,7 +52,7 @@ export class Price {
     const { signal } = (this.asking = new AbortController());
     try {
       const sha256 = await this.darkroom.hash(file, { signal });
-      const request = { op_key, sha256, width: meta?.width, height: meta?.height };
+      const request = { op_key, sha256, size: meta?.size, width: meta?.width, height: meta?.height };
       const quote = await this.darkroom.quote(request, { signal });
       if (signal.aborted) return;
       this.quote = quote;

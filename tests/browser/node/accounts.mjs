@@ -56,8 +56,7 @@ export const listed = (page, count) =>
   )
 
 /** Processes a picture. */
-export async function processOne(page) {
-  const key = freshKey()
+export async function processOne(page, key = freshKey()) {
   await page.setInputFiles('#file', pictures['product.jpg'].path)
   await page.waitForSelector('#run:enabled')
   await page.fill('#op-key', key)
@@ -175,4 +174,32 @@ test('settings are shown, changed and kept, and the plan that they need is told'
   await page.click('#settings-save')
   await page.waitForFunction(() => document.querySelector('#settings-status').textContent === 'Saved.')
   assert.deepEqual(page.complaints, [])
+})
+
+test('a visitor who gets a hit and signs up keeps the picture', async () => {
+  const key = freshKey()
+  const maker = await openPlayground()
+  await processOne(maker, key)
+  const page = await openPlayground()
+  for (let again = 0; again < 2; again++) await processOne(page, key) // from the database, then from Redis
+  const hit = JSON.parse(await page.textContent('#answer'))
+  assert.equal(hit.cached, true)
+  const made = JSON.parse(await maker.textContent('#answer'))
+  assert.equal(hit.output.output_id, made.output.output_id)
+  assert.notEqual(hit.job_id, made.job_id)
+  await page.click('#keep-it')
+  const { email, password } = newCredentials()
+  await page.fill('#email', email)
+  await page.fill('#password', password)
+  await page.click('button[value=up]')
+  await page.waitForSelector('#claim:not([hidden])')
+  assert.match(await page.textContent('#claim'), /Save the picture you made before signing in/)
+  await page.click('#claim-yes')
+  await page.waitForSelector('#toast >> text=One picture is yours now.')
+  await page.click('#toast >> text=Open the library')
+  await listed(page, 1)
+  // Whoever made it has lost nothing.
+  const theirs = await maker.evaluate((id) => fetch(`/jobs/${id}`).then((answer) => answer.json()), made.job_id)
+  assert.deepEqual(theirs.output, made.output)
+  assert.deepEqual([...page.complaints, ...maker.complaints], [])
 })

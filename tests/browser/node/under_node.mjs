@@ -7,7 +7,7 @@ import {
   buildOpKey,
   parseOpKey,
 } from '../../../service/playground/darkroom.js'
-import { assert, local, pictures, Relay, test } from './harness.mjs'
+import { assert, local, pictures, Relay, signUp, test } from './harness.mjs'
 import { freshKey } from './jobs.mjs'
 
 test('the module does the whole job under Node', async () => {
@@ -22,6 +22,29 @@ test('the module does the whole job under Node', async () => {
   assert.equal(darkroom.canRunLocally('convert-v1', result.meta), false)
   const bytes = await (await fetch(result.output_urls[0])).bytes()
   assert.equal(createHash('sha256').update(bytes).digest('hex'), result.output.sha256)
+})
+
+test('a visitor who gets a hit keeps it by claiming, as a job of their own', async () => {
+  const visitor = createDarkroom({ apiUrl: local.api_url })
+  const file = await openAsBlob(pictures['product.jpg'].path)
+  const key = freshKey()
+  const made = await visitor.process(file, key)
+  const hit = await visitor.process(file, key)
+  assert.equal(hit.cached, true)
+  assert.equal(hit.output.image_id, null)
+  assert.notEqual(hit.job_id, made.job_id)
+  assert.deepEqual((await visitor.job(hit.job_id)).output, made.output)
+  const token = await signUp()
+  const user = createDarkroom({ apiUrl: local.api_url, getAccessToken: () => token })
+  const [mine] = await user.claim([hit.job_id])
+  assert.ok(![made.job_id, hit.job_id].includes(mine))
+  const { output } = await user.job(mine)
+  assert.equal(output.sha256, made.output.sha256)
+  const kept = await user.output(output.output_id)
+  assert.deepEqual([kept.image_id, kept.job_id], [output.image_id, mine])
+  assert.equal((await fetch(kept.url)).status, 200)
+  assert.deepEqual(await user.claim([hit.job_id, made.job_id]), [mine, made.job_id])
+  assert.deepEqual((await visitor.job(hit.job_id)).output, made.output)
 })
 
 test('under Node a large file goes by TUS where the library is given', async () => {
