@@ -46,8 +46,8 @@ async def bury(resources: Resources, output_id: UUID) -> None:
 
 
 async def lose_original(resources: Resources, image_id: UUID, path: str) -> None:
-    """Let an image name its original at `path` no longer, since its bytes are gone or are others: the next intake asks
-    for them again. The object goes first, so that the new one finds its key free. Raises StorageError,
+    """Let an image name its original at `path` no longer, since its bytes are gone: the next intake asks for them
+    again. The object goes first, so that the new one finds its key free. Raises StorageError,
     DependencyError."""
     await resources.storage.remove(LIBRARY, [path])
     if await resources.library.lose_original(image_id, path):

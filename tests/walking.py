@@ -99,18 +99,20 @@ async def _post(client: Client, path: str, body: Any) -> dict[str, Any]:
     return dict(answer.json())
 
 
-async def walk(client: Client, account: Account) -> list[Answer]:
-    """Call every route once, in ORDER, with bodies made from the schemas."""
+async def walk(client: Client, account: Account, *, looking: bool = False) -> list[Answer]:
+    """Call every route once, in ORDER, with bodies made from the schemas; `looking`: only those that change nothing."""
     document = (await client.http.get("/openapi.json")).json()
     answers = []
     for method, path, operation in _operations(document):
+        if looking and method != "get":
+            continue
         url = path.format_map(_Ids(account.ids))
         body = _body(document, operation)
         response = await client.http.request(method.upper(), url, json=body, follow_redirects=False)
         problem = response.headers.get("content-type", "").startswith("application/problem+json")
         code = response.json()["code"] if problem else None
         answers.append(Answer(method, path, response.status_code, code, response.text))
-    assert len(answers) > 50
+    assert len(answers) > (30 if looking else 70)
     return answers
 
 

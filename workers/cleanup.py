@@ -201,12 +201,15 @@ async def look_for_bytes(
 
 
 async def _look(resources: Resources, checks: list[ByteCheck]) -> list[tuple[ByteCheck, bool]]:
-    """Each with whether its bytes are there, a few at a time: nobody waits for this."""
+    """Each with whether its bytes are there, as far as Storage says: a few at a time, since nobody waits for this."""
     places = asyncio.Semaphore(AT_ONCE)
 
     async def there(check: ByteCheck) -> bool:
-        async with places:
-            return all([await resources.storage.has_bytes(check.bucket, path) for path in check.paths])
+        try:
+            async with places:
+                return all([await resources.storage.has_bytes(check.bucket, path) for path in check.paths])
+        except DependencyError:  # nothing is known, so nothing is given up; the others are looked at
+            return True
 
     return list(zip(checks, await asyncio.gather(*map(there, checks)), strict=True))
 

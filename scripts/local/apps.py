@@ -37,12 +37,17 @@ def gateway_environment(local: Local) -> dict[str, str]:
 
 
 async def start_api(
-    local: Local, logs: Path, env: Mapping[str, str] | None = None, *, port: int | None = None
+    local: Local,
+    logs: Path,
+    env: Mapping[str, str] | None = None,
+    *,
+    port: int | None = None,
+    tree: Path = REPOSITORY,
 ) -> Child:
-    """Start one API (default: on a free port), wait for GET /health; `.url` is its address."""
+    """Start one API (default: on a free port), wait for GET /health; `.url` is its address. `tree`: whose code runs."""
     chosen = port or any_free_port()
     argv = [sys.executable, "-m", "service.cli", "api", "--port", str(chosen)]
-    child = await _start("api", argv, local, logs, env)
+    child = await _start("api", argv, local, logs, env, tree)
     child.url = f"http://127.0.0.1:{chosen}"
     try:
         await answers(child, f"{child.url}/health")
@@ -52,15 +57,17 @@ async def start_api(
     return child
 
 
-async def start_worker(local: Local, logs: Path, env: Mapping[str, str] | None = None) -> Child:
-    """Start one worker. It is not restarted when it dies."""
-    return await _start("worker", [sys.executable, "-m", "service.cli", "worker"], local, logs, env)
-
-
-async def _start(
-    name: str, argv: list[str], local: Local, logs: Path, env: Mapping[str, str] | None
+async def start_worker(
+    local: Local, logs: Path, env: Mapping[str, str] | None = None, *, tree: Path = REPOSITORY
 ) -> Child:
-    command = Command(name, argv, env=environment(local, env), cwd=REPOSITORY, stop_seconds=30)
+    """Start one worker, of the code in `tree`. It is not restarted when it dies."""
+    return await _start("worker", [sys.executable, "-m", "service.cli", "worker"], local, logs, env, tree)
+
+
+async def _start(  # noqa: PLR0913, PLR0917
+    name: str, argv: list[str], local: Local, logs: Path, env: Mapping[str, str] | None, tree: Path
+) -> Child:
+    command = Command(name, argv, env=environment(local, env), cwd=tree, stop_seconds=30)
     return await Child.start(command, logs / f"{name}.log")
 
 

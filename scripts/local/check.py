@@ -18,10 +18,12 @@ from pathlib import Path
 from scripts.local.home import REPOSITORY
 from scripts.local.migrate import supabase
 from scripts.local.process import StackError
-from scripts.local.stack import Stack
+from scripts.local.release import has_release, released_commit
+from scripts.local.stack import HOSTED_LOCALE, Stack
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _DAEMON_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+_HOSTED = "en_US.UTF-8"
 TYPES = REPOSITORY / "supabase" / "types.ts"
 
 
@@ -29,6 +31,7 @@ def check(pytest_arguments: list[str]) -> int:
     """Run all checks; returns 0 when every one passed."""
     browser = _browser()
     scanner = clamd_program()
+    locale = None if pytest_arguments else _locale()
     steps: list[tuple[str, Callable[[], bool]]] = [
         ("ruff check", lambda: _program("ruff", "check", ".")),
         ("ruff format", lambda: _program("ruff", "format", "--check", ".")),
@@ -36,6 +39,8 @@ def check(pytest_arguments: list[str]) -> int:
         ("database", lambda: asyncio.run(_database())),
         ("pytest", lambda: _pytest(pytest_arguments, browser)),
     ]
+    if locale is not None:
+        steps.append(("tests/sql as on a hosted project", lambda: _hosted(locale)))
     failed = []
     for name, step in steps:
         print(f"\n== {name}", flush=True)
@@ -48,6 +53,10 @@ def check(pytest_arguments: list[str]) -> int:
         print("Not run: the browser tests, for want of Chromium (apt-get install chromium, or set CHROMIUM).")
     if scanner is None:
         print("Not run: the virus scan, for want of clamd (apt-get install clamav-daemon, or set CLAMD).")
+    if locale is None and not pytest_arguments:
+        print(f"Not run: tests/sql as on a hosted project, for want of {_HOSTED} (apt-get install locales).")
+    if not has_release():
+        print(f"Not run: the release before on this schema, for want of {released_commit()} in this clone.")
     return int(bool(failed))
 
 
@@ -64,6 +73,27 @@ def _pytest(arguments: list[str], browser: str | None) -> bool:
     if browser is None:
         return _program("pytest", "--cov", "--cov-report=term", "-m", "not browser", *chosen)
     return _program("pytest", "--cov", "--cov-report=term", *chosen, env={"CHROMIUM": browser})
+
+
+def _hosted(locale: str) -> bool:
+    """The SQL once more, as a hosted project has it: a database of this locale, made by a role that is no superuser."""
+    return _program("pytest", "tests/sql", "-q", env={HOSTED_LOCALE: locale})
+
+
+def _locale() -> str | None:
+    """The locale of hosted databases, made when it is missing and we are root."""
+    if not _has_locale():
+        _install("locales")
+        if os.geteuid() == 0 and shutil.which("localedef"):
+            subprocess.run(["localedef", "-i", "en_US", "-f", "UTF-8", _HOSTED], check=False)
+    return _HOSTED if _has_locale() else None
+
+
+def _has_locale() -> bool:
+    if not shutil.which("locale"):
+        return False
+    known = subprocess.run(["locale", "-a"], check=False, capture_output=True, text=True).stdout
+    return "en_US.utf8" in known.splitlines()
 
 
 def _browser() -> str | None:

@@ -3,15 +3,12 @@ release before did not. Tables, and `drop function` of signatures that are gone,
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from scripts.local.home import REPOSITORY
-from scripts.local.process import StackError
+from scripts.local.release import released_text
 
-RELEASED = REPOSITORY / "supabase" / "released"
-"""Holds the commit of the release before: what a deployed database has."""
 FUNCTIONS = Path("supabase/functions")
 POLICIES = Path("supabase/policies")
 MIGRATION = REPOSITORY / "supabase" / "migrations" / "20261128230000_functions.sql"
@@ -26,17 +23,6 @@ def write_migration() -> Path:
     parts = [*changed, *policies, rights]
     MIGRATION.write_text("\n\n".join(parts) + "\n", "utf-8")
     return MIGRATION
-
-
-def released_text(path: Path) -> str:
-    """The text of a file of this repository in the release before; empty when it was not there."""
-    commit = RELEASED.read_text("utf-8").strip()
-    git = ["git", "-C", str(REPOSITORY)]
-    known = subprocess.run([*git, "cat-file", "-e", commit], check=False, capture_output=True)
-    if known.returncode != 0:
-        raise StackError(f"this clone does not have {commit}, the release before: fetch the whole history")
-    shown = subprocess.run([*git, "show", f"{commit}:{path}"], check=False, capture_output=True)
-    return shown.stdout.decode() if shown.returncode == 0 else ""
 
 
 def statements(sql: str) -> Iterator[str]:

@@ -22,6 +22,7 @@ _SQL = Path(__file__).parent
 PLATFORM = _SQL / "platform.sql"
 STORAGE_SCHEMA = _SQL / "storage_schema.sql"
 WORKBENCH = _SQL / "workbench.sql"
+HOSTED = _SQL / "hosted.sql"
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -44,15 +45,22 @@ class Postgres:
     """The database server of one home. Files belong to an unprivileged user when the supervisor is root."""
 
     def __init__(
-        self, home: Home, secrets: Secrets, port: int, settings: Mapping[str, str] | None = None
+        self,
+        home: Home,
+        secrets: Secrets,
+        port: int,
+        settings: Mapping[str, str] | None = None,
+        locale: str | None = None,
     ) -> None:
         self.home = home
         self.port = port
         self._secrets = secrets
         self._settings = {**_SETTINGS, **(settings or {})}
+        self._locale = locale
         self.data = home.postgres / "data"
         self.url = f"postgresql://postgres:{secrets.postgres_password}@127.0.0.1:{port}/postgres"
         self.lite_url = f"postgres://supabase_lite:{secrets.lite_password}@127.0.0.1:{port}/postgres"
+        self.hosted_url = f"postgresql://hosted:{secrets.postgres_password}@127.0.0.1:{port}/postgres"
         self.child: Child | None = None
         self._account = privileges.unprivileged(install_directory(), home.postgres)
 
@@ -86,6 +94,10 @@ class Postgres:
     async def let_lite_in(self) -> None:
         """Give lite's role its password. Other roles have none, so nobody can connect as one of them."""
         await self._run(f"alter role supabase_lite password '{self._secrets.lite_password}'")
+
+    async def let_hosted_in(self) -> None:
+        """Give the role that runs migrations as on a hosted project its password, the superuser's."""
+        await self._run(f"alter role hosted password '{self._secrets.postgres_password}'")
 
     async def apply(self, script: Path) -> None:
         """Run an idempotent SQL file as superuser when its text has changed since the last time here."""
@@ -128,6 +140,8 @@ class Postgres:
         fresh.mkdir(mode=0o700)
         self._account.give(fresh)
         locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+        if self._locale is not None:
+            locale = ["--locale-provider=libc", f"--locale={self._locale}"]
         child = await Child.start(
             Command(
                 name="initdb",

@@ -8,7 +8,8 @@
 
 `Stack(home, app=True)` also keeps one API and one worker running and starts them again when they die. With
 `sample=True` there is the sample account, which the playground offers (scripts/local/sample.py).
-Ports: `api_port` / `supabase_port` None means the environment variable or the default, 0 any free port.
+`tree` names another checkout, whose migrations are applied instead of this one's; `start_api` and `start_worker` take
+one as well. Ports: `api_port` / `supabase_port` None means the environment variable or the default, 0 any free port.
 Everything listens on 127.0.0.1. `python -m scripts.local up [--no-app] [--home DIR]` runs it in the
 foreground.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -31,7 +33,7 @@ from scripts.local import sample as sample_account
 from scripts.local.home import REPOSITORY, Home, Local, Ports, package_directory
 from scripts.local.lite import reload_schema, start_lite
 from scripts.local.migrate import migrate
-from scripts.local.postgres import PLATFORM, STORAGE_SCHEMA, WORKBENCH, Postgres
+from scripts.local.postgres import HOSTED, PLATFORM, STORAGE_SCHEMA, WORKBENCH, Postgres
 from scripts.local.process import Child, Command, StackError, unmeasured, until_ready
 from service.queue import queue_key
 
@@ -39,6 +41,9 @@ _STOP_ORDER = (("worker", "api"), ("gateway",), ("lite",), ("redis",), ("postgre
 # Ctrl-C should not take long; a job that is cut off is taken up again at the next start.
 _SHORT_DRAIN = {"DARKROOM_DRAIN_SECONDS": "5"}
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
+HOSTED_LOCALE = "DARKROOM_HOSTED_LOCALE"
+"""Environment variable: a locale of this machine. A new stack is like a hosted project then: its database has this
+locale, and migrations run as a role without a superuser's rights, which owns what they make."""
 
 
 def _say(line: str) -> None:
@@ -60,6 +65,7 @@ class Stack:
         api_port: int | None = None,
         supabase_port: int | None = None,
         postgres_settings: Mapping[str, str] | None = None,
+        tree: Path = REPOSITORY,
         say: Callable[[str], None] = _say,
     ) -> None:
         self.home = Home(home)
@@ -68,8 +74,10 @@ class Stack:
         self.session: sample_account.Session | None = None
         self._asked = (api_port, supabase_port)
         self._postgres_settings = postgres_settings
+        self._tree = tree
         self._say = say
         self._postgres: Postgres | None = None
+        self._locale: str | None = None
         self._redis: Child | None = None
         self._children: list[Child] = []
         self._keepers: list[asyncio.Task[None]] = []
@@ -126,19 +134,29 @@ class Stack:
         """The settings of service and workers for this stack, as environment variables."""
         return apps.environment(self.local, extra)
 
-    async def start_api(self, env: Mapping[str, str] | None = None, *, port: int | None = None) -> Child:
+    async def start_api(
+        self, env: Mapping[str, str] | None = None, *, port: int | None = None, tree: Path = REPOSITORY
+    ) -> Child:
         """Start one more API (default: on a free port); `.url` is its address. Stopped with the stack."""
-        return self._track(await apps.start_api(self.local, self.home.logs, env, port=port))
+        return self._track(await apps.start_api(self.local, self.home.logs, env, port=port, tree=tree))
 
-    async def start_worker(self, env: Mapping[str, str] | None = None) -> Child:
+    async def start_worker(self, env: Mapping[str, str] | None = None, *, tree: Path = REPOSITORY) -> Child:
         """Start one more worker with extra environment variables. It is not restarted when it dies."""
-        return self._track(await apps.start_worker(self.local, self.home.logs, env))
+        return self._track(await apps.start_worker(self.local, self.home.logs, env, tree=tree))
 
     async def worker_ready(self, queue: str = "default", seconds: float = 60) -> None:
         """Wait until some worker serves `queue`: arq's workers say so in Redis. TimeoutError after `seconds`."""
         async with redis.asyncio.Redis.from_url(self.local.redis_url) as client, asyncio.timeout(seconds):
             while not await client.exists(queue_key(queue) + health_check_key_suffix):  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.05)
+
+    async def migrate(self, tree: Path = REPOSITORY) -> None:
+        """Apply the migrations of `tree` that the database has not seen."""
+        url = self.local.database_url
+        if self._postgres is not None and self._locale is not None:
+            url = self._postgres.hosted_url
+        for name in await migrate(url, tree):
+            self._say(f"migrated {name}")
 
     async def reload_schema(self) -> None:
         """Tell lite that tables or functions have changed."""
@@ -147,7 +165,10 @@ class Stack:
     async def _start(self) -> None:
         self._secrets = self.home.secrets()
         self.ports = self.home.ports(*self._asked)
-        self._postgres = Postgres(self.home, self._secrets, self.ports.postgres, self._postgres_settings)
+        self._locale = os.environ.get(HOSTED_LOCALE)
+        self._postgres = Postgres(
+            self.home, self._secrets, self.ports.postgres, self._postgres_settings, self._locale
+        )
         self.local = self._describe(self._postgres.url)
         await asyncio.gather(self.start_redis(), self._start_platform(self._postgres))
         self.home.write_command()
@@ -160,8 +181,10 @@ class Stack:
         await postgres.let_lite_in()
         await self._keep("lite", lambda: start_lite(self.home, self._secrets, postgres.lite_url, self.ports))
         await postgres.apply(STORAGE_SCHEMA)
-        for name in await migrate(postgres.url):
-            self._say(f"migrated {name}")
+        if self._locale is not None:
+            await postgres.apply(HOSTED)
+            await postgres.let_hosted_in()
+        await self.migrate(self._tree)
         await postgres.apply(WORKBENCH)
         rest = [self.reload_schema(), self._keep("gateway", self._start_gateway)]
         if self._sample:

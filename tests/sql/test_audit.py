@@ -33,7 +33,7 @@ UNAUDITED = {
     # Bookkeeping of the machinery itself.
     **dict.fromkeys(("settle_storage", "purge_stripe_events"), "machinery"),
     # A step of a deletion that its request and its receipt account for.
-    "wipe_objects": "receipt",
+    **dict.fromkeys(("wipe_objects", "request_tombstones"), "receipt"),
 }
 """Why a destructive function leaves no row of its own."""
 

@@ -156,6 +156,10 @@ VIOLATIONS = {
     " where user_id = $1 and finished_at is null",
     "users read and call nothing in public beyond what is listed": "do $$ begin"
     " grant select (flag_reason) on public.profiles to authenticated; end $$",
+    "a finished deletion has nothing open": "with r as (insert into public.data_requests"
+    " (user_id, kind, queue, status, max_attempts, finished_at) values ($1, 'delete', 'none', 'done', 1, now())"
+    " returning id) insert into public.tombstones (bucket, path, reason, request_id)"
+    " select 'exports', 'x', 'data_deletion', r.id from r",
     "a done job had an output": "update public.jobs set output_id = null where user_id = $1 and status = 'done'",
     "a job that visitors share has an output that they share": "insert into public.jobs (status, sha256, filename,"
     " size, width, height, op_key, upload_path, output_id, for_hits, finished_at, expires_at)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from scripts.local.check import TYPES
 from scripts.local.home import REPOSITORY, Local
 from scripts.local.migrate import supabase
+from scripts.local.stack import HOSTED_LOCALE
 from tests.sql.scratch import dump_schema
 from tests.sql.world import World
 
@@ -99,6 +101,30 @@ def test_migrations_are_named_as_the_cli_orders_them() -> None:
     names = [file.name for file in (SUPABASE / "migrations").iterdir()]
     assert all(re.fullmatch(r"20\d{12}_[a-z0-9_]+\.sql", name) for name in names)
     assert len({name[:14] for name in names}) == len(names)
+
+
+async def test_the_platform_is_the_one_that_was_asked_for(world: World) -> None:
+    """`scripts/test` runs this folder a second time as on a hosted project: what migrations make belongs to a role that
+    is no superuser and does not own what Auth and Storage have, and text is compared as people do."""
+    locale = os.environ.get(HOSTED_LOCALE)
+    found = await world.connection.fetchrow(
+        "select p.proowner::regrole::text as owner, r.rolsuper as almighty, d.datcollate as locale,"
+        " 'auth.users'::regclass in (select oid from pg_class where relowner = p.proowner) as owns_auth,"
+        " 'a' < 'B' as as_people"
+        " from pg_proc p join pg_roles r on r.oid = p.proowner, pg_database d"
+        " where p.oid = 'public.sweep()'::regprocedure and d.datname = current_database()"
+    )
+    assert found is not None
+    if locale is None:
+        assert (found["owner"], found["locale"], found["as_people"]) == ("postgres", "C", False)
+    else:
+        assert dict(found) == {
+            "owner": "hosted",
+            "almighty": False,
+            "locale": locale,
+            "owns_auth": False,
+            "as_people": True,
+        }
 
 
 async def test_the_advisors_have_no_finding(local: Local) -> None:

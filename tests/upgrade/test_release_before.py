@@ -1,0 +1,160 @@
+"""The release before goes on working on a database that this one has migrated, with the data that it had there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from scripts.local.process import Child
+from scripts.local.release import has_release, released_commit, unpack_release
+from scripts.local.stack import Stack
+from service.resources import Resources, open_resources
+from service.settings import load_settings
+from tests.client import Client
+from tests.conftest import UNLIMITED
+from tests.photos import photo
+from tests.support import sign_up
+from tests.upgrade.calls import calls_of, unresolved
+from tests.walking import OP, Account, Answer, furnish, walk
+
+pytestmark = pytest.mark.skipif(
+    not has_release(), reason=f"this clone lacks {released_commit()}, the release before"
+)
+OLD_QUEUE = UNLIMITED | {"DARKROOM_QUEUE": "old"}
+NEW_QUEUE = UNLIMITED | {"DARKROOM_QUEUE": "new"}
+
+
+@dataclass(frozen=True)
+class Upgraded:
+    """A migrated stack on which the release before runs; `account` is from before the migration, and `before` what that
+    release's routes said of it then."""
+
+    stack: Stack
+    tree: Path
+    old_api: Child
+    account: Account
+    before: list[Answer]
+
+
+@pytest.fixture(scope="module")
+async def upgraded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Upgraded]:
+    """Migrated under the release before, which is serving callers meanwhile."""
+    tree = unpack_release(tmp_path_factory.mktemp("release"))
+    home = tmp_path_factory.mktemp("upgrade")
+    async with Stack(home, api_port=0, supabase_port=0, tree=tree) as stack:
+        api = await stack.start_api(OLD_QUEUE, tree=tree)
+        await stack.start_worker(OLD_QUEUE, tree=tree)
+        account = await furnish(stack.local, api.url)
+        async with Client(api.url, account.user.token) as client:
+            before = await walk(client, account, looking=True)
+        await _migrate_under_load(stack, api)
+        yield Upgraded(stack, tree, api, account, before)
+
+
+async def _migrate_under_load(stack: Stack, api: Child) -> None:
+    """Callers go through the main job again and again until the migrations are in, and once more after that."""
+    migrated = asyncio.Event()
+
+    async def caller() -> int:
+        user = await sign_up(stack.local)
+        rounds = 0
+        async with Client(api.url, user.token) as client:
+            while True:
+                last = migrated.is_set()
+                document = await client.process(photo(), OP)
+                assert document["status"] == "done", document
+                rounds += 1
+                if last:
+                    return rounds
+
+    async with asyncio.TaskGroup() as group:
+        callers = [group.create_task(caller()) for _ in range(2)]
+        await stack.migrate()
+        await stack.reload_schema()
+        migrated.set()
+    assert all(task.result() >= 1 for task in callers)
+
+
+@pytest.fixture(scope="module")
+async def resources(upgraded: Upgraded) -> AsyncIterator[Resources]:
+    async with open_resources(load_settings(**upgraded.stack.environment(NEW_QUEUE))) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def db(upgraded: Upgraded) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    connection = await asyncpg.connect(upgraded.stack.local.database_url)
+    yield connection
+    await connection.close()
+
+
+def _looked(answers: list[Answer]) -> dict[str, tuple[int, str | None]]:
+    return {answer.path: (answer.status, answer.code) for answer in answers if answer.method == "get"}
+
+
+async def test_the_data_of_the_release_before_adds_up(upgraded: Upgraded, resources: Resources) -> None:
+    assert await resources.database.check_invariants() == []
+
+
+async def test_every_sql_function_it_calls_is_there(
+    upgraded: Upgraded, db: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    """By name and by the names of parameters, which is how PostgREST finds a function."""
+    calls = calls_of(upgraded.tree)
+    assert (
+        sum(call.whole for call in calls) > 100
+    )  # the others compute the names of some; the walk calls them
+    assert await unresolved(db, calls) == []
+
+
+async def test_its_routes_answer_as_before(upgraded: Upgraded) -> None:
+    """Looked at on data from before; then every route, the changing ones too, on an account made since."""
+    async with Client(upgraded.old_api.url, upgraded.account.user.token) as client:
+        after = await walk(client, upgraded.account, looking=True)
+    assert _looked(after) == _looked(upgraded.before)
+    assert [str(answer) for answer in after if answer.status >= 500] == []
+    account = await furnish(upgraded.stack.local, upgraded.old_api.url)
+    async with Client(upgraded.old_api.url, account.user.token) as client:
+        for picture in (account.hit, photo()):
+            document = await client.process(picture, OP)
+            assert document["status"] == "done"
+            assert (await client.download(document["output_urls"][0])).status_code == 200
+        answers = await walk(client, account)
+    assert [str(answer) for answer in answers if answer.status >= 500] == []
+
+
+async def test_this_release_goes_on_with_what_it_finds(upgraded: Upgraded, resources: Resources) -> None:
+    """API and worker of this tree, beside those of the release before, and then alone."""
+    api = await upgraded.stack.start_api(NEW_QUEUE)
+    worker = await upgraded.stack.start_worker(NEW_QUEUE)
+    async with Client(api.url, upgraded.account.user.token) as client:
+        assert (await client.intake(upgraded.account.hit, OP))["cached"]
+        assert (await client.process(photo(), OP))["status"] == "done"
+        answers = await walk(client, upgraded.account)
+    assert [str(answer) for answer in answers if answer.status >= 500] == []
+    await worker.stop()
+    await api.stop()
+    assert await resources.database.check_invariants() == []
+
+
+async def test_a_renamed_parameter_would_be_found(
+    upgraded: Upgraded, db: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    """As list_collections once had one, which broke GET /collections of the release that was running."""
+    await db.execute(
+        "drop function public.list_collections;"
+        "create function public.list_collections(p_user_id uuid, p_owner_id uuid) returns jsonb"
+        " language sql stable set search_path = '' as $$ select '[]'::jsonb $$;"
+        "grant execute on function public.list_collections to service_role"
+    )
+    await upgraded.stack.reload_schema()
+    lost = await unresolved(db, calls_of(upgraded.tree))
+    assert [entry.split(": ")[1] for entry in lost] == ["list_collections(p_team_id, p_user_id)"]
+    async with Client(upgraded.old_api.url, upgraded.account.user.token) as client:
+        answers = await walk(client, upgraded.account, looking=True)
+    assert {answer.path for answer in answers if answer.status >= 500} == {"/collections"}
