@@ -62,8 +62,7 @@ def deserialise(data: bytes) -> dict[str, Any]:
 async def take_rings(redis: Redis, queue: str, ids: Sequence[bytes]) -> int:
     """Take entries out of a queue; the number of rings among them that no other worker has taken.
 
-    One round trip, which writes nothing and so works while Redis is full. What is no ring is dropped and counted.
-    Raises RedisError.
+    One round trip, which also works while Redis is full. What is no ring is dropped and counted. Raises RedisError.
     """
     async with redis.pipeline(transaction=True) as pipe:
         for entry in ids:

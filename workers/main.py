@@ -114,6 +114,9 @@ class DoorbellWorker(Worker):
             ]
         try:
             while True:
+                for task in beside:
+                    if task.done():
+                        task.result()  # a bug: better to end, and be started again, than to go on without it
                 self._awake.clear()
                 try:
                     await self._poll_iteration()
@@ -156,7 +159,7 @@ class DoorbellWorker(Worker):
     async def _listen(self) -> None:
         """Wait for rings. One token wakes one idle worker; a busy worker leaves tokens to the others."""
         wake_list = wake_key(self._queue)
-        while True:
+        while not self.stopping.is_set():
             await self._slots.available.wait()
             try:
                 async with asyncio.timeout(BLOCKED_SECONDS):
@@ -314,7 +317,7 @@ def _worker(bench: Workbench) -> DoorbellWorker:
         redis=resources.redis,
         blocking=resources.redis_blocking,
         slots=bench.slots,
-        schedule=Schedule(cron_table(settings), resources.redis, resources.redis_breaker),
+        schedule=Schedule(cron_table(settings), resources.redis, resources.redis_breaker, settings.secret),
         functions=[func(drain, name=DRAIN)],  # type: ignore[arg-type] # arq types contexts loosely
         ctx=context,
         job_completion_wait=settings.drain_seconds,

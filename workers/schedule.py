@@ -6,16 +6,20 @@ rows that another transaction has locked, or take an advisory lock.
 """
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 from arq.cron import CronJob
+from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from service.breaker import Breaker
+from service.redis_connection import dropped, is_wrong_type
+from service.secrets import derive
 
 log = structlog.get_logger()
 LONGEST_SLEEP_SECONDS = 1.0
@@ -35,12 +39,14 @@ class Schedule:
         table: Sequence[CronJob],
         redis: Redis,
         breaker: Breaker,
+        secret: SecretStr,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._table = table
         self._redis = redis
         self._breaker = breaker
+        self._mac_key = derive(secret, "tick")
         self._clock = clock
         self.shared = True
         """Whether Redis could be written at the last tick."""
@@ -83,7 +89,7 @@ class Schedule:
             return True
         key = f"darkroom:tick:{name}:{int(due.timestamp() * 1000)}"
         try:
-            first = await self._redis.set(key, b"1", nx=True, ex=TICK_SECONDS)
+            first = await self._set(key)
         except (RedisError, OSError) as error:
             self._breaker.failed()
             self.shared = False
@@ -91,4 +97,20 @@ class Schedule:
             return True
         self._breaker.succeeded()
         self.shared = True
-        return bool(first)
+        return first
+
+    async def _set(self, key: str) -> bool:
+        """Set a tick's key unless a worker has. Its value is a MAC: what somebody else has put there keeps nobody from
+        working. Raises RedisError."""
+        mark = hashlib.blake2b(key.encode(), digest_size=16, key=self._mac_key).digest()
+        if await self._redis.set(key, mark, nx=True, ex=TICK_SECONDS):
+            return True
+        try:
+            if await self._redis.get(key) == mark:
+                return False
+        except RedisError as error:
+            if not is_wrong_type(error):
+                raise
+        dropped("tick")
+        await self._redis.set(key, mark, ex=TICK_SECONDS)
+        return True

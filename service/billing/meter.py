@@ -57,11 +57,6 @@ class Label:
         return f"{worth}:{claimed}\n".encode()
 
 
-def unlabelled(entry: bytes) -> bytes:
-    """The answer without its first line, if it has one."""
-    return entry[entry.find(b"\n") + 1 :]
-
-
 class Meter:
     """Counts for users; visitors have no days."""
 

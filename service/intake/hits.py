@@ -9,12 +9,12 @@ answer: whoever can write to Redis can neither make an answer, nor move one to a
 its end.
 """
 
-import hashlib
-import hmac
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
+from hashlib import blake2b
+from hmac import compare_digest
 from typing import Any, cast
 from uuid import UUID
 
@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from service.billing.meter import Label, unlabelled
+from service.billing.meter import Label
 from service.database import Forget
 from service.intake.schemas import IntakeRequest
 from service.redis_connection import dropped
@@ -50,10 +50,9 @@ def _mac_key(secret: SecretStr) -> bytes:
 
 
 def _mac(secret: SecretStr, key: str, sealed: bytes) -> bytes:
-    mac = hashlib.blake2b(key.encode(), digest_size=MAC_BYTES, key=_mac_key(secret))
-    mac.update(b"\0")
-    mac.update(sealed)
-    return mac.digest()
+    # One call over a copy is cheaper than three. Nothing need stand between key and entry: a key ends with a digest of
+    # fixed length.
+    return blake2b(key.encode() + sealed, digest_size=MAC_BYTES, key=_mac_key(secret)).digest()
 
 
 def seal(secret: SecretStr, key: str, answer: bytes, milliseconds: int) -> bytes:
@@ -65,10 +64,11 @@ def seal(secret: SecretStr, key: str, answer: bytes, milliseconds: int) -> bytes
 
 def unseal(secret: SecretStr, key: str, entry: bytes) -> bytes | None:
     """The answer that `seal` was given, without the line before it; None, and counted, for anything else."""
-    body = unlabelled(entry)
-    sealed = body[MAC_BYTES:]
+    at = entry.find(b"\n") + 1
+    sealed = entry[at + MAC_BYTES :]
+    mac = _mac(secret, key, sealed)
     end = int.from_bytes(sealed[:END_BYTES], "big")
-    if not hmac.compare_digest(body[:MAC_BYTES], _mac(secret, key, sealed)) or end < time.time() * 1000:
+    if not compare_digest(entry[at : at + MAC_BYTES], mac) or end < time.time() * 1000:
         dropped("answer")
         return None
     return sealed[END_BYTES:]

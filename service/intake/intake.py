@@ -233,7 +233,7 @@ class Desk:
                 await self._refund(charged, reference)
                 continue
             body = self._hit(job_id, output, signed, charged).model_dump_json().encode()
-            if key is not None:
+            if key is not None and self.resources.redis_breaker.closed:
                 await remember(
                     self.resources.redis,
                     self.settings.secret,

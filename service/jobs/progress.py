@@ -6,6 +6,7 @@ However many listen in a process, it has one connection that subscribes: each ch
 
 import asyncio
 import contextlib
+import re
 from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,7 +25,7 @@ from service.redis_connection import dropped
 log = structlog.get_logger()
 HINTS = 32
 """Hints that wait for a slow listener; older ones are dropped."""
-MAX_NAME = 64
+NAME = re.compile(r"[a-z0-9_-]{1,64}")
 RETRY_SECONDS = 0.5
 SUBSCRIBE_SECONDS = 2.0
 """The longest that a listener waits until Redis has confirmed its subscription."""
@@ -44,9 +45,9 @@ def parse_hint(data: Any) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         return None
     match message:
-        case {"status": str(status)} if len(status) <= MAX_NAME:
+        case {"status": str(status)} if NAME.fullmatch(status):
             return {"status": status}
-        case {"step": str(step), "progress": int() | float() as progress} if len(step) <= MAX_NAME:
+        case {"step": str(step), "progress": int() | float() as progress} if NAME.fullmatch(step):
             return {"step": step, "progress": progress} if 0 <= progress <= 1 else None
     return None
 

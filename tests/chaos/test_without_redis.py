@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import UUID
 
 import asyncpg
 import httpx
@@ -21,6 +22,7 @@ from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.jobs import finished, queue_job
 from tests.photos import photo
+from tests.requests.estate import ended
 from tests.support import sign_up
 
 pytestmark = pytest.mark.chaos
@@ -180,3 +182,29 @@ async def test_a_worker_stops_without_redis(own_stack: Stack, own: Resources) ->
     assert {row.attempts for row in ended} == {1}
     await staying.stop()
     await own_stack.start_redis()
+
+
+async def test_a_deletion_of_all_data_ends_when_redis_is_back(own_stack: Stack, own: Resources) -> None:
+    """Rows and objects go without Redis; that no answer of the user's is left in it can only be said with it."""
+    user = await sign_up(own_stack.local)
+    api, worker = await own_stack.start_api(ENV), await own_stack.start_worker(ENV)
+    database = await asyncpg.connect(own_stack.local.database_url)
+    async with Client(api.url, user.token) as client:
+        await client.process(photo(), OP)
+        await own_stack.kill_redis()
+        asked = await client.http.request("DELETE", "/me/data", json={"confirm": "delete my data"})
+        assert asked.status_code == 202, asked.text
+        request_id = UUID(asked.json()["request_id"])
+        async with asyncio.timeout(60):
+            while await database.fetchval("select count(*) from public.jobs where user_id = $1", user.id):  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.05)
+        request = await own.data_requests.get_request(request_id, user.id)
+        assert request is not None
+        assert request.status != "done"
+        await own_stack.start_redis()
+        own.redis_breaker.succeeded()
+        assert (await ended(own, request_id, user.id)).status == "done"
+    assert not await own.database.check_invariants()
+    await database.close()
+    await worker.stop()
+    await api.stop()

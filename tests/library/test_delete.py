@@ -5,8 +5,10 @@ from __future__ import annotations
 from scripts.local.home import Local
 from scripts.local.process import Child
 from service.resources import Resources
-from tests.library.people import OP, Connection, clean, objects, objects_of, person
+from tests.conftest import UNLIMITED
+from tests.library.people import OP, Connection, Person, clean, objects, objects_of, person
 from tests.photos import photo
+from tests.support import SharedStack, sign_up
 
 
 async def test_the_others_copy_stays_readable(
@@ -84,3 +86,22 @@ async def test_an_image_may_come_back_after_its_deletion(
         assert second["id"] != first["id"]
         await clean(resources, db, first["original_path"])
         assert await objects(db, first["original_path"], second["original_path"]) == {second["original_path"]}
+
+
+async def test_without_redis_what_is_deleted_is_deleted(
+    stack: SharedStack, local: Local, api: Child, worker: Child, db: Connection
+) -> None:
+    """What Redis should forget is not waited for: cleanups see to it, and what it holds ends within minutes."""
+    deaf = await stack.start_api(UNLIMITED | {"REDIS_URL": "redis://127.0.0.1:9"})
+    user = await sign_up(local, plan="pro")
+    hearing, without = (Person(child.url, user.token, user.id, db) for child in (api, deaf))
+    async with hearing, without:
+        for _ in range(2):
+            await hearing.process(photo(), OP, wants_persist=True)
+        images = await db.fetch("select id from public.images where user_id = $1", user.id)
+        first, second = (str(row["id"]) for row in images)
+        await without.say("DELETE", f"/images/{first}", status=204)
+        answer = await without.say("POST", "/images/bulk", {"action": "delete", "image_ids": [second]})
+        assert [result["done"] for result in answer["results"]] == [True]
+        assert await hearing.outputs() == []
+    await deaf.stop()

@@ -134,7 +134,7 @@ async def test_hundreds_of_streams_on_one_job(capped: Child, own_redis: RedisSer
         taken += [stream for stream in others if stream.status == 200]
         await asyncio.gather(*(stream.until(b"event: awaiting_upload") for stream in taken))
         assert await subscribers(redis) == 1
-        assert len(await redis.client_list()) < 20
+        assert len(await redis.client_list()) < 100  # 200 streams are open
         times = []
         for _ in range(50):
             started = time.perf_counter()

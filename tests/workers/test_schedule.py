@@ -6,11 +6,12 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from arq import cron
 from arq.cron import CronJob
+from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from scripts.local.home import Local
@@ -19,6 +20,7 @@ from workers.schedule import Schedule
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 EVERY_SECOND = set(range(60))
+SECRET = SecretStr("d" * 48)
 
 
 class Process:
@@ -28,7 +30,7 @@ class Process:
         self.now = START
         self.ran: list[str] = []
         self.busy: set[str] = set()
-        self.schedule = Schedule(table, redis, Breaker(0), clock=lambda: self.now)
+        self.schedule = Schedule(table, redis, Breaker(0), SECRET, clock=lambda: self.now)
 
     def is_running(self, name: str) -> bool:
         return name in self.busy
@@ -91,6 +93,18 @@ async def test_what_still_runs_is_left_to_another_worker(redis: Redis) -> None:
     assert (busy.ran, free.ran) == ([], [name])
 
 
+async def test_a_tick_that_no_worker_has_set_keeps_nobody_from_working(redis: Redis) -> None:
+    name = f"test-{uuid.uuid4().hex}"
+    processes = [Process(redis, entry(name, second=EVERY_SECOND)) for _ in range(2)]
+    for second in (1, 2):
+        due = START + timedelta(seconds=second, microseconds=123_456)
+        key = f"darkroom:tick:{name}:{int(due.timestamp() * 1000)}"
+        await (redis.set(key, b"1") if second == 1 else cast("Awaitable[int]", redis.rpush(key, "no string")))
+        for process in processes:
+            await process.at(second + 0.5)
+    assert sum(len(process.ran) for process in processes) == 2
+
+
 async def test_a_clock_that_is_set_back_silences_nothing(nowhere: Redis) -> None:
     process = Process(nowhere, entry("sweep", second=EVERY_SECOND))
     await process.at(1.5)
@@ -116,7 +130,7 @@ async def test_an_entry_at_startup_is_run_at_once(nowhere: Redis) -> None:
         return True
 
     table = [entry("sweep", minute={59}, run_at_startup=True), entry("originals", second=EVERY_SECOND)]
-    loop = asyncio.create_task(Schedule(table, nowhere, Breaker()).run(lambda _name: False, start))
+    loop = asyncio.create_task(Schedule(table, nowhere, Breaker(), SECRET).run(lambda _name: False, start))
     assert await asyncio.wait_for(ran.get(), 5) == "sweep"
     assert await asyncio.wait_for(ran.get(), 5) == "originals"
     loop.cancel()

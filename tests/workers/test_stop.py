@@ -1,6 +1,7 @@
 """A worker stops when it is told to, also at the very moment at which it is woken."""
 
 import asyncio
+from datetime import datetime
 
 import pytest
 from arq import func
@@ -9,19 +10,24 @@ from service.queue import DRAIN
 from service.resources import Resources
 from tests.support import new_sha256
 from workers.main import DoorbellWorker, drain
+from workers.schedule import Schedule
 from workers.workbench import Slots
 
 
-async def test_cancellation_that_meets_a_ring_is_not_lost(resources: Resources) -> None:
-    queue = new_sha256()[:16]
-    worker = DoorbellWorker(
-        queue=queue,
+def worker_of(resources: Resources, schedule: Schedule | None = None) -> DoorbellWorker:
+    return DoorbellWorker(
+        queue=new_sha256()[:16],
         redis=resources.redis,
         blocking=resources.redis_blocking,
         slots=Slots(1),
+        schedule=schedule,
         functions=[func(drain, name=DRAIN)],  # type: ignore[arg-type]
         handle_signals=False,
     )
+
+
+async def test_cancellation_that_meets_a_ring_is_not_lost(resources: Resources) -> None:
+    worker = worker_of(resources)
     polled = asyncio.Event()
     poll = worker._poll_iteration
 
@@ -36,3 +42,13 @@ async def test_cancellation_that_meets_a_ring_is_not_lost(resources: Resources) 
     main.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(asyncio.shield(main), 10)
+
+
+async def test_a_worker_does_not_go_on_without_its_schedule(resources: Resources) -> None:
+    def broken() -> datetime:
+        raise ValueError("a bug")
+
+    settings = resources.settings
+    schedule = Schedule([], resources.redis, resources.redis_breaker, settings.secret, clock=broken)
+    with pytest.raises(ValueError, match="a bug"):
+        await asyncio.wait_for(worker_of(resources, schedule).main(), 10)
