@@ -35,25 +35,16 @@ SLOW_BODIES = 16
 """Bodies of one network that are late at the same time; those of its site: SITE_FACTOR times as many."""
 SPARE_FILES = 128
 """Files that a process keeps for itself: connections to Redis, Supabase and Stripe, and what it reads from disk."""
-
-
 HEAD, BODY, ANSWER = range(3)
 """What a connection waits for. (Members of an Enum take longer to find than what is done with them here.)"""
+
+# Of this process, by network.
+_connections: Counter[str] = Counter()
+_late_bodies: Counter[str] = Counter()
 
 
 class _Refused(Exception):
     """Stops the parser: the connection has been refused."""
-
-
-class _Open:
-    """Connections and late bodies of this process, by network."""
-
-    def __init__(self) -> None:
-        self.connections: Counter[str] = Counter()
-        self.bodies: Counter[str] = Counter()
-
-
-_open = _Open()
 
 
 def _take(counter: Counter[str], where: Networks, most: int) -> bool:
@@ -105,7 +96,7 @@ class HttpProtocol(HttpToolsProtocol):
         # Behind a proxy every connection comes from the proxy.
         if not self.limits.trusted_hops and self.client is not None:
             where = networks(self.client[0])
-            if _take(_open.connections, where, self.limits.connections_per_ip):
+            if _take(_connections, where, self.limits.connections_per_ip):
                 self.peer = where
             else:
                 self._refuse(Code.too_many_connections, "connections_per_ip", linger=False)
@@ -116,7 +107,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._unset_keepalive_if_required()
         self.ticking.cancel()
         if self.peer is not None:
-            _leave(_open.connections, self.peer)
+            _leave(_connections, self.peer)
             self.peer = None
         self._body_is_not_late()
 
@@ -226,14 +217,14 @@ class HttpProtocol(HttpToolsProtocol):
         peer = "" if self.client is None else self.client[0]
         forwarded = Headers(raw=list(self.scope["headers"])).getlist("x-forwarded-for")
         where = networks(client_ip(peer, forwarded, self.limits.trusted_hops))
-        if _take(_open.bodies, where, SLOW_BODIES):
+        if _take(_late_bodies, where, SLOW_BODIES):
             self.late = where
         else:
             self._refuse(Code.too_many_connections, "slow_bodies")
 
     def _body_is_not_late(self) -> None:
         if self.late is not None:
-            _leave(_open.bodies, self.late)
+            _leave(_late_bodies, self.late)
             self.late = None
 
     # Refusals
