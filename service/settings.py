@@ -240,8 +240,12 @@ class Settings(BaseSettings):
     paid_priority: int = Field(5, ge=0, description="plans from this priority on count as paid")
 
     # Telemetry.
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    sentry_dsn: SecretStr | None = Field(None, validation_alias="SENTRY_DSN")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="lines below this are not logged"
+    )
+    sentry_dsn: SecretStr | None = Field(
+        None, validation_alias="SENTRY_DSN", description="where errors are reported; nowhere when unset"
+    )
     prometheus_multiproc_dir: Path | None = Field(
         None,
         validation_alias="PROMETHEUS_MULTIPROC_DIR",

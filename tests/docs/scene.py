@@ -14,6 +14,7 @@ from PIL import Image
 
 from scripts.docs.scene import mug
 from scripts.local.home import Local
+from scripts.local.sample import open_account
 from tests.client import Client
 from tests.photos import Photo
 from tests.support import User, sign_up
@@ -68,6 +69,8 @@ def small_mug() -> Photo:
 
 async def set_scene(local: Local, api_url: str) -> Scene:
     """Make the account and its pictures through the API."""
+    for email in ("ada@example.com", "you@example.com"):
+        await open_account(local.supabase_url, local, "a-long-password", email)
     user = await sign_up(local, plan="pro")
     owner = await sign_up(local, plan="pro")
     async with Client(api_url, user.token) as mine, Client(api_url, owner.token) as theirs:
@@ -89,6 +92,7 @@ async def set_scene(local: Local, api_url: str) -> Scene:
             theirs, f"/teams/{invited['team_id']}/invitations", {"email": user.email, "role": "viewer"}
         )
         outputs = (await _get(mine, f"/images/{image_id}"))["outputs"]
+        await _post(mine, f"/outputs/{outputs[0]['output_id']}/share", {"expires_in": 86_400})
     ids = {
         "job_id": job["job_id"],
         "again_id": again["job_id"],

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
@@ -40,9 +39,8 @@ async def project(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Pro
 
 
 @pytest.fixture(scope="session")
-async def sandbox(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[shell.Sandbox]:
-    with shell.sandbox(tmp_path_factory.mktemp("sandbox"), scene) as made:
-        yield made
+async def sandbox(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> shell.Sandbox:
+    return shell.open_sandbox(tmp_path_factory.mktemp("sandbox"), scene)
 
 
 def _of(*kinds: str) -> list[object]:

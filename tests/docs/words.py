@@ -48,41 +48,44 @@ async def check_json(block: Block, scene: Scene) -> None:
         block.fail("\n".join(faults))
 
 
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+    "null": type(None),
+    "object": dict,
+    "array": list,
+}
+
+
 def _faults(value: Any, schema: dict[str, Any], schemas: dict[str, Any], place: str) -> list[str]:
     """Where the value is not what the schema says. `"…"` stands for what the example leaves out."""
-    if isinstance(value, str) and ELIDED in value:
-        return []
     if "$ref" in schema:
         return _faults(value, schemas[schema["$ref"].rpartition("/")[2]], schemas, place)
-    for word in ("anyOf", "oneOf", "allOf"):
-        if word in schema:
-            found = [_faults(value, each, schemas, place) for each in schema[word]]
-            return [] if [] in found else min(found, key=len)
-    if isinstance(value, dict):
-        return _object_faults(value, schema, schemas, place)
-    if isinstance(value, list):
-        return [
-            fault
-            for index, each in enumerate(value)
-            for fault in _faults(each, schema.get("items", {}), schemas, f"{place}[{index}]")
-        ]
-    kinds = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "null": type(None)}
+    if isinstance(value, str) and ELIDED in value:
+        return []
+    if choices := schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf"):
+        found = [_faults(value, each, schemas, place) for each in choices]
+        return [] if [] in found else min(found, key=len)
     wanted = schema.get("type")
-    if wanted in kinds and not isinstance(value, kinds[wanted]):
+    if wanted in _KINDS and not isinstance(value, _KINDS[wanted]):
         return [f"{place}: {value!r} is no {wanted}"]
+    faults = []
     if "enum" in schema and value not in schema["enum"]:
-        return [f"{place}: {value!r} is none of {schema['enum']}"]
-    if wanted in {"object", "array"}:
-        return [f"{place}: {value!r} is no {wanted}"]
-    return []
+        faults.append(f"{place}: {value!r} is none of {schema['enum']}")
+    if isinstance(value, dict):
+        faults += _object_faults(value, schema, schemas, place)
+    if isinstance(value, list):
+        for index, each in enumerate(value):
+            faults += _faults(each, schema.get("items", {}), schemas, f"{place}[{index}]")
+    return faults
 
 
 def _object_faults(
     value: dict[str, Any], schema: dict[str, Any], schemas: dict[str, Any], place: str
 ) -> list[str]:
     known, more = schema.get("properties", {}), schema.get("additionalProperties", "properties" not in schema)
-    if schema.get("type", "object") != "object":
-        return [f"{place}: an object, where the schema has {schema['type']}"]
     faults = []
     for name, each in value.items():
         if name in known:
@@ -127,8 +130,7 @@ def check_mermaid(block: Block) -> None:
         block.fail(f"no diagram begins with {first!r}", block.line + 1)
         return
     depth, known, used = 0, set[str](), set[str]()
-    for number, line in enumerate(lines, block.line + 2):
-        line = line.strip()
+    for number, line in enumerate(map(str.strip, lines), block.line + 2):
         if not any(re.match(pattern, line) for pattern in patterns):
             block.fail(f"not a line of a {first}: {line!r}", number)
         depth += bool(re.match(r"(alt|opt|loop|par|subgraph)\b", line)) - (line == "end")

@@ -7,7 +7,7 @@ const browser = await chromium.launch({ executablePath: scene.chromium, args: ['
 const page = await (await browser.newContext({ bypassCSP: true })).newPage()
 const complaints = []
 page.on('pageerror', (error) => complaints.push(error.stack))
-page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()))
+page.on('console', (message) => message.type() === 'error' && !/favicon/.test(message.location().url) && complaints.push(message.text()))
 
 if (scene.kind === 'html') {
   await page.goto(scene.supabase_url)

@@ -39,7 +39,15 @@ function declaredConstants(file) {
 for (const file of files) writeFileSync(file, readFileSync(file, 'utf8').trimEnd() + '\nexport {};\n')
 const scene = path.join(project, 'lib', 'scene.ts')
 const globals = path.join(project, 'process.d.ts')
-let program = ts.createProgram([...files, scene, globals], { ...config.options, checkJs: true })
+const host = ts.createCompilerHost(config.options)
+const parse = host.getSourceFile
+const parsed = new Map()
+host.getSourceFile = (file, ...rest) => {
+  if (files.includes(file)) return parse(file, ...rest) // changes between the two programs
+  if (!parsed.has(file)) parsed.set(file, parse(file, ...rest))
+  return parsed.get(file)
+}
+let program = ts.createProgram([...files, scene, globals], config.options, host)
 const checker = program.getTypeChecker()
 const offered = new Set(checker.getExportsOfModule(checker.getSymbolAtLocation(program.getSourceFile(scene))).map(({ name }) => name))
 const complaints = []
@@ -55,7 +63,7 @@ for (const file of files) {
   const text = [head + first, ...rest].join('\n').replace(/\nexport \{\};\n$/, `\nexport { ${names.join(', ')} };\n`)
   writeFileSync(file, text)
 }
-program = ts.createProgram([...files, scene, globals], config.options)
+program = ts.createProgram([...files, scene, globals], config.options, host)
 for (const diagnostic of ts.getPreEmitDiagnostics(program)) {
   const { file, start } = diagnostic
   const line = file && file.getLineAndCharacterOfPosition(start).line + 1
