@@ -7,6 +7,7 @@ an anonymous file that it reads once.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -30,6 +31,7 @@ def is_public(name: str) -> bool:
     return name in _PUBLIC or name.startswith(_PUBLIC_PREFIXES)
 
 
+@functools.cache  # the second call of a process finds it done
 def hide() -> None:
     """Start this process again, under the same id and arguments, with public variables only; after that, have the
     others in `os.environ` and in no other place. Conceals the process from others of its user. Linux only."""

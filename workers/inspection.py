@@ -1,10 +1,8 @@
 """What a job has verified and made, judged before any of it is stored: moderation first, then the virus scan."""
 
-from typing import cast
-
 from service.database import Scan
 from service.jobs.store import ClaimedJob
-from service.media import CONTENT_TYPES, SourceFormat
+from service.media import CONTENT_TYPES
 from service.safety.judgement import moderate
 from service.safety.moderation import Exhibit, Picture
 from service.safety.scanner import scan_files
@@ -19,9 +17,7 @@ async def inspect(bench: Workbench, job: ClaimedJob, result: PixelResult) -> Sca
         bench.resources,
         Exhibit(
             sha256=job.sha256,
-            original=Picture(
-                result.original, CONTENT_TYPES[cast("SourceFormat", result.source_format)], job.sha256
-            ),
+            original=Picture(result.original, CONTENT_TYPES[result.source_format], job.sha256),
             output=Picture(result.output, result.content_type, result.sha256),
             user_id=job.user_id,
             persistent=job.wants_persist,

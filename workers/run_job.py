@@ -10,7 +10,7 @@ import hashlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 from uuid import UUID
 
 import structlog
@@ -19,7 +19,7 @@ from service.database import LeaseLost, OutputGone
 from service.errors import Code, DependencyError, ProblemError, problem
 from service.intake.hits import forget
 from service.jobs.store import CacheCheck, CachedOutput, ClaimedJob
-from service.media import CONTENT_TYPES, SourceFormat
+from service.media import CONTENT_TYPES
 from service.missing import bury, has_bytes, lose_original
 from service.ops.variant import parse_variant
 from service.settings import Settings
@@ -283,7 +283,7 @@ async def _store_original(
 
 async def _store(bench: Workbench, job: ClaimedJob, result: PixelResult) -> dict[str, Any]:
     bucket, path, thumb = output_target(job, result.output.suffix)
-    content_type = CONTENT_TYPES[cast("SourceFormat", result.source_format)]
+    content_type = CONTENT_TYPES[result.source_format]
     storage = bench.resources.storage
     original, _output, _thumb = await asyncio.gather(
         _store_original(bench, job, result, content_type),

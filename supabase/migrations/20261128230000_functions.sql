@@ -1880,8 +1880,8 @@ begin
   return public.library_document(v_output) || jsonb_build_object('forget', v_forget);
 end $$;
 
--- The original that an image has at p_path is gone, or is not what was verified: the image names none from here on, so
--- that the next intake asks for an upload. False when the image has gone or has another one.
+-- The bytes of the original that an image has at p_path are gone: the image names none from here on, so that the next
+-- intake asks for an upload. False when the image has gone or has another one.
 create or replace function public.lose_original(p_image_id uuid, p_path text) returns boolean
 language plpgsql security definer set search_path = ''
 as $$

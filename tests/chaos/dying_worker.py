@@ -44,4 +44,4 @@ _STEP = sys.argv[1] if len(sys.argv) > 1 else ""
 
 if __name__ == "__main__":
     setattr(run_job, "Lease", DyingLease)  # noqa: B010 - a module's attribute, replaced from outside
-    main.run()
+    main.run()  # starts itself again, and comes by here a second time

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -28,6 +29,7 @@ PRICE = 7
     "step", ["claimed", "cache", "download", "pixels", "store", "stored", "complete", "completed"]
 )
 async def test_another_worker_finishes_the_job_once(
+    tmp_path: Path,
     stack: SharedStack,
     resources: Resources,
     user: User,
@@ -39,6 +41,7 @@ async def test_another_worker_finishes_the_job_once(
         "DARKROOM_QUEUE": queue,
         "DARKROOM_LEASE_SECONDS": str(LEASE_SECONDS),
         "DARKROOM_WORKER_SLOTS": "1",
+        "DARKROOM_TEMP_DIR": str(tmp_path / "temporary"),
     }
     command = Command(
         "dying-worker",
@@ -50,10 +53,14 @@ async def test_another_worker_finishes_the_job_once(
     dying = await Child.start(command, stack.home / "logs" / f"dying-{step}.log")
     await resources.doorbell.ring(queue)
     await asyncio.wait_for(dying.wait(), 30)
+    left = {path.name for path in (tmp_path / "temporary").iterdir()}
+    assert len(left) == 1  # the directory of the dead worker, with its pictures
 
     survivor = await stack.start_worker(env)
     row = await finished(resources, job_id, user.id, seconds=120)
+    assert not left & {path.name for path in (tmp_path / "temporary").iterdir()}
     await survivor.stop()
+    assert list((tmp_path / "temporary").iterdir()) == []
 
     assert row.status == "done"
     assert row.attempts == (1 if step == "completed" else 2)

@@ -1,8 +1,13 @@
-"""Pixel children decode what strangers send, so they must not find the service's keys in their environment."""
+"""No process of a worker shows the service's keys to others of the same user, and the worker works all the same."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 from pathlib import Path
+
+import psutil
+import pytest
 
 from service.resources import Resources
 from tests.jobs import finished, new_queue, queue_job
@@ -10,26 +15,59 @@ from tests.photos import photo
 from tests.support import SharedStack
 
 
-def _environments_below(pid: int) -> list[bytes]:
-    """The environment of every process descended from `pid`."""
-    found = []
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        for child in (thread / "children").read_text().split():
-            found.append(Path(f"/proc/{child}/environ").read_bytes())
-            found += _environments_below(int(child))
-    return found
+async def test_no_secret_stands_in_any_environment(stack: SharedStack, resources: Resources) -> None:
+    queue = new_queue()
+    worker = await stack.start_worker({"DARKROOM_QUEUE": queue, "SOME_VENDORS_TOKEN": "token-of-a-vendor"})
+    job_id = await queue_job(resources, photo(), "resize-v1:width-64", queue)
+    await resources.doorbell.ring(queue)
+    assert (await finished(resources, job_id)).status == "done"
+    local = stack.local
+    secrets = (
+        local.secret_key,
+        local.jwt_secret,
+        local.redis_url,
+        local.darkroom_secret,
+        "token-of-a-vendor",
+    )
+    family = [worker.pid, *(child.pid for child in psutil.Process(worker.pid).children(recursive=True))]
+    assert len(family) >= 3  # worker, fork server, children
+    for pid in family:
+        shown = b"".join(
+            [
+                await asyncio.to_thread(Path(f"/proc/{pid}/{name}").read_bytes)
+                for name in ("environ", "cmdline")
+            ]
+        )
+        assert shown
+        assert not any(secret.encode() in shown for secret in secrets)
+    await worker.stop()
 
 
-async def test_children_inherit_no_secret(stack: SharedStack, resources: Resources) -> None:
+@pytest.mark.skipif(os.getuid() != 0, reason="makes processes of another user")
+async def test_processes_of_the_same_user_cannot_look_into_a_worker(
+    stack: SharedStack, resources: Resources
+) -> None:
+    """As a process without privileges, the kernel protects a worker and its family from those beside it."""
     queue = new_queue()
     worker = await stack.start_worker({"DARKROOM_QUEUE": queue})
     job_id = await queue_job(resources, photo(), "resize-v1:width-64", queue)
     await resources.doorbell.ring(queue)
     assert (await finished(resources, job_id)).status == "done"
-    environments = _environments_below(worker.pid)
-    assert environments
-    local = stack.local
-    secrets = (local.secret_key, local.jwt_secret, local.redis_url, local.darkroom_secret)
-    for environment in environments:
-        assert not any(secret.encode() in environment for secret in secrets)
+    family = [worker.pid, *(child.pid for child in psutil.Process(worker.pid).children(recursive=True))]
+    for pid in family:
+        looking = await asyncio.create_subprocess_exec(
+            *(
+                "setpriv",
+                "--bounding-set=-all",
+                "--inh-caps=-all",
+                "cat",
+                f"/proc/{pid}/environ",
+                f"/proc/{pid}/maps",
+            ),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        seen, complaint = await looking.communicate()
+        assert seen == b"", pid
+        assert b"denied" in complaint
     await worker.stop()

@@ -72,6 +72,9 @@ def read(data: bytes, *, root_only: bool = False) -> ET.Element:
         pass
     except expat.ExpatError as error:
         raise _corrupt(f"line {error.lineno}: {expat.ErrorString(error.code)}") from error
+    except (LookupError, ValueError) as error:
+        # Of encodings that expat does not know, Python is asked; most of its codecs are no superset of ASCII.
+        raise _corrupt("its encoding is not one that is read here: save it as UTF-8") from error
     if reader.root is None or reader.root.tag != f"{SVG}svg":
         raise _corrupt("its root is not an svg element in the SVG namespace")
     return reader.root

@@ -74,6 +74,7 @@ class _Server:
         self._alive: set[int] = set()
 
     def serve(self) -> None:
+        control = self._control.fileno()
         woken, waker = os.pipe()
         os.set_blocking(waker, False)
         os.set_blocking(woken, False)
@@ -81,12 +82,12 @@ class _Server:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         with contextlib.suppress(ConnectionError):
             while True:
-                ready, _, _ = select.select([self._control, woken], [], [])
+                ready, _, _ = select.select([control, woken], [], [])
                 if woken in ready:
                     with contextlib.suppress(BlockingIOError):
                         os.read(woken, 4096)
                     self._bury()
-                if self._control in ready and not self._obey():
+                if control in ready and not self._obey():
                     break
         for pid in self._alive:
             os.kill(pid, signal.SIGKILL)

@@ -21,6 +21,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from service.media import CONTENT_TYPES
 from workers.imaging.children import Child, ChildLostError, Lease, NoChildError
 from workers.imaging.errors import CODES, PixelError
 from workers.imaging.marker import RASTERISING
@@ -222,6 +223,8 @@ async def _checked(answer: bytes, task: PixelTask) -> PixelResult:
 
 def _check_files(result: PixelResult, task: PixelTask) -> None:
     """The child is dead: what is true now stays true."""
+    if result.content_type not in CONTENT_TYPES.values() or min(result.width, result.height, result.size) < 1:
+        raise _nonsense()
     for path in _made(result, task):
         try:
             facts = path.lstat()

@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -40,10 +41,8 @@ def attempt(task: Attempt) -> Protections:
     return Protections(
         secrets=not any(_reads_process(pid) for pid in task.pids),
         network=not any(_connects(*target) for target in _targets(task)),
-        reads=not any(
-            _works(lambda path=path: path.read_bytes()) for path in (task.secret, Path("/etc/passwd"))
-        )
-        and not any(_works(lambda path=path: os.listdir(path)) for path in (task.outside, Path("/"))),
+        reads=not any(_works(path.read_bytes) for path in (task.secret, Path("/etc/passwd")))
+        and not any(_works(partial(os.listdir, path)) for path in (task.outside, Path("/"))),
         writes=not any(_writes(path) for path in (task.outside, Path("/tmp"), Path("/dev/shm"))),  # noqa: S108
         processes=not (any(_traces_or_signals(pid) for pid in task.pids) or _starts_a_process()),
         privileges=kernel.is_concealed() and not kernel.has_privileges(),

@@ -26,6 +26,7 @@ from workers.imaging.pool import PixelPool
 from workers.imaging.types import Claim, PixelTask
 from workers.sandbox import landlock, seccomp
 from workers.sandbox.measure import UnprotectedError, demand, measure
+from workers.sandbox.probe import Attempt, attempt
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's protections are Linux's")
 COMMIT = "tests.workers.sandbox.misdeeds:commit"
@@ -43,7 +44,7 @@ async def lease() -> AsyncIterator[Lease]:
 
 
 @pytest.fixture
-async def targets(local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Targets]:
+async def targets(local: Local, tmp_path: Path) -> AsyncIterator[Targets]:
     """Redis, Postgres and Unix sockets that really listen; files and processes that really are there."""
     secret = secrets.token_hex(16)
     workdir, other = tmp_path / "job", tmp_path / "other"
@@ -69,16 +70,17 @@ async def targets(local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         secret,
         tuple(port for port in ports if port),
         (abstract, path),
-        (picture, settings, local_json(local), REPOSITORY / "pyproject.toml"),
+        (
+            picture,
+            settings,
+            Path(os.environ["DARKROOM_TEST_HOME"]) / "local.json",
+            REPOSITORY / "pyproject.toml",
+        ),
     )
     bystander.kill()
     await bystander.wait()
     for listener in listeners:
         listener.close()
-
-
-def local_json(local: Local) -> Path:
-    return Path(os.environ["DARKROOM_TEST_HOME"]) / "local.json"
 
 
 async def commit(lease: Lease, name: str, targets: Targets) -> bool:
@@ -228,12 +230,12 @@ async def test_what_holds_is_measured(tmp_path: Path) -> None:
     )
 
 
-async def test_what_does_not_hold_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same measurement without the last layers: it sees what they were for."""
-    monkeypatch.setattr("workers.sandbox.measure.ENTRY", "tests.workers.sandbox.unconfined:attempt")
-    async with Scratch(tmp_path / "scratch") as scratch:
-        found = await measure(scratch)
-    assert found == Protections()
+async def test_what_does_not_hold_is_measured(targets: Targets) -> None:
+    """The same attempts by a process that nothing confines: every one of them gets through."""
+    bystander, port, abstract = targets.pids[2], targets.ports[0], targets.sockets[0][1:]
+    outside = targets.files[0].parent
+    tried = Attempt(targets.workdir, (bystander,), outside, targets.files[0], port, abstract)
+    assert await asyncio.to_thread(attempt, tried) == Protections()
 
 
 def test_a_deployment_can_demand_protections() -> None:
