@@ -82,7 +82,7 @@ class ObjectTooLargeError(StorageError):
 
 @dataclass(frozen=True, slots=True)
 class SignedUpload:
-    """Where a client may PUT its bytes once, and until when. The token binds path and owner, nothing else."""
+    """Where a client may PUT its bytes, and until when. The token binds path and owner, nothing else."""
 
     url: str
     token: str
@@ -130,7 +130,10 @@ class Storage:
         self._passing = asyncio.Semaphore(MAX_PASSING)
 
     async def sign_upload(self, bucket: str, path: str) -> SignedUpload:
-        """A URL for one upload, never overwriting. Raises StorageError, DependencyError."""
+        """A URL for an upload under a name that is free now. Raises ObjectExistsError, StorageError, DependencyError.
+
+        Its token is not one-time: until it expires, resumable uploads with it overwrite what is there.
+        """
         signed = await _call(
             "sign_upload",
             f"{bucket}/{path}",

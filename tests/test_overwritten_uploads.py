@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+import httpx
 import pytest
 
 from scripts.local.home import Local
@@ -239,22 +240,25 @@ async def test_a_slow_put_that_ends_after_the_job(
     assert_looks_like(picture, (await client.download(done["output_urls"][0])).content)
 
 
-async def test_a_chunked_put_over_every_limit(client: Client, resources: Resources) -> None:
-    """No limit of the bucket stops it. The worker reads no byte over the claim, and the object goes with the job."""
+async def test_a_chunked_put_over_every_limit(bench: Bench, db: Connection) -> None:
+    """No limit of the bucket stops it. The worker reads no byte over the claim, and removes the object with the job."""
     picture = photo()
-    answer = await client.intake(picture, OP)
+    result = await ask(bench.resources, picture, OP, bench.queue)
+    assert result.job is not None
+    signed = await bench.resources.storage.sign_upload(UPLOADS, result.job.upload_path)
 
     async def chunks() -> AsyncIterator[bytes]:
         yield picture.data
         for _ in range(30):
             yield bytes(1_000_000)
 
-    sent = await client.put(answer["upload_url"], chunks())
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
+        sent = await http.put(signed.url, content=chunks(), headers={"Content-Type": "image/jpeg"})
     assert sent.status_code == 200, "Storage holds a chunked body to no limit"
-    failed = await client.wait(answer["job_id"])
-    assert (failed["status"], failed["error"]["code"], failed["charged"]) == ("error", "size_mismatch", 0)
-    await purge(resources, CleanupReport())
-    assert await resources.storage.info(UPLOADS, answer["upload_path"]) is None
+    assert await bench.refused(await bench.claim()) == "size_mismatch"
+    assert await bench.resources.storage.info(UPLOADS, signed.path) is None
+    await purge(bench.resources, CleanupReport())
+    assert await _marked(db, signed.path) == [("error", True)]
 
 
 # -- an upload that a re-run reads again

@@ -49,6 +49,28 @@ async def test_output_and_upload_end_with_their_time(
     assert miss["cached"] is False
 
 
+async def test_an_upload_that_is_overwritten_after_its_time_is_removed(
+    client: Client, resources: Resources, db: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    """Between its tombstone and its removal, and once more after that: the token outlives both."""
+    picture = photo()
+    asked = await client.intake(picture, OP)
+    await client.upload(asked, picture)
+    await client.wait(asked["job_id"])
+    await db.execute(
+        "update jobs set upload_expires_at = now() - interval '1 s' where id = $1::uuid", asked["job_id"]
+    )
+    await resources.maintenance.expire_due(1000)
+    for reasons in (["expired"], ["expired", "unexpected_upload"]):
+        await client.overwrite(asked, photo().data)
+        await cleanup(resources)
+        assert await resources.storage.info("uploads-ephemeral", asked["upload_path"]) is None
+        rows = await db.fetch("select * from tombstones where path = $1 order by id", asked["upload_path"])
+        assert [row["reason"] for row in rows] == reasons
+        assert all(row["purged_at"] is not None for row in rows)
+    assert (await client.job(asked["job_id"]))["status"] == "done"
+
+
 async def test_an_expired_output_is_no_hit_even_before_the_cleanup(
     client: Client, db: asyncpg.Connection[asyncpg.Record]
 ) -> None:

@@ -22,10 +22,12 @@ from service.jobs.store import CacheCheck, CachedOutput, ClaimedJob
 from service.media import CONTENT_TYPES
 from service.missing import bury, has_bytes, lose_original
 from service.ops.variant import parse_variant
+from service.resources import Resources
 from service.settings import Settings
 from service.storage import (
     LIBRARY,
     OUTPUTS,
+    UPLOADS,
     ObjectNotFoundError,
     ObjectTooLargeError,
     StorageError,
@@ -97,7 +99,7 @@ async def run_job(bench: Workbench, job: ClaimedJob) -> None:
             if failure.code is Code.internal:
                 log.exception("job_attempt_crashed")
             try:
-                row = await _fail(lease, failure)
+                row = await _fail(bench.resources, lease, failure)
             except DependencyError:
                 # Nothing can be written: the lease ends by itself, and the sweep hands the job on.
                 log.warning("job_left_to_its_lease", code=failure.code)
@@ -326,7 +328,7 @@ def classify(error: Exception) -> Failure | None:
             return Failure(Code.internal, "This attempt crashed; the error is logged.", "retry")
 
 
-async def _fail(lease: Lease, failure: Failure) -> str:
+async def _fail(resources: Resources, lease: Lease, failure: Failure) -> str:
     job = lease.job
     pause = RETRY_SECONDS[min(job.attempt, len(RETRY_SECONDS)) - 1] if failure.decision == "retry" else None
     document = problem(failure.code, failure.detail, request_id=job.request_id, category=failure.category)
@@ -336,4 +338,15 @@ async def _fail(lease: Lease, failure: Failure) -> str:
         retry_seconds=pause,
         drop_upload=failure.decision == "refused",
     )
+    if failure.decision == "refused" and job.source_bucket == UPLOADS:
+        await _remove_refused(resources, job.upload_path)
     return row.status
+
+
+async def _remove_refused(resources: Resources, path: str) -> None:
+    """Refused bytes go at once, since Storage holds a chunked upload to no limit; where that fails, the tombstone stays
+    for the cleanup, which closes it in any case."""
+    try:
+        await resources.storage.remove(UPLOADS, [path])
+    except (StorageError, DependencyError) as error:
+        log.warning("removal_postponed", error=type(error).__name__)

@@ -123,9 +123,12 @@ create or replace function public.recently_changed(p_seconds double precision) r
 language sql stable security definer set search_path = ''
 as $$
   select jsonb_build_object(
-    'users', (select coalesce(jsonb_agg(jsonb_build_object('user_id', f.user_id, 'at', f.updated_at)), '[]')
-              from public.profiles f
-              where f.updated_at > now() - make_interval(secs => p_seconds)),
+    'users', (select coalesce(jsonb_agg(jsonb_build_object('user_id', c.user_id, 'at', c.at)), '[]')
+              from (select f.user_id, f.updated_at as at from public.profiles f
+                    where f.updated_at > now() - make_interval(secs => p_seconds)
+                    union all
+                    select d.id, d.at from public.deleted_accounts d
+                    where d.at > now() - make_interval(secs => p_seconds)) c),
     'plans', exists (select 1 from public.plans p where p.updated_at > now() - make_interval(secs => p_seconds)),
     'prices', exists (select 1 from public.op_prices o where o.updated_at > now() - make_interval(secs => p_seconds)))
 $$;

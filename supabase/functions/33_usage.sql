@@ -260,11 +260,12 @@ begin
 end $$;
 
 -- Forgets what is kept for a while only: addresses for a month, batches for a week, quotas of deleted accounts until
--- the month is over.
+-- the month is over, their ids for an hour.
 create or replace function public.expire_usage() returns void
 language sql security definer set search_path = ''
 as $$
   delete from public.address_usage where day < public.utc_day() - 30;
+  delete from public.deleted_accounts where at < now() - interval '1 hour';
   delete from public.deleted_usage where day < date_trunc('month', public.utc_day())::date;
   update public.jobs set address = null
   where id in (select j.id from public.jobs j where j.address is not null and j.counted_on < public.utc_day() - 30

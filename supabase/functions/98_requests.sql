@@ -579,6 +579,7 @@ begin
     perform public.keep_usage(old.id, old.email);
   end if;
   perform public.pseudonymise_audit(old.id, v_pseudonym);
+  insert into public.deleted_accounts (id) values (old.id) on conflict (id) do update set at = excluded.at;
   -- Receipts are known by their own id from here on.
   update public.data_requests set user_id = gen_random_uuid()
   where user_id = old.id and kind = 'delete' and finished_at is not null;

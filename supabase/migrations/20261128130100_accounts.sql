@@ -16,5 +16,15 @@ update public.profiles f set banned_until = u.banned_until, closed_at = u.delete
 from auth.users u
 where u.id = f.user_id and (u.banned_until is not null or u.deleted_at is not null);
 
+create table public.deleted_accounts (
+  id uuid primary key,
+  at timestamptz not null default clock_timestamp()
+);
+create index deleted_accounts_by_time on public.deleted_accounts (at);
+comment on table public.deleted_accounts is
+  'Accounts whose row is gone, for an hour: what processes that remember them must forget.';
+alter table public.deleted_accounts enable row level security;
+revoke all on table public.deleted_accounts from public, anon, authenticated, service_role;
+
 -- A filter more; the release before calls it without.
 drop function public.admin_users(integer, timestamptz, uuid, text, text, boolean);

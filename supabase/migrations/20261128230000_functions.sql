@@ -273,6 +273,22 @@ as $$
     and (o.expires_at is null or o.expires_at > now())
 $$;
 
+-- What processes that keep profiles, plans and prices must ask for again: all that changed in the last p_seconds. Asked
+-- more often than that, so that a change which commits late is seen as well.
+create or replace function public.recently_changed(p_seconds double precision) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'users', (select coalesce(jsonb_agg(jsonb_build_object('user_id', c.user_id, 'at', c.at)), '[]')
+              from (select f.user_id, f.updated_at as at from public.profiles f
+                    where f.updated_at > now() - make_interval(secs => p_seconds)
+                    union all
+                    select d.id, d.at from public.deleted_accounts d
+                    where d.at > now() - make_interval(secs => p_seconds)) c),
+    'plans', exists (select 1 from public.plans p where p.updated_at > now() - make_interval(secs => p_seconds)),
+    'prices', exists (select 1 from public.op_prices o where o.updated_at > now() - make_interval(secs => p_seconds)))
+$$;
+
 create or replace trigger touch before update of plan_id, flagged_at, over_quota_since, suspended_at, banned_until, closed_at
   on public.profiles
   for each row execute function public.touch();
@@ -399,11 +415,12 @@ as $$
 $$;
 
 -- Forgets what is kept for a while only: addresses for a month, batches for a week, quotas of deleted accounts until
--- the month is over.
+-- the month is over, their ids for an hour.
 create or replace function public.expire_usage() returns void
 language sql security definer set search_path = ''
 as $$
   delete from public.address_usage where day < public.utc_day() - 30;
+  delete from public.deleted_accounts where at < now() - interval '1 hour';
   delete from public.deleted_usage where day < date_trunc('month', public.utc_day())::date;
   update public.jobs set address = null
   where id in (select j.id from public.jobs j where j.address is not null and j.counted_on < public.utc_day() - 30
@@ -2341,6 +2358,7 @@ begin
     perform public.keep_usage(old.id, old.email);
   end if;
   perform public.pseudonymise_audit(old.id, v_pseudonym);
+  insert into public.deleted_accounts (id) values (old.id) on conflict (id) do update set at = excluded.at;
   -- Receipts are known by their own id from here on.
   update public.data_requests set user_id = gen_random_uuid()
   where user_id = old.id and kind = 'delete' and finished_at is not null;

@@ -17,7 +17,9 @@ async def test_advisors_refuse_a_table_without_row_level_security(tmp_path: Path
         url = stack.local.database_url
         assert "no finding" in await advisors(url)
         connection = await asyncpg.connect(url)
-        await connection.execute("create table public.open_door (id int primary key)")
+        await connection.execute(
+            "create table public.open_door (id int primary key); grant select on public.open_door to anon"
+        )
         await connection.close()
         with pytest.raises(StackError, match="open_door"):
             await advisors(url)

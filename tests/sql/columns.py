@@ -103,6 +103,7 @@ SERVICE: dict[str, str] = {
 """Beside the columns of USERS."""
 
 NOBODY: dict[str, str] = {
+    "deleted_accounts": "id at",
     "deleted_usage": "day digest failures generations high_res_exports",
     "signup_addresses": "created_at digest",
     "signup_secret": "id secret",

@@ -172,6 +172,10 @@ VIOLATIONS = {
     "an unfinished job of a price has an open hold": "update public.credit_ledger"
     " set reference = 'elsewhere:' || reference"
     " where user_id = $1 and reason = 'hold'",
+    "only its own upload is kept for a job": "update public.jobs set upload_path = 'elsewhere'"
+    " where user_id = $1 and upload_expires_at is not null",
+    "a bucket keeps no versions": "update storage.buckets set versioning_status = 'ENABLED'"
+    " where id = 'user-library' and $1::uuid is not null",
 }
 
 

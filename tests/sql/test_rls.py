@@ -77,6 +77,7 @@ READS: dict[str, tuple[str, str, str, str]] = {
     "signup_secret": (DENIED, DENIED, DENIED, DENIED),
     "signup_addresses": (DENIED, DENIED, DENIED, DENIED),
     "deleted_usage": (DENIED, DENIED, DENIED, DENIED),
+    "deleted_accounts": (DENIED, DENIED, DENIED, DENIED),
 }
 """Who reads what. Nobody writes anything: every change is a function."""
 OWNED_BY = {
@@ -109,6 +110,7 @@ WITHOUT_OWNER = {
     "signup_secret": "secret",
     "signup_addresses": "digest",
     "deleted_usage": "digest",
+    "deleted_accounts": "id",
 }
 """Tables without an owner's column, each with a text column to try a write with."""
 
