@@ -115,6 +115,20 @@ isOneToOne: false
                   Relationships: [
                     
                   ]
+                },"byte_checks": {
+                  Row: {
+                    "after_id": string,"kind": string,"rounds": number
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "after_id": string,"kind": string,"rounds"?: number
+                  }
+                  Update: {
+                    "after_id"?: string,"kind"?: string,"rounds"?: number
+                  }
+                  Relationships: [
+                    
+                  ]
                 },"collection_items": {
                   Row: {
                     "collection_id": string,"created_at": string,"image_id": string,"owner_id": string | null,"team_id": string | null,"user_id": string | null
@@ -257,14 +271,38 @@ isOneToOne: false
                   ]
                 },"data_requests": {
                   Row: {
-                    "attempt": number,"bucket": string | null,"created_at": string,"cursor": NonNullable<Json>,"error": Json | null,"expires_at": string | null,"finished_at": string | null,"id": string,"kind": string,"lease_expires_at": string | null,"lease_token": string | null,"max_attempts": number,"options": NonNullable<Json>,"path": string | null,"progress": number,"queue": string,"receipt": NonNullable<Json>,"run_at": string,"size": number | null,"started_at": string | null,"status": string,"step": string | null,"user_id": string,"worker": string | null,"request_document": Json | null
+                    "attempt": number,"bucket": string | null,"created_at": string,"cursor": NonNullable<Json>,"error": Json | null,"expires_at": string | null,"finished_at": string | null,"id": string,"kind": string,"lease_expires_at": string | null,"lease_token": string | null,"max_attempts": number,"options": NonNullable<Json>,"path": string | null,"progress": number,"queue": string,"receipt": NonNullable<Json>,"run_at": string,"size": number | null,"started_at": string | null,"status": string,"step": string | null,"user_id": string,"worker": string | null,"request_document": Json | null,"tombstones_in_folders": {
+              "attempts": number,
+"bucket": string,
+"created_at": string,
+"id": number,
+"not_before": string,
+"path": string,
+"purged_at": string | null,
+"reason": string,
+"request_id": string | null
+            } | null
                   }
-                  ComputedFields: "request_document"
+                  ComputedFields: "request_document" | "tombstones_in_folders"
                   Insert: {
                     "attempt"?: number,"bucket"?: string | null,"created_at"?: string,"cursor"?: NonNullable<Json>,"error"?: Json | null,"expires_at"?: string | null,"finished_at"?: string | null,"id"?: string,"kind": string,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts": number,"options"?: NonNullable<Json>,"path"?: string | null,"progress"?: number,"queue": string,"receipt"?: NonNullable<Json>,"run_at"?: string,"size"?: number | null,"started_at"?: string | null,"status"?: string,"step"?: string | null,"user_id": string,"worker"?: string | null
                   }
                   Update: {
                     "attempt"?: number,"bucket"?: string | null,"created_at"?: string,"cursor"?: NonNullable<Json>,"error"?: Json | null,"expires_at"?: string | null,"finished_at"?: string | null,"id"?: string,"kind"?: string,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts"?: number,"options"?: NonNullable<Json>,"path"?: string | null,"progress"?: number,"queue"?: string,"receipt"?: NonNullable<Json>,"run_at"?: string,"size"?: number | null,"started_at"?: string | null,"status"?: string,"step"?: string | null,"user_id"?: string,"worker"?: string | null
+                  }
+                  Relationships: [
+                    
+                  ]
+                },"deleted_accounts": {
+                  Row: {
+                    "at": string,"id": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "at"?: string,"id": string
+                  }
+                  Update: {
+                    "at"?: string,"id"?: string
                   }
                   Relationships: [
                     
@@ -363,7 +401,7 @@ isOneToOne: false
                   ]
                 },"jobs": {
                   Row: {
-                    "address": string | null,"api_key_id": string | null,"attempt": number,"cache_key": string | null,"charged": number,"content_type": string | null,"counted_on": string | null,"created_at": string,"error": Json | null,"expires_at": string,"filename": string,"finished_at": string | null,"height": number,"high_res": boolean,"id": string,"image_id": string | null,"keep_days": number | null,"lease_expires_at": string | null,"lease_token": string | null,"max_attempts": number,"op_key": string,"output_id": string | null,"owner_id": string | null,"price": number,"priority": number,"progress": number,"queue": string,"replay_of": string | null,"request_id": string | null,"run_at": string,"sha256": string,"size": number,"source_bucket": string,"started_at": string | null,"status": string,"step": string | null,"team_id": string | null,"upload_expires_at": string | null,"upload_path": string,"user_id": string | null,"variant": string,"vendor_cost_micros": number,"wants_persist": boolean,"width": number,"worker": string | null,"admin_job_document": Json | null,"bytes_of": {
+                    "address": string | null,"api_key_id": string | null,"attempt": number,"cache_key": string | null,"charged": number,"content_type": string | null,"counted_on": string | null,"created_at": string,"error": Json | null,"expires_at": string,"filename": string,"finished_at": string | null,"for_hits": boolean,"height": number,"high_res": boolean,"id": string,"image_id": string | null,"keep_days": number | null,"lease_expires_at": string | null,"lease_token": string | null,"max_attempts": number,"object_key": string,"op_key": string,"output_id": string | null,"owner_id": string | null,"price": number,"priority": number,"progress": number,"queue": string,"replay_of": string | null,"request_id": string | null,"run_at": string,"sha256": string,"size": number,"source_bucket": string,"started_at": string | null,"status": string,"step": string | null,"team_id": string | null,"upload_expires_at": string | null,"upload_path": string,"user_id": string | null,"variant": string,"vendor_cost_micros": number,"wants_persist": boolean,"width": number,"worker": string | null,"admin_job_document": Json | null,"bytes_of": {
               "address": string | null,
 "api_key_id": string | null,
 "attempt": number,
@@ -376,6 +414,7 @@ isOneToOne: false
 "expires_at": string,
 "filename": string,
 "finished_at": string | null,
+"for_hits": boolean,
 "height": number,
 "high_res": boolean,
 "id": string,
@@ -384,6 +423,7 @@ isOneToOne: false
 "lease_expires_at": string | null,
 "lease_token": string | null,
 "max_attempts": number,
+"object_key": string,
 "op_key": string,
 "output_id": string | null,
 "owner_id": string | null,
@@ -413,10 +453,10 @@ isOneToOne: false
                   }
                   ComputedFields: "admin_job_document" | "bytes_of" | "hold_credits" | "job_document" | "note_failure" | "uncount_generation"
                   Insert: {
-                    "address"?: string | null,"api_key_id"?: string | null,"attempt"?: number,"cache_key"?: string | null,"charged"?: number,"content_type"?: string | null,"counted_on"?: string | null,"created_at"?: string,"error"?: Json | null,"expires_at": string,"filename": string,"finished_at"?: string | null,"height": number,"high_res"?: boolean,"id"?: string,"image_id"?: string | null,"keep_days"?: number | null,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts"?: number,"op_key": string,"output_id"?: string | null,"owner_id"?: never,"price"?: number,"priority"?: number,"progress"?: number,"queue"?: string,"replay_of"?: string | null,"request_id"?: string | null,"run_at"?: string,"sha256": string,"size": number,"source_bucket"?: string,"started_at"?: string | null,"status"?: string,"step"?: string | null,"team_id"?: string | null,"upload_expires_at"?: string | null,"upload_path": string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"wants_persist"?: boolean,"width": number,"worker"?: string | null
+                    "address"?: string | null,"api_key_id"?: string | null,"attempt"?: number,"cache_key"?: string | null,"charged"?: number,"content_type"?: string | null,"counted_on"?: string | null,"created_at"?: string,"error"?: Json | null,"expires_at": string,"filename": string,"finished_at"?: string | null,"for_hits"?: boolean,"height": number,"high_res"?: boolean,"id"?: string,"image_id"?: string | null,"keep_days"?: number | null,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts"?: number,"object_key"?: string,"op_key": string,"output_id"?: string | null,"owner_id"?: never,"price"?: number,"priority"?: number,"progress"?: number,"queue"?: string,"replay_of"?: string | null,"request_id"?: string | null,"run_at"?: string,"sha256": string,"size": number,"source_bucket"?: string,"started_at"?: string | null,"status"?: string,"step"?: string | null,"team_id"?: string | null,"upload_expires_at"?: string | null,"upload_path": string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"wants_persist"?: boolean,"width": number,"worker"?: string | null
                   }
                   Update: {
-                    "address"?: string | null,"api_key_id"?: string | null,"attempt"?: number,"cache_key"?: string | null,"charged"?: number,"content_type"?: string | null,"counted_on"?: string | null,"created_at"?: string,"error"?: Json | null,"expires_at"?: string,"filename"?: string,"finished_at"?: string | null,"height"?: number,"high_res"?: boolean,"id"?: string,"image_id"?: string | null,"keep_days"?: number | null,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts"?: number,"op_key"?: string,"output_id"?: string | null,"owner_id"?: never,"price"?: number,"priority"?: number,"progress"?: number,"queue"?: string,"replay_of"?: string | null,"request_id"?: string | null,"run_at"?: string,"sha256"?: string,"size"?: number,"source_bucket"?: string,"started_at"?: string | null,"status"?: string,"step"?: string | null,"team_id"?: string | null,"upload_expires_at"?: string | null,"upload_path"?: string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"wants_persist"?: boolean,"width"?: number,"worker"?: string | null
+                    "address"?: string | null,"api_key_id"?: string | null,"attempt"?: number,"cache_key"?: string | null,"charged"?: number,"content_type"?: string | null,"counted_on"?: string | null,"created_at"?: string,"error"?: Json | null,"expires_at"?: string,"filename"?: string,"finished_at"?: string | null,"for_hits"?: boolean,"height"?: number,"high_res"?: boolean,"id"?: string,"image_id"?: string | null,"keep_days"?: number | null,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts"?: number,"object_key"?: string,"op_key"?: string,"output_id"?: string | null,"owner_id"?: never,"price"?: number,"priority"?: number,"progress"?: number,"queue"?: string,"replay_of"?: string | null,"request_id"?: string | null,"run_at"?: string,"sha256"?: string,"size"?: number,"source_bucket"?: string,"started_at"?: string | null,"status"?: string,"step"?: string | null,"team_id"?: string | null,"upload_expires_at"?: string | null,"upload_path"?: string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"wants_persist"?: boolean,"width"?: number,"worker"?: string | null
                   }
                   Relationships: [
                     {
@@ -807,6 +847,20 @@ isOneToOne: false
                   Relationships: [
                     
                   ]
+                },"write_probe": {
+                  Row: {
+                    "id": boolean,"written_at": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "id"?: boolean,"written_at": string
+                  }
+                  Update: {
+                    "id"?: boolean,"written_at"?: string
+                  }
+                  Relationships: [
+                    
+                  ]
                 }
           }
           Views: {
@@ -827,6 +881,62 @@ isOneToOne: false
 "account_state":
 { Args: { "p_user_id": string }; Returns: Json
                            },
+"add_finished_job":
+{ Args: { "p_api_key_id"?: string,"p_filename": string,"p_for_hits"?: boolean,"p_job_id": string,"p_object_key"?: string,"p_output_id"?: string,"p_price"?: number,"p_request_id"?: string,"p_source": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_team_id": string,"p_user_id": string }; Returns: {
+              "address": string | null,
+"api_key_id": string | null,
+"attempt": number,
+"cache_key": string | null,
+"charged": number,
+"content_type": string | null,
+"counted_on": string | null,
+"created_at": string,
+"error": Json | null,
+"expires_at": string,
+"filename": string,
+"finished_at": string | null,
+"for_hits": boolean,
+"height": number,
+"high_res": boolean,
+"id": string,
+"image_id": string | null,
+"keep_days": number | null,
+"lease_expires_at": string | null,
+"lease_token": string | null,
+"max_attempts": number,
+"object_key": string,
+"op_key": string,
+"output_id": string | null,
+"owner_id": string | null,
+"price": number,
+"priority": number,
+"progress": number,
+"queue": string,
+"replay_of": string | null,
+"request_id": string | null,
+"run_at": string,
+"sha256": string,
+"size": number,
+"source_bucket": string,
+"started_at": string | null,
+"status": string,
+"step": string | null,
+"team_id": string | null,
+"upload_expires_at": string | null,
+"upload_path": string,
+"user_id": string | null,
+"variant": string,
+"vendor_cost_micros": number,
+"wants_persist": boolean,
+"width": number,
+"worker": string | null
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "jobs"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "address_digest":
 { Args: { "p_email": string }; Returns: string
                            },
@@ -879,11 +989,50 @@ isOneToOne: false
 { Args: { "p_after": string,"p_after_id": string,"p_flagged": boolean,"p_limit": number,"p_plan": string,"p_query": string,"p_suspended"?: boolean }; Returns: Json
                            },
 "adopt_output":
-{ Args: { "p_api_key_id"?: string,"p_filename": string,"p_hit_price"?: number,"p_job_id": string,"p_output_seconds": number,"p_path": string,"p_price"?: number,"p_request_id": string,"p_source_id": string,"p_team_id"?: string,"p_thumb_path": string,"p_user_id": string }; Returns: Json
+{ Args: { "p_api_key_id"?: string,"p_filename": string,"p_hit_price"?: number,"p_job_id": string,"p_object_key"?: string,"p_output_seconds": number,"p_path": string,"p_price"?: number,"p_request_id": string,"p_source_id": string,"p_team_id"?: string,"p_thumb_path": string,"p_user_id": string }; Returns: Json
                            },
 "answer_invitation":
 { Args: { "p_accept": boolean,"p_invitation_id": string,"p_user_id": string }; Returns: Json
                            },
+"answering_output":
+{ Args: { "p_cache_key": string,"p_height": number,"p_owner_id": string,"p_size": number,"p_user_id": string,"p_verified"?: boolean,"p_width": number }; Returns: {
+              "bucket": string,
+"cache_key": string | null,
+"content_type": string,
+"created_at": string,
+"deleted_at": string | null,
+"expires_at": string | null,
+"height": number,
+"id": string,
+"image_id": string | null,
+"input_content_type": string,
+"input_height": number,
+"input_sha256": string,
+"input_size": number,
+"input_width": number,
+"job_id": string | null,
+"op_key": string,
+"ops": (string)[],
+"owner_id": string | null,
+"path": string,
+"scan": string,
+"scan_tried_at": string | null,
+"sha256": string,
+"size": number,
+"team_id": string | null,
+"thumb_path": string,
+"user_id": string | null,
+"variant": string,
+"vendor_cost_micros": number,
+"version": number | null,
+"width": number
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "image_outputs"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "api_key_document":
 { Args: { "p_key": Omit<Database["public"]['Tables']["api_keys"]['Row'], Database["public"]['Tables']["api_keys"]['ComputedFields']> }; Returns: Json
                            },
@@ -918,7 +1067,7 @@ isOneToOne: false
 { Args: { "p_limit": number }; Returns: Json
                            },
 "bury_output":
-{ Args: { "p_output_id": string,"p_reason": string }; Returns: undefined
+{ Args: { "p_output_id": string,"p_reason": string }; Returns: Json
                            },
 "bytes_of":
 { Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']> }; Returns: {
@@ -934,6 +1083,7 @@ isOneToOne: false
 "expires_at": string,
 "filename": string,
 "finished_at": string | null,
+"for_hits": boolean,
 "height": number,
 "high_res": boolean,
 "id": string,
@@ -942,6 +1092,7 @@ isOneToOne: false
 "lease_expires_at": string | null,
 "lease_token": string | null,
 "max_attempts": number,
+"object_key": string,
 "op_key": string,
 "output_id": string | null,
 "owner_id": string | null,
@@ -978,7 +1129,7 @@ isOneToOne: false
 { Args: { "p_op_key": string,"p_sha256": string,"p_variant": string }; Returns: string
                            },
 "cached_output":
-{ Args: { "p_job_id": string,"p_lease_token": string,"p_output_seconds": number }; Returns: Json
+{ Args: { "p_job_id": string,"p_lease_token": string,"p_output_seconds": number,"p_verified"?: boolean }; Returns: Json
                            },
 "cancel_job":
 { Args: { "p_job_id": string,"p_user_id": string }; Returns: Json
@@ -999,6 +1150,9 @@ isOneToOne: false
                            },
 "check_place":
 { Args: { "p_collection_id": string,"p_name": string,"p_owner_id": string,"p_parent_id": string }; Returns: undefined
+                           },
+"claim_agrees":
+{ Args: { "p_height": number,"p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_size": number,"p_width": number }; Returns: boolean
                            },
 "claim_jobs":
 { Args: { "p_claims": string,"p_output_seconds": number,"p_user_id": string }; Returns: Json
@@ -1065,6 +1219,9 @@ isOneToOne: false
                            },
 "delete_team":
 { Args: { "p_name": string,"p_team_id": string,"p_user_id": string }; Returns: Json
+                           },
+"done_job_of":
+{ Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_user_id": string }; Returns: string
                            },
 "draw_credits":
 { Args: { "p_amount": number,"p_first"?: number,"p_ledger_id": number,"p_user_id": string }; Returns: undefined
@@ -1151,7 +1308,7 @@ isOneToOne: false
 { Args: { "p_pack_id": string,"p_plan_id": string }; Returns: Json
                            },
 "find_output":
-{ Args: { "p_cache_key": string,"p_owner_id": string,"p_ttl": string }; Returns: {
+{ Args: { "p_cache_key": string,"p_height": number,"p_owner_id": string,"p_size": number,"p_ttl": string,"p_user_id": string,"p_verified"?: boolean,"p_width": number }; Returns: {
               "bucket": string,
 "cache_key": string | null,
 "content_type": string,
@@ -1221,6 +1378,7 @@ isOneToOne: false
 "expires_at": string,
 "filename": string,
 "finished_at": string | null,
+"for_hits": boolean,
 "height": number,
 "high_res": boolean,
 "id": string,
@@ -1229,6 +1387,7 @@ isOneToOne: false
 "lease_expires_at": string | null,
 "lease_token": string | null,
 "max_attempts": number,
+"object_key": string,
 "op_key": string,
 "output_id": string | null,
 "owner_id": string | null,
@@ -1285,11 +1444,14 @@ isOneToOne: false
 "get_job_events":
 { Args: { "p_after": number,"p_job_id": string,"p_user_id": string }; Returns: Json
                            },
+"get_output":
+{ Args: { "p_output_id": string,"p_user_id": string }; Returns: Json
+                           },
 "get_profile":
 { Args: { "p_user_id": string }; Returns: Json
                            },
 "get_quote_facts":
-{ Args: { "p_cache_key": string,"p_op_key": string,"p_queue": string,"p_user_id": string }; Returns: Json
+{ Args: { "p_cache_key": string,"p_height"?: number,"p_op_key": string,"p_queue": string,"p_size"?: number,"p_user_id": string,"p_width"?: number }; Returns: Json
                            },
 "get_request":
 { Args: { "p_request_id": string,"p_user_id": string }; Returns: Json
@@ -1348,17 +1510,23 @@ isOneToOne: false
 "is_callers_fault":
 { Args: { "p_code": string }; Returns: boolean
                            },
+"is_live":
+{ Args: { "p_object": unknown }; Returns: boolean
+                           },
 "is_named":
 { Args: { "p_bucket": string,"p_path": string }; Returns: boolean
                            },
 "is_original":
 { Args: { "p_path": string }; Returns: boolean
                            },
+"is_read_only":
+{ Args: Record<PropertyKey, never>; Returns: boolean
+                           },
 "job_document":
 { Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']> }; Returns: Json
                            },
-"job_of_output":
-{ Args: { "p_path": string }; Returns: string
+"job_for_hit":
+{ Args: { "p_api_key_id"?: string,"p_filename": string,"p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_request_id"?: string,"p_user_id": string }; Returns: string
                            },
 "job_of_upload":
 { Args: { "p_path": string }; Returns: string
@@ -1368,6 +1536,9 @@ isOneToOne: false
                            },
 "keep_stripe_customer":
 { Args: { "p_customer_id": string,"p_user_id": string }; Returns: string
+                           },
+"keep_usage":
+{ Args: { "p_email": string,"p_user_id": string }; Returns: undefined
                            },
 "leased_job":
 { Args: { "p_job_id": string,"p_lease_token": string }; Returns: {
@@ -1383,6 +1554,7 @@ isOneToOne: false
 "expires_at": string,
 "filename": string,
 "finished_at": string | null,
+"for_hits": boolean,
 "height": number,
 "high_res": boolean,
 "id": string,
@@ -1391,6 +1563,7 @@ isOneToOne: false
 "lease_expires_at": string | null,
 "lease_token": string | null,
 "max_attempts": number,
+"object_key": string,
 "op_key": string,
 "output_id": string | null,
 "owner_id": string | null,
@@ -1543,6 +1716,45 @@ isOneToOne: false
 "list_teams":
 { Args: { "p_user_id": string }; Returns: Json
                            },
+"live_output":
+{ Args: { "p_cache_key": string,"p_owner_id": string }; Returns: {
+              "bucket": string,
+"cache_key": string | null,
+"content_type": string,
+"created_at": string,
+"deleted_at": string | null,
+"expires_at": string | null,
+"height": number,
+"id": string,
+"image_id": string | null,
+"input_content_type": string,
+"input_height": number,
+"input_sha256": string,
+"input_size": number,
+"input_width": number,
+"job_id": string | null,
+"op_key": string,
+"ops": (string)[],
+"owner_id": string | null,
+"path": string,
+"scan": string,
+"scan_tried_at": string | null,
+"sha256": string,
+"size": number,
+"team_id": string | null,
+"thumb_path": string,
+"user_id": string | null,
+"variant": string,
+"vendor_cost_micros": number,
+"version": number | null,
+"width": number
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "image_outputs"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "lock_api_key":
 { Args: { "p_active": boolean,"p_key_id": string,"p_user_id": string }; Returns: {
               "created_at": string,
@@ -1601,6 +1813,9 @@ isOneToOne: false
 "lock_user":
 { Args: { "p_user_id": string }; Returns: undefined
                            },
+"lose_original":
+{ Args: { "p_image_id": string,"p_path": string }; Returns: boolean
+                           },
 "lose_stripe_customer":
 { Args: { "p_customer_id": string }; Returns: boolean
                            },
@@ -1622,6 +1837,9 @@ isOneToOne: false
 "may_see_job":
 { Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_user_id": string }; Returns: boolean
                            },
+"may_share":
+{ Args: { "p_output_id": string,"p_user_id": string }; Returns: boolean
+                           },
 "merge_image":
 { Args: { "p_image_id": string,"p_twin_id": string }; Returns: undefined
                            },
@@ -1633,6 +1851,9 @@ isOneToOne: false
                            },
 "move_storage":
 { Args: { "p_from": string,"p_team_id": string,"p_to": string }; Returns: undefined
+                           },
+"next_byte_checks":
+{ Args: { "p_limit": number }; Returns: Json
                            },
 "next_month":
 { Args: Record<PropertyKey, never>; Returns: string
@@ -1660,6 +1881,12 @@ isOneToOne: false
                            },
 "note_wiped":
 { Args: { "p_count": number,"p_request_id": string,"p_table": string }; Returns: undefined
+                           },
+"object_exists":
+{ Args: { "p_bucket": string,"p_path": string }; Returns: boolean
+                           },
+"object_key_of":
+{ Args: { "p_path": string }; Returns: string
                            },
 "open_beyond_listed":
 { Args: Record<PropertyKey, never>; Returns: string[]
@@ -1729,6 +1956,9 @@ isOneToOne: false
         isOneToOne: true
         isSetofReturn: false
       } },
+"probe_write":
+{ Args: Record<PropertyKey, never>; Returns: string
+                           },
 "promote_output":
 { Args: { "p_api_key_id"?: string,"p_charge": boolean,"p_output_id": string,"p_path": string,"p_thumb_path": string,"p_user_id": string }; Returns: Json
                            },
@@ -1876,6 +2106,9 @@ isOneToOne: false
                            },
 "remove_member":
 { Args: { "p_member_id": string,"p_team_id": string,"p_user_id": string }; Returns: undefined
+                           },
+"renew_share":
+{ Args: { "p_share_id": string,"p_token_hash": string,"p_user_id": string }; Returns: Json
                            },
 "replay_job":
 { Args: { "p_actor": string,"p_by": string,"p_job_id": string,"p_reason": string }; Returns: Json
@@ -2028,6 +2261,24 @@ isOneToOne: false
 "team_document":
 { Args: { "p_team": Omit<Database["public"]['Tables']["teams"]['Row'], Database["public"]['Tables']["teams"]['ComputedFields']>,"p_user_id": string }; Returns: Json
                            },
+"tombstones_in_folders":
+{ Args: { "p_request": Omit<Database["public"]['Tables']["data_requests"]['Row'], Database["public"]['Tables']["data_requests"]['ComputedFields']> }; Returns: {
+              "attempts": number,
+"bucket": string,
+"created_at": string,
+"id": number,
+"not_before": string,
+"path": string,
+"purged_at": string | null,
+"reason": string,
+"request_id": string | null
+            }[]
+                          SetofOptions: {
+        from: "data_requests"
+        to: "tombstones"
+        isOneToOne: false
+        isSetofReturn: true
+      } },
 "touch_api_key":
 { Args: { "p_every_seconds": number,"p_key_id": string }; Returns: undefined
                            },

@@ -28,7 +28,7 @@ PRICE = 7
 @pytest.mark.parametrize(
     "step", ["claimed", "cache", "download", "pixels", "store", "stored", "complete", "completed"]
 )
-async def test_another_worker_finishes_the_job_once(
+async def test_another_worker_finishes_the_job_once(  # noqa: PLR0917 - fixtures
     tmp_path: Path,
     stack: SharedStack,
     resources: Resources,

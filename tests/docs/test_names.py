@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from scripts.docs import settings
 from scripts.local.home import REPOSITORY
+from service.settings import Settings
 from tests.docs.blocks import BLOCKS, DOCUMENTS
 from tests.docs.programs import command_tree, setting_names
 
@@ -74,7 +75,7 @@ def test_the_page_of_settings_is_current() -> None:
 
 
 def test_every_setting_says_what_it_is() -> None:
-    silent = [name for name, field in settings.Settings.model_fields.items() if not field.description]
+    silent = [name for name, field in Settings.model_fields.items() if not field.description]
     assert silent == []
 
 

@@ -25,7 +25,7 @@ async def run_sql(block: Block, text: str, db: asyncpg.Connection[asyncpg.Record
     try:
         await db.execute(text)
     except asyncpg.PostgresError as error:
-        position = int(error.position or 1)  # type: ignore[attr-defined]
+        position = int(error.position or 1)
         block.fail(str(error), block.line + 1 + text[:position].count("\n"))
     finally:
         await transaction.rollback()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,13 +147,15 @@ async def test_the_printed_command_gives_a_new_account_another_plan(run: Run) ->
     async with await _signed_in(run.local, "you@example.com", "a-long-password") as client:
         assert (await _get(client, "/me"))["plan"]["id"] == "free"
         done = await asyncio.to_thread(
-            subprocess.run,
-            [REPOSITORY / command[0], *command[1:]],
-            cwd="/",
-            input="trying\n",
-            capture_output=True,
-            text=True,
-            check=False,
+            partial(
+                subprocess.run,
+                [REPOSITORY / command[0], *command[1:]],
+                cwd="/",
+                input="trying\n",
+                capture_output=True,
+                text=True,
+                check=False,
+            )
         )
         assert done.returncode == 0, done.stderr
         assert "free -> pro" in done.stdout

@@ -25,7 +25,7 @@ from service.billing import meter
 from service.breaker import Breaker
 from service.database import cache_key
 from service.freshness import Freshness, version_key
-from service.gcra import Limit, Limiter
+from service.gcra import Kept, Limit, Limiter
 from service.intake.hits import hit_key, seal, unseal
 from service.jobs.progress import channel
 from service.queue import DRAIN, Doorbell, queue_key, serialise, wake_key
@@ -277,13 +277,14 @@ async def test_keys_of_another_type_break_no_admission(redis_client: Redis) -> N
         await cast("Awaitable[int]", redis_client.rpush(key, "no string"))
     await redis_client.set(f"counts:{name}", "no hash")
     admission = await limiter.admit(
-        [rule], get=f"hit:{name}", version=f"version:{name}", count=("counts", "me")
+        [rule], get=Kept(f"hit:{name}", "4:5:6"), version=f"version:{name}", count=("counts", "me")
     )
     assert (admission.allowed, admission.shared) == (True, True)
     assert (admission.value, admission.version) == (None, None)
-    await redis_client.set(f"hit:{name}", b"1:2:3\nan answer", keepttl=False)
-    counted = await limiter.admit([rule], get=f"hit:{name}", count=(f"counts:{name}", "me"))
-    assert counted.value == b"1:2:3\nan answer"
+    await redis_client.set(f"hit:{name}", b"1:2:3:4:5:6\nan answer", keepttl=False)
+    kept = Kept(f"hit:{name}", "4:5:6")
+    counted = await limiter.admit([rule], get=kept, count=(f"counts:{name}", "me"))
+    assert counted.value == b"1:2:3:4:5:6\nan answer"
     assert breaker.closed
 
 

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from workers.imaging.types import PixelResult, PixelTask
@@ -130,7 +131,7 @@ def writing(targets: Targets) -> bool:
 
 def overwriting(targets: Targets) -> bool:
     return any(
-        tried(lambda path=path: path.open("r+b")) or tried(lambda path=path: os.truncate(path, 0))  # type: ignore[misc]
+        tried(partial(path.open, "r+b")) or tried(partial(os.truncate, path, 0))
         for path in (*targets.files, Path(__file__))
     )
 
@@ -139,9 +140,9 @@ def links(targets: Targets) -> bool:
     """A link that the worker would follow on the child's behalf."""
     mine = targets.workdir / "link"
     return any(
-        tried(lambda path=path: mine.symlink_to(path)) or tried(lambda path=path: mine.hardlink_to(path))
+        tried(partial(mine.symlink_to, path)) or tried(partial(mine.hardlink_to, path))
         for path in targets.files
-    )  # type: ignore[misc]
+    )
 
 
 def removing(targets: Targets) -> bool:
