@@ -37,6 +37,30 @@ def pytest_configure(config: pytest.Config) -> None:
         _made.append(home)
 
 
+LONGEST = (
+    "tests/test_fuzz.py",
+    "tests/browser/test_browser.py",
+    "tests/admin/test_api.py",
+    "tests/sql/test_credits_stateful.py",
+    "tests/sql/test_stateful.py",
+    "tests/chaos",
+    "tests/bench",
+    "tests/upgrade",
+    "tests/docs",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first, so that no process of a parallel run works alone at its end."""
+
+    def place(item: pytest.Item) -> int:
+        return next(
+            (place for place, name in enumerate(LONGEST) if item.nodeid.startswith(name)), len(LONGEST)
+        )
+
+    items.sort(key=place)
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop the stack if this session made it."""
     for home in _made:
