@@ -64,7 +64,7 @@ async def test_a_deletion_is_completed(
     assert row is not None
     assert row.receipt is not None
     assert row.receipt["account"] == ("deleted" if account else "kept")
-    assert row.receipt["rows"]["jobs"] == estate.jobs
+    assert row.receipt["rows"]["jobs"] == len(estate.jobs)
     # A cleanup elsewhere may have removed some of them before the request was made; all later ones are counted.
     assert there <= sum(row.receipt["objects"].values()) <= len(estate.objects)
 

@@ -26,13 +26,13 @@ COUNT = "select count(*) from public.{} where {} = $1"
 
 @dataclass
 class Estate:
-    """What `furnish` made. `balance`: of the user, with no credits held; `jobs`: how many; `names`: what objects of the
+    """What `furnish` made. `balance`: of the user, with no credits held; `jobs`: their ids; `names`: what objects of the
     user's jobs are named after."""
 
     user_id: UUID
     picture: Photo
     balance: int
-    jobs: int = 0
+    jobs: list[UUID] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     objects: set[tuple[str, str]] = field(default_factory=set)
 
@@ -60,7 +60,7 @@ async def furnish(resources: Resources, db: Connection, user: User, *, silent_se
     estate.balance = int(await db.fetchval("select balance from public.credits where user_id = $1", user.id))
     await _unfinished(resources, user.id, silent_seconds)
     rows = await db.fetch("select id, object_key from public.jobs where user_id = $1", user.id)
-    estate.jobs = len(rows)
+    estate.jobs = [row["id"] for row in rows]
     estate.names = [str(value) for row in rows for value in row.values()]
     estate.objects = await objects_of(db, estate)
     assert {bucket for bucket, _ in estate.objects} >= {
