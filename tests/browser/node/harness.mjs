@@ -117,9 +117,12 @@ export async function openPlayground(options) {
   return page
 }
 
-/** A page of the API's origin with darkroom.js in `window.lib` and a client in `window.darkroom`. */
+/**
+ * A page of the API's origin with darkroom.js in `window.lib` and a client in `window.darkroom`. The address answers with
+ * data, whose content policy allows no script.
+ */
 export async function openClient(token) {
-  const page = await open('/health')
+  const page = await open('/health', { bypassCSP: true })
   await prepareClient(page, token)
   return page
 }
