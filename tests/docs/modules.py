@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def _file(block: Block) -> str:
     return f"{_name(block)}.{'tsx' if block.kind == 'tsx' else 'ts'}"
 
 
-async def prepare(root: Path, values: dict[str, str]) -> Project:
+async def prepare(root: Path, values: dict[str, str], blocks: Sequence[Block] = BLOCKS) -> Project:
     """Copy darkroom.js as docs/frontend.md says, write the blocks beside it, check and transpile them."""
     playground = REPOSITORY / "service" / "playground"
     library = root / "lib"
@@ -61,13 +62,13 @@ async def prepare(root: Path, values: dict[str, str]) -> Project:
         "declare const process: { env: Record<string, string | undefined> };\n"
     )
     (root / "node_modules").symlink_to(REPOSITORY / "node_modules")
-    blocks = [block for block in BLOCKS if block.kind in KINDS]
-    for block in blocks:
+    scripts = [block for block in blocks if block.kind in KINDS]
+    for block in scripts:
         text = block.text
         for placeholder, value in values.items():
             text = text.replace(placeholder, value)
         (library / _file(block)).write_text("\n" * block.line + text, "utf-8")
-    out = await _node(_HERE / "prepare.mjs", str(root), sent=json.dumps([_file(block) for block in blocks]))
+    out = await _node(_HERE / "prepare.mjs", str(root), sent=json.dumps([_file(block) for block in scripts]))
     answer = json.loads(out)
     complaints: dict[str, list[dict[str, Any]]] = {}
     for complaint in answer["complaints"]:

@@ -12,12 +12,10 @@ import shutil
 import asyncpg
 import pytest
 
-from scripts.local.home import Local
-from scripts.local.process import Child
 from tests.docs import modules, shell, words
 from tests.docs.blocks import BLOCKS, Block, fill
 from tests.docs.modules import Project
-from tests.docs.scene import Scene, set_scene
+from tests.docs.scene import Scene
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -26,21 +24,6 @@ CHROMIUM = (
 )
 KINDS = modules.KINDS | {"html", "sh", "sql", "json", "mermaid", "tree", "regex", "grammar", "csp"}
 NOT_RUN = shell.NOT_RUN
-
-
-@pytest.fixture(scope="session")
-async def scene(local: Local, api: Child, worker: Child) -> Scene:
-    return await set_scene(local, api.url)
-
-
-@pytest.fixture(scope="session")
-async def project(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return await modules.prepare(tmp_path_factory.mktemp("frontend"), scene.values)
-
-
-@pytest.fixture(scope="session")
-async def sandbox(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> shell.Sandbox:
-    return shell.open_sandbox(tmp_path_factory.mktemp("sandbox"), scene)
 
 
 def _of(*kinds: str) -> list[object]:

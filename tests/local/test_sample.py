@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,19 +145,17 @@ async def test_the_printed_command_gives_a_new_account_another_plan(run: Run) ->
     assert command[1:] == ["admin", "plan", "you@example.com", "pro"]
     async with await _signed_in(run.local, "you@example.com", "a-long-password") as client:
         assert (await _get(client, "/me"))["plan"]["id"] == "free"
-        done = await asyncio.to_thread(
-            partial(
-                subprocess.run,
-                [REPOSITORY / command[0], *command[1:]],
-                cwd="/",
-                input="trying\n",
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+        process = await asyncio.create_subprocess_exec(
+            str(REPOSITORY / command[0]),
+            *command[1:],
+            cwd="/",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
-        assert done.returncode == 0, done.stderr
-        assert "free -> pro" in done.stdout
+        out, _ = await process.communicate(b"trying\n")
+        assert process.returncode == 0, out.decode()
+        assert b"free -> pro" in out
         assert (await _get(client, "/me"))["plan"]["id"] == "pro"
 
 

@@ -1,4 +1,5 @@
-// What a newcomer sees on the playground of ./scripts/run. Reads {api_url, chromium} from SAMPLE.
+// What a newcomer sees on the playground of ./scripts/run. Reads {api_url, executable, shots} from SAMPLE; with a folder
+// in `shots` it also takes the pictures of docs/images (SHOTS=docs/images, where fonts-liberation is installed).
 import assert from 'node:assert/strict'
 import { chromium } from 'playwright-core'
 import { run, test } from '../../node/cases.mjs'
@@ -7,7 +8,7 @@ const { api_url, executable, shots } = JSON.parse(process.env.SAMPLE)
 const browser = await chromium.launch({ executablePath: executable, args: ['--headless', '--no-sandbox', '--disable-gpu'] })
 
 async function open(options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, reducedMotion: 'reduce', ...options })
+  const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, reducedMotion: 'reduce', ...options })
   const page = await context.newPage()
   page.complaints = []
   page.on('pageerror', (error) => page.complaints.push(error.stack))
@@ -46,6 +47,18 @@ test('one click opens the sample library', async () => {
   assert.deepEqual(page.complaints, [])
 })
 
+test('a visitor develops the sample', async () => {
+  const page = await open({ viewport: { width: 1320, height: 850 } })
+  await page.click('#sample')
+  await page.waitForSelector('#run:enabled')
+  await page.getByRole('button', { name: 'White background' }).click()
+  await page.click('#run')
+  await page.waitForSelector('#result:not([hidden])')
+  await page.waitForFunction(() => [...document.querySelectorAll('#frame img')].every((picture) => picture.naturalWidth > 0))
+  await shot(page, 'playground-desktop')
+  assert.deepEqual(page.complaints, [])
+})
+
 test('the page tells the command that changes a plan', async () => {
   const page = await open()
   await page.click('#sign-in')
@@ -62,13 +75,12 @@ test('the page tells the command that changes a plan', async () => {
 })
 
 test('the button fits on a phone', async () => {
-  const page = await open({ viewport: { width: 360, height: 740 } })
+  const page = await open({ viewport: { width: 375, height: 780 }, deviceScaleFactor: 2 })
   const wide = await page.evaluate(() => document.documentElement.scrollWidth)
-  assert.ok(wide <= 360, `the page is ${wide} px wide`)
+  assert.ok(wide <= 375, `the page is ${wide} px wide`)
   assert.equal(await page.isVisible('#sample-account'), true)
   const heights = await page.$$eval('.corner > button:not([hidden])', (buttons) => buttons.map((button) => button.offsetHeight))
   assert.ok(Math.max(...heights) < 50, 'a button breaks its words')
-  await shot(page, 'phone-start')
   await page.click('#sample-account')
   await page.waitForSelector('#library:not([hidden])')
   await drawn(page)
