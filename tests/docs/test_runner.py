@@ -35,12 +35,12 @@ def test_blocks_have_their_line_and_heading(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("info", ["", "yaml", "shell"])
 def test_a_block_of_an_unknown_kind_fails(info: str) -> None:
-    with pytest.raises(Failed, match="docs/example.md:7 .*nothing runs blocks of the kind"):
+    with pytest.raises(Failed, match=r"docs/example.md:7 .*nothing runs blocks of the kind"):
         kind_is_known(_block(info, "a: 1\n"))
 
 
 def test_a_placeholder_that_nobody_knows_fails_with_its_line() -> None:
-    with pytest.raises(Failed, match="docs/example.md:9 .*<bucket>"):
+    with pytest.raises(Failed, match=r"docs/example.md:9 .*<bucket>"):
         fill(_block("sh", "true\necho <bucket>\n"), {})
 
 
@@ -115,7 +115,7 @@ def test_a_diagram_that_cannot_be_drawn_fails(text: str, complaint: str) -> None
 
 
 def test_a_tree_with_a_file_that_is_gone_fails() -> None:
-    with pytest.raises(Failed, match="docs/example.md:9 .*service/nothing.py"):
+    with pytest.raises(Failed, match=r"docs/example.md:9 .*service/nothing.py"):
         words.check_tree(_block("tree", "service/   the API\n  nothing.py   nothing\n"))
 
 
@@ -140,9 +140,9 @@ async def test_scripts_that_are_wrong_fail(scene: Scene, tmp_path_factory: pytes
     project = await modules.prepare(
         tmp_path_factory.mktemp("wrong"), scene.values, (ambiguous, untyped, unknown)
     )
-    with pytest.raises(Failed, match="(?s)docs/example.md:3 .*PGRST201"):
+    with pytest.raises(Failed, match=r"(?s)docs/example.md:3 .*PGRST201"):
         await modules.run(ambiguous, project, scene)
-    with pytest.raises(Failed, match="docs/example.md:15 .*possibly 'null'"):
+    with pytest.raises(Failed, match=r"docs/example.md:15 .*possibly 'null'"):
         modules.check_types(untyped, project)
-    with pytest.raises(Failed, match="`unheardOf`, which tests/docs/node/scene.ts does not offer"):
+    with pytest.raises(Failed, match=r"`unheardOf`, which tests/docs/node/scene.ts does not offer"):
         modules.check_types(unknown, project)

@@ -26,8 +26,8 @@ COUNT = "select count(*) from public.{} where {} = $1"
 
 @dataclass
 class Estate:
-    """What `furnish` made. `balance`: of the user, with no credits held; `jobs`: their ids; `names`: what objects of the
-    user's jobs are named after."""
+    """What `furnish` made. `balance`: of the user, with no credits held; `jobs`: their ids; `names`: what objects of
+    the user's jobs are named after."""
 
     user_id: UUID
     picture: Photo
