@@ -38,9 +38,9 @@ from workers.cleanup import cleanup, reconcile
 from workers.data_requests import run_request
 from workers.imaging.pool import PixelPool
 from workers.originals import originals
+from workers.protections import UnprotectedError, demand, measure
 from workers.rescan import rescan
 from workers.run_job import run_job
-from workers.sandbox.measure import UnprotectedError, demand, measure
 from workers.schedule import Schedule
 from workers.sweep import sweep
 from workers.usage import FOLD_SECONDS, usage

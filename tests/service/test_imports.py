@@ -13,7 +13,8 @@ OURS = {"service", "workers", "scripts", "tests"}
 MAY: dict[str, tuple[str, ...]] = {
     "service/media.py": (),
     "service/ops": ("service.ops",),
-    "workers/imaging": ("workers.imaging", "service.media"),
+    "workers/imaging": ("workers.imaging", "workers.sandbox", "service.media"),
+    "workers/sandbox": ("workers.sandbox", "service.protections"),
     "workers": ("workers", "service"),
     "service": ("service",),
 }

@@ -1,4 +1,4 @@
-"""Temporary files of a killed process are removed by the next one, and by those that still run; nobody else's are."""
+"""Temporary files of a killed process are removed by the next one, and by those that still run; no others are."""
 
 from __future__ import annotations
 

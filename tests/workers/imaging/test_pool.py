@@ -105,7 +105,7 @@ async def test_cancelling_kills_the_child(make_task: Make) -> None:
         running = asyncio.create_task(pool.run(task))
         child = psutil.Process(await _pid(task))
         running.cancel()
-        # At once: pebble waits three seconds for a child that does not end by itself.
+        # At once, though nothing in the child listens.
         gone, _ = await asyncio.to_thread(psutil.wait_procs, [child], 2.5)
         assert gone == [child]
         with pytest.raises(asyncio.CancelledError):

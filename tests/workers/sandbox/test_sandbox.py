@@ -24,8 +24,8 @@ from workers.imaging.children import Lease
 from workers.imaging.errors import PixelError
 from workers.imaging.pool import PixelPool
 from workers.imaging.types import Claim, PixelTask
+from workers.protections import UnprotectedError, demand, measure
 from workers.sandbox import landlock, seccomp
-from workers.sandbox.measure import UnprotectedError, demand, measure
 from workers.sandbox.probe import Attempt, attempt
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's protections are Linux's")
@@ -243,3 +243,64 @@ def test_a_deployment_can_demand_protections() -> None:
     demand(found, ("secrets", "network"))
     with pytest.raises(UnprotectedError, match="missing: reads, privileges"):
         demand(found, ("secrets", "reads", "privileges"))
+
+
+ANOTHER_USER = (
+    "setpriv",
+    "--reuid=65534",
+    "--regid=65534",
+    "--clear-groups",
+    "--inh-caps=-all",
+    "--bounding-set=-all",
+)
+MEASURE = """
+import asyncio, ctypes, os, sys
+from service.scratch import Scratch
+from workers.protections import measure
+from workers.sandbox import kernel
+
+async def main():
+    if sys.argv[1] == "denied":
+        # As containers do: unshare() answers EPERM, here and in whatever is started.
+        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+        deny_unshare()
+    async with Scratch() as scratch:
+        return await measure(scratch)
+
+def deny_unshare():
+    import errno, platform, struct
+    number = {"x86_64": 272, "aarch64": 97}[platform.machine()]
+    steps = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (6, 0, 0, 0x50000 | errno.EPERM), (6, 0, 0, 0x7FFF0000)]
+    code = b"".join(struct.pack("=HBBI", *step) for step in steps)
+    class Program(ctypes.Structure):
+        _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+    assert kernel.prctl(22, 2, ctypes.addressof(program := Program(len(steps), code))) == 0
+    assert not kernel.isolate()
+
+sys.executable = os.path.realpath("/proc/self/exe")  # another than was named, where that is not for this user
+print(asyncio.run(main()).model_dump_json())
+"""
+
+
+@pytest.mark.parametrize("namespaces", ["allowed", "denied"])
+@pytest.mark.parametrize("user", ["this", "another"])
+async def test_protections_hold_for_root_and_others_and_where_containers_deny_namespaces(
+    user: str, namespaces: str
+) -> None:
+    become = ANOTHER_USER if user == "another" else ()
+    if become:
+        if os.getuid() != 0:
+            pytest.skip("only root becomes another user")
+        trial = await asyncio.create_subprocess_exec(
+            *become, sys.executable, "-c", "import numpy, pydantic", stderr=asyncio.subprocess.DEVNULL
+        )
+        if await trial.wait() != 0:
+            pytest.skip("other users cannot run this Python")
+    measuring = await asyncio.create_subprocess_exec(
+        *(*become, sys.executable, "-c", MEASURE, namespaces),
+        cwd=REPOSITORY,
+        env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await measuring.communicate()
+    assert all(Protections.model_validate_json(out).model_dump().values()), out

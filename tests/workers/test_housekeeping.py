@@ -1,0 +1,94 @@
+"""A worker tells that it runs and what protects its pixel children, and sweeps what others have left."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import sysconfig
+import time
+from pathlib import Path
+
+import pytest
+import redis.asyncio
+
+from service.health.presence import KEY, Presence, WorkerState
+from service.protections import Protections
+from service.resources import Resources
+from service.scratch import Scratch
+from tests.client import Client
+from tests.jobs import new_queue
+from tests.service.test_scratch import holder
+from tests.support import SharedStack
+from workers import main
+from workers.imaging.pool import PixelPool
+from workers.protections import UnprotectedError
+from workers.workbench import Slots, Workbench
+
+ALL = Protections(**dict.fromkeys(Protections.model_fields, True))
+
+
+async def test_a_running_worker_sweeps_after_others(
+    resources: Resources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main, "HOUSEKEEPING_SECONDS", 0.01)
+    scratch = Scratch(tmp_path / "scratch")
+    own = dataclasses.replace(resources, scratch=scratch)
+    bench = Workbench(own, PixelPool(workers=1), Slots(1), f"sweeping-{tmp_path.name}")
+    dying, left = await asyncio.to_thread(holder, scratch.parent)
+    async with main._housekeeping(bench, ALL):
+        dying.kill()
+        await asyncio.to_thread(dying.wait)
+        async with asyncio.timeout(10):
+            while await asyncio.to_thread(left.parent.exists):  # noqa: ASYNC110 - the event is on the disk
+                await asyncio.sleep(0.005)
+            while bench.name not in await resources.presence.workers():  # noqa: ASYNC110 - nor does Redis tell
+                await asyncio.sleep(0.005)
+    assert bench.name not in await resources.presence.workers()
+
+
+async def test_what_holds_is_what_holds_in_every_worker(redis_client: redis.asyncio.Redis) -> None:
+    await redis_client.select(9)
+    presence = Presence(redis_client)
+    assert await presence.protections() is None
+    await presence.tell("one", "default", ALL)
+    assert await presence.protections() == ALL
+    await presence.tell("two", "default", ALL.model_copy(update={"network": False}))
+    assert await presence.protections() == ALL.model_copy(update={"network": False})
+    await presence.leave("two")
+    assert await presence.protections() == ALL
+    await redis_client.hset(KEY, "forged", b"not json")  # type: ignore[misc]
+    old = WorkerState(queue="default", seen_at=time.time() - 3600, protections=Protections())
+    await redis_client.hset(KEY, "gone", old.model_dump_json())  # type: ignore[misc]
+    assert await presence.protections() == ALL
+
+
+async def test_ready_says_what_holds(stack: SharedStack, api: object, client: Client) -> None:
+    worker = await stack.start_worker({"DARKROOM_QUEUE": new_queue()})
+    async with asyncio.timeout(30):
+        while (pixels := (await client.http.get("/ready")).json()["pixels"]) is None:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.1)
+    assert pixels == ALL.model_dump()
+    await worker.stop()
+
+
+async def test_an_unknown_protection_is_no_setting(stack: SharedStack) -> None:
+    worker = await stack.start_worker({"DARKROOM_PIXEL_SANDBOX": "network,teleportation"})
+    assert await asyncio.wait_for(worker.wait(), 30) == 2
+    assert "DARKROOM_PIXEL_SANDBOX teleportation is not one of" in worker.tail(200)
+
+
+async def test_a_worker_does_not_start_without_what_is_demanded(
+    resources: Resources,
+) -> None:
+    """The file that is another picture's stands where a child may read: that protection does not hold."""
+    demanding = resources.settings.model_copy(update={"pixel_sandbox": ("network", "reads")})
+    readable = Scratch(Path(sysconfig.get_paths()["purelib"]) / f"scratch-{os.getpid()}")
+    own = dataclasses.replace(resources, settings=demanding, scratch=readable)
+    try:
+        with pytest.raises(UnprotectedError, match="missing: reads"):
+            await main._confined(own)
+        assert not (await main._confined(dataclasses.replace(own, settings=resources.settings))).reads
+    finally:
+        readable.close()
+        readable.parent.rmdir()
