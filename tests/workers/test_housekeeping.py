@@ -57,7 +57,7 @@ async def test_what_holds_is_what_holds_in_every_worker(redis_client: redis.asyn
     assert await presence.protections() == ALL.model_copy(update={"network": False})
     await presence.leave("two")
     assert await presence.protections() == ALL
-    await redis_client.hset(KEY, "forged", b"not json")  # type: ignore[misc]
+    await redis_client.hset(KEY, "forged", b"not json")  # type: ignore[misc, arg-type]
     old = WorkerState(queue="default", seen_at=time.time() - 3600, protections=Protections())
     await redis_client.hset(KEY, "gone", old.model_dump_json())  # type: ignore[misc]
     assert await presence.protections() == ALL
