@@ -114,7 +114,11 @@ async def user(local: Local) -> User:
     return await sign_up(local)
 
 
-UNLIMITED = {"DARKROOM_RATE_PER_IP_MINUTE": "1000000", "DARKROOM_RATE_PER_USER_HOUR": "1000000"}
+UNLIMITED = {
+    "DARKROOM_RATE_PER_IP_MINUTE": "1000000",
+    "DARKROOM_RATE_PER_USER_HOUR": "1000000",
+    "DARKROOM_STREAMS_PER_VISITOR": "1000",
+}
 
 
 @pytest.fixture(scope="session")

@@ -195,7 +195,9 @@ class Progress:
             await connection.disconnect(nowait=True)
             await self._pool.release(connection)
 
-    def _take(self, message: list[Any]) -> None:
+    def _take(self, message: Any) -> None:
+        if not isinstance(message, list):
+            return  # the answer to a ping while nothing is subscribed to
         kind, name = message[0], message[1].decode(errors="replace")
         joined = self._channels.get(name)
         if kind == b"subscribe":

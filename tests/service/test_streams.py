@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from scripts.local.process import Child
 from service.auth import Principal
 from service.errors import Code, DependencyError, ProblemError
+from service.jobs import progress
 from service.jobs.documents import document
 from service.jobs.progress import HINTS, Progress
 from service.jobs.schemas import JobDocument
@@ -37,6 +38,27 @@ VISITOR = Principal(None, "anon", "203.0.113.7")
 async def subscribers(redis: Redis) -> int:
     """Connections that have subscribed to something."""
     return sum(int(client["sub"]) > 0 for client in await redis.client_list())
+
+
+async def subscribed_or_idle(redis: Redis) -> list[str]:
+    """Ids of the connections whose last command has to do with subscriptions."""
+    commands = {"subscribe", "unsubscribe", "ping"}
+    return [client["id"] for client in await redis.client_list() if client["cmd"] in commands]
+
+
+async def pinged(redis: Redis, connection: str) -> None:
+    """Wait until a connection has been read from once more."""
+    before = await _read_by(redis, connection)
+    while await _read_by(redis, connection) == before:
+        pass
+
+
+async def _read_by(redis: Redis, connection: str) -> str:
+    (calls,) = [
+        line["calls"] for name, line in (await redis.info("commandstats")).items() if name == "cmdstat_ping"
+    ] or ["0"]
+    assert connection in await subscribed_or_idle(redis)
+    return str(calls)
 
 
 def a_key(user_id: uuid.UUID) -> VerifiedKey:
@@ -198,6 +220,22 @@ class TestOneSubscription:
                 ):
                     pass
             assert await listener.next(10) == {"status": "done"}
+
+    async def test_it_outlives_silence(self, own: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Pings are answered in two forms: with and without a channel that is subscribed to."""
+        monkeypatch.setattr(progress, "PING_SECONDS", 0.01)
+        job_id = uuid.uuid4()
+        async with own.progress.listen(job_id):
+            pass
+        [connection] = await subscribed_or_idle(own.redis)
+        for channels in (0, 1):
+            async with contextlib.AsyncExitStack() as listening:
+                if channels:
+                    await listening.enter_async_context(own.progress.listen(job_id))
+                async with asyncio.timeout(10):
+                    for _ in range(5):
+                        await pinged(own.redis, connection)
+            assert await subscribed_or_idle(own.redis) == [connection]
 
     async def test_without_redis_a_listener_waits_in_vain(
         self, own: Resources, own_redis: RedisServer
