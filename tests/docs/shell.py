@@ -104,11 +104,11 @@ async def run(block: Block, scene: Scene, sandbox: Sandbox) -> None:
 def _judge(block: Block, place: tuple[str, str], state: Path, status: int, printed: str) -> None:
     """Fail the block for a command that failed, and for a call that would."""
     line = int((state / "line").read_text())
+    if (state / "failures").exists():
+        block.fail((state / "failures").read_text(), line)
     refused_as_told = place == PAYING and '"billing_disabled"' in printed
     if status != 0 and not refused_as_told:
         block.fail(f"status {status}\n{printed[-3000:]}", line)
-    if (state / "failures").exists():
-        block.fail((state / "failures").read_text(), line)
     calls = (state / "calls").read_text().splitlines() if (state / "calls").exists() else []
     for name, *arguments in map(json.loads, calls):
         if complaint := programs.check_call(name, arguments):

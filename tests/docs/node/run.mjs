@@ -10,7 +10,7 @@ const pending = new Set()
 const plainFetch = globalThis.fetch
 globalThis.fetch = (...call) => {
   const answer = plainFetch(...call).then(async (response) => {
-    if (response.status >= 400) refused.push(`${response.status} ${call[0]?.url ?? call[0]}: ${await response.clone().text()}`)
+    if (!response.ok) refused.push(`${response.status} ${call[0]?.url ?? call[0]}: ${await response.clone().text()}`)
     return response
   })
   pending.add(answer)
