@@ -78,8 +78,9 @@ async def test_another_worker_finishes_the_job_once(
     assert len(outputs) == 1
     await purge(resources, CleanupReport())  # what the first attempt left is marked for removal
     stored = await db.fetch(
-        "select name from storage.objects where bucket_id = 'outputs-ephemeral' and name like $1 || '%'",
-        str(job_id),
+        "select o.name from public.jobs j join storage.objects o on o.name like j.object_key || '%'"
+        " where j.id = $1 and o.bucket_id = 'outputs-ephemeral'",
+        job_id,
     )
     assert {entry["name"] for entry in stored} == {outputs[0]["path"], outputs[0]["thumb_path"]}
     assert not await resources.database.check_invariants()
