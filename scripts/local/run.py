@@ -69,6 +69,8 @@ def _photo(path: Path | None) -> Photo:
 
 async def _demonstrate(console: Console, stack: Stack, photo: Photo, options: Options) -> None:
     out = (options.out or stack.home.root / "demo").resolve()
+    if options.out is None:
+        out.mkdir(mode=0o700, exist_ok=True)  # signed URLs open pictures
     timeout = httpx.Timeout(60, read=45)
     async with httpx.AsyncClient(timeout=timeout, trust_env=False) as client:
         passes: list[Pass] = []

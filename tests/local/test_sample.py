@@ -24,6 +24,7 @@ from scripts.local.process import unmeasured
 from scripts.local.products import PRODUCTS
 from scripts.local.sample import Sample
 from scripts.local.stack import Stack
+from tests.local.secrecy import exposed, open_to_others, secret_values, told
 from tests.node_cases import Results, cases_in, check, run_cases
 
 SCRIPT = Path(__file__).parent / "node" / "sample.mjs"
@@ -136,6 +137,13 @@ async def test_credentials_are_of_this_home_and_told_by_the_local_stack(run: Run
     assert told["password"] == run.home.secrets().sample_password == run.sample.password
     assert told["command"] == str(run.home.command)
     assert run.home.sample_json.stat().st_mode & 0o077 == 0
+
+
+def test_nobody_else_can_read_anything_in_the_home(run: Run) -> None:
+    assert open_to_others(run.home.root) == []
+    secrets = {**secret_values(run.home.root), "api_key": run.sample.api_key}
+    assert exposed(run.home.root, secrets) == {}
+    assert told(run.printed, secrets) == []
 
 
 async def test_the_printed_command_gives_a_new_account_another_plan(run: Run) -> None:

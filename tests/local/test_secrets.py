@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import redis.asyncio
 from scripts.local.home import Home
 from scripts.local.process import Child, Command
 from scripts.local.stack import Stack
+from tests.local.secrecy import exposed, open_to_others, secret_values, told
 
 _listeners: list[list[list[str]]] = []
 """Each gets the arguments of every process that this one starts."""
@@ -40,56 +40,20 @@ def started() -> Iterator[list[list[str]]]:
     _listeners.remove(heard)
 
 
-def _secret_values(home: Path) -> dict[str, str]:
-    """Every secret there is, by name: a new field of Secrets is looked for without being named here."""
-    values = Home(home).secrets().model_dump()
-    return {name: value for name, value in values.items() if name != "publishable_key"}
-
-
-def _told(words: str, values: dict[str, str]) -> list[str]:
-    return [name for name, value in values.items() if value in words]
-
-
-def _exposed(home: Path, values: dict[str, str]) -> dict[str, list[str]]:
-    """Files below `home` that group or others may read, and the secrets in them."""
-    found = {}
-    for path in home.rglob("*"):
-        mode = path.lstat().st_mode
-        if stat.S_ISREG(mode) and mode & 0o044:
-            found[str(path)] = [name for name, value in values.items() if value.encode() in path.read_bytes()]
-    return {path: names for path, names in found.items() if names}
-
-
-def _open_to_others(home: Path) -> list[str]:
-    """Files and directories below `home` that somebody else could read, going by every directory on the way."""
-
-    def walk(directory: Path) -> Iterator[str]:
-        for path in directory.iterdir():
-            mode = path.lstat().st_mode
-            if stat.S_ISLNK(mode):
-                continue
-            if mode & 0o044:
-                yield str(path)
-            if stat.S_ISDIR(mode) and mode & 0o011:
-                yield from walk(path)
-
-    return list(walk(home)) if home.stat().st_mode & 0o011 else []
-
-
 async def test_no_file_and_no_argument_tells_a_secret(tmp_path: Path, started: list[list[str]]) -> None:
     home = tmp_path / "home"
     async with Stack(home, app=True, api_port=0, supabase_port=0):
-        values = _secret_values(home)
+        values = secret_values(home)
         children = psutil.Process().children(recursive=True)
         running = [" ".join(process.cmdline()) for process in children]
         assert len(running) >= 6
-        exposed = _exposed(home, values)
-        others = _open_to_others(home)
-    assert exposed == {}
+        in_files = exposed(home, values)
+        others = open_to_others(home)
+    assert in_files == {}
     assert others == []
     arguments = [*running, *map(" ".join, started)]
     assert any("service.cli api" in words for words in arguments)
-    assert {words: names for words in arguments if (names := _told(words, values))} == {}
+    assert {words: names for words in arguments if (names := told(words, values))} == {}
 
 
 def test_a_secret_in_a_readable_file_would_be_found(tmp_path: Path) -> None:
@@ -98,7 +62,7 @@ def test_a_secret_in_a_readable_file_would_be_found(tmp_path: Path) -> None:
     for path, mode in ((open_file, 0o644), (closed, 0o600)):
         path.write_text("requirepass c0ffee")
         path.chmod(mode)
-    assert _exposed(tmp_path, values) == {str(open_file): ["redis_password"]}
+    assert exposed(tmp_path, values) == {str(open_file): ["redis_password"]}
 
 
 async def test_redis_and_postgres_want_their_passwords(tmp_path: Path) -> None:
@@ -133,7 +97,7 @@ async def test_a_home_of_an_older_checkout_is_closed_at_its_next_start(tmp_path:
         path.chmod(0o644)
 
     async with Stack(home, api_port=0, supabase_port=0) as stack:
-        assert _open_to_others(home) == []
+        assert open_to_others(home) == []
         with pytest.raises(asyncpg.InvalidPasswordError):
             await asyncpg.connect(f"postgresql://postgres:no@127.0.0.1:{stack.ports.postgres}/postgres")
         connection = await asyncpg.connect(stack.local.database_url)

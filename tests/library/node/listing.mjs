@@ -1,4 +1,4 @@
-// The examples of docs/frontend.md with real supabase-js. Reads {supabase_url, publishable_key, api_url, mine, theirs}
+// Lists with real supabase-js, as docs/frontend.md has them. Reads {supabase_url, publishable_key, api_url, mine, theirs}
 // from LISTING; each case answers one JSON line: {"name", "error"}.
 import assert from 'node:assert/strict'
 import { createClient } from '@supabase/supabase-js'
