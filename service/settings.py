@@ -133,7 +133,8 @@ class Settings(BaseSettings):
     )
     temp_dir: Path | None = Field(
         None,
-        description="parent of all temporary files, this user's alone; default darkroom-<uid> in the system's place",
+        description="parent of all temporary files, this user's alone; default darkroom-<uid> in the system's "
+        "temporary directory",
     )
     sweep_seconds: int = Field(1, ge=1, le=60, description="interval of the delivery sweep")
     drain_seconds: int = Field(25, ge=1, le=600, description="what a stopping worker gives its jobs")

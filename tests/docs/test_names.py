@@ -21,6 +21,7 @@ _LINK = re.compile(r"\]\(([^)#\s]+)?(#[^)\s]+)?\)")
 _LOCAL = {
     "DARKROOM_API_PORT": "scripts/run: port of the API",
     "DARKROOM_SUPABASE_PORT": "scripts/run: port of the gateway",
+    "DARKROOM_HOSTED_LOCALE": "tests/sql: like a hosted project, in a database of this locale",
     "DARKROOM_KEY": "an example's own variable",
 }
 """Variables that are no settings of the service."""
