@@ -177,7 +177,7 @@ async def _check_password(
         raise _locked(admission)
     admission.require()
     try:
-        right = await matches(password, stored, where.subscriber)
+        right = await matches(password, stored, where.subscriber, where.site)
     except ProblemError:
         await resources.limiter.give_back(limits)
         raise

@@ -8,7 +8,15 @@ from contextlib import ExitStack
 import pytest
 
 from service.errors import Code, ProblemError
-from service.sharing.passwords import MAX_CHARACTERS, MOST, MOST_OF_CALLER, _place, hash_password, matches
+from service.sharing.passwords import (
+    MAX_CHARACTERS,
+    MOST,
+    MOST_OF_CALLER,
+    MOST_OF_SITE,
+    _place,
+    hash_password,
+    matches,
+)
 
 
 async def test_a_hash_matches_its_password_alone() -> None:
@@ -48,6 +56,18 @@ async def test_no_caller_fills_the_queue_and_the_queue_has_an_end() -> None:
             await hash_password("open sesame", "another")
         assert full.value.code is Code.overloaded
     assert len(await asyncio.gather(*(hash_password("open sesame", "me") for _ in range(2)))) == 2
+
+
+async def test_no_network_fills_the_queue() -> None:
+    stored = await hash_password("open sesame", "me")
+    with ExitStack() as places:
+        for number in range(MOST_OF_SITE):
+            places.enter_context(_place(f"2001:db8:0:{number}::/64", "2001:db8::/48"))
+        with pytest.raises(ProblemError) as refused:
+            await matches("open sesame", stored, "2001:db8:0:ffff::/64", "2001:db8::/48")
+        assert refused.value.code is Code.rate_limited
+        assert await matches("open sesame", stored, "2001:db8:1::/64", "2001:db8:1::/48")
+    assert await matches("open sesame", stored, "2001:db8:0:ffff::/64", "2001:db8::/48")
 
 
 async def test_a_password_longer_than_any_is_not_hashed() -> None:

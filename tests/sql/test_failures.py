@@ -176,6 +176,31 @@ async def test_a_visitors_pending_jobs_are_bounded_by_address(
     assert [(await world.intake())["created"] for _ in range(4)] == [True] * 4
 
 
+async def test_a_networks_pending_jobs_are_bounded(world: World, visitors: Document) -> None:
+    """A /48 has 65,536 addresses as they are counted here: together they have ten times what one has."""
+    await limit_visitors(world, max_pending=1)
+    network = visitors["ip"][:16]
+    for _ in range(10):
+        assert (await world.intake(ip=network + secrets.token_hex(8)))["created"]
+    code, facts = await refusal(world, None, ip=network + secrets.token_hex(8))
+    assert (code, facts["violated_policies"]) == ("too_many_jobs", ["max_pending"])
+    assert (await world.intake(ip=secrets.token_hex(16)))["created"]
+
+
+async def test_a_network_runs_ten_times_as_many_jobs_as_an_address(world: World, visitors: Document) -> None:
+    await limit_visitors(world, max_running=1)
+    queue, network = secrets.token_hex(6), visitors["ip"][:16]
+    for _ in range(12):
+        await world.queued(None, queue=queue, ip=network + secrets.token_hex(8))
+    other = await world.queued(None, queue=queue, ip=secrets.token_hex(16))
+    claimed = [job for job in [await world.claim(queue) for _ in range(14)] if job]
+    assert len(claimed) == 11
+    assert claimed[-1]["id"] == other["job_id"]
+    await world.complete(claimed[0])
+    assert await world.claim(queue) is not None
+    assert await world.claim(queue) is None
+
+
 async def test_an_address_runs_as_many_jobs_as_the_plan_says(
     world: World, open_world: Opener, visitors: Document
 ) -> None:
