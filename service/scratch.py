@@ -23,6 +23,8 @@ from typing import Self
 import structlog
 
 log = structlog.get_logger()
+PREFIX = "process-"
+"""Of the directories here that are ours: the parent may hold others."""
 
 
 class ScratchError(RuntimeError):
@@ -55,11 +57,18 @@ class Scratch:
             yield Path(name)
 
     def sweep(self) -> int:
-        """Remove what ended processes have left; how many directories that were. Blocks."""
+        """Remove what ended processes have left; how many directories that were. Blocks.
+
+        Nothing is removed of a parent that is not ours alone, nor what no process of ours has made."""
         removed = 0
         try:
-            left = [entry.path for entry in os.scandir(self.parent) if entry.is_dir(follow_symlinks=False)]
-        except OSError:
+            _check_private(self.parent)
+            left = [
+                entry.path
+                for entry in os.scandir(self.parent)
+                if entry.name.startswith(PREFIX) and entry.is_dir(follow_symlinks=False)
+            ]
+        except (OSError, ScratchError):
             return 0
         for name in left:
             with contextlib.suppress(OSError):
@@ -90,7 +99,7 @@ class Scratch:
 
     def _made(self) -> tuple[Path, int]:
         while True:
-            path = self.parent / secrets.token_hex(8)
+            path = self.parent / f"{PREFIX}{secrets.token_hex(8)}"
             path.mkdir(mode=0o700)
             with contextlib.suppress(OSError):  # swept in this moment, before it was locked: make another
                 lock = _locked(path)
@@ -113,6 +122,11 @@ def _locked(path: Path) -> int:
 def _private(parent: Path) -> None:
     """Make the parent, or make sure that it is ours: in /tmp anybody may have been first. Raises ScratchError."""
     parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _check_private(parent)
+
+
+def _check_private(parent: Path) -> None:
+    """Raises ScratchError, OSError."""
     facts = parent.lstat()
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
         raise ScratchError(f"{parent} must be a directory of this user with mode 0700")

@@ -25,7 +25,7 @@ from storage3.exceptions import StorageApiError
 from storage3.types import CreateSignedURLsOptions, FileOptions, SearchV2Options, URLOptions
 from storage3.utils import StorageException
 
-from service.errors import DependencyError
+from service.errors import DatabaseReadOnlyError, DependencyError
 
 UPLOADS = "uploads-ephemeral"
 OUTPUTS = "outputs-ephemeral"
@@ -418,5 +418,6 @@ def _typed(operation: str, where: str, status: str, code: str, message: str = ""
         return ObjectTooLargeError(operation, where, status, code)
     if status == "429" or status.startswith("5"):
         log.warning("storage_unavailable", operation=operation, status=status, code=code)
-        return DependencyError("storage")
+        # Storage keeps its rows in the same database.
+        return DatabaseReadOnlyError() if code == "DatabaseReadOnly" else DependencyError("storage")
     return StorageError(operation, where, status, code)

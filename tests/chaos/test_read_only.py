@@ -23,7 +23,8 @@ from tests.support import User, set_plan, sign_up
 from tests.walking import OP, Account, Answer, furnish, walk
 
 pytestmark = pytest.mark.chaos
-ENV = UNLIMITED | {"DARKROOM_LEASE_SECONDS": "3"}
+METRICS_TOKEN = "m" * 32
+ENV = UNLIMITED | {"DARKROOM_LEASE_SECONDS": "3", "DARKROOM_METRICS_TOKEN": METRICS_TOKEN}
 PATIENCE = 30
 
 
@@ -100,6 +101,7 @@ async def test_every_route_reads_on_or_says_why_not(own_stack: Stack, own: Resou
         async with read_only(own_stack, own):
             await _hits_are_answered(own, client, visitor, account)
             await _a_new_job_is_refused(client, visitor)
+            await _a_copy_is_refused(client, account)
             shut = await visitor.http.get(f"/s/{limited.json()['url'].rpartition('/')[2]}")
             assert (shut.status_code, shut.json()["code"]) == (503, "database_read_only")
             answers = await walk(client, account)
@@ -114,7 +116,9 @@ async def test_every_route_reads_on_or_says_why_not(own_stack: Stack, own: Resou
                 False,
                 "read_only",
             )
-            metrics = (await visitor.http.get("/metrics")).text
+            metrics = (
+                await visitor.http.get("/metrics", headers={"Authorization": f"Bearer {METRICS_TOKEN}"})
+            ).text
             assert "darkroom_database_writable 0.0" in metrics
         assert (await _ready(visitor, "ok"))["database_writes"]["ok"] is True
         assert (await client.process(photo(), OP))["status"] == "done"
@@ -133,7 +137,7 @@ def _in_order(answer: Answer) -> bool:
 async def _hits_are_answered(own: Resources, client: Client, visitor: Client, account: Account) -> None:
     """From the database, and then from Redis, which the first answer has filled."""
     for caller, picture in ((client, account.hit), (visitor, account.shared)):
-        async for key in own.redis.scan_iter(match="darkroom:hit:*"):
+        async for key in own.redis.scan_iter(match="darkroom:hot:*"):
             await own.redis.delete(key)
         for _ in range(2):
             answer = await caller.intake(picture, OP)
@@ -143,6 +147,12 @@ async def _hits_are_answered(own: Resources, client: Client, visitor: Client, ac
     assert (await client.download(document["output_urls"][0])).status_code == 200
     opened = await visitor.http.get(f"/s/{account.ids['token']}", follow_redirects=True)
     assert opened.status_code == 200
+
+
+async def _a_copy_is_refused(client: Client, account: Account) -> None:
+    """Of what visitors share, a user gets a copy: Storage, which cannot write its row, is not away."""
+    refusal = await client.http.post("/intake", json=account.shared.claim(OP))
+    assert (refusal.status_code, refusal.json()["code"]) == (503, "database_read_only")
 
 
 async def _a_new_job_is_refused(client: Client, visitor: Client) -> None:

@@ -75,6 +75,32 @@ def test_a_parent_that_others_can_write_to_is_refused(tmp_path: Path) -> None:
             raise AssertionError
 
 
+def test_only_what_processes_made_is_swept(tmp_path: Path) -> None:
+    """DARKROOM_TEMP_DIR may name a directory that holds more than ours."""
+    parent = tmp_path / "home"
+    for name in ("documents", "0123456789abcdef"):
+        (parent / name).mkdir(parents=True)
+    parent.chmod(0o700)
+    assert Scratch(parent).sweep() == 0
+    assert {path.name for path in parent.iterdir()} == {"documents", "0123456789abcdef"}
+
+
+def test_a_parent_that_is_not_ours_alone_is_not_swept(tmp_path: Path) -> None:
+    """A link to a home, or /tmp itself: what lies there may be anybody's."""
+    made = Scratch(tmp_path / "scratch")
+    with made.directory() as directory:
+        name = directory.parent.name
+    made.close()
+    shared, elsewhere = tmp_path / "shared", tmp_path / "link"
+    (shared / name).mkdir(parents=True)
+    elsewhere.symlink_to(shared)
+    shared.chmod(0o700)
+    assert Scratch(elsewhere).sweep() == 0
+    shared.chmod(0o777)
+    assert Scratch(shared).sweep() == 0
+    assert (shared / name).exists()
+
+
 def test_a_directory_is_never_swept_while_it_is_made(tmp_path: Path) -> None:
     """One process makes directories as another sweeps as fast as it can."""
     parent, stop = tmp_path / "scratch", threading.Event()

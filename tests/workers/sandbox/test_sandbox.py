@@ -253,6 +253,10 @@ ANOTHER_USER = (
     "--inh-caps=-all",
     "--bounding-set=-all",
 )
+TRIAL = """
+import os, numpy, pydantic
+assert os.access(os.path.realpath("/proc/self/exe"), os.X_OK)  # what this user may start again
+"""
 MEASURE = """
 import asyncio, ctypes, os, sys
 from service.scratch import Scratch
@@ -292,7 +296,7 @@ async def test_protections_hold_for_root_and_others_and_where_containers_deny_na
         if os.getuid() != 0:
             pytest.skip("only root becomes another user")
         trial = await asyncio.create_subprocess_exec(
-            *become, sys.executable, "-c", "import numpy, pydantic", stderr=asyncio.subprocess.DEVNULL
+            *become, sys.executable, "-c", TRIAL, stderr=asyncio.subprocess.DEVNULL
         )
         if await trial.wait() != 0:
             pytest.skip("other users cannot run this Python")
