@@ -218,6 +218,8 @@ class Desk:
                     continue
                 job_id, output, charged = adopted.job_id, adopted.output, adopted.charged
                 reference = str(job_id)
+            if job_id is None:
+                raise RuntimeError("intake() answered a hit without a job")
             try:
                 if self.persists and output.bucket == OUTPUTS and self.user_id is not None:
                     output = await promote(
@@ -231,8 +233,7 @@ class Desk:
                 await self._refund(charged, reference)
                 continue
             body = self._hit(job_id, output, signed, charged).model_dump_json().encode()
-            # The database takes no changes when there is no job: later hits shall have one.
-            if key is not None and job_id is not None and self.resources.redis_breaker.closed:
+            if key is not None and self.resources.redis_breaker.closed:
                 await remember(
                     self.resources.redis,
                     self.settings.secret,
@@ -325,9 +326,7 @@ class Desk:
         except OutputGone:
             return None
 
-    def _hit(
-        self, job_id: UUID | None, output: OutputRow, signed: SignedOutput, charged: int
-    ) -> IntakeAnswer:
+    def _hit(self, job_id: UUID, output: OutputRow, signed: SignedOutput, charged: int) -> IntakeAnswer:
         return IntakeAnswer(
             cached=True,
             job_id=job_id,

@@ -95,9 +95,8 @@ class IntakeAnswer(BaseModel):
     model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [*_ANSWERS]})
 
     cached: bool
-    job_id: UUID | None = Field(
-        description="for GET /jobs/{job_id} and POST /jobs/claim; visitors who get the same hit share one."
-        " null for a hit while the database takes no changes, when there is none yet"
+    job_id: UUID = Field(
+        description="for GET /jobs/{job_id} and POST /jobs/claim; visitors who get the same hit share one"
     )
     status: Status
     op_key: str = Field(description="canonical form")
