@@ -18,7 +18,7 @@ from service.billing.quotes import honour
 from service.billing.tariff import Price
 from service.database import OutputGone, OutputRow, cache_key
 from service.downloads import download_url, suggested_name
-from service.errors import Code, DependencyError, ProblemError
+from service.errors import Code, DatabaseReadOnlyError, DependencyError, ProblemError
 from service.gcra import Admission, Kept
 from service.intake.hits import bound, claimed, hit_key, remember, unseal
 from service.intake.schemas import IntakeAnswer, IntakeRequest
@@ -219,7 +219,8 @@ class Desk:
                 job_id, output, charged = adopted.job_id, adopted.output, adopted.charged
                 reference = str(job_id)
             if job_id is None:
-                raise RuntimeError("intake() answered a hit without a job")
+                # No caller like this one has had this hit before, so that its job would have to be made now.
+                raise DatabaseReadOnlyError
             try:
                 if self.persists and output.bucket == OUTPUTS and self.user_id is not None:
                     output = await promote(

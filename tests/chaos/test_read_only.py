@@ -23,7 +23,8 @@ from tests.support import User, set_plan, sign_up
 from tests.walking import OP, Account, Answer, furnish, walk
 
 pytestmark = pytest.mark.chaos
-ENV = UNLIMITED | {"DARKROOM_LEASE_SECONDS": "3"}
+METRICS_TOKEN = "m" * 32
+ENV = UNLIMITED | {"DARKROOM_LEASE_SECONDS": "3", "DARKROOM_METRICS_TOKEN": METRICS_TOKEN}
 PATIENCE = 30
 
 
@@ -96,9 +97,15 @@ async def test_every_route_reads_on_or_says_why_not(own_stack: Stack, own: Resou
             f"/outputs/{account.ids['output_id']}/share", json={"expires_in": 3600, "max_views": 3}
         )
         assert limited.is_success, limited.text
+        assert (await visitor.intake(account.shared, OP))["cached"]
+        unseen = photo()
+        assert (await visitor.process(unseen, OP))["status"] == "done"
         assert (await _ready(visitor, "ok"))["database_writes"]["ok"] is True
         async with read_only(own_stack, own):
             await _hits_are_answered(own, client, visitor, account)
+            # The job that visitors' hits of this output would share is still to be made.
+            first = await visitor.http.post("/intake", json=unseen.claim(OP))
+            assert (first.status_code, first.json()["code"]) == (503, "database_read_only")
             await _a_new_job_is_refused(client, visitor)
             await _a_copy_is_refused(client, account)
             shut = await visitor.http.get(f"/s/{limited.json()['url'].rpartition('/')[2]}")
@@ -115,7 +122,9 @@ async def test_every_route_reads_on_or_says_why_not(own_stack: Stack, own: Resou
                 False,
                 "read_only",
             )
-            metrics = (await visitor.http.get("/metrics")).text
+            metrics = (
+                await visitor.http.get("/metrics", headers={"Authorization": f"Bearer {METRICS_TOKEN}"})
+            ).text
             assert "darkroom_database_writable 0.0" in metrics
         assert (await _ready(visitor, "ok"))["database_writes"]["ok"] is True
         assert (await client.process(photo(), OP))["status"] == "done"
@@ -134,7 +143,7 @@ def _in_order(answer: Answer) -> bool:
 async def _hits_are_answered(own: Resources, client: Client, visitor: Client, account: Account) -> None:
     """From the database, and then from Redis, which the first answer has filled."""
     for caller, picture in ((client, account.hit), (visitor, account.shared)):
-        async for key in own.redis.scan_iter(match="darkroom:hit:*"):
+        async for key in own.redis.scan_iter(match="darkroom:hot:*"):
             await own.redis.delete(key)
         for _ in range(2):
             answer = await caller.intake(picture, OP)
