@@ -1135,7 +1135,7 @@ isOneToOne: false
 { Args: { "p_job_id": string,"p_user_id": string }; Returns: Json
                            },
 "cancel_team_jobs":
-{ Args: { "p_job_ids": (string)[] }; Returns: undefined
+{ Args: { "p_actor"?: string,"p_job_ids": (string)[] }; Returns: undefined
                            },
 "change_images":
 { Args: { "p_action": string,"p_collection_id": string,"p_image_ids": (string)[],"p_user_id": string }; Returns: Json

@@ -57,16 +57,23 @@ as $$
     order by j.id for no key update) held
 $$;
 
--- Ends what lock_team_jobs gave, after the pictures have been dealt with: credits come last.
-create or replace function public.cancel_team_jobs(p_job_ids uuid[]) returns void
+-- Ends what lock_team_jobs gave, after the pictures have been dealt with: credits come last. What p_actor ends of their own
+-- while a worker is at it counts as a failure of theirs, as it does in cancel_job.
+create or replace function public.cancel_team_jobs(p_job_ids uuid[], p_actor uuid default null) returns void
 language plpgsql security definer set search_path = ''
 as $$
+declare
+  v_job public.jobs;
 begin
   if p_job_ids <> '{}' then
     -- Settles the credits of several users, as the sweep does: one at a time.
     perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('darkroom.sweep'));
-    perform public.finish_job(j, 'canceled', null, null, 0, j.upload_expires_at is not null)
-    from public.jobs j where j.id = any (p_job_ids) order by j.id;
+    for v_job in select * from public.jobs where id = any (p_job_ids) order by id loop
+      perform public.finish_job(v_job, 'canceled', null, null, 0, v_job.upload_expires_at is not null);
+      if v_job.status = 'running' and v_job.user_id = p_actor then
+        perform public.note_failure(v_job);
+      end if;
+    end loop;
   end if;
 end $$;
 
@@ -200,7 +207,7 @@ begin
   update public.share_links set revoked_at = now()
   where team_id = p_team_id and user_id <> p_user_id and revoked_at is null;
   v_moved := public.empty_team(p_team_id, p_user_id);
-  perform public.cancel_team_jobs(v_jobs);
+  perform public.cancel_team_jobs(v_jobs, p_user_id);
   delete from public.teams where id = p_team_id;
   v_images := jsonb_array_length(v_moved -> 'moved');
   insert into public.audit_log (actor, action, subject, data)
@@ -246,7 +253,7 @@ begin
   end if;
   update public.team_members set role = p_role where team_id = p_team_id and user_id = p_member_id;
   if p_role = 'viewer' then
-    perform public.cancel_team_jobs(public.lock_team_jobs(array[p_team_id], p_member_id));
+    perform public.cancel_team_jobs(public.lock_team_jobs(array[p_team_id], p_member_id), p_user_id);
   end if;
   insert into public.audit_log (actor, action, subject, data)
   values (p_user_id, 'team.role', p_member_id::text,
@@ -273,7 +280,7 @@ begin
   end if;
   delete from public.team_members where team_id = p_team_id and user_id = p_member_id;
   perform public.end_links(p_team_id, p_member_id);
-  perform public.cancel_team_jobs(public.lock_team_jobs(array[p_team_id], p_member_id));
+  perform public.cancel_team_jobs(public.lock_team_jobs(array[p_team_id], p_member_id), p_user_id);
   insert into public.audit_log (actor, action, subject, data)
   values (p_user_id, case when p_member_id = p_user_id then 'team.leave' else 'team.remove' end, p_member_id::text,
           jsonb_build_object('team_id', p_team_id, 'role', v_role));

@@ -1719,6 +1719,138 @@ as $$
     else 'open' end
 $$;
 
+-- Ends what lock_team_jobs gave, after the pictures have been dealt with: credits come last. What p_actor ends of their own
+-- while a worker is at it counts as a failure of theirs, as it does in cancel_job.
+create or replace function public.cancel_team_jobs(p_job_ids uuid[], p_actor uuid default null) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs;
+begin
+  if p_job_ids <> '{}' then
+    -- Settles the credits of several users, as the sweep does: one at a time.
+    perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('darkroom.sweep'));
+    for v_job in select * from public.jobs where id = any (p_job_ids) order by id loop
+      perform public.finish_job(v_job, 'canceled', null, null, 0, v_job.upload_expires_at is not null);
+      if v_job.status = 'running' and v_job.user_id = p_actor then
+        perform public.note_failure(v_job);
+      end if;
+    end loop;
+  end if;
+end $$;
+
+-- Deletes a team, named once more lest it be the wrong one. What it has goes to its owner's own library; members lose
+-- access at once, what they have in the making is canceled. Returns as transfer_images does, and how many images. The
+-- time of a statement is what PostgREST goes by: many thousand pictures take longer than its usual one. Who asks again,
+-- having waited for the answer in vain, is told what was done.
+create or replace function public.delete_team(p_team_id uuid, p_user_id uuid, p_name text) returns jsonb
+language plpgsql security definer set search_path = '' set statement_timeout = '5min'
+as $$
+declare
+  v_team public.teams;
+  v_images integer;
+  v_members integer;
+  v_jobs uuid[];
+  v_moved jsonb;
+begin
+  perform public.lock_user(p_user_id);
+  select coalesce((a.data ->> 'images')::integer, 0) into v_images from public.audit_log a
+  where a.subject = p_team_id::text and a.action = 'team.delete' and a.actor = p_user_id;
+  if found then
+    return jsonb_build_object('images', v_images, 'moved', '[]'::jsonb, 'forget', '[]'::jsonb);
+  end if;
+  v_team := public.lock_team(p_team_id, p_user_id, true);
+  if v_team.name <> p_name then
+    raise exception using errcode = 'PT422', message = 'invalid_request', detail = 'name: not the name of this team.';
+  end if;
+  perform public.assert_no_deletion(p_user_id);
+  -- Whoever is changing a picture of the team at this moment is waited for, and nobody comes after them.
+  perform 1 from public.team_members where team_id = p_team_id order by user_id for update;
+  delete from public.team_members where team_id = p_team_id and user_id <> p_user_id;
+  get diagnostics v_members = row_count;
+  v_jobs := public.lock_team_jobs(array[p_team_id], null);
+  update public.share_links set revoked_at = now()
+  where team_id = p_team_id and user_id <> p_user_id and revoked_at is null;
+  v_moved := public.empty_team(p_team_id, p_user_id);
+  perform public.cancel_team_jobs(v_jobs, p_user_id);
+  delete from public.teams where id = p_team_id;
+  v_images := jsonb_array_length(v_moved -> 'moved');
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'team.delete', p_team_id::text, jsonb_build_object(
+    'members', v_members, 'images', v_images, 'jobs', cardinality(v_jobs)));
+  return v_moved || jsonb_build_object('images', v_images);
+end $$;
+
+-- Members
+
+-- Makes a member an editor or a viewer, or the owner: the former owner is an editor then.
+create or replace function public.set_member_role(p_team_id uuid, p_user_id uuid, p_member_id uuid, p_role text)
+returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_team public.teams := public.lock_team(p_team_id, p_user_id, true);
+  v_old text;
+begin
+  select m.role into v_old from public.team_members m
+  where m.team_id = p_team_id and m.user_id = p_member_id for update;
+  if not found then
+    raise exception using errcode = 'PT404', message = 'member_not_found', detail = 'Nobody of this id is in the team.';
+  end if;
+  if v_old = p_role then
+    return public.get_team(p_team_id, p_user_id);
+  elsif v_old = 'owner' then
+    raise exception using errcode = 'PT409', message = 'team_owner', detail = 'Make another member the owner first.';
+  end if;
+  if p_role = 'owner' then
+    if (select not p.persistent or p.seats < public.seats_taken(p_team_id) from public.library_plan(p_member_id) p) then
+      raise exception using errcode = 'PT402', message = 'plan_required',
+        detail = 'The plan of that member includes no team of this size.';
+    end if;
+    perform public.refuse_another_team(p_member_id);
+    perform public.move_storage(p_team_id, p_user_id, p_member_id);
+    -- Nobody is asked whether they want a team, so that it must not make their own library read-only.
+    if public.storage_used(p_member_id) > (public.library_plan(p_member_id)).storage_bytes then
+      raise exception using errcode = 'PT402', message = 'plan_required',
+        detail = 'The plan of that member has too little storage for the pictures of this team.';
+    end if;
+    update public.team_members set role = 'editor' where team_id = p_team_id and user_id = p_user_id;
+  end if;
+  update public.team_members set role = p_role where team_id = p_team_id and user_id = p_member_id;
+  if p_role = 'viewer' then
+    perform public.cancel_team_jobs(public.lock_team_jobs(array[p_team_id], p_member_id), p_user_id);
+  end if;
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'team.role', p_member_id::text,
+          jsonb_build_object('team_id', p_team_id, 'role', p_role, 'before', v_old));
+  return public.get_team(p_team_id, p_user_id);
+end $$;
+
+-- Ends a membership: one's own, or as the owner anybody's. What the member had in the making for the team is canceled,
+-- the links they gave out end; the pictures stay.
+create or replace function public.remove_member(p_team_id uuid, p_user_id uuid, p_member_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_team public.teams := public.lock_team(p_team_id, p_user_id, p_member_id <> p_user_id);
+  v_role text;
+begin
+  select m.role into v_role from public.team_members m
+  where m.team_id = p_team_id and m.user_id = p_member_id for update;
+  if not found then
+    raise exception using errcode = 'PT404', message = 'member_not_found', detail = 'Nobody of this id is in the team.';
+  elsif v_role = 'owner' then
+    raise exception using errcode = 'PT409', message = 'team_owner',
+      detail = 'The owner cannot leave: make another member the owner, or delete the team.';
+  end if;
+  delete from public.team_members where team_id = p_team_id and user_id = p_member_id;
+  perform public.end_links(p_team_id, p_member_id);
+  perform public.cancel_team_jobs(public.lock_team_jobs(array[p_team_id], p_member_id), p_user_id);
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, case when p_member_id = p_user_id then 'team.leave' else 'team.remove' end, p_member_id::text,
+          jsonb_build_object('team_id', p_team_id, 'role', v_role));
+end $$;
+
 -- Jobs without an owner become the caller's: whoever knows the id of such a job may have it. The job that visitors share for
 -- the hits of an output (jobs.for_hits) is nobody's to take: whoever claims it gets a job and an output of their own.
 

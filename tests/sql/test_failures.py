@@ -222,3 +222,38 @@ async def test_an_address_runs_as_many_jobs_as_the_plan_says(
     assert third is not None
     assert third["address"] == visitors["ip"]
     assert await world.claim(queue) is None
+
+
+@pytest.mark.parametrize("end", ["delete the team", "become a viewer", "be removed"])
+async def test_ending_ones_own_running_job_for_a_team_counts_and_anothers_does_not(
+    world: World, end: str
+) -> None:
+    owner, member = await world.user(plan="pro"), await world.user()
+    team = uuid.UUID((await world.call("create_team", p_user_id=owner, p_name="Shop"))["team_id"])
+    await world.connection.execute(
+        "insert into public.team_members (team_id, user_id, role) values ($1, $2, 'editor')", team, member
+    )
+    await world.running(owner, team_id=team)
+    await world.running(member, team_id=team)
+    match end:
+        case "delete the team":
+            await world.call("delete_team", p_team_id=team, p_user_id=owner, p_name="Shop")
+        case "become a viewer":
+            await world.call(
+                "set_member_role", p_team_id=team, p_user_id=owner, p_member_id=member, p_role="viewer"
+            )
+        case _:
+            await world.call("remove_member", p_team_id=team, p_user_id=owner, p_member_id=member)
+    assert await failures(world, member) == 0
+    assert await failures(world, owner) == (1 if end == "delete the team" else 0)
+
+
+async def test_leaving_a_team_with_a_running_job_counts(world: World) -> None:
+    owner, member = await world.user(plan="pro"), await world.user()
+    team = uuid.UUID((await world.call("create_team", p_user_id=owner, p_name="Shop"))["team_id"])
+    await world.connection.execute(
+        "insert into public.team_members (team_id, user_id, role) values ($1, $2, 'editor')", team, member
+    )
+    await world.running(member, team_id=team)
+    await world.call("remove_member", p_team_id=team, p_user_id=member, p_member_id=member)
+    assert await failures(world, member) == 1
