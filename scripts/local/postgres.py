@@ -15,13 +15,14 @@ import asyncpg
 import psutil
 
 from scripts.local import privileges
-from scripts.local.home import Home, Secrets, package_directory
+from scripts.local.home import REPOSITORY, Home, Secrets, package_directory
 from scripts.local.process import Child, Command, StackError, until_ready
 
-_SQL = Path(__file__).parent
+_SQL = Path(__file__).resolve().parent
 PLATFORM = _SQL / "platform.sql"
 STORAGE_SCHEMA = _SQL / "storage_schema.sql"
-WORKBENCH = _SQL / "workbench.sql"
+WORKBENCH = _SQL.relative_to(REPOSITORY) / "workbench.sql"
+"""In a checkout: it speaks of the columns of that checkout's migrations."""
 HOSTED = _SQL / "hosted.sql"
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",

@@ -185,7 +185,7 @@ class Stack:
             await postgres.apply(HOSTED)
             await postgres.let_hosted_in()
         await self.migrate(self._tree)
-        await postgres.apply(WORKBENCH)
+        await postgres.apply(self._tree / WORKBENCH)
         rest = [self.reload_schema(), self._keep("gateway", self._start_gateway)]
         if self._sample:
             rest.append(self._open_sample_account())
