@@ -23,6 +23,10 @@ SECONDS: Final = 20.0
 _ATTEMPT: Final = TypeAdapter(Attempt)
 
 
+LONGEST_ADDRESS = 107
+"""Bytes of a Unix socket's address."""
+
+
 class _Answer(BaseModel):
     value: Protections
 
@@ -41,6 +45,8 @@ async def measure(scratch: Scratch) -> Protections:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         name = f"darkroom-{secrets.token_hex(8)}"
         for address in (f"\0{name}", str(outside / "socket")):
+            if len(os.fsencode(address)) > LONGEST_ADDRESS:
+                continue  # DARKROOM_TEMP_DIR is long; the other one is tried
             unix = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
             unix.bind(address)
             unix.listen()
