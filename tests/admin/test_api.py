@@ -13,12 +13,15 @@ import asyncpg
 import pytest
 
 from scripts.local.process import Child
-from service.resources import Resources
+from scripts.local.stack import Stack
+from service.resources import Resources, open_resources
+from service.settings import load_settings
 from tests.admin.conftest import Caller, Opener
 from tests.client import Client
+from tests.conftest import UNLIMITED
 from tests.jobs import finished, new_queue, queue_job
 from tests.photos import photo
-from tests.support import ROOMY, User, new_sha256
+from tests.support import ROOMY, User, new_sha256, sign_up
 from tests.test_fuzz import CHECKS, EXAMPLES
 
 Db: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -230,16 +233,26 @@ async def test_a_reason_is_needed_for_every_change(admin: Caller, user: User, re
 
 
 @pytest.mark.timeout(600)
-async def test_no_request_of_an_operator_breaks_the_service(
-    api: Child, admin: Caller, tmp_path: Path
-) -> None:
-    """tests/test_fuzz.py tries the same routes as a visitor and as a user."""
-    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{api.url}/openapi.json", "--no-color"]
-    command += ["--include-path-regex", "^/admin/", "--checks", ",".join(CHECKS), "--max-examples", EXAMPLES]
-    command += ["--phases", "examples,coverage,fuzzing", "--request-timeout", "20", "--seed", "1"]
-    command += ["--header", f"Authorization: Bearer {admin.user.token}"]
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0, output.decode()
+async def test_no_request_of_an_operator_breaks_the_service(tmp_path: Path) -> None:
+    """tests/test_fuzz.py tries the same routes as a visitor and as a user. On a stack of its own: what it blocks and
+    cancels must not be what other tests are using."""
+    async with Stack(tmp_path / "home", api_port=0, supabase_port=0) as stack:
+        api, user = await stack.start_api(UNLIMITED), await sign_up(stack.local)
+        async with open_resources(load_settings(**stack.environment())) as own:
+            await own.admin.grant_role(str(user.id), "admin", "cli:test", "tests")
+        command = [sys.executable, "-m", "schemathesis.cli", "run", f"{api.url}/openapi.json", "--no-color"]
+        command += [
+            "--include-path-regex",
+            "^/admin/",
+            "--checks",
+            ",".join(CHECKS),
+            "--max-examples",
+            EXAMPLES,
+        ]
+        command += ["--phases", "examples,coverage,fuzzing", "--request-timeout", "20", "--seed", "1"]
+        command += ["--header", f"Authorization: Bearer {user.token}"]
+        process = await asyncio.create_subprocess_exec(
+            *command, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        output, _ = await process.communicate()
+        assert process.returncode == 0, output.decode()
