@@ -23,6 +23,7 @@ _ENVIRONMENT = {
 }
 # The CLI keeps a few files of its own under HOME; the user's stays untouched.
 _CLI_HOME = REPOSITORY / "node_modules" / ".cache"
+ATTEMPTS = 5
 CLI = REPOSITORY / "node_modules" / "supabase" / "dist" / "supabase.js"
 
 
@@ -38,10 +39,19 @@ async def pending(database_url: str, migrations: Path) -> list[str]:
 
 
 async def migrate(database_url: str, workdir: Path = REPOSITORY) -> list[str]:
-    """Apply what is pending and return its names; StackError carries the CLI's words."""
+    """Apply what is pending and return its names; StackError carries the CLI's words.
+
+    Under load a migration can meet a deadlock with a transaction of the code that runs. Each is one transaction, so what
+    was rolled back is simply pushed again.
+    """
     names = await pending(database_url, workdir / "supabase" / "migrations")
-    if names:
-        await supabase("db", "push", "--yes", "--skip-vault", remote=database_url, workdir=workdir)
+    for attempt in range(ATTEMPTS if names else 0):
+        try:
+            await supabase("db", "push", "--yes", "--skip-vault", remote=database_url, workdir=workdir)
+            break
+        except StackError as error:
+            if ("40P01" not in str(error) and "deadlock" not in str(error)) or attempt == ATTEMPTS - 1:
+                raise
     return names
 
 
