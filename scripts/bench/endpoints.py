@@ -37,6 +37,7 @@ _OUTPUT = Output(
     sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
 )
 _TOKEN = "x" * 240
+_JOB_ID = UUID("0f1c5a52-31d5-4a0e-8c5b-4f8a4a3d9e21")
 _URL = (
     f"http://127.0.0.1:54321/storage/v1/object/sign/outputs-ephemeral/{_OUTPUT.output_id}.webp?token={_TOKEN}"
 )
@@ -89,7 +90,7 @@ def bare(settings: Settings) -> FastAPI:
 def _answer(op_key: str) -> IntakeAnswer:
     return IntakeAnswer(
         cached=True,
-        job_id=None,
+        job_id=_JOB_ID,
         status="done",
         op_key=op_key,
         output_urls=[_URL],

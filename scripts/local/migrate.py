@@ -41,7 +41,7 @@ async def pending(database_url: str, migrations: Path) -> list[str]:
 async def migrate(database_url: str, workdir: Path = REPOSITORY) -> list[str]:
     """Apply what is pending and return its names; StackError carries the CLI's words.
 
-    Under load a migration can meet a deadlock with a transaction of the code that runs. Each is one transaction, so what
+    Under load a migration can meet a deadlock with a transaction of running code. Each is one transaction, so what
     was rolled back is simply pushed again.
     """
     names = await pending(database_url, workdir / "supabase" / "migrations")

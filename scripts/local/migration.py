@@ -1,5 +1,5 @@
 """The functions and policies of the next release as one migration: what functions/ and policies/ say now and the
-release before did not. Tables, and `drop function` of signatures that are gone, stand in migrations of their own."""
+release before did not. Tables stand in migrations of their own, before it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,31 @@ from scripts.local.release import released_text
 
 FUNCTIONS = Path("supabase/functions")
 POLICIES = Path("supabase/policies")
+DROPPED = Path("supabase/dropped.sql")
 MIGRATION = REPOSITORY / "supabase" / "migrations" / "20261128230000_functions.sql"
 RIGHTS = "99_rights.sql"
+LOCK = """\
+-- Take every table at once or none, so that nobody waits for this transaction while it waits for them: a deadlock
+-- would end a request of the code that runs.
+do $$
+declare
+  v_tables text := (
+    select string_agg(format('public.%I', c.relname), ', ' order by c.relname) from pg_catalog.pg_class c
+    where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p'));
+begin
+  for v_attempt in 1..600 loop
+    begin
+      lock table auth.users, storage.objects in share row exclusive mode nowait;
+      execute format('lock table %s in access exclusive mode nowait', v_tables);
+      return;
+    exception when lock_not_available then
+      perform pg_catalog.pg_sleep(0.1);
+    end;
+  end loop;
+  raise exception using errcode = 'lock_not_available',
+    message = 'The tables are in use all the time: push again when there is less load.';
+end $$;"""
+"""How each migration that changes tables, functions or policies begins."""
 
 
 def write_migration() -> Path:
@@ -20,7 +43,7 @@ def write_migration() -> Path:
     changed = [text for file in _files(FUNCTIONS) for text in _changed_statements(file)]
     policies = [_now(file).strip() for file in _files(POLICIES) if _now(file) != released_text(file)]
     rights = _now(FUNCTIONS / RIGHTS).strip()
-    parts = [*changed, *policies, rights]
+    parts = [LOCK, _now(DROPPED).strip(), *changed, *policies, rights]
     MIGRATION.write_text("\n\n".join(parts) + "\n", "utf-8")
     return MIGRATION
 

@@ -1,3 +1,24 @@
+-- Take every table at once or none, so that nobody waits for this transaction while it waits for them: a deadlock would end
+-- a request of the code that runs.
+do $$
+declare
+  v_tables text := (
+    select string_agg(format('public.%I', c.relname), ', ' order by c.relname) from pg_catalog.pg_class c
+    where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p'));
+begin
+  for v_attempt in 1..600 loop
+    begin
+      lock table auth.users, storage.objects in share row exclusive mode nowait;
+      execute format('lock table %s in access exclusive mode nowait', v_tables);
+      return;
+    exception when lock_not_available then
+      perform pg_catalog.pg_sleep(0.1);
+    end;
+  end loop;
+  raise exception using errcode = 'lock_not_available',
+    message = 'The tables are in use all the time: push again when there is less load.';
+end $$;
+
 -- Names of objects say nothing that opens anything: a job's id is a secret of whoever made it, so what the job writes is
 -- named after a random key. And every hit has a job: what visitors share, a job that they share.
 
@@ -16,10 +37,3 @@ create unique index jobs_for_hits on public.jobs (output_id, user_id, team_id) n
 
 -- What visitors share by now is named after jobs: it stays for whoever knows its job, and answers nobody else.
 update public.image_outputs set cache_key = null where owner_id is null and deleted_at is null;
-
--- Signatures that have changed; functions/ has the new ones.
-drop function public.job_of_output(text);
-drop function public.find_output(bytea, uuid, interval);
-drop function public.cached_output(uuid, uuid, integer);
-drop function public.get_quote_facts(uuid, text, text, text);
-drop function public.adopt_output(uuid, uuid, uuid, text, text, text, integer, text, integer, integer, uuid, uuid);

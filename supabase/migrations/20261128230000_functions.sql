@@ -1,3 +1,36 @@
+-- Take every table at once or none, so that nobody waits for this transaction while it waits for them: a deadlock
+-- would end a request of the code that runs.
+do $$
+declare
+  v_tables text := (
+    select string_agg(format('public.%I', c.relname), ', ' order by c.relname) from pg_catalog.pg_class c
+    where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p'));
+begin
+  for v_attempt in 1..600 loop
+    begin
+      lock table auth.users, storage.objects in share row exclusive mode nowait;
+      execute format('lock table %s in access exclusive mode nowait', v_tables);
+      return;
+    exception when lock_not_available then
+      perform pg_catalog.pg_sleep(0.1);
+    end;
+  end loop;
+  raise exception using errcode = 'lock_not_available',
+    message = 'The tables are in use all the time: push again when there is less load.';
+end $$;
+
+-- Signatures that this release drops. They go in the transaction that makes their successors: between two, the code that
+-- runs would find neither.
+drop function public.job_of_output(text);
+drop function public.find_output(bytea, uuid, interval);
+drop function public.cached_output(uuid, uuid, integer);
+drop function public.get_quote_facts(uuid, text, text, text);
+drop function public.adopt_output(uuid, uuid, uuid, text, text, text, integer, text, integer, integer, uuid, uuid);
+drop function public.admin_users(integer, timestamptz, uuid, text, text, boolean);
+drop function public.note_usage(uuid, date, integer, integer, integer, bigint, bigint, bigint, bigint, bigint, bigint, bigint);
+drop function public.bury_output(uuid, text);
+drop function public.cancel_team_jobs(uuid[]);
+
 -- Whether an account may be used. An operator suspends and restores it (99_admin.sql); Supabase Auth bans it until a
 -- time, or deletes it and keeps its row. profiles has all three, where policies can read them.
 
