@@ -27,6 +27,8 @@ from scripts.local.stack import Stack
 from tests.local.secrecy import exposed, open_to_others, secret_values, told
 from tests.node_cases import Results, cases_in, check, run_cases
 
+pytestmark = pytest.mark.timeout(400)  # a stack is started, and a library made
+
 SCRIPT = Path(__file__).parent / "node" / "sample.mjs"
 CHROMIUM = (
     os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome") or "chromium"
