@@ -17,7 +17,7 @@ from tests.support import SharedStack, User
 
 pytestmark = [pytest.mark.chaos, pytest.mark.usefixtures("worker")]
 LEASE_SECONDS = 2
-SILENT_SECONDS = 15.0
+SILENT_SECONDS = 25.0
 """Longer than a worker takes to start: it has to wait for one that may still be writing."""
 DELETION = (
     *("claimed", "cache", "cancel", "settle", "jobs", "rows", "images", "objects", "removed"),
@@ -41,7 +41,7 @@ async def _kill_one_then_survive(
         command, stack.home / "logs" / f"dying-requester-{step}-{request.request_id}.log"
     )
     await resources.doorbell.ring(queue)
-    await asyncio.wait_for(dying.wait(), 40)
+    await asyncio.wait_for(dying.wait(), 60)
     survivor = await stack.start_worker(env)
     row = await ended(resources, request.request_id, request.user_id)
     await survivor.stop()
