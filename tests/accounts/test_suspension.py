@@ -255,7 +255,14 @@ async def test_a_worker_process_watches_for_suspensions(
 def _until_one_is_killed(children: list[psutil.Process]) -> None:
     """Return when a child, the one that does the job, has been killed."""
     deadline = time.monotonic() + 10
-    while all(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children):
+    while all(_is_alive(child) for child in children):
         if time.monotonic() > deadline:
             raise TimeoutError("no pixel child was killed")
         time.sleep(0.01)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
