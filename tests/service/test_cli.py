@@ -46,11 +46,19 @@ def test_ops_needs_no_configuration(runner: CliRunner) -> None:
 
 
 @pytest.mark.parametrize("command", ["api", "worker", "sweep", "cleanup"])
-def test_a_missing_configuration_is_said_without_a_traceback(runner: CliRunner, command: str) -> None:
-    result = runner.invoke(app, [command])
-    assert result.exit_code == 2
-    assert "SUPABASE_URL is missing" in result.output
-    assert "Traceback" not in result.output
+def test_a_missing_configuration_is_said_without_a_traceback(command: str, tmp_path: Path) -> None:
+    """In a process of its own, since a worker starts itself again."""
+    done = subprocess.run(
+        [sys.executable, "-m", "service.cli", command],
+        env={"PATH": os.environ["PATH"], "DARKROOM_ENVIRONMENT": "development"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "SUPABASE_URL is missing" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 @pytest.mark.usefixtures("on_the_stack")
