@@ -74,9 +74,11 @@ SERVICE: dict[str, str] = {
     "image_outputs": "cache_key scan_tried_at vendor_cost_micros",
     "images": "original_attempts original_due_at original_scan original_sha256 scan_tried_at",
     "jobs": (
-        "address cache_key counted_on high_res lease_expires_at lease_token priority queue replay_of request_id "
-        "run_at source_bucket vendor_cost_micros worker"
+        "address cache_key counted_on for_hits high_res lease_expires_at lease_token object_key priority queue "
+        "replay_of request_id run_at source_bucket vendor_cost_micros worker"
     ),
+    "byte_checks": "after_id kind rounds",
+    "write_probe": "id written_at",
     "moderation_reviews": "created_at decision job_id reason",
     "op_prices": "hit_price op price updated_at",
     "plans": "created_at stripe_price_id stripe_product_id updated_at",
