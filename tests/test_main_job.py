@@ -195,8 +195,9 @@ async def test_cancel(client: Client, db: asyncpg.Connection[asyncpg.Record]) ->
     # The URL is still good, so the bytes may still come: they are marked for removal and start nothing.
     await client.put(answer["upload_url"], picture.data)
     assert (await client.job(answer["job_id"]))["status"] == "canceled"
+    # More than once, when a cleaner came between cancellation and upload.
     marked = await db.fetchval("select count(*) from tombstones where path = $1", answer["upload_path"])
-    assert marked == 1
+    assert marked >= 1
 
 
 async def test_a_finished_job_cannot_be_canceled(client: Client) -> None:

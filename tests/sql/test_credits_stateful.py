@@ -48,6 +48,7 @@ begin
   perform set_config('test.crash_in', (v_left - 1)::text, false);
   return new;
 end $$;
+revoke execute on function public.crash_here() from public, anon, authenticated;
 """
 """Raises at the n-th write of a statement, n being a setting of the session."""
 KILL = -1

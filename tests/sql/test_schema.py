@@ -196,9 +196,14 @@ async def test_nobody_writes_a_table_and_no_user_a_sequence(world: World) -> Non
     assert [tuple(row) for row in rows] == []
 
 
-@pytest.mark.parametrize("maker", ["postgres", "supabase_admin"])
+@pytest.mark.parametrize(
+    "maker", ["hosted"] if os.environ.get(HOSTED_LOCALE) else ["postgres", "supabase_admin"]
+)
 async def test_what_is_made_outside_migrations_is_closed(world: World, maker: str) -> None:
-    """Whatever the platform's default privileges were before the migrations; scripts/local/platform.sql opens all."""
+    """Whatever the platform's default privileges were before the migrations; scripts/local/platform.sql opens all.
+
+    The makers are the roles whose default privileges the migrating role may change.
+    """
     transaction = world.connection.transaction()
     await transaction.start()
     try:
@@ -208,7 +213,7 @@ async def test_what_is_made_outside_migrations_is_closed(world: World, maker: st
             " create view public.by_hand_too as select id from public.by_hand;"
             " create sequence public.by_hand_as_well"
         )
-        if maker == "postgres":  # the default of functions is the role's own for all schemas
+        if maker != "supabase_admin":  # the default of functions is the role's own for all schemas
             await world.connection.execute(
                 "create function public.by_hand_also() returns integer language sql set search_path = ''"
                 " as 'select 1'"
@@ -234,6 +239,28 @@ async def test_what_is_made_outside_migrations_is_closed(world: World, maker: st
                 "users read and call nothing in public beyond what is listed"
             ], grant
             await inner.rollback()
+    finally:
+        await transaction.rollback()
+
+
+@pytest.mark.skipif(
+    HOSTED_LOCALE not in os.environ, reason="the local superuser closes supabase_admin's defaults too"
+)
+async def test_what_the_platform_itself_makes_open_is_reported(world: World) -> None:
+    """A hosted project's migrations may not change the default privileges of supabase_admin."""
+    transaction = world.connection.transaction()
+    await transaction.start()
+    try:
+        await world.connection.execute(
+            "grant create on schema public to supabase_admin; set local role supabase_admin"
+        )
+        await world.connection.execute("create table public.by_hand (id bigint)")
+        await world.connection.execute("reset role")
+        found = await world.violations()
+        assert {invariant for invariant, _ in found} == {
+            "users read and call nothing in public beyond what is listed"
+        }
+        assert ("SELECT on by_hand for anon") in {subject for _, subject in found}
     finally:
         await transaction.rollback()
 
