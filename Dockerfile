@@ -16,7 +16,11 @@ WORKDIR /src
 COPY pyproject.toml requirements.lock ./
 # The lock also covers tests and the local stack, so it bounds versions here instead of being installed whole.
 RUN uv pip install --no-cache --python /app/bin/python --constraint requirements.lock \
-    --requirements pyproject.toml --extra vendors
+    --requirements pyproject.toml --extra models --extra vendors
+COPY scripts/models scripts/models
+COPY service/__init__.py service/__init__.py
+COPY service/ops service/ops
+RUN python scripts/models "$(command -v uv)" /app/share/darkroom/models
 COPY README.md ./
 COPY service service
 COPY workers workers

@@ -41,6 +41,7 @@ class Code(StrEnum):
     bad_op_key = "bad_op_key"
     unknown_op = "unknown_op"
     bad_parameter = "bad_parameter"
+    op_unavailable = "op_unavailable"
     unsupported_type = "unsupported_type"
     too_large = "too_large"
     too_many_pixels = "too_many_pixels"
@@ -196,6 +197,12 @@ CATALOGUE: Mapping[Code, Entry] = {
         "A parameter of the op is not valid",
         False,
         "resize-v1: width should be at most 6000, not 90000.",
+    ),
+    Code.op_unavailable: Entry(
+        501,
+        "This deployment cannot do this op",
+        False,
+        "This deployment has no weights for u2netp: GET /ops tells which ops it can do.",
     ),
     Code.unsupported_type: Entry(
         415,

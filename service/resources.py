@@ -5,7 +5,7 @@ high concurrency) serves PostgREST, Storage and Auth. Nothing connects until it 
 starts while a dependency is away.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -41,6 +41,7 @@ from service.library.profiles import Profiles
 from service.library.shelves import Shelves
 from service.library.store import Library
 from service.maintenance import Maintenance
+from service.ops.weights import Installed
 from service.queue import Doorbell
 from service.redis_connection import QuickConnection, QuickPool
 from service.requests.store import DataRequests
@@ -51,6 +52,7 @@ from service.settings import Settings
 from service.sharing.store import ShareLinks
 from service.storage import Storage
 from service.teams.store import Teams
+from service.weights import installed
 
 HTTP_TIMEOUT = httpx.Timeout(30, connect=5, pool=10)
 # Shorter than the keep-alive of Supabase's gateways: a call seldom meets a connection about to close.
@@ -99,6 +101,7 @@ class Resources:
     streams: Streams
     presence: Presence
     scratch: Scratch
+    models: Mapping[str, Installed]
 
     def require_stripe(self) -> Stripe:
         """Raises ProblemError (billing_disabled)."""
@@ -180,6 +183,7 @@ async def _clients(settings: Settings, scratch: Scratch) -> AsyncIterator[Resour
             streams=streams,
             presence=Presence(redis),
             scratch=scratch,
+            models=installed(settings),
         )
     finally:
         await streams.close()

@@ -11,6 +11,8 @@ import base64
 import binascii
 import json
 import re
+import sys
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -20,6 +22,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from service.ops.weights import WEIGHTS
 from service.protections import Protections
 
 PLACEHOLDER = re.compile(
@@ -38,6 +41,21 @@ MIN_SECRET_CHARACTERS = 32
 SANDBOX_EVERYWHERE = ("secrets", "network", "processes", "privileges")
 """Protections that every Linux since 3.17 can give; reads and writes need Landlock."""
 CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class OwnWeights:
+    """An operator's own ONNX file in place of a model's weights. sha256: hex."""
+
+    path: Path
+    sha256: str
+
+
+def _own_weights(text: str) -> re.Match[str]:
+    match = re.fullmatch(r"(?P<name>[^=]+)=(?P<path>/.+)@(?P<sha256>[0-9a-f]{64})", text)
+    if match is None:
+        raise ValueError("write name=/path/to/model.onnx@ and the sha256 of the file in hex")
+    return match
 
 
 class SettingsError(RuntimeError):
@@ -125,6 +143,20 @@ class Settings(BaseSettings):
     pixel_memory_mb: int = Field(1536, ge=128, description="address space of one pixel process, MiB")
     pixel_seconds: float = Field(
         60, gt=0, description="wall time of one picture before its process is killed"
+    )
+    model_slots: int = Field(
+        1, ge=1, le=64, description="pictures that go through a model at once in one worker process"
+    )
+    model_memory_mb: int = Field(
+        2048, ge=512, description="address space of one pixel process that runs a model, MiB"
+    )
+    models_dir: Path = Field(
+        Path(sys.prefix) / "share" / "darkroom" / "models",
+        description="where `scripts/models` has put the weights of the models (docs/models.md)",
+    )
+    own_weights: Annotated[dict[str, OwnWeights], NoDecode] = Field(
+        {},
+        description="your own weights instead of a model's: comma-separated `name=path@sha256` (docs/models.md)",
     )
     pixel_sandbox: Annotated[tuple[str, ...], NoDecode] | None = Field(
         None,
@@ -317,6 +349,24 @@ class Settings(BaseSettings):
     def _split_origins(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("own_weights", mode="before")
+    @classmethod
+    def _parse_own_weights(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return {
+            match["name"]: OwnWeights(Path(match["path"]), match["sha256"])
+            for match in map(_own_weights, filter(None, map(str.strip, value.split(","))))
+        }
+
+    @field_validator("own_weights", mode="after")
+    @classmethod
+    def _known_models(cls, value: dict[str, OwnWeights]) -> dict[str, OwnWeights]:
+        replaceable = [weights.name for weights in WEIGHTS if len(weights.files) == 1]
+        if unknown := sorted(set(value) - set(replaceable)):
+            raise ValueError(f"{unknown[0]} is not one of {', '.join(replaceable)}")
         return value
 
     @field_validator("pixel_sandbox", mode="before")

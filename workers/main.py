@@ -32,6 +32,7 @@ from service.queue import DRAIN, deserialise, mend, queue_key, serialise, take_r
 from service.redis_connection import is_wrong_type
 from service.resources import Resources, open_resources
 from service.settings import Settings, get_settings
+from service.weights import WeightsError, check
 from workers import environment
 from workers.billing import billing, reconcile_billing
 from workers.cleanup import cleanup, reconcile
@@ -371,19 +372,25 @@ async def _housekeeping(bench: Workbench, protections: Protections) -> AsyncIter
 async def serve(settings: Settings) -> None:
     """Run one worker until SIGTERM or SIGINT: it takes nothing new, gives running jobs `drain_seconds` to end, and
     hands the rest to other workers."""
-    pixels = PixelPool(
-        workers=settings.worker_slots, memory_mb=settings.pixel_memory_mb, seconds=settings.pixel_seconds
-    )
     async with open_resources(settings) as resources:
-        bench = Workbench(
-            resources,
-            pixels,
-            Slots(settings.worker_slots),
-            worker_name(),
+        weights = tuple(resources.models.values())
+        await asyncio.to_thread(check, weights)
+        pixels = PixelPool(
+            workers=settings.worker_slots,
+            memory_mb=settings.pixel_memory_mb,
+            seconds=settings.pixel_seconds,
+            models=weights,
         )
+        models = PixelPool(
+            workers=min(settings.model_slots, settings.worker_slots),
+            memory_mb=settings.model_memory_mb,
+            seconds=settings.pixel_seconds,
+            models=weights,
+        )
+        bench = Workbench(resources, pixels, Slots(settings.worker_slots), worker_name(), models)
         worker = _worker(bench)
         protections = await _confined(resources)
-        async with pixels, _housekeeping(bench, protections), watching(resources, bench.look_after):
+        async with pixels, models, _housekeeping(bench, protections), watching(resources, bench.look_after):
             log.info("worker_started", worker=bench.name, queue=settings.queue, slots=settings.worker_slots)
             try:
                 if not worker.stopping.is_set():  # a signal before arq's main task exists would be lost
@@ -403,6 +410,6 @@ def run() -> None:
     telemetry.serve_metrics(settings)
     try:
         asyncio.run(serve(settings))
-    except UnprotectedError as error:
+    except (UnprotectedError, WeightsError) as error:
         log.error("worker_not_started", reason=str(error))
         raise SystemExit(2) from None

@@ -21,9 +21,9 @@ from service.intake.hits import forget
 from service.jobs.store import CacheCheck, CachedOutput, ClaimedJob
 from service.media import CONTENT_TYPES
 from service.missing import bury, has_bytes, lose_original
+from service.ops.registry import parse
 from service.ops.variant import parse_variant
 from service.resources import Resources
-from service.settings import Settings
 from service.storage import (
     LIBRARY,
     OUTPUTS,
@@ -34,6 +34,7 @@ from service.storage import (
     output_names,
 )
 from service.telemetry import JOB_STEPS, JOBS
+from service.weights import weights_digest
 from workers.imaging.errors import PixelError
 from workers.imaging.types import Claim, Limits, PixelResult, PixelTask
 from workers.inspection import inspect, wants_scan
@@ -125,7 +126,6 @@ class StepClock:
 
 
 async def _attempt(bench: Workbench, lease: Lease, clock: StepClock) -> str:
-    settings = bench.resources.settings
     with bench.resources.scratch.directory() as workdir:
         await lease.step("download", 0.02)
         source = await _download(bench, lease.job, workdir)
@@ -136,7 +136,7 @@ async def _attempt(bench: Workbench, lease: Lease, clock: StepClock) -> str:
             return status
         clock.lap("cache")
         await lease.step("pixels", 0.3)
-        result = await bench.pixels.run(_task(lease.job, source, workdir, settings))
+        result = await _pixels(bench, lease.job, source, workdir)
         clock.lap("pixels")
         await lease.step("inspect", 0.7)
         scan = await inspect(bench, lease.job, result)
@@ -243,9 +243,17 @@ async def _download(bench: Workbench, job: ClaimedJob, workdir: Path) -> Path:
     raise refused(Code.sha256_mismatch, "The sha256 of the uploaded bytes is not the announced one.")
 
 
-def _task(job: ClaimedJob, source: Path, workdir: Path, settings: Settings) -> PixelTask:
+async def _pixels(bench: Workbench, job: ClaimedJob, source: Path, workdir: Path) -> PixelResult:
+    """Run the job's chain in a child. Raises PixelError; op_unavailable, for another worker to try, where this one has
+    other weights than the job's cache key stands for."""
+    settings = bench.resources.settings
+    chain = parse(job.op_key)
     variant = parse_variant(job.variant)
-    return PixelTask(
+    if variant.weights != weights_digest(settings, chain):
+        raise PixelError(
+            "op_unavailable", "This worker has other weights than this job needs.", retryable=True
+        )
+    task = PixelTask(
         source=source,
         workdir=workdir,
         op_key=job.op_key,
@@ -254,6 +262,7 @@ def _task(job: ClaimedJob, source: Path, workdir: Path, settings: Settings) -> P
         working_side=variant.side,
         marked=variant.marked,
     )
+    return await bench.pool(chain).run(task)
 
 
 def output_target(job: ClaimedJob, suffix: str) -> tuple[str, str, str]:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from service.ops.chain import Chain
 from service.resources import Resources
 from workers.imaging.pool import PixelPool
 from workers.lease import Lease
@@ -44,8 +45,14 @@ class Workbench:
     slots: Slots
     name: str
     """Who this worker is, for `jobs.worker` and the logs."""
+    models: PixelPool | None = None
+    """For pictures that go through a model, which takes memory; None: they go through `pixels` too."""
     leases: set[Lease] = field(default_factory=set)
     """Of the jobs that are at work here."""
+
+    def pool(self, chain: Chain) -> PixelPool:
+        """Where the pixels of a chain are worked on."""
+        return self.models if self.models is not None and chain.models else self.pixels
 
     async def look_after(self, user_id: UUID) -> None:
         """Something of a user has changed: find out at once whether their jobs may go on."""

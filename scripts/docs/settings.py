@@ -41,7 +41,7 @@ def _default(field: FieldInfo) -> str:
     value = field.default
     if value is PydanticUndefined:
         return "needed"
-    if value in (None, ()):
+    if value in (None, (), {}):
         return ""
     if isinstance(value, Path):
         value = value.relative_to(CHECKOUT)

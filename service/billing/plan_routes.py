@@ -7,12 +7,12 @@ from fastapi import APIRouter, Request, Response
 from service.billing.plan_schemas import PlanList, PlanOffer, QuoteAnswer, QuoteRequest
 from service.billing.quotes import sign
 from service.database import cache_key
-from service.errors import Code, ProblemError, responses
+from service.errors import Code, responses
+from service.intake.intake import chain_of
 from service.limits import Admitted
-from service.ops.errors import OpKeyError
-from service.ops.registry import parse
-from service.ops.variant import FULL, variant_for
+from service.ops.variant import variant_for
 from service.resources import resources_of
+from service.weights import weights_digest
 
 router = APIRouter(tags=["billing"])
 
@@ -41,7 +41,9 @@ async def list_plans(request: Request) -> Response:
 
 @router.post(
     "/quote",
-    responses=responses(Code.malformed_json, Code.bad_op_key, Code.unknown_op, Code.bad_parameter),
+    responses=responses(
+        Code.malformed_json, Code.bad_op_key, Code.unknown_op, Code.bad_parameter, Code.op_unavailable
+    ),
 )
 async def quote(body: QuoteRequest, request: Request, principal: Admitted) -> QuoteAnswer:
     """What an op would cost the caller, whether it would be a hit, and how long it would take.
@@ -49,17 +51,16 @@ async def quote(body: QuoteRequest, request: Request, principal: Admitted) -> Qu
     The prices hold for ten minutes: send `quote_id` with the intake.
     """
     resources = resources_of(request)
-    try:
-        chain = parse(body.op_key)
-    except OpKeyError as error:
-        raise ProblemError(Code(error.code), error.detail) from None
+    chain = chain_of(resources, body.op_key)
     price = await resources.tariff.price(chain)
     profile = await resources.profiles.of(principal.user_id)
     key = None
     if body.sha256 is not None and chain.cacheable != "never":
         # Without its size a picture is taken to be one that is worked on as it is.
         size = (body.width or 1, body.height or 1)
-        variant = FULL if profile is None else variant_for(*size, profile.side, marked=profile.watermark)
+        side, marked = (None, False) if profile is None else (profile.side, profile.watermark)
+        own = weights_digest(resources.settings, chain)
+        variant = variant_for(*size, side, marked=marked, weights=own)
         key = cache_key(body.sha256, chain.key, variant)
     settings = resources.settings
     facts = await resources.plans.get_quote_facts(

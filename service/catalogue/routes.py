@@ -1,7 +1,7 @@
 """GET /ops: every op with its parameters, price and examples."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from fastapi import APIRouter, Request, Response
 
@@ -16,8 +16,11 @@ from service.settings import Settings
 router = APIRouter(tags=["ops"])
 
 
-def build(settings: Settings, prices: Mapping[str, Price]) -> Catalogue:
-    """The catalogue under these settings, with the prices that the database sets by op name."""
+def build(settings: Settings, prices: Mapping[str, Price], models: Collection[str]) -> Catalogue:
+    """The catalogue under these settings, with the prices that the database sets by op name.
+
+    models: names of those that are installed.
+    """
     entries = [
         OpEntry(
             name=op.name,
@@ -30,6 +33,8 @@ def build(settings: Settings, prices: Mapping[str, Price]) -> Catalogue:
             hit_price=prices.get(op.name, Price(op.price, op.hit_price)).hit,
             cacheable=op.cacheable,
             vendor=op.vendor,
+            models=list(op.models),
+            available=set(op.models) <= set(models),
             examples=list(op.examples),
         )
         for op in catalogue()
@@ -49,9 +54,10 @@ def build(settings: Settings, prices: Mapping[str, Price]) -> Catalogue:
 async def list_ops(request: Request) -> Response:
     """Every op, with the JSON schema of its parameters, its price and example keys, and what an upload may be."""
     state = request.app.state
-    prices = await resources_of(request).tariff.prices()
+    resources = resources_of(request)
+    prices = await resources.tariff.prices()
     if getattr(state, "catalogue_prices", None) != prices:
-        body = build(state.settings, prices).model_dump_json().encode()
+        body = build(state.settings, prices, resources.models).model_dump_json().encode()
         state.catalogue = body, f'"{hashlib.sha256(body).hexdigest()[:16]}"'
         state.catalogue_prices = prices
     body, etag = state.catalogue

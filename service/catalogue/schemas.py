@@ -20,6 +20,10 @@ class OpEntry(BaseModel):
     hit_price: int = Field(0, ge=0, description="credits for an answer from the cache")
     cacheable: Cacheable
     vendor: bool = Field(description="needs a paid service")
+    models: list[str] = Field(description="models that it runs on, described in docs/models.md")
+    available: bool = Field(
+        description="false where this deployment lacks a model: an intake answers op_unavailable"
+    )
     examples: list[str] = Field(description="op_keys that work as they are")
 
 

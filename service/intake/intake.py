@@ -33,12 +33,13 @@ from service.missing import bury
 from service.ops.errors import OpKeyError
 from service.ops.registry import Chain, parse
 from service.ops.size import planned_side
-from service.ops.variant import FULL, variant_for
+from service.ops.variant import variant_for
 from service.resources import Resources
 from service.settings import Settings
 from service.storage import OUTPUTS, UPLOADS, ObjectExistsError, ObjectNotFoundError, output_names
 from service.teams.store import TeamProfile
 from service.telemetry import CACHE, SHED
+from service.weights import require, weights_digest
 
 HOT = CACHE.labels("hot")
 
@@ -79,10 +80,17 @@ def check(claim: IntakeRequest, resources: Resources) -> Chain:
             f"{claim.width} x {claim.height} px; at most {settings.max_side} px a side and "
             f"{settings.max_pixels} px in all are accepted: scale it down first.",
         )
+    return chain_of(resources, claim.op_key)
+
+
+def chain_of(resources: Resources, op_key: str) -> Chain:
+    """The chain that an op_key names. Raises ProblemError: bad_op_key, unknown_op, bad_parameter, op_unavailable."""
     try:
-        return parse(claim.op_key)
+        chain = parse(op_key)
     except OpKeyError as error:
         raise ProblemError(Code(error.code), error.detail) from None
+    require(resources.models, chain)
+    return chain
 
 
 async def intake(
@@ -109,7 +117,8 @@ async def intake(
     # What costs is the database's to answer, which charges it.
     cacheable = chain.cacheable != "never" and price.hit == 0
     profile = await resources.profiles.of(principal.user_id)
-    variant = variant_of(profile, claim)
+    own_weights = weights_digest(settings, chain)
+    variant = variant_of(profile, claim, own_weights)
     key = hit_key(cache_key(claim.sha256, chain.key, variant), principal.user_id)
     # A hot answer knows nothing of what is to be kept, nor of who is in a team at this moment.
     plain = not claim.wants_persist and claim.keep_for_days is None and claim.team_id is None
@@ -122,12 +131,12 @@ async def intake(
             return answer, admission
     if profile is None:  # unknown while the database was away: what is made must be the right variant
         profile = await resources.library.get_profile(principal.user_id)
-        variant = variant_of(profile, claim)
+        variant = variant_of(profile, claim, own_weights)
         key = hit_key(cache_key(claim.sha256, chain.key, variant), principal.user_id)
     team = None
     if claim.team_id is not None and principal.user_id is not None:
         team = await resources.teams.get_profile(claim.team_id, principal.user_id)
-        variant = variant_of(team, claim)
+        variant = variant_of(team, claim, own_weights)
     desk = Desk(
         resources,
         principal.user_id,
@@ -144,12 +153,11 @@ async def intake(
     return await desk.answer(key if cacheable and claim.team_id is None else None), admission
 
 
-def variant_of(profile: Profile | TeamProfile | None, claim: IntakeRequest) -> str:
+def variant_of(profile: Profile | TeamProfile | None, claim: IntakeRequest, weights: str | None) -> str:
     """Users who keep no full resolution work at the side of their plan, everybody else on all pixels; some plans give
-    previews."""
-    if profile is None:
-        return FULL
-    return variant_for(claim.width, claim.height, profile.side, marked=profile.watermark)
+    previews. weights: of a model of the operator's own."""
+    side, marked = (None, False) if profile is None else (profile.side, profile.watermark)
+    return variant_for(claim.width, claim.height, side, marked=marked, weights=weights)
 
 
 def check_days(days: int, settings: Settings) -> None:

@@ -39,6 +39,7 @@ _REQUEST = TypeAdapter(IntakeRequest)
         Code.bad_op_key,
         Code.unknown_op,
         Code.bad_parameter,
+        Code.op_unavailable,
         Code.unsupported_type,
         Code.too_large,
         Code.too_many_pixels,

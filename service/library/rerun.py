@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from service.errors import Code, ProblemError
-from service.intake.intake import Desk, variant_of
+from service.errors import ProblemError
+from service.intake.intake import Desk, chain_of, variant_of
 from service.intake.schemas import IntakeAnswer, IntakeRequest
 from service.library.images import image_not_found
 from service.library.schemas import RerunResult
-from service.ops.errors import OpKeyError
-from service.ops.registry import Chain, parse
 from service.resources import Resources
+from service.weights import weights_digest
 
 
 async def rerun(  # noqa: PLR0913 - who asks, for what
@@ -26,7 +25,7 @@ async def rerun(  # noqa: PLR0913 - who asks, for what
 
     Raises ProblemError: image_not_found, original_missing, bad_op_key …, and whatever an intake refuses.
     """
-    chains = {chain.key: chain for chain in map(_parsed, op_keys)}
+    chains = {chain.key: chain for chain in (chain_of(resources, key) for key in op_keys)}
     source = await resources.library.get_image_source(image_id, user_id)
     if source is None:
         raise image_not_found(image_id)
@@ -60,7 +59,7 @@ async def rerun(  # noqa: PLR0913 - who asks, for what
             request,
             chain,
             request_id,
-            variant=variant_of(team or profile, request),
+            variant=variant_of(team or profile, request, weights_digest(resources.settings, chain)),
             profile=profile,
             team=team,
             price=await resources.tariff.price(chain),
@@ -77,10 +76,3 @@ async def rerun(  # noqa: PLR0913 - who asks, for what
         else:
             results.append(RerunResult(op_key=chain.key, answer=answer))
     return results
-
-
-def _parsed(op_key: str) -> Chain:
-    try:
-        return parse(op_key)
-    except OpKeyError as error:
-        raise ProblemError(Code(error.code), error.detail) from None

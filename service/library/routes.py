@@ -220,6 +220,7 @@ async def delete_image(image_id: UUID, request: Request, user_id: SignedIn) -> N
         Code.bad_op_key,
         Code.unknown_op,
         Code.bad_parameter,
+        Code.op_unavailable,
         Code.insufficient_credits,
         Code.spend_cap_reached,
         Code.plan_required,

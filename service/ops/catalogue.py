@@ -15,7 +15,8 @@ class Op:
 
     ``price`` is in credits, ``hit_price`` what an answer from the cache costs. ``cacheable``: ``always`` (same
     bytes and parameters, same picture), ``by_seed`` or ``never``. ``vendor``: whether it calls a paid service.
-    ``idempotent``: a second run in a row changes nothing.
+    ``idempotent``: a second run in a row changes nothing. ``models``: names of the weights it runs on
+    (service/ops/weights.py), which its version stands for.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Op:
     cacheable: Cacheable = "always"
     vendor: bool = False
     idempotent: bool = False
+    models: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:

@@ -71,6 +71,11 @@ class Chain:
         """Whether any step calls a vendor."""
         return any(step.op.vendor for step in self.steps)
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the models that its steps run on, each once."""
+        return tuple(dict.fromkeys(name for step in self.steps for name in step.op.models))
+
 
 def check_order(steps: tuple[Step, ...]) -> None:
     """Raise OpKeyError unless convert or compress, which only say how to write the file, comes last."""

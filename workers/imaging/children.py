@@ -13,6 +13,9 @@ import weakref
 from collections import deque
 from typing import ClassVar, Final, Self
 
+from pydantic import TypeAdapter
+
+from service.ops.weights import Installed
 from workers.imaging.child import LENGTH, READY
 from workers.imaging.forkserver import MESSAGE_BYTES
 
@@ -20,6 +23,8 @@ MAX_ANSWER_BYTES: Final = 256 * 1024
 _PASSED_ON: Final = ("LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH")
 _ONE_THREAD: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
+
+Models = tuple[Installed, ...]
 
 _Birth = tuple[int, asyncio.Future[int | None]]
 """A process id, and how that process ends."""
@@ -94,19 +99,20 @@ class ForkServer:
     """The fork server of this process and event loop. `lease()` starts it when it is needed first and stops it with
     the last user; one that was lost is replaced."""
 
-    _running: ClassVar[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, ForkServer]] = (
+    _running: ClassVar[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Models, ForkServer]]] = (
         weakref.WeakKeyDictionary()
     )
 
-    def __init__(self) -> None:
+    def __init__(self, models: Models) -> None:
         self.users = 0
+        self._models = models
         self._births: deque[asyncio.Future[_Birth]] = deque()
         self._deaths: dict[int, asyncio.Future[int | None]] = {}
         self._loop = asyncio.get_running_loop()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM.format(theirs.fileno())],
+                [sys.executable, "-c", _PROGRAM.format(theirs.fileno(), _MODELS.dump_json(models).decode())],
                 env=_environment(),
                 cwd="/",
                 stdin=subprocess.DEVNULL,
@@ -121,12 +127,12 @@ class ForkServer:
         return self._process.pid
 
     @classmethod
-    def join(cls) -> ForkServer:
-        """The server, with one user more. Every join is followed by a leave()."""
-        loop = asyncio.get_running_loop()
-        server = cls._running.get(loop)
+    def join(cls, models: Models) -> ForkServer:
+        """The server that has these models open, with one user more. Every join is followed by a leave()."""
+        running = cls._running.setdefault(asyncio.get_running_loop(), {})
+        server = running.get(models)
         if server is None or server.lost:
-            server = cls._running[loop] = cls()
+            server = running[models] = cls(models)
         server.users += 1
         return server
 
@@ -134,8 +140,9 @@ class ForkServer:
         self.users -= 1
         if self.users:
             return
-        if self._running.get(self._loop) is self:
-            del self._running[self._loop]
+        running = self._running[self._loop]
+        if running.get(self._models) is self:
+            del running[self._models]
         self._lose()
         await asyncio.to_thread(self._process.wait)
 
@@ -217,11 +224,12 @@ class ForkServer:
 class Lease:
     """The fork server while it is used: `async with Lease() as lease: await lease.fork(...)`."""
 
-    def __init__(self) -> None:
+    def __init__(self, models: Models = ()) -> None:
+        self._models = models
         self._server: ForkServer | None = None
 
     async def __aenter__(self) -> Self:
-        self._server = ForkServer.join()
+        self._server = ForkServer.join(self._models)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -238,12 +246,13 @@ class Lease:
         if self._server is None:
             raise NoChildError("the pool is closed")
         if self._server.lost:
-            lost, self._server = self._server, ForkServer.join()
+            lost, self._server = self._server, ForkServer.join(self._models)
             await lost.leave()
         return await self._server.fork(entry, memory_mb)
 
 
-_PROGRAM: Final = "from workers.imaging.forkserver import main; main({})"
+_PROGRAM: Final = "from workers.imaging.forkserver import main; main({}, {!r})"
+_MODELS: Final = TypeAdapter(Models)
 
 
 def _environment() -> dict[str, str]:

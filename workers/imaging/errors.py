@@ -13,6 +13,7 @@ CODES: Final = frozenset(
         "unsupported_type",
         "corrupt_image",
         "op_failed",
+        "op_unavailable",
         "pixel_timeout",
         "pixel_memory",
         "pixel_crash",

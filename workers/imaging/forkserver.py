@@ -30,20 +30,20 @@ _SYSTEM_LIBRARIES: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/lo
 _OOM: Final = "/proc/self/oom_score_adj"
 
 
-def main(descriptor: int) -> None:
-    """Serve until the worker is gone."""
+def main(descriptor: int, models: str) -> None:
+    """Serve until the worker is gone. models: the installed weights to open, as JSON."""
     for ignored in (signal.SIGINT, signal.SIGTERM):  # meant for the worker, which lets its jobs end
         signal.signal(ignored, signal.SIG_IGN)
     isolated = kernel.isolate()  # before the first thread
     from workers.imaging import child, preload
 
-    preload.warm_up()
+    weights = preload.warm_up(models)
 
     control = socket.socket(fileno=descriptor)
     victim = _open_oom_score()
     kernel.renounce_privileges()
     kernel.conceal()
-    _Server(control, child.Family(readable(), isolated), victim).serve()
+    _Server(control, child.Family((*readable(), *weights), isolated), victim).serve()
 
 
 def _open_oom_score() -> int | None:

@@ -22,6 +22,7 @@ from typing import Annotated, Final, Self
 from pydantic import Field, TypeAdapter, ValidationError
 
 from service.media import CONTENT_TYPES
+from service.ops.weights import Installed
 from workers.imaging.children import Child, ChildLostError, Lease, NoChildError
 from workers.imaging.errors import CODES, PixelError
 from workers.imaging.marker import RASTERISING
@@ -53,17 +54,23 @@ _ANSWER: Final = TypeAdapter(_Answer)
 class PixelPool:
     """At most `workers` tasks at a time through `entry` ("module:function").
 
-    memory_mb: address space a child may take above its imports; seconds: wall time of one task. Use as an
-    async context manager, or start() and close(). One event loop at a time.
+    memory_mb: address space a child may take above its imports; seconds: wall time of one task; models: those that
+    tasks may run. Use as an async context manager, or start() and close(). One event loop at a time.
     """
 
     def __init__(
-        self, *, workers: int, memory_mb: int = 1024, seconds: float = 60.0, entry: str = ENTRY
+        self,
+        *,
+        workers: int,
+        memory_mb: int = 1024,
+        seconds: float = 60.0,
+        entry: str = ENTRY,
+        models: tuple[Installed, ...] = (),
     ) -> None:
         self._seconds = seconds
         self._entry = entry
         self._memory_mb = memory_mb
-        self._lease = Lease()
+        self._lease = Lease(models)
         self._count = workers
         self._free: asyncio.Queue[asyncio.Task[Child]] = asyncio.Queue()
         self._at_work: set[Child] = set()

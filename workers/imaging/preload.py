@@ -14,7 +14,9 @@ import pillow_heif  # noqa: F401
 import py_svg_hush  # noqa: F401
 import resvg_py  # noqa: F401
 from PIL import Image
+from pydantic import TypeAdapter
 
+from service.ops.weights import Installed
 from workers.imaging import verify  # noqa: F401
 from workers.imaging.colour import to_srgb, to_workable
 from workers.imaging.encode import encode
@@ -22,10 +24,12 @@ from workers.imaging.opening import opened
 from workers.imaging.resize import resize
 from workers.imaging.thumbnail import thumbnail
 from workers.imaging.types import Encoding
+from workers.models import sessions
 
 
-def warm_up() -> None:
-    """Bring a picture of our own through decoding, resizing and encoding."""
+def warm_up(models: str) -> tuple[Path, ...]:
+    """Bring a picture of our own through decoding, resizing and encoding, and open the models: a list of Installed as
+    JSON. Returns their files, which some models read again in the child."""
     written = io.BytesIO()
     Image.new("RGB", (64, 48), "teal").save(written, "JPEG")
     with opened(written, "JPEG", 64 * 48) as image:
@@ -33,3 +37,6 @@ def warm_up() -> None:
     for form in ("webp", "png"):
         encode(picture, Encoding(form), Path(os.devnull))
     thumbnail(picture, Path(os.devnull))
+    weights = TypeAdapter(tuple[Installed, ...]).validate_json(models)
+    sessions.load(weights)
+    return tuple(file for one in weights for file in one.files)
