@@ -13,7 +13,14 @@ OURS = {"service", "workers", "scripts", "tests"}
 MAY: dict[str, tuple[str, ...]] = {
     "service/media.py": (),
     "service/ops": ("service.ops",),
-    "workers/imaging": ("workers.imaging", "workers.sandbox", "service.media"),
+    "workers/imaging": (
+        "workers.imaging",
+        "workers.models",
+        "workers.sandbox",
+        "service.media",
+        "service.ops.weights",
+    ),
+    "workers/models": ("workers.models", "workers.imaging.errors", "service.ops.weights"),
     "workers/sandbox": ("workers.sandbox", "service.protections"),
     "workers": ("workers", "service"),
     "service": ("service",),

@@ -35,6 +35,7 @@ CALLERS = {
     Code.pixel_crash,
 }
 OURS = {
+    Code.op_unavailable,
     Code.internal,
     Code.dependency_unavailable,
     Code.upload_missing,
