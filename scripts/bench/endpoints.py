@@ -25,6 +25,7 @@ from service.intake.schemas import IntakeAnswer, IntakeRequest
 from service.jobs.schemas import Output
 from service.resources import Resources
 from service.settings import Settings, get_settings
+from service.weights import installed
 
 PLAIN, RAW, EMPTY, SERVICE = "/bench/plain", "/bench/raw", "/bench/empty", "/intake"
 _REQUEST = TypeAdapter(IntakeRequest)
@@ -62,7 +63,8 @@ def create_app() -> Dispatcher:
 def bare(settings: Settings) -> FastAPI:
     """An application of the two endpoints, and an empty one that shows what routing and the server cost."""
     app = FastAPI(telemetry={"tracing": False, "metrics": False, "logs": False})  # as service/app.py
-    resources = cast("Resources", SimpleNamespace(settings=settings))  # check() reads the settings alone
+    # What check() reads.
+    resources = cast("Resources", SimpleNamespace(settings=settings, models=installed(settings)))
 
     @app.post(PLAIN)
     async def plain(claim: IntakeRequest) -> IntakeAnswer:
