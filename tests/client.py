@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ import orjson
 from tests.photos import Photo
 
 TERMINAL = {"done", "error", "expired", "canceled"}
+STREAMS = 10
 
 
 async def overwrite(url: str, token: str, bucket: str, path: str, data: bytes) -> None:
@@ -88,11 +90,16 @@ class Client:
                     fields[name] = value
 
     async def wait(self, job_id: str) -> dict[str, Any]:
-        """Listen until the job has ended; its last document."""
-        async for _event, _id, document in self.events(job_id):
-            if document["status"] in TERMINAL:
-                return document
-        raise AssertionError("the stream ended before the job did")
+        """Listen until the job has ended; its last document. A stream that ends sooner is opened again from the last
+        event it told, as an EventSource does: a server may end one whenever it cannot go on, while it is migrated, say."""
+        last: int | None = None
+        for _ in range(STREAMS):
+            with suppress(httpx.RemoteProtocolError):
+                async for _event, event_id, document in self.events(job_id, last):
+                    if document["status"] in TERMINAL:
+                        return document
+                    last = last if event_id is None else int(event_id)
+        raise AssertionError(f"{STREAMS} streams ended before the job did")
 
     async def process(self, photo: Photo, op_key: str, **changed: Any) -> dict[str, Any]:
         """The whole main job; the answer of a hit, or the document of a job that has ended."""
