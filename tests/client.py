@@ -91,7 +91,8 @@ class Client:
 
     async def wait(self, job_id: str) -> dict[str, Any]:
         """Listen until the job has ended; its last document. A stream that ends sooner is opened again from the last
-        event it told, as an EventSource does: a server may end one whenever it cannot go on, while it is migrated, say."""
+        event it told,
+        as an EventSource does: a server ends one whenever it cannot go on, while its database is migrated, say."""
         last: int | None = None
         for _ in range(STREAMS):
             with suppress(httpx.RemoteProtocolError):
