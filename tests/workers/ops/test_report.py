@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from service.ops import models
-from service.ops.registry import parse
 from workers.imaging.types import Claim, PixelTask, StepReport
 from workers.ops import pipeline
 from workers.ops.pixels import Reported
