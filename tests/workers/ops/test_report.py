@@ -19,7 +19,8 @@ def _reported(image: Image.Image, _params: Any) -> Reported:
 
 @pytest.fixture
 def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[StepReport, ...]]:
-    monkeypatch.setitem(pipeline.APPLY, models.Enhance, _reported)
+    ops: dict[type[models.Parameters], Any] = {**pipeline.APPLY, models.Enhance: _reported}
+    monkeypatch.setattr(pipeline, "APPLY", ops)
     source = tmp_path / "source"
     Image.new("RGB", (40, 30), "teal").save(source, "PNG")
 
