@@ -1,7 +1,7 @@
 # One image, two processes: `darkroom api` and `darkroom worker` (fly.toml names them).
 #   docker build -t darkroom . && docker run --env-file .env -p 8080:8080 darkroom
 FROM node:24-slim AS vendor
-# What the playground loads in the browser, at the versions that package-lock.json pins.
+# What the playground loads in the browser and the fonts of drawings, at the versions that package-lock.json pins.
 WORKDIR /src
 COPY package.json package-lock.json ./
 RUN npm ci --ignore-scripts --no-audit --no-fund
@@ -21,6 +21,9 @@ COPY scripts/models scripts/models
 COPY service/__init__.py service/__init__.py
 COPY service/ops service/ops
 RUN python scripts/models "$(command -v uv)" /app/share/darkroom/models
+COPY scripts/fonts scripts/fonts
+COPY --from=vendor /src/node_modules/@expo-google-fonts node_modules/@expo-google-fonts
+RUN /app/bin/python scripts/fonts node_modules /app/share/darkroom/fonts
 COPY README.md ./
 COPY service service
 COPY workers workers
