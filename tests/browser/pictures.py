@@ -94,6 +94,8 @@ def _write_drawings(keep: Callable[..., None]) -> None:
     prolog = b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- <svg width="9"> -->\n<!DOCTYPE svg>\n'
     root = b'<svg viewBox="0 0 321 203" width="100%" xmlns="http://www.w3.org/2000/svg">'
     keep("framed.svg", prolog + root + disc, **facts)
+    keep("late.svg", b"<!--" + b"x" * 9000 + b"-->" + root + disc, **facts)
+    keep("utf-16.svg", (root + disc).decode().encode("utf-16"), **facts)
 
 
 def _write_refused(keep: Callable[..., None]) -> None:

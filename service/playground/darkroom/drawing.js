@@ -4,15 +4,15 @@
 
 export const SVG = "image/svg+xml";
 /** Bytes within which the root element has to begin and end. */
-export const ROOT_BYTES = 64 * 1024;
+export const ROOT_BYTES = 1024 * 1024;
 
 // The root behind declarations, comments and a doctype, whose internal subset may hold brackets of its own.
 const PROLOG = /(?:<\?[\s\S]*?\?>|<!--[\s\S]*?-->|<!DOCTYPE[^[>]*(?:\[[\s\S]*?\]\s*)?>|\s)/iy;
 const ROOT = /<(?:[\w.-]+:)?svg(?=[\s>/])/iy;
 const ATTRIBUTE = /\s+([\w:.-]+)\s*=\s*(?:"([^"<]*)"|'([^'<]*)')/y;
-const LENGTH = /^\s*\+?(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?)\s*(px|pt|pc|mm|cm|in|q)?\s*$/i;
+const LENGTH = /^\s*\+?(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?)\s*(px|pt|pc|mm|cm|in|q|em|rem)?\s*$/i;
 /** CSS pixels by unit. @type {Record<string, number>} */
-const PIXELS = { px: 1, pt: 4 / 3, pc: 16, mm: 96 / 25.4, cm: 96 / 2.54, in: 96, q: 96 / 101.6 };
+const PIXELS = { px: 1, pt: 4 / 3, pc: 16, mm: 96 / 25.4, cm: 96 / 2.54, in: 96, q: 96 / 101.6, em: 16, rem: 16 };
 
 /** @param {string} text the beginning of the file @returns {number} where the root's attributes begin; -1: no SVG */
 function rootAt(text) {
@@ -26,8 +26,16 @@ function rootAt(text) {
   return ROOT.test(text) ? ROOT.lastIndex : -1;
 }
 
+/** The text of a document in UTF-16 or in a superset of ASCII. @param {DataView} head @returns {string} */
+function text(head) {
+  const pair = head.byteLength > 1 ? head.getUint16(0) : 0;
+  if (pair === 0xfffe || pair === 0x3c00) return new TextDecoder("utf-16le").decode(head);
+  if (pair === 0xfeff || pair === 0x003c) return new TextDecoder("utf-16be").decode(head);
+  return new TextDecoder().decode(head);
+}
+
 /** @param {DataView} head @returns {boolean} */
-export const looksLikeSvg = (head) => rootAt(new TextDecoder().decode(head)) >= 0;
+export const looksLikeSvg = (head) => rootAt(text(head)) >= 0;
 
 /**
  * The size that the server gives a drawing: its width and height, else its viewBox, scaled down to the limits.
@@ -36,7 +44,7 @@ export const looksLikeSvg = (head) => rootAt(new TextDecoder().decode(head)) >= 
  * @returns {Size|null} null where the drawing does not say
  */
 export function drawingSize(head, { max_side, max_pixels = Infinity }) {
-  const natural = naturalSize(attributes(new TextDecoder().decode(head)));
+  const natural = naturalSize(attributes(text(head)));
   if (!natural) return null;
   const { width, height } = natural;
   const scale = Math.min(1, max_side / Math.max(width, height), Math.sqrt(max_pixels / (width * height)));

@@ -51,9 +51,9 @@ function sniff(head) {
 
 const megabytes = (/** @type {number} */ bytes) => `${Number((bytes / MIB).toPrecision(3))} MB`;
 
-/** @param {DataView} head @param {Limits} limits @returns {string} */
-function acceptedType(head, limits) {
-  const found = sniff(head) ?? (looksLikeSvg(head) ? SVG : null);
+/** @param {Peek} peek @param {Limits} limits @returns {Promise<string>} */
+async function acceptedType(peek, limits) {
+  const found = sniff(await peek(0, 4096)) ?? (looksLikeSvg(await peek(0, ROOT_BYTES)) ? SVG : null);
   if (found && limits.content_types.includes(found)) return found;
   if (found === SVG) {
     throw refuse(
@@ -92,7 +92,7 @@ export async function examine(file, { limits = DEFAULT_LIMITS, signal } = {}) {
   }
   /** @type {Peek} */
   const peek = async (offset, length) => new DataView(await readWhole(file.slice(offset, offset + length)));
-  const content_type = acceptedType(await peek(0, 4096), limits);
+  const content_type = await acceptedType(peek, limits);
   const size =
     content_type === SVG ? measured(await peek(0, ROOT_BYTES), limits) : await pixels(content_type, peek, file);
   signal?.throwIfAborted();
