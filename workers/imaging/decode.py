@@ -10,7 +10,6 @@ from PIL import Image
 from workers.imaging.colour import to_srgb, to_workable
 from workers.imaging.errors import PixelError
 from workers.imaging.opening import opened
-from workers.imaging.raster import rasterise
 from workers.imaging.resize import REDUCING_GAP, fit_size, resize
 from workers.imaging.types import SourceInfo
 
@@ -38,6 +37,10 @@ def decode(
     """
     target = size or (fit_size(info.oriented, max_side) if max_side else info.oriented)
     if info.format == "SVG":
+        from workers.imaging.svg.raster import (
+            rasterise,  # it decodes the pictures inside drawings by this module
+        )
+
         return _opaque_where_it_is(rasterise(source, target))
     if info.orientation >= 5:
         target = (target[1], target[0])

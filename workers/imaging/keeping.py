@@ -3,8 +3,8 @@
 import hashlib
 
 from service.media import SVG
-from workers.imaging.drawing import sanitise
-from workers.imaging.raster import drawing_size
+from workers.imaging.svg.sanitise import sanitise
+from workers.imaging.svg.size import drawing_size
 from workers.imaging.types import PixelResult, PixelTask
 
 ENTRY = "workers.imaging.keeping:sanitised"

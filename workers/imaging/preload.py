@@ -23,6 +23,7 @@ from workers.imaging.encode import encode
 from workers.imaging.features import measure
 from workers.imaging.opening import opened
 from workers.imaging.resize import resize
+from workers.imaging.svg import fonts, raster  # noqa: F401
 from workers.imaging.thumbnail import thumbnail
 from workers.imaging.types import Encoding
 from workers.models import sessions
@@ -30,7 +31,7 @@ from workers.models import sessions
 
 def warm_up(models: str) -> tuple[Path, ...]:
     """Bring a picture of our own through decoding, resizing and encoding, and open the models: a list of Installed as
-    JSON. Returns their files, which some models read again in the child."""
+    JSON. Returns the files that are read again in the child: those of some models, and fonts."""
     written = io.BytesIO()
     Image.new("RGB", (64, 48), "teal").save(written, "JPEG")
     with opened(written, "JPEG", 64 * 48) as image:
@@ -41,4 +42,4 @@ def warm_up(models: str) -> tuple[Path, ...]:
     measure(picture)
     weights = TypeAdapter(tuple[Installed, ...]).validate_json(models)
     sessions.load(weights)
-    return tuple(file for one in weights for file in one.files)
+    return (*(file for one in weights for file in one.files), *fonts.load())

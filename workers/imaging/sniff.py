@@ -45,13 +45,13 @@ _KNOWN_OTHERS: Final[tuple[tuple[bytes, str], ...]] = (
     (b"RIFF", "a video or sound file"),
 )
 _MARKUP = re.compile(rb"^(?:\xef\xbb\xbf)?\s*<", re.DOTALL)
-# The root element behind declarations, comments and a doctype. Atomic: what one of them took is not tried again.
-_SVG = re.compile(
-    rb"(?:\xef\xbb\xbf)?\s*+"
-    rb"(?:(?><\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[>]*+(?:\[.*?\]\s*+)?>)\s*+)*+"
-    rb"<(?:[\w.-]+:)?svg[\s>/]",
+# Declarations, comments and a doctype before a root element. Atomic: what one of them took is not tried again.
+_PROLOG = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*+(?:(?><\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[>]*+(?:\[.*?\]\s*+)?>)\s*+)*+",
     re.DOTALL | re.IGNORECASE,
 )
+_ROOT = re.compile(rb"<(?:[\w.-]+:)?svg[\s>/]", re.IGNORECASE)
+_UNFINISHED = re.compile(rb"<\?xml|<!--|<!DOCTYPE\s+svg", re.IGNORECASE)
 ACCEPTED: Final = "JPEG, PNG, WebP, AVIF, HEIC, GIF, TIFF, BMP and SVG pictures are accepted."
 
 
@@ -74,9 +74,19 @@ def _picture(head: bytes) -> SourceFormat | None:
         return "WEBP"
     if head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADER_SIZES:
         return "BMP"
-    if _SVG.match(head):
+    if _is_drawing(head):
         return "SVG"
     return _iso_picture(head) if head[4:8] == b"ftyp" else None
+
+
+def _is_drawing(head: bytes) -> bool:
+    """Whether an svg element is the root, or may be: of a prolog that is longer than the head, parsing has to tell."""
+    if head.startswith((b"\xff\xfe", b"\xfe\xff", b"<\0", b"\0<")):
+        encoding = "utf-16-be" if head[0] in {0xFE, 0} else "utf-16-le"
+        head = head.decode(encoding, "ignore").lstrip("\ufeff").encode()
+    prolog = _PROLOG.match(head)
+    at = prolog.end() if prolog else 0
+    return bool(_ROOT.match(head, at) or _UNFINISHED.match(head, at))
 
 
 def _iso_picture(head: bytes) -> SourceFormat | None:

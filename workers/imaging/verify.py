@@ -11,8 +11,8 @@ from service.media import CONTENT_TYPES, SVG, SourceFormat, claimed_type
 from workers.imaging.errors import PixelError
 from workers.imaging.frames import count_frames
 from workers.imaging.opening import opened
-from workers.imaging.raster import check_claim, drawing_size
 from workers.imaging.sniff import HEAD_BYTES, sniff
+from workers.imaging.svg.size import check_claim, drawing_size
 from workers.imaging.types import Claim, Limits, SourceInfo
 
 _MAX_SCANS: Final = 200

@@ -13,10 +13,10 @@ from service.ops import models
 from service.ops.registry import Chain, parse
 from service.outputs import StepReport
 from workers.imaging.decode import decode
-from workers.imaging.drawing import sanitise
 from workers.imaging.encode import encode
 from workers.imaging.features import measure
 from workers.imaging.resize import fit_size
+from workers.imaging.svg.sanitise import sanitise
 from workers.imaging.thumbnail import thumbnail
 from workers.imaging.types import EncodedFile, Encoding, PixelResult, PixelTask, SourceInfo
 from workers.imaging.verify import verify

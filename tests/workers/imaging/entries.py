@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 
 from workers.imaging.decode import decode
-from workers.imaging.drawing import sanitise
 from workers.imaging.encode import encode
 from workers.imaging.errors import PixelError
 from workers.imaging.resize import fit_size, resize
+from workers.imaging.svg.sanitise import sanitise
 from workers.imaging.thumbnail import thumbnail
 from workers.imaging.types import Encoding, PixelResult, PixelTask
 from workers.imaging.verify import verify

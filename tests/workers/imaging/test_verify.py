@@ -96,6 +96,8 @@ def test_frames_are_limited(tmp_path: Path) -> None:
         (b"II+\0\x08\0\0\0", "TIFF"),
         (b"BM" + bytes(12) + b"\x7c\0\0\0", "BMP"),
         (b"\xef\xbb\xbf<?xml version='1.0'?><svg ", "SVG"),
+        (b"<!--" + b"x" * 9000, "SVG"),
+        ("<?xml version='1.0'?><svg ".encode("utf-16"), "SVG"),
         (b"<!-- a --><!DOCTYPE svg [<!ENTITY a 'b'>]>\n<!-- <html> --><s:svg\n", "SVG"),
     ],
 )

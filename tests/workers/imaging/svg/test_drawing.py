@@ -13,22 +13,36 @@ import pytest
 from PIL import Image
 
 from tests.hostile.drawings import ORIGIN, calling, svg
-from tests.hostile.make import good
-from workers.imaging.css import clean_declarations, clean_sheet, is_inside
-from workers.imaging.drawing import MAX_DRAWN, sanitise
+from tests.hostile.make import chunk, good, png
+from tests.workers.imaging.svg.drawn import bitmap, image
 from workers.imaging.errors import PixelError
 from workers.imaging.pool import PixelPool
-from workers.imaging.raster import check_claim, drawing_size, rasterise
+from workers.imaging.svg import fonts
+from workers.imaging.svg.css import clean_declarations, clean_sheet, is_inside
+from workers.imaging.svg.embedded import MAX_NESTED, MAX_PICTURES
+from workers.imaging.svg.raster import rasterise
+from workers.imaging.svg.sanitise import MAX_DRAWN, sanitise
+from workers.imaging.svg.size import check_claim, drawing_size
 from workers.imaging.types import Claim, Limits, PixelTask
 from workers.ops import pipeline
 
 LIMITS = Limits()
 FORBIDDEN = re.compile(
     r"<!DOCTYPE|<!ENTITY|<!--|<\?xml-|<\w*:?(script|foreignObject|iframe|include|handler)\b|\son\w+\s*=|"
-    r"javascript:|alert\(1\)(?!&lt;)|@import|@font-face|xml:base|file:|/etc/passwd|127\.0\.0\.1|data:text|data:image/svg|\\",
+    r"javascript:|alert\(1\)(?!&lt;)|@import|@font-face|xml:base|file:|/etc/passwd|127\.0\.0\.1|data:text|\\",
     re.IGNORECASE,
 )
 CALLING = dict(calling())
+
+
+_DRAWING = re.compile(r"data:image/svg\+xml;base64,([\w+/=]+)")
+
+
+def _shown(kept: bytes) -> str:
+    """A drawing with the drawings in it written out."""
+    return _DRAWING.sub(
+        lambda found: f"#{_shown(base64.b64decode(found[1]))}".replace('"', "'"), kept.decode()
+    )
 
 
 def _sanitised(tmp_path: Path, data: bytes) -> bytes:
@@ -46,7 +60,7 @@ def _drawn(tmp_path: Path, data: bytes, size: tuple[int, int] = (96, 64)) -> Ima
 @pytest.mark.parametrize("name", CALLING)
 def test_what_is_kept_holds_nothing_forbidden(tmp_path: Path, name: str) -> None:
     data = CALLING[name].replace(b"ORIGIN", ORIGIN.encode())
-    kept = _sanitised(tmp_path, data).decode()
+    kept = _shown(_sanitised(tmp_path, data))
     found = FORBIDDEN.search(kept)
     assert found is None, (found, kept)
     assert 'id="square"' in kept
@@ -253,3 +267,156 @@ def test_sheets_and_declarations() -> None:
     assert clean_sheet(
         "@import 'x'; a,b>c{fill:red} @media print{d{x:url(y);y:1}} @font-face{src:url(z)}"
     ) == ("a,b>c{fill:red}\n@media print{d{y:1}}")
+
+
+@pytest.mark.parametrize(
+    ("label", "kind"),
+    [
+        ("image/jpg", "JPEG"),
+        ("image/png", "AVIF"),
+        ("image/gif;charset=utf-8", "WEBP"),
+        ("image/png", "TIFF"),
+        ("", "BMP"),
+    ],
+)
+def test_pictures_get_the_label_that_their_bytes_have(tmp_path: Path, label: str, kind: str) -> None:
+    data = svg(image(label, bitmap(kind), "width='96' height='64' preserveAspectRatio='none'"))
+    assert f"data:image/{kind.lower()};base64," in _sanitised(tmp_path, data).decode()
+    drawn = _drawn(tmp_path, data)
+    assert drawn.getpixel((20, 20)) == pytest.approx((255, 0, 0, 255), abs=3)
+    assert drawn.getpixel((90, 60)) == pytest.approx((255, 255, 0, 255), abs=3)
+
+
+def test_a_drawing_in_a_drawing_is_sanitised_and_drawn(tmp_path: Path) -> None:
+    inner = svg(
+        "<script>alert(1)</script><image href='http://127.0.0.1:9/a.png'/><rect onclick='alert(1)' width='96'"
+        " height='64' fill='blue'/>"
+    )
+    data = svg(image("image/png", inner, "width='96' height='64'"))
+    kept = _shown(_sanitised(tmp_path, data))
+    assert not FORBIDDEN.search(kept), kept
+    assert _drawn(tmp_path, data).getpixel((90, 60)) == (0, 0, 255, 255)
+
+
+def test_embedded_bombs_are_refused(tmp_path: Path) -> None:
+    vast = svg(image("image/avif", png(15000, 15000, chunk(b"IDAT", b""))))
+    nested = svg("")
+    for _ in range(MAX_NESTED + 1):
+        nested = svg(image("image/svg+xml", nested))
+    for name, data, code in (
+        ("pixels", vast, "too_many_pixels"),
+        ("pixels in a nested drawing", svg(image("image/svg+xml", vast)), "too_many_pixels"),
+        ("depth", nested, "corrupt_image"),
+        ("count", svg(image("image/png", bitmap("PNG")) * (MAX_PICTURES + 1)), "corrupt_image"),
+        ("no picture", svg(image("image/png", b"noise")), "unsupported_type"),
+        ("elements together", svg(image("image/svg+xml", svg("<g/>" * 40_000)) * 3), "corrupt_image"),
+    ):
+        with pytest.raises(PixelError) as failure:
+            _sanitised(tmp_path, data)
+        assert failure.value.code == code, name
+
+
+def test_entities_of_the_document_are_replaced_within_bounds(tmp_path: Path) -> None:
+    declared = '<!DOCTYPE svg [<!ENTITY blue "#00f"><!ENTITY paint "&blue;">]>'
+    data = svg("<rect width='96' height='64' fill='&paint;'/>", prolog=declared)
+    assert _drawn(tmp_path, data).getpixel((90, 60)) == (0, 0, 255, 255)
+    assert b"ENTITY" not in _sanitised(tmp_path, data)
+    long = f'<!DOCTYPE svg [<!ENTITY a "{"x" * 60_000}">]>'
+    default = f'<!DOCTYPE svg [<!ENTITY a "{"x" * 60_000}"><!ATTLIST g id CDATA "&a;">]>'
+    for bomb in (
+        svg(f"<text>{'&a;' * 1000}</text>", prolog=long),
+        svg(f"<text class='{'&a;' * 1000}'/>", prolog=long),
+        svg("<g/>" * 1000, prolog=default),
+        svg("<text>&nbsp;</text>", prolog="<!DOCTYPE svg>"),
+        svg(
+            "<text>&nbsp;</text>",
+            prolog='<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://127.0.0.1:9/a.dtd">',
+        ),
+    ):
+        with pytest.raises(PixelError, match="corrupt_image"):
+            _sanitised(tmp_path, bomb)
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-be", "latin-1", "cp1251", "utf-8-sig"])
+def test_a_drawing_in_any_encoding_is_the_same(tmp_path: Path, codec: str) -> None:
+    letter = "я" if codec == "cp1251" else "ö"
+    body = svg(f"<text y='60' font-size='60'>{letter}</text>").decode()
+    label = {"latin-1": "ISO-8859-1", "cp1251": "windows-1251"}.get(codec, codec.partition("-sig")[0])
+    encoded = f'<?xml version="1.0" encoding="{label}"?>{body}'.encode(codec)
+    assert _drawn(tmp_path, encoded).tobytes() == _drawn(tmp_path, body.encode()).tobytes()
+
+
+def test_white_space_between_spans_stays_as_it_was(tmp_path: Path) -> None:
+    """svg-hush indents its output; between the parts of a word that shows."""
+    data = svg("<text y='40'><tspan>on</tspan><tspan>ly</tspan></text>")
+    assert b"<tspan>on</tspan><tspan>ly</tspan>" in _sanitised(tmp_path, data)
+
+
+def test_what_svg_hush_does_not_know_is_kept(tmp_path: Path) -> None:
+    data = svg(
+        "<path id='p' d='M0 0h9'/><text xml:space='preserve' paint-order='stroke'><textPath href='#p'>a</textPath>"
+        "<textPath xlink:href='http://127.0.0.1:9/#p'>b</textPath></text>"
+    )
+    kept = _sanitised(tmp_path, data)
+    assert kept.count(b"href") == 1
+    assert b'xml:space="preserve"' in kept
+    assert b'paint-order="stroke"' in kept
+    assert _sanitised(tmp_path, kept) == kept
+
+
+HTML = "<p xmlns='http://www.w3.org/1999/xhtml'>Sale</p>"
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (f"<foreignObject width='9' height='9'>{HTML}</foreignObject>", "HTML"),
+        (f"<g><foreignObject width='9' height='9'><div>{HTML}</div></foreignObject></g>", "HTML"),
+        (
+            "<style>@font-face{font-family:a;src:url(data:font/woff2;base64,AA)}</style><text>a</text>",
+            "its own font",
+        ),
+        ("<text>\U0001f525</text>", "U\\+1F525"),
+        ("<text>\ue000</text>", "U\\+E000"),
+        ("<rect width='9' height='9' style='clip-path:circle(4px)'/>", "CSS shape"),
+        ("<text style='transform:rotate(9deg);transform-box:fill-box'>a</text>", "transform-box"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_in_words(tmp_path: Path, body: str, says: str) -> None:
+    with pytest.raises(PixelError, match=says) as failure:
+        _drawn(tmp_path, svg(body))
+    assert failure.value.code == "unsupported_type"
+    assert "PNG" in failure.value.detail
+
+
+def test_html_with_an_alternative_is_passed_over(tmp_path: Path) -> None:
+    data = svg(
+        f"<switch><foreignObject width='9' height='9'>{HTML}</foreignObject>"
+        "<rect width='96' height='64' fill='blue'/></switch>"
+    )
+    assert _drawn(tmp_path, data).getpixel((90, 60)) == (0, 0, 255, 255)
+
+
+def test_variables_that_multiply_are_refused(tmp_path: Path) -> None:
+    doubled = "".join(f"--v{n}:var(--v{n - 1}) var(--v{n - 1});" for n in range(1, 30))
+    with pytest.raises(PixelError, match="variables multiply"):
+        _drawn(tmp_path, svg(f"<g style='--v0:red;{doubled}'/>"))
+
+
+def test_references_in_style_sheets_are_counted(tmp_path: Path) -> None:
+    patterns = "".join(
+        f"<pattern id='p{n}' width='1' height='1'>{f'<rect class=%p{n - 1}%/>' * 12}</pattern>".replace(
+            "%", '"'
+        )
+        for n in range(1, 7)
+    )
+    sheet = "".join(f".p{n}{{fill:url(#p{n})}}" for n in range(7))
+    with pytest.raises(PixelError, match=f"more than {MAX_DRAWN} elements"):
+        _drawn(tmp_path, svg(f"<style>{sheet}</style><pattern id='p0'/>{patterns}<rect class='p6'/>"))
+
+
+def test_text_without_fonts_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fonts, "FOLDER", tmp_path)
+    assert _drawn(tmp_path, svg("")).getpixel((5, 5)) == (0, 255, 0, 255)
+    with pytest.raises(PixelError, match="op_unavailable"):
+        _drawn(tmp_path, svg("<text>a</text>"))
