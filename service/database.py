@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict
 
 from service.errors import Code, DatabaseReadOnlyError, DependencyError, ProblemError
 from service.ops.variant import FULL
+from service.outputs import Features, StepReport
 
 log = structlog.get_logger()
 
@@ -92,7 +93,7 @@ class Row(BaseModel):
 
 class OutputRow(Row):
     """A live output. Sizes in pixels and bytes; `expires_at` None: kept until its owner deletes it; `image_id` None: of
-    visitors; `version` None: not in the library."""
+    visitors; `version` None: not in the library; `features` None: made before they were measured."""
 
     output_id: UUID
     user_id: UUID | None
@@ -110,6 +111,8 @@ class OutputRow(Row):
     vendor_cost_micros: int = 0
     image_id: UUID | None = None
     version: int | None = None
+    report: tuple[StepReport, ...] = ()
+    features: Features | None = None
 
     @property
     def owner_id(self) -> UUID | None:

@@ -323,14 +323,14 @@ isOneToOne: false
                   ]
                 },"image_outputs": {
                   Row: {
-                    "bucket": string,"cache_key": string | null,"content_type": string,"created_at": string,"deleted_at": string | null,"expires_at": string | null,"height": number,"id": string,"image_id": string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id": string | null,"op_key": string,"ops": (string)[],"owner_id": string | null,"path": string,"scan": string,"scan_tried_at": string | null,"sha256": string,"size": number,"team_id": string | null,"thumb_path": string,"user_id": string | null,"variant": string,"vendor_cost_micros": number,"version": number | null,"width": number,"library_document": Json | null,"output_document": Json | null,"show_version": Json | null,"version_document": Json | null
+                    "bucket": string,"cache_key": string | null,"content_type": string,"created_at": string,"deleted_at": string | null,"expires_at": string | null,"features": Json | null,"height": number,"id": string,"image_id": string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id": string | null,"op_key": string,"ops": (string)[],"owner_id": string | null,"path": string,"report": NonNullable<Json>,"scan": string,"scan_tried_at": string | null,"sha256": string,"size": number,"team_id": string | null,"thumb_path": string,"user_id": string | null,"variant": string,"vendor_cost_micros": number,"version": number | null,"width": number,"library_document": Json | null,"output_document": Json | null,"show_version": Json | null,"version_document": Json | null
                   }
                   ComputedFields: "library_document" | "output_document" | "show_version" | "version_document"
                   Insert: {
-                    "bucket": string,"cache_key"?: string | null,"content_type": string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"height": number,"id"?: string,"image_id"?: string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id"?: string | null,"op_key": string,"ops"?: never,"owner_id"?: never,"path": string,"scan"?: string,"scan_tried_at"?: string | null,"sha256": string,"size": number,"team_id"?: string | null,"thumb_path": string,"user_id"?: string | null,"variant": string,"vendor_cost_micros"?: number,"version"?: number | null,"width": number
+                    "bucket": string,"cache_key"?: string | null,"content_type": string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"features"?: Json | null,"height": number,"id"?: string,"image_id"?: string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id"?: string | null,"op_key": string,"ops"?: never,"owner_id"?: never,"path": string,"report"?: NonNullable<Json>,"scan"?: string,"scan_tried_at"?: string | null,"sha256": string,"size": number,"team_id"?: string | null,"thumb_path": string,"user_id"?: string | null,"variant": string,"vendor_cost_micros"?: number,"version"?: number | null,"width": number
                   }
                   Update: {
-                    "bucket"?: string,"cache_key"?: string | null,"content_type"?: string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"height"?: number,"id"?: string,"image_id"?: string | null,"input_content_type"?: string,"input_height"?: number,"input_sha256"?: string,"input_size"?: number,"input_width"?: number,"job_id"?: string | null,"op_key"?: string,"ops"?: never,"owner_id"?: never,"path"?: string,"scan"?: string,"scan_tried_at"?: string | null,"sha256"?: string,"size"?: number,"team_id"?: string | null,"thumb_path"?: string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"version"?: number | null,"width"?: number
+                    "bucket"?: string,"cache_key"?: string | null,"content_type"?: string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"features"?: Json | null,"height"?: number,"id"?: string,"image_id"?: string | null,"input_content_type"?: string,"input_height"?: number,"input_sha256"?: string,"input_size"?: number,"input_width"?: number,"job_id"?: string | null,"op_key"?: string,"ops"?: never,"owner_id"?: never,"path"?: string,"report"?: NonNullable<Json>,"scan"?: string,"scan_tried_at"?: string | null,"sha256"?: string,"size"?: number,"team_id"?: string | null,"thumb_path"?: string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"version"?: number | null,"width"?: number
                   }
                   Relationships: [
                     {
@@ -1002,6 +1002,7 @@ isOneToOne: false
 "created_at": string,
 "deleted_at": string | null,
 "expires_at": string | null,
+"features": Json | null,
 "height": number,
 "id": string,
 "image_id": string | null,
@@ -1015,6 +1016,7 @@ isOneToOne: false
 "ops": (string)[],
 "owner_id": string | null,
 "path": string,
+"report": NonNullable<Json>,
 "scan": string,
 "scan_tried_at": string | null,
 "sha256": string,
@@ -1315,6 +1317,7 @@ isOneToOne: false
 "created_at": string,
 "deleted_at": string | null,
 "expires_at": string | null,
+"features": Json | null,
 "height": number,
 "id": string,
 "image_id": string | null,
@@ -1328,6 +1331,7 @@ isOneToOne: false
 "ops": (string)[],
 "owner_id": string | null,
 "path": string,
+"report": NonNullable<Json>,
 "scan": string,
 "scan_tried_at": string | null,
 "sha256": string,
@@ -1724,6 +1728,7 @@ isOneToOne: false
 "created_at": string,
 "deleted_at": string | null,
 "expires_at": string | null,
+"features": Json | null,
 "height": number,
 "id": string,
 "image_id": string | null,
@@ -1737,6 +1742,7 @@ isOneToOne: false
 "ops": (string)[],
 "owner_id": string | null,
 "path": string,
+"report": NonNullable<Json>,
 "scan": string,
 "scan_tried_at": string | null,
 "sha256": string,
@@ -2023,6 +2029,7 @@ isOneToOne: false
 "created_at": string,
 "deleted_at": string | null,
 "expires_at": string | null,
+"features": Json | null,
 "height": number,
 "id": string,
 "image_id": string | null,
@@ -2036,6 +2043,7 @@ isOneToOne: false
 "ops": (string)[],
 "owner_id": string | null,
 "path": string,
+"report": NonNullable<Json>,
 "scan": string,
 "scan_tried_at": string | null,
 "sha256": string,

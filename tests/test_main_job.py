@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import re
 
@@ -37,6 +38,8 @@ async def test_a_miss_is_computed_and_then_a_hit(client: Client) -> None:
     assert done["status"] == "done"
     assert (done["progress"], done["attempts"], done["charged"], done["error"]) == (1.0, 1, 0, None)
     assert (done["output"]["width"], done["output"]["height"]) == (100, 75)
+    assert len(base64.b64decode(done["output"]["features"]["thumbhash"])) > 16
+    assert 0.2 < done["output"]["features"]["exposure"] < 0.8
 
     output = await _picture(client, done["output_urls"][0])
     assert (output.size, output.format) == ((100, 75), "WEBP")

@@ -310,6 +310,8 @@ async def _store(bench: Workbench, job: ClaimedJob, result: PixelResult) -> dict
         "height": result.height,
         "size": result.size,
         "sha256": result.sha256,
+        "report": result.report,
+        "features": result.features,
         "input_content_type": content_type,
         "input_width": result.source_width,
         "input_height": result.source_height,

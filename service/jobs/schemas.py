@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.database import Scan
 from service.errors import Problem
 from service.jobs.store import Status
+from service.outputs import Features, StepReport
 
 
 class Output(BaseModel):
@@ -27,6 +28,13 @@ class Output(BaseModel):
     sha256: str = Field(description="hex digest of the picture's bytes")
     scan: Scan = Field(
         "none", description="virus scan: clean; none: not asked for; unscanned: the scanner was away"
+    )
+    report: tuple[StepReport, ...] = Field(
+        (),
+        description="what steps of the chain say of their results, in its order; not every step says something",
+    )
+    features: Features | None = Field(
+        None, description="measured on the picture; null for one of before that was done"
     )
 
 

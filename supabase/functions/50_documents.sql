@@ -8,7 +8,7 @@ as $$
     'thumb_path', p_output.thumb_path, 'content_type', p_output.content_type, 'width', p_output.width,
     'height', p_output.height, 'size', p_output.size, 'sha256', p_output.sha256, 'expires_at', p_output.expires_at,
     'scan', p_output.scan, 'vendor_cost_micros', p_output.vendor_cost_micros, 'image_id', p_output.image_id,
-    'version', p_output.version)
+    'version', p_output.version, 'report', p_output.report, 'features', p_output.features)
 $$;
 
 -- Jobs ahead in this job's queue, in the order claim_next takes them; null unless queued. Those that are not due

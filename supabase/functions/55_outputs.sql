@@ -250,7 +250,7 @@ begin
 end $$;
 
 -- Writes the row of a finished job's output, and for an owner the row of the verified original. p_output has
--- bucket, path, thumb_path, content_type, width, height, size, sha256 and input_content_type, input_width,
+-- bucket, path, thumb_path, content_type, width, height, size, sha256, report, features and input_content_type, input_width,
 -- input_height, input_size; image_id where a key was made from it, original_* where the original was stored. When
 -- the owner already has a live output for the key, that one is prolonged and returned, and the new objects are marked
 -- for removal.
@@ -276,7 +276,7 @@ begin
   insert into public.image_outputs (
     image_id, job_id, user_id, team_id, cache_key, input_sha256, input_content_type, input_width, input_height,
     input_size, op_key, variant, bucket, path, thumb_path, content_type, width, height, size, sha256, expires_at, version,
-    scan, vendor_cost_micros)
+    scan, vendor_cost_micros, report, features)
   values (
     v_image_id, p_job.id, case when p_job.team_id is null then p_job.user_id end, p_job.team_id, p_job.cache_key,
     p_job.sha256, v_new.input_content_type, v_new.input_width,
@@ -286,7 +286,7 @@ begin
       secs => greatest(p_output_seconds, coalesce(p_job.keep_days, 0) * 86400)) end,
     -- The image's row is locked: nobody else counts at this moment.
     case when v_new.bucket = 'user-library' then public.next_version(v_image_id) end,
-    coalesce(v_new.scan, 'none'), coalesce(v_new.vendor_cost_micros, 0))
+    coalesce(v_new.scan, 'none'), coalesce(v_new.vendor_cost_micros, 0), coalesce(v_new.report, '[]'), v_new.features)
   -- Prolonged in the same statement: between two, the other output could be buried.
   on conflict (cache_key, owner_id) where deleted_at is null and cache_key is not null
   do update set expires_at = case when image_outputs.expires_at is not null

@@ -133,7 +133,7 @@ as $$
     ('credit_grants', false, '{id,user_id,source,reference,amount,remaining,clawed,lapsed,expires_at,note,created_at}'),
     ('credit_uses', false, '{ledger_id,grant_id,user_id,delta}'),
     ('images', false, '{id,user_id,team_id,owner_id,sha256,filename,content_type,width,height,size,prompt,search,current_output_id,original_path,original_size,archived_at,listed_since,created_at}'),
-    ('image_outputs', false, '{id,image_id,job_id,user_id,team_id,owner_id,version,input_sha256,input_content_type,input_width,input_height,input_size,op_key,ops,variant,bucket,path,thumb_path,content_type,width,height,size,sha256,scan,expires_at,deleted_at,created_at}'),
+    ('image_outputs', false, '{id,image_id,job_id,user_id,team_id,owner_id,version,input_sha256,input_content_type,input_width,input_height,input_size,op_key,ops,variant,bucket,path,thumb_path,content_type,width,height,size,sha256,scan,report,features,expires_at,deleted_at,created_at}'),
     ('collections', false, '{id,user_id,team_id,owner_id,name,parent_id,created_at,updated_at}'),
     ('collection_items', false, '{collection_id,image_id,user_id,team_id,owner_id,created_at}'),
     ('jobs', false, '{id,user_id,team_id,owner_id,api_key_id,status,sha256,filename,content_type,size,width,height,op_key,variant,price,charged,wants_persist,keep_days,progress,step,attempt,max_attempts,error,image_id,output_id,upload_path,upload_expires_at,created_at,started_at,finished_at,expires_at}'),
@@ -661,7 +661,7 @@ as $$
     'thumb_path', p_output.thumb_path, 'content_type', p_output.content_type, 'width', p_output.width,
     'height', p_output.height, 'size', p_output.size, 'sha256', p_output.sha256, 'expires_at', p_output.expires_at,
     'scan', p_output.scan, 'vendor_cost_micros', p_output.vendor_cost_micros, 'image_id', p_output.image_id,
-    'version', p_output.version)
+    'version', p_output.version, 'report', p_output.report, 'features', p_output.features)
 $$;
 
 -- Ends an output and marks its objects for removal. Returns what the caches must forget; null when it had ended before.
@@ -822,6 +822,56 @@ begin
     perform public.entomb('user-library', p_original.original_path, 'duplicate');
   end if;
   return v_image.id;
+end $$;
+
+-- Writes the row of a finished job's output, and for an owner the row of the verified original. p_output has
+-- bucket, path, thumb_path, content_type, width, height, size, sha256, report, features and input_content_type, input_width,
+-- input_height, input_size; image_id where a key was made from it, original_* where the original was stored. When
+-- the owner already has a live output for the key, that one is prolonged and returned, and the new objects are marked
+-- for removal.
+create or replace function public.record_output(p_job public.jobs, p_output jsonb, p_output_seconds integer)
+returns public.image_outputs
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_image_id uuid;
+  v_new public.image_outputs := jsonb_populate_record(null::public.image_outputs, p_output);
+  v_output public.image_outputs;
+begin
+  perform public.refuse_blocked_for_good(array[p_job.sha256, v_new.sha256]);
+  if p_job.user_id is not null then
+    v_image_id := public.record_image(p_job, v_new, jsonb_populate_record(null::public.images, p_output));
+  end if;
+  perform public.bury_output(o.id, case when o.expires_at <= now() then 'expired' else 'superseded' end)
+  from public.image_outputs o
+  where o.cache_key = p_job.cache_key and o.owner_id is not distinct from p_job.owner_id
+    and o.deleted_at is null
+    -- An ephemeral output gives way to one for the library.
+    and (o.expires_at <= now() or (v_new.bucket = 'user-library' and o.bucket <> 'user-library'));
+  insert into public.image_outputs (
+    image_id, job_id, user_id, team_id, cache_key, input_sha256, input_content_type, input_width, input_height,
+    input_size, op_key, variant, bucket, path, thumb_path, content_type, width, height, size, sha256, expires_at, version,
+    scan, vendor_cost_micros, report, features)
+  values (
+    v_image_id, p_job.id, case when p_job.team_id is null then p_job.user_id end, p_job.team_id, p_job.cache_key,
+    p_job.sha256, v_new.input_content_type, v_new.input_width,
+    v_new.input_height, v_new.input_size, p_job.op_key, p_job.variant, v_new.bucket, v_new.path, v_new.thumb_path,
+    v_new.content_type, v_new.width, v_new.height, v_new.size, v_new.sha256,
+    case when v_new.bucket <> 'user-library' then now() + make_interval(
+      secs => greatest(p_output_seconds, coalesce(p_job.keep_days, 0) * 86400)) end,
+    -- The image's row is locked: nobody else counts at this moment.
+    case when v_new.bucket = 'user-library' then public.next_version(v_image_id) end,
+    coalesce(v_new.scan, 'none'), coalesce(v_new.vendor_cost_micros, 0), coalesce(v_new.report, '[]'), v_new.features)
+  -- Prolonged in the same statement: between two, the other output could be buried.
+  on conflict (cache_key, owner_id) where deleted_at is null and cache_key is not null
+  do update set expires_at = case when image_outputs.expires_at is not null
+                                  then greatest(image_outputs.expires_at, excluded.expires_at) end
+  returning * into v_output;
+  if (v_output.bucket, v_output.path) <> (v_new.bucket, v_new.path) then
+    perform public.entomb(v_new.bucket, v_new.path, 'duplicate');
+    perform public.entomb(v_new.bucket, v_new.thumb_path, 'duplicate');
+  end if;
+  return v_output;
 end $$;
 
 -- From a claim about a file to a hit, a job in flight, or a new job: one transaction.

@@ -12,12 +12,14 @@ from scripts.local.home import REPOSITORY
 OURS = {"service", "workers", "scripts", "tests"}
 MAY: dict[str, tuple[str, ...]] = {
     "service/media.py": (),
+    "service/outputs.py": (),
     "service/ops": ("service.ops",),
     "workers/imaging": (
         "workers.imaging",
         "workers.models",
         "workers.sandbox",
         "service.media",
+        "service.outputs",
         "service.ops.weights",
     ),
     "workers/models": ("workers.models", "workers.imaging.errors", "service.ops.weights"),

@@ -25,7 +25,7 @@ USERS: dict[str, str] = {
     "image_outputs": (
         "id image_id job_id user_id team_id owner_id version input_sha256 input_content_type input_width "
         "input_height input_size op_key ops variant bucket path thumb_path content_type width height size "
-        "sha256 scan expires_at deleted_at created_at"
+        "sha256 scan report features expires_at deleted_at created_at"
     ),
     "collections": "id user_id team_id owner_id name parent_id created_at updated_at",
     "collection_items": "collection_id image_id user_id team_id owner_id created_at",

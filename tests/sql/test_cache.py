@@ -467,3 +467,47 @@ async def test_an_output_is_shown_to_whoever_may_read_it(world: World) -> None:
     mine = await _made(world, new_sha256(), stranger)
     await world.late("expires_at", mine["output_id"], "image_outputs")
     assert await world.call("get_output", p_output_id=mine["output_id"], p_user_id=stranger) is None
+
+
+SAID = [{"op": "bgremove-v2", "method": "model", "confidence": 0.4, "warnings": ["The hair may be cut."]}]
+MEASURED = {"thumbhash": "AAiCBQ==", "sharpness": 0.5}
+
+
+async def test_what_is_known_of_a_result_goes_with_every_copy(world: World) -> None:
+    """Through completing, a hit of visitors' that is copied, the copy that a worker makes, a claim, and a promotion."""
+    sha256, facts = new_sha256(), {"report": SAID, "features": MEASURED}
+    job = await world.running(sha256=sha256)
+    documents = [(await world.complete(job, **facts))["output"]]
+    first, second = await world.user(plan="pro"), await world.user()
+    adopted = (await world.adopt(first, documents[0]["output_id"]))["output"]
+    late = await world.running(second, sha256=sha256, use_cache=False)
+    found = (await _cached(world, late, verified=True))["output"]
+    copied = {**output_of(late), **{name: found[name] for name in facts}}
+    documents += [adopted, found, (await world.complete(late, **copied))["output"]]
+    documents.append((await world.call("get_job", p_job_id=job["id"], p_user_id=None))["output"])
+    key = uuid.uuid4()
+    path, thumb = (f"{first}/{key}/output/{name}" for name in paths_of(key))
+    promoted = {
+        "p_output_id": adopted["output_id"],
+        "p_user_id": first,
+        "p_path": path,
+        "p_thumb_path": thumb,
+    }
+    documents.append(await world.call("promote_output", **promoted, p_charge=False))
+    documents.append(
+        (await world.call("get_image", p_image_id=adopted["image_id"], p_user_id=first))["current"]
+    )
+    path, thumb = paths_of(uuid.uuid4())
+    claim = json.dumps([{"job_id": str(job["id"]), "path": path, "thumb_path": thumb}])
+    third = await world.user()
+    claimed = await world.call("claim_jobs", p_user_id=third, p_claims=claim, p_output_seconds=HOUR)
+    mine = claimed["jobs"][str(job["id"])]
+    documents.append((await world.call("get_job", p_job_id=mine, p_user_id=third))["output"])
+    assert len({document["output_id"] for document in documents}) == 4
+    assert all({name: document[name] for name in facts} == facts for document in documents)
+
+
+async def test_a_result_of_which_nothing_is_known(world: World) -> None:
+    """As the release before stores it."""
+    output = (await world.done())["output"]
+    assert (output["report"], output["features"]) == ([], None)

@@ -20,6 +20,7 @@ from service.ops.weights import Installed
 from workers.imaging import verify  # noqa: F401
 from workers.imaging.colour import to_srgb, to_workable
 from workers.imaging.encode import encode
+from workers.imaging.features import measure
 from workers.imaging.opening import opened
 from workers.imaging.resize import resize
 from workers.imaging.thumbnail import thumbnail
@@ -37,6 +38,7 @@ def warm_up(models: str) -> tuple[Path, ...]:
     for form in ("webp", "png"):
         encode(picture, Encoding(form), Path(os.devnull))
     thumbnail(picture, Path(os.devnull))
+    measure(picture)
     weights = TypeAdapter(tuple[Installed, ...]).validate_json(models)
     sessions.load(weights)
     return tuple(file for one in weights for file in one.files)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from service.media import SourceFormat
+from service.outputs import Features, StepReport
 
 OutputFormat = Literal["webp", "jpeg", "png", "avif"]
 
@@ -47,21 +48,11 @@ class PixelTask:
 
 
 @dataclass(frozen=True, slots=True)
-class StepReport:
-    """What a step of the chain says of its result. op: its key with version; method: which way it went; confidence:
-    0..1, None where it has none; warnings: sentences for whoever asked for the picture."""
-
-    op: str
-    method: str
-    confidence: float | None = None
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class PixelResult:
     """What a child made. original: the file to keep as the verified original, the source itself or the
     sanitised drawing; output, thumb: files in the task's workdir; size: bytes and sha256: hex of the output;
-    timings: milliseconds by step; report: what steps say of their results, in the order of the chain."""
+    timings: milliseconds by step; report: what steps say of their results, in the order of the chain; features: what
+    was measured on the output, None of an original that is only kept."""
 
     original: Path
     output: Path
@@ -76,6 +67,7 @@ class PixelResult:
     source_height: int
     timings: dict[str, float] = field(default_factory=dict)
     report: tuple[StepReport, ...] = ()
+    features: Features | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,14 @@ from PIL import Image
 
 from service.ops import models
 from service.ops.registry import Chain, parse
+from service.outputs import StepReport
 from workers.imaging.decode import decode
 from workers.imaging.drawing import sanitise
 from workers.imaging.encode import encode
+from workers.imaging.features import measure
 from workers.imaging.resize import fit_size
 from workers.imaging.thumbnail import thumbnail
-from workers.imaging.types import EncodedFile, Encoding, PixelResult, PixelTask, SourceInfo, StepReport
+from workers.imaging.types import EncodedFile, Encoding, PixelResult, PixelTask, SourceInfo
 from workers.imaging.verify import verify
 from workers.ops import (
     bgremove,
@@ -75,6 +77,8 @@ def process(task: PixelTask) -> PixelResult:
         output = _write(chain, image, task.workdir)
     with clock("thumbnail"):
         thumb = thumbnail(image, task.workdir / "thumb.webp")
+    with clock("measure"):
+        features = measure(image)
     return PixelResult(
         original=original,
         output=output.path,
@@ -89,6 +93,7 @@ def process(task: PixelTask) -> PixelResult:
         source_height=info.oriented[1],
         timings=clock.milliseconds,
         report=report,
+        features=features,
     )
 
 

@@ -49,6 +49,36 @@ export interface Output {
   size: number;
   /** 64 hex digits. */
   sha256: string;
+  /** What steps of the chain say of their results, in its order; not every step says something. */
+  report: StepReport[];
+  /** null for a picture of before they were measured. */
+  features: Features | null;
+}
+
+/** What a step of the chain says of its result. */
+export interface StepReport {
+  /** e.g. `bgremove-v2`. */
+  op: string;
+  /** Which way it went. */
+  method: string;
+  /** 0..1; null: it does not tell. */
+  confidence: number | null;
+  /** Sentences to show to whoever asked for the picture. */
+  warnings: string[];
+}
+
+/** What was measured on a picture; what each number means stands in docs/api.md. */
+export interface Features {
+  /** base64 of a ThumbHash: a blurred placeholder while the picture loads. */
+  thumbhash: string;
+  /** At most five, the largest share (0..1) first; `hex` as `#rrggbb`. */
+  colours: { hex: string; share: number }[];
+  /** 0..1. */
+  sharpness: number;
+  /** 0 black..1 white. */
+  exposure: number;
+  /** 16 hex digits. */
+  perceptual_hash: string;
 }
 
 export interface IntakeRequest {

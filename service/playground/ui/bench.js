@@ -1,11 +1,12 @@
 /** The bench: a picture is chosen, an operation runs on it, the result is compared and downloaded. */
 /** @import { Darkroom } from "../darkroom.js" */
-/** @import { ImageMeta, Operation, ProcessResult } from "../darkroom/types.js" */
+/** @import { ImageMeta, Operation, ProcessResult, StepReport } from "../darkroom/types.js" */
 import { Chain } from "./chain.js";
 import { when } from "./dialogs.js";
 import { announce, byId, duration, fileSize, make, typeName } from "./dom.js";
 import { Price } from "./price.js";
 import { hideProblem, showProblem } from "./problem.js";
+import { showReport } from "./report.js";
 import { failStages, resetStages, showStage } from "./stages.js";
 import { Viewer } from "./viewer.js";
 
@@ -225,7 +226,7 @@ export class Bench {
 
   /**
    * @param {string} url
-   * @param {{width: number, height: number, size: number, content_type: string}|null} output
+   * @param {{width: number, height: number, size: number, content_type: string, report?: StepReport[]}|null} output
    * @param {string} badge @param {string} kind @param {object} answer
    */
   async #showDone(url, output, badge, kind, answer) {
@@ -247,6 +248,7 @@ export class Bench {
           ]
         : []),
     );
+    showReport(byId("report"), output);
     byId("answer").textContent = JSON.stringify(answer, null, 2);
     byId("result").hidden = false;
     byId("result").scrollIntoView({ block: "nearest" });

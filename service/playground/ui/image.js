@@ -4,6 +4,7 @@
 import { ask, explain, inOrder, when } from "./dialogs.js";
 import { byId, fileSize, make, typeName } from "./dom.js";
 import { recipes } from "./recipes.js";
+import { showReport } from "./report.js";
 import { affordable, rerun, worthKeeping } from "./rerun.js";
 import { ShareDialog } from "./share.js";
 import { Viewer } from "./viewer.js";
@@ -180,6 +181,7 @@ export class ImageView {
           version.expires_at ? `until ${when(version.expires_at)}` : "kept",
         ].join(", ")
       : "Run again to make one.";
+    showReport(byId("version-report"), version);
     of("promote", version !== null && version.version === null);
     of("restore", version !== null && version.version !== null && !current);
     for (const id of ["share-open", "version-download", "delete-version"]) of(id, version !== null);

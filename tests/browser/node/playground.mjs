@@ -88,6 +88,33 @@ test('the download is the result, under a name of its own', async () => {
   assert.equal((await answer.body()).subarray(1, 4).toString(), 'PNG')
 })
 
+test('what a step warns of stands under the result, and how sure it is in the details', async () => {
+  const page = await openPlayground()
+  const report = [
+    { op: 'bgremove-v2', method: 'model', confidence: 0.62, warnings: ['Look at the hair.'] },
+    { op: 'upscale-v2', method: 'lanczos', confidence: null, warnings: ['Look at the hair.'] },
+  ]
+  let said = []
+  await page.route('**/intake', async (route) => {
+    const response = await route.fetch()
+    const answer = await response.json()
+    await route.fulfill({ response, json: answer.cached ? { ...answer, output: { ...answer.output, report: said } } : answer })
+  })
+  const key = freshKey()
+  await drop(page, 'product.jpg')
+  await chosen(page)
+  await page.fill('#op-key', key)
+  await develop(page)
+  assert.equal(await page.isVisible('#report'), false)
+  said = report
+  await develop(page)
+  assert.deepEqual(await page.locator('#report .warnings li').allTextContents(), ['Look at the hair.'])
+  await page.click('#report summary')
+  const steps = await page.locator('#report details li').allInnerTexts()
+  assert.deepEqual(steps, ['bgremove-v2: model, 62 % sure', 'upscale-v2: lanczos'])
+  assert.deepEqual(page.complaints, [])
+})
+
 test('the form is drawn from the catalogue and writes the op_key, and the op_key fills the form', async () => {
   const page = await openPlayground()
   const key = () => page.inputValue('#op-key')

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from service.ops import models
-from workers.imaging.types import Claim, PixelTask, StepReport
+from service.outputs import StepReport
+from workers.imaging.types import Claim, PixelTask
 from workers.ops import pipeline
 from workers.ops.pixels import Reported
 
