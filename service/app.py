@@ -56,7 +56,15 @@ from service.teams.routes import router as teams_router
 from service.webhooks.routes import router as webhooks_router
 
 PLAYGROUND = Path(__file__).parent / "playground"
-CORS_REQUEST_HEADERS = ("Authorization", "Content-Type", "X-Request-Id", "Last-Event-ID")
+CORS_REQUEST_HEADERS = (
+    *("Authorization", "Content-Type", "X-Request-Id", "Last-Event-ID"),
+    *(
+        "traceparent",
+        "tracestate",
+        "baggage",
+        "sentry-trace",
+    ),  # of pages that trace: W3C, OpenTelemetry, Sentry
+)
 CORS_ANSWER_HEADERS = ("RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id")
 
 

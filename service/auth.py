@@ -30,7 +30,8 @@ from service.settings import Settings
 
 AUDIENCE = "authenticated"
 ASYMMETRIC = ("ES256", "RS256")
-LEEWAY_SECONDS = 10
+LEEWAY_SECONDS = 30
+"""How far the clock of whoever issued a token may be ahead of ours; PostgREST allows as much."""
 MAX_TOKEN_BYTES = 16_384
 JWKS_SECONDS = 600
 JWKS_RETRY_SECONDS = 10

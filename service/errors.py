@@ -143,7 +143,6 @@ class Code(StrEnum):
     sha256_mismatch = "sha256_mismatch"
     size_mismatch = "size_mismatch"
     dimensions_mismatch = "dimensions_mismatch"
-    type_mismatch = "type_mismatch"
     infected = "infected"
     corrupt_image = "corrupt_image"
     op_failed = "op_failed"
@@ -500,7 +499,6 @@ CATALOGUE: Mapping[Code, Entry] = {
     Code.sha256_mismatch: Entry(422, "The content differs from its sha256", False, _BYTES),
     Code.size_mismatch: Entry(422, "The content differs from its size", False, _BYTES),
     Code.dimensions_mismatch: Entry(422, "The picture differs from its dimensions", False, _BYTES),
-    Code.type_mismatch: Entry(422, "The content differs from its type", False, _BYTES),
     Code.infected: Entry(
         422,
         "The file carries malware",

@@ -1,15 +1,17 @@
 """What every request body has in common: values are taken as JSON has them, and unknown fields are refused.
 
 `true` is no number, "1" is no number, 1 is no text. JSON has no ids and times of its own, so these come as text: `Id`
-and `Moment`. (Query parameters and forms are all text, and are converted.)
+and `Moment`. (Query parameters and forms are all text, and are converted.) Names are kept as composed text: what looks
+the same is the same.
 """
 
 import re
+import unicodedata
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 _NUMBER = re.compile(r"\s*[+-]?[\d.]+\s*")
 
@@ -26,5 +28,17 @@ def _no_timestamp(value: Any) -> Any:
     return value
 
 
+def _composed(value: Any) -> Any:
+    return unicodedata.normalize("NFC", value) if isinstance(value, str) else value
+
+
+Composed = BeforeValidator(_composed)
+"""Text in Unicode's composed form (NFC): macOS writes file names in pieces, keyboards do not."""
+Name = Annotated[
+    str,
+    Composed,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=80, pattern=r"^[^\x00-\x1f\x7f]+$"),
+]
+"""What people call something of theirs."""
 Id = Annotated[UUID, Field(strict=False)]
 Moment = Annotated[datetime, BeforeValidator(_no_timestamp), Field(strict=False)]

@@ -29,11 +29,16 @@ EXTENSIONS: Final[dict[str, str]] = {
 }
 """Of the files we keep, by the type that we found."""
 ACCEPTED: Final = frozenset({*CONTENT_TYPES.values(), "image/heif"})
-"""What a client may call its file, aliases aside."""
+"""What a client may call its file, aliases aside: whichever of them, since the bytes decide what it is."""
 # Labels that browsers and systems use for the same bytes.
 _SAME: Final = {
     "image/jpg": "image/jpeg",
     "image/pjpeg": "image/jpeg",
+    "image/jpe": "image/jpeg",
+    "image/jfif": "image/jpeg",
+    "image/x-jpeg": "image/jpeg",
+    "image/x-webp": "image/webp",
+    "image/svg": SVG,
     "image/heif": "image/heic",
     "image/heic-sequence": "image/heic",
     "image/heif-sequence": "image/heic",
@@ -42,8 +47,11 @@ _SAME: Final = {
     "image/apng": "image/png",
     "image/x-png": "image/png",
     "image/tif": "image/tiff",
+    "image/x-tif": "image/tiff",
+    "image/x-tiff": "image/tiff",
 }
-_SILENT: Final = {"", "application/octet-stream"}
+# What senders write that do not know.
+_SILENT: Final = {"", "application/octet-stream", "binary/octet-stream", "application/unknown"}
 
 
 def claimed_type(label: str | None) -> str | None:

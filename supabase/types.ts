@@ -2178,6 +2178,9 @@ isOneToOne: false
 "search_query":
 { Args: { "p_text": string }; Returns: unknown
                            },
+"search_vector":
+{ Args: { "p_filename": string,"p_prompt": string }; Returns: unknown
+                           },
 "seats_taken":
 { Args: { "p_except"?: string,"p_team_id": string }; Returns: number
                            },

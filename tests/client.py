@@ -33,14 +33,14 @@ class Client:
     def __init__(self, api_url: str, token: str | None = None) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.http = httpx.AsyncClient(base_url=api_url, headers=headers, timeout=60, trust_env=False)
-        self._plain = httpx.AsyncClient(timeout=60, trust_env=False)
+        self.plain = httpx.AsyncClient(timeout=60, trust_env=False)
 
     async def __aenter__(self) -> "Client":
         return self
 
     async def __aexit__(self, *_error: object) -> None:
         await self.http.aclose()
-        await self._plain.aclose()
+        await self.plain.aclose()
 
     async def intake(self, photo: Photo, op_key: str, **changed: Any) -> dict[str, Any]:
         """The answer to an intake that is accepted."""
@@ -53,7 +53,7 @@ class Client:
         self, url: str, data: bytes | AsyncIterator[bytes], content_type: str = "image/jpeg"
     ) -> httpx.Response:
         """Raw bytes to a presigned URL; an iterator is sent in chunks, without a length."""
-        return await self._plain.put(url, content=data, headers={"Content-Type": content_type})
+        return await self.plain.put(url, content=data, headers={"Content-Type": content_type})
 
     async def upload(self, answer: dict[str, Any], photo: Photo, data: bytes | None = None) -> None:
         """PUT the photo (or other bytes in its place) and report it."""
@@ -118,4 +118,4 @@ class Client:
         return body
 
     async def download(self, url: str) -> httpx.Response:
-        return await self._plain.get(url)
+        return await self.plain.get(url)

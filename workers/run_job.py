@@ -64,12 +64,14 @@ VERDICTS: dict[Code, Decision] = {
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a job did not end well. `refused`: the bytes are not what was announced or not acceptable."""
+    """Why a job did not end well. `refused`: the bytes are not what was announced or not acceptable. `retryable`:
+    whether asking anew can help, where that is not as the catalogue of errors has it."""
 
     code: Code
     detail: str
     decision: Decision
     category: str | None = None
+    retryable: bool | None = None
 
 
 class Refused(Exception):
@@ -80,8 +82,8 @@ class Refused(Exception):
         self.failure = failure
 
 
-def refused(code: Code, detail: str) -> Refused:
-    return Refused(Failure(code, detail, "refused"))
+def refused(code: Code, detail: str, *, retryable: bool | None = None) -> Refused:
+    return Refused(Failure(code, detail, "refused", retryable=retryable))
 
 
 async def run_job(bench: Workbench, job: ClaimedJob) -> None:
@@ -239,7 +241,10 @@ async def _download(bench: Workbench, job: ClaimedJob, workdir: Path) -> Path:
             Code.upload_missing, "The uploaded file is gone; ask for a new intake and upload it again."
         )
     if got.size != size:
-        raise refused(Code.size_mismatch, f"{got.size} bytes were uploaded, {size} were announced.")
+        detail = f"{got.size} bytes were uploaded, {size} were announced."
+        if got.size < size:  # the connection ended too soon
+            raise refused(Code.size_mismatch, f"{detail} Send the file again.", retryable=True)
+        raise refused(Code.size_mismatch, detail)
     raise refused(Code.sha256_mismatch, "The sha256 of the uploaded bytes is not the announced one.")
 
 
@@ -257,7 +262,7 @@ async def _pixels(bench: Workbench, job: ClaimedJob, source: Path, workdir: Path
         source=source,
         workdir=workdir,
         op_key=job.op_key,
-        claim=Claim(job.width, job.height, job.content_type),
+        claim=Claim(job.width, job.height),
         limits=Limits(settings.max_bytes, settings.max_side, settings.max_pixels, svg=settings.accept_svg),
         working_side=variant.side,
         marked=variant.marked,
@@ -342,7 +347,13 @@ def classify(error: Exception) -> Failure | None:
 async def _fail(resources: Resources, lease: Lease, failure: Failure) -> str:
     job = lease.job
     pause = RETRY_SECONDS[min(job.attempt, len(RETRY_SECONDS)) - 1] if failure.decision == "retry" else None
-    document = problem(failure.code, failure.detail, request_id=job.request_id, category=failure.category)
+    document = problem(
+        failure.code,
+        failure.detail,
+        request_id=job.request_id,
+        retryable=failure.retryable,
+        category=failure.category,
+    )
     log.warning("job_failed", code=failure.code, decision=failure.decision, detail=failure.detail)
     row = await lease.fail(
         document.model_dump(mode="json", exclude_none=True),

@@ -73,7 +73,7 @@ def write_photograph(path: Path, size: tuple[int, int]) -> Path:
 def ours(source: Path, directory: Path) -> None:
     """Verification included."""
     with Image.open(source) as header:
-        claim = Claim(*header.size, "image/jpeg")
+        claim = Claim(*header.size)
     picture = decode(source, verify(source, claim, Limits()), _SIDE)
     encode(picture, Encoding("webp", 85), directory / "ours.webp")
     thumbnail(picture, directory / "ours.thumb.webp")

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
-from service.inputs import Id, Input
+from service.inputs import Composed, Id, Input
 from service.jobs.schemas import Output
 from service.jobs.store import Status
 
@@ -36,7 +36,7 @@ class IntakeRequest(Input):
         description="hex digest of the file's bytes"
     )
     filename: Annotated[
-        str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")
+        str, Composed, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")
     ] = Field(description="what the user calls it; kept as a label, never used as a path")
     size: int = Field(gt=0, le=MAX_CLAIM, description="bytes")
     content_type: Annotated[str, StringConstraints(max_length=100, pattern=r"^[\x20-\x7e]*$")] | None = Field(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from service.inputs import Input, Moment
+from service.inputs import Composed, Input, Moment
 from service.keys.store import KeyRow, Scope
 
 MAX_OVERLAP_HOURS = 168
@@ -30,6 +30,7 @@ def _each_once(value: list[Scope]) -> list[Scope]:
 
 Name = Annotated[
     str,
+    Composed,
     Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$", description="for its owner's eyes"),
 ]
 Rate = Annotated[

@@ -1,25 +1,19 @@
 """Collections: folders of a user or a team, nested one level; an image may lie in many."""
 
 from datetime import datetime
-from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
 from service.errors import Code, ProblemError, responses
-from service.inputs import Id, Input
+from service.inputs import Id, Input, Name
 from service.library.images import TEAM_REFUSALS, change_one
 from service.library.shelves import CollectionRow
 from service.limits import SignedIn
 from service.resources import resources_of
 
 router = APIRouter(prefix="/collections", tags=["library"])
-
-Name = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=80, pattern=r"^[^\x00-\x1f\x7f]+$"),
-]
 
 
 class Collection(BaseModel):

@@ -46,7 +46,7 @@ class ImageFilter(BaseModel):
         None,
         max_length=200,
         pattern=r"^[^\x00]*$",
-        description='words of filename or prompt, the last may be unfinished; "a phrase", or, -without',
+        description='words of filename or prompt, or parts of words; "a phrase", or, -without',
         examples=["white mug"],
     )
 

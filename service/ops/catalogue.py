@@ -130,7 +130,12 @@ OPS: tuple[Op, ...] = (
         "Chooses the file format of the output; it must be the last step. Without it a chain ends in WebP of "
         "quality 85.",
         models.Convert,
-        ("convert-v1:format-png", "convert-v1:format-jpeg:quality-90", "convert-v1:lossless-true"),
+        (
+            "convert-v1:format-png",
+            "convert-v1:format-jpeg:quality-90",
+            "convert-v1:quality-auto",
+            "convert-v1:lossless-true",
+        ),
     ),
     Op(
         "compress",

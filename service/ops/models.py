@@ -5,9 +5,9 @@ texts, a ``format`` (``color``; ``escaped-text``: write the value with :func:`se
 ``canonical`` folds settings that give the same pixels into one, so that equal pixels have an equal key.
 """
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
@@ -158,20 +158,51 @@ class Crop(Parameters):
 
 
 _QUALITY = {"webp": 85, "jpeg": 85, "avif": 65, "png": 100}
+_PROGRESSIVE = {"jpeg": True, "png": False}
+"""The formats that can be seen coarsely before all of a file is there, and whether they are so by default."""
 
 
-class Convert(Parameters):
+Quality = Annotated[
+    Annotated[int, Field(ge=1, le=100)] | Literal["auto"],
+    WithJsonSchema({"type": ["integer", "string"], "minimum": 1, "maximum": 100, "pattern": "^auto$"}),
+]
+
+
+class _Progressive(Parameters):
+    """What convert and compress share."""
+
+    format: Literal["webp", "jpeg", "png", "avif"]
+    progressive: bool | None = Field(
+        default=None,
+        title="Progressive",
+        description="Coarse to fine while it arrives: JPEG is unless this is false, PNG is interlaced where this is "
+        "true.",
+    )
+
+    @model_validator(mode="after")
+    def _can_be_progressive(self) -> Self:
+        if self.progressive and self.format not in _PROGRESSIVE:
+            raise ValueError(f"{self.format} has no progressive form; use jpeg or png")
+        return self
+
+    def canonical(self) -> Self:
+        """The format's own way is the default."""
+        own = self.progressive == _PROGRESSIVE.get(self.format, False)
+        return self._reset("progressive") if own else self
+
+
+class Convert(_Progressive):
     format: Literal["webp", "jpeg", "png", "avif"] = Field(
         default="webp",
         title="Format",
         description="File format of the output. JPEG has no transparency: it becomes white.",
     )
-    quality: int | None = Field(
+    quality: Quality | None = Field(
         default=None,
-        ge=1,
-        le=100,
         title="Quality",
-        description="Of lossy formats; when left out 85 for WebP and JPEG, 65 for AVIF.",
+        description="Of lossy formats, 1 to 100, or auto: the smallest file that looks like the picture. When left out "
+        "85 for WebP and JPEG, 65 for AVIF.",
+        examples=["auto"],
     )
     lossless: bool = Field(default=False, title="Lossless", description="WebP only; PNG always is.")
 
@@ -183,19 +214,20 @@ class Convert(Parameters):
 
     @property
     def effective_quality(self) -> int:
-        """1..100: the quality given, or that of the format."""
-        return _QUALITY[self.format] if self.quality is None else self.quality
+        """1..100: the quality given, or that of the format, where none or `auto` is."""
+        return self.quality if isinstance(self.quality, int) else _QUALITY[self.format]
 
     def canonical(self) -> Self:
         """Quality means nothing without loss, and the format's own is the default."""
+        plain = super().canonical()
         if self.format == "png":
-            return self._reset("quality", "lossless")
+            return plain._reset("quality", "lossless")
         if self.lossless or self.quality == _QUALITY[self.format]:
-            return self._reset("quality")
-        return self
+            return plain._reset("quality")
+        return plain
 
 
-class Compress(Parameters):
+class Compress(_Progressive):
     max: int = Field(
         default=200,
         ge=2,

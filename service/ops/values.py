@@ -176,6 +176,8 @@ def unescape(value: str) -> str:
 
 def decode(field: FieldInfo, value: str) -> object:
     """The text of a value in an op_key -> what the field's validator takes. Raises ValueError."""
+    if value in _words(field):
+        return value
     kind = _kind(field)
     if kind is bool:
         if value not in {"true", "false"}:
@@ -183,7 +185,7 @@ def decode(field: FieldInfo, value: str) -> object:
         return value == "true"
     if kind in {int, float}:
         if _NUMBER.fullmatch(value) is None:
-            raise ValueError(f"'{value}' is not a number")
+            raise ValueError(f"'{value}' is not " + " or ".join(["a number", *_words(field)]))
         number = float(value)
         if kind is float:
             return number
@@ -206,13 +208,26 @@ def _is_escaped(field: FieldInfo) -> bool:
     return any(isinstance(entry, Escaped) for entry in field.metadata)
 
 
+def _members(annotation: object) -> list[object]:
+    """The types that an annotation lets pass, without `None` and `Annotated`."""
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    if get_origin(annotation) in {Union, types.UnionType}:
+        return [kind for member in get_args(annotation) for kind in _members(member)]
+    return [] if annotation is type(None) else [annotation]
+
+
+def _words(field: FieldInfo) -> list[str]:
+    """What a number may be beside one: `auto` of `int | Literal["auto"]`."""
+    return [
+        str(word)
+        for kind in _members(field.annotation)[1:]
+        if get_origin(kind) is Literal
+        for word in get_args(kind)
+    ]
+
+
 def _kind(field: FieldInfo) -> object:
-    """The bare type of a field, without ``| None`` and ``Annotated``; of a choice, that of its members."""
-    kind: object = field.annotation
-    if get_origin(kind) in {Union, types.UnionType}:
-        kind = next(member for member in get_args(kind) if member is not type(None))
-    while get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
-    if get_origin(kind) is Literal:
-        kind = type(get_args(kind)[0])
-    return kind
+    """The bare type of a field, the first where it takes several; of a choice, that of its members."""
+    kind = _members(field.annotation)[0]
+    return type(get_args(kind)[0]) if get_origin(kind) is Literal else kind

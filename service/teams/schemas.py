@@ -6,14 +6,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from service.inputs import Id, Input
+from service.inputs import Composed, Id, Input, Name
 from service.library.image_schemas import MAX_BULK
 from service.teams.store import GivenRole, InvitationStatus, Role
 
-Name = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=80, pattern=r"^[^\x00-\x1f\x7f]+$"),
-]
 Email = Annotated[
     str,
     StringConstraints(
@@ -81,7 +77,7 @@ class TeamDeletion(Input):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Shop"}]})
 
-    name: str = Field(max_length=200)
+    name: Annotated[str, Composed] = Field(max_length=200)
 
 
 class RoleChange(Input):

@@ -161,8 +161,7 @@ create or replace function public.is_callers_fault(p_code text) returns boolean
 language sql immutable set search_path = ''
 as $$
   select coalesce(p_code in (
-    'sha256_mismatch', 'size_mismatch', 'dimensions_mismatch', 'type_mismatch', 'unsupported_type', 'too_large',
-    'too_many_pixels', 'corrupt_image', 'refused', 'infected', 'op_failed', 'pixel_timeout', 'pixel_memory',
+    'sha256_mismatch', 'size_mismatch', 'dimensions_mismatch', 'unsupported_type', 'too_large', 'too_many_pixels', 'corrupt_image', 'refused', 'infected', 'op_failed', 'pixel_timeout', 'pixel_memory',
     'pixel_crash'), false)
 $$;
 

@@ -1,21 +1,48 @@
 -- Lists, collections and the archive. Locks as in 95_library: user, image; collections are changed under their user.
 
--- What a user typed as a question for images.search: words, "phrases", or, -word, of which the last may be unfinished.
--- Whatever it holds, the answer is a valid query; one of no words finds nothing.
-create or replace function public.search_query(p_text text) returns tsquery
-language plpgsql immutable set search_path = ''
+-- images.search: the words of filename and prompt as they are typed, in no language of their own, and every end of a word,
+-- so that what stands inside a word is found as the beginning of an end. Words have the weight A; ends have none and are cut
+-- at 16 characters. Text is composed (NFC): macOS writes file names in pieces.
+create or replace function public.search_vector(p_filename text, p_prompt text) returns tsvector
+language sql immutable set search_path = ''
 as $$
-declare
-  -- Hyphens within a word part it, as in the column; one before a word excludes it.
-  v_query text := websearch_to_tsquery('simple', regexp_replace(
-    translate(p_text, '_./\:@+=&%#()[]{}', '                 '), '([^\s"])-+', '\1 ', 'g'))::text;
-begin
-  -- Half a word at the end finds the whole one, unless a space or a quote has closed it or it is excluded.
-  if v_query like '%''' and p_text !~ '[\s"]$' and v_query !~ '!''[^'']*''$' then
-    v_query := v_query || ':*';
-  end if;
-  return v_query::tsquery;
-end $$;
+  select coalesce(string_agg(
+    '''' || replace(replace(part.text, '\', '\\'), '''', '''''') || ''':' || part.places, ' '), '')::tsvector
+  from unnest(to_tsvector('simple', translate(
+      normalize(p_filename || ' ' || left(coalesce(p_prompt, ''), 2000), nfc), '_-./\:@+=&%#()[]{}',
+      '                  '))) as word,
+    lateral (
+      select word.lexeme, array_to_string(word.positions, 'A,') || 'A'
+      union all
+      select substr(word.lexeme, n, 16), array_to_string(word.positions, ',')
+      from generate_series(2, length(word.lexeme)) n) as part (text, places)
+$$;
+
+-- What a user typed as a question for images.search: words, each of which may stand inside another; "phrases" and -words,
+-- which are whole words; or. Whatever it holds, the answer is a valid query; one of no words finds nothing.
+create or replace function public.search_query(p_text text) returns tsquery
+language sql immutable strict set search_path = ''
+as $$
+  with parsed as (
+    -- Hyphens within a word part it, as in the column; one before a word excludes it.
+    select websearch_to_tsquery('simple', regexp_replace(
+      translate(normalize(p_text, nfc), '_./\:@+=&%#()[]{}', '                 '),
+      '([^\s"])-+', '\1 ', 'g'))::text as query
+  ), tokens as (
+    -- Words in quotes, and what stands between them.
+    select t.n, t.token[1] as word, t.token[2] as operator,
+           lag(t.token[2]) over (order by t.n) as before, lead(t.token[2]) over (order by t.n) as behind
+    from parsed, regexp_matches(parsed.query, $re$('(?:[^'\\]|''|\\\\)*')|([^']+)$re$, 'g') with ordinality t (token, n)
+  )
+  select coalesce(string_agg(
+    case
+      when word is null then operator
+      when before ~ '[!>] ?$' or behind ~ '^ <' then word || ':A'
+      when word ~ '^''[^''\\]{17,}''$' then left(word, 17) || ''':*'
+      else word || ':*'
+    end, '' order by n), '')::tsquery
+  from tokens
+$$;
 
 -- An output with what made it and when; cache_key is for the caches.
 create or replace function public.version_document(p_output public.image_outputs) returns jsonb

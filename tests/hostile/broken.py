@@ -9,7 +9,7 @@ from typing import Final
 
 from tests.hostile.make import (
     DONE,
-    MIME,
+    EXTENSIONS,
     Hostile,
     bmp,
     chunk,
@@ -29,7 +29,7 @@ _FUZZED: Final = (DONE, _CORRUPT, "too_many_pixels", "dimensions_mismatch", "uns
 def truncated() -> Iterator[Hostile]:
     """Uploads that ended early, in the header and in the middle."""
     yield hostile("empty.png", b"", _CORRUPT)
-    for extension in MIME:
+    for extension in EXTENSIONS:
         data = good(extension)
         yield hostile(f"half.{extension}", data[: len(data) // 2], _CORRUPT)
         yield hostile(f"header-only.{extension}", data[:24], _CORRUPT)
@@ -120,7 +120,7 @@ def malformed_others() -> Iterator[Hostile]:
 
 def fuzzed() -> Iterator[Hostile]:
     """Twelve bytes changed anywhere: whatever comes of it, it is a picture or a problem, never a crash."""
-    for extension in MIME:
+    for extension in EXTENSIONS:
         for seed in range(4):
             rng = random.Random(f"{extension}{seed}")
             data = bytearray(good(extension))

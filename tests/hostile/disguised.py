@@ -17,7 +17,7 @@ _SVG: Final = b'<svg xmlns="http://www.w3.org/2000/svg" width="96" height="64" o
 
 
 def wrongly_labelled() -> Iterator[Hostile]:
-    """Real pictures under another picture's name."""
+    """Real pictures under another picture's name, which is only a hint."""
     pairs = (
         ("png", "jpg"),
         ("jpg", "png"),
@@ -27,9 +27,9 @@ def wrongly_labelled() -> Iterator[Hostile]:
         ("heic", "avif"),
     )
     for real, label in (*pairs, ("tif", "jpg"), ("avif", "heic")):
-        yield hostile(f"really-{real}.{label}", good(real), "type_mismatch")
-    yield hostile("labelled-svg.png", good("png"), "type_mismatch", content_type="image/svg+xml")
-    yield hostile("labelled-html.jpg", good("jpg"), "type_mismatch", content_type="text/html")
+        yield hostile(f"really-{real}.{label}", good(real), DONE)
+    yield hostile("called-svg.svg", good("png"), DONE)
+    yield hostile("called-page.html", good("jpg"), DONE)
     for extension, claim in (("jpg", (97, 64)), ("png", (64, 96)), ("webp", (1, 1)), ("gif", (6000, 6000))):
         name = f"claims-{claim[0]}x{claim[1]}.{extension}"
         yield hostile(name, good(extension), "dimensions_mismatch", width=claim[0], height=claim[1])

@@ -1,6 +1,8 @@
-"""Full text search of images: words of filename and prompt, and whatever else people type."""
+"""Search of images: words of filename and prompt, what stands inside them, and whatever else people type."""
 
 from __future__ import annotations
+
+import unicodedata
 
 import httpx
 from hypothesis import HealthCheck, given, settings
@@ -49,12 +51,45 @@ FOUND = {
     "mug or cat": [MUG, CAT],
     "mug or zür": [MUG, HILL],
     "mug cat": [],
-    "ug": [],
+    "ug": [MUG],
+    "umpy": [CAT],
+    "inal jp": [MUG],
+    "15": [CAT],
+    "本": [HILL],
     "oak ": [MUG],
-    "oa ": [],
+    "oa ": [MUG],
+    "ak": [MUG],
+    '"ak table"': [],
+    "table -mu": [MUG],
+    "panoram -cat": [HILL],
+    "fluffyfluffyfluffyfluffy": [],
     "": [MUG, CAT, HILL],
     "   ": [MUG, CAT, HILL],
 }
+
+
+async def test_names_in_pieces_are_found_by_what_people_type(mine: httpx.AsyncClient, shelf: Shelf) -> None:
+    """macOS writes a name decomposed (NFD); what is typed may be either."""
+    composed, decomposed = (unicodedata.normalize(form, "Müller Schuh.jpg") for form in ("NFC", "NFD"))
+    assert composed != decomposed
+    await shelf.image(decomposed, created_at=NOON)
+    await shelf.image("赤い靴.jpg", prompt="ein schöner Stiefel", created_at=NOON)
+    for question, found in {
+        "müller": decomposed,
+        "ÜLLER": decomposed,
+        "靴": "赤い靴.jpg",
+        "chön": "赤い靴.jpg",
+    }.items():
+        for form in ("NFC", "NFD"):
+            assert await names(mine, q=unicodedata.normalize(form, question)) == [found], (question, form)
+
+
+async def test_long_words_are_found_by_any_part(mine: httpx.AsyncClient, shelf: Shelf) -> None:
+    name = "abcdefghijklmnopqrstuvwxyz0123456789"
+    await shelf.image(name, created_at=NOON)
+    for question in (name, name[:20], name[5:30], name[-3:], name[20:]):
+        assert await names(mine, q=question) == [name], question
+    assert await names(mine, q="bcdefghijklmnopx") == []
 
 
 async def test_words_find_what_they_should(mine: httpx.AsyncClient, shelf: Shelf) -> None:

@@ -60,15 +60,16 @@ def values(name: str, field: FieldInfo) -> st.SearchStrategy[str]:
     if any(isinstance(entry, Escaped) for entry in field.metadata):
         return texts()
     bare = _bare(field.annotation)
+    if name == "quality":
+        return st.just("auto") | st.integers(1, 100).map(str) | st.sampled_from(["085", "30.0"])
     if get_origin(bare) is Literal:
         return st.sampled_from([str(option) for option in get_args(bare)])
     if bare is bool:
         return st.sampled_from(["true", "false"])
     if bare in {int, float}:
         return _numbers(field, 1 if bare is int else 0.1)
-    if name == "aspect":
-        return st.builds("{}x{}".format, st.integers(1, 100), st.integers(1, 100))
-    return colours()
+    aspects = st.builds("{}x{}".format, st.integers(1, 100), st.integers(1, 100))
+    return aspects if name == "aspect" else colours()
 
 
 @st.composite

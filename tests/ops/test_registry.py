@@ -41,6 +41,14 @@ def outcome(text: str) -> str:
         ("convert-v1:format-jpeg:quality-85", "convert-v1:format-jpeg"),
         ("convert-v1:format-avif:quality-85", "convert-v1:format-avif:quality-85"),
         ("convert-v1:lossless-true:quality-50", "convert-v1:lossless-true"),
+        ("convert-v1:quality-080.0", "convert-v1:quality-80"),
+        ("convert-v1:quality-auto:format-jpeg", "convert-v1:format-jpeg:quality-auto"),
+        ("convert-v1:format-png:quality-auto", "convert-v1:format-png"),
+        ("convert-v1:format-jpeg:progressive-true", "convert-v1:format-jpeg"),
+        ("convert-v1:format-png:progressive-true", "convert-v1:format-png:progressive-true"),
+        ("convert-v1:format-png:progressive-false", "convert-v1:format-png"),
+        ("convert-v1:progressive-false", "convert-v1"),
+        ("compress-v1:format-jpeg:progressive-false", "compress-v1:format-jpeg:progressive-false"),
         ("crop-v1:aspect-32x18", "crop-v1:aspect-16x9"),
         ("crop-v1:width-5:height-6:x-3", "crop-v1:height-6:width-5:x-3:y-0"),
         ("crop-v1:width-5:height-6:x-0:y-0", "crop-v1:gravity-northwest:height-6:width-5"),
@@ -217,7 +225,7 @@ def test_examples_parse_and_schemas_describe_every_parameter() -> None:
             assert any(step.op is op for step in parse(example).steps) or example.startswith(op.key)
         for name, schema in op.schema["properties"].items():
             assert {"title", "description", "type"} <= schema.keys(), (op.key, name)
-            if schema["type"] in {"integer", "number"} and "enum" not in schema:
+            if schema["type"] in ("integer", "number") and "enum" not in schema:
                 assert {"minimum", "maximum"} <= schema.keys(), (op.key, name)
         assert op.schema["additionalProperties"] is False
 

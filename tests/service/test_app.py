@@ -245,7 +245,8 @@ async def test_the_configuration_for_browsers_holds_no_secret(
 class TestCors:
     PREFLIGHT: ClassVar = {
         "Access-Control-Request-Method": "POST",
-        "Access-Control-Request-Headers": "authorization,content-type,x-request-id",
+        "Access-Control-Request-Headers": "authorization,baggage,content-type,sentry-trace,"
+        "traceparent,tracestate,x-request-id",
     }
 
     async def test_any_origin_in_development(self, client: httpx.AsyncClient) -> None:

@@ -185,6 +185,15 @@ async def test_a_missing_issuer_is_accepted_from_the_secret_in_development_only(
     assert "'iss'" in (await refusal(Authenticator(strict, http), f"Bearer {symmetric}")).detail
 
 
+@pytest.mark.parametrize("claim", ["iat", "nbf"])
+async def test_the_clock_of_auth_may_be_ahead(
+    authenticator: Authenticator, signer: Signer, claims: dict[str, Any], clock: Clock, claim: str
+) -> None:
+    assert (await outcome(authenticator, signer.sign({**claims, claim: clock.now + 25}))).user_id == USER
+    early = signer.sign({**claims, claim: clock.now + 60})
+    assert (await refusal(authenticator, f"Bearer {early}")).code is Code.invalid_token
+
+
 async def test_an_expired_token_says_so(
     authenticator: Authenticator, claims: dict[str, Any], signer: Signer, clock: Clock
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,11 +13,15 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from scripts.local.process import Child
 from service.app import create_app
 from service.inputs import Input, Moment
+from service.intake.schemas import IntakeRequest
+from service.keys.schemas import KeyChange
+from service.library.collections import CollectionChange
+from service.teams.schemas import TeamChange
 from tests.service.conftest import settings_with
 from tests.support import User
 
@@ -156,3 +161,16 @@ async def test_ids_and_times_come_as_text(operator: httpx.AsyncClient) -> None:
 async def test_query_parameters_stay_text(operator: httpx.AsyncClient) -> None:
     async with operator:
         assert (await operator.get("/images", params={"limit": "1"})).status_code == 200
+
+
+@pytest.mark.parametrize("model", [CollectionChange, TeamChange, KeyChange])
+def test_names_are_kept_composed(model: type[BaseModel]) -> None:
+    """As macOS writes them, they come in pieces."""
+    decomposed = unicodedata.normalize("NFD", "Müller")
+    assert model.model_validate({"name": decomposed}).model_dump()["name"] == "Müller" != decomposed
+
+
+def test_a_filename_is_measured_composed() -> None:
+    claim = {"sha256": "0" * 64, "size": 1, "width": 1, "height": 1, "op_key": "resize-v1:width-1"}
+    decomposed = unicodedata.normalize("NFD", "ü" * 255)
+    assert IntakeRequest.model_validate(claim | {"filename": decomposed}).filename == "ü" * 255

@@ -22,7 +22,6 @@ CALLERS = {
     Code.sha256_mismatch,
     Code.size_mismatch,
     Code.dimensions_mismatch,
-    Code.type_mismatch,
     Code.unsupported_type,
     Code.too_large,
     Code.too_many_pixels,

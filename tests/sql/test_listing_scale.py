@@ -134,6 +134,7 @@ FILTERS: dict[str, tuple[dict[str, Any], set[str]]] = {
     "archive": ({"archived": True}, {"images_archived"}),
     "op": ({"op": "resize"}, {"images_listed"}),
     "word": ({"query": "rarity"}, {"images_search"}),
+    "inside a word": ({"query": "arit"}, {"images_search"}),
     "collection": (
         {"collection_id": "20000000-0000-4000-8000-000000000000"},
         {"collection_items_pkey"},

@@ -10,11 +10,17 @@ from typing import Any, Final
 import fpng_py
 from PIL import Image, ImageFile
 
+from workers.imaging.adam7 import interlaced_png
 from workers.imaging.errors import PixelError
 from workers.imaging.types import EncodedFile, Encoding
 
 # What the formats themselves can hold, in pixels a side.
 _MAX_SIDE: Final = {"webp": 16383, "jpeg": 65535, "avif": 65535, "png": 2**24}
+_ALL_COLOUR: Final = 90
+"""Quality from which colour detail is kept: it is dropped only where the quality asked for says so."""
+_SLOW_AVIF_PIXELS: Final = 2_000_000
+"""Up to here AVIF is written at speed 6: 0.3 s of CPU per megapixel, 6 % smaller and 0.2 dB better than at speed 8,
+which takes 0.1 s."""
 _FPNG_CHANNELS: Final = {"RGB": 3, "RGBA": 4}
 
 
@@ -36,7 +42,9 @@ def encoded(image: Image.Image, encoding: Encoding) -> bytes:
             f"{encoding.format.upper()} holds at most {limit} pixels a side; "
             f"the result has {image.width} × {image.height}.",
         )
-    return _png(image) if encoding.format == "png" else _lossy(image, encoding)
+    if encoding.format == "png":
+        return interlaced_png(image) if encoding.progressive else _png(image)
+    return _lossy(image, encoding)
 
 
 def write_encoded(image: Image.Image, encoding: Encoding, data: bytes, path: Path) -> EncodedFile:
@@ -60,18 +68,20 @@ def _lossy(image: Image.Image, encoding: Encoding) -> bytes:
         case "webp":
             options["method"] = 2  # half the time of the default 4 for 4 % more bytes
         case "avif":
-            options |= {"speed": 8, "max_threads": 2}
+            small = image.width * image.height <= _SLOW_AVIF_PIXELS
+            options |= {"speed": 6 if small else 8, "max_threads": 2}
             if encoding.lossless:
-                options |= {"quality": 100, "subsampling": "4:4:4"}
+                options |= {"quality": 100}
+            if encoding.lossless or encoding.quality >= _ALL_COLOUR:
+                options |= {"subsampling": "4:4:4"}
         case _:
             image = flatten(image)
             # An optimised or progressive JPEG must fit in one buffer, and Pillow's guess is too small for noise.
             ImageFile.MAXBLOCK = max(ImageFile.MAXBLOCK, 4 * image.width * image.height)
-            # Colour detail is dropped only where the quality asked for says so.
             options |= {
                 "optimize": True,
-                "progressive": True,
-                "subsampling": 0 if encoding.quality >= 90 else 2,
+                "progressive": encoding.progressive is not False,
+                "subsampling": 0 if encoding.quality >= _ALL_COLOUR else 2,
             }
     buffer = io.BytesIO()
     try:

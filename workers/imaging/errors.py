@@ -6,7 +6,6 @@ from typing import Final
 
 CODES: Final = frozenset(
     {
-        "type_mismatch",
         "dimensions_mismatch",
         "too_many_pixels",
         "too_large",

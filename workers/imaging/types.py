@@ -18,7 +18,6 @@ class Claim:
 
     width: int
     height: int
-    content_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +91,13 @@ class SourceInfo:
 @dataclass(frozen=True, slots=True)
 class Encoding:
     """How to write the result. quality: 1..100, for lossy formats; lossless: WebP exactly, AVIF within
-    the rounding of its colour space; PNG always is."""
+    the rounding of its colour space; PNG always is; progressive: coarse to fine, which JPEG is unless told otherwise,
+    and PNG only where it is told to be."""
 
     format: OutputFormat = "webp"
     quality: int = 85
     lossless: bool = False
+    progressive: bool | None = None
 
     @property
     def extension(self) -> str:

@@ -7,7 +7,7 @@ from typing import BinaryIO, Final
 
 from PIL import Image
 
-from service.media import CONTENT_TYPES, SVG, SourceFormat, claimed_type
+from service.media import CONTENT_TYPES, SVG, SourceFormat
 from workers.imaging.errors import PixelError
 from workers.imaging.frames import count_frames
 from workers.imaging.opening import opened
@@ -20,10 +20,9 @@ _ORIENTATION: Final = 0x0112
 
 
 def verify(source: Path, claim: Claim, limits: Limits) -> SourceInfo:
-    """Check a file against what its sender claimed and what we accept; no pixel is decoded.
+    """Check a file against what its sender claimed and what we accept; no pixel is decoded. What it is, its bytes say.
 
-    Raises PixelError: too_large, unsupported_type, type_mismatch, too_many_pixels, dimensions_mismatch,
-    corrupt_image.
+    Raises PixelError: too_large, unsupported_type, too_many_pixels, dimensions_mismatch, corrupt_image.
     """
     size = source.stat().st_size
     if size > limits.max_bytes:
@@ -32,7 +31,6 @@ def verify(source: Path, claim: Claim, limits: Limits) -> SourceInfo:
         raise PixelError("corrupt_image", "The file is empty.")
     with source.open("rb") as file:
         kind = sniff(file.read(HEAD_BYTES))
-        _check_type(kind, claim)
         if kind == "SVG":
             return _drawing(source, size, claim, limits)
         frames = _check_frames(file, kind, limits)
@@ -64,14 +62,6 @@ def _drawing(source: Path, size: int, claim: Claim, limits: Limits) -> SourceInf
     width, height = drawing_size(source, limits)
     check_claim((width, height), claim)
     return SourceInfo("SVG", SVG, width, height, orientation=1, frames=1, size=size)
-
-
-def _check_type(kind: SourceFormat, claim: Claim) -> None:
-    claimed = claimed_type(claim.content_type)
-    if claimed is not None and claimed != CONTENT_TYPES[kind]:
-        raise PixelError(
-            "type_mismatch", f"The file was announced as {claimed} but its bytes are {CONTENT_TYPES[kind]}."
-        )
 
 
 def _check_frames(file: BinaryIO, kind: SourceFormat, limits: Limits) -> int:

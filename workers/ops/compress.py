@@ -23,14 +23,19 @@ def write(image: Image.Image, params: Compress, path: Path) -> EncodedFile:
     limit = params.max * 1000
     picture = image
     while True:
-        smallest = encoded(picture, Encoding(params.format, _WORST))
+        smallest = encoded(picture, encoding(params, _WORST))
         if len(smallest) <= limit:
             best = _best_quality(picture, params, smallest)
-            return write_encoded(picture, Encoding(params.format), best, path)
+            return write_encoded(picture, encoding(params, _BEST), best, path)
         # The size of a file grows a little slower than its area, so a step rarely overshoots.
         shrink = min(0.9, math.sqrt(limit / len(smallest)))
         longer = max(1, int(max(picture.size) * shrink))
         picture = resampling.resize(image, resampling.fit_size(image.size, longer))
+
+
+def encoding(params: Compress, quality: int) -> Encoding:
+    """How to write the output."""
+    return Encoding(params.format, quality, progressive=params.progressive)
 
 
 def _best_quality(image: Image.Image, params: Compress, smallest: bytes) -> bytes:
@@ -39,7 +44,7 @@ def _best_quality(image: Image.Image, params: Compress, smallest: bytes) -> byte
     best, low, high = smallest, _WORST, _BEST + 1
     quality = _BEST
     while high - low > 1 and len(best) < _CLOSE_ENOUGH * limit:
-        trial = encoded(image, Encoding(params.format, quality))
+        trial = encoded(image, encoding(params, quality))
         if len(trial) <= limit:
             best, low = trial, quality
         else:

@@ -13,7 +13,6 @@ from service.ops import models
 from service.ops.registry import Chain, parse
 from service.outputs import StepReport
 from workers.imaging.decode import decode
-from workers.imaging.encode import encode
 from workers.imaging.features import measure
 from workers.imaging.resize import fit_size
 from workers.imaging.svg.sanitise import sanitise
@@ -141,8 +140,8 @@ def _write(chain: Chain, image: Image.Image, workdir: Path) -> EncodedFile:
     last = chain.steps[-1].params
     if isinstance(last, models.Compress):
         return compress.write(image, last, workdir / f"output.{Encoding(last.format).extension}")
-    encoding = convert.encoding(last if isinstance(last, models.Convert) else models.Convert())
-    return encode(image, encoding, workdir / f"output.{encoding.extension}")
+    params = last if isinstance(last, models.Convert) else models.Convert()
+    return convert.write(image, params, workdir / f"output.{Encoding(params.format).extension}")
 
 
 @dataclass

@@ -24,7 +24,7 @@ function planDrawing(opKey, source) {
       ({ canvas, picture } = placed);
     } else if (key === "convert-v1") {
       const { format = "webp", quality, lossless = "false", ...unknown } = params;
-      if (!ENCODABLE.has(format) || lossless !== "false" || Object.keys(unknown).length) return null;
+      if (!ENCODABLE.has(format) || quality === "auto" || lossless !== "false" || Object.keys(unknown).length) return null;
       encoding = { format, quality: Number(quality ?? 85) };
     } else return null;
   }

@@ -347,7 +347,7 @@ export interface ImageFilter {
   collection_id?: string;
   created_after?: string;
   created_before?: string;
-  /** Words of filename or prompt; the last may be unfinished. */
+  /** Words of filename or prompt, or parts of words. */
   q?: string;
 }
 

@@ -127,6 +127,8 @@ test('what the canvas cannot do is left to the server', async () => {
   assert.equal(await can('resize-v1:width-800', { content_type: 'image/heic' }), false)
   assert.equal(await can('convert-v1:format-avif'), false)
   assert.equal(await can('convert-v1:lossless-true'), false)
+  assert.equal(await can('convert-v1:quality-auto'), false)
+  assert.equal(await can('convert-v1:format-jpeg:progressive-false'), false)
   assert.equal(await can('bgremove-v1'), false)
   assert.equal(await can('resize-v1:width-80+enhance-v1'), false)
   const error = await rejection(

@@ -49,7 +49,7 @@ def make_task(tmp_path: Path, quarters: Image.Image) -> Callable[[str], PixelTas
     def make(op_key: str = "webp") -> PixelTask:
         workdir = tmp_path / f"work{next(counter)}"
         workdir.mkdir()
-        return PixelTask(source, workdir, op_key, Claim(120, 80, "image/jpeg"))
+        return PixelTask(source, workdir, op_key, Claim(120, 80))
 
     return make
 

@@ -19,7 +19,7 @@ _MEMORY_MB = 768
 
 async def _outcome(pool: PixelPool, path: Path, sample: Hostile, workdir: Path) -> tuple[str, str]:
     await asyncio.to_thread(workdir.mkdir)
-    claim = Claim(sample.width, sample.height, sample.content_type)
+    claim = Claim(sample.width, sample.height)
     try:
         result = await pool.run(PixelTask(path, workdir, "", claim))
     except PixelError as error:
@@ -72,7 +72,7 @@ async def test_a_child_stays_within_its_memory(tmp_path: Path, name: str) -> Non
     async with PixelPool(
         workers=1, memory_mb=_MEMORY_MB, seconds=30, entry="tests.workers.imaging.entries:weighed"
     ) as pool:
-        task = PixelTask(path, tmp_path, "", Claim(sample.width, sample.height, sample.content_type))
+        task = PixelTask(path, tmp_path, "", Claim(sample.width, sample.height))
         try:
             await pool.run(task)
         except PixelError as error:

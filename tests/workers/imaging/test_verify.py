@@ -36,29 +36,6 @@ def test_an_upright_picture_may_not(tmp_path: Path, form: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "accepted"),
-    [
-        ("image/jpeg", True),
-        ("image/jpg", True),
-        ("IMAGE/PJPEG; q=1", True),
-        ("application/octet-stream", True),
-        ("", True),
-        (None, True),
-        ("image/png", False),
-        ("text/html", False),
-    ],
-)
-def test_labels(tmp_path: Path, label: str | None, accepted: bool) -> None:
-    path = _turned(tmp_path / "photo", "JPEG", 1)
-    if accepted:
-        assert verify(path, Claim(120, 80, label), Limits()).content_type == "image/jpeg"
-        return
-    with pytest.raises(PixelError) as failure:
-        verify(path, Claim(120, 80, label), Limits())
-    assert failure.value.code == "type_mismatch"
-
-
-@pytest.mark.parametrize(
     ("limits", "code"),
     [
         (Limits(max_bytes=100), "too_large"),

@@ -107,9 +107,7 @@ async def test_nothing_is_fetched(tmp_path: Path) -> None:
             await asyncio.to_thread(workdir.mkdir)
             source = workdir / "source"
             await asyncio.to_thread(source.write_bytes, data.replace(b"ORIGIN", origin.encode()))
-            result = await pool.run(
-                PixelTask(source, workdir, "convert-v1:format-png", Claim(96, 64, "image/svg+xml"))
-            )
+            result = await pool.run(PixelTask(source, workdir, "convert-v1:format-png", Claim(96, 64)))
             assert (result.source_format, result.original) == ("SVG", workdir / "original.svg")
         assert visits == []
 
@@ -203,7 +201,7 @@ def test_a_claim_must_have_the_shape(claim: tuple[int, int], accepted: bool) -> 
 def _process(tmp_path: Path, data: bytes, op_key: str) -> Iterator[Image.Image]:
     source = tmp_path / "source"
     source.write_bytes(data)
-    result = pipeline.process(PixelTask(source, tmp_path, op_key, Claim(96, 64, "image/svg+xml")))
+    result = pipeline.process(PixelTask(source, tmp_path, op_key, Claim(96, 64)))
     with Image.open(result.output) as image:
         image.load()
         yield image
@@ -219,7 +217,7 @@ def test_a_resize_that_comes_first_draws_at_its_size(tmp_path: Path) -> None:
 def test_drawings_may_be_forbidden(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(svg(""))
-    task = PixelTask(source, tmp_path, "convert-v1", Claim(96, 64, "image/svg+xml"), Limits(svg=False))
+    task = PixelTask(source, tmp_path, "convert-v1", Claim(96, 64), Limits(svg=False))
     with pytest.raises(PixelError, match="SVG drawing, which is not accepted") as failure:
         pipeline.process(task)
     assert failure.value.code == "unsupported_type"
