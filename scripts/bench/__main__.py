@@ -21,6 +21,8 @@ import uvloop
 from rich.console import Console
 
 from scripts.bench import cache, cleanup, intake, job, pixels, queue, recovery
+from scripts.bench.cutout import compare as cutout
+from scripts.bench.cutout.sheet import Sheet
 from scripts.bench.measure import Row, table
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure what Darkroom promises.")
@@ -103,6 +105,22 @@ def pixels_command(rounds: Annotated[int, typer.Option(min=1)] = 9, json: Json =
     _finish({pixels.TITLE: pixels.run(rounds)}, json)
 
 
+@app.command("cutout")
+def cutout_command(
+    every: Annotated[int, typer.Option(min=1, help="Only each n-th picture of the set.")] = 1,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Also write a contact sheet to this picture, two rows of a class.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Cut-outs against known mattes: v1, v2 and the stages of v2; quality, time, memory."""
+    drawn = Sheet()
+    rows, outcomes = cutout.run(every, drawn.add)
+    if sheet is not None:
+        drawn.save(sheet)
+    _finish({cutout.TITLE: rows}, json, {"cases": cutout.figures(outcomes)})
+
+
 @app.command("all")
 def all_command(
     quick: Annotated[bool, typer.Option(help="Small sizes: a minute or two, coarser figures.")] = False,
@@ -123,6 +141,7 @@ def all_command(
             lambda: cleanup.run(rows=5_000, rounds=3) if quick else cleanup.run(rows=100_000)
         ),
         pixels.TITLE: pixels.run(3 if quick else 9),
+        cutout.TITLE: cutout.run(20 if quick else 1)[0],
     }
     _finish(results, json)
 
@@ -132,13 +151,13 @@ def _measured(bench: Callable[[], Coroutine[Any, Any, list[Row]]]) -> list[Row]:
     return uvloop.run(bench())
 
 
-def _finish(results: dict[str, list[Row]], path: Path | None) -> None:
-    """Print the tables, write the figures, and exit 1 when a goal was missed."""
+def _finish(results: dict[str, list[Row]], path: Path | None, more: dict[str, Any] | None = None) -> None:
+    """Print the tables, write the figures and what more there is, and exit 1 when a goal was missed."""
     console = Console()
     for title, rows in results.items():
         console.print(table(title, rows))
     if path is not None:
-        path.write_bytes(orjson.dumps(_document(results), option=orjson.OPT_INDENT_2) + b"\n")
+        path.write_bytes(orjson.dumps(_document(results) | (more or {}), option=orjson.OPT_INDENT_2) + b"\n")
     if any(row.holds is False for rows in results.values() for row in rows):
         raise typer.Exit(1)
 

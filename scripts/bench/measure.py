@@ -110,12 +110,17 @@ def sample_row(name: str, sample: Sample, note: str = "") -> Row:
 
 def at_least(name: str, value: float, goal: float, unit: str = "×", note: str = "") -> Row:
     """A line that promises value >= goal."""
-    return Row(name, f"{value:.2f} {unit}", f">= {goal:g} {unit}", value >= goal, note, value)
+    return Row(name, _figure(value, unit), f">= {goal:g} {unit}".rstrip(), value >= goal, note, value)
 
 
 def at_most(name: str, value: float, goal: float, unit: str = "×", note: str = "") -> Row:
     """A line that promises value <= goal."""
-    return Row(name, f"{value:.2f} {unit}", f"<= {goal:g} {unit}", value <= goal, note, value)
+    return Row(name, _figure(value, unit), f"<= {goal:g} {unit}".rstrip(), value <= goal, note, value)
+
+
+def _figure(value: float, unit: str) -> str:
+    number = f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.4f}"
+    return f"{number} {unit}".rstrip()
 
 
 def table(title: str, rows: Iterable[Row]) -> Table:

@@ -1,4 +1,4 @@
-"""Pixels against plain Pillow: time, peak memory and PNG size, on generated photographs.
+"""Pixels against plain Pillow and sharp: time, peak memory and PNG size, on generated photographs.
 
 The plain way is what an honest first version does: open, transpose, convert the profile, thumbnail, save with the
 format's defaults, and open the upload again for the small picture.
@@ -7,26 +7,27 @@ format's defaults, and open the upload again for the small picture.
 from __future__ import annotations
 
 import io
-import multiprocessing
 import tempfile
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
+from scripts.bench import beside_sharp
+from scripts.bench.cost import in_child
 from scripts.bench.measure import Row, at_least, at_most, interleave, ratio, sample_row
-from workers.imaging.decode import decode
+from scripts.bench.shrink import shrink
 from workers.imaging.encode import encode
-from workers.imaging.thumbnail import thumbnail
-from workers.imaging.types import Claim, Encoding, Limits
-from workers.imaging.verify import verify
+from workers.imaging.types import Encoding
 
-TITLE: Final = "Pixels, against plain Pillow"
+TITLE: Final = "Pixels, against plain Pillow and sharp"
 _TWELVE: Final = (4000, 3000)
 _TWENTY_FOUR: Final = (6000, 4000)
 _SIDE: Final = 1024
+_SIDES: Final = (1024, 2048)
 
 
 def photograph(size: tuple[int, int], seed: int = 12) -> Image.Image:
@@ -72,11 +73,7 @@ def write_photograph(path: Path, size: tuple[int, int]) -> Path:
 
 def ours(source: Path, directory: Path) -> None:
     """Verification included."""
-    with Image.open(source) as header:
-        claim = Claim(*header.size)
-    picture = decode(source, verify(source, claim, Limits()), _SIDE)
-    encode(picture, Encoding("webp", 85), directory / "ours.webp")
-    thumbnail(picture, directory / "ours.thumb.webp")
+    shrink(source, _SIDE, directory / "ours.webp", directory / "ours.thumb.webp")
 
 
 def plain(source: Path, directory: Path) -> None:
@@ -111,7 +108,12 @@ def _shrink(picture: Image.Image, side: int, path: Path) -> None:
 def run(rounds: int = 9) -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        return [*_speed(directory, rounds), *_memory(directory), *_png(directory, rounds)]
+        return [
+            *_speed(directory, rounds),
+            *_sharp(directory, rounds),
+            *_memory(directory),
+            *_png(directory, rounds),
+        ]
 
 
 def _speed(directory: Path, rounds: int) -> list[Row]:
@@ -134,42 +136,39 @@ def _speed(directory: Path, rounds: int) -> list[Row]:
     ]
 
 
+def _sharp(directory: Path, rounds: int) -> list[Row]:
+    """Processor time beside sharp's, which verifies nothing."""
+    wide, narrow = directory / "12.jpg", directory / "srgb.jpg"
+    with Image.open(wide) as opened:
+        opened.save(narrow, "JPEG", quality=92)
+    results = [directory / "mine.webp", directory / "sharp.webp"]
+    rows = []
+    with beside_sharp.ours(results[0]) as mine, beside_sharp.sharp(results[1]) as theirs:
+        for (kind, source), side in product((("sRGB", narrow), ("wide gamut", wide)), _SIDES):
+            taken = beside_sharp.take_turns((mine, theirs), source, side, rounds)
+            times = " : ".join(f"{sample.median * 1000:.0f}" for sample in taken)
+            sizes = " : ".join(f"{path.stat().st_size / 1024:.0f}" for path in results)
+            name = f"12 MP, {kind}, to {side} and thumbnail, as fast as sharp"
+            rows.append(at_least(name, ratio(taken[1], taken[0]), 1, note=f"{times} ms; {sizes} kB"))
+    return rows
+
+
 def _memory(directory: Path) -> list[Row]:
     source = write_photograph(directory / "24.jpg", _TWENTY_FOUR)
-    peaks = {way.__name__: _peak(way, source, directory) for way in (plain, ours)}
+    peaks = {way: in_child(_ready, way, source, directory).grown for way in ("plain", "ours")}
     note = f"{peaks['ours']:.0f} MB against {peaks['plain']:.0f}"
     return [at_most("24 MP, peak memory", peaks["ours"] / peaks["plain"], 0.15, note=note)]
 
 
-def _peak(way: Callable[[Path, Path], None], source: Path, directory: Path) -> float:
-    """MB of resident memory a fresh process needs for it, above what it had after its imports and a
-    tiny picture."""
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_weigh, args=(way.__name__, source, directory, sender))
-    child.start()
-    sender.close()
-    grown: float = receiver.recv()
-    child.join()
-    return grown
-
-
-def _weigh(way: str, source: Path, directory: Path, sender: multiprocessing.connection.Connection) -> None:
+def _ready(way: str, source: Path, directory: Path) -> Callable[[], None]:
+    """A way after a tiny picture of the same kind."""
     run = {"plain": plain, "ours": ours}[way]
     tiny = directory / f"tiny-{way}.jpg"
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (64, 64)).save(tiny, "JPEG", exif=exif, icc_profile=adobe_rgb())
     run(tiny, directory)
-    before = _high_water()
-    run(source, directory)
-    sender.send(_high_water() - before)
-
-
-def _high_water() -> float:
-    """Peak resident memory of this process, MB. Not ru_maxrss: that one survives exec and tells the parent's."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    return lambda: run(source, directory)
 
 
 def _png(directory: Path, rounds: int) -> list[Row]:

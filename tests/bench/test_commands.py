@@ -19,6 +19,7 @@ TINY = {
     "cache": (["--rows", "2000", "--lookups", "20", "--calls", "20"], "prepared SQL, p95"),
     "cleanup": (["--rows", "100", "--rounds", "1"], "lookup p95, meanwhile : in peace"),
     "pixels": (["--rounds", "1"], "24 MP, peak memory"),
+    "cutout": (["--every", "70"], "products on paper, IoU >= 0.98"),
 }
 
 

@@ -113,7 +113,7 @@ class ForkServer:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _PROGRAM.format(theirs.fileno(), _MODELS.dump_json(models).decode())],
-                env=_environment(),
+                env=environment(),
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
@@ -255,7 +255,7 @@ _PROGRAM: Final = "from workers.imaging.forkserver import main; main({}, {!r})"
 _MODELS: Final = TypeAdapter(Models)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """What the fork server and its children find in their environment: where modules are, and no setting of ours."""
     paths = [os.path.abspath(path) for path in sys.path]
     return {
@@ -265,6 +265,9 @@ def _environment() -> dict[str, str]:
         **dict.fromkeys(_ONE_THREAD, "1"),
         # Each arena reserves 64 MB of address space, and a child's limit counts what is reserved.
         "MALLOC_ARENA_MAX": "2",
+        # Large pages where the kernel has them: a fresh child touches the whole of a picture for the first time, and
+        # page by page that costs as much as decoding it.
+        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONSAFEPATH": "1",
     }

@@ -1,4 +1,4 @@
-"""Resampling, the same for every op: Lanczos after a box reduction, alpha premultiplied."""
+"""Resampling, the same for every op: Lanczos, alpha premultiplied."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ from typing import Final
 
 from PIL import Image
 
-# Reduce by whole factors down to this many times the target, then Lanczos: twice as fast, no visible loss.
+try:
+    from cykooz_resizer import CropBox, FilterType, ResizeAlg, ResizeOptions, Resizer
+except ImportError:  # no wheel for Linux on ARM: Pillow does the same, slower and a level apart
+    Resizer = None
+
+# A JPEG is decoded at the smallest fraction that still has this many times the target's pixels a side.
 REDUCING_GAP: Final = 1.5
+_FAST_MODES: Final = frozenset({"L", "RGB", "RGBA", "CMYK"})
 
 
 def fit_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
@@ -28,4 +34,12 @@ def resize(
     """
     if image.size == size and (box is None or box == (0, 0, *size)):
         return image
-    return image.resize(size, Image.Resampling.LANCZOS, box, reducing_gap=REDUCING_GAP)
+    if Resizer is None or image.mode not in _FAST_MODES:
+        return image.resize(size, Image.Resampling.LANCZOS, box, reducing_gap=REDUCING_GAP)
+    left, top, right, bottom = box or (0, 0, *image.size)
+    options = ResizeOptions(
+        ResizeAlg.convolution(FilterType.lanczos3), crop_box=CropBox(left, top, right - left, bottom - top)
+    )
+    resized = Image.new(image.mode, size)
+    Resizer().resize_pil(image, resized, options)
+    return resized
