@@ -22,7 +22,7 @@ import py_svg_hush
 from service.media import SourceFormat
 from workers.imaging.css import clean_declarations, clean_sheet, is_inside
 from workers.imaging.errors import PixelError
-from workers.imaging.opening import opened
+from workers.imaging.opening import open_picture
 from workers.imaging.sniff import sniff
 from workers.imaging.types import Limits
 
@@ -218,8 +218,8 @@ class _Cleaner:
             return False
         if f"image/{EMBEDDED.get(found)}" != kind:
             return False
-        with opened(io.BytesIO(data), found, self.limits.max_pixels) as image:
-            self.pixels += image.width * image.height
+        with open_picture(io.BytesIO(data), found, self.limits.max_pixels) as opened:
+            self.pixels += opened.image.width * opened.image.height
         if self.pixels > self.limits.max_pixels:
             raise PixelError("too_many_pixels", "The pictures inside the drawing have too many pixels.")
         return True
