@@ -210,10 +210,10 @@ CATALOGUE: Mapping[Code, Entry] = {
         "A packed drawing is not accepted: unpack it and send the .svg inside.",
     ),
     Code.too_large: Entry(
-        413, "The picture has too many bytes", False, "25000000 bytes; at most 20971520 are accepted."
+        413, "The picture has too many bytes", False, "60000000 bytes; at most 52428800 are accepted."
     ),
     Code.too_many_pixels: Entry(
-        413, "The picture has too many pixels", False, "9000 x 4000; at most 6000 px a side."
+        413, "The picture has too many pixels", False, "9000 x 4000; at most 8192 px a side."
     ),
     Code.invalid_token: Entry(
         401, "The access token is not valid", False, "The token was issued for another project."
@@ -513,7 +513,7 @@ CATALOGUE: Mapping[Code, Entry] = {
     ),
     Code.pixel_timeout: Entry(422, "The op took too long", False, "Stopped after 60 seconds."),
     Code.pixel_memory: Entry(
-        422, "The op needed too much memory", False, "Stopped at 1536 MiB; use a smaller picture."
+        422, "The op needed too much memory", False, "Stopped at 2048 MiB; use a smaller picture."
     ),
     Code.pixel_crash: Entry(
         422, "The op crashed on this picture", False, "The decoder ended abruptly; only this job failed."

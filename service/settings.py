@@ -109,9 +109,9 @@ class Settings(BaseSettings):
     home: Path = Field(CHECKOUT / ".darkroom", description="state of the embedded stack (development)")
 
     # What is accepted, and for how long it is kept.
-    max_bytes: int = Field(20 * 1024 * 1024, ge=1, description="largest upload, bytes")
-    max_side: int = Field(6000, ge=1, description="longest side of an input, pixels")
-    max_pixels: int = Field(36_000_000, ge=1, description="width x height of an input, pixels")
+    max_bytes: int = Field(50 * 1024 * 1024, ge=1, description="largest upload, bytes")
+    max_side: int = Field(8192, ge=1, description="longest side of an input, pixels")
+    max_pixels: int = Field(50_000_000, ge=1, description="width x height of an input, pixels")
     accept_svg: bool = Field(True, description="take SVG drawings, sanitised before anything else is done")
     upload_ttl_hours: int = Field(24, ge=24, le=72, description="life of an upload")
     await_upload_seconds: int = Field(
@@ -140,7 +140,7 @@ class Settings(BaseSettings):
     )
     lease_seconds: int = Field(30, ge=1, le=600, description="a worker silent for this long loses its job")
     worker_slots: int = Field(2, ge=1, le=64, description="jobs at once in one worker process")
-    pixel_memory_mb: int = Field(1536, ge=128, description="address space of one pixel process, MiB")
+    pixel_memory_mb: int = Field(2048, ge=128, description="address space of one pixel process, MiB")
     pixel_seconds: float = Field(
         60, gt=0, description="wall time of one picture before its process is killed"
     )

@@ -20,7 +20,7 @@ from workers.imaging.verify import verify
 def shrink(source: Path, side: int, output: Path, thumb: Path) -> None:
     """The JPEG with its long side at most `side`, as WebP, and a thumbnail of it."""
     with Image.open(source) as header:
-        claim = Claim(*header.size, "image/jpeg")
+        claim = Claim(*header.size)
     picture = decode(source, verify(source, claim, Limits()), side)
     encode(picture, Encoding("webp", 85), output)
     thumbnail(picture, thumb)

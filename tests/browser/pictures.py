@@ -99,8 +99,8 @@ def _write_drawings(keep: Callable[..., None]) -> None:
 
 
 def _write_refused(keep: Callable[..., None]) -> None:
-    wide = _saved(Image.new("L", (6001, 2)), "PNG")
-    many = _saved(Image.new("L", (6000, 6001 - 2), 9), "PNG")
+    wide = _saved(Image.new("L", (8193, 2)), "PNG")
+    many = _saved(Image.new("L", (8064, 6048), 9), "PNG")
     keep("sizeless.svg", b'<svg xmlns="http://www.w3.org/2000/svg"/>', code="corrupt_image", says="viewBox")
     page = b'<?xml version="1.0"?><html><svg width="9" height="9"></svg></html>'
     keep("within.svg", page, code="unsupported_type", says="JPEG")
@@ -109,9 +109,9 @@ def _write_refused(keep: Callable[..., None]) -> None:
     keep("film.mp4", b"\0\0\0\x18ftypisom" + bytes(64), code="unsupported_type", says="JPEG")
     keep("empty.jpg", b"", code="corrupt_image", says="empty")
     keep("cut.png", wide[:20], code="corrupt_image", says="header")
-    keep("wide.png", wide, code="too_many_pixels", says="6001")
-    keep("within.png", many, width=6000, height=5999, content_type="image/png", format=True)
-    keep("heavy.bmp", b"BM" + bytes(20 * 1024 * 1024), code="too_large", says="20 MB")
+    keep("wide.png", wide, code="too_many_pixels", says="8193")
+    keep("within.png", many, width=8064, height=6048, content_type="image/png", format=True)
+    keep("heavy.bmp", b"BM" + bytes(50 * 1024 * 1024), code="too_large", says="50 MB")
     # Well-formed as far as a header goes; only a decoder sees the damage.
     product = photo(500, 400).data
     keep("damaged.jpg", product[: len(product) // 3], width=500, height=400, content_type="image/jpeg")

@@ -62,8 +62,8 @@ def real_bombs() -> Iterator[Hostile]:
         "zeros-15000.png", png(15000, 15000, rows, depth=1, colour=0), _BOMB, width=15000, height=15000
     )
     # As big as the limits allow: an honest answer, in bounded memory.
-    full = chunk(b"IDAT", _deflated(104))
-    yield hostile("zeros-6000.png", png(6000, 6000, full), DONE, width=6000, height=6000)
+    full = chunk(b"IDAT", _deflated(144))
+    yield hostile("zeros-7071.png", png(7071, 7071, full), DONE, width=7071, height=7071)
     inflating = b"comment\0\0" + _deflated(200)
     yield hostile("text-bomb.png", png_with(chunk(b"zTXt", inflating)), DONE, "corrupt_image")
     yield hostile(
@@ -73,17 +73,17 @@ def real_bombs() -> Iterator[Hostile]:
     yield hostile("international-text-bomb.png", png_with(international), DONE, "corrupt_image")
     many = [chunk(b"zTXt", b"k%d\0\0" % number + zlib.compress(_ZEROS[:-1])) for number in range(120)]
     yield hostile("many-texts.png", png_with(*many), DONE, "corrupt_image")
-    packed = _deflated(138)
-    shape = ((256, 4, 1, 6000), (257, 4, 1, 6000), (258, 3, 1, 32), (259, 3, 1, 8), (262, 3, 1, 1))
-    strip = ((273, 4, 1, 142), (277, 3, 1, 1), (278, 4, 1, 6000), (279, 4, 1, len(packed)), (339, 3, 1, 3))
+    packed = _deflated(192)
+    shape = ((256, 4, 1, 7071), (257, 4, 1, 7071), (258, 3, 1, 32), (259, 3, 1, 8), (262, 3, 1, 1))
+    strip = ((273, 4, 1, 142), (277, 3, 1, 1), (278, 4, 1, 7071), (279, 4, 1, len(packed)), (339, 3, 1, 3))
     yield hostile(
-        "float-zeros-6000.tif",
+        "float-zeros-7071.tif",
         tiff(*shape, *strip, body=bytes(8) + packed),
         DONE,
         "pixel_memory",
         "corrupt_image",
-        width=6000,
-        height=6000,
+        width=7071,
+        height=7071,
     )
 
 

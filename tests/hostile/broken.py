@@ -23,6 +23,7 @@ from tests.hostile.make import (
 )
 
 _CORRUPT: Final = "corrupt_image"
+_UNREAD: Final = "unsupported_type"
 _FUZZED: Final = (DONE, _CORRUPT, "too_many_pixels", "dimensions_mismatch", "unsupported_type")
 
 
@@ -102,8 +103,8 @@ def malformed_others() -> Iterator[Hostile]:
     tiles = ((322, 4, 1, 0x7FFFFFFF), (323, 4, 1, 0x7FFFFFFF), (324, 4, 1, 200), (325, 4, 1, 10))
     yield hostile("tile-of-two-billion.tif", tiff(*strips, *tiles, body=bytes(64)), _CORRUPT, "pixel_memory")
     yield hostile("no-directory.tif", b"II*\0\xff\xff\xff\x7f" + bytes(20), _CORRUPT)
-    yield hostile("compression-9999.tif", tiff(*strips[:3], (259, 3, 1, 9999), *strips[4:], *far), _CORRUPT)
-    yield hostile("seventeen-bits.bmp", bmp(96, 64, bits=17), _CORRUPT)
+    yield hostile("compression-9999.tif", tiff(*strips[:3], (259, 3, 1, 9999), *strips[4:], *far), _UNREAD)
+    yield hostile("seventeen-bits.bmp", bmp(96, 64, bits=17), _UNREAD)
     yield hostile("rle-cut-off.bmp", bmp(96, 64, 8, 1, b"\x05\x01"), _CORRUPT)
     yield hostile("rle-overruns.bmp", bmp(96, 64, 8, 1, b"\xff\x41" * 200_000), DONE, _CORRUPT)
     for extension in ("avif", "heic"):
@@ -113,9 +114,8 @@ def malformed_others() -> Iterator[Hostile]:
         yield hostile(f"data-of-noise.{extension}", noise, _CORRUPT, DONE)
         yield hostile(f"no-data.{extension}", data[: mdat - 8], _CORRUPT)
         meta = data.index(b"meta") + 4
-        yield hostile(
-            f"meta-of-noise.{extension}", patched(data, meta, random.Random(7).randbytes(80)), _CORRUPT
-        )
+        noise = patched(data, meta, random.Random(7).randbytes(80))
+        yield hostile(f"meta-of-noise.{extension}", noise, _CORRUPT, _UNREAD)
 
 
 def fuzzed() -> Iterator[Hostile]:

@@ -100,7 +100,7 @@ def drawings() -> Iterator[Hostile]:
     )
     # As large as a drawing may say; what is drawn of it is what the limits allow, empty and all.
     vast = svg("", width=1_000_000_000, height=1_000_000)
-    yield sample("vast.svg", vast, DONE, _CORRUPT, width=6000, height=6)
+    yield sample("vast.svg", vast, DONE, _CORRUPT, width=8192, height=8)
     layers = "<g opacity='.9'><rect width='6000' height='6000'/>" * 90 + "</g>" * 90
     big = {"width": 6000, "height": 6000}
     yield sample("layers.svg", svg(layers, width=6000, height=6000), "pixel_memory", **big)

@@ -204,7 +204,7 @@ async def test_the_catalogue_is_enough_to_write_keys(client: httpx.AsyncClient) 
         assert op["parameters"]["type"] == "object"
         for key in op["examples"]:
             assert parse(key).key
-    assert body["limits"]["max_bytes"] == 20 * 1024 * 1024
+    assert body["limits"]["max_bytes"] == 50 * 1024 * 1024
     assert "image/svg+xml" in body["limits"]["content_types"]
     again = await client.get("/ops", headers={"If-None-Match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")

@@ -1,4 +1,4 @@
-"""Everything becomes 8-bit sRGB, RGB or RGBA: pixel modes, ICC profiles and bit depths end here."""
+"""Everything becomes 8-bit sRGB, RGB or RGBA: pixel modes, colour spaces, ICC profiles and bit depths end here."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageCms
 
-# A camera's profile has some kB, a press profile up to a few MB.
-_MAX_PROFILE_BYTES: Final = 8 * 1024 * 1024
+from workers.imaging import colour_space, deep
+from workers.imaging.colour_space import ColourSpace
+from workers.imaging.opening import Picture
+
 _FLAGS: Final = ImageCms.Flags.BLACKPOINTCOMPENSATION
 # Profile colour space -> the Pillow mode it applies to.
 _SPACES: Final = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
-_DEEP: Final = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 # Mode as decoded -> workable mode, without and with a transparent colour; any other becomes RGB.
 _OPAQUE: Final = {mode: mode for mode in ("RGB", "RGBA", "L", "LA", "CMYK", "LAB")} | {
     "1": "L",
@@ -26,40 +27,47 @@ _TRANSPARENT: Final = _OPAQUE | {"RGB": "RGBA", "P": "RGBA", "L": "LA", "1": "LA
 _SRGB: Final = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
-def to_workable(image: Image.Image) -> Image.Image:
-    """The same picture in a mode that can be resampled: RGB, RGBA, L, LA, CMYK or LAB.
+def to_workable(picture: Picture) -> Image.Image:
+    """The pixels of a picture in a mode that can be resampled: RGB, RGBA, L, LA, CMYK or LAB.
 
     Palettes are resolved, bits become levels, 16 and 32 bits are scaled to 8 (never clipped), a transparent
     colour becomes an alpha channel.
     """
-    image.load()
-    if image.mode in _DEEP:
-        return _from_deep(image)
+    image = picture.load()
+    if image.mode in deep.MODES:
+        return deep.to_grey(image)
     modes = _TRANSPARENT if "transparency" in image.info else _OPAQUE
     mode = modes.get(image.mode, "RGB")
     return image if image.mode == mode else image.convert(mode)
 
 
-def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """A workable picture as sRGB, RGB or RGBA. profile: its ICC profile; without one, or with one that is
-    broken or meant for another mode, RGB and grey are taken as sRGB and CMYK as Pillow converts it."""
+def to_srgb(image: Image.Image, colours: ColourSpace | bytes | None) -> Image.Image:
+    """A workable picture as sRGB, RGB or RGBA. colours: its space or its ICC profile; without one, or with a profile
+    that is broken or meant for another mode, RGB and grey are taken as sRGB and CMYK as Pillow converts it."""
     alpha = image.getchannel("A") if image.mode in {"RGBA", "LA"} else None
     if alpha is not None and alpha.getextrema() == (255, 255):
         alpha = None
-    colour = _drop_alpha(image)
-    transform = _transform(profile, colour.mode) if profile or colour.mode == "LAB" else None
-    if transform is not None:
-        converted = ImageCms.applyTransform(colour, transform)
-        assert converted is not None  # noqa: S101 - only in-place transforms return None
-        colour = converted
-    elif colour.mode != "RGB":
-        colour = colour.convert("RGB")
+    colour = _in_srgb(_drop_alpha(image), colours)
     if alpha is None:
         return colour
     if colour is image:
         return image
     colour.putalpha(alpha)
     return colour
+
+
+def _in_srgb(colour: Image.Image, colours: ColourSpace | bytes | None) -> Image.Image:
+    if isinstance(colours, ColourSpace):
+        return colour_space.to_srgb(colour.convert("RGB") if colour.mode != "RGB" else colour, colours)
+    transform = _transform(colours, colour.mode) if colours or colour.mode == "LAB" else None
+    if transform is None and colours and colour.mode == "L":  # a profile for colours counts for greys too
+        colour = colour.convert("RGB")
+        transform = _transform(colours, "RGB")
+    if transform is not None:
+        converted = ImageCms.applyTransform(colour, transform)
+        assert converted is not None  # noqa: S101 - only in-place transforms return None
+        return converted
+    return colour if colour.mode == "RGB" else colour.convert("RGB")
 
 
 def _drop_alpha(image: Image.Image) -> Image.Image:
@@ -75,8 +83,6 @@ def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform |
     try:
         if profile is None:
             source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-        elif len(profile) > _MAX_PROFILE_BYTES:
-            return None
         else:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if _SPACES.get(source.profile.xcolor_space.strip()) != mode:
@@ -96,21 +102,3 @@ def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
     converted = ImageCms.applyTransform(Image.fromarray(lattice), transform)
     difference = np.asarray(converted, dtype=np.int16) - lattice.astype(np.int16)
     return int(np.abs(difference).max()) <= 1
-
-
-def _from_deep(image: Image.Image) -> Image.Image:
-    """16-bit, 32-bit and float greys as L. Pillow's own conversion clips at 255 instead of scaling.
-
-    Integers that fit 16 bits are read as such (what PNG and TIFF files hold); floats up to 1.0 as 0..1.
-    """
-    values = np.asarray(image)
-    if values.dtype.kind == "f":
-        scale = 255.0 if float(np.nanmax(values, initial=0.0)) <= 1.0 else 1.0
-    else:
-        scale = 255.0 / (65535 if int(values.max(initial=0)) <= 65535 else 2**31 - 1)
-    levels = values.astype(np.float32)
-    levels *= scale
-    levels += 0.5
-    np.nan_to_num(levels, copy=False)
-    np.clip(levels, 0, 255, out=levels)
-    return Image.fromarray(levels.astype(np.uint8))

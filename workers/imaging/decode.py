@@ -9,7 +9,7 @@ from PIL import Image
 
 from workers.imaging.colour import to_srgb, to_workable
 from workers.imaging.errors import PixelError
-from workers.imaging.opening import opened
+from workers.imaging.opening import open_picture
 from workers.imaging.resize import REDUCING_GAP, fit_size, resize
 from workers.imaging.types import SourceInfo
 
@@ -44,20 +44,20 @@ def decode(
         return _opaque_where_it_is(rasterise(source, target))
     if info.orientation >= 5:
         target = (target[1], target[0])
-    with opened(source, info.format, info.width * info.height) as image:
+    with open_picture(source, info.format, info.width * info.height) as opened:
+        image = opened.image
         shrink = target[0] <= image.width and target[1] <= image.height and target != image.size
         if shrink and info.format == "JPEG":
             image.draft(None, (round(target[0] * REDUCING_GAP), round(target[1] * REDUCING_GAP)))
             promised = image.size
         else:
             promised = (info.width, info.height)
-        profile = image.info.get("icc_profile")
-        picture = to_workable(image)
+        picture = to_workable(opened)
         if picture.size != promised:  # a container may promise one size and hold another
             raise PixelError("corrupt_image", "The picture is not of the size its header says.")
         if shrink:
             picture = resize(picture, target)
-        picture = to_srgb(picture, profile if isinstance(profile, bytes) else None)
+        picture = to_srgb(picture, opened.colours)
         if info.orientation in _UPRIGHT:
             picture = picture.transpose(_UPRIGHT[info.orientation])
         return _bare(picture)

@@ -91,6 +91,10 @@ def _lossy(image: Image.Image, encoding: Encoding) -> bytes:
         if str(error) in {"encoding error 1", "encoding error 2"}:
             raise MemoryError(str(error)) from error
         raise
+    except RuntimeError as error:  # all that libavif says of an encoder that runs out of memory
+        if encoding.format == "avif" and "Encoding of" in str(error):
+            raise MemoryError(str(error)) from error
+        raise
     return buffer.getvalue()
 
 

@@ -21,7 +21,7 @@ from workers.imaging import verify  # noqa: F401
 from workers.imaging.colour import to_srgb, to_workable
 from workers.imaging.encode import encode
 from workers.imaging.features import measure
-from workers.imaging.opening import opened
+from workers.imaging.opening import open_picture
 from workers.imaging.resize import resize
 from workers.imaging.svg import fonts, raster  # noqa: F401
 from workers.imaging.thumbnail import thumbnail
@@ -34,8 +34,8 @@ def warm_up(models: str) -> tuple[Path, ...]:
     JSON. Returns the files that are read again in the child: those of some models, and fonts."""
     written = io.BytesIO()
     Image.new("RGB", (64, 48), "teal").save(written, "JPEG")
-    with opened(written, "JPEG", 64 * 48) as image:
-        picture = to_srgb(resize(to_workable(image), (32, 24)), None)
+    with open_picture(written, "JPEG", 64 * 48) as opened:
+        picture = to_srgb(resize(to_workable(opened), (32, 24)), opened.colours)
     for form in ("webp", "png"):
         encode(picture, Encoding(form), Path(os.devnull))
     thumbnail(picture, Path(os.devnull))

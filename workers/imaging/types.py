@@ -24,9 +24,9 @@ class Claim:
 class Limits:
     """What we accept: bytes of the file, pixels of a side, pixels in all, frames or pages, drawings at all."""
 
-    max_bytes: int = 20 * 1024 * 1024
-    max_side: int = 6000
-    max_pixels: int = 36_000_000
+    max_bytes: int = 50 * 1024 * 1024
+    max_side: int = 8192
+    max_pixels: int = 50_000_000
     max_frames: int = 1000
     svg: bool = True
 

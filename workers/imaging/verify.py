@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import BinaryIO, Final
-
-from PIL import Image
+from typing import BinaryIO
 
 from service.media import CONTENT_TYPES, SVG, SourceFormat
 from workers.imaging.errors import PixelError
 from workers.imaging.frames import count_frames
-from workers.imaging.opening import opened
+from workers.imaging.opening import open_picture
 from workers.imaging.sniff import HEAD_BYTES, sniff
 from workers.imaging.svg.size import check_claim, drawing_size
 from workers.imaging.types import Claim, Limits, SourceInfo
-
-_MAX_SCANS: Final = 200
-_ORIENTATION: Final = 0x0112
 
 
 def verify(source: Path, claim: Claim, limits: Limits) -> SourceInfo:
@@ -34,22 +29,17 @@ def verify(source: Path, claim: Claim, limits: Limits) -> SourceInfo:
         if kind == "SVG":
             return _drawing(source, size, claim, limits)
         frames = _check_frames(file, kind, limits)
-        if kind == "JPEG":
-            _check_scans(file)
-    with opened(source, kind, limits.max_pixels) as image:
-        width, height = image.size
+    with open_picture(source, kind, limits.max_pixels) as picture:
+        width, height = picture.image.size
         _check_pixels(width, height, limits)
-        orientation = _orientation(image, kind)
-        frames = frames or int(getattr(image, "n_frames", 1))
-    turned = orientation >= 5
-    _check_dimensions(width, height, turned, claim)
-    baked = kind in {"TIFF", "HEIF"}  # these decoders report and deliver the oriented picture themselves
+        frames = frames or int(getattr(picture.image, "n_frames", 1))
+    _check_dimensions(width, height, picture.turned, claim)
     return SourceInfo(
         format=kind,
         content_type=CONTENT_TYPES[kind],
         width=width,
         height=height,
-        orientation=1 if baked else orientation,
+        orientation=picture.orientation,
         frames=frames,
         size=size,
     )
@@ -72,16 +62,6 @@ def _check_frames(file: BinaryIO, kind: SourceFormat, limits: Limits) -> int:
     return frames
 
 
-def _check_scans(file: BinaryIO) -> None:
-    """A progressive JPEG has some ten scans. Each costs a pass over every coefficient, however few its bytes:
-    thousands of them are an attack on the clock. Inside picture data 0xFF is always escaped, so markers can
-    simply be counted."""
-    file.seek(0)
-    scans = file.read().count(b"\xff\xda")
-    if scans > _MAX_SCANS:
-        raise PixelError("corrupt_image", f"The picture has {scans} scans; no camera or editor writes that.")
-
-
 def _check_pixels(width: int, height: int, limits: Limits) -> None:
     if width < 1 or height < 1:
         raise PixelError("corrupt_image", f"The picture is {width} × {height} pixels.")
@@ -94,7 +74,8 @@ def _check_pixels(width: int, height: int, limits: Limits) -> None:
 
 
 def _check_dimensions(width: int, height: int, turned: bool, claim: Claim) -> None:
-    """A client that reads the header and one that asks a browser differ when EXIF turns the picture."""
+    """A client that reads the header and one that asks a browser differ when metadata turns the picture, and browsers
+    differ in which metadata they obey."""
     claimed = (claim.width, claim.height)
     if claimed == (width, height) or (turned and claimed == (height, width)):
         return
@@ -102,22 +83,3 @@ def _check_dimensions(width: int, height: int, turned: bool, claim: Claim) -> No
         "dimensions_mismatch",
         f"The picture was announced as {claim.width} × {claim.height} pixels but is {width} × {height}.",
     )
-
-
-def _orientation(image: Image.Image, kind: SourceFormat) -> int:
-    """The EXIF orientation, 1 when absent or absurd. Read from the header's own bytes where they are at
-    hand: asking a PNG for its EXIF would decode it."""
-    if kind == "HEIF":
-        value = image.info.get("original_orientation")
-    elif kind in {"TIFF", "JPEG"}:
-        value = image.getexif().get(_ORIENTATION)
-    elif isinstance(raw := image.info.get("exif"), bytes):
-        exif = Image.Exif()
-        try:
-            exif.load(raw)
-            value = exif.get(_ORIENTATION)
-        except Exception:  # broken metadata is dropped anyway; the pixels may be fine
-            value = None
-    else:
-        value = None
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1

@@ -10,9 +10,9 @@ import { MIB, readWhole } from "./platform.js";
  * @type {Readonly<Limits>}
  */
 export const DEFAULT_LIMITS = Object.freeze({
-  max_bytes: 20 * MIB,
-  max_side: 6000,
-  max_pixels: 36_000_000,
+  max_bytes: 50 * MIB,
+  max_side: 8192,
+  max_pixels: 50_000_000,
   content_types: [
     "image/jpeg",
     "image/png",

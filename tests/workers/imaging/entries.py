@@ -18,6 +18,7 @@ from workers.imaging.svg.sanitise import sanitise
 from workers.imaging.thumbnail import thumbnail
 from workers.imaging.types import Encoding, PixelResult, PixelTask
 from workers.imaging.verify import verify
+from workers.ops.pipeline import process
 
 _kept: list[np.ndarray] = []
 
@@ -49,9 +50,10 @@ def whole(task: PixelTask) -> PixelResult:
 
 
 def weighed(task: PixelTask) -> PixelResult:
-    """`whole`, leaving the peak of this process's resident memory (kB) in workdir/peak."""
+    """What `op_key` says, `whole` where it says nothing, leaving the peak of this process's resident memory (kB) in
+    workdir/peak."""
     try:
-        return whole(task)
+        return process(task) if task.op_key else whole(task)
     finally:
         (task.workdir / "peak").write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from service.media import CONTENT_TYPES, SourceFormat
 from workers.imaging.errors import PixelError
-from workers.imaging.opening import opened
+from workers.imaging.opening import open_picture
 from workers.imaging.sniff import HEAD_BYTES, sniff
 from workers.imaging.types import Claim, Limits
 
@@ -79,5 +79,5 @@ def picture(kind: SourceFormat, data: bytes, scratch: Path, limits: Limits) -> I
 
 def _claimed(kind: SourceFormat, data: bytes, scratch: Path, limits: Limits) -> tuple[Path, Claim]:
     scratch.write_bytes(data)
-    with opened(io.BytesIO(data), kind, limits.max_pixels) as image:
-        return scratch, Claim(*image.size)
+    with open_picture(io.BytesIO(data), kind, limits.max_pixels) as opened:
+        return scratch, Claim(*opened.image.size)

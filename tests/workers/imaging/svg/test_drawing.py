@@ -166,8 +166,8 @@ def test_text_is_drawn(tmp_path: Path) -> None:
         ('width="100%" height="100%" viewBox="0,0,24,12"', (24, 12)),
         ('width="48" viewBox="0 0 24 12"', (48, 24)),
         ('height="6" viewBox="-5 -5 24 12"', (12, 6)),
-        ('width="12000" height="6000"', (6000, 3000)),
-        ('viewBox="0 0 1e8 1e8"', (6000, 6000)),
+        ('width="12000" height="6000"', (8192, 4096)),
+        ('viewBox="0 0 1e8 1e8"', (7071, 7071)),
         ('width="0.2" height="0.1"', (1, 1)),
     ],
 )
