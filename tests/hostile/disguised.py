@@ -33,7 +33,7 @@ def wrongly_labelled() -> Iterator[Hostile]:
     for extension, claim in (("jpg", (97, 64)), ("png", (64, 96)), ("webp", (1, 1)), ("gif", (6000, 6000))):
         name = f"claims-{claim[0]}x{claim[1]}.{extension}"
         yield hostile(name, good(extension), "dimensions_mismatch", width=claim[0], height=claim[1])
-    yield hostile("padded-to-21mb.png", good("png"), "too_large", padding=21 * 1024 * 1024)
+    yield hostile("padded-to-51mb.png", good("png"), "too_large", padding=51 * 1024 * 1024)
 
 
 def not_pictures() -> Iterator[Hostile]:

@@ -260,12 +260,13 @@ async def test_a_job_taken_over_by_a_user_gives_back_to_the_address(world: World
 
 async def test_pixels_days_and_versions_are_bounded_by_the_plan(world: World) -> None:
     user = await world.user(plan="free")
-    code, facts = await refusal(world, user, width=5000, height=4000)
-    assert (code, facts["violated_policies"], facts["plan_required"]) == (
-        "plan_required",
-        ["max_pixels"],
-        "basic",
-    )
+    bounded = await world.user(plan=await plan(world, max_pixels=25_000_000))
+    code, facts = await refusal(world, bounded, width=8064, height=6048)
+    assert (code, facts["violated_policies"], facts["limit"]) == ("plan_required", ["max_pixels"], 25_000_000)
+    assert (await world.intake(bounded, width=5712, height=4284))["created"]
+    for name in ("free", "basic"):  # a phone's photo on every plan
+        phone = await world.user(plan=name)
+        assert (await world.intake(phone, width=8064, height=6048))["created"]
     code, facts = await refusal(world, user, keep_days=8)
     assert (code, facts["violated_policies"], facts["limit"], facts["plan_required"]) == (
         "plan_required",

@@ -59,7 +59,6 @@ _TRANSFERS: Final[dict[int, Transfer]] = {
     17: "smpte428",
     18: "hlg",
 }
-UNSPECIFIED: Final = 2
 
 
 def by_code(primaries: int, transfer: int) -> ColourSpace | None:

@@ -20,7 +20,6 @@ def photo() -> Image.Image:
     [
         *((mode, (128, 96)) for mode in ("L", "RGB", "CMYK", "LA", "LAB")),
         ("RGB", (500, 60)),
-        ("L", (700, 540)),
     ],
 )
 def test_result_is_lanczos(photo: Image.Image, mode: str, size: tuple[int, int]) -> None:
