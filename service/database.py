@@ -34,6 +34,8 @@ from service.outputs import Features, StepReport
 log = structlog.get_logger()
 
 Scan = Literal["none", "clean", "unscanned"]
+Moderation = Literal["none", "clean", "review", "approved"]
+"""What is known of what a picture shows: nobody looked; nothing was found; an operator is to decide; has allowed it."""
 """`none`: not asked for; `unscanned`: the scanner was away, and the deployment goes on without it."""
 SOON_SECONDS = 5
 """Until a job may have ended, for who has too many of them."""
@@ -108,6 +110,7 @@ class OutputRow(Row):
     sha256: str
     expires_at: datetime | None
     scan: Scan = "none"
+    moderation: Moderation = "none"
     vendor_cost_micros: int = 0
     image_id: UUID | None = None
     version: int | None = None

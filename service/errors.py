@@ -115,6 +115,7 @@ class Code(StrEnum):
     share_used_up = "share_used_up"
     range_not_satisfiable = "range_not_satisfiable"
     too_many_shares = "too_many_shares"
+    in_review = "in_review"
     password_required = "password_required"  # noqa: S105
     wrong_password = "wrong_password"  # noqa: S105
     share_locked = "share_locked"
@@ -411,6 +412,12 @@ CATALOGUE: Mapping[Code, Entry] = {
     ),
     Code.share_used_up: Entry(
         410, "The link is used up", False, "It was opened as often as its owner allowed."
+    ),
+    Code.in_review: Entry(
+        409,
+        "The picture is in review",
+        False,
+        "An operator has yet to approve this picture: until then it cannot be shared.",
     ),
     Code.too_many_shares: Entry(
         409, "Too many links", False, "This picture has 100 links already; revoke one first."

@@ -25,6 +25,7 @@ WORDS: Mapping[str, Any] = {
     "prompt": "on an oak table",
     "variant": "full",
     "scan": "none",
+    "moderation": "clean",
     "status": "done",
     "upload_path": f"{_ID}/original",
     "bucket": "outputs-ephemeral",

@@ -45,7 +45,7 @@ from service.ops.weights import Installed
 from service.queue import Doorbell
 from service.redis_connection import QuickConnection, QuickPool
 from service.requests.store import DataRequests
-from service.safety.moderation import BlockedHashes, Moderator
+from service.safety.moderation import BlockedHashes, Moderator, Nsfw, NsfwPolicy, nsfw_policy
 from service.safety.store import Safety
 from service.scratch import Scratch
 from service.settings import Settings
@@ -77,6 +77,7 @@ class Resources:
     maintenance: Maintenance
     safety: Safety
     moderators: tuple[Moderator, ...]
+    nsfw: NsfwPolicy | None
     admin: Admin
     share_links: ShareLinks
     data_requests: DataRequests
@@ -143,6 +144,8 @@ async def _clients(settings: Settings, scratch: Scratch) -> AsyncIterator[Resour
     stripe = open_stripe(settings)
     progress = Progress(redis, blocking, breaker)
     streams = Streams(progress, settings)
+    models = installed(settings)
+    nsfw = nsfw_policy(settings, models)
     try:
         yield Resources(
             settings=settings,
@@ -156,7 +159,11 @@ async def _clients(settings: Settings, scratch: Scratch) -> AsyncIterator[Resour
             jobs=Jobs(database),
             maintenance=maintenance,
             safety=safety,
-            moderators=(BlockedHashes(safety),),  # an adapter of a vendor goes behind it
+            moderators=(
+                BlockedHashes(safety),
+                *([] if nsfw is None else [Nsfw(nsfw)]),
+            ),  # a vendor's goes behind
+            nsfw=nsfw,
             admin=Admin(database),
             share_links=ShareLinks(database),
             data_requests=DataRequests(database),
@@ -183,7 +190,7 @@ async def _clients(settings: Settings, scratch: Scratch) -> AsyncIterator[Resour
             streams=streams,
             presence=Presence(redis),
             scratch=scratch,
-            models=installed(settings),
+            models=models,
         )
     finally:
         await streams.close()

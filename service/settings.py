@@ -178,6 +178,19 @@ class Settings(BaseSettings):
         description="outputs, and originals, whose bytes the reconciler looks for each hour",
     )
 
+    # Moderation.
+    moderation: Literal["auto", "required", "off"] = Field(
+        "auto",
+        description="whether every result and kept original is looked at by the model open-nsfw (docs/safety.md): auto "
+        "where it is installed; required: without it jobs wait and then fail; off",
+    )
+    moderation_review: float = Field(
+        0.4, ge=0, le=1, description="score from which on a picture waits for an operator's decision, 0 to 1"
+    )
+    moderation_refuse: float = Field(
+        0.85, ge=0, le=1, description="score from which on a picture is refused, 0 to 1"
+    )
+
     # Virus scan.
     clamd_url: str | None = Field(
         None, validation_alias="CLAMD_URL", description="tcp://host:port or unix:///path; off when unset"
@@ -411,6 +424,12 @@ class Settings(BaseSettings):
         if urlsplit(value).scheme not in {"redis", "rediss", "unix"}:
             raise ValueError("must start with redis://, rediss:// or unix://")
         return value
+
+    @model_validator(mode="after")
+    def _ordered_scores(self) -> Self:
+        if self.moderation_review > self.moderation_refuse:
+            raise ValueError("DARKROOM_MODERATION_REVIEW must not be above DARKROOM_MODERATION_REFUSE")
+        return self
 
     @model_validator(mode="after")
     def _refuse_swapped_keys(self) -> Self:

@@ -9,3 +9,4 @@ drop function public.admin_users(integer, timestamptz, uuid, text, text, boolean
 drop function public.note_usage(uuid, date, integer, integer, integer, bigint, bigint, bigint, bigint, bigint, bigint, bigint);
 drop function public.bury_output(uuid, text);
 drop function public.cancel_team_jobs(uuid[]);
+drop function public.record_original(uuid, text, text, bigint, text);

@@ -323,14 +323,14 @@ isOneToOne: false
                   ]
                 },"image_outputs": {
                   Row: {
-                    "bucket": string,"cache_key": string | null,"content_type": string,"created_at": string,"deleted_at": string | null,"expires_at": string | null,"features": Json | null,"height": number,"id": string,"image_id": string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id": string | null,"op_key": string,"ops": (string)[],"owner_id": string | null,"path": string,"report": NonNullable<Json>,"scan": string,"scan_tried_at": string | null,"sha256": string,"size": number,"team_id": string | null,"thumb_path": string,"user_id": string | null,"variant": string,"vendor_cost_micros": number,"version": number | null,"width": number,"library_document": Json | null,"output_document": Json | null,"show_version": Json | null,"version_document": Json | null
+                    "bucket": string,"cache_key": string | null,"content_type": string,"created_at": string,"deleted_at": string | null,"expires_at": string | null,"features": Json | null,"height": number,"id": string,"image_id": string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id": string | null,"moderation": string,"moderation_policy": string | null,"moderation_score": number | null,"moderation_tried_at": string | null,"op_key": string,"ops": (string)[],"owner_id": string | null,"path": string,"report": NonNullable<Json>,"scan": string,"scan_tried_at": string | null,"sha256": string,"size": number,"team_id": string | null,"thumb_path": string,"user_id": string | null,"variant": string,"vendor_cost_micros": number,"version": number | null,"width": number,"library_document": Json | null,"output_document": Json | null,"show_version": Json | null,"version_document": Json | null
                   }
                   ComputedFields: "library_document" | "output_document" | "show_version" | "version_document"
                   Insert: {
-                    "bucket": string,"cache_key"?: string | null,"content_type": string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"features"?: Json | null,"height": number,"id"?: string,"image_id"?: string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id"?: string | null,"op_key": string,"ops"?: never,"owner_id"?: never,"path": string,"report"?: NonNullable<Json>,"scan"?: string,"scan_tried_at"?: string | null,"sha256": string,"size": number,"team_id"?: string | null,"thumb_path": string,"user_id"?: string | null,"variant": string,"vendor_cost_micros"?: number,"version"?: number | null,"width": number
+                    "bucket": string,"cache_key"?: string | null,"content_type": string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"features"?: Json | null,"height": number,"id"?: string,"image_id"?: string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id"?: string | null,"moderation"?: string,"moderation_policy"?: string | null,"moderation_score"?: number | null,"moderation_tried_at"?: string | null,"op_key": string,"ops"?: never,"owner_id"?: never,"path": string,"report"?: NonNullable<Json>,"scan"?: string,"scan_tried_at"?: string | null,"sha256": string,"size": number,"team_id"?: string | null,"thumb_path": string,"user_id"?: string | null,"variant": string,"vendor_cost_micros"?: number,"version"?: number | null,"width": number
                   }
                   Update: {
-                    "bucket"?: string,"cache_key"?: string | null,"content_type"?: string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"features"?: Json | null,"height"?: number,"id"?: string,"image_id"?: string | null,"input_content_type"?: string,"input_height"?: number,"input_sha256"?: string,"input_size"?: number,"input_width"?: number,"job_id"?: string | null,"op_key"?: string,"ops"?: never,"owner_id"?: never,"path"?: string,"report"?: NonNullable<Json>,"scan"?: string,"scan_tried_at"?: string | null,"sha256"?: string,"size"?: number,"team_id"?: string | null,"thumb_path"?: string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"version"?: number | null,"width"?: number
+                    "bucket"?: string,"cache_key"?: string | null,"content_type"?: string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"features"?: Json | null,"height"?: number,"id"?: string,"image_id"?: string | null,"input_content_type"?: string,"input_height"?: number,"input_sha256"?: string,"input_size"?: number,"input_width"?: number,"job_id"?: string | null,"moderation"?: string,"moderation_policy"?: string | null,"moderation_score"?: number | null,"moderation_tried_at"?: string | null,"op_key"?: string,"ops"?: never,"owner_id"?: never,"path"?: string,"report"?: NonNullable<Json>,"scan"?: string,"scan_tried_at"?: string | null,"sha256"?: string,"size"?: number,"team_id"?: string | null,"thumb_path"?: string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"version"?: number | null,"width"?: number
                   }
                   Relationships: [
                     {
@@ -355,14 +355,14 @@ isOneToOne: false
                   ]
                 },"images": {
                   Row: {
-                    "archived_at": string | null,"content_type": string,"created_at": string,"current_output_id": string | null,"filename": string,"height": number,"id": string,"listed_since": string | null,"original_attempts": number,"original_due_at": string | null,"original_path": string | null,"original_scan": string,"original_sha256": string | null,"original_size": number | null,"owner_id": string | null,"prompt": string | null,"scan_tried_at": string | null,"search": unknown,"sha256": string,"size": number,"team_id": string | null,"user_id": string | null,"width": number,"image_document": Json | null,"upload_of": string | null
+                    "archived_at": string | null,"content_type": string,"created_at": string,"current_output_id": string | null,"filename": string,"height": number,"id": string,"listed_since": string | null,"moderation_tried_at": string | null,"original_attempts": number,"original_due_at": string | null,"original_moderation": string,"original_moderation_policy": string | null,"original_moderation_score": number | null,"original_path": string | null,"original_scan": string,"original_sha256": string | null,"original_size": number | null,"owner_id": string | null,"prompt": string | null,"scan_tried_at": string | null,"search": unknown,"sha256": string,"size": number,"team_id": string | null,"user_id": string | null,"width": number,"image_document": Json | null,"upload_of": string | null
                   }
                   ComputedFields: "image_document" | "upload_of"
                   Insert: {
-                    "archived_at"?: string | null,"content_type": string,"created_at"?: string,"current_output_id"?: string | null,"filename": string,"height": number,"id"?: string,"listed_since"?: string | null,"original_attempts"?: number,"original_due_at"?: string | null,"original_path"?: string | null,"original_scan"?: string,"original_sha256"?: string | null,"original_size"?: number | null,"owner_id"?: never,"prompt"?: string | null,"scan_tried_at"?: string | null,"search"?: never,"sha256": string,"size": number,"team_id"?: string | null,"user_id"?: string | null,"width": number
+                    "archived_at"?: string | null,"content_type": string,"created_at"?: string,"current_output_id"?: string | null,"filename": string,"height": number,"id"?: string,"listed_since"?: string | null,"moderation_tried_at"?: string | null,"original_attempts"?: number,"original_due_at"?: string | null,"original_moderation"?: string,"original_moderation_policy"?: string | null,"original_moderation_score"?: number | null,"original_path"?: string | null,"original_scan"?: string,"original_sha256"?: string | null,"original_size"?: number | null,"owner_id"?: never,"prompt"?: string | null,"scan_tried_at"?: string | null,"search"?: never,"sha256": string,"size": number,"team_id"?: string | null,"user_id"?: string | null,"width": number
                   }
                   Update: {
-                    "archived_at"?: string | null,"content_type"?: string,"created_at"?: string,"current_output_id"?: string | null,"filename"?: string,"height"?: number,"id"?: string,"listed_since"?: string | null,"original_attempts"?: number,"original_due_at"?: string | null,"original_path"?: string | null,"original_scan"?: string,"original_sha256"?: string | null,"original_size"?: number | null,"owner_id"?: never,"prompt"?: string | null,"scan_tried_at"?: string | null,"search"?: never,"sha256"?: string,"size"?: number,"team_id"?: string | null,"user_id"?: string | null,"width"?: number
+                    "archived_at"?: string | null,"content_type"?: string,"created_at"?: string,"current_output_id"?: string | null,"filename"?: string,"height"?: number,"id"?: string,"listed_since"?: string | null,"moderation_tried_at"?: string | null,"original_attempts"?: number,"original_due_at"?: string | null,"original_moderation"?: string,"original_moderation_policy"?: string | null,"original_moderation_score"?: number | null,"original_path"?: string | null,"original_scan"?: string,"original_sha256"?: string | null,"original_size"?: number | null,"owner_id"?: never,"prompt"?: string | null,"scan_tried_at"?: string | null,"search"?: never,"sha256"?: string,"size"?: number,"team_id"?: string | null,"user_id"?: string | null,"width"?: number
                   }
                   Relationships: [
                     {
@@ -1012,6 +1012,10 @@ isOneToOne: false
 "input_size": number,
 "input_width": number,
 "job_id": string | null,
+"moderation": string,
+"moderation_policy": string | null,
+"moderation_score": number | null,
+"moderation_tried_at": string | null,
 "op_key": string,
 "ops": (string)[],
 "owner_id": string | null,
@@ -1037,6 +1041,9 @@ isOneToOne: false
       } },
 "api_key_document":
 { Args: { "p_key": Omit<Database["public"]['Tables']["api_keys"]['Row'], Database["public"]['Tables']["api_keys"]['ComputedFields']> }; Returns: Json
+                           },
+"approve_picture":
+{ Args: { "p_actor": string,"p_by": string,"p_id": string,"p_kind": string,"p_reason": string }; Returns: Json
                            },
 "archive_due":
 { Args: { "p_limit": number }; Returns: number
@@ -1231,6 +1238,9 @@ isOneToOne: false
 "draw_stripe_ticket":
 { Args: Record<PropertyKey, never>; Returns: number
                            },
+"due_looks":
+{ Args: { "p_limit": number,"p_policy": string }; Returns: Json
+                           },
 "due_originals":
 { Args: { "p_limit": number }; Returns: Json
                            },
@@ -1327,6 +1337,10 @@ isOneToOne: false
 "input_size": number,
 "input_width": number,
 "job_id": string | null,
+"moderation": string,
+"moderation_policy": string | null,
+"moderation_score": number | null,
+"moderation_tried_at": string | null,
 "op_key": string,
 "ops": (string)[],
 "owner_id": string | null,
@@ -1535,6 +1549,9 @@ isOneToOne: false
 "job_of_upload":
 { Args: { "p_path": string }; Returns: string
                            },
+"judge_again":
+{ Args: { "p_limit": number,"p_policy": string }; Returns: Json
+                           },
 "keep_output":
 { Args: { "p_days": number,"p_output_id": string,"p_user_id": string }; Returns: Json
                            },
@@ -1738,6 +1755,10 @@ isOneToOne: false
 "input_size": number,
 "input_width": number,
 "job_id": string | null,
+"moderation": string,
+"moderation_policy": string | null,
+"moderation_score": number | null,
+"moderation_tried_at": string | null,
 "op_key": string,
 "ops": (string)[],
 "owner_id": string | null,
@@ -1849,6 +1870,9 @@ isOneToOne: false
 "merge_image":
 { Args: { "p_image_id": string,"p_twin_id": string }; Returns: undefined
                            },
+"moderation_of":
+{ Args: { "p_before": string,"p_review": number,"p_score": number }; Returns: string
+                           },
 "move_credits":
 { Args: { "p_debt"?: number,"p_delta": number,"p_reason": string,"p_reference": string,"p_user_id": string }; Returns: number
                            },
@@ -1916,6 +1940,12 @@ isOneToOne: false
 { Args: Record<PropertyKey, never>; Returns: {
               "hidden": (string)[],"name": string,"owner": string,"page_key": string,"treatment": string
             }[]
+                           },
+"picture_in_review":
+{ Args: { "p_id": string,"p_kind": string }; Returns: string
+                           },
+"pictures_in_review":
+{ Args: { "p_after": string,"p_after_id": string,"p_limit": number }; Returns: Json
                            },
 "plan_allowing":
 { Args: { "p_needs": Json,"p_rank": number }; Returns: string
@@ -2018,8 +2048,11 @@ isOneToOne: false
 "record_image":
 { Args: { "p_input": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_original": Omit<Database["public"]['Tables']["images"]['Row'], Database["public"]['Tables']["images"]['ComputedFields']> }; Returns: string
                            },
+"record_look":
+{ Args: { "p_id": string,"p_kind": string,"p_path": string,"p_policy": string,"p_score": number }; Returns: Json
+                           },
 "record_original":
-{ Args: { "p_image_id": string,"p_path": string,"p_scan"?: string,"p_sha256"?: string,"p_size"?: number }; Returns: boolean
+{ Args: { "p_image_id": string,"p_moderation"?: string,"p_moderation_policy"?: string,"p_moderation_score"?: number,"p_path": string,"p_scan"?: string,"p_sha256"?: string,"p_size"?: number }; Returns: boolean
                            },
 "record_output":
 { Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_output": Json,"p_output_seconds": number }; Returns: {
@@ -2039,6 +2072,10 @@ isOneToOne: false
 "input_size": number,
 "input_width": number,
 "job_id": string | null,
+"moderation": string,
+"moderation_policy": string | null,
+"moderation_score": number | null,
+"moderation_tried_at": string | null,
 "op_key": string,
 "ops": (string)[],
 "owner_id": string | null,

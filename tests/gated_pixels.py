@@ -7,6 +7,7 @@ import asyncio
 import time
 from pathlib import Path
 
+from service.resources import Resources
 from workers.imaging.pool import PixelPool
 from workers.imaging.types import PixelResult, PixelTask
 from workers.ops import pipeline
@@ -15,8 +16,9 @@ from workers.ops import pipeline
 class GatedPool(PixelPool):
     """A pool of one child that waits at its gate; `workdirs` tells where, as tasks begin."""
 
-    def __init__(self) -> None:
-        super().__init__(workers=1, entry="tests.gated_pixels:process")
+    def __init__(self, resources: Resources) -> None:
+        models = tuple(resources.models.values())
+        super().__init__(workers=1, entry="tests.gated_pixels:process", models=models)
         self.workdirs: asyncio.Queue[Path] = asyncio.Queue()
 
     async def run(self, task: PixelTask) -> PixelResult:

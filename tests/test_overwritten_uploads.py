@@ -78,7 +78,7 @@ class Bench:
 
 @pytest.fixture
 async def bench(resources: Resources) -> AsyncIterator[Bench]:
-    async with GatedPool() as pixels:
+    async with GatedPool(resources) as pixels:
         yield Bench(resources, pixels, new_queue())
 
 
@@ -407,6 +407,8 @@ async def test_overwritten_between_a_promotion_and_the_fetch_of_its_original(
         sha256=picture.sha256,
         size=len(picture.data),
         content_type=picture.content_type,
+        width=picture.width,
+        height=picture.height,
         upload_path=asked["upload_path"],
     )
     await library.overwrite(asked, photo().data)

@@ -1,19 +1,23 @@
 """What a job has verified and made, judged before any of it is stored: moderation first, then the virus scan."""
 
-from service.database import Scan
+from typing import Any
+
 from service.jobs.store import ClaimedJob
 from service.media import CONTENT_TYPES
+from service.resources import Resources
 from service.safety.judgement import moderate
 from service.safety.moderation import Exhibit, Picture
 from service.safety.scanner import scan_files
 from service.settings import Settings
+from workers.imaging.errors import PixelError
 from workers.imaging.types import PixelResult
 from workers.workbench import Workbench
 
 
-async def inspect(bench: Workbench, job: ClaimedJob, result: PixelResult) -> Scan:
-    """Whether the pictures were scanned. Raises ProblemError refused, and as scan_files does."""
-    await moderate(
+async def inspect(bench: Workbench, job: ClaimedJob, result: PixelResult) -> dict[str, Any]:
+    """What the rows of the output and of its original are to say of this. Raises ProblemError refused, and as
+    scan_files does."""
+    verdict = await moderate(
         bench.resources,
         Exhibit(
             sha256=job.sha256,
@@ -21,11 +25,32 @@ async def inspect(bench: Workbench, job: ClaimedJob, result: PixelResult) -> Sca
             output=Picture(result.output, result.content_type, result.sha256),
             user_id=job.user_id,
             persistent=job.wants_persist,
+            nsfw=None if result.nsfw is None else result.nsfw.worst,
         ),
     )
-    if not wants_scan(bench.resources.settings, job):
-        return "none"
-    return await scan_files(bench.resources, (result.original, result.output), job.sha256)
+    facts: dict[str, Any] = {"scan": "none", "moderation": verdict}
+    policy = bench.resources.nsfw
+    if policy is not None and result.nsfw is not None:
+        facts |= {
+            "moderation_score": result.nsfw.worst,
+            "moderation_policy": policy.name,
+            "original_moderation": policy.verdict(result.nsfw.source),
+            "original_moderation_score": result.nsfw.source,
+            "original_moderation_policy": policy.name,
+        }
+    if wants_scan(bench.resources.settings, job):
+        facts["scan"] = await scan_files(bench.resources, (result.original, result.output), job.sha256)
+    return facts
+
+
+def require_moderation(resources: Resources) -> None:
+    """Raises PixelError (op_unavailable, for another worker to try) where pictures must be looked at and cannot be."""
+    if resources.settings.moderation == "required" and resources.nsfw is None:
+        raise PixelError(
+            "op_unavailable",
+            "This worker cannot look at what pictures show, which is required here; try again later.",
+            retryable=True,
+        )
 
 
 def wants_scan(settings: Settings, job: ClaimedJob) -> bool:

@@ -38,6 +38,7 @@ from workers.billing import billing, reconcile_billing
 from workers.cleanup import cleanup, reconcile
 from workers.data_requests import run_request
 from workers.imaging.pool import PixelPool
+from workers.look_again import look_again
 from workers.originals import originals
 from workers.protections import UnprotectedError, demand, measure
 from workers.rescan import rescan
@@ -284,8 +285,8 @@ def _scheduled(task: Callable[[Resources], Awaitable[object]]) -> Callable[[dict
 
 
 def cron_table(settings: Settings) -> list[CronJob]:
-    """Sweep and originals every few seconds, rescans every minute where there is a scanner, cleanup every few minutes,
-    reconciliation hourly; once per tick over all workers."""
+    """Sweep and originals every few seconds, looks at what is kept and rescans of it every minute where they are on,
+    cleanup every few minutes, reconciliation hourly; once per tick over all workers."""
     minutes = max(1, settings.cleanup_seconds // 60)
     table = [
         cron(
@@ -301,6 +302,8 @@ def cron_table(settings: Settings) -> list[CronJob]:
         cron(_scheduled(cleanup), name="cleanup", minute=set(range(0, 60, minutes)), second=0),  # type: ignore[arg-type]
         cron(_scheduled(reconcile), name="reconcile", minute=RECONCILE_MINUTE, second=30),  # type: ignore[arg-type]
     ]
+    if settings.moderation != "off":
+        table.append(cron(_scheduled(look_again), name="look_again", second=40))  # type: ignore[arg-type]
     if settings.clamd_url is not None:
         table.append(cron(_scheduled(rescan), name="rescan", second=10))  # type: ignore[arg-type]
     return table
@@ -335,6 +338,23 @@ async def _confined(resources: Resources) -> Protections:
     missing = [name for name, held in found if not held]
     log.log(logging.WARNING if missing else logging.INFO, "pixel_sandbox", missing=missing)
     return found
+
+
+def _tell_moderation(resources: Resources) -> None:
+    """Say in the log whether this worker looks at what pictures show, and why it does not."""
+    policy, wanted = resources.nsfw, resources.settings.moderation
+    if policy is not None:
+        log.info("moderation_on", model=policy.model, review=policy.review, refuse=policy.refuse)
+    elif wanted == "off":
+        log.warning("moderation_off", reason="DARKROOM_MODERATION=off")
+    else:
+        reason = "the model open-nsfw is not installed: scripts/models, or the extra `models`"
+        log.log(
+            logging.ERROR if wanted == "required" else logging.WARNING,
+            "moderation_off",
+            reason=reason,
+            jobs="wait and fail" if wanted == "required" else "pass unseen",
+        )
 
 
 @contextlib.asynccontextmanager
@@ -390,6 +410,7 @@ async def serve(settings: Settings) -> None:
         bench = Workbench(resources, pixels, Slots(settings.worker_slots), worker_name(), models)
         worker = _worker(bench)
         protections = await _confined(resources)
+        _tell_moderation(resources)
         async with pixels, models, _housekeeping(bench, protections), watching(resources, bench.look_after):
             log.info("worker_started", worker=bench.name, queue=settings.queue, slots=settings.worker_slots)
             try:

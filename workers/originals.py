@@ -16,7 +16,6 @@ from service.resources import Resources
 from service.safety.judgement import moderate
 from service.safety.moderation import Exhibit, Picture
 from service.safety.scanner import scan_files
-from service.settings import Settings
 from service.storage import (
     LIBRARY,
     UPLOADS,
@@ -28,7 +27,8 @@ from service.storage import (
 from workers.imaging.errors import PixelError
 from workers.imaging.keeping import ENTRY
 from workers.imaging.pool import PixelPool
-from workers.imaging.types import Claim, Limits, PixelTask
+from workers.imaging.types import Claim, Limits, PixelResult, PixelTask
+from workers.inspection import require_moderation
 
 log = structlog.get_logger()
 BATCH = 4
@@ -86,32 +86,68 @@ async def fetch_original(resources: Resources, due: DueOriginal) -> bool:
                 log.warning("original_refused", image_id=str(due.image_id))
                 await resources.library.record_original(due.image_id, None)
                 return False
-            if due.content_type == SVG:
-                file = await _sanitised(resources.settings, file)
+            found = await examined(
+                resources,
+                file,
+                size=due.size,
+                width=due.width,
+                height=due.height,
+                content_type=due.content_type,
+            )
+            file = file if found is None else found.original
             data = await asyncio.to_thread(file.read_bytes)
             stored = hashlib.sha256(data).hexdigest()
             original = Picture(file, due.content_type, stored)
-            await moderate(resources, Exhibit(due.sha256, original, None, due.user_id, persistent=True))
+            score = None if found is None or found.nsfw is None else found.nsfw.worst
+            verdict = await moderate(
+                resources, Exhibit(due.sha256, original, None, due.user_id, persistent=True, nsfw=score)
+            )
             scan = await scan_files(resources, [file], due.sha256)
             key = await store_original(resources, due.owner_id, due.image_id, file, due.content_type)
         return await resources.library.record_original(
-            due.image_id, key, sha256=stored, size=len(data), scan=scan
+            due.image_id,
+            key,
+            sha256=stored,
+            size=len(data),
+            scan=scan,
+            moderation=verdict,
+            moderation_score=score,
+            moderation_policy=None if score is None or resources.nsfw is None else resources.nsfw.name,
         )
     except (DependencyError, StorageError, OSError) as error:
         log.warning("original_postponed", image_id=str(due.image_id), error=type(error).__name__)
         return False
     except (PixelError, ProblemError) as error:
+        if isinstance(error, PixelError) and error.retryable:
+            log.warning("original_postponed", image_id=str(due.image_id), error=error.code)
+            return False
         log.warning("original_refused", image_id=str(due.image_id), code=error.code)
         await resources.library.record_original(due.image_id, None)
         return False
 
 
-async def _sanitised(settings: Settings, file: Path) -> Path:
-    """What may be kept of a drawing, made in a child of its own as a job's would be. Raises PixelError."""
+async def examined(  # noqa: PLR0913
+    resources: Resources, file: Path, *, size: int, width: int, height: int, content_type: str
+) -> PixelResult | None:
+    """What is to be kept of a file that no job is run on, from a child of its own: a sanitised drawing, and what the
+    picture shows. None where there is nothing to find out. size: bytes; width, height: pixels. Raises PixelError."""
+    settings = resources.settings
+    require_moderation(resources)
+    if content_type != SVG and resources.nsfw is None:
+        return None
     task = PixelTask(
-        file, file.parent, "", Claim(1, 1), Limits(settings.max_bytes, settings.max_side, settings.max_pixels)
+        file,
+        file.parent,
+        "",
+        Claim(width, height),
+        Limits(max(size, settings.max_bytes), settings.max_side, settings.max_pixels),
+        moderate=resources.nsfw is not None,
     )
     async with PixelPool(
-        workers=1, memory_mb=settings.pixel_memory_mb, seconds=settings.pixel_seconds, entry=ENTRY
+        workers=1,
+        memory_mb=settings.pixel_memory_mb,
+        seconds=settings.pixel_seconds,
+        entry=ENTRY,
+        models=tuple(resources.models.values()),
     ) as pool:
-        return (await pool.run(task)).original
+        return await pool.run(task)

@@ -37,7 +37,7 @@ from service.telemetry import JOB_STEPS, JOBS
 from service.weights import weights_digest
 from workers.imaging.errors import PixelError
 from workers.imaging.types import Claim, Limits, PixelResult, PixelTask
-from workers.inspection import inspect, wants_scan
+from workers.inspection import inspect, require_moderation, wants_scan
 from workers.lease import Lease
 from workers.originals import store_original
 from workers.workbench import Workbench
@@ -141,10 +141,10 @@ async def _attempt(bench: Workbench, lease: Lease, clock: StepClock) -> str:
         result = await _pixels(bench, lease.job, source, workdir)
         clock.lap("pixels")
         await lease.step("inspect", 0.7)
-        scan = await inspect(bench, lease.job, result)
+        inspected = await inspect(bench, lease.job, result)
         clock.lap("inspect")
         await lease.step("store", 0.8)
-        output = await _store(bench, lease.job, result) | {"scan": scan}
+        output = await _store(bench, lease.job, result) | inspected
         clock.lap("store")
     await lease.step("complete", 0.95)
     status = await _complete(bench, lease, output)
@@ -177,18 +177,25 @@ async def _from_cache(bench: Workbench, lease: Lease) -> str | None:
 
 
 async def _cached(bench: Workbench, job: ClaimedJob) -> CacheCheck | None:
-    """What the cache has for a job: scanned where it has to be, and with its bytes."""
+    """What the cache has for a job: scanned and looked at where it has to be, and with its bytes."""
     settings = bench.resources.settings
     if job.cache_key is None:
         return None
     found = await bench.resources.jobs.cached_output(job, settings.output_ttl_hours * 3600, verified=True)
-    if found is None or (not found.own and found.output.scan != "clean" and wants_scan(settings, job)):
+    if found is None or not (found.own or _is_inspected(bench, job, found.output)):
         return None
     if found.own and not await has_bytes(bench.resources, found.output):
         # What is computed now would make way for a row that leads nowhere.
         await bury(bench.resources, found.output.output_id)
         return None
     return found
+
+
+def _is_inspected(bench: Workbench, job: ClaimedJob, output: CachedOutput) -> bool:
+    """Whether another owner's output was scanned and looked at as one of this job's own would be."""
+    nsfw = bench.resources.nsfw
+    scanned = output.scan == "clean" or not wants_scan(bench.resources.settings, job)
+    return scanned and (nsfw is None or output.moderation_policy == nsfw.name)
 
 
 async def _copy(bench: Workbench, job: ClaimedJob, source: CachedOutput) -> dict[str, Any]:
@@ -250,7 +257,7 @@ async def _download(bench: Workbench, job: ClaimedJob, workdir: Path) -> Path:
 
 async def _pixels(bench: Workbench, job: ClaimedJob, source: Path, workdir: Path) -> PixelResult:
     """Run the job's chain in a child. Raises PixelError; op_unavailable, for another worker to try, where this one has
-    other weights than the job's cache key stands for."""
+    other weights than the job's cache key stands for, or lacks those that moderation requires."""
     settings = bench.resources.settings
     chain = parse(job.op_key)
     variant = parse_variant(job.variant)
@@ -258,6 +265,7 @@ async def _pixels(bench: Workbench, job: ClaimedJob, source: Path, workdir: Path
         raise PixelError(
             "op_unavailable", "This worker has other weights than this job needs.", retryable=True
         )
+    require_moderation(bench.resources)
     task = PixelTask(
         source=source,
         workdir=workdir,
@@ -266,6 +274,7 @@ async def _pixels(bench: Workbench, job: ClaimedJob, source: Path, workdir: Path
         limits=Limits(settings.max_bytes, settings.max_side, settings.max_pixels, svg=settings.accept_svg),
         working_side=variant.side,
         marked=variant.marked,
+        moderate=bench.resources.nsfw is not None,
     )
     return await bench.pool(chain).run(task)
 

@@ -20,7 +20,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from scripts.bench import cache, cleanup, intake, job, pixels, queue, recovery
+from scripts.bench import cache, cleanup, intake, job, moderation, pixels, queue, recovery
 from scripts.bench.cutout import compare as cutout
 from scripts.bench.cutout.sheet import Sheet
 from scripts.bench.measure import Row, table
@@ -121,6 +121,17 @@ def cutout_command(
     _finish({cutout.TITLE: rows}, json, {"cases": cutout.figures(outcomes)})
 
 
+@app.command("moderation")
+def moderation_command(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="Folders of further harmless pictures.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """What a look costs, and how many harmless pictures the model takes for others."""
+    _finish({moderation.TITLE: moderation.run(folders or [])}, json)
+
+
 @app.command("all")
 def all_command(
     quick: Annotated[bool, typer.Option(help="Small sizes: a minute or two, coarser figures.")] = False,
@@ -142,6 +153,7 @@ def all_command(
         ),
         pixels.TITLE: pixels.run(3 if quick else 9),
         cutout.TITLE: cutout.run(20 if quick else 1)[0],
+        moderation.TITLE: moderation.run(),
     }
     _finish(results, json)
 

@@ -69,8 +69,9 @@ class Watched:
 
 
 class WatchedPixels(PixelPool):
-    def __init__(self, spans: list[Span], memory_mb: int) -> None:
-        super().__init__(workers=1, memory_mb=memory_mb)
+    def __init__(self, spans: list[Span], resources: Resources) -> None:
+        memory, models = resources.settings.pixel_memory_mb, tuple(resources.models.values())
+        super().__init__(workers=1, memory_mb=memory, models=models)
         self._spans = spans
 
     async def run(self, task: PixelTask) -> PixelResult:
@@ -134,7 +135,7 @@ async def _worker(resources: Resources, spans: list[Span]) -> AsyncIterator[None
         progress=cast("Any", Watched(resources.progress, spans)),
     )
     settings, slots = resources.settings, Slots(1)
-    async with WatchedPixels(spans, settings.pixel_memory_mb) as pixels:
+    async with WatchedPixels(spans, resources) as pixels:
         context: dict[str, Any] = {"bench": Workbench(watched, pixels, slots, "bench")}
         context["worker"] = worker = DoorbellWorker(
             queue=settings.queue,

@@ -2,9 +2,10 @@
 
 from uuid import UUID
 
-from service.admin.rows import AdminJob, AdminJobDetail, AdminUserDetail, Decision
+from service.admin.rows import AdminJob, AdminJobDetail, AdminUserDetail, Decision, PictureKind
 from service.admin.store import Actor
 from service.errors import Code, ProblemError
+from service.intake.hits import forget
 from service.resources import Resources
 from service.safety import blocking
 from service.safety.blocking import Blocked
@@ -97,3 +98,19 @@ async def review(  # noqa: PLR0913
             resources, job.sha256, actor, reason, category=category or str(refusal.get("category") or "other")
         )
     return await resources.admin.review(job_id, decision, actor, reason)
+
+
+async def approve(
+    resources: Resources, kind: PictureKind, picture_id: UUID, actor: Actor, reason: str
+) -> None:
+    """Let a picture in review be shared. Raises ProblemError (conflict)."""
+    await forget(resources.redis, await resources.admin.approve_picture(kind, picture_id, actor, reason))
+
+
+async def refuse(  # noqa: PLR0913
+    resources: Resources, kind: PictureKind, picture_id: UUID, actor: Actor, reason: str, *, category: str
+) -> Blocked:
+    """Block what a picture in review was made from, which takes it away with all that was made of the same upload.
+    Raises ProblemError (conflict)."""
+    sha256 = await resources.admin.sha256_in_review(kind, picture_id)
+    return await block(resources, sha256, actor, reason, category=category)

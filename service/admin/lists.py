@@ -1,5 +1,6 @@
 """Pages of what operators look through, for the API and the command line."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -15,6 +16,8 @@ from service.admin.schemas import (
     JobPage,
     RefusedFilter,
     RefusedPage,
+    ReviewFilter,
+    ReviewPage,
     SystemPage,
     UserFilter,
     UserPage,
@@ -83,6 +86,21 @@ async def refused(resources: Resources, wanted: RefusedFilter) -> RefusedPage:
         limit=wanted.limit, after=_place(wanted.cursor), reviewed=REVIEWED[wanted.reviewed]
     )
     return RefusedPage(jobs=rows, next_cursor=_more(rows, wanted.limit, lambda row: row.job_id))
+
+
+async def in_review(resources: Resources, wanted: ReviewFilter) -> ReviewPage:
+    """Each picture with a URL that shows it."""
+    rows = await resources.admin.list_in_review(limit=wanted.limit, after=_place(wanted.cursor))
+    storage, seconds = resources.storage, resources.settings.signed_url_seconds
+    buckets = sorted({row.bucket for row in rows})
+    signed = await asyncio.gather(
+        *(storage.sign_downloads(b, [r.path for r in rows if r.bucket == b], seconds) for b in buckets)
+    )
+    urls = dict(zip(buckets, signed, strict=True))
+    return ReviewPage(
+        pictures=[row.model_copy(update={"picture_url": urls[row.bucket][row.path]}) for row in rows],
+        next_cursor=_more(rows, wanted.limit, lambda row: row.id),
+    )
 
 
 async def blocked(resources: Resources, wanted: BlockedFilter) -> BlockedPage:

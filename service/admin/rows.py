@@ -12,6 +12,7 @@ from service.maintenance import QueueStats
 
 Role = Literal["admin", "support"]
 Decision = Literal["keep", "block"]
+PictureKind = Literal["output", "original"]
 
 
 class AdminRow(Row):
@@ -111,6 +112,27 @@ class RefusedJob(AdminJob):
     category: str | None
     blocked: str | None = Field(description="the category under which the sha256 is blocked by now")
     review: Review | None
+
+
+class PictureInReview(Row):
+    """A picture that an operator is to decide about: an output, or an original that the library keeps."""
+
+    kind: PictureKind
+    id: UUID = Field(description="of the output, or of the original's image")
+    image_id: UUID | None
+    user_id: UUID | None = Field(description="null: a visitor's or a team's")
+    team_id: UUID | None
+    email: str | None
+    filename: str | None
+    sha256: str = Field(description="of the upload: what is blocked when the picture is refused")
+    op_key: str | None = Field(description="null: an original")
+    score: float | None = Field(
+        description="how probably it is pornographic, 0 to 1; null: another moderator is in doubt"
+    )
+    bucket: str = Field(exclude=True)
+    path: str = Field(exclude=True)
+    picture_url: str | None = Field(None, description="shows it for some minutes; null: its bytes are gone")
+    created_at: datetime
 
 
 class BlockedHash(Row):
@@ -252,6 +274,7 @@ class SystemReport(Row):
     leases_expired: int
     data_requests: int = Field(description="exports and deletions under way")
     refused_unreviewed: int
+    in_review: int = Field(0, description="pictures that wait for a decision")
     tombstones: OpenTombstones
     stripe_inbox: Inbox
     postgres: str

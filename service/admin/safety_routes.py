@@ -7,15 +7,18 @@ from fastapi import APIRouter, Path, Query, Request
 
 from service.admin import acts, lists
 from service.admin.access import REFUSALS, AdminUser, StaffUser
-from service.admin.rows import AdminJobDetail
+from service.admin.rows import AdminJobDetail, PictureKind
 from service.admin.schemas import (
     Act,
     BlockAnswer,
     BlockedFilter,
     BlockedPage,
     BlockRequest,
+    PictureDecision,
     RefusedFilter,
     RefusedPage,
+    ReviewFilter,
+    ReviewPage,
     ReviewRequest,
 )
 from service.errors import Code, responses
@@ -44,6 +47,31 @@ async def review_refused(
     return await acts.review(
         resources_of(request), job_id, wanted.decision, actor, wanted.reason, category=wanted.category
     )
+
+
+@router.get("/in-review", responses=responses(*REFUSALS))
+async def list_in_review(
+    request: Request, _caller: StaffUser, wanted: Annotated[ReviewFilter, Query()]
+) -> ReviewPage:
+    """Pictures that moderation is in doubt about, newest first. Until one is decided about, its owner alone has it."""
+    return await lists.in_review(resources_of(request), wanted)
+
+
+@router.post(
+    "/in-review/{kind}/{picture_id}",
+    status_code=204,
+    responses=responses(*REFUSALS, Code.malformed_json, Code.conflict),
+)
+async def decide_about_picture(
+    kind: PictureKind, picture_id: UUID, request: Request, actor: AdminUser, wanted: PictureDecision
+) -> None:
+    """Decide about a picture in review: `approve` lets it be shared, `refuse` blocks the upload that it was made from
+    and takes away all that was made of it. 409 `conflict` when nothing is to be decided any more."""
+    resources = resources_of(request)
+    if wanted.decision == "approve":
+        await acts.approve(resources, kind, picture_id, actor, wanted.reason)
+    else:
+        await acts.refuse(resources, kind, picture_id, actor, wanted.reason, category=wanted.category)
 
 
 @router.get("/blocked", responses=responses(*REFUSALS))

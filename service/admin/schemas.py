@@ -13,6 +13,7 @@ from service.admin.rows import (
     AuditEntry,
     BlockedHash,
     Decision,
+    PictureInReview,
     RefusedJob,
     Role,
     SystemReport,
@@ -86,6 +87,10 @@ class RefusedFilter(Paged):
     reviewed: Literal["false", "true", "all"] = Field("false", description="whether somebody has decided")
 
 
+class ReviewFilter(Paged):
+    """Pages of pictures in review."""
+
+
 class BlockedFilter(Paged):
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{1,64}$", description="its beginning")
     category: Category | None = None
@@ -113,6 +118,11 @@ class JobPage(BaseModel):
 
 class RefusedPage(BaseModel):
     jobs: list[RefusedJob]
+    next_cursor: str | None = Field(description="null on the last page")
+
+
+class ReviewPage(BaseModel):
+    pictures: list[PictureInReview]
     next_cursor: str | None = Field(description="null on the last page")
 
 
@@ -233,3 +243,12 @@ class InvariantReport(BaseModel):
     """Sentences about money and state that must hold; empty when they do."""
 
     violations: list[Violation]
+
+
+class PictureDecision(Act):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"decision": "approve", "reason": "a sculpture"}]}
+    )
+
+    decision: Literal["approve", "refuse"]
+    category: Category = Field("adult", description="for refuse: what callers are told")

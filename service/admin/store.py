@@ -16,12 +16,14 @@ from service.admin.rows import (
     BlockedHash,
     CreditChange,
     Decision,
+    PictureInReview,
+    PictureKind,
     RefusedJob,
     Role,
     RoleChange,
     SystemReport,
 )
-from service.database import Database, text
+from service.database import Database, Forget, text
 from service.jobs.store import Status
 
 Place = tuple[datetime, str]
@@ -199,6 +201,22 @@ class Admin:
         """Raises ProblemError (job_not_found, conflict)."""
         parameters = {"p_job_id": str(job_id), "p_decision": decision, **actor.because(reason)}
         return AdminJobDetail.model_validate(await self._call("review_refused", parameters))
+
+    async def list_in_review(self, *, limit: int, after: Place | None = None) -> list[PictureInReview]:
+        """Newest first; without URLs."""
+        rows = await self._call("pictures_in_review", _page(limit, after))
+        return [PictureInReview.model_validate(row) for row in rows]
+
+    async def sha256_in_review(self, kind: PictureKind, picture_id: UUID) -> str:
+        """What is to be blocked to refuse it. Raises ProblemError (conflict: nothing is to be decided)."""
+        return str(await self._call("picture_in_review", {"p_kind": kind, "p_id": str(picture_id)}))
+
+    async def approve_picture(
+        self, kind: PictureKind, picture_id: UUID, actor: Actor, reason: str
+    ) -> list[Forget]:
+        """What the caches must forget. Raises ProblemError (conflict)."""
+        parameters = {"p_kind": kind, "p_id": str(picture_id), **actor.because(reason)}
+        return [Forget.model_validate(row) for row in await self._call("approve_picture", parameters)]
 
     async def list_blocked(
         self,

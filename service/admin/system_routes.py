@@ -64,9 +64,11 @@ async def list_audit(
 
 
 def admin_policy(settings: Settings) -> str:
-    """What the page for operators may do: load its own files, and talk to this API and the Supabase project."""
+    """What the page for operators may do: load its own files and pictures in review, and talk to this API and the
+    Supabase project."""
     return (
-        f"default-src 'none'; connect-src 'self' {settings.supabase_url}; img-src 'self'; script-src 'self'; "
+        f"default-src 'none'; connect-src 'self' {settings.supabase_url}; img-src 'self' {settings.supabase_url}; "
+        "script-src 'self'; "
         "style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 

@@ -6,11 +6,12 @@ from collections.abc import Collection, Mapping
 from fastapi import APIRouter, Request, Response
 
 from service.billing.tariff import Price
-from service.catalogue.schemas import Catalogue, InputLimits, OpEntry
+from service.catalogue.schemas import Catalogue, InputLimits, ModerationStatement, OpEntry
 from service.errors import Code, responses
 from service.intake.intake import accepted_types
 from service.ops.registry import catalogue
 from service.resources import resources_of
+from service.safety.moderation import NSFW_MODEL
 from service.settings import Settings
 
 router = APIRouter(tags=["ops"])
@@ -45,7 +46,11 @@ def build(settings: Settings, prices: Mapping[str, Price], models: Collection[st
         max_pixels=settings.max_pixels,
         content_types=sorted(accepted_types(settings)),
     )
-    return Catalogue(ops=entries, limits=limits)
+    moderation = ModerationStatement(
+        active=settings.moderation != "off" and NSFW_MODEL in models,
+        required=settings.moderation == "required",
+    )
+    return Catalogue(ops=entries, limits=limits, moderation=moderation)
 
 
 @router.get(

@@ -36,6 +36,16 @@ class InputLimits(BaseModel):
     content_types: list[str]
 
 
+class ModerationStatement(BaseModel):
+    """Whether what pictures show is looked at."""
+
+    active: bool = Field(
+        description="by a model, which tells pornography; false: only blocked pictures are refused"
+    )
+    required: bool = Field(description="without the model, jobs wait and fail rather than pass")
+
+
 class Catalogue(BaseModel):
     ops: list[OpEntry]
     limits: InputLimits
+    moderation: ModerationStatement

@@ -70,7 +70,8 @@ class Checks:
             self._clamd(),
             self._pixels(),
         )
-        whole = redis.ok and clamd.ok and writes.ok
+        moderation = self._moderation()
+        whole = redis.ok and clamd.ok and writes.ok and moderation.ok
         status: Literal["ok", "degraded", "down"] = "ok" if whole else "degraded"
         if not (database.ok and storage.ok):
             status = "down"
@@ -80,6 +81,7 @@ class Checks:
             "database_writes": writes,
             "storage": storage,
             "clamd": clamd,
+            "moderation": moderation,
             "billing": self._billing(),
         }
         return Readiness(status=status, checks=checks, pixels=pixels)
@@ -112,6 +114,15 @@ class Checks:
     async def _clamd(self) -> Check:
         scanner = scanner_of(self._resources.settings)
         return Check(ok=True, ms=0, detail="off") if scanner is None else await _check("clamd", scanner.ping)
+
+    def _moderation(self) -> Check:
+        """Whether pictures are looked at here. Where that is required and cannot be, jobs fail."""
+        if self._resources.nsfw is not None:
+            return Check(ok=True, ms=0)
+        required = self._resources.settings.moderation == "required"
+        return Check(
+            ok=not required, ms=0, detail="the model open-nsfw is not installed" if required else "off"
+        )
 
     def _billing(self) -> Check:
         """Whether it is on, and can hear; Stripe itself is not asked: nothing that runs depends on it."""

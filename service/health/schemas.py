@@ -20,12 +20,12 @@ class Check(BaseModel):
     ms: float = Field(description="how long it took to answer, milliseconds")
     detail: str | None = Field(
         default=None,
-        description="why it is not ok; `off` for a virus scanner or billing that is not configured, `read_only` for"
-        " a database that refuses writes",
+        description="why it is not ok; `off` for a virus scanner or billing that is not configured and for"
+        " moderation that is off or lacks its model, `read_only` for a database that refuses writes",
     )
 
 
-Dependency = Literal["redis", "database", "database_writes", "storage", "clamd", "billing"]
+Dependency = Literal["redis", "database", "database_writes", "storage", "clamd", "moderation", "billing"]
 
 
 class Readiness(BaseModel):

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.database import Scan
+from service.database import Moderation, Scan
 from service.errors import Problem
 from service.jobs.store import Status
 from service.outputs import Features, StepReport
@@ -28,6 +28,11 @@ class Output(BaseModel):
     sha256: str = Field(description="hex digest of the picture's bytes")
     scan: Scan = Field(
         "none", description="virus scan: clean; none: not asked for; unscanned: the scanner was away"
+    )
+    moderation: Moderation = Field(
+        "none",
+        description="what is shown: clean; approved by an operator; review: yours alone until an operator has decided; "
+        "none: nobody looked",
     )
     report: tuple[StepReport, ...] = Field(
         (),

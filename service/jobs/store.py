@@ -90,8 +90,10 @@ class ClaimedJob(Row):
 
 
 class CachedOutput(OutputRow):
-    """An output as a source to copy, with the facts of the picture it was made from."""
+    """An output as a source to copy, with the facts of the picture it was made from and of its moderation."""
 
+    moderation_score: float | None = None
+    moderation_policy: str | None = None
     input_content_type: str
     input_width: int
     input_height: int

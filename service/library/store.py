@@ -7,7 +7,7 @@ from uuid import UUID
 
 import orjson
 
-from service.database import Database, Forget, OutputRow, Row, Scan
+from service.database import Database, Forget, Moderation, OutputRow, Row, Scan
 
 
 class Profile(Row):
@@ -81,7 +81,7 @@ class ImageSource(Row):
 
 
 class DueOriginal(Row):
-    """An original to be fetched from `upload_path`, where unverified bytes lie."""
+    """An original to be fetched from `upload_path`, where unverified bytes lie. Sizes in bytes and pixels."""
 
     image_id: UUID
     user_id: UUID | None
@@ -89,6 +89,8 @@ class DueOriginal(Row):
     sha256: str
     size: int
     content_type: str
+    width: int
+    height: int
     upload_path: str
 
 
@@ -201,7 +203,7 @@ class Library:
         """Let an image name its original at `path` no longer. False when it does not."""
         return bool(await self._call("lose_original", {"p_image_id": str(image_id), "p_path": path}))
 
-    async def record_original(
+    async def record_original(  # noqa: PLR0913
         self,
         image_id: UUID,
         path: str | None,
@@ -209,9 +211,12 @@ class Library:
         sha256: str | None = None,
         size: int | None = None,
         scan: Scan = "none",
+        moderation: Moderation = "none",
+        moderation_score: float | None = None,
+        moderation_policy: str | None = None,
     ) -> bool:
         """False when the image has gone, or has its original by now. `path` None: there is none to be had; `sha256`
-        and `size` of what is stored, where they are not the upload's; `scan`: what is known of it."""
+        and `size` of what is stored, where they are not the upload's; `scan`, `moderation`: what is known of it."""
         return bool(
             await self._call(
                 "record_original",
@@ -221,6 +226,9 @@ class Library:
                     "p_sha256": sha256,
                     "p_size": size,
                     "p_scan": scan,
+                    "p_moderation": moderation,
+                    "p_moderation_score": moderation_score,
+                    "p_moderation_policy": moderation_policy,
                 },
             )
         )

@@ -2,22 +2,33 @@
 
 import structlog
 
+from service.database import Moderation
 from service.errors import Code, ProblemError
 from service.resources import Resources
 from service.safety.blocking import block
-from service.safety.moderation import Exhibit
+from service.safety.moderation import Doubt, Exhibit
 
 log = structlog.get_logger()
 
 
-async def moderate(resources: Resources, exhibit: Exhibit) -> None:
-    """Raises ProblemError (refused, with the category of the first who refuses), DependencyError."""
+async def moderate(resources: Resources, exhibit: Exhibit) -> Moderation:
+    """`review` when an operator is to decide, `clean` when the built-in model found nothing, `none` when it was not
+    asked.
+
+    Raises ProblemError (refused, with the category of the first who refuses), DependencyError.
+    """
+    verdict: Moderation = "none" if exhibit.nsfw is None else "clean"
     for moderator in resources.moderators:
-        refusal = await moderator.judge(exhibit)
-        if refusal is None:
+        said = await moderator.judge(exhibit)
+        if said is None:
             continue
         by = f"moderator:{type(moderator).__name__}"
-        log.warning("refused", category=refusal.category, by=by, reason=refusal.reason)
-        if refusal.block:
-            await block(resources, exhibit.sha256, category=refusal.category, reason=refusal.reason, by=by)
-        raise ProblemError(Code.refused, "This picture is not accepted here.", category=refusal.category)
+        if isinstance(said, Doubt):
+            log.warning("in_review", category=said.category, by=by, reason=said.reason)
+            verdict = "review"
+            continue
+        log.warning("refused", category=said.category, by=by, reason=said.reason)
+        if said.block:
+            await block(resources, exhibit.sha256, category=said.category, reason=said.reason, by=by)
+        raise ProblemError(Code.refused, "This picture is not accepted here.", category=said.category)
+    return verdict

@@ -30,8 +30,29 @@ class Kept(Row):
     sha256: str
 
 
+class DueLook(Row):
+    """A picture of the library that is to be looked at. `id`: of the output, or of the original's image; `size` in
+    bytes; `width`, `height` in pixels."""
+
+    kind: Literal["output", "original"]
+    id: UUID
+    bucket: str
+    path: str
+    size: int
+    width: int
+    height: int
+    content_type: str
+
+
+class Judged(Row):
+    """How many pictures were judged anew, and what the caches must forget with it."""
+
+    judged: int
+    forget: list[Forget]
+
+
 class Safety:
-    """Typed access to the functions of 58_safety.sql and 59_rescan.sql."""
+    """Typed access to the functions of 58_safety.sql, 59_moderation.sql and 59_rescan.sql."""
 
     def __init__(self, database: Database) -> None:
         self._call = database.call
@@ -87,3 +108,26 @@ class Safety:
                 "p_signature": signature,
             },
         )
+
+    async def judge_again(self, policy: str, limit: int) -> Judged:
+        """Judge by a new threshold what this model has seen. policy: `<model>:<threshold>`."""
+        return Judged.model_validate(await self._call("judge_again", {"p_policy": policy, "p_limit": limit}))
+
+    async def due_looks(self, policy: str, limit: int) -> list[DueLook]:
+        """Pictures that this model has not seen, each given out once an hour."""
+        rows = await self._call("due_looks", {"p_policy": policy, "p_limit": limit})
+        return [DueLook.model_validate(row) for row in rows]
+
+    async def record_look(self, due: DueLook, score: float, policy: str) -> list[Forget]:
+        """What the caches must forget: the picture is in review now."""
+        rows = await self._call(
+            "record_look",
+            {
+                "p_kind": due.kind,
+                "p_id": str(due.id),
+                "p_path": due.path,
+                "p_score": score,
+                "p_policy": policy,
+            },
+        )
+        return [Forget.model_validate(row) for row in rows]

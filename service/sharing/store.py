@@ -7,7 +7,9 @@ from uuid import UUID
 
 from service.database import Database, OutputRow, Row
 
-ShareStatus = Literal["active", "share_expired", "share_revoked", "share_used_up", "output_expired"]
+ShareStatus = Literal[
+    "active", "share_expired", "share_revoked", "share_used_up", "output_expired", "in_review"
+]
 
 
 class ShareRow(Row):

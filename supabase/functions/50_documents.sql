@@ -7,7 +7,7 @@ as $$
     'output_id', p_output.id, 'user_id', p_output.user_id, 'team_id', p_output.team_id, 'bucket', p_output.bucket, 'path', p_output.path,
     'thumb_path', p_output.thumb_path, 'content_type', p_output.content_type, 'width', p_output.width,
     'height', p_output.height, 'size', p_output.size, 'sha256', p_output.sha256, 'expires_at', p_output.expires_at,
-    'scan', p_output.scan, 'vendor_cost_micros', p_output.vendor_cost_micros, 'image_id', p_output.image_id,
+    'scan', p_output.scan, 'moderation', p_output.moderation, 'vendor_cost_micros', p_output.vendor_cost_micros, 'image_id', p_output.image_id,
     'version', p_output.version, 'report', p_output.report, 'features', p_output.features)
 $$;
 

@@ -150,15 +150,24 @@ begin
     v_path := null;
   end if;
   insert into public.images (id, user_id, team_id, sha256, filename, content_type, width, height, size, original_path,
-                             original_sha256, original_size, original_scan)
+                             original_sha256, original_size, original_scan, original_moderation, original_moderation_score,
+                             original_moderation_policy)
   values (v_id, case when p_job.team_id is null then p_job.user_id end, p_job.team_id, p_job.sha256, p_job.filename,
           p_input.input_content_type, p_input.input_width, p_input.input_height, p_input.input_size, v_path,
-          p_original.original_sha256, p_original.original_size, coalesce(p_input.scan, 'none'))
+          p_original.original_sha256, p_original.original_size, coalesce(p_input.scan, 'none'),
+          coalesce(p_original.original_moderation, 'none'), p_original.original_moderation_score,
+          p_original.original_moderation_policy)
   on conflict (owner_id, sha256) do update
   set original_path = coalesce(images.original_path, excluded.original_path),
       original_sha256 = case when images.original_path is null then excluded.original_sha256 else images.original_sha256 end,
       original_size = case when images.original_path is null then excluded.original_size else images.original_size end,
       original_scan = case when images.original_path is null then excluded.original_scan else images.original_scan end,
+      original_moderation = case when images.original_path is null then excluded.original_moderation
+                                 else images.original_moderation end,
+      original_moderation_score = case when images.original_path is null then excluded.original_moderation_score
+                                       else images.original_moderation_score end,
+      original_moderation_policy = case when images.original_path is null then excluded.original_moderation_policy
+                                        else images.original_moderation_policy end,
       original_due_at = case when excluded.original_path is null then images.original_due_at end
   returning * into v_image;
   if p_original.original_path is distinct from v_image.original_path and p_original.original_path is not null
@@ -276,7 +285,7 @@ begin
   insert into public.image_outputs (
     image_id, job_id, user_id, team_id, cache_key, input_sha256, input_content_type, input_width, input_height,
     input_size, op_key, variant, bucket, path, thumb_path, content_type, width, height, size, sha256, expires_at, version,
-    scan, vendor_cost_micros, report, features)
+    scan, vendor_cost_micros, report, features, moderation, moderation_score, moderation_policy)
   values (
     v_image_id, p_job.id, case when p_job.team_id is null then p_job.user_id end, p_job.team_id, p_job.cache_key,
     p_job.sha256, v_new.input_content_type, v_new.input_width,
@@ -286,7 +295,13 @@ begin
       secs => greatest(p_output_seconds, coalesce(p_job.keep_days, 0) * 86400)) end,
     -- The image's row is locked: nobody else counts at this moment.
     case when v_new.bucket = 'user-library' then public.next_version(v_image_id) end,
-    coalesce(v_new.scan, 'none'), coalesce(v_new.vendor_cost_micros, 0), coalesce(v_new.report, '[]'), v_new.features)
+    coalesce(v_new.scan, 'none'), coalesce(v_new.vendor_cost_micros, 0), coalesce(v_new.report, '[]'), v_new.features,
+    -- What an operator has allowed once is not asked about again.
+    case when v_new.moderation = 'review' and exists (
+           select 1 from public.image_outputs a
+           where a.sha256 = v_new.sha256 and a.input_sha256 = p_job.sha256 and a.moderation = 'approved') then 'approved'
+         else coalesce(v_new.moderation, 'none') end,
+    v_new.moderation_score, v_new.moderation_policy)
   -- Prolonged in the same statement: between two, the other output could be buried.
   on conflict (cache_key, owner_id) where deleted_at is null and cache_key is not null
   do update set expires_at = case when image_outputs.expires_at is not null

@@ -242,7 +242,8 @@ begin
     'own', v_output.owner_id is not distinct from v_job.owner_id,
     'output', public.output_document(v_output)
       || jsonb_build_object('input_content_type', v_output.input_content_type, 'input_width', v_output.input_width,
-                            'input_height', v_output.input_height, 'input_size', v_output.input_size));
+                            'input_height', v_output.input_height, 'input_size', v_output.input_size,
+                            'moderation_score', v_output.moderation_score, 'moderation_policy', v_output.moderation_policy));
 end $$;
 
 -- running -> done with an output the owner already holds: nothing was computed, so nothing is charged. The job's own

@@ -51,6 +51,11 @@ begin
       original_sha256 = case when original_path is null then v_image.original_sha256 else original_sha256 end,
       original_size = case when original_path is null then v_image.original_size else original_size end,
       original_scan = case when original_path is null then v_image.original_scan else original_scan end,
+      original_moderation = case when original_path is null then v_image.original_moderation else original_moderation end,
+      original_moderation_score = case when original_path is null then v_image.original_moderation_score
+                                       else original_moderation_score end,
+      original_moderation_policy = case when original_path is null then v_image.original_moderation_policy
+                                        else original_moderation_policy end,
       original_due_at = case when coalesce(original_path, v_image.original_path) is null
                              then least(original_due_at, v_image.original_due_at) end,
       current_output_id = coalesce(current_output_id, (

@@ -183,7 +183,7 @@ begin
       where id = v_image.id;
       v_due := v_due || jsonb_build_object(
         'image_id', v_image.id, 'user_id', v_image.user_id, 'owner_id', v_image.owner_id, 'sha256', v_image.sha256, 'size', v_image.size,
-        'content_type', v_image.content_type, 'upload_path', v_path);
+        'content_type', v_image.content_type, 'width', v_image.width, 'height', v_image.height, 'upload_path', v_path);
     end if;
   end loop;
   return v_due;
@@ -206,7 +206,8 @@ end $$;
 -- The original of an image is at p_path now, verified; null: there is none to be had. False when the image has gone or
 -- got its original otherwise; p_path is then marked for removal.
 create or replace function public.record_original(
-  p_image_id uuid, p_path text, p_sha256 text default null, p_size bigint default null, p_scan text default 'none'
+  p_image_id uuid, p_path text, p_sha256 text default null, p_size bigint default null, p_scan text default 'none',
+  p_moderation text default 'none', p_moderation_score real default null, p_moderation_policy text default null
 ) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
@@ -216,7 +217,9 @@ begin
       -- Bitmaps are kept as they came; a drawing's sanitised file has a hash and a size of its own.
       original_sha256 = case when p_path is not null then coalesce(p_sha256, sha256) end,
       original_size = case when p_path is not null then coalesce(p_size, size) end,
-      original_scan = p_scan
+      original_scan = p_scan,
+      original_moderation = p_moderation, original_moderation_score = p_moderation_score,
+      original_moderation_policy = p_moderation_policy
   where id = p_image_id and original_path is null
     -- Removed since the worker stored it: fetching one takes minutes.
     and not exists (select 1 from public.tombstones t

@@ -13,6 +13,7 @@ as $$
     when not exists (select 1 from public.image_outputs o
                      where o.id = p_link.output_id and o.deleted_at is null
                        and (o.expires_at is null or o.expires_at > now())) then 'output_expired'
+    when exists (select 1 from public.image_outputs o where o.id = p_link.output_id and o.moderation = 'review') then 'in_review'
     else 'active' end
 $$;
 
@@ -47,6 +48,10 @@ begin
   end if;
   if v_output.deleted_at is not null or v_output.expires_at <= now() then
     raise exception using errcode = 'PT410', message = 'output_expired', detail = 'The picture is no longer kept.';
+  end if;
+  if v_output.moderation = 'review' then
+    raise exception using errcode = 'PT409', message = 'in_review',
+      detail = 'An operator has yet to approve this picture: until then it cannot be shared.';
   end if;
   if (select count(*) from public.share_links l
       where l.output_id = p_output_id and l.revoked_at is null and l.expires_at > now()) >= 100 then
@@ -136,7 +141,10 @@ begin
   end if;
   v_status := public.share_status(v_link);
   if v_status <> 'active' then
-    raise exception using errcode = 'PT410', message = v_status, detail = 'The link has ended: make another one.';
+    raise exception using
+      errcode = case when v_status = 'in_review' then 'PT409' else 'PT410' end, message = v_status,
+      detail = case when v_status = 'in_review' then 'An operator has yet to approve this picture.'
+                    else 'The link has ended: make another one.' end;
   end if;
   update public.share_secrets set token_hash = decode(p_token_hash, 'hex') where share_id = p_share_id;
   insert into public.audit_log (actor, action, subject, data)
@@ -180,9 +188,9 @@ begin
   if not found then
     select public.share_status(l) into v_status from public.share_links l where l.id = p_share_id;
     raise exception using
-      errcode = case when v_status is null then 'PT404' else 'PT410' end,
+      errcode = case when v_status is null then 'PT404' when v_status = 'in_review' then 'PT409' else 'PT410' end,
       message = coalesce(v_status, 'share_not_found'),
-      detail = 'The link has ended.';
+      detail = case when v_status = 'in_review' then 'The picture is in review.' else 'The link has ended.' end;
   end if;
 end $$;
 

@@ -111,6 +111,9 @@ begin
       select count(*) from public.jobs j
       where j.status = 'error' and j.error ->> 'code' = 'refused'
         and not exists (select 1 from public.moderation_reviews m where m.job_id = j.id)),
+    'in_review', (
+      select count(*) from public.image_outputs o where o.moderation = 'review' and o.deleted_at is null)
+      + (select count(*) from public.images i where i.original_moderation = 'review' and i.original_path is not null),
     'tombstones', (
       select jsonb_build_object('open', count(*), 'oldest_seconds', extract(epoch from now() - min(t.created_at)))
       from public.tombstones t where t.purged_at is null),

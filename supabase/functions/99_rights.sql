@@ -39,6 +39,8 @@ declare
     'blocked_category', 'block_hash', 'unblock_hash', 'mark_scanned',
     -- 59_rescan.sql
     'due_scans', 'record_scan',
+    -- 59_moderation.sql
+    'pictures_in_review', 'picture_in_review', 'approve_picture', 'judge_again', 'due_looks', 'record_look',
     -- 60_intake.sql
     'intake', 'adopt_output', 'mark_uploaded',
     -- 70_jobs.sql

@@ -30,6 +30,7 @@ drop function public.admin_users(integer, timestamptz, uuid, text, text, boolean
 drop function public.note_usage(uuid, date, integer, integer, integer, bigint, bigint, bigint, bigint, bigint, bigint, bigint);
 drop function public.bury_output(uuid, text);
 drop function public.cancel_team_jobs(uuid[]);
+drop function public.record_original(uuid, text, text, bigint, text);
 
 -- Whether an account may be used. An operator suspends and restores it (99_admin.sql); Supabase Auth bans it until a
 -- time, or deletes it and keeps its row. profiles has all three, where policies can read them.
@@ -133,7 +134,7 @@ as $$
     ('credit_grants', false, '{id,user_id,source,reference,amount,remaining,clawed,lapsed,expires_at,note,created_at}'),
     ('credit_uses', false, '{ledger_id,grant_id,user_id,delta}'),
     ('images', false, '{id,user_id,team_id,owner_id,sha256,filename,content_type,width,height,size,prompt,search,current_output_id,original_path,original_size,archived_at,listed_since,created_at}'),
-    ('image_outputs', false, '{id,image_id,job_id,user_id,team_id,owner_id,version,input_sha256,input_content_type,input_width,input_height,input_size,op_key,ops,variant,bucket,path,thumb_path,content_type,width,height,size,sha256,scan,report,features,expires_at,deleted_at,created_at}'),
+    ('image_outputs', false, '{id,image_id,job_id,user_id,team_id,owner_id,version,input_sha256,input_content_type,input_width,input_height,input_size,op_key,ops,variant,bucket,path,thumb_path,content_type,width,height,size,sha256,scan,moderation,report,features,expires_at,deleted_at,created_at}'),
     ('collections', false, '{id,user_id,team_id,owner_id,name,parent_id,created_at,updated_at}'),
     ('collection_items', false, '{collection_id,image_id,user_id,team_id,owner_id,created_at}'),
     ('jobs', false, '{id,user_id,team_id,owner_id,api_key_id,status,sha256,filename,content_type,size,width,height,op_key,variant,price,charged,wants_persist,keep_days,progress,step,attempt,max_attempts,error,image_id,output_id,upload_path,upload_expires_at,created_at,started_at,finished_at,expires_at}'),
@@ -280,6 +281,7 @@ $$;
 
 -- The live output that answers a claim about a file; null when there is none. Knowing a digest is not having the
 -- picture: only outputs of p_owner_id (a user or a team), of p_user_id and of visitors answer, and only a claim that agrees.
+-- What an operator is to decide about answers its owner alone.
 -- p_verified: a worker has hashed the bytes of the caller, so every user's answer. What a team has is the team's alone:
 -- whoever leaves it takes no key to it along.
 create or replace function public.answering_output(
@@ -291,6 +293,7 @@ as $$
   select o from public.image_outputs o
   where o.cache_key = p_cache_key and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
     and (o.owner_id is null or o.owner_id in (p_owner_id, p_user_id) or (p_verified and o.team_id is null))
+    and (o.moderation <> 'review' or o.owner_id in (p_owner_id, p_user_id))
     and public.claim_agrees(o, p_size, p_width, p_height)
   order by (o.owner_id is not distinct from p_owner_id) desc, (o.owner_id is not distinct from p_user_id) desc,
            (o.owner_id is null) desc, o.created_at
@@ -659,7 +662,7 @@ as $$
     'output_id', p_output.id, 'user_id', p_output.user_id, 'team_id', p_output.team_id, 'bucket', p_output.bucket, 'path', p_output.path,
     'thumb_path', p_output.thumb_path, 'content_type', p_output.content_type, 'width', p_output.width,
     'height', p_output.height, 'size', p_output.size, 'sha256', p_output.sha256, 'expires_at', p_output.expires_at,
-    'scan', p_output.scan, 'vendor_cost_micros', p_output.vendor_cost_micros, 'image_id', p_output.image_id,
+    'scan', p_output.scan, 'moderation', p_output.moderation, 'vendor_cost_micros', p_output.vendor_cost_micros, 'image_id', p_output.image_id,
     'version', p_output.version, 'report', p_output.report, 'features', p_output.features)
 $$;
 
@@ -805,15 +808,24 @@ begin
     v_path := null;
   end if;
   insert into public.images (id, user_id, team_id, sha256, filename, content_type, width, height, size, original_path,
-                             original_sha256, original_size, original_scan)
+                             original_sha256, original_size, original_scan, original_moderation, original_moderation_score,
+                             original_moderation_policy)
   values (v_id, case when p_job.team_id is null then p_job.user_id end, p_job.team_id, p_job.sha256, p_job.filename,
           p_input.input_content_type, p_input.input_width, p_input.input_height, p_input.input_size, v_path,
-          p_original.original_sha256, p_original.original_size, coalesce(p_input.scan, 'none'))
+          p_original.original_sha256, p_original.original_size, coalesce(p_input.scan, 'none'),
+          coalesce(p_original.original_moderation, 'none'), p_original.original_moderation_score,
+          p_original.original_moderation_policy)
   on conflict (owner_id, sha256) do update
   set original_path = coalesce(images.original_path, excluded.original_path),
       original_sha256 = case when images.original_path is null then excluded.original_sha256 else images.original_sha256 end,
       original_size = case when images.original_path is null then excluded.original_size else images.original_size end,
       original_scan = case when images.original_path is null then excluded.original_scan else images.original_scan end,
+      original_moderation = case when images.original_path is null then excluded.original_moderation
+                                 else images.original_moderation end,
+      original_moderation_score = case when images.original_path is null then excluded.original_moderation_score
+                                       else images.original_moderation_score end,
+      original_moderation_policy = case when images.original_path is null then excluded.original_moderation_policy
+                                        else images.original_moderation_policy end,
       original_due_at = case when excluded.original_path is null then images.original_due_at end
   returning * into v_image;
   if p_original.original_path is distinct from v_image.original_path and p_original.original_path is not null
@@ -850,7 +862,7 @@ begin
   insert into public.image_outputs (
     image_id, job_id, user_id, team_id, cache_key, input_sha256, input_content_type, input_width, input_height,
     input_size, op_key, variant, bucket, path, thumb_path, content_type, width, height, size, sha256, expires_at, version,
-    scan, vendor_cost_micros, report, features)
+    scan, vendor_cost_micros, report, features, moderation, moderation_score, moderation_policy)
   values (
     v_image_id, p_job.id, case when p_job.team_id is null then p_job.user_id end, p_job.team_id, p_job.cache_key,
     p_job.sha256, v_new.input_content_type, v_new.input_width,
@@ -860,7 +872,13 @@ begin
       secs => greatest(p_output_seconds, coalesce(p_job.keep_days, 0) * 86400)) end,
     -- The image's row is locked: nobody else counts at this moment.
     case when v_new.bucket = 'user-library' then public.next_version(v_image_id) end,
-    coalesce(v_new.scan, 'none'), coalesce(v_new.vendor_cost_micros, 0), coalesce(v_new.report, '[]'), v_new.features)
+    coalesce(v_new.scan, 'none'), coalesce(v_new.vendor_cost_micros, 0), coalesce(v_new.report, '[]'), v_new.features,
+    -- What an operator has allowed once is not asked about again.
+    case when v_new.moderation = 'review' and exists (
+           select 1 from public.image_outputs a
+           where a.sha256 = v_new.sha256 and a.input_sha256 = p_job.sha256 and a.moderation = 'approved') then 'approved'
+         else coalesce(v_new.moderation, 'none') end,
+    v_new.moderation_score, v_new.moderation_policy)
   -- Prolonged in the same statement: between two, the other output could be buried.
   on conflict (cache_key, owner_id) where deleted_at is null and cache_key is not null
   do update set expires_at = case when image_outputs.expires_at is not null
@@ -871,6 +889,202 @@ begin
     perform public.entomb(v_new.bucket, v_new.thumb_path, 'duplicate');
   end if;
   return v_output;
+end $$;
+
+-- What pictures show: what an operator is to decide about, and what the library has kept under another policy.
+
+-- Pictures in review, newest first: outputs, and originals that the library keeps.
+create or replace function public.pictures_in_review(p_limit integer, p_after timestamptz, p_after_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = '' set plan_cache_mode = 'force_custom_plan'
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(to_jsonb(page) || jsonb_build_object(
+             'email', (select u.email from auth.users u where u.id = page.user_id),
+             'filename', (select i.filename from public.images i where i.id = page.image_id))
+           order by page.created_at desc, page.id desc), '[]')
+    from (
+      (select 'output' as kind, o.id, o.image_id, o.user_id, o.team_id, o.input_sha256 as sha256, o.op_key,
+              o.moderation_score as score, o.bucket, o.thumb_path as path, o.created_at
+       from public.image_outputs o
+       where o.moderation = 'review' and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
+         and (p_after is null or (o.created_at, o.id) < (p_after, p_after_id))
+       order by o.created_at desc, o.id desc limit p_limit)
+      union all
+      (select 'original', i.id, i.id, i.user_id, i.team_id, i.sha256, null, i.original_moderation_score,
+              'user-library', i.original_path, i.created_at
+       from public.images i
+       where i.original_moderation = 'review' and i.original_path is not null
+         and (p_after is null or (i.created_at, i.id) < (p_after, p_after_id))
+       order by i.created_at desc, i.id desc limit p_limit)
+      order by 11 desc, 2 desc
+      limit p_limit) page);
+end $$;
+
+-- Where a picture in review is: its sha256 is that of the upload, which is what is blocked to refuse it. Raises 'conflict'
+-- when nothing is to be decided any more.
+create or replace function public.picture_in_review(p_kind text, p_id uuid) returns text
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_sha256 text;
+begin
+  if p_kind = 'original' then
+    select i.sha256 into v_sha256 from public.images i
+    where i.id = p_id and i.original_moderation = 'review' and i.original_path is not null;
+  else
+    select o.input_sha256 into v_sha256 from public.image_outputs o
+    where o.id = p_id and o.moderation = 'review' and o.deleted_at is null;
+  end if;
+  if v_sha256 is null then
+    raise exception using errcode = 'PT409', message = 'conflict', detail = 'This picture is not in review.';
+  end if;
+  return v_sha256;
+end $$;
+
+-- An operator allows a picture: the same bytes, whoever has them, are not asked about again. Returns what the caches must
+-- forget.
+create or replace function public.approve_picture(p_kind text, p_id uuid, p_actor uuid, p_by text, p_reason text)
+returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_sha256 text := public.picture_in_review(p_kind, p_id);
+  v_forget jsonb := '[]';
+begin
+  if p_kind = 'original' then
+    update public.images set original_moderation = 'approved'
+    where sha256 = v_sha256 and original_moderation = 'review';
+  else
+    with allowed as (
+      update public.image_outputs o set moderation = 'approved'
+      where o.input_sha256 = v_sha256 and o.moderation = 'review'
+        and o.sha256 = (select p.sha256 from public.image_outputs p where p.id = p_id)
+      returning o.cache_key, o.owner_id
+    )
+    select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(a.cache_key, 'hex'), 'owner_id', a.owner_id)), '[]')
+    into v_forget from allowed a where a.cache_key is not null;
+  end if;
+  perform public.audit_act(p_actor, p_by, 'picture.approve', v_sha256, p_reason,
+                           jsonb_build_object('kind', p_kind, 'id', p_id, 'moderation', 'review'),
+                           jsonb_build_object('moderation', 'approved'));
+  return v_forget;
+end $$;
+
+-- Judges anew what the same model has seen, under another threshold, in the library: up to p_limit outputs and as many
+-- originals. p_policy: '<model>:<threshold>'. What an operator has allowed stays so. Returns how many, and what the caches
+-- must forget.
+create or replace function public.judge_again(p_policy text, p_limit integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_model constant text := split_part(p_policy, ':', 1);
+  v_review constant real := split_part(p_policy, ':', 2)::real;
+  v_images integer;
+  v_outputs integer;
+  v_forget jsonb;
+begin
+  with due as (
+    select i.id from public.images i
+    where i.original_path is not null and i.original_moderation_score is not null
+      and i.original_moderation_policy between v_model || ':' and v_model || ';'
+      and (i.original_moderation_policy < p_policy or i.original_moderation_policy > p_policy)
+    order by i.original_moderation_policy limit p_limit for no key update skip locked
+  )
+  update public.images i
+  set original_moderation = public.moderation_of(i.original_moderation, i.original_moderation_score, v_review),
+      original_moderation_policy = p_policy
+  from due where i.id = due.id;
+  get diagnostics v_images = row_count;
+
+  with due as (
+    select o.id from public.image_outputs o
+    where o.bucket = 'user-library' and o.deleted_at is null and o.moderation_score is not null
+      and o.moderation_policy between v_model || ':' and v_model || ';'
+      and (o.moderation_policy < p_policy or o.moderation_policy > p_policy)
+    order by o.moderation_policy limit p_limit for no key update skip locked
+  ), judged as (
+    update public.image_outputs o
+    set moderation = public.moderation_of(o.moderation, o.moderation_score, v_review), moderation_policy = p_policy
+    from due where o.id = due.id
+    returning o.cache_key, o.owner_id, o.moderation
+  )
+  select count(*), coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(j.cache_key, 'hex'), 'owner_id', j.owner_id))
+                            filter (where j.cache_key is not null and j.moderation = 'review'), '[]')
+  into v_outputs, v_forget from judged j;
+  return jsonb_build_object('judged', v_images + v_outputs, 'forget', v_forget);
+end $$;
+
+create or replace function public.moderation_of(p_before text, p_score real, p_review real) returns text
+language sql immutable set search_path = ''
+as $$
+  select case when p_before = 'approved' then 'approved' when p_score >= p_review then 'review' else 'clean' end
+$$;
+
+-- Up to p_limit pictures of the library that this model has not seen, those never looked at first: [{kind: output |
+-- original, id, bucket, path, size, width, height, content_type}]. Each is withheld for an hour, so that one that cannot be
+-- looked at does not stand in the way of the others.
+create or replace function public.due_looks(p_policy text, p_limit integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_model constant text := split_part(p_policy, ':', 1);
+  v_due jsonb;
+begin
+  with originals as (
+    select i.id from public.images i
+    where i.original_path is not null
+      and (i.original_moderation_policy is null or i.original_moderation_policy < v_model || ':'
+           or i.original_moderation_policy > v_model || ';')
+      and (i.moderation_tried_at is null or i.moderation_tried_at < now() - interval '1 hour')
+    order by i.original_moderation_policy nulls first limit p_limit for no key update skip locked
+  ), tried as (
+    update public.images i set moderation_tried_at = now() from originals d where i.id = d.id
+    returning i.id, i.original_path, coalesce(i.original_size, i.size) as size, i.width, i.height, i.content_type
+  )
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'kind', 'original', 'id', t.id, 'bucket', 'user-library', 'path', t.original_path, 'size', t.size,
+    'width', t.width, 'height', t.height, 'content_type', t.content_type)), '[]') into v_due from tried t;
+
+  with outputs as (
+    select o.id from public.image_outputs o
+    where o.bucket = 'user-library' and o.deleted_at is null
+      and (o.moderation_policy is null or o.moderation_policy < v_model || ':' or o.moderation_policy > v_model || ';')
+      and (o.moderation_tried_at is null or o.moderation_tried_at < now() - interval '1 hour')
+    order by o.moderation_policy nulls first limit greatest(p_limit - jsonb_array_length(v_due), 0)
+    for no key update skip locked
+  ), tried as (
+    update public.image_outputs o set moderation_tried_at = now() from outputs d where o.id = d.id
+    returning o.id, o.bucket, o.path, o.size, o.width, o.height, o.content_type
+  )
+  select v_due || coalesce(jsonb_agg(jsonb_build_object(
+    'kind', 'output', 'id', t.id, 'bucket', t.bucket, 'path', t.path, 'size', t.size, 'width', t.width,
+    'height', t.height, 'content_type', t.content_type)), '[]') into v_due from tried t;
+  return v_due;
+end $$;
+
+-- What a look at the file at p_path has found. Returns what the caches must forget: where the picture is in review now.
+create or replace function public.record_look(p_kind text, p_id uuid, p_path text, p_score real, p_policy text)
+returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_review constant real := split_part(p_policy, ':', 2)::real;
+  v_output public.image_outputs;
+begin
+  if p_kind = 'original' then
+    update public.images
+    set original_moderation = public.moderation_of(original_moderation, p_score, v_review),
+        original_moderation_score = p_score, original_moderation_policy = p_policy
+    where id = p_id and original_path = p_path;
+  else
+    update public.image_outputs
+    set moderation = public.moderation_of(moderation, p_score, v_review), moderation_score = p_score,
+        moderation_policy = p_policy
+    where id = p_id and path = p_path returning * into v_output;
+  end if;
+  return case when v_output.moderation = 'review' and v_output.cache_key is not null then jsonb_build_array(
+    jsonb_build_object('cache_key', encode(v_output.cache_key, 'hex'), 'owner_id', v_output.owner_id)) else '[]'::jsonb end;
 end $$;
 
 -- From a claim about a file to a hit, a job in flight, or a new job: one transaction.
@@ -1337,7 +1551,8 @@ begin
     'own', v_output.owner_id is not distinct from v_job.owner_id,
     'output', public.output_document(v_output)
       || jsonb_build_object('input_content_type', v_output.input_content_type, 'input_width', v_output.input_width,
-                            'input_height', v_output.input_height, 'input_size', v_output.input_size));
+                            'input_height', v_output.input_height, 'input_size', v_output.input_size,
+                            'moderation_score', v_output.moderation_score, 'moderation_policy', v_output.moderation_policy));
 end $$;
 
 -- running -> queued after p_retry_seconds while attempts are left, else -> error. p_retry_seconds null: permanent.
@@ -1777,6 +1992,11 @@ begin
       original_sha256 = case when original_path is null then v_image.original_sha256 else original_sha256 end,
       original_size = case when original_path is null then v_image.original_size else original_size end,
       original_scan = case when original_path is null then v_image.original_scan else original_scan end,
+      original_moderation = case when original_path is null then v_image.original_moderation else original_moderation end,
+      original_moderation_score = case when original_path is null then v_image.original_moderation_score
+                                       else original_moderation_score end,
+      original_moderation_policy = case when original_path is null then v_image.original_moderation_policy
+                                        else original_moderation_policy end,
       original_due_at = case when coalesce(original_path, v_image.original_path) is null
                              then least(original_due_at, v_image.original_due_at) end,
       current_output_id = coalesce(current_output_id, (
@@ -2117,6 +2337,36 @@ begin
   return public.library_document(v_output) || jsonb_build_object('forget', v_forget);
 end $$;
 
+-- Up to p_limit images whose original is to be fetched, each withheld from other workers for a minute, longer after
+-- every attempt; one without an upload, or after five attempts, is given up.
+create or replace function public.due_originals(p_limit integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_image public.images;
+  v_path text;
+  v_due jsonb := '[]';
+begin
+  for v_image in
+    select * from public.images where original_due_at <= now()
+    order by original_due_at limit p_limit for no key update skip locked
+  loop
+    v_path := public.upload_of(v_image);
+    if v_path is null or v_image.original_attempts >= 5 or v_image.original_path is not null then
+      update public.images set original_due_at = null where id = v_image.id;
+    else
+      update public.images
+      set original_attempts = original_attempts + 1,
+          original_due_at = now() + interval '1 minute' * (original_attempts + 1)
+      where id = v_image.id;
+      v_due := v_due || jsonb_build_object(
+        'image_id', v_image.id, 'user_id', v_image.user_id, 'owner_id', v_image.owner_id, 'sha256', v_image.sha256, 'size', v_image.size,
+        'content_type', v_image.content_type, 'width', v_image.width, 'height', v_image.height, 'upload_path', v_path);
+    end if;
+  end loop;
+  return v_due;
+end $$;
+
 -- The bytes of the original that an image has at p_path are gone: the image names none from here on, so that the next
 -- intake asks for an upload. False when the image has gone or has another one.
 create or replace function public.lose_original(p_image_id uuid, p_path text) returns boolean
@@ -2134,7 +2384,8 @@ end $$;
 -- The original of an image is at p_path now, verified; null: there is none to be had. False when the image has gone or
 -- got its original otherwise; p_path is then marked for removal.
 create or replace function public.record_original(
-  p_image_id uuid, p_path text, p_sha256 text default null, p_size bigint default null, p_scan text default 'none'
+  p_image_id uuid, p_path text, p_sha256 text default null, p_size bigint default null, p_scan text default 'none',
+  p_moderation text default 'none', p_moderation_score real default null, p_moderation_policy text default null
 ) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
@@ -2144,7 +2395,9 @@ begin
       -- Bitmaps are kept as they came; a drawing's sanitised file has a hash and a size of its own.
       original_sha256 = case when p_path is not null then coalesce(p_sha256, sha256) end,
       original_size = case when p_path is not null then coalesce(p_size, size) end,
-      original_scan = p_scan
+      original_scan = p_scan,
+      original_moderation = p_moderation, original_moderation_score = p_moderation_score,
+      original_moderation_policy = p_moderation_policy
   where id = p_image_id and original_path is null
     -- Removed since the worker stored it: fetching one takes minutes.
     and not exists (select 1 from public.tombstones t
@@ -2238,6 +2491,7 @@ as $$
     when not exists (select 1 from public.image_outputs o
                      where o.id = p_link.output_id and o.deleted_at is null
                        and (o.expires_at is null or o.expires_at > now())) then 'output_expired'
+    when exists (select 1 from public.image_outputs o where o.id = p_link.output_id and o.moderation = 'review') then 'in_review'
     else 'active' end
 $$;
 
@@ -2261,6 +2515,10 @@ begin
   end if;
   if v_output.deleted_at is not null or v_output.expires_at <= now() then
     raise exception using errcode = 'PT410', message = 'output_expired', detail = 'The picture is no longer kept.';
+  end if;
+  if v_output.moderation = 'review' then
+    raise exception using errcode = 'PT409', message = 'in_review',
+      detail = 'An operator has yet to approve this picture: until then it cannot be shared.';
   end if;
   if (select count(*) from public.share_links l
       where l.output_id = p_output_id and l.revoked_at is null and l.expires_at > now()) >= 100 then
@@ -2313,7 +2571,10 @@ begin
   end if;
   v_status := public.share_status(v_link);
   if v_status <> 'active' then
-    raise exception using errcode = 'PT410', message = v_status, detail = 'The link has ended: make another one.';
+    raise exception using
+      errcode = case when v_status = 'in_review' then 'PT409' else 'PT410' end, message = v_status,
+      detail = case when v_status = 'in_review' then 'An operator has yet to approve this picture.'
+                    else 'The link has ended: make another one.' end;
   end if;
   update public.share_secrets set token_hash = decode(p_token_hash, 'hex') where share_id = p_share_id;
   insert into public.audit_log (actor, action, subject, data)
@@ -2357,9 +2618,9 @@ begin
   if not found then
     select public.share_status(l) into v_status from public.share_links l where l.id = p_share_id;
     raise exception using
-      errcode = case when v_status is null then 'PT404' else 'PT410' end,
+      errcode = case when v_status is null then 'PT404' when v_status = 'in_review' then 'PT409' else 'PT410' end,
       message = coalesce(v_status, 'share_not_found'),
-      detail = 'The link has ended.';
+      detail = case when v_status = 'in_review' then 'The picture is in review.' else 'The link has ended.' end;
   end if;
 end $$;
 
@@ -2383,8 +2644,8 @@ as $$
     ('api_keys', 'delete', 'user_id', 'id', '{}'),
     ('job_events', 'job', 'user_id', 'id', '{}'),
     ('jobs', 'job', 'user_id', 'id', '{cache_key,owner_id,lease_token,lease_expires_at,worker,request_id,address}'),
-    ('images', 'image', 'user_id', 'id', '{search,scan_tried_at,owner_id,team_id}'),
-    ('image_outputs', 'image', 'user_id', 'id', '{cache_key,ops,scan_tried_at,owner_id,team_id}'),
+    ('images', 'image', 'user_id', 'id', '{search,scan_tried_at,owner_id,team_id,original_moderation_score,original_moderation_policy,moderation_tried_at}'),
+    ('image_outputs', 'image', 'user_id', 'id', '{cache_key,ops,scan_tried_at,owner_id,team_id,moderation_score,moderation_policy,moderation_tried_at}'),
     ('data_requests', 'receipt', 'user_id', 'id', '{cursor,lease_token,lease_expires_at,worker}'),
     ('profiles', 'account', 'user_id', 'user_id', '{versions_due,flag_reason,suspend_reason}'),
     ('admins', 'account', 'user_id', 'user_id', '{}'),
@@ -2835,6 +3096,54 @@ exception when unique_violation then
   raise exception using errcode = 'PT409', message = 'conflict', detail = 'The same work is under way already.';
 end $$;
 
+-- The system
+
+-- What is waiting, late or open. Ages in seconds. Callers by the classes that intake sheds load by: visitors, and users
+-- below and from p_paid_priority on.
+create or replace function public.system_report(p_paid_priority integer) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_migrations jsonb := '[]';
+begin
+  if to_regclass('supabase_migrations.schema_migrations') is not null then
+    execute 'select coalesce(jsonb_agg(m.version || ''_'' || m.name order by m.version desc), ''[]'')'
+            ' from supabase_migrations.schema_migrations m' into v_migrations;
+  end if;
+  return jsonb_build_object(
+    'queues', public.queue_stats(),
+    'classes', (
+      select coalesce(jsonb_agg(to_jsonb(c) order by c.queue, c.caller), '[]')
+      from (select j.queue,
+                   case when j.user_id is null then 'anonymous' when j.priority < p_paid_priority then 'free'
+                        else 'paid' end as caller,
+                   count(*) filter (where j.status = 'queued') as queued,
+                   count(*) filter (where j.status = 'running') as running,
+                   extract(epoch from now() - min(j.run_at) filter (where j.status = 'queued' and j.run_at <= now()))
+                     as oldest_due_seconds
+            from public.jobs j where j.status in ('queued', 'running') group by 1, 2) c),
+    'awaiting_upload', (select count(*) from public.jobs j where j.status = 'awaiting_upload'),
+    'oldest_unfinished_seconds', (
+      select extract(epoch from now() - min(j.created_at)) from public.jobs j where j.status in ('queued', 'running')),
+    'leases_expired',
+      (select count(*) from public.jobs j where j.status = 'running' and j.lease_expires_at < clock_timestamp())
+      + (select count(*) from public.data_requests r where r.status = 'running' and r.lease_expires_at < clock_timestamp()),
+    'data_requests', (select count(*) from public.data_requests r where r.status in ('queued', 'running')),
+    'refused_unreviewed', (
+      select count(*) from public.jobs j
+      where j.status = 'error' and j.error ->> 'code' = 'refused'
+        and not exists (select 1 from public.moderation_reviews m where m.job_id = j.id)),
+    'in_review', (
+      select count(*) from public.image_outputs o where o.moderation = 'review' and o.deleted_at is null)
+      + (select count(*) from public.images i where i.original_moderation = 'review' and i.original_path is not null),
+    'tombstones', (
+      select jsonb_build_object('open', count(*), 'oldest_seconds', extract(epoch from now() - min(t.created_at)))
+      from public.tombstones t where t.purged_at is null),
+    'stripe_inbox', public.stripe_inbox_stats(),
+    'postgres', current_setting('server_version'),
+    'migrations', v_migrations);
+end $$;
+
 -- Members see their teams and their own memberships; who else is in a team, and invitations, are answers of the API:
 -- team_invitations has no policy, since its rows hold addresses. Every other policy that asks for teams reads
 -- team_members under this one.
@@ -3036,6 +3345,8 @@ declare
     'blocked_category', 'block_hash', 'unblock_hash', 'mark_scanned',
     -- 59_rescan.sql
     'due_scans', 'record_scan',
+    -- 59_moderation.sql
+    'pictures_in_review', 'picture_in_review', 'approve_picture', 'judge_again', 'due_looks', 'record_look',
     -- 60_intake.sql
     'intake', 'adopt_output', 'mark_uploaded',
     -- 70_jobs.sql

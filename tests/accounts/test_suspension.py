@@ -202,7 +202,7 @@ async def test_a_running_job_is_dropped_and_costs_nothing(
     job_id = await queue_job(resources, picture, OP, queue, user_id=user.id, price=5)
     job = await resources.jobs.claim_next(queue, "test", 30)
     assert job is not None
-    pixels = GatedPool()
+    pixels = GatedPool(resources)
     bench = Workbench(resources, pixels, Slots(1), "test")
     async with pixels, watching(resources, bench.look_after):
         running = asyncio.create_task(run_job(bench, job))

@@ -18,6 +18,7 @@ from tests.support import new_sha256
 
 FUNCTIONS = {name for name in CALLABLE_BY_SERVICE if "admin" in name} | {
     *("replay_job", "refused_jobs", "review_refused", "list_blocked", "system_report"),
+    *("pictures_in_review", "approve_picture"),
     *(
         "block_hash",
         "unblock_hash",

@@ -169,6 +169,35 @@ async def test_a_refused_picture_is_reviewed(admin: Caller, resources: Resources
         assert answer["code"] == "conflict"
 
 
+@pytest.mark.usefixtures("worker")
+async def test_pictures_in_review_are_seen_and_decided_about(
+    admin: Caller, api: Child, user: User, db: Db
+) -> None:
+    async with Client(api.url, user.token) as owner:
+        for decision, action in (("approve", "picture.approve"), ("refuse", "hash.block")):
+            picture = photo()
+            output_id = (await owner.process(picture, OP))["output"]["output_id"]
+            await db.execute(
+                "update image_outputs set moderation = 'review', moderation_score = 0.5 where id = $1",
+                output_id,
+            )
+            [row] = [
+                row
+                for row in (await admin.say("GET", "/in-review?limit=200"))["pictures"]
+                if row["id"] == output_id
+            ]
+            assert (row["kind"], row["sha256"], row["email"]) == ("output", picture.sha256, user.email)
+            assert "path" not in row
+            assert (await owner.download(row["picture_url"])).headers["content-type"] == "image/webp"
+            path = f"/in-review/output/{output_id}"
+            await admin.say("POST", path, {"decision": decision, **WHY}, status=204)
+            assert (await last_act(db, picture.sha256))[:2] == (str(admin.user.id), action)
+            again = await admin.say("POST", path, {"decision": decision, **WHY}, status=409)
+            assert again["code"] == "conflict"
+            left = await db.fetchval("select deleted_at is null from image_outputs where id = $1", output_id)
+            assert left == (decision == "approve")
+
+
 async def test_pages_follow_each_other(admin: Caller, resources: Resources, user: User) -> None:
     queue = new_queue()
     made = {str(await queue_job(resources, photo(), OP, queue, user_id=user.id)) for _ in range(5)}
@@ -224,6 +253,7 @@ async def test_a_reason_is_needed_for_every_change(admin: Caller, user: User, re
         (f"/jobs/{uuid.uuid4()}/cancel", {}),
         (f"/jobs/{uuid.uuid4()}/refund", {}),
         (f"/refused/{uuid.uuid4()}/review", {"decision": "keep"}),
+        (f"/in-review/output/{uuid.uuid4()}", {"decision": "approve"}),
         ("/blocked", {"sha256": new_sha256(), "category": "x"}),
         (f"/blocked/{new_sha256()}/unblock", {}),
     ):

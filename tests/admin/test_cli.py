@@ -179,6 +179,27 @@ async def test_refused_and_blocked(run: Run, resources: Resources, db: Db) -> No
     assert (await said(run, "job", str(job_id)))["review"]["decision"] == "keep"
 
 
+async def test_pictures_in_review(run: Run, resources: Resources, db: Db) -> None:
+    decided = {}
+    for choice in ("--approve", "--refuse"):
+        job_id = await queue_job(resources, photo(), OP, "default")
+        await resources.doorbell.ring("default")
+        done = await finished(resources, job_id)
+        assert done.output is not None
+        await db.execute(
+            "update image_outputs set moderation = 'review' where id = $1", done.output.output_id
+        )
+        waiting = await said(run, "in-review", "--limit", "200")
+        assert str(done.output.output_id) in {row["id"] for row in waiting["pictures"]}
+        await run("decide", "output", str(done.output.output_id), choice, "--reason", "looked at it")
+        row = await db.fetchrow(
+            "select moderation, deleted_at from image_outputs where id = $1", done.output.output_id
+        )
+        assert row is not None
+        decided[choice] = (row["moderation"], row["deleted_at"] is None)
+    assert decided == {"--approve": ("approved", True), "--refuse": ("review", False)}
+
+
 async def test_blocking_by_hand(run: Run, db: Db) -> None:
     sha256 = new_sha256()
     done = await run("block", sha256.upper(), "--category", "copyright", "--reason", "claim 17")

@@ -20,6 +20,7 @@ TINY = {
     "cleanup": (["--rows", "100", "--rounds", "1"], "lookup p95, meanwhile : in peace"),
     "pixels": (["--rounds", "1"], "24 MP, peak memory"),
     "cutout": (["--every", "70"], "products on paper, IoU >= 0.98"),
+    "moderation": ([], "harmless, review from 0.4"),
 }
 
 

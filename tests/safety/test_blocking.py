@@ -149,7 +149,7 @@ async def test_a_job_that_waits_is_refused_by_its_worker(resources: Resources, d
 async def _work(resources: Resources, queue: str, *moderators: Moderator) -> tuple[str, str, str | None]:
     job = await resources.jobs.claim_next(queue, "test", 30)
     assert job is not None
-    async with PixelPool(workers=1) as pixels:
+    async with PixelPool(workers=1, models=tuple(resources.models.values())) as pixels:
         judged = dataclasses.replace(resources, moderators=moderators)
         await run_job(Workbench(judged, pixels, Slots(1), "test"), job)
     row = await resources.jobs.get_job(job.id, job.user_id)
@@ -281,7 +281,10 @@ async def test_a_moderator_sees_the_original_that_follows(
         await promote(resources, paid.id, output_id=(await paid.outputs())[0]["id"])
         image = await paid.image()
         upload = await db.fetchval("select upload_path from public.jobs where user_id = $1", paid.id)
-        facts = {name: image[name] for name in ("user_id", "owner_id", "sha256", "size", "content_type")}
+        facts = {
+            name: image[name]
+            for name in ("user_id", "owner_id", "sha256", "size", "content_type", "width", "height")
+        }
         due = DueOriginal(image_id=image["id"], upload_path=upload, **facts)
         assert not await fetch_original(judged, due)
         assert (await paid.image())["original_path"] is None

@@ -33,7 +33,7 @@ Db: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 async def _bench(stack: SharedStack, **settings: Any) -> AsyncIterator[Workbench]:
     async with (
         open_resources(load_settings(**stack.environment(), **settings)) as resources,
-        PixelPool(workers=1) as pixels,
+        PixelPool(workers=1, models=tuple(resources.models.values())) as pixels,
     ):
         yield Workbench(resources, pixels, Slots(1), "test")
 

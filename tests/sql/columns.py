@@ -25,7 +25,7 @@ USERS: dict[str, str] = {
     "image_outputs": (
         "id image_id job_id user_id team_id owner_id version input_sha256 input_content_type input_width "
         "input_height input_size op_key ops variant bucket path thumb_path content_type width height size "
-        "sha256 scan report features expires_at deleted_at created_at"
+        "sha256 scan moderation report features expires_at deleted_at created_at"
     ),
     "collections": "id user_id team_id owner_id name parent_id created_at updated_at",
     "collection_items": "collection_id image_id user_id team_id owner_id created_at",
@@ -71,8 +71,13 @@ SERVICE: dict[str, str] = {
         "lease_token max_attempts options path progress queue receipt run_at size started_at status step "
         "user_id worker"
     ),
-    "image_outputs": "cache_key scan_tried_at vendor_cost_micros",
-    "images": "original_attempts original_due_at original_scan original_sha256 scan_tried_at",
+    "image_outputs": (
+        "cache_key moderation_policy moderation_score moderation_tried_at scan_tried_at vendor_cost_micros"
+    ),
+    "images": (
+        "moderation_tried_at original_attempts original_due_at original_moderation original_moderation_policy "
+        "original_moderation_score original_scan original_sha256 scan_tried_at"
+    ),
     "jobs": (
         "address cache_key counted_on for_hits high_res lease_expires_at lease_token object_key priority queue "
         "replay_of request_id run_at source_bucket vendor_cost_micros worker"

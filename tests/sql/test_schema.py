@@ -59,6 +59,14 @@ CALLABLE_BY_SERVICE = {
     *("list_collections", "create_collection", "update_collection", "delete_collection"),
     *("block_hash", "unblock_hash", "blocked_category", "mark_scanned"),
     *("prune_versions", "due_scans", "record_scan"),
+    *(
+        "pictures_in_review",
+        "picture_in_review",
+        "approve_picture",
+        "judge_again",
+        "due_looks",
+        "record_look",
+    ),
     *("set_plan", "flag_account", "list_plans", "list_op_prices", "recently_changed"),
     *("fold_usage", "expire_usage", "get_usage", "get_quote_facts", "refund_hit", "settle_storage"),
     *(

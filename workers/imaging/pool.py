@@ -222,7 +222,7 @@ async def _checked(answer: bytes, task: PixelTask) -> PixelResult:
         if found.error.code not in CODES:
             raise _nonsense()
         raise PixelError(found.error.code, found.error.detail, found.error.retryable)
-    if found.value is None:
+    if found.value is None or (task.moderate and found.value.nsfw is None):
         raise _nonsense()
     await asyncio.to_thread(_check_files, found.value, task)
     return found.value

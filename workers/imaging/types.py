@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from service.media import SourceFormat
 from service.outputs import Features, StepReport
@@ -35,7 +37,7 @@ class Limits:
 class PixelTask:
     """One job for a child. source: the downloaded bytes; workdir: a directory of the task's own;
     op_key: canonical chain; working_side: longest side, pixels, to work at (None: as large as it is);
-    marked: put the preview's watermark over the result."""
+    marked: put the preview's watermark over the result; moderate: look at what source and result show."""
 
     source: Path
     workdir: Path
@@ -44,6 +46,19 @@ class PixelTask:
     limits: Limits = field(default_factory=Limits)
     working_side: int | None = None
     marked: bool = False
+    moderate: bool = False
+
+
+Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class NsfwScores:
+    """How probably what was looked at is pornographic. source: the worst of the upload, all its frames and what its
+    transparency hides; worst: of source and result together."""
+
+    source: Probability
+    worst: Probability
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +66,8 @@ class PixelResult:
     """What a child made. original: the file to keep as the verified original, the source itself or the
     sanitised drawing; output, thumb: files in the task's workdir; size: bytes and sha256: hex of the output;
     timings: milliseconds by step; report: what steps say of their results, in the order of the chain; features: what
-    was measured on the output, None of an original that is only kept."""
+    was measured on the output, None of an original that is only kept; nsfw:
+    where the task asked to moderate."""
 
     original: Path
     output: Path
@@ -67,6 +83,7 @@ class PixelResult:
     timings: dict[str, float] = field(default_factory=dict)
     report: tuple[StepReport, ...] = ()
     features: Features | None = None
+    nsfw: NsfwScores | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,10 @@ class OnnxModel:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.enable_cpu_mem_arena = False
         options.log_severity_level = 4
+        options.enable_mem_pattern = False  # plans that only an arena can use
+        # By its path: a session keeps the bytes that it is given.
         self._session = onnxruntime.InferenceSession(
-            files[0].read_bytes(), options, providers=["CPUExecutionProvider"]
+            str(files[0]), options, providers=["CPUExecutionProvider"]
         )
         first = self._session.get_inputs()[0]
         self._input, self._output = first.name, self._session.get_outputs()[0].name

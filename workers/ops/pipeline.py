@@ -14,6 +14,7 @@ from service.ops.registry import Chain, parse
 from service.outputs import StepReport
 from workers.imaging.decode import decode
 from workers.imaging.features import measure
+from workers.imaging.moderation import Looks
 from workers.imaging.resize import fit_size
 from workers.imaging.svg.sanitise import sanitise
 from workers.imaging.thumbnail import thumbnail
@@ -68,10 +69,17 @@ def process(task: PixelTask) -> PixelResult:
             sanitise(task.source, original, task.limits)
     with clock("decode"):
         image = decode(original, info, size=decode_size(info, chain, task.working_side))
+    looks = Looks() if task.moderate else None
+    if looks is not None:
+        with clock("moderate source"):
+            looks.at_source(original, info, image)
     image, report = run(chain, image, clock)
     if task.marked:
         with clock("mark"):
             image = watermark.apply(image, PREVIEW)
+    if looks is not None:
+        with clock("moderate result"):
+            looks.at(image)
     with clock("encode"):
         output = _write(chain, image, task.workdir)
     with clock("thumbnail"):
@@ -93,6 +101,7 @@ def process(task: PixelTask) -> PixelResult:
         timings=clock.milliseconds,
         report=report,
         features=features,
+        nsfw=None if looks is None else looks.scores,
     )
 
 

@@ -1,6 +1,7 @@
 """What moderation refused, and bytes that are blocked."""
 
 from typing import Annotated, Literal
+from uuid import UUID
 
 import typer
 
@@ -17,6 +18,7 @@ from service.admin.cli.common import (
     run,
     show_page,
 )
+from service.admin.rows import PictureKind
 
 app = typer.Typer()
 
@@ -59,6 +61,39 @@ def review(
     wanted = checked(ReviewRequest, decision=decision, category=category, reason=reason)
     run(lambda r: acts.review(r, job_id, wanted.decision, actor(), wanted.reason, category=wanted.category))
     console.say(f"{job_id}: {decision}")
+
+
+@app.command()
+def in_review(limit: Limit = 50, cursor: Cursor = None, as_json: AsJson = False) -> None:
+    """List pictures that moderation is in doubt about, newest first."""
+    from service.admin import lists
+    from service.admin.schemas import ReviewFilter
+
+    wanted = checked(ReviewFilter, limit=limit, cursor=cursor)
+    columns = {"kind": "kind", "id": "id", "score": "score", "user": "email", "file": "filename"}
+    columns |= {"sha256": "sha256", "op": "op_key", "created": "created_at"}
+    show_page(as_json, run(lambda r: lists.in_review(r, wanted)), "In review", columns)
+
+
+@app.command()
+def decide(
+    kind: Annotated[PictureKind, typer.Argument(help="output or original.")],
+    picture_id: Annotated[UUID, typer.Argument(metavar="ID")],
+    reason: Because,
+    approve: Annotated[bool, typer.Option("--approve/--refuse", help="Let it be shared, or take it away.")],
+    category: Annotated[str, typer.Option(help="For --refuse: what callers are told.")] = "adult",
+) -> None:
+    """Decide about a picture in review."""
+    from service.admin import acts
+    from service.admin.schemas import PictureDecision
+
+    decision: Literal["approve", "refuse"] = "approve" if approve else "refuse"
+    wanted = checked(PictureDecision, decision=decision, category=category, reason=reason)
+    if approve:
+        run(lambda r: acts.approve(r, kind, picture_id, actor(), wanted.reason))
+    else:
+        run(lambda r: acts.refuse(r, kind, picture_id, actor(), wanted.reason, category=wanted.category))
+    console.say(f"{kind} {picture_id}: {decision}")
 
 
 @app.command()

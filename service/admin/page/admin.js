@@ -1,7 +1,7 @@
 /** The page for operators: signs in, and shows the place that the address names (#users, #jobs/<id>, …). */
 import { call, open, Refusal } from "./api.js";
 import { showJob, showJobs } from "./jobs.js";
-import { showBlocked, showRefused } from "./safety.js";
+import { showBlocked, showInReview, showRefused } from "./safety.js";
 import { announce, byId } from "./shared.js";
 import { showAbuse, showAudit, showSystem } from "./system.js";
 import { showUser, showUsers } from "./users.js";
@@ -13,6 +13,7 @@ const PLACES = {
   system: { title: "System", show: showSystem },
   users: { title: "Users", show: showUsers, one: showUser },
   jobs: { title: "Jobs", show: showJobs, one: showJob },
+  "in-review": { title: "In review", show: showInReview },
   refused: { title: "Refused", show: showRefused },
   blocked: { title: "Blocked", show: showBlocked },
   abuse: { title: "Abuse", show: showAbuse },

@@ -4,6 +4,49 @@ import { make } from "./shared.js";
 import { act, button, link, list, panel, state, when } from "./view.js";
 
 /** @param {{mayAct: boolean, again: () => void}} place */
+export async function showInReview({ mayAct, again }) {
+  /** @param {any} row @param {string} decision */
+  const decide = (row, decision) => async () => {
+    const refuses = decision === "refuse";
+    const done = await act({
+      title: refuses ? "Refuse this picture" : "Approve this picture",
+      text: refuses ? "What was uploaded is blocked, and all that was made of it is taken away." : "Its owner may share it from now on.",
+      action: refuses ? "Refuse" : "Approve",
+      fields: refuses ? { category: { label: "Category, which the caller is told", required: true, value: "adult" } } : {},
+      done: "The decision is kept.",
+      run: (values) => call(`/in-review/${row.kind}/${row.id}`, { ...values, decision }),
+    });
+    if (done) again();
+  };
+  /** Hidden until somebody wants to see it. @param {any} row */
+  const picture = (row) => row.picture_url
+    ? make("details", { className: "doubtful" }, make("summary", {}, "Show"), make("img", { src: row.picture_url, alt: `${row.kind} of ${row.filename ?? "a visitor"}`, loading: "lazy" }))
+    : "gone";
+  return [
+    list({
+      caption: "Pictures in review",
+      filters: {},
+      load: async (_values, cursor) => {
+        const page = await call(`/in-review${query({ cursor })}`);
+        return { rows: page.pictures, next: page.next_cursor };
+      },
+      columns: {
+        Picture: picture,
+        Score: (row) => row.score?.toFixed(2),
+        Kind: (row) => row.kind,
+        Op: (row) => row.op_key,
+        Account: (row) => (row.user_id ? link("users", row.user_id, row.email) : row.team_id ? "a team" : "visitor"),
+        File: (row) => row.filename,
+        sha256: (row) => make("code", { title: row.sha256 }, `${row.sha256.slice(0, 12)}…`),
+        When: (row) => when(row.created_at),
+        ...(mayAct ? { "": (row) => make("div", { className: "buttons" },
+          button("Approve", decide(row, "approve")), button("Refuse", decide(row, "refuse"), "quiet small danger")) } : {}),
+      },
+    }),
+  ];
+}
+
+/** @param {{mayAct: boolean, again: () => void}} place */
 export async function showRefused({ mayAct, again }) {
   /** @param {any} row @param {string} decision */
   const review = (row, decision) => async () => {

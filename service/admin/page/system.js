@@ -18,6 +18,7 @@ export async function showSystem() {
       ["leases expired", report.leases_expired, late(report.leases_expired)],
       ["exports and deletions", report.data_requests],
       ["refused, not reviewed", report.refused_unreviewed],
+      ["pictures in review", report.in_review],
       ["objects to remove", `${report.tombstones.open}, ${age(report.tombstones.oldest_seconds)}`],
       ["Stripe inbox", `${report.stripe_inbox.waiting}, ${age(report.stripe_inbox.oldest_seconds)}`],
       ["Stripe, given up", report.stripe_inbox.failed, late(report.stripe_inbox.failed)],

@@ -10,6 +10,7 @@ const STATUS = /** @type {Record<string, string>} */ ({
   share_revoked: "Revoked",
   share_used_up: "Used up",
   output_expired: "Picture removed",
+  in_review: "In review",
 });
 
 export class ShareDialog {

@@ -195,12 +195,31 @@ test('a refused picture is decided about, blocked, and accepted again', async ()
   assert.deepEqual(page.complaints, [])
 })
 
+test('a picture in review is approved', async () => {
+  const [sha256, at] = [createHash('sha256').update(randomBytes(8)).digest('hex'), randomBytes(8).toString('hex')]
+  const [{ id }] = await sql`
+    insert into image_outputs (input_sha256, input_content_type, input_width, input_height, input_size, op_key, variant, bucket,
+      path, thumb_path, content_type, width, height, size, sha256, expires_at, moderation, moderation_score)
+    values (${sha256}, 'image/png', 1, 1, 1, 'resize-v1:width-16', 'full', 'outputs-ephemeral', ${`${at}.webp`},
+      ${`${at}.thumb.webp`}, 'image/webp', 1, 1, 1, ${sha256}, now() + interval '1 hour', 'review', 0.5) returning id`
+  const page = await enter('admin', '#in-review')
+  const row = `tr:has(code[title="${sha256}"])`
+  assert.match(await page.textContent(row), /gone.*0\.50.*output.*resize/)
+  await act(page, `${row} >> text=Approve`, {}, 'a lamp')
+  await page.waitForSelector(row, { state: 'detached' })
+  const [{ moderation }] = await sql`select moderation from image_outputs where id = ${id}`
+  assert.equal(moderation, 'approved')
+  assert.deepEqual((await acts(sha256)).map(({ action }) => action), ['picture.approve'])
+  assert.deepEqual(page.complaints, [])
+  await sql`delete from image_outputs where id = ${id}`
+})
+
 test('support looks everywhere and has no button that changes anything', async () => {
   const user = await account(null)
   const id = await newJob(user)
   await refuse(await newJob(user))
   const page = await enter('support')
-  for (const place of ['system', 'users', `users/${user.id}`, 'jobs', `jobs/${id}`, 'refused', 'blocked', 'abuse', 'audit']) {
+  for (const place of ['system', 'users', `users/${user.id}`, 'jobs', `jobs/${id}`, 'in-review', 'refused', 'blocked', 'abuse', 'audit']) {
     await go(page, place)
     assert.equal(await page.textContent('#problem'), '')
     const buttons = await page.$$eval('#content button', (all) => all.filter((one) => !one.hidden).map((one) => one.textContent))
@@ -246,7 +265,7 @@ async function places() {
   const user = await account(null)
   const id = await newJob(user, 'mug.jpg')
   await refuse(await newJob(user, 'mug.jpg'))
-  return ['system', 'users', `users/${user.id}`, 'jobs', `jobs/${id}`, 'refused', 'blocked', 'abuse', 'audit']
+  return ['system', 'users', `users/${user.id}`, 'jobs', `jobs/${id}`, 'in-review', 'refused', 'blocked', 'abuse', 'audit']
 }
 
 async function assertAccessible(colorScheme) {

@@ -18,7 +18,7 @@ from workers.imaging.svg.sanitise import sanitise
 from workers.imaging.thumbnail import thumbnail
 from workers.imaging.types import Encoding, PixelResult, PixelTask
 from workers.imaging.verify import verify
-from workers.ops.pipeline import process
+from workers.ops import pipeline
 
 _kept: list[np.ndarray] = []
 
@@ -53,7 +53,7 @@ def weighed(task: PixelTask) -> PixelResult:
     """What `op_key` says, `whole` where it says nothing, leaving the peak of this process's resident memory (kB) in
     workdir/peak."""
     try:
-        return process(task) if task.op_key else whole(task)
+        return pipeline.process(task) if task.op_key else whole(task)
     finally:
         (task.workdir / "peak").write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
 
@@ -90,3 +90,16 @@ def misbehave(task: PixelTask) -> PixelResult:  # noqa: PLR0912 - one branch per
         case "raise":
             raise ZeroDivisionError("a bug of an op")
     return whole(task)
+
+
+def cramped(task: PixelTask) -> PixelResult:
+    """The product's pixel work with two megabytes to spare: enough for a small picture, too little for a model."""
+    ballast: list[bytearray] = []
+    for size in (2**20, 2**16, 2**12):
+        try:
+            while True:
+                ballast.append(bytearray(size))
+        except MemoryError:
+            continue
+    del ballast[:2]
+    return pipeline.process(task)

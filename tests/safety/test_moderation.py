@@ -1,0 +1,270 @@
+"""Moderation by the built-in model, through the whole service: refused, in review, approved, looked at again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from scripts.local.home import Local
+from scripts.local.process import Child
+from service.admin import acts, lists
+from service.admin.schemas import ReviewFilter
+from service.admin.store import Actor
+from service.errors import ProblemError
+from service.library.promote import promote
+from service.resources import Resources, open_resources
+from service.safety.moderation import Nsfw, NsfwPolicy
+from service.settings import load_settings
+from tests.client import Client
+from tests.jobs import new_queue, queue_job
+from tests.library.people import Connection, Person, person
+from tests.nsfw import as_photo, discs, doubtful
+from tests.photos import Photo, photo
+from tests.support import SharedStack
+from workers.imaging.pool import PixelPool
+from workers.look_again import look_again
+from workers.originals import originals
+from workers.run_job import run_job
+from workers.workbench import Slots, Workbench
+
+pytestmark = pytest.mark.usefixtures("worker")
+OP = "resize-v1:width-160"
+OPERATOR = Actor(None, "cli:tests")
+
+
+@pytest.fixture
+async def shop(local: Local, api: Child, db: Connection) -> AsyncIterator[Person]:
+    async with person(local, api.url, db, plan="pro") as paid:
+        yield paid
+
+
+def animation(*frames: Image.Image) -> Photo:
+    return as_photo(frames[0], "GIF", save_all=True, append_images=list(frames[1:]), duration=50)
+
+
+def hidden() -> Photo:
+    """The discs beneath full transparency, but for a corner."""
+    picture = discs().convert("RGBA")
+    picture.putalpha(0)
+    picture.paste("teal", (0, 0, 30, 30))
+    return as_photo(picture, "PNG", dpi=(int.from_bytes(photo().sha256[:4].encode()) % 5000 + 1, 1))
+
+
+async def in_review(resources: Resources, output_id: object) -> bool:
+    page = await lists.in_review(resources, ReviewFilter(limit=200))
+    return any(str(picture.id) == str(output_id) for picture in page.pictures)
+
+
+@pytest.mark.parametrize("bad", ["discs", "animation", "hidden"])
+async def test_what_the_model_is_sure_of_is_refused_and_costs_nothing(
+    shop: Person, db: Connection, bad: str
+) -> None:
+    plain = photo().opened().convert("RGB")
+    picture = {
+        "discs": lambda: as_photo(discs()),
+        "animation": lambda: animation(plain, plain, plain, plain, discs(), plain),
+        "hidden": hidden,
+    }[bad]()
+    before = await shop.balance()
+    asked = await shop.intake(picture, OP)
+    await shop.upload(asked, picture)
+    job = await shop.wait(asked["job_id"])
+    assert (job["status"], job["error"]["code"], job["error"]["category"]) == ("error", "refused", "adult")
+    assert (job["charged"], await shop.balance(), await shop.outputs()) == (0, before, [])
+    left = "select count(*) from storage.objects where name like '%' || $1 || '%'"
+    assert await db.fetchval(left, asked["job_id"]) == 0
+
+
+async def test_a_harmless_picture_is_clean(shop: Person) -> None:
+    done = await shop.process(photo(), OP)
+    assert done["output"]["moderation"] == "clean"
+
+
+async def test_a_picture_in_review_is_its_owners_alone_until_it_is_approved(
+    shop: Person, local: Local, api: Child, db: Connection, resources: Resources
+) -> None:
+    picture = as_photo(doubtful())
+    done = await shop.process(picture, OP)
+    output_id = done["output"]["output_id"]
+    assert done["output"]["moderation"] == "review"
+    assert done["output_urls"]
+    promoted = await shop.say("POST", "/outputs/promote", {"output_id": output_id})
+    assert (promoted["version"], promoted["moderation"]) == (1, "review")
+    assert await shop.refused("POST", f"/outputs/{output_id}/share", {"expires_in": 3600}, 409) == "in_review"
+    assert await in_review(resources, output_id)
+    # Somebody else with the same bytes has a look, and a review, of their own.
+    async with person(local, api.url, db) as other:
+        again = await other.process(picture, OP)
+        assert again["output"]["moderation"] == "review"
+
+        await acts.approve(resources, "output", output_id, OPERATOR, "a lamp")
+        assert not await in_review(resources, again["output"]["output_id"])  # the same bytes
+    link = await shop.say("POST", f"/outputs/{output_id}/share", {"expires_in": 3600}, status=201)
+    assert link["status"] == "active"
+    assert (await shop.intake(picture, OP))["cached"] is True
+    with pytest.raises(ProblemError) as decided:
+        await acts.approve(resources, "output", output_id, OPERATOR, "again")
+    assert decided.value.code == "conflict"
+    said = "select data from audit_log where action = 'picture.approve' and subject = $1"
+    assert await db.fetchval(said, picture.sha256) is not None
+
+
+async def test_what_a_visitor_has_in_review_answers_no_other_visitor(api: Child, db: Connection) -> None:
+    picture = as_photo(doubtful())
+    async with Client(api.url) as visitor:
+        assert (await visitor.process(picture, OP))["output"]["moderation"] == "review"
+        assert (await visitor.intake(picture, OP))["cached"] is False
+        await db.execute(
+            "update image_outputs set moderation = 'approved' where input_sha256 = $1", picture.sha256
+        )
+        assert (await visitor.intake(picture, OP))["cached"] is True
+
+
+async def test_a_picture_that_an_operator_refuses_is_taken_away(
+    shop: Person, db: Connection, resources: Resources
+) -> None:
+    picture = as_photo(doubtful())
+    done = await shop.process(picture, OP)
+    output_id = done["output"]["output_id"]
+    await shop.say("POST", "/outputs/promote", {"output_id": output_id})
+    await acts.refuse(resources, "output", output_id, OPERATOR, "clear case", category="adult")
+    assert await shop.outputs() == []
+    assert not await in_review(resources, output_id)
+    gone = "select count(*) from tombstones where bucket = 'user-library' and reason = 'blocked' and path like $1"
+    assert await db.fetchval(gone, f"{shop.id}/%") >= 2
+    answer = await shop.http.post("/intake", json=picture.claim(OP))
+    assert (answer.status_code, answer.json()["category"]) == (403, "adult")
+
+
+async def test_an_original_that_follows_a_promotion_is_looked_at(
+    shop: Person, resources: Resources, db: Connection
+) -> None:
+    """It was not looked at when its output was made: moderation was off then."""
+    for picture, verdict in ((as_photo(discs()), None), (as_photo(doubtful()), "review"), (photo(), "clean")):
+        output_id = await _made_without_moderation(shop, resources, picture)
+        await promote(resources, shop.id, output_id=output_id)
+        await originals(resources)
+        row = await db.fetchrow(
+            "select original_path, original_moderation from images where user_id = $1 and sha256 = $2",
+            shop.id,
+            picture.sha256,
+        )
+        assert row is not None
+        assert (row["original_path"] is None) == (verdict is None)
+        assert row["original_moderation"] == (verdict or "none")
+
+
+async def test_the_original_of_a_kept_result_has_a_verdict_of_its_own(shop: Person) -> None:
+    await shop.process(as_photo(doubtful()), OP, wants_persist=True)
+    assert (await shop.image())["original_moderation"] == "review"
+
+
+async def test_what_was_kept_before_moderation_is_looked_at_later(
+    shop: Person, resources: Resources, db: Connection
+) -> None:
+    picture = as_photo(discs())
+    output_id = await _made_without_moderation(shop, resources, picture)
+    off = dataclasses.replace(resources, nsfw=None, moderators=resources.moderators[:1])
+    await promote(off, shop.id, output_id=output_id)
+    link = await shop.say("POST", f"/outputs/{output_id}/share", {"expires_in": 3600}, status=201)
+    while await _moderation(db, output_id) == "none":
+        assert await look_again(resources) > 0
+    # Nothing is taken away but by an operator; what was shared is shared no more.
+    assert await _moderation(db, output_id) == "review"
+    opened = await shop.http.get(link["url"])
+    assert (opened.status_code, opened.json()["code"]) == (409, "in_review")
+
+
+async def test_another_threshold_judges_by_what_was_seen(
+    shop: Person, resources: Resources, db: Connection
+) -> None:
+    done = await shop.process(as_photo(doubtful()), OP)
+    output_id = done["output"]["output_id"]
+    await shop.say("POST", "/outputs/promote", {"output_id": output_id})
+    assert resources.nsfw is not None
+    for review, verdict in ((0.8, "clean"), (resources.nsfw.review, "review")):
+        policy = NsfwPolicy(resources.nsfw.model, review, 0.85)
+        other = dataclasses.replace(resources, nsfw=policy)
+        for _ in range(50):
+            await other.safety.judge_again(policy.name, 1000)
+            if await _moderation(db, output_id) == verdict:
+                break
+        assert await _moderation(db, output_id) == verdict
+
+
+@asynccontextmanager
+async def _bench(resources: Resources, *, models: bool) -> AsyncIterator[Workbench]:
+    weights = tuple(resources.models.values()) if models else ()
+    async with PixelPool(workers=1, models=weights) as pixels:
+        yield Workbench(resources, pixels, Slots(1), "test")
+
+
+async def _run(resources: Resources, queue: str, *, models: bool = True) -> Any:
+    job = await resources.jobs.claim_next(queue, "test", 30)
+    assert job is not None
+    async with _bench(resources, models=models) as bench:
+        await run_job(bench, job)
+    return await resources.jobs.get_job(job.id, job.user_id)
+
+
+async def _made_without_moderation(owner: Person, resources: Resources, picture: Photo) -> Any:
+    """An ephemeral output of a picture that nobody has looked at."""
+    off = dataclasses.replace(resources, nsfw=None, moderators=resources.moderators[:1])
+    queue = new_queue()
+    await queue_job(resources, picture, OP, queue, user_id=owner.id)
+    row = await _run(off, queue)
+    assert (row.status, row.output.moderation) == ("done", "none")
+    return row.output.output_id
+
+
+async def _moderation(db: Connection, output_id: object) -> str:
+    return str(await db.fetchval("select moderation from image_outputs where id = $1", output_id))
+
+
+async def test_where_moderation_is_off_everything_passes(stack: SharedStack, resources: Resources) -> None:
+    queue = new_queue()
+    await queue_job(resources, as_photo(discs()), OP, queue)
+    async with open_resources(load_settings(**stack.environment(), moderation="off")) as off:
+        row = await _run(off, queue, models=False)
+    assert (row.status, row.output.moderation) == ("done", "none")
+
+
+@pytest.mark.parametrize(("wanted", "status"), [("auto", "done"), ("required", "queued")])
+async def test_without_the_model_pictures_pass_only_where_that_is_allowed(
+    stack: SharedStack, resources: Resources, tmp_path: Any, wanted: Any, status: str
+) -> None:
+    queue = new_queue()
+    await queue_job(resources, as_photo(discs()), OP, queue)
+    settings = load_settings(**stack.environment(), moderation=wanted, models_dir=tmp_path)
+    async with open_resources(settings) as slim:
+        row = await _run(slim, queue, models=False)
+    assert row.status == status
+    if status == "queued":  # tried again, perhaps by a worker that has it
+        assert (row.error or {})["code"] == "op_unavailable"
+
+
+async def test_a_worker_whose_children_lack_the_model_lets_nothing_pass(resources: Resources) -> None:
+    queue = new_queue()
+    await queue_job(resources, as_photo(discs()), OP, queue)
+    row = await _run(resources, queue, models=False)
+    assert (row.status, (row.error or {})["code"]) == ("queued", "op_unavailable")
+
+
+async def test_the_thresholds_are_settings(stack: SharedStack, resources: Resources) -> None:
+    queue = new_queue()
+    await queue_job(resources, as_photo(doubtful()), OP, queue)
+    strict = load_settings(**stack.environment(), moderation_review=0.3, moderation_refuse=0.5)
+    async with open_resources(strict) as own:
+        assert any(isinstance(moderator, Nsfw) for moderator in own.moderators)
+        row = await _run(own, queue)
+    assert (row.status, (row.error or {})["category"]) == ("error", "adult")
+
+
+async def test_the_service_says_whether_it_looks(shop: Person) -> None:
+    assert (await shop.say("GET", "/ops"))["moderation"] == {"active": True, "required": False}
+    assert (await shop.say("GET", "/ready"))["checks"]["moderation"]["ok"] is True
