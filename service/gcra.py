@@ -56,10 +56,10 @@ for i = 1, count do
   local arrival = math.max(tonumber(read(KEYS[i]) or now) or now, now)
   if not (arrival <= now + 2 * burst * interval) then arrival = now end
   local room = burst * interval - (arrival - now)
-  if room < interval then
+  if room < interval * math.max(cost, 1) then
     if refused == 0 then refused = i end
     answer[3 * i - 1], answer[3 * i] = 0, arrival - now
-    answer[3 * i + 1] = math.ceil(interval - room)
+    answer[3 * i + 1] = math.ceil(interval * math.max(cost, 1) - room)
   else
     arrivals[i] = arrival + cost * interval
     answer[3 * i - 1] = math.floor(room / interval) - cost
@@ -102,7 +102,7 @@ end
 class Limit(NamedTuple):
     """`burst` requests at once, refilled evenly over `period_s` seconds; `name` is for the headers.
 
-    `cost` 0 only asks whether a request would pass.
+    `cost`: how many requests it counts as, no more than `burst`; 0 only asks whether one would pass.
     """
 
     name: str
@@ -293,9 +293,10 @@ class Limiter:
             interval = limit.interval_us
             arrival = max(self._local.get(limit.key, now), now)
             room = limit.burst * interval - (arrival - now)
-            if room < interval:
+            needed = interval * max(limit.cost, 1)
+            if room < needed:
                 refused = refused or position
-                answer += [0, math.ceil(arrival - now), math.ceil(interval - room)]
+                answer += [0, math.ceil(arrival - now), math.ceil(needed - room)]
             else:
                 arrivals.append(arrival + limit.cost * interval)
                 answer += [int(room // interval) - limit.cost, math.ceil(arrivals[-1] - now), 0]

@@ -75,14 +75,19 @@ async def admit(  # noqa: PLR0913
     *,
     follow_up: bool = False,
     get: Kept | None = None,
+    times: int = 1,
     may_be_deleted: bool = False,
 ) -> Admission:
     """Let a request through, reading the answer `get` along the way; its `scope` keeps the outcome, for the headers of
     a refusal that comes later. Raises ProblemError: rate_limited, that the API key has ended since this process
-    verified it, or that the account may not be used; one that is deleted passes where `may_be_deleted`."""
+    verified it, or that the account may not be used; one that is deleted passes where `may_be_deleted`. `times`: as how
+    many requests it counts."""
     user_id = principal.user_id
+    limits = limits_of(principal, resources.settings, follow_up=follow_up)
+    if times > 1:
+        limits = tuple(limit._replace(cost=min(times, limit.burst)) for limit in limits)
     admission = await resources.limiter.admit(
-        limits_of(principal, resources.settings, follow_up=follow_up),
+        limits,
         get=get,
         # Whether the account and the API key still stand.
         version=None if user_id is None else version_key(user_id),

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from service.errors import Problem
 from service.examples import add_examples
-from service.intake.schemas import IntakeRequest
+from service.intake.schemas import BatchRequest, IntakeRequest
 from service.keys.keys import PATTERN
 from service.scopes import scope_of
 
@@ -21,7 +21,7 @@ Callers are anonymous, or send a Supabase user's access token, or an API key of 
 9457 problem document whose `code` is stable; failed, refused and canceled jobs cost nothing.
 """
 # Models that routes refer to by name, since FastAPI does not see them in their signatures.
-_UNSEEN: tuple[type[BaseModel], ...] = (Problem, IntakeRequest)
+_UNSEEN: tuple[type[BaseModel], ...] = (Problem, IntakeRequest, BatchRequest)
 TAGS = [
     {"name": "intake", "description": "Ask for a processed picture: from the cache at once, or as a job."},
     {"name": "jobs", "description": "Follow, confirm and cancel jobs."},

@@ -8,6 +8,7 @@ SCOPES = {
     # Ask for pictures
     "POST /quote": "intake",
     "POST /intake": "intake",
+    "POST /intake/batch": "intake",
     "POST /images/{image_id}/rerun": "intake",
     "POST /jobs/{job_id}/uploaded": "intake",
     "DELETE /jobs/{job_id}": "intake",

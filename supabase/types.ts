@@ -401,10 +401,11 @@ isOneToOne: false
                   ]
                 },"jobs": {
                   Row: {
-                    "address": string | null,"api_key_id": string | null,"attempt": number,"cache_key": string | null,"charged": number,"content_type": string | null,"counted_on": string | null,"created_at": string,"error": Json | null,"expires_at": string,"filename": string,"finished_at": string | null,"for_hits": boolean,"height": number,"high_res": boolean,"id": string,"image_id": string | null,"keep_days": number | null,"lease_expires_at": string | null,"lease_token": string | null,"max_attempts": number,"object_key": string,"op_key": string,"output_id": string | null,"owner_id": string | null,"price": number,"priority": number,"progress": number,"queue": string,"replay_of": string | null,"request_id": string | null,"run_at": string,"sha256": string,"size": number,"source_bucket": string,"started_at": string | null,"status": string,"step": string | null,"team_id": string | null,"upload_expires_at": string | null,"upload_path": string,"user_id": string | null,"variant": string,"vendor_cost_micros": number,"wants_persist": boolean,"width": number,"worker": string | null,"admin_job_document": Json | null,"bytes_of": {
+                    "address": string | null,"api_key_id": string | null,"attempt": number,"batch_id": string | null,"cache_key": string | null,"charged": number,"content_type": string | null,"counted_on": string | null,"created_at": string,"error": Json | null,"expires_at": string,"filename": string,"finished_at": string | null,"for_hits": boolean,"height": number,"high_res": boolean,"id": string,"image_id": string | null,"keep_days": number | null,"lease_expires_at": string | null,"lease_token": string | null,"max_attempts": number,"object_key": string,"op_key": string,"output_id": string | null,"owner_id": string | null,"price": number,"priority": number,"progress": number,"queue": string,"replay_of": string | null,"request_id": string | null,"run_at": string,"sha256": string,"size": number,"source_bucket": string,"started_at": string | null,"status": string,"step": string | null,"team_id": string | null,"upload_expires_at": string | null,"upload_path": string,"user_id": string | null,"variant": string,"vendor_cost_micros": number,"wants_persist": boolean,"width": number,"worker": string | null,"admin_job_document": Json | null,"bytes_of": {
               "address": string | null,
 "api_key_id": string | null,
 "attempt": number,
+"batch_id": string | null,
 "cache_key": string | null,
 "charged": number,
 "content_type": string | null,
@@ -453,10 +454,10 @@ isOneToOne: false
                   }
                   ComputedFields: "admin_job_document" | "bytes_of" | "hold_credits" | "job_document" | "note_failure" | "uncount_generation"
                   Insert: {
-                    "address"?: string | null,"api_key_id"?: string | null,"attempt"?: number,"cache_key"?: string | null,"charged"?: number,"content_type"?: string | null,"counted_on"?: string | null,"created_at"?: string,"error"?: Json | null,"expires_at": string,"filename": string,"finished_at"?: string | null,"for_hits"?: boolean,"height": number,"high_res"?: boolean,"id"?: string,"image_id"?: string | null,"keep_days"?: number | null,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts"?: number,"object_key"?: string,"op_key": string,"output_id"?: string | null,"owner_id"?: never,"price"?: number,"priority"?: number,"progress"?: number,"queue"?: string,"replay_of"?: string | null,"request_id"?: string | null,"run_at"?: string,"sha256": string,"size": number,"source_bucket"?: string,"started_at"?: string | null,"status"?: string,"step"?: string | null,"team_id"?: string | null,"upload_expires_at"?: string | null,"upload_path": string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"wants_persist"?: boolean,"width": number,"worker"?: string | null
+                    "address"?: string | null,"api_key_id"?: string | null,"attempt"?: number,"batch_id"?: string | null,"cache_key"?: string | null,"charged"?: number,"content_type"?: string | null,"counted_on"?: string | null,"created_at"?: string,"error"?: Json | null,"expires_at": string,"filename": string,"finished_at"?: string | null,"for_hits"?: boolean,"height": number,"high_res"?: boolean,"id"?: string,"image_id"?: string | null,"keep_days"?: number | null,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts"?: number,"object_key"?: string,"op_key": string,"output_id"?: string | null,"owner_id"?: never,"price"?: number,"priority"?: number,"progress"?: number,"queue"?: string,"replay_of"?: string | null,"request_id"?: string | null,"run_at"?: string,"sha256": string,"size": number,"source_bucket"?: string,"started_at"?: string | null,"status"?: string,"step"?: string | null,"team_id"?: string | null,"upload_expires_at"?: string | null,"upload_path": string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"wants_persist"?: boolean,"width": number,"worker"?: string | null
                   }
                   Update: {
-                    "address"?: string | null,"api_key_id"?: string | null,"attempt"?: number,"cache_key"?: string | null,"charged"?: number,"content_type"?: string | null,"counted_on"?: string | null,"created_at"?: string,"error"?: Json | null,"expires_at"?: string,"filename"?: string,"finished_at"?: string | null,"for_hits"?: boolean,"height"?: number,"high_res"?: boolean,"id"?: string,"image_id"?: string | null,"keep_days"?: number | null,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts"?: number,"object_key"?: string,"op_key"?: string,"output_id"?: string | null,"owner_id"?: never,"price"?: number,"priority"?: number,"progress"?: number,"queue"?: string,"replay_of"?: string | null,"request_id"?: string | null,"run_at"?: string,"sha256"?: string,"size"?: number,"source_bucket"?: string,"started_at"?: string | null,"status"?: string,"step"?: string | null,"team_id"?: string | null,"upload_expires_at"?: string | null,"upload_path"?: string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"wants_persist"?: boolean,"width"?: number,"worker"?: string | null
+                    "address"?: string | null,"api_key_id"?: string | null,"attempt"?: number,"batch_id"?: string | null,"cache_key"?: string | null,"charged"?: number,"content_type"?: string | null,"counted_on"?: string | null,"created_at"?: string,"error"?: Json | null,"expires_at"?: string,"filename"?: string,"finished_at"?: string | null,"for_hits"?: boolean,"height"?: number,"high_res"?: boolean,"id"?: string,"image_id"?: string | null,"keep_days"?: number | null,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts"?: number,"object_key"?: string,"op_key"?: string,"output_id"?: string | null,"owner_id"?: never,"price"?: number,"priority"?: number,"progress"?: number,"queue"?: string,"replay_of"?: string | null,"request_id"?: string | null,"run_at"?: string,"sha256"?: string,"size"?: number,"source_bucket"?: string,"started_at"?: string | null,"status"?: string,"step"?: string | null,"team_id"?: string | null,"upload_expires_at"?: string | null,"upload_path"?: string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"wants_persist"?: boolean,"width"?: number,"worker"?: string | null
                   }
                   Relationships: [
                     {
@@ -886,6 +887,7 @@ isOneToOne: false
               "address": string | null,
 "api_key_id": string | null,
 "attempt": number,
+"batch_id": string | null,
 "cache_key": string | null,
 "charged": number,
 "content_type": string | null,
@@ -1083,6 +1085,7 @@ isOneToOne: false
               "address": string | null,
 "api_key_id": string | null,
 "attempt": number,
+"batch_id": string | null,
 "cache_key": string | null,
 "charged": number,
 "content_type": string | null,
@@ -1387,6 +1390,7 @@ isOneToOne: false
               "address": string | null,
 "api_key_id": string | null,
 "attempt": number,
+"batch_id": string | null,
 "cache_key": string | null,
 "charged": number,
 "content_type": string | null,
@@ -1513,6 +1517,9 @@ isOneToOne: false
 "intake":
 { Args: { "p_api_key_id"?: string,"p_await_seconds": number,"p_cacheable": boolean,"p_content_type": string,"p_filename": string,"p_height": number,"p_hit_price"?: number,"p_hit_reference"?: string,"p_ip"?: string,"p_keep_days"?: number,"p_may_queue"?: boolean,"p_may_upload"?: boolean,"p_op_key": string,"p_output_seconds": number,"p_output_side"?: number,"p_price": number,"p_queue": string,"p_quoted_price"?: number,"p_request_id": string,"p_sha256": string,"p_size": number,"p_team_id"?: string,"p_upload_seconds": number,"p_use_cache": boolean,"p_user_id": string,"p_variant": string,"p_wants_persist": boolean,"p_width": number }; Returns: Json
                            },
+"intake_batch":
+{ Args: { "p_claim": string,"p_items": string,"p_user_id": string }; Returns: Json
+                           },
 "invitation_document":
 { Args: { "p_invitation": Omit<Database["public"]['Tables']["team_invitations"]['Row'], Database["public"]['Tables']["team_invitations"]['ComputedFields']> }; Returns: Json
                            },
@@ -1540,6 +1547,9 @@ isOneToOne: false
 "is_read_only":
 { Args: Record<PropertyKey, never>; Returns: boolean
                            },
+"is_shared_upload":
+{ Args: { "p_job_id": string,"p_path": string }; Returns: boolean
+                           },
 "job_document":
 { Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']> }; Returns: Json
                            },
@@ -1566,6 +1576,7 @@ isOneToOne: false
               "address": string | null,
 "api_key_id": string | null,
 "attempt": number,
+"batch_id": string | null,
 "cache_key": string | null,
 "charged": number,
 "content_type": string | null,

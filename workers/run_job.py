@@ -213,10 +213,11 @@ async def _copy(bench: Workbench, job: ClaimedJob, source: CachedOutput) -> dict
 async def _download(bench: Workbench, job: ClaimedJob, workdir: Path) -> Path:
     """Stream the job's upload, or what an earlier job has verified, to disk and compare it with what it must be.
 
-    An upload of the job's own that differs is not what was announced. What was verified before and differs now was
-    overwritten or removed since: the original is missing, and the next intake asks for it again. Raises Refused.
+    An upload of the job's own, or of its batch, that differs is not what was announced. What was verified before and
+    differs now was overwritten or removed since: the original is missing, and the next intake asks for it again. Raises
+    Refused.
     """
-    own = job.upload_path == f"{job.id}/original"
+    own = job.upload_path == f"{job.id}/original" or job.batch_id is not None
     if job.source_bucket == LIBRARY and job.source is None:
         raise refused(Code.original_missing, "The original has been deleted.")
     size, sha256 = (job.size, job.sha256) if job.source is None else (job.source.size, job.source.sha256)
@@ -369,7 +370,7 @@ async def _fail(resources: Resources, lease: Lease, failure: Failure) -> str:
         retry_seconds=pause,
         drop_upload=failure.decision == "refused",
     )
-    if failure.decision == "refused" and job.source_bucket == UPLOADS:
+    if failure.decision == "refused" and job.source_bucket == UPLOADS and job.batch_id is None:
         await _remove_refused(resources, job.upload_path)
     return row.status
 

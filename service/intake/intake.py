@@ -5,7 +5,9 @@ enters the cache on its word.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import PurePosixPath
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 import structlog
@@ -21,7 +23,7 @@ from service.downloads import download_url, suggested_name
 from service.errors import Code, DatabaseReadOnlyError, DependencyError, ProblemError
 from service.gcra import Admission, Kept
 from service.intake.hits import bound, claimed, hit_key, remember, unseal
-from service.intake.schemas import IntakeAnswer, IntakeRequest
+from service.intake.schemas import IntakeAnswer, IntakeRequest, PictureClaim
 from service.intake.store import IntakeResult
 from service.jobs.documents import SIGN_UP, SignedOutput, describe, sign_checked
 from service.jobs.store import JobRow
@@ -36,7 +38,14 @@ from service.ops.size import planned_side
 from service.ops.variant import variant_for
 from service.resources import Resources
 from service.settings import Settings
-from service.storage import OUTPUTS, UPLOADS, ObjectExistsError, ObjectNotFoundError, output_names
+from service.storage import (
+    OUTPUTS,
+    UPLOADS,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    SignedUpload,
+    output_names,
+)
 from service.teams.store import TeamProfile
 from service.telemetry import CACHE, SHED
 from service.weights import require, weights_digest
@@ -55,7 +64,12 @@ def accepted_types(settings: Settings) -> frozenset[str]:
 
 def check(claim: IntakeRequest, resources: Resources) -> Chain:
     """What can be refused on the claim alone. Raises ProblemError."""
-    settings = resources.settings
+    check_picture(claim, resources.settings)
+    return chain_of(resources, claim.op_key)
+
+
+def check_picture(claim: PictureClaim, settings: Settings) -> None:
+    """Whether a file like this is taken at all. Raises ProblemError."""
     content_type = claimed_type(claim.content_type)
     name = claim.filename.lower()
     if not settings.accept_svg and (content_type == SVG or name.endswith(".svg")):
@@ -80,7 +94,6 @@ def check(claim: IntakeRequest, resources: Resources) -> Chain:
             f"{claim.width} x {claim.height} px; at most {settings.max_side} px a side and "
             f"{settings.max_pixels} px in all are accepted: scale it down first.",
         )
-    return chain_of(resources, claim.op_key)
 
 
 def chain_of(resources: Resources, op_key: str) -> Chain:
@@ -103,12 +116,7 @@ async def intake(
     Storage, two for a copy. Beside the signing of a hit its bytes are looked for.
     """
     chain = check(claim, resources)
-    if claim.keep_for_days is not None:
-        check_days(claim.keep_for_days, resources.settings)
-        if principal.user_id is None:
-            raise ProblemError(Code.sign_in_required, "Sign in to keep results longer than a visitor's.")
-    if claim.team_id is not None and principal.user_id is None:
-        raise ProblemError(Code.sign_in_required, "Sign in to work for a team.")
+    check_wishes(claim, principal, resources.settings)
     settings = resources.settings
     if claim.quote_id is not None:
         price = honour(settings.secret, claim.quote_id, principal.user_id, chain.key)
@@ -153,7 +161,28 @@ async def intake(
     return await desk.answer(key if cacheable and claim.team_id is None else None), admission
 
 
-def variant_of(profile: Profile | TeamProfile | None, claim: IntakeRequest, weights: str | None) -> str:
+def check_wishes(claim: PictureClaim, principal: Principal, settings: Settings) -> None:
+    """What only signed-in users can ask for. Raises ProblemError."""
+    if claim.keep_for_days is not None:
+        check_days(claim.keep_for_days, settings)
+        if principal.user_id is None:
+            raise ProblemError(Code.sign_in_required, "Sign in to keep results longer than a visitor's.")
+    if claim.team_id is not None and principal.user_id is None:
+        raise ProblemError(Code.sign_in_required, "Sign in to work for a team.")
+
+
+async def require_bulk(resources: Resources, profile: Profile, ops: int) -> None:
+    """Raises ProblemError (plan_required) for several ops at once where the plan allows one."""
+    if ops > 1 and not profile.bulk:
+        raise await resources.tariff.refusal(
+            profile.plan_rank,
+            "bulk",
+            f"The plan {profile.plan_name} allows one op at a time.",
+            lambda plan: plan.bulk,
+        )
+
+
+def variant_of(profile: Profile | TeamProfile | None, claim: PictureClaim, weights: str | None) -> str:
     """Users who keep no full resolution work at the side of their plan, everybody else on all pixels; some plans give
     previews. weights: of a model of the operator's own."""
     side, marked = (None, False) if profile is None else (profile.side, profile.watermark)
@@ -167,6 +196,18 @@ def check_days(days: int, settings: Settings) -> None:
             Code.invalid_request,
             f"keep_for_days: {days}; at most {settings.kept_ttl_days} days are kept here.",
         )
+
+
+SignUpload = Callable[[str, str], Awaitable[SignedUpload]]
+"""(bucket, path) to where a client may upload; raises ObjectExistsError."""
+
+
+class Told(NamedTuple):
+    """An answer; of a hit also its output, and how long its URLs hold."""
+
+    answer: IntakeAnswer
+    output: OutputRow | None = None
+    url_seconds: int = 0
 
 
 class Desk:
@@ -213,48 +254,55 @@ class Desk:
         for lookup in range(MAX_LOOKUPS + 1):
             reference = str(uuid4())
             result = await self._ask(reference, use_cache=lookup < MAX_LOOKUPS)
-            if result.outcome == "job" and result.job is not None:
-                CACHE.labels("miss" if result.created else "in_flight").inc()
-                return (await self._job(result.job, created=result.created)).model_dump_json().encode()
-            if result.output is None:
-                break
-            CACHE.labels(result.outcome).inc()
-            job_id, output, charged = result.job_id, result.output, result.charged
-            if result.outcome == "copy":
-                adopted = await self._adopt(result.output)
-                if adopted is None or adopted.output is None:
-                    continue
-                job_id, output, charged = adopted.job_id, adopted.output, adopted.charged
-                reference = str(job_id)
-            if job_id is None:
-                # No caller like this one has had this hit before, so that its job would have to be made now.
-                raise DatabaseReadOnlyError
-            try:
-                if self.persists and output.bucket == OUTPUTS and self.user_id is not None:
-                    output = await promote(
-                        self.resources, self.user_id, output_id=output.output_id, charge=False
-                    )
-                signed = await sign_checked(self.resources, output)
-            except ProblemError:
-                await self._refund(charged, reference)
-                raise
-            if signed is None:
-                await self._refund(charged, reference)
-                continue
-            body = self._hit(job_id, output, signed, charged).model_dump_json().encode()
-            if key is not None and self.resources.redis_breaker.closed:
-                await remember(
-                    self.resources.redis,
-                    self.settings.secret,
-                    key,
-                    body,
-                    claim=self.claim,
-                    url_seconds=signed.seconds,
-                    expires_at=output.expires_at,
-                    label=Label(self.price.job, output.vendor_cost_micros, output.size),
-                )
-            return body
+            told = await self.tell(result, reference, self.resources.storage.sign_upload)
+            if told is not None:
+                body = told.answer.model_dump_json().encode()
+                if key is not None and told.output is not None and self.resources.redis_breaker.closed:
+                    await self._remember(key, body, told.output, told.url_seconds)
+                return body
         raise DependencyError("storage")
+
+    async def tell(self, result: IntakeResult, reference: str, sign: SignUpload) -> "Told | None":
+        """The answer to what the database has found or made; None: what it found is gone since, ask again."""
+        if result.outcome == "job" and result.job is not None:
+            CACHE.labels("miss" if result.created else "in_flight").inc()
+            return Told(await self._job(result.job, sign, created=result.created))
+        if result.output is None:
+            raise DependencyError("storage")
+        CACHE.labels(result.outcome).inc()
+        job_id, output, charged = result.job_id, result.output, result.charged
+        if result.outcome == "copy":
+            adopted = await self._adopt(result.output)
+            if adopted is None or adopted.output is None:
+                return None
+            job_id, output, charged = adopted.job_id, adopted.output, adopted.charged
+            reference = str(job_id)
+        if job_id is None:
+            # No caller like this one has had this hit before, so that its job would have to be made now.
+            raise DatabaseReadOnlyError
+        try:
+            if self.persists and output.bucket == OUTPUTS and self.user_id is not None:
+                output = await promote(self.resources, self.user_id, output_id=output.output_id, charge=False)
+            signed = await sign_checked(self.resources, output)
+        except ProblemError:
+            await self._refund(charged, reference)
+            raise
+        if signed is None:
+            await self._refund(charged, reference)
+            return None
+        return Told(self._hit(job_id, output, signed, charged), output, signed.seconds)
+
+    async def _remember(self, key: str, body: bytes, output: OutputRow, url_seconds: int) -> None:
+        await remember(
+            self.resources.redis,
+            self.settings.secret,
+            key,
+            body,
+            claim=self.claim,
+            url_seconds=url_seconds,
+            expires_at=output.expires_at,
+            label=Label(self.price.job, output.vendor_cost_micros, output.size),
+        )
 
     async def _refund(self, charged: int, reference: str) -> None:
         """Give back the price of a hit that cannot be given."""
@@ -354,7 +402,7 @@ class Desk:
             hint=SIGN_UP if self.user_id is None else None,
         )
 
-    async def _job(self, job: JobRow, *, created: bool) -> IntakeAnswer:
+    async def _job(self, job: JobRow, sign: SignUpload, *, created: bool) -> IntakeAnswer:
         answer = IntakeAnswer(
             cached=False,
             job_id=job.job_id,
@@ -369,7 +417,7 @@ class Desk:
                 await self.resources.doorbell.ring(job.queue)
             return answer
         try:
-            signed = await self.resources.storage.sign_upload(UPLOADS, job.upload_path)
+            signed = await sign(UPLOADS, job.upload_path)
         except ObjectExistsError:
             # Uploaded while nobody looked: this was the trigger's to see, and the sweep will.
             return answer

@@ -6,31 +6,26 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
+from service.errors import Problem
 from service.inputs import Composed, Id, Input
-from service.jobs.schemas import Output
+from service.jobs.schemas import MAX_BATCH, Output
 from service.jobs.store import Status
 
 MAX_CLAIM = 2**31 - 1
 
 
-class IntakeRequest(Input):
-    """A claim about a file, and what shall be done with it. A worker verifies every word of it."""
+_CLAIM: dict[str, JsonValue] = {
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "filename": "mug.jpg",
+    "content_type": "image/jpeg",
+    "size": 2_345_678,
+    "width": 3000,
+    "height": 4000,
+}
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-                    "filename": "mug.jpg",
-                    "content_type": "image/jpeg",
-                    "size": 2_345_678,
-                    "width": 3000,
-                    "height": 4000,
-                    "op_key": "bgremove-v1+flatten-v1:color-white+shadow-v1",
-                }
-            ]
-        },
-    )
+
+class PictureClaim(Input):
+    """What a client says about a file. A worker verifies every word of it."""
 
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)] = Field(
         description="hex digest of the file's bytes"
@@ -44,10 +39,6 @@ class IntakeRequest(Input):
     )
     width: int = Field(gt=0, le=MAX_CLAIM, description="pixels, as encoded or as shown")
     height: int = Field(gt=0, le=MAX_CLAIM, description="pixels, as encoded or as shown")
-    op_key: Annotated[str, StringConstraints(max_length=512)] = Field(
-        description="what to do: name-v1:param-value, steps joined by +; see GET /ops",
-        examples=["resize-v1:width-800"],
-    )
     wants_persist: bool = Field(False, description="keep the output in the library, where the plan allows it")
     team_id: Id | None = Field(
         None, description="a team to make it for: the result is kept in its library; costs are the caller's"
@@ -55,8 +46,42 @@ class IntakeRequest(Input):
     keep_for_days: int | None = Field(
         None, ge=1, le=30, description="keep an ephemeral output this long; for signed-in users", examples=[7]
     )
+
+
+OpKey = Annotated[str, StringConstraints(max_length=512)]
+
+
+class IntakeRequest(PictureClaim):
+    """A claim about a file, and what shall be done with it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{**_CLAIM, "op_key": "bgremove-v1+flatten-v1:color-white+shadow-v1"}]}
+    )
+
+    op_key: OpKey = Field(
+        description="what to do: name-v1:param-value, steps joined by +; see GET /ops",
+        examples=["resize-v1:width-800"],
+    )
     quote_id: Annotated[str, StringConstraints(max_length=1000)] | None = Field(
         None, description="of POST /quote: its prices hold, whatever has changed since"
+    )
+
+
+class BatchRequest(PictureClaim):
+    """A claim about a file, and several things that shall be made of it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {**_CLAIM, "op_keys": ["bgremove-v1+flatten-v1", "crop-v1:aspect-4x5+resize-v1:width-1080"]}
+            ]
+        }
+    )
+
+    op_keys: list[OpKey] = Field(
+        min_length=1,
+        max_length=MAX_BATCH,
+        description="what to make, each an op_key; the same one twice is made once",
     )
 
 
@@ -117,3 +142,23 @@ class IntakeAnswer(BaseModel):
     upload_expires_at: datetime | None = Field(None, description="when upload_url stops answering")
     resumable_url: str | None = Field(None, description="TUS endpoint for the same upload, for large files")
     hint: str | None = Field(None, description="for people: how a visitor can keep the result")
+
+
+class BatchItem(BaseModel):
+    """What became of one op_key: an answer as of POST /intake, or the problem that stands in its way."""
+
+    model_config = ConfigDict(frozen=True)
+
+    op_key: str = Field(description="as it was asked for")
+    answer: IntakeAnswer | None = None
+    problem: Problem | None = None
+
+
+class BatchAnswer(BaseModel):
+    """One item for each op_key, in their order. Answers that await an upload share one: those with the same
+    `upload_path` need the bytes once."""
+
+    model_config = ConfigDict(frozen=True)
+
+    items: list[BatchItem]
+    charged: int = Field(0, description="credits, of all hits together")

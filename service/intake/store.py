@@ -99,6 +99,14 @@ class Intakes:
             )
         )
 
+    async def intake_batch(self, user_id: UUID | None, claim: str, items: str) -> list[IntakeResult]:
+        """What `intake` answers for each of the items, in one transaction. `claim`: what they have in common; both are
+        JSON texts with the parameters of the SQL function, by name without `p_`."""
+        rows = await self._call(
+            "intake_batch", {"p_user_id": text(user_id), "p_claim": claim, "p_items": items}
+        )
+        return [IntakeResult.model_validate(row) for row in rows]
+
     async def adopt_output(  # noqa: PLR0913 - the SQL function's own
         self,
         *,

@@ -12,7 +12,7 @@ from service.accounts import until
 from service.errors import Code, responses
 from service.jobs.documents import document, job_not_found
 from service.jobs.events import EventStream, stream
-from service.jobs.schemas import JobDocument
+from service.jobs.schemas import MAX_BATCH, JobDocument
 from service.limits import Admitted
 from service.resources import resources_of
 
@@ -80,20 +80,21 @@ async def get_job_events(
     "/{job_id}/uploaded", status_code=202, responses=responses(Code.job_not_found, Code.upload_missing)
 )
 async def report_upload(job_id: UUID, request: Request, caller: Admitted) -> JobDocument:
-    """Say that the upload is complete. Repeating it changes nothing; a client that never says it is found anyway."""
+    """Say that the upload is complete, which queues all jobs that read it. Repeating it changes nothing; a client that
+    never says it is found anyway."""
     resources = resources_of(request)
     row = await resources.jobs.mark_uploaded(job_id, caller.user_id)
     if row is None:
         raise job_not_found(job_id)
     if row.status == "queued":
-        await resources.doorbell.ring(row.queue)
+        await resources.doorbell.ring(row.queue, 1 if row.batch_id is None else MAX_BATCH)
         await resources.progress.publish(job_id, {"status": row.status})
     return await document(resources, row)
 
 
 @router.delete("/{job_id}", responses=responses(Code.job_not_found, Code.job_finished))
 async def cancel_job(job_id: UUID, request: Request, caller: Admitted) -> JobDocument:
-    """Cancel a job that has not ended. It costs nothing, and its upload is removed."""
+    """Cancel a job that has not ended. It costs nothing, and its upload is removed unless other jobs read it."""
     resources = resources_of(request)
     row = await resources.jobs.cancel_job(job_id, caller.user_id)
     if row is None:

@@ -10,6 +10,9 @@ from service.errors import Problem
 from service.jobs.store import Status
 from service.outputs import Features, StepReport
 
+MAX_BATCH = 8
+"""Results of one picture that may be asked for in one call."""
+
 
 class Output(BaseModel):
     """A finished picture. Sizes in pixels and bytes."""

@@ -36,6 +36,7 @@ class JobRow(Row):
     error: dict[str, Any] | None
     upload_path: str
     upload_expires_at: datetime | None
+    batch_id: UUID | None = None
     last_event_id: int | None
     output: OutputRow | None
 
@@ -61,7 +62,8 @@ class SourceFacts(Row):
 class ClaimedJob(Row):
     """A job under lease: everything a worker needs to do it. The bytes lie at `upload_path` of `source_bucket`, as
     `source` says, or as the job's own claim does; `store_original`: the library wants them, too. `owner_id`: the user,
-    or the team that the result is for; `object_key` names what the job writes."""
+    or the team that the result is for; `object_key` names what the job writes; `batch_id`: other jobs may read the
+    same upload."""
 
     id: UUID
     user_id: UUID | None
@@ -86,6 +88,7 @@ class ClaimedJob(Row):
     source_bucket: str
     source: SourceFacts | None
     upload_path: str
+    batch_id: UUID | None = None
     request_id: str | None
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from service.errors import ProblemError
-from service.intake.intake import Desk, chain_of, variant_of
+from service.intake.intake import Desk, chain_of, require_bulk, variant_of
 from service.intake.schemas import IntakeAnswer, IntakeRequest
 from service.library.images import image_not_found
 from service.library.schemas import RerunResult
@@ -30,13 +30,8 @@ async def rerun(  # noqa: PLR0913 - who asks, for what
     if source is None:
         raise image_not_found(image_id)
     profile = await resources.profiles.of(user_id)
-    if len(chains) > 1 and profile is not None and not profile.bulk:
-        raise await resources.tariff.refusal(
-            profile.plan_rank,
-            "bulk",
-            f"The plan {profile.plan_name} allows one op at a time.",
-            lambda plan: plan.bulk,
-        )
+    if profile is not None:
+        await require_bulk(resources, profile, len(chains))
     team = None
     if source.team_id is not None:
         team = await resources.teams.get_profile(source.team_id, user_id)

@@ -20,8 +20,9 @@
  */
 /**
  * @import {
- *   Catalogue, DarkroomOptions, HashOptions, ImageMeta, IntakeAnswer, IntakeMiss, IntakeRequest, JobDocument,
- *   LocalResult, Modules, PrecheckOptions, ProcessOptions, ProcessResult, UploadOptions, WaitOptions, WatchOptions
+ *   BatchAnswer, BatchOutcome, BatchRequest, Catalogue, DarkroomOptions, HashOptions, ImageMeta, IntakeAnswer,
+ *   IntakeMiss, IntakeRequest, JobDocument, LocalResult, Modules, PrecheckOptions, ProcessAllOptions, ProcessOptions,
+ *   ProcessResult, UploadOptions, WaitOptions, WatchOptions
  * } from "./darkroom/types.js"
  */
 import { createAccount } from "./darkroom/account.js";
@@ -31,7 +32,7 @@ import { createLibrary } from "./darkroom/library.js";
 import { canDraw, drawLocally } from "./darkroom/local.js";
 import { beside, IN_NODE } from "./darkroom/platform.js";
 import { examine } from "./darkroom/precheck.js";
-import { processFile } from "./darkroom/process.js";
+import { processAll, processFile } from "./darkroom/process.js";
 import { createTeams } from "./darkroom/teams.js";
 import { uploadFile } from "./darkroom/upload.js";
 import { jobPath, watchJob } from "./darkroom/watch.js";
@@ -84,6 +85,16 @@ export function createDarkroom(options) {
      */
     intake: (request, { signal } = {}) =>
       http.json("/intake", { method: "POST", body: JSON.stringify(request), signal }),
+
+    /**
+     * Asks for up to eight results of one file: for each op_key an answer as of `intake`, or a problem. Jobs that wait
+     * for the file share one upload: send it once for each `upload_path`. Credits are held for all or for none.
+     * @param {BatchRequest} request
+     * @param {WaitOptions} [options]
+     * @returns {Promise<BatchAnswer>}
+     */
+    batch: (request, { signal } = {}) =>
+      http.json("/intake/batch", { method: "POST", body: JSON.stringify(request), signal }),
 
     /**
      * Sends the bytes straight to the storage: one PUT, or TUS above 6 MiB, which survives a broken connection and
@@ -168,6 +179,16 @@ export function createDarkroom(options) {
      * @returns {Promise<ProcessResult>}
      */
     process: (file, opKey, options = {}) => processFile(client, file, opKey, options),
+
+    /**
+     * Several results of one file by one upload: a catalogue from a product photo. Throws a DarkroomError for what
+     * concerns all of them, and `signal.reason` when aborted; what becomes of each op_key is told apart.
+     * @param {Blob} file
+     * @param {string[]} opKeys up to eight
+     * @param {ProcessAllOptions} [options]
+     * @returns {Promise<BatchOutcome[]>} in the order of opKeys
+     */
+    processAll: (file, opKeys, options = {}) => processAll(client, file, opKeys, options),
   };
 }
 

@@ -14,7 +14,7 @@ as $$
     ('image_outputs', false, '{id,image_id,job_id,user_id,team_id,owner_id,version,input_sha256,input_content_type,input_width,input_height,input_size,op_key,ops,variant,bucket,path,thumb_path,content_type,width,height,size,sha256,scan,moderation,report,features,expires_at,deleted_at,created_at}'),
     ('collections', false, '{id,user_id,team_id,owner_id,name,parent_id,created_at,updated_at}'),
     ('collection_items', false, '{collection_id,image_id,user_id,team_id,owner_id,created_at}'),
-    ('jobs', false, '{id,user_id,team_id,owner_id,api_key_id,status,sha256,filename,content_type,size,width,height,op_key,variant,price,charged,wants_persist,keep_days,progress,step,attempt,max_attempts,error,image_id,output_id,upload_path,upload_expires_at,created_at,started_at,finished_at,expires_at}'),
+    ('jobs', false, '{id,user_id,team_id,owner_id,api_key_id,status,sha256,filename,content_type,size,width,height,op_key,variant,price,charged,wants_persist,keep_days,progress,step,attempt,max_attempts,error,image_id,output_id,upload_path,upload_expires_at,batch_id,created_at,started_at,finished_at,expires_at}'),
     ('job_events', false, '{id,job_id,user_id,type,attempt,created_at}'),
     ('share_links', false, '{id,output_id,user_id,team_id,has_password,expires_at,max_views,views,last_viewed_at,revoked_at,created_at}'),
     ('teams', false, '{id,name,versions_to_keep,created_at,updated_at}'),

@@ -34,7 +34,7 @@ as $$
     'attempts', p_job.attempt, 'queue_position', public.queue_position(p_job.id),
     'created_at', p_job.created_at, 'started_at', p_job.started_at, 'finished_at', p_job.finished_at,
     'expires_at', p_job.expires_at, 'charged', p_job.charged, 'error', p_job.error,
-    'upload_path', p_job.upload_path, 'upload_expires_at', p_job.upload_expires_at,
+    'upload_path', p_job.upload_path, 'upload_expires_at', p_job.upload_expires_at, 'batch_id', p_job.batch_id,
     'last_event_id', (select max(e.id) from public.job_events e where e.job_id = p_job.id),
     -- The picture may have another owner by now, a team or somebody of it.
     'output', (select public.output_document(o) from public.image_outputs o

@@ -151,6 +151,73 @@ begin
   return jsonb_build_object('outcome', 'job', 'created', true, 'job', public.job_document(v_job));
 end $$;
 
+-- Several results of one picture: what intake answers for each of p_items, in their order, in one transaction: it refuses
+-- all or none, and charges for all or none. New jobs share one upload: that of the first, or of a job in flight that still
+-- waits for the same picture. p_claim: what the items have in common, p_items: what intake takes of each; both as text.
+create or replace function public.intake_batch(p_user_id uuid, p_claim text, p_items text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  c jsonb := p_claim::jsonb;
+  v_item jsonb;
+  v_answer jsonb;
+  v_answers jsonb := '[]';
+  v_new uuid[] := '{}';
+  v_batch uuid;
+begin
+  for v_item in select e.item from jsonb_array_elements(p_items::jsonb) with ordinality e (item, place) order by e.place
+  loop
+    v_answer := public.intake(
+      p_user_id => p_user_id, p_sha256 => c ->> 'sha256', p_filename => c ->> 'filename',
+      p_content_type => c ->> 'content_type', p_size => (c ->> 'size')::bigint, p_width => (c ->> 'width')::integer,
+      p_height => (c ->> 'height')::integer, p_op_key => v_item ->> 'op_key', p_variant => v_item ->> 'variant',
+      p_cacheable => (v_item ->> 'cacheable')::boolean, p_price => (v_item ->> 'price')::integer,
+      p_queue => c ->> 'queue', p_wants_persist => (c ->> 'wants_persist')::boolean, p_use_cache => true,
+      p_await_seconds => (c ->> 'await_seconds')::integer, p_upload_seconds => (c ->> 'upload_seconds')::integer,
+      p_output_seconds => (c ->> 'output_seconds')::integer, p_request_id => c ->> 'request_id',
+      p_keep_days => (c ->> 'keep_days')::integer, p_team_id => (c ->> 'team_id')::uuid,
+      p_api_key_id => (c ->> 'api_key_id')::uuid, p_hit_price => (v_item ->> 'hit_price')::integer,
+      p_ip => c ->> 'ip', p_may_queue => (c ->> 'may_queue')::boolean,
+      p_output_side => (v_item ->> 'output_side')::integer, p_hit_reference => v_item ->> 'hit_reference');
+    v_answers := v_answers || v_answer;
+    if v_answer #>> '{job,status}' = 'awaiting_upload' then
+      if (v_answer ->> 'created')::boolean then
+        v_new := v_new || (v_answer #>> '{job,job_id}')::uuid;
+      elsif v_batch is null then
+        -- Locked, so that none joins an upload that is arriving or being given up at this moment; whoever moves that job
+        -- on may be waiting for this transaction, which therefore does not wait.
+        select j.id into v_batch from public.jobs j
+        where j.id = public.job_of_upload(v_answer #>> '{job,upload_path}')
+          and j.status = 'awaiting_upload' and j.size = (c ->> 'size')::bigint for no key update skip locked;
+      end if;
+    end if;
+  end loop;
+
+  if v_batch is null and cardinality(v_new) > 1 then
+    v_batch := v_new[1];
+  end if;
+  if v_batch is not null and v_new <> '{}' then
+    update public.jobs set batch_id = v_batch where id = v_batch;
+    update public.jobs
+    set batch_id = v_batch, upload_path = v_batch || '/original', upload_expires_at = null
+    where id = any (v_new) and id <> v_batch;
+    select jsonb_agg(case when j.id is null then e.answer
+                          else jsonb_set(e.answer, '{job}', public.job_document(j)) end order by e.place)
+    into v_answers
+    from jsonb_array_elements(v_answers) with ordinality e (answer, place)
+    left join public.jobs j on j.id = (e.answer #>> '{job,job_id}')::uuid;
+  end if;
+  return v_answers;
+end $$;
+
+-- Whether another job of a batch than p_job_id may still read the upload p_path.
+create or replace function public.is_shared_upload(p_path text, p_job_id uuid) returns boolean
+language sql stable security definer set search_path = ''
+as $$
+  select exists (select 1 from public.jobs j
+                 where j.batch_id = public.job_of_upload(p_path) and j.id <> p_job_id and j.finished_at is null)
+$$;
+
 -- Raises when p_pending unfinished jobs are as many as the plan allows.
 create or replace function public.refuse_over_pending(p_plan public.plans, p_pending bigint) returns void
 language plpgsql stable security definer set search_path = ''
@@ -229,13 +296,17 @@ begin
   end if;
 end $$;
 
--- awaiting_upload -> queued. Idempotent: a job that is further along is returned as it is.
+-- awaiting_upload -> queued, with all jobs that read the same upload. Idempotent: a job that is further along is returned
+-- as it is.
 create or replace function public.mark_uploaded(p_job_id uuid, p_user_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_job public.jobs;
 begin
+  -- The job that owns the upload first, as handle_upload and intake_batch do.
+  perform 1 from public.jobs b
+  where b.id = (select j.batch_id from public.jobs j where j.id = p_job_id) for no key update;
   select * into v_job from public.jobs
   where id = p_job_id and public.may_see_job(jobs, p_user_id) for no key update;
   if not found then
@@ -246,7 +317,9 @@ begin
     if not public.object_exists('uploads-ephemeral', v_job.upload_path) then
       raise exception using errcode = 'PT409', message = 'upload_missing', detail = 'Nothing has been uploaded for this job yet.';
     end if;
-    update public.jobs set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours' where id = p_job_id returning * into v_job;
+    update public.jobs set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours'
+    where status = 'awaiting_upload' and finished_at is null and (id = p_job_id or batch_id = v_job.batch_id);
+    select * into v_job from public.jobs where id = p_job_id;
   end if;
   return public.job_document(v_job);
 end $$;
@@ -259,6 +332,7 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_status text;
+  v_owner uuid := public.job_of_upload(new.name);
 begin
   -- Archived versions and delete markers of a versioned bucket are no uploads.
   if not public.is_live(new) then
@@ -270,22 +344,24 @@ begin
     return null;
   end if;
   select j.status into v_status from public.jobs j
-  where j.id = public.job_of_upload(new.name) and j.upload_path = new.name for no key update;
-  case v_status
-    when 'awaiting_upload' then
-      update public.jobs set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours'
-      where id = public.job_of_upload(new.name);
-    when 'queued' then
+  where j.id = v_owner and j.upload_path = new.name for no key update;
+  update public.jobs j set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours'
+  where j.upload_path = new.name and j.status = 'awaiting_upload' and j.finished_at is null
+    and (j.id = v_owner or j.batch_id = v_owner);
+  if found then
+    return null;
+  end if;
+  case
+    when v_status = 'queued' then
       null;  -- The worker verifies what it finds.
-    when 'running' then
+    when v_status = 'running' or public.is_shared_upload(new.name, v_owner) then
       -- The worker goes on with what it has verified; a later attempt verifies what it finds. Nobody may read the
-      -- upload again after that: its life ends with the job.
-      update public.jobs set upload_expires_at = least(upload_expires_at, now())
-      where id = public.job_of_upload(new.name);
+      -- upload again after that: its life ends with the job, or the last of those that share it.
+      update public.jobs set upload_expires_at = least(upload_expires_at, now()) where id = v_owner;
     else
       -- Nobody waits for it, and what a re-run might have read again is gone.
       update public.jobs set upload_expires_at = null
-      where id = public.job_of_upload(new.name) and upload_path = new.name and upload_expires_at is not null;
+      where id = v_owner and upload_path = new.name and upload_expires_at is not null;
       -- Whoever removes the former object at this moment closes the tombstone by its id, and must not close this one.
       insert into public.tombstones (bucket, path, reason)
       values ('uploads-ephemeral', new.name, case tg_op when 'UPDATE' then 'overwritten' else 'unexpected_upload' end)

@@ -146,10 +146,16 @@ declare
 begin
   -- An original in the library is its owner's, whatever has become of this job.
   if p_drop_upload and p_job.source_bucket = 'uploads-ephemeral' then
-    -- Whoever else counted on these bytes (a re-run's source) must not.
-    update public.jobs set upload_expires_at = null
-    where id = public.job_of_upload(p_job.upload_path);
-    perform public.entomb('uploads-ephemeral', p_job.upload_path, p_status);
+    if public.is_shared_upload(p_job.upload_path, p_job.id) then
+      -- Its life ends with the last job that reads it.
+      update public.jobs set upload_expires_at = least(upload_expires_at, now())
+      where id = public.job_of_upload(p_job.upload_path);
+    else
+      -- Whoever else counted on these bytes (a re-run's source) must not.
+      update public.jobs set upload_expires_at = null
+      where id = public.job_of_upload(p_job.upload_path);
+      perform public.entomb('uploads-ephemeral', p_job.upload_path, p_status);
+    end if;
   elsif p_drop_upload and p_error ->> 'code' = 'original_missing' then
     -- Gone, or not what was verified: the image has no original, and the next intake asks for an upload.
     update public.images set original_path = null

@@ -29,6 +29,7 @@ begin
   with late as (
     select j.id, j.upload_path from public.jobs j
     where j.upload_expires_at < now() and j.status in ('done', 'error', 'expired', 'canceled')
+      and not public.is_shared_upload(j.upload_path, j.id)
     order by j.upload_expires_at limit p_limit for update skip locked
   ), cleared as (
     update public.jobs j set upload_expires_at = null from late where j.id = late.id
@@ -343,6 +344,10 @@ as $$
   select 'only its own upload is kept for a job', j.id::text
   from public.jobs j
   where j.upload_expires_at is not null and public.job_of_upload(j.upload_path) is distinct from j.id
+  union all
+  select 'jobs of a batch read its upload', j.id::text
+  from public.jobs j
+  where j.batch_id is not null and public.job_of_upload(j.upload_path) is distinct from j.batch_id
   union all
   -- A versioned bucket keeps the bytes of what is removed. Older Storage servers have no such column.
   select 'a bucket keeps no versions', b.id

@@ -42,7 +42,7 @@ declare
     -- 59_moderation.sql
     'pictures_in_review', 'picture_in_review', 'approve_picture', 'judge_again', 'due_looks', 'record_look',
     -- 60_intake.sql
-    'intake', 'adopt_output', 'mark_uploaded',
+    'intake', 'intake_batch', 'adopt_output', 'mark_uploaded',
     -- 70_jobs.sql
     'claim_next', 'heartbeat', 'snooze', 'complete_job', 'cached_output', 'complete_from_cache', 'fail_job',
     'cancel_job',

@@ -137,7 +137,7 @@ as $$
     ('image_outputs', false, '{id,image_id,job_id,user_id,team_id,owner_id,version,input_sha256,input_content_type,input_width,input_height,input_size,op_key,ops,variant,bucket,path,thumb_path,content_type,width,height,size,sha256,scan,moderation,report,features,expires_at,deleted_at,created_at}'),
     ('collections', false, '{id,user_id,team_id,owner_id,name,parent_id,created_at,updated_at}'),
     ('collection_items', false, '{collection_id,image_id,user_id,team_id,owner_id,created_at}'),
-    ('jobs', false, '{id,user_id,team_id,owner_id,api_key_id,status,sha256,filename,content_type,size,width,height,op_key,variant,price,charged,wants_persist,keep_days,progress,step,attempt,max_attempts,error,image_id,output_id,upload_path,upload_expires_at,created_at,started_at,finished_at,expires_at}'),
+    ('jobs', false, '{id,user_id,team_id,owner_id,api_key_id,status,sha256,filename,content_type,size,width,height,op_key,variant,price,charged,wants_persist,keep_days,progress,step,attempt,max_attempts,error,image_id,output_id,upload_path,upload_expires_at,batch_id,created_at,started_at,finished_at,expires_at}'),
     ('job_events', false, '{id,job_id,user_id,type,attempt,created_at}'),
     ('share_links', false, '{id,output_id,user_id,team_id,has_password,expires_at,max_views,views,last_viewed_at,revoked_at,created_at}'),
     ('teams', false, '{id,name,versions_to_keep,created_at,updated_at}'),
@@ -664,6 +664,24 @@ as $$
     'height', p_output.height, 'size', p_output.size, 'sha256', p_output.sha256, 'expires_at', p_output.expires_at,
     'scan', p_output.scan, 'moderation', p_output.moderation, 'vendor_cost_micros', p_output.vendor_cost_micros, 'image_id', p_output.image_id,
     'version', p_output.version, 'report', p_output.report, 'features', p_output.features)
+$$;
+
+create or replace function public.job_document(p_job public.jobs) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'job_id', p_job.id, 'user_id', p_job.user_id, 'team_id', p_job.team_id, 'status', p_job.status, 'filename', p_job.filename, 'op_key', p_job.op_key,
+    'variant', p_job.variant, 'queue', p_job.queue, 'progress', p_job.progress, 'step', p_job.step,
+    'attempts', p_job.attempt, 'queue_position', public.queue_position(p_job.id),
+    'created_at', p_job.created_at, 'started_at', p_job.started_at, 'finished_at', p_job.finished_at,
+    'expires_at', p_job.expires_at, 'charged', p_job.charged, 'error', p_job.error,
+    'upload_path', p_job.upload_path, 'upload_expires_at', p_job.upload_expires_at, 'batch_id', p_job.batch_id,
+    'last_event_id', (select max(e.id) from public.job_events e where e.job_id = p_job.id),
+    -- The picture may have another owner by now, a team or somebody of it.
+    'output', (select public.output_document(o) from public.image_outputs o
+               where o.id = p_job.output_id and o.deleted_at is null
+                 and (o.expires_at is null or o.expires_at > now())
+                 and (o.owner_id is null or public.may_read(o.owner_id, p_job.user_id))))
 $$;
 
 -- Ends an output and marks its objects for removal. Returns what the caches must forget; null when it had ended before.
@@ -1240,6 +1258,73 @@ begin
   return jsonb_build_object('outcome', 'job', 'created', true, 'job', public.job_document(v_job));
 end $$;
 
+-- Several results of one picture: what intake answers for each of p_items, in their order, in one transaction: it refuses
+-- all or none, and charges for all or none. New jobs share one upload: that of the first, or of a job in flight that still
+-- waits for the same picture. p_claim: what the items have in common, p_items: what intake takes of each; both as text.
+create or replace function public.intake_batch(p_user_id uuid, p_claim text, p_items text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  c jsonb := p_claim::jsonb;
+  v_item jsonb;
+  v_answer jsonb;
+  v_answers jsonb := '[]';
+  v_new uuid[] := '{}';
+  v_batch uuid;
+begin
+  for v_item in select e.item from jsonb_array_elements(p_items::jsonb) with ordinality e (item, place) order by e.place
+  loop
+    v_answer := public.intake(
+      p_user_id => p_user_id, p_sha256 => c ->> 'sha256', p_filename => c ->> 'filename',
+      p_content_type => c ->> 'content_type', p_size => (c ->> 'size')::bigint, p_width => (c ->> 'width')::integer,
+      p_height => (c ->> 'height')::integer, p_op_key => v_item ->> 'op_key', p_variant => v_item ->> 'variant',
+      p_cacheable => (v_item ->> 'cacheable')::boolean, p_price => (v_item ->> 'price')::integer,
+      p_queue => c ->> 'queue', p_wants_persist => (c ->> 'wants_persist')::boolean, p_use_cache => true,
+      p_await_seconds => (c ->> 'await_seconds')::integer, p_upload_seconds => (c ->> 'upload_seconds')::integer,
+      p_output_seconds => (c ->> 'output_seconds')::integer, p_request_id => c ->> 'request_id',
+      p_keep_days => (c ->> 'keep_days')::integer, p_team_id => (c ->> 'team_id')::uuid,
+      p_api_key_id => (c ->> 'api_key_id')::uuid, p_hit_price => (v_item ->> 'hit_price')::integer,
+      p_ip => c ->> 'ip', p_may_queue => (c ->> 'may_queue')::boolean,
+      p_output_side => (v_item ->> 'output_side')::integer, p_hit_reference => v_item ->> 'hit_reference');
+    v_answers := v_answers || v_answer;
+    if v_answer #>> '{job,status}' = 'awaiting_upload' then
+      if (v_answer ->> 'created')::boolean then
+        v_new := v_new || (v_answer #>> '{job,job_id}')::uuid;
+      elsif v_batch is null then
+        -- Locked, so that none joins an upload that is arriving or being given up at this moment; whoever moves that job
+        -- on may be waiting for this transaction, which therefore does not wait.
+        select j.id into v_batch from public.jobs j
+        where j.id = public.job_of_upload(v_answer #>> '{job,upload_path}')
+          and j.status = 'awaiting_upload' and j.size = (c ->> 'size')::bigint for no key update skip locked;
+      end if;
+    end if;
+  end loop;
+
+  if v_batch is null and cardinality(v_new) > 1 then
+    v_batch := v_new[1];
+  end if;
+  if v_batch is not null and v_new <> '{}' then
+    update public.jobs set batch_id = v_batch where id = v_batch;
+    update public.jobs
+    set batch_id = v_batch, upload_path = v_batch || '/original', upload_expires_at = null
+    where id = any (v_new) and id <> v_batch;
+    select jsonb_agg(case when j.id is null then e.answer
+                          else jsonb_set(e.answer, '{job}', public.job_document(j)) end order by e.place)
+    into v_answers
+    from jsonb_array_elements(v_answers) with ordinality e (answer, place)
+    left join public.jobs j on j.id = (e.answer #>> '{job,job_id}')::uuid;
+  end if;
+  return v_answers;
+end $$;
+
+-- Whether another job of a batch than p_job_id may still read the upload p_path.
+create or replace function public.is_shared_upload(p_path text, p_job_id uuid) returns boolean
+language sql stable security definer set search_path = ''
+as $$
+  select exists (select 1 from public.jobs j
+                 where j.batch_id = public.job_of_upload(p_path) and j.id <> p_job_id and j.finished_at is null)
+$$;
+
 -- Raises when p_pending unfinished jobs are as many as the plan allows.
 create or replace function public.refuse_over_pending(p_plan public.plans, p_pending bigint) returns void
 language plpgsql stable security definer set search_path = ''
@@ -1298,13 +1383,17 @@ begin
   return public.job_document(v_job);
 end $$;
 
--- awaiting_upload -> queued. Idempotent: a job that is further along is returned as it is.
+-- awaiting_upload -> queued, with all jobs that read the same upload. Idempotent: a job that is further along is returned
+-- as it is.
 create or replace function public.mark_uploaded(p_job_id uuid, p_user_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_job public.jobs;
 begin
+  -- The job that owns the upload first, as handle_upload and intake_batch do.
+  perform 1 from public.jobs b
+  where b.id = (select j.batch_id from public.jobs j where j.id = p_job_id) for no key update;
   select * into v_job from public.jobs
   where id = p_job_id and public.may_see_job(jobs, p_user_id) for no key update;
   if not found then
@@ -1315,7 +1404,9 @@ begin
     if not public.object_exists('uploads-ephemeral', v_job.upload_path) then
       raise exception using errcode = 'PT409', message = 'upload_missing', detail = 'Nothing has been uploaded for this job yet.';
     end if;
-    update public.jobs set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours' where id = p_job_id returning * into v_job;
+    update public.jobs set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours'
+    where status = 'awaiting_upload' and finished_at is null and (id = p_job_id or batch_id = v_job.batch_id);
+    select * into v_job from public.jobs where id = p_job_id;
   end if;
   return public.job_document(v_job);
 end $$;
@@ -1328,6 +1419,7 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_status text;
+  v_owner uuid := public.job_of_upload(new.name);
 begin
   -- Archived versions and delete markers of a versioned bucket are no uploads.
   if not public.is_live(new) then
@@ -1339,22 +1431,24 @@ begin
     return null;
   end if;
   select j.status into v_status from public.jobs j
-  where j.id = public.job_of_upload(new.name) and j.upload_path = new.name for no key update;
-  case v_status
-    when 'awaiting_upload' then
-      update public.jobs set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours'
-      where id = public.job_of_upload(new.name);
-    when 'queued' then
+  where j.id = v_owner and j.upload_path = new.name for no key update;
+  update public.jobs j set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours'
+  where j.upload_path = new.name and j.status = 'awaiting_upload' and j.finished_at is null
+    and (j.id = v_owner or j.batch_id = v_owner);
+  if found then
+    return null;
+  end if;
+  case
+    when v_status = 'queued' then
       null;  -- The worker verifies what it finds.
-    when 'running' then
+    when v_status = 'running' or public.is_shared_upload(new.name, v_owner) then
       -- The worker goes on with what it has verified; a later attempt verifies what it finds. Nobody may read the
-      -- upload again after that: its life ends with the job.
-      update public.jobs set upload_expires_at = least(upload_expires_at, now())
-      where id = public.job_of_upload(new.name);
+      -- upload again after that: its life ends with the job, or the last of those that share it.
+      update public.jobs set upload_expires_at = least(upload_expires_at, now()) where id = v_owner;
     else
       -- Nobody waits for it, and what a re-run might have read again is gone.
       update public.jobs set upload_expires_at = null
-      where id = public.job_of_upload(new.name) and upload_path = new.name and upload_expires_at is not null;
+      where id = v_owner and upload_path = new.name and upload_expires_at is not null;
       -- Whoever removes the former object at this moment closes the tombstone by its id, and must not close this one.
       insert into public.tombstones (bucket, path, reason)
       values ('uploads-ephemeral', new.name, case tg_op when 'UPDATE' then 'overwritten' else 'unexpected_upload' end)
@@ -1487,10 +1581,16 @@ declare
 begin
   -- An original in the library is its owner's, whatever has become of this job.
   if p_drop_upload and p_job.source_bucket = 'uploads-ephemeral' then
-    -- Whoever else counted on these bytes (a re-run's source) must not.
-    update public.jobs set upload_expires_at = null
-    where id = public.job_of_upload(p_job.upload_path);
-    perform public.entomb('uploads-ephemeral', p_job.upload_path, p_status);
+    if public.is_shared_upload(p_job.upload_path, p_job.id) then
+      -- Its life ends with the last job that reads it.
+      update public.jobs set upload_expires_at = least(upload_expires_at, now())
+      where id = public.job_of_upload(p_job.upload_path);
+    else
+      -- Whoever else counted on these bytes (a re-run's source) must not.
+      update public.jobs set upload_expires_at = null
+      where id = public.job_of_upload(p_job.upload_path);
+      perform public.entomb('uploads-ephemeral', p_job.upload_path, p_status);
+    end if;
   elsif p_drop_upload and p_error ->> 'code' = 'original_missing' then
     -- Gone, or not what was verified: the image has no original, and the next intake asks for an upload.
     update public.images set original_path = null
@@ -1681,6 +1781,53 @@ begin
                select r.queue from public.data_requests r
                where r.status = 'running' and r.lease_expires_at < clock_timestamp()) q
              group by q.queue) d), '{}'));
+end $$;
+
+-- TTL. Rows become tombstones here; the Storage API removes the objects; confirm_purged closes the tombstones.
+
+-- Buries up to p_limit outputs and uploads that are past their time. Returns what the caches must forget and whether
+-- there may be more.
+create or replace function public.expire_due(p_limit integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_outputs jsonb;
+  v_count integer;
+  v_uploads integer;
+begin
+  with late as (
+    select o.id from public.image_outputs o
+    where o.deleted_at is null and o.expires_at < now()
+    order by o.expires_at, o.id limit p_limit for update skip locked
+  ), buried as (
+    update public.image_outputs o set deleted_at = now() from late where o.id = late.id
+    returning o.bucket, o.path, o.thumb_path, o.cache_key, o.owner_id
+  ), entombed as (
+    insert into public.tombstones (bucket, path, reason)
+    select b.bucket, p.path, 'expired' from buried b, lateral (values (b.path), (b.thumb_path)) as p (path)
+    on conflict (bucket, path) where purged_at is null do nothing
+  )
+  select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(b.cache_key, 'hex'), 'owner_id', b.owner_id))
+                  filter (where b.cache_key is not null), '[]'), count(*)
+  into v_outputs, v_count from buried b;
+
+  with late as (
+    select j.id, j.upload_path from public.jobs j
+    where j.upload_expires_at < now() and j.status in ('done', 'error', 'expired', 'canceled')
+      and not public.is_shared_upload(j.upload_path, j.id)
+    order by j.upload_expires_at limit p_limit for update skip locked
+  ), cleared as (
+    update public.jobs j set upload_expires_at = null from late where j.id = late.id
+    returning late.upload_path
+  ), entombed as (
+    insert into public.tombstones (bucket, path, reason)
+    select 'uploads-ephemeral', c.upload_path, 'expired' from cleared c
+    on conflict (bucket, path) where purged_at is null do nothing
+  )
+  select count(*) into v_uploads from cleared;
+
+  return jsonb_build_object('expired_outputs', v_count, 'expired_uploads', v_uploads, 'forget', v_outputs,
+                            'more', v_count >= p_limit or v_uploads >= p_limit);
 end $$;
 
 -- Objects in the ephemeral buckets and the library that no row knows, older than p_older_than: marked for removal.
@@ -1927,6 +2074,10 @@ as $$
   select 'only its own upload is kept for a job', j.id::text
   from public.jobs j
   where j.upload_expires_at is not null and public.job_of_upload(j.upload_path) is distinct from j.id
+  union all
+  select 'jobs of a batch read its upload', j.id::text
+  from public.jobs j
+  where j.batch_id is not null and public.job_of_upload(j.upload_path) is distinct from j.batch_id
   union all
   -- A versioned bucket keeps the bytes of what is removed. Older Storage servers have no such column.
   select 'a bucket keeps no versions', b.id
@@ -3348,7 +3499,7 @@ declare
     -- 59_moderation.sql
     'pictures_in_review', 'picture_in_review', 'approve_picture', 'judge_again', 'due_looks', 'record_look',
     -- 60_intake.sql
-    'intake', 'adopt_output', 'mark_uploaded',
+    'intake', 'intake_batch', 'adopt_output', 'mark_uploaded',
     -- 70_jobs.sql
     'claim_next', 'heartbeat', 'snooze', 'complete_job', 'cached_output', 'complete_from_cache', 'fail_job',
     'cancel_job',

@@ -140,6 +140,18 @@ async def test_what_costs_nothing_asks_and_spends_nothing(limiter: Limiter) -> N
     assert tightest(refused).retry_after_s == pytest.approx(30)
 
 
+async def test_a_request_may_count_as_several(limiter: Limiter, clock: Clock) -> None:
+    rule = Limit("ip", f"darkroom:rate:test:{uuid.uuid4()}", 10, 60)
+    several = rule._replace(cost=7)
+    assert (await limiter.admit([several])).allowed
+    refused = await limiter.admit([several])
+    assert not refused.allowed
+    assert refused.standings[0].retry_after_s == pytest.approx(4 * 6, abs=0.01)
+    assert (await limiter.admit([rule._replace(cost=3)])).allowed
+    clock.now += 42
+    assert (await limiter.admit([several])).allowed
+
+
 async def test_a_cache_key_is_read_in_the_same_call(local: Local, redis_client: Redis, clock: Clock) -> None:
     limiter = Limiter(redis_client, Breaker(), clock=clock)
     kept, rule = Kept(f"test:{uuid.uuid4()}", "1000:40:30"), limit(2, 60)

@@ -32,7 +32,7 @@ USERS: dict[str, str] = {
     "jobs": (
         "id user_id team_id owner_id api_key_id status sha256 filename content_type size width height "
         "op_key variant price charged wants_persist keep_days progress step attempt max_attempts error "
-        "image_id output_id upload_path upload_expires_at created_at started_at finished_at expires_at"
+        "image_id output_id upload_path upload_expires_at batch_id created_at started_at finished_at expires_at"
     ),
     "job_events": "id job_id user_id type attempt created_at",
     "share_links": (

@@ -174,6 +174,8 @@ VIOLATIONS = {
     " where user_id = $1 and reason = 'hold'",
     "only its own upload is kept for a job": "update public.jobs set upload_path = 'elsewhere'"
     " where user_id = $1 and upload_expires_at is not null",
+    "jobs of a batch read its upload": "update public.jobs set batch_id = gen_random_uuid()"
+    " where user_id = $1 and finished_at is null",
     "a bucket keeps no versions": "update storage.buckets set versioning_status = 'ENABLED'"
     " where id = 'user-library' and $1::uuid is not null",
 }

@@ -20,7 +20,16 @@ CALLABLE_BY_USERS: set[str] = set()
 """Functions that anon, authenticated or PUBLIC may execute: none. Users go through the API."""
 CALLABLE_BY_SERVICE = {
     *("account_state", "end_blocked_jobs", "admin_suspend"),
-    *("intake", "adopt_output", "mark_uploaded", "cancel_job", "get_job", "get_job_events", "queue_position"),
+    *(
+        "intake",
+        "intake_batch",
+        "adopt_output",
+        "mark_uploaded",
+        "cancel_job",
+        "get_job",
+        "get_job_events",
+        "queue_position",
+    ),
     *(
         "claim_next",
         "heartbeat",

@@ -191,6 +191,32 @@ class World:
         assert isinstance(answer, dict)
         return answer
 
+    async def batch(
+        self, user_id: uuid.UUID | None, *op_keys: str, price: int = 0, **changes: Any
+    ) -> list[Document]:
+        """The answers of intake_batch to several op_keys of one picture; `changes` by name in its claim."""
+        claim = {
+            "sha256": new_sha256(),
+            "filename": "lamp.jpg",
+            "size": 1000,
+            "width": 40,
+            "height": 30,
+            "queue": "default",
+            "wants_persist": False,
+            "await_seconds": 15 * 60,
+            "upload_seconds": 24 * HOUR,
+            "output_seconds": 24 * HOUR,
+            "may_queue": True,
+        }
+        item = {"variant": "full", "cacheable": True, "price": price, "hit_price": 0}
+        answers = await self.call(
+            "intake_batch",
+            p_user_id=user_id,
+            p_claim=json.dumps(claim | changes),
+            p_items=json.dumps([item | {"op_key": op_key} for op_key in op_keys]),
+        )
+        return [dict(answer) for answer in answers]
+
     async def queued(self, user_id: uuid.UUID | None = None, **changes: Any) -> Document:
         """The document of a new job whose upload has arrived, or that re-runs an earlier one's."""
         job: Document = (await self.intake(user_id, **changes))["job"]

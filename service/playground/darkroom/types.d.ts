@@ -1,5 +1,7 @@
 /** The documents that Darkroom speaks. Fields that travel over the wire keep their wire names. */
 
+import type { DarkroomError } from "./errors.js";
+
 export type JobStatus = "awaiting_upload" | "queued" | "running" | "done" | "error" | "expired" | "canceled";
 
 /** An RFC 9457 problem document. */
@@ -100,6 +102,24 @@ export interface IntakeRequest {
   /** Of `quote`: its prices hold. */
   quote_id?: string;
 }
+
+/** Several results of one file. */
+export interface BatchRequest extends Omit<IntakeRequest, "op_key" | "quote_id"> {
+  /** One to eight. */
+  op_keys: string[];
+}
+
+/** In the order of `op_keys`: an answer or a problem for each. */
+export interface BatchAnswer {
+  items: { op_key: string; answer: IntakeAnswer | null; problem: Problem | null }[];
+  /** Credits, of all hits together. */
+  charged: number;
+}
+
+/** What has become of one op_key of `processAll`. */
+export type BatchOutcome =
+  | { op_key: string; result: ProcessResult; error?: undefined }
+  | { op_key: string; error: DarkroomError; result?: undefined };
 
 /** The result exists already. */
 export interface IntakeHit {
@@ -289,6 +309,11 @@ export interface ProcessOptions extends WaitOptions {
   quoteId?: string;
   /** Of the file; `file.name` otherwise. */
   filename?: string;
+}
+
+export interface ProcessAllOptions extends Omit<ProcessOptions, "onStage" | "quoteId"> {
+  /** Stages of one job carry its `op_key`. */
+  onStage?: (stage: Stage & { op_key?: string }) => void;
 }
 
 /** The caller, `GET /me`. */

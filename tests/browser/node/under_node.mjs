@@ -8,6 +8,7 @@ import {
   parseOpKey,
 } from '../../../service/playground/darkroom.js'
 import { assert, local, pictures, Relay, signUp, test } from './harness.mjs'
+import { ask } from './accounts.mjs'
 import { freshKey } from './jobs.mjs'
 
 test('the module does the whole job under Node', async () => {
@@ -45,6 +46,37 @@ test('a visitor who gets a hit keeps it by claiming, as a job of their own', asy
   assert.equal((await fetch(kept.url)).status, 200)
   assert.deepEqual(await user.claim([hit.job_id, made.job_id]), [mine, made.job_id])
   assert.deepEqual((await visitor.job(hit.job_id)).output, made.output)
+})
+
+test('several results of one file take one upload, and one that cannot be had leaves the others', async () => {
+  const token = await signUp()
+  const { sub } = JSON.parse(Buffer.from(token.split('.')[1], 'base64url'))
+  await ask((sql) => sql`update profiles set plan_id = 'pro' where user_id = ${sub}`)
+  const darkroom = createDarkroom({ apiUrl: local.api_url, getAccessToken: () => token })
+  const file = await openAsBlob(pictures['product.jpg'].path)
+  const keys = [freshKey(), 'resize-v9:width-3', freshKey('smartcrop-v1:aspect-1x1+resize-v1')]
+  const stages = []
+  const outcomes = await darkroom.processAll(file, keys, { onStage: (stage) => stages.push(stage) })
+  assert.deepEqual(
+    outcomes.map(({ op_key }) => op_key),
+    keys,
+  )
+  assert.equal(outcomes[1].error.code, 'unknown_op')
+  for (const { result } of [outcomes[0], outcomes[2]]) {
+    assert.equal(result.cached, false)
+    assert.equal((await fetch(result.output_urls[0])).status, 200)
+  }
+  assert.equal(outcomes[2].result.output.width, outcomes[2].result.output.height)
+  assert.equal(stages.filter(({ stage, progress }) => stage === 'upload' && progress === 0).length, 1)
+  assert.deepEqual(
+    new Set(stages.filter(({ stage }) => stage === 'done').map(({ op_key }) => op_key)),
+    new Set([keys[0], keys[2]]),
+  )
+  const again = await darkroom.processAll(file, [keys[2], keys[0]])
+  assert.deepEqual(
+    again.map(({ result }) => result.cached),
+    [true, true],
+  )
 })
 
 test('under Node a large file goes by TUS where the library is given', async () => {

@@ -1,0 +1,173 @@
+"""Several results of one picture in one call: POST /intake/batch.
+
+All op_keys are looked up and charged in one transaction, all or none; an op_key that cannot be run at all is left out
+and told as a problem. New jobs read one upload.
+"""
+
+from __future__ import annotations
+
+import json
+from uuid import uuid4
+
+from starlette.types import Scope
+
+from service.auth import Principal
+from service.billing.addresses import pseudonym
+from service.billing.tariff import Price
+from service.errors import Code, ProblemError
+from service.gcra import Admission
+from service.intake.intake import (
+    Desk,
+    SignUpload,
+    chain_of,
+    check_picture,
+    check_wishes,
+    require_bulk,
+    variant_of,
+)
+from service.intake.schemas import BatchAnswer, BatchItem, BatchRequest, IntakeAnswer, IntakeRequest
+from service.intake.store import IntakeResult
+from service.limits import admit
+from service.media import claimed_type
+from service.ops.registry import Chain
+from service.resources import Resources
+from service.storage import SignedUpload
+from service.telemetry import SHED
+from service.weights import weights_digest
+
+
+async def intake_batch(
+    resources: Resources, principal: Principal, claim: BatchRequest, scope: Scope
+) -> tuple[BatchAnswer, Admission]:
+    """Answer a claim for every op_key, and the admission for the headers. Raises ProblemError for what concerns all of
+    them: the picture, the caller, credits, quotas."""
+    check_picture(claim, resources.settings)
+    check_wishes(claim, principal, resources.settings)
+    chains: dict[str, Chain] = {}
+    problems: dict[str, ProblemError] = {}
+    for op_key in claim.op_keys:
+        try:
+            chains[op_key] = chain_of(resources, op_key)
+        except ProblemError as error:
+            problems[op_key] = error
+    different = {chain.key: chain for chain in chains.values()}
+    admission = await admit(resources, principal, scope, times=max(1, len(different)))
+    answers = (
+        await _answers(resources, principal, claim, list(different.values()), scope) if different else {}
+    )
+    items = [
+        BatchItem(op_key=op_key, problem=problems[op_key].problem(scope.get("darkroom.request_id")))
+        if op_key in problems
+        else BatchItem(op_key=op_key, answer=answers[chains[op_key].key])
+        for op_key in claim.op_keys
+    ]
+    return BatchAnswer(items=items, charged=sum(answer.charged for answer in answers.values())), admission
+
+
+async def _answers(
+    resources: Resources, principal: Principal, claim: BatchRequest, chains: list[Chain], scope: Scope
+) -> dict[str, IntakeAnswer]:
+    """By canonical op_key."""
+    desks = await _desks(resources, principal, claim, chains, scope)
+    references = [str(uuid4()) for _ in desks]
+    results = await _ask(resources, desks, references)
+    sign = _once(resources.storage.sign_upload)
+    answers = {}
+    for desk, reference, result in zip(desks, references, results, strict=True):
+        told = await desk.tell(result, reference, sign)
+        if told is None:  # found, and gone since: as an intake of its own
+            answers[desk.chain.key] = IntakeAnswer.model_validate_json(await desk.answer(None))
+        else:
+            answers[desk.chain.key] = told.answer
+    return answers
+
+
+async def _desks(
+    resources: Resources, principal: Principal, claim: BatchRequest, chains: list[Chain], scope: Scope
+) -> list[Desk]:
+    profile = await resources.profiles.of(principal.user_id)
+    if profile is None:
+        profile = await resources.library.get_profile(principal.user_id)
+    if profile is not None:
+        await require_bulk(resources, profile, len(chains))
+    team = None
+    if claim.team_id is not None and principal.user_id is not None:
+        team = await resources.teams.get_profile(claim.team_id, principal.user_id)
+    common = claim.model_dump(exclude={"op_keys"})
+    desks = []
+    for chain in chains:
+        one = IntakeRequest.model_construct(**common, op_key=chain.key)
+        price: Price = await resources.tariff.price(chain)
+        desks.append(
+            Desk(
+                resources,
+                principal.user_id,
+                one,
+                chain,
+                scope.get("darkroom.request_id"),
+                variant=variant_of(team or profile, one, weights_digest(resources.settings, chain)),
+                profile=profile,
+                team=team,
+                price=price,
+                key_id=principal.key_id,
+                address=pseudonym(resources.settings.secret, principal.ip),
+            )
+        )
+    return desks
+
+
+async def _ask(resources: Resources, desks: list[Desk], references: list[str]) -> list[IntakeResult]:
+    """Raises ProblemError: what intake() refuses, and `overloaded` for work when too much waits."""
+    first, settings = desks[0], resources.settings
+    claim = first.claim
+    overloaded = await resources.load.refusal(first.profile)
+    common = {
+        "sha256": claim.sha256,
+        "filename": claim.filename,
+        "content_type": claimed_type(claim.content_type),
+        "size": claim.size,
+        "width": claim.width,
+        "height": claim.height,
+        "queue": settings.queue,
+        "wants_persist": claim.wants_persist,
+        "await_seconds": settings.await_upload_seconds,
+        "upload_seconds": settings.upload_ttl_hours * 3600,
+        "output_seconds": first.output_seconds,
+        "request_id": first.request_id,
+        "keep_days": claim.keep_for_days,
+        "team_id": None if claim.team_id is None else str(claim.team_id),
+        "api_key_id": None if first.key_id is None else str(first.key_id),
+        "ip": first.address,
+        "may_queue": overloaded is None,
+    }
+    items = [
+        {
+            "op_key": desk.chain.key,
+            "variant": desk.variant,
+            "cacheable": desk.chain.cacheable != "never",
+            "price": desk.price.job,
+            "hit_price": desk.price.hit,
+            "output_side": desk.output_side,
+            "hit_reference": reference,
+        }
+        for desk, reference in zip(desks, references, strict=True)
+    ]
+    try:
+        return await resources.intakes.intake_batch(first.user_id, json.dumps(common), json.dumps(items))
+    except ProblemError as error:
+        if overloaded is None or error.code is not Code.overloaded:
+            raise
+        SHED.labels(overloaded.caller).inc()
+        raise overloaded from None
+
+
+def _once(sign: SignUpload) -> SignUpload:
+    """Signs each path once: answers that share an upload share its URL."""
+    signed: dict[tuple[str, str], SignedUpload] = {}
+
+    async def remembered(bucket: str, path: str) -> SignedUpload:
+        if (bucket, path) not in signed:
+            signed[bucket, path] = await sign(bucket, path)
+        return signed[bucket, path]
+
+    return remembered
