@@ -23,7 +23,7 @@ from workers.imaging.types import Claim, Limits, SourceInfo
 from workers.imaging.verify import verify
 
 _SIDE = 64
-_ALIKE = 4.0
+_ALIKE = 8.0
 
 
 def main(folders: list[Path]) -> None:
