@@ -150,6 +150,11 @@ class Settings(BaseSettings):
     model_memory_mb: int = Field(
         2048, ge=512, description="address space of one pixel process that runs a model, MiB"
     )
+    model_seconds: float = Field(
+        180,
+        gt=0,
+        description="wall time of one picture that goes through a model before its process is killed",
+    )
     models_dir: Path = Field(
         Path(sys.prefix) / "share" / "darkroom" / "models",
         description="where `scripts/models` has put the weights of the models (docs/models.md)",

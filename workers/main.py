@@ -404,7 +404,7 @@ async def serve(settings: Settings) -> None:
         models = PixelPool(
             workers=min(settings.model_slots, settings.worker_slots),
             memory_mb=settings.model_memory_mb,
-            seconds=settings.pixel_seconds,
+            seconds=settings.model_seconds,
             models=weights,
         )
         bench = Workbench(resources, pixels, Slots(settings.worker_slots), worker_name(), models)

@@ -10,14 +10,21 @@ import argparse
 import time
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw
 
+from scripts.bench.cutout.photographs import photograph
 from scripts.docs.scene import Look, mug
 from service.ops.registry import parse
+from service.ops.weights import BY_NAME
+from service.settings import Settings
+from service.weights import located
 from workers.imaging.resize import fit_size, resize
+from workers.models import sessions
 from workers.ops import pipeline
 
 _DETAIL = "crop-v1:height-72:width-96:x-400:y-150"
+_ENGINE = "crop-v1:height-58:width-74:x-120:y-110"
 SHOWN = {
     "bgremove": ("bgremove-v1", "bgremove-v1:trim-true"),
     "compose": ("compose-v1", "compose-v1:aspect-1x1:color-beige:style-gradient"),
@@ -25,6 +32,7 @@ SHOWN = {
     "shadow": ("bgremove-v1+shadow-v1:kind-hard:x-3:y-3", "bgremove-v1+shadow-v1:kind-contact"),
     "enhance": ("enhance-v1", "enhance-v1:contrast-40:saturation-50"),
     "upscale": (f"{_DETAIL}+upscale-v1:factor-4:sharpen-0", f"{_DETAIL}+upscale-v1:factor-4:sharpen-60"),
+    "upscale2": (f"{_ENGINE}+upscale-v1:factor-4", f"{_ENGINE}+upscale-v2:factor-4"),
     "resize": ("resize-v1:fit-cover:height-300:width-300", "resize-v1:fit-contain:height-300:width-300"),
     "crop": ("crop-v1:aspect-1x1", "crop-v1:height-300:width-400:x-200:y-100"),
     "watermark": ("watermark-v1:size-8:text-_darkroom", "watermark-v1:text-_sample__only:tiled-true"),
@@ -43,16 +51,24 @@ def main() -> None:
     parser.add_argument("directory", nargs="?", type=Path, default=Path("docs/images"))
     parser.add_argument("--time", action="store_true", help="measure every op at 12 megapixels instead")
     options = parser.parse_args()
+    directory = Settings.model_fields["models_dir"].default
+    sessions.load(located(weights, directory) for weights in BY_NAME.values())
     if options.time:
         measure()
         return
     options.directory.mkdir(parents=True, exist_ok=True)
     for name, keys in SHOWN.items():
         path = options.directory / f"ops-{name}.webp"
-        sheet(keys, mug((720, 560), DULL if name == "enhance" else None).photo).save(
-            path, quality=80, method=6
-        )
+        sheet(keys, _photo(name)).save(path, quality=80, method=6)
         print(f"{path}  {path.stat().st_size / 1000:.1f} kB")
+
+
+def _photo(name: str) -> Image.Image:
+    """What the op of this name is shown on."""
+    if name != "upscale2":
+        return mug((720, 560), DULL if name == "enhance" else None).photo
+    motorcycle = Image.fromarray(photograph("motorcycle").astype(np.uint8))
+    return resize(motorcycle, fit_size(motorcycle.size, 370))
 
 
 def sheet(keys: tuple[str, ...], photo: Image.Image) -> Image.Image:

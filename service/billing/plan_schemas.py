@@ -63,7 +63,7 @@ class QuoteRequest(Input):
         json_schema_extra={
             "examples": [
                 {
-                    "op_key": "upscale-v1:factor-2",
+                    "op_key": "upscale-v2:factor-2",
                     "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
                     "size": 2_345_678,
                     "width": 1200,

@@ -53,7 +53,8 @@ class Tariff:
         if not known:
             return Price(chain.price, chain.hit_price)
         each = [known.get(step.op.name, Price(step.op.price, step.op.hit_price)) for step in chain.steps]
-        return Price(sum(one.job for one in each), sum(one.hit for one in each))
+        jobs = (one.job * step.params.price_factor for one, step in zip(each, chain.steps, strict=True))
+        return Price(sum(jobs), sum(one.hit for one in each))
 
     async def plans(self) -> Sequence[PlanRow]:
         """All of them by rank. Raises DependencyError while none could be had yet."""

@@ -52,9 +52,12 @@ async def intake_batch(
             problems[op_key] = error
     different = {chain.key: chain for chain in chains.values()}
     admission = await admit(resources, principal, scope, times=max(1, len(different)))
-    answers = (
-        await _answers(resources, principal, claim, list(different.values()), scope) if different else {}
-    )
+    desks = await _desks(resources, principal, claim, list(different.values()), scope)
+    refused = {desk.chain.key: await desk.refusal() for desk in desks}
+    problems |= {
+        op_key: error for op_key, chain in chains.items() if (error := refused[chain.key]) is not None
+    }
+    answers = await _answers(resources, [desk for desk in desks if refused[desk.chain.key] is None])
     items = [
         BatchItem(op_key=op_key, problem=problems[op_key].problem(scope.get("darkroom.request_id")))
         if op_key in problems
@@ -64,11 +67,10 @@ async def intake_batch(
     return BatchAnswer(items=items, charged=sum(answer.charged for answer in answers.values())), admission
 
 
-async def _answers(
-    resources: Resources, principal: Principal, claim: BatchRequest, chains: list[Chain], scope: Scope
-) -> dict[str, IntakeAnswer]:
+async def _answers(resources: Resources, desks: list[Desk]) -> dict[str, IntakeAnswer]:
     """By canonical op_key."""
-    desks = await _desks(resources, principal, claim, chains, scope)
+    if not desks:
+        return {}
     references = [str(uuid4()) for _ in desks]
     results = await _ask(resources, desks, references)
     sign = _once(resources.storage.sign_upload)
@@ -85,6 +87,8 @@ async def _answers(
 async def _desks(
     resources: Resources, principal: Principal, claim: BatchRequest, chains: list[Chain], scope: Scope
 ) -> list[Desk]:
+    if not chains:
+        return []
     profile = await resources.profiles.of(principal.user_id)
     if profile is None:
         profile = await resources.library.get_profile(principal.user_id)

@@ -33,8 +33,10 @@ from service.limits import admit
 from service.media import ACCEPTED, SVG, claimed_type
 from service.missing import bury
 from service.ops.errors import OpKeyError
+from service.ops.models import UpscaleV2
 from service.ops.registry import Chain, parse
 from service.ops.size import planned_side
+from service.ops.size import refusal as size_refusal
 from service.ops.variant import variant_for
 from service.resources import Resources
 from service.settings import Settings
@@ -210,6 +212,32 @@ class Told(NamedTuple):
     url_seconds: int = 0
 
 
+async def refusal(
+    resources: Resources,
+    chain: Chain,
+    claim: IntakeRequest,
+    profile: Profile | None,
+    team: TeamProfile | None = None,
+) -> ProblemError | None:
+    """Why the chain is not done on this picture for this caller; None: it is. What depends on the op, the size and the
+    plan together: what each of them refuses alone is refused elsewhere."""
+    rules = team or profile  # of whoever the result is for
+    if rules is None:
+        return None
+    reason = size_refusal(chain, claim.width, claim.height, rules.side)
+    if reason is not None:
+        return ProblemError(Code.too_many_pixels, reason[0].upper() + reason[1:] + ".")
+    large = any(isinstance(step.params, UpscaleV2) and step.params.model == "large" for step in chain.steps)
+    if large and rules.watermark:
+        return await resources.tariff.refusal(
+            0 if profile is None else profile.plan_rank,
+            "large_model",
+            "A plan that gives previews does not include the large model: leave model-large out.",
+            lambda plan: not plan.watermark,
+        )
+    return None
+
+
 class Desk:
     """One intake that Redis could not answer. `may_upload` False: refuse what is not there already. `key_id`: the API
     key that asks; `address`: the caller's, hashed."""
@@ -242,6 +270,7 @@ class Desk:
         self.key_id = key_id
         self.price = price
         self.address = address
+        self.team = team
         rules = team or profile  # of whoever the result is for
         self.output_side = planned_side(
             chain, claim.width, claim.height, None if rules is None else rules.side
@@ -250,7 +279,14 @@ class Desk:
         self.persists = wanted and rules is not None and rules.persistent
         self.output_seconds = self.settings.output_ttl_hours * 3600
 
+    async def refusal(self) -> ProblemError | None:
+        """Why this is not done for this caller; None: it is."""
+        return await refusal(self.resources, self.chain, self.claim, self.profile, self.team)
+
     async def answer(self, key: str | None) -> bytes:
+        refused = await self.refusal()
+        if refused is not None:
+            raise refused
         for lookup in range(MAX_LOOKUPS + 1):
             reference = str(uuid4())
             result = await self._ask(reference, use_cache=lookup < MAX_LOOKUPS)

@@ -91,8 +91,18 @@ OPS: tuple[Op, ...] = (
     ),
     Op(
         "upscale",
-        1,
+        2,
         "Upscale",
+        "Enlarges two to four times with detail that a model draws, where the picture shows that there is any. "
+        f"Up to {models.MAX_OUTPUT_SIDE} px a side and {models.MAX_OUTPUT_PIXELS // 1_000_000} megapixels.",
+        models.UpscaleV2,
+        ("upscale-v2:factor-2", "upscale-v2:factor-4"),
+        models=("realesr-animevideov3", "realesrgan-x4plus"),
+    ),
+    Op(
+        "upscale",
+        1,
+        "Upscale without a model",
         "Enlarges two to four times (Lanczos, then light sharpening), up to "
         f"{models.MAX_OUTPUT_SIDE} px a side and {models.MAX_OUTPUT_PIXELS // 1_000_000} megapixels.",
         models.Upscale,

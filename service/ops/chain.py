@@ -17,6 +17,7 @@ _BEFORE_FLATTEN = (
     models.Crop,
     models.Enhance,
     models.Upscale,
+    models.UpscaleV2,
     models.Watermark,
 )
 _OUTPUTS = (models.Convert, models.Compress)
@@ -54,7 +55,7 @@ class Chain:
     @property
     def price(self) -> int:
         """Credits."""
-        return sum(step.op.price for step in self.steps)
+        return sum(step.op.price * step.params.price_factor for step in self.steps)
 
     @property
     def hit_price(self) -> int:

@@ -1,7 +1,18 @@
 """How large the result of a chain will be, as far as its key and the size of the input tell."""
 
+from collections.abc import Sequence
+
 from service.ops import models
-from service.ops.chain import Chain
+from service.ops.chain import Chain, Step
+
+_OF_KNOWN_SIZE = (
+    models.Resize,
+    models.Enhance,
+    models.Flatten,
+    models.Watermark,
+    models.Upscale,
+    models.UpscaleV2,
+)
 
 
 def planned_side(chain: Chain, width: int, height: int, working_side: int | None = None) -> int:
@@ -11,22 +22,38 @@ def planned_side(chain: Chain, width: int, height: int, working_side: int | None
     Never less than what comes out, but for the margins that a shadow or a scene adds: those are not asked for as
     pixels. A picture that is cut down to its subject, or compressed into few kilobytes, comes out smaller.
     """
+    return min(round(max(_planned_size(chain.steps, width, height, working_side))), models.MAX_OUTPUT_SIDE)
+
+
+def refusal(chain: Chain, width: int, height: int, working_side: int | None = None) -> str | None:
+    """Why a step of the chain cannot be done on a picture of this size, in a sentence that says what to do; None when
+    all can, or when only the pixels will tell."""
+    for index, step in enumerate(chain.steps):
+        if isinstance(step.params, models.UpscaleV2):
+            size = _planned_size(chain.steps[:index], width, height, working_side)
+            if (reason := step.params.refusal(round(size[0]), round(size[1]))) is not None:
+                return reason
+        if not isinstance(step.params, _OF_KNOWN_SIZE):
+            break
+    return None
+
+
+def _planned_size(
+    steps: Sequence[Step], width: int, height: int, working_side: int | None
+) -> tuple[float, float]:
+    """(width, height) after the steps."""
     longest = max(width, height)
     scale = 1.0 if working_side is None else min(1.0, working_side / longest)
     size = (width * scale, height * scale)
-    largest = max(size)
-    for step in chain.steps:
+    for step in steps:
         match step.params:
             case models.Resize() as resize:
                 size = _resized(size, resize)
             case models.Crop(width=int() as across, height=int() as down):
                 size = (min(size[0], across), min(size[1], down))
-            case models.Upscale(factor=factor):
+            case models.Upscale(factor=factor) | models.UpscaleV2(factor=factor):
                 size = (size[0] * factor, size[1] * factor)
-            case _:
-                continue
-        largest = max(size)
-    return min(round(largest), models.MAX_OUTPUT_SIDE)
+    return size
 
 
 def _resized(size: tuple[float, float], resize: models.Resize) -> tuple[float, float]:

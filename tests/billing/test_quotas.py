@@ -91,6 +91,36 @@ async def test_a_plan_without_high_resolution_works_at_its_side(
         assert usage["total"]["high_res_exports"] == 1
 
 
+LARGE = "upscale-v2:model-large"
+
+
+async def test_the_large_model_is_for_small_pictures(local: Local, api: Child, db: Connection) -> None:
+    async with person(local, api.url, db, plan="pro") as someone:
+        body = await someone.say("POST", "/intake", photo(2000, 300).claim(LARGE), status=413)
+        assert body["code"] == "too_many_pixels"
+        assert body["detail"].startswith("The large model takes pictures of up to 262,144 pixels")
+        assert "2000 × 300" in body["detail"]
+        await someone.say("POST", "/intake", photo(600, 300).claim(LARGE))
+        await someone.say("POST", "/intake", photo(2000, 300).claim(f"resize-v1:width-1000+{LARGE}"))
+        await someone.say("POST", "/intake", photo(2000, 300).claim("upscale-v2"))
+
+
+async def test_the_large_model_is_for_plans_without_previews(
+    local: Local, api: Child, worker: Child, db: Connection
+) -> None:
+    async with person(local, api.url, db, plan="free") as someone:
+        body = await someone.say("POST", "/intake", photo(60, 40).claim(LARGE), status=402)
+        assert (body["code"], body["violated_policies"], body["plan_required"]) == (
+            "plan_required",
+            ["large_model"],
+            "basic",
+        )
+        await someone.process(photo(60, 40), "upscale-v2")
+        image = await someone.image()
+        body = await someone.say("POST", f"/images/{image['id']}/rerun", {"op_keys": [LARGE]}, status=402)
+        assert body["violated_policies"] == ["large_model"]
+
+
 @pytest.mark.parametrize(
     ("changes", "policy"),
     [({"width": 5000, "height": 4000}, "max_pixels"), ({"keep_for_days": 7}, "keep_days")],

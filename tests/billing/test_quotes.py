@@ -31,15 +31,16 @@ SECRET = SecretStr("s" * 40)
 
 @pytest.fixture
 async def priced(stack: SharedStack, db: Connection) -> AsyncIterator[Child]:
-    """An API that knows of a price for cropping; the fixture `api` of other tests may learn of it, and nobody crops."""
+    """An API that knows of prices for cropping and enlarging; the fixture `api` of other tests may learn of them, and
+    nobody does either."""
     # One test at a time over all workers: the price is everybody's. The lock ends with the connection.
     await db.execute("select pg_advisory_lock(hashtext('tests.op_prices'))")
     await db.execute(
-        "insert into public.op_prices (op, price, hit_price) values ('crop', 4, 1)"
+        "insert into public.op_prices (op, price, hit_price) values ('crop', 4, 1), ('upscale', 4, 1)"
         " on conflict (op) do update set price = 4, hit_price = 1"
     )
     yield await stack.start_api(UNLIMITED)
-    await db.execute("delete from public.op_prices where op = 'crop'")
+    await db.execute("delete from public.op_prices where op in ('crop', 'upscale')")
 
 
 def _facts(picture: Photo) -> dict[str, object]:
@@ -54,6 +55,19 @@ def _facts(picture: Photo) -> dict[str, object]:
 
 async def quoted(someone: Person, **body: object) -> dict[str, object]:
     return dict(await someone.say("POST", "/quote", {"op_key": OP, **body}))
+
+
+async def test_the_large_model_costs_four_times_the_price_of_the_op(
+    local: Local, priced: Child, db: Connection
+) -> None:
+    async with person(local, priced.url, db, plan="pro") as someone:
+        small, large = [
+            await quoted(someone, op_key=op_key) for op_key in ("upscale-v2", "upscale-v2:model-large")
+        ]
+        assert (small["job_price"], small["hit_price"]) == (4, 1)
+        assert (large["job_price"], large["hit_price"]) == (16, 1)
+        await someone.intake(photo(40, 30), "upscale-v2:model-large")
+        assert await someone.balance() == 100 - 16
 
 
 async def test_a_quote_holds_when_the_price_changes(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from service.ops.models import MAX_OUTPUT_SIDE, Resize
 from service.ops.registry import parse
-from service.ops.size import planned_side
+from service.ops.size import planned_side, refusal
 from workers.ops import resize
 
 SIDES = st.integers(1, 6000)
@@ -31,6 +31,7 @@ SIDES = st.integers(1, 6000)
         ("upscale-v1:factor-4", (1500, 1000), None, 6000),
         ("upscale-v1:factor-4", (4000, 3000), None, MAX_OUTPUT_SIDE),
         ("upscale-v1:factor-2", (4000, 3000), 2048, 4096),
+        ("upscale-v2:factor-3", (1000, 600), None, 3000),
         ("resize-v1:width-500+upscale-v1:factor-3", (4000, 2000), None, 1500),
         ("convert-v1:format-png", (2048, 2048), 2048, 2048),
     ],
@@ -57,3 +58,27 @@ def test_no_resize_comes_out_larger(
     params = Resize(width=box[0], height=box[1], fit=fit, upscale=upscale)
     key = f"resize-v1:fit-{fit}:height-{box[1]}:upscale-{str(upscale).lower()}:width-{box[0]}"
     assert max(resize.plan(size, params).canvas) <= planned_side(parse(key), *size) + 1
+
+
+LARGE = "upscale-v2:model-large"
+
+
+@pytest.mark.parametrize(
+    ("op_key", "size", "working_side", "refused"),
+    [
+        (LARGE, (512, 512), None, None),
+        (LARGE, (513, 512), None, "513 × 512"),
+        (LARGE, (4000, 1000), 512, None),
+        (LARGE, (4000, 3000), 1024, "1024 × 768"),
+        (f"resize-v1:width-400+{LARGE}", (4000, 3000), None, None),
+        (f"enhance-v1+upscale-v2:factor-4+{LARGE}", (200, 200), None, "800 × 800"),
+        (f"crop-v1:aspect-1x1+{LARGE}", (4000, 300), None, None),  # only the pixels tell
+        ("upscale-v2", (4000, 3000), None, None),
+    ],
+)
+def test_what_is_known_to_be_too_large_is_refused_before_the_work(
+    op_key: str, size: tuple[int, int], working_side: int | None, refused: str | None
+) -> None:
+    reason = refusal(parse(op_key), *size, working_side)
+    assert (reason is None) == (refused is None)
+    assert refused is None or refused in str(reason)

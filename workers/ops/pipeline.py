@@ -31,6 +31,7 @@ from workers.ops import (
     resize,
     shadow,
     upscale,
+    upscale2,
     watermark,
 )
 from workers.ops.pixels import Reported, check_size
@@ -45,6 +46,7 @@ APPLY: dict[type[models.Parameters], Callable[[Image.Image, Any], Image.Image | 
     models.Resize: resize.apply,
     models.Shadow: shadow.apply,
     models.Upscale: upscale.apply,
+    models.UpscaleV2: upscale2.apply,
     models.Watermark: watermark.apply,
 }
 
