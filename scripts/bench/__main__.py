@@ -20,7 +20,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from scripts.bench import cache, cleanup, intake, job, moderation, pixels, queue, recovery
+from scripts.bench import cache, cleanup, intake, job, moderation, pixels, queue, recovery, upscale
 from scripts.bench.cutout import compare as cutout
 from scripts.bench.cutout.sheet import Sheet
 from scripts.bench.measure import Row, table
@@ -132,6 +132,14 @@ def moderation_command(
     _finish({moderation.TITLE: moderation.run(folders or [])}, json)
 
 
+@app.command("upscale")
+def upscale_command(
+    every: Annotated[int, typer.Option(min=1, help="Only each n-th picture.")] = 1, json: Json = None
+) -> None:
+    """Enlarging against Lanczos and upscale-v1: photographs, text, flat graphics; time and memory."""
+    _finish({upscale.TITLE: upscale.run(every)}, json)
+
+
 @app.command("all")
 def all_command(
     quick: Annotated[bool, typer.Option(help="Small sizes: a minute or two, coarser figures.")] = False,
@@ -154,6 +162,7 @@ def all_command(
         pixels.TITLE: pixels.run(3 if quick else 9),
         cutout.TITLE: cutout.run(20 if quick else 1)[0],
         moderation.TITLE: moderation.run(),
+        upscale.TITLE: upscale.run(6 if quick else 1),
     }
     _finish(results, json)
 

@@ -55,7 +55,7 @@ async def intake_batch(
     desks = await _desks(resources, principal, claim, list(different.values()), scope)
     refused = {desk.chain.key: await desk.refusal() for desk in desks}
     problems |= {
-        op_key: error for op_key, chain in chains.items() if (error := refused[chain.key]) is not None
+        op_key: reason for op_key, chain in chains.items() if (reason := refused[chain.key]) is not None
     }
     answers = await _answers(resources, [desk for desk in desks if refused[desk.chain.key] is None])
     items = [

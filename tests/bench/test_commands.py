@@ -21,6 +21,7 @@ TINY = {
     "pixels": (["--rounds", "1"], "24 MP, peak memory"),
     "cutout": (["--every", "70"], "products on paper, IoU >= 0.98"),
     "moderation": ([], "harmless, review from 0.4"),
+    "upscale": (["--every", "13"], "peak memory of the process"),
 }
 
 
