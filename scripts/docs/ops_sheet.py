@@ -27,6 +27,7 @@ _DETAIL = "crop-v1:height-72:width-96:x-400:y-150"
 _ENGINE = "crop-v1:height-58:width-74:x-120:y-110"
 SHOWN = {
     "bgremove": ("bgremove-v1", "bgremove-v1:trim-true"),
+    "bgremove2": ("bgremove-v2", "bgremove-v2:shadow-keep"),
     "compose": ("compose-v1", "compose-v1:aspect-1x1:color-beige:style-gradient"),
     "flatten": ("bgremove-v1+flatten-v1:color-d8e4dc", "bgremove-v1+shadow-v1+flatten-v1"),
     "shadow": ("bgremove-v1+shadow-v1:kind-hard:x-3:y-3", "bgremove-v1+shadow-v1:kind-contact"),
@@ -39,7 +40,7 @@ SHOWN = {
 }
 TIMED = (
     "resize-v1:width-1024", "crop-v1:aspect-1x1", "flatten-v1", "watermark-v1:text-_sample:tiled-true",
-    "shadow-v1", "enhance-v1", "upscale-v1", "bgremove-v1", "compose-v1", "bgremove-v1+shadow-v1+flatten-v1",
+    "shadow-v1", "enhance-v1", "upscale-v1", "bgremove-v1", "bgremove-v2", "compose-v1", "bgremove-v1+shadow-v1+flatten-v1",
 )  # fmt: skip
 DULL = Look(wall=(176, 172, 150), product=(40, 74, 96), sweep=14, shadow=0.15)
 _CELL = (300, 234)

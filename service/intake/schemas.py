@@ -55,7 +55,7 @@ class IntakeRequest(PictureClaim):
     """A claim about a file, and what shall be done with it."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{**_CLAIM, "op_key": "bgremove-v1+flatten-v1:color-white+shadow-v1"}]}
+        json_schema_extra={"examples": [{**_CLAIM, "op_key": "bgremove-v2+flatten-v1:color-white+shadow-v1"}]}
     )
 
     op_key: OpKey = Field(
@@ -73,7 +73,7 @@ class BatchRequest(PictureClaim):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
-                {**_CLAIM, "op_keys": ["bgremove-v1+flatten-v1", "crop-v1:aspect-4x5+resize-v1:width-1080"]}
+                {**_CLAIM, "op_keys": ["bgremove-v2+flatten-v1", "crop-v1:aspect-4x5+resize-v1:width-1080"]}
             ]
         }
     )
@@ -93,7 +93,7 @@ _ANSWERS: list[JsonValue] = [
         "cached": False,
         "job_id": _JOB,
         "status": "awaiting_upload",
-        "op_key": "bgremove-v1",
+        "op_key": "bgremove-v2",
         "expires_at": "2026-11-20T13:15:00Z",
         "upload_url": f"{_STORAGE}/object/upload/sign/uploads-ephemeral/{_JOB}/original?token=…",
         "upload_token": "…",
@@ -106,7 +106,7 @@ _ANSWERS: list[JsonValue] = [
         "cached": True,
         "job_id": _JOB,
         "status": "done",
-        "op_key": "bgremove-v1",
+        "op_key": "bgremove-v2",
         "expires_at": "2026-11-21T13:00:00Z",
         "output_urls": [f"{_STORAGE}/object/sign/outputs-ephemeral/{_NAME}.webp?token=…"],
         "thumbnail_url": f"{_STORAGE}/object/sign/outputs-ephemeral/{_NAME}.thumb.webp?token=…",

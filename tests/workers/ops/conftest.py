@@ -9,7 +9,7 @@ from service.settings import Settings
 from service.weights import located
 from workers.models import sessions
 
-NAMES = ("realesr-animevideov3", "realesrgan-x4plus")
+NAMES = ("u2netp", "realesr-animevideov3", "realesrgan-x4plus")
 
 
 def open_models() -> None:
