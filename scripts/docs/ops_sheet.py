@@ -31,6 +31,18 @@ SHOWN = {
     "compose": ("compose-v1", "compose-v1:aspect-1x1:color-beige:style-gradient"),
     "flatten": ("bgremove-v1+flatten-v1:color-d8e4dc", "bgremove-v1+shadow-v1+flatten-v1"),
     "shadow": ("bgremove-v1+shadow-v1:kind-hard:x-3:y-3", "bgremove-v1+shadow-v1:kind-contact"),
+    "shadow2": (
+        "bgremove-v2+shadow-v2+flatten-v1",
+        "bgremove-v2+shadow-v2:angle--60:length-130:softness-15+flatten-v1:color-f3ede2",
+    ),
+    "compose2": (
+        "compose-v2:aspect-1x1:light-window:scene-wood",
+        "compose-v2:aspect-1x1:color-d5dfd8:light-spot:reflection-30:scene-stone",
+    ),
+    "blurbg": ("blurbg-v1:blur-3:floor-true", "blurbg-v1:blur-5:dim-25"),
+    "smartcrop": ("smartcrop-v1:aspect-1x1", "smartcrop-v1:aspect-3x4:margin-12:tight-true"),
+    "trim": ("trim-v1", "bgremove-v2+trim-v1:margin-5"),
+    "pad": ("pad-v1:aspect-9x16:fill-edge", "bgremove-v2+trim-v1+pad-v1:aspect-1x1:color-f3ede2:margin-12"),
     "enhance": ("enhance-v1", "enhance-v1:contrast-40:saturation-50"),
     "upscale": (f"{_DETAIL}+upscale-v1:factor-4:sharpen-0", f"{_DETAIL}+upscale-v1:factor-4:sharpen-60"),
     "upscale2": (f"{_ENGINE}+upscale-v1:factor-4", f"{_ENGINE}+upscale-v2:factor-4"),
@@ -40,8 +52,11 @@ SHOWN = {
 }
 TIMED = (
     "resize-v1:width-1024", "crop-v1:aspect-1x1", "flatten-v1", "watermark-v1:text-_sample:tiled-true",
-    "shadow-v1", "enhance-v1", "upscale-v1", "bgremove-v1", "bgremove-v2", "compose-v1", "bgremove-v1+shadow-v1+flatten-v1",
+    "shadow-v1", "bgremove-v2+shadow-v2",
+    "smartcrop-v1:aspect-1x1", "trim-v1", "pad-v1:aspect-1x1:fill-edge", "enhance-v1", "upscale-v1",
+    "bgremove-v1", "bgremove-v2", "compose-v1", "bgremove-v1+shadow-v1+flatten-v1",
 )  # fmt: skip
+ROOM = "compose-v2:aspect-4x3:light-window:scene-tiles"
 DULL = Look(wall=(176, 172, 150), product=(40, 74, 96), sweep=14, shadow=0.15)
 _CELL = (300, 234)
 _GAP = 8
@@ -67,7 +82,8 @@ def main() -> None:
 def _photo(name: str) -> Image.Image:
     """What the op of this name is shown on."""
     if name != "upscale2":
-        return mug((720, 560), DULL if name == "enhance" else None).photo
+        photo = mug((720, 560), DULL if name == "enhance" else None).photo
+        return pipeline.run(parse(ROOM), photo)[0] if name == "blurbg" else photo
     motorcycle = Image.fromarray(photograph("motorcycle").astype(np.uint8))
     return resize(motorcycle, fit_size(motorcycle.size, 370))
 

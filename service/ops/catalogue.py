@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from service.ops import models
+from service.ops import framing, models, scenery
 
 Cacheable = Literal["always", "by_seed", "never"]
 
@@ -79,6 +79,29 @@ OPS: tuple[Op, ...] = (
         ("compose-v1", "compose-v1:aspect-1x1:color-e8ecf2", "compose-v1:color-ivory:style-gradient"),
     ),
     Op(
+        "compose",
+        2,
+        "Scene",
+        "Puts a cut-out into a scene: seamless paper, a gradient, or a floor of wood, stone or tiles in perspective, "
+        "with light, shadow and reflection. The background of a picture without transparency is removed first.",
+        scenery.Scene,
+        (
+            "compose-v2:aspect-1x1",
+            "compose-v2:aspect-4x5:light-window:scene-wood",
+            "compose-v2:aspect-16x9:reflection-30:scene-stone",
+        ),
+        models=("u2netp",),
+    ),
+    Op(
+        "blurbg",
+        1,
+        "Blur background",
+        "Blurs what is behind the subject, without a halo.",
+        scenery.Blurbg,
+        ("blurbg-v1", "blurbg-v1:blur-4:dim-20"),
+        models=("u2netp",),
+    ),
+    Op(
         "flatten",
         1,
         "Background colour",
@@ -94,6 +117,19 @@ OPS: tuple[Op, ...] = (
         "Casts a shadow from what is not transparent.",
         models.Shadow,
         ("shadow-v1:opacity-50", "shadow-v1:kind-contact", "bgremove-v1+shadow-v1"),
+    ),
+    Op(
+        "shadow",
+        2,
+        "Floor shadow",
+        "Stands a cut-out on a floor: dark where it touches, and the shape that a light throws, with direction, length "
+        "and softness. A picture without transparency is refused.",
+        scenery.FloorShadow,
+        (
+            "bgremove-v2+shadow-v2:kind-contact",
+            "bgremove-v2+shadow-v2",
+            "bgremove-v2+shadow-v2:angle--40:length-120+flatten-v1",
+        ),
     ),
     Op(
         "enhance",
@@ -138,6 +174,32 @@ OPS: tuple[Op, ...] = (
         "Cuts to an aspect ratio, or to a rectangle in pixels that must lie inside the picture.",
         models.Crop,
         ("crop-v1:aspect-1x1", "crop-v1:height-300:width-400:x-20:y-10"),
+    ),
+    Op(
+        "smartcrop",
+        1,
+        "Smart crop",
+        "Cuts to an aspect ratio so that the subject stays in it, in the middle where the picture has the room.",
+        framing.Smartcrop,
+        ("smartcrop-v1:aspect-1x1", "smartcrop-v1:aspect-4x5:margin-15:tight-true"),
+        models=("u2netp",),
+    ),
+    Op(
+        "trim",
+        1,
+        "Trim",
+        "Cuts plain or transparent borders off.",
+        framing.Trim,
+        ("trim-v1", "trim-v1:margin-5:tolerance-20"),
+    ),
+    Op(
+        "pad",
+        1,
+        "Pad",
+        "Puts the picture on a larger canvas of an aspect ratio or a size: of one colour, transparent, or with the "
+        "border of the picture going on.",
+        framing.Pad,
+        ("pad-v1:aspect-1x1", "pad-v1:aspect-16x9:fill-edge", "pad-v1:height-2000:margin-10:width-2000"),
     ),
     Op(
         "watermark",

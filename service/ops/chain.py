@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from service.ops import models
+from service.ops import framing, models, scenery
 from service.ops.catalogue import Cacheable, Op
 from service.ops.errors import OpKeyError
 from service.ops.values import encode
@@ -19,6 +19,14 @@ _BEFORE_FLATTEN = (
     models.Upscale,
     models.UpscaleV2,
     models.Watermark,
+    framing.Smartcrop,
+    framing.Trim,
+    scenery.FloorShadow,
+)
+# Ops that cut out what is not, as the op that may then be left out would.
+_CUTS_ITSELF: tuple[tuple[type[models.Parameters], models.Parameters], ...] = (
+    (models.Compose, models.Bgremove()),
+    (scenery.Scene, models.BgremoveV2()),
 )
 _OUTPUTS = (models.Convert, models.Compress)
 
@@ -101,8 +109,8 @@ def canonical_steps(steps: tuple[Step, ...]) -> tuple[Step, ...]:
        from the subject on to the colour, and not from a rectangle. A second ``flatten`` finds nothing
        transparent and goes.
     2. A step equal to the one before it goes when it changes nothing the second time.
-    3. ``bgremove`` with default settings right before ``compose`` goes: compose does just that to a picture
-       without transparency, and bgremove does nothing to one with it.
+    3. ``bgremove`` with default settings right before ``compose`` of the same version goes: compose does just that to a
+       picture without transparency, and bgremove does nothing to one with it.
     4. A last ``convert`` without settings goes: it is how every chain ends. So does ``flatten`` with white
        right before JPEG.
     """
@@ -111,7 +119,7 @@ def canonical_steps(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     for step in ordered:
         if kept and step == kept[-1] and step.op.idempotent:
             continue
-        if kept and isinstance(step.params, models.Compose) and kept[-1].params == models.Bgremove():
+        if kept and (type(step.params), kept[-1].params) in _CUTS_ITSELF:
             kept.pop()
         kept.append(step)
     return _trim_end(kept)

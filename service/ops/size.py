@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from service.ops import models
+from service.ops import framing, models
 from service.ops.chain import Chain, Step
+from service.ops.values import ratio
 
 _OF_KNOWN_SIZE = (
     models.Resize,
@@ -51,6 +52,10 @@ def _planned_size(
                 size = _resized(size, resize)
             case models.Crop(width=int() as across, height=int() as down):
                 size = (min(size[0], across), min(size[1], down))
+            case framing.Pad(width=int() as across, height=int() as down):
+                size = (float(across), float(down))
+            case framing.Pad() as pad:
+                size = _padded(size, pad)
             case models.Upscale(factor=factor) | models.UpscaleV2(factor=factor):
                 size = (size[0] * factor, size[1] * factor)
     return size
@@ -66,3 +71,12 @@ def _resized(size: tuple[float, float], resize: models.Resize) -> tuple[float, f
     ]
     scale = min(scales) if resize.upscale else min(*scales, 1.0)
     return size[0] * scale, size[1] * scale
+
+
+def _padded(size: tuple[float, float], pad: framing.Pad) -> tuple[float, float]:
+    free = 1 - 2 * pad.margin / 100
+    if pad.aspect is None:
+        room = max(size) * (1 / free - 1)
+        return size[0] + room, size[1] + room
+    width = max(size[0] / free, size[1] / free * ratio(pad.aspect))
+    return width, width / ratio(pad.aspect)

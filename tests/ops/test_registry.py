@@ -194,8 +194,8 @@ def test_order_of_parameters_means_nothing(parts: list[str]) -> None:
 
 @pytest.mark.parametrize("op", OPS, ids=lambda op: op.key)
 def test_writing_out_a_default_means_nothing(op: Op) -> None:
-    base = parse(op.examples[0].split("+")[0])
-    params = base.steps[0].params
+    base = next(step for step in parse(op.examples[0]).steps if step.op is op)
+    params = base.params
     for name, field in op.parameters.model_fields.items():
         if field.is_required() or field.default is None or getattr(params, name) != field.default:
             continue

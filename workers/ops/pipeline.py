@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from service.ops import models
+from service.ops import framing, models, scenery
 from service.ops.registry import Chain, parse
 from service.outputs import StepReport
 from workers.imaging.decode import decode
@@ -23,14 +23,20 @@ from workers.imaging.verify import verify
 from workers.ops import (
     bgremove,
     bgremove2,
+    blurbg,
     compose,
+    compose2,
     compress,
     convert,
     crop,
     enhance,
     flatten,
+    pad,
     resize,
     shadow,
+    shadow2,
+    smartcrop,
+    trim,
     upscale,
     upscale2,
     watermark,
@@ -39,6 +45,9 @@ from workers.ops.pixels import Reported, check_size
 
 # The model class fixes the type of the parameters each function gets; mypy cannot say so for a dict.
 APPLY: dict[type[models.Parameters], Callable[[Image.Image, Any], Image.Image | Reported]] = {
+    framing.Pad: pad.apply,
+    framing.Smartcrop: smartcrop.apply,
+    framing.Trim: trim.apply,
     models.Bgremove: bgremove.apply,
     models.BgremoveV2: bgremove2.apply,
     models.Compose: compose.apply,
@@ -50,6 +59,9 @@ APPLY: dict[type[models.Parameters], Callable[[Image.Image, Any], Image.Image | 
     models.Upscale: upscale.apply,
     models.UpscaleV2: upscale2.apply,
     models.Watermark: watermark.apply,
+    scenery.Blurbg: blurbg.apply,
+    scenery.Scene: compose2.apply,
+    scenery.FloorShadow: shadow2.apply,
 }
 
 

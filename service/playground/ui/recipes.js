@@ -7,7 +7,8 @@ const RECIPES = [
   ["White background", "bgremove-v2+flatten-v1+shadow-v1:kind-contact"],
   ["Studio", "compose-v1:color-f1e7da"],
   ["Web size", "resize-v1:width-1024"],
-  ["Square", "crop-v1:aspect-1x1"],
+  ["Scene", "compose-v2:aspect-4x5:light-window:scene-wood"],
+  ["Square", "smartcrop-v1:aspect-1x1"],
   ["Enhance", "enhance-v1"],
   ["Under 100 kB", "compress-v1:max-100"],
 ];
