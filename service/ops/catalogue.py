@@ -77,6 +77,7 @@ OPS: tuple[Op, ...] = (
         "without transparency is removed first.",
         models.Compose,
         ("compose-v1", "compose-v1:aspect-1x1:color-e8ecf2", "compose-v1:color-ivory:style-gradient"),
+        models=("u2netp",),
     ),
     Op(
         "compose",

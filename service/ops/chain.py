@@ -23,11 +23,8 @@ _BEFORE_FLATTEN = (
     framing.Trim,
     scenery.FloorShadow,
 )
-# Ops that cut out what is not, as the op that may then be left out would.
-_CUTS_ITSELF: tuple[tuple[type[models.Parameters], models.Parameters], ...] = (
-    (models.Compose, models.Bgremove()),
-    (scenery.Scene, models.BgremoveV2()),
-)
+# Ops that cut out what is not, as bgremove-v2 would.
+_CUT_THEMSELVES = (models.Compose, scenery.Scene)
 _OUTPUTS = (models.Convert, models.Compress)
 
 
@@ -109,7 +106,7 @@ def canonical_steps(steps: tuple[Step, ...]) -> tuple[Step, ...]:
        from the subject on to the colour, and not from a rectangle. A second ``flatten`` finds nothing
        transparent and goes.
     2. A step equal to the one before it goes when it changes nothing the second time.
-    3. ``bgremove`` with default settings right before ``compose`` of the same version goes: compose does just that to a
+    3. ``bgremove-v2`` with default settings right before ``compose`` goes: compose does just that to a
        picture without transparency, and bgremove does nothing to one with it.
     4. A last ``convert`` without settings goes: it is how every chain ends. So does ``flatten`` with white
        right before JPEG.
@@ -119,7 +116,7 @@ def canonical_steps(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     for step in ordered:
         if kept and step == kept[-1] and step.op.idempotent:
             continue
-        if kept and (type(step.params), kept[-1].params) in _CUTS_ITSELF:
+        if kept and isinstance(step.params, _CUT_THEMSELVES) and kept[-1].params == models.BgremoveV2():
             kept.pop()
         kept.append(step)
     return _trim_end(kept)

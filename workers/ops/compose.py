@@ -4,12 +4,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.ops.models import Bgremove, Compose
+from service.ops.models import Compose
 from service.ops.values import ratio
 from workers.imaging.errors import PixelError
 from workers.imaging.resize import resize
-from workers.ops import bgremove, shadow
-from workers.ops.pixels import is_cut_out
+from workers.ops import shadow
+from workers.ops.bgremove import trim
+from workers.ops.bgremove2 import with_cut_out
+from workers.ops.pixels import Reported
 
 Floats = NDArray[np.float32]
 
@@ -27,10 +29,11 @@ for _ in range(2):
 _DITHER = ((_BAYER + 0.5) / 64).astype(np.float32)
 
 
-def apply(image: Image.Image, params: Compose) -> Image.Image:
-    """The scene, RGB. Raises PixelError op_failed when a picture without transparency has no plain background."""
-    cut = image if is_cut_out(image) else bgremove.apply(image, Bgremove())
-    subject = bgremove.trim(cut)
+def apply(image: Image.Image, params: Compose) -> Reported:
+    """The scene, RGB. Raises PixelError op_failed when there is no subject, and what bgremove-v2 raises."""
+    found = with_cut_out(image)
+    made = found if isinstance(found, Reported) else Reported(found, "alpha")
+    subject = trim(made.image)
     if subject.getchannel("A").getextrema()[1] == 0:
         raise PixelError("op_failed", "the picture is wholly transparent, so there is nothing to compose")
     size = _canvas(
@@ -51,7 +54,7 @@ def apply(image: Image.Image, params: Compose) -> Image.Image:
         )
     ground = background(size, params)
     ground.paste(scene, mask=scene.getchannel("A"))
-    return ground
+    return Reported(ground, made.method, made.confidence, made.warnings)
 
 
 def background(size: tuple[int, int], params: Compose) -> Image.Image:

@@ -3,22 +3,27 @@ import pytest
 from PIL import Image
 
 from scripts.docs.scene import mug
-from service.ops.models import Bgremove, Compose
+from service.ops.models import BgremoveV2, Compose
 from tests.workers.ops.pictures import noise, pixels, square
 from workers.imaging.errors import PixelError
-from workers.ops import bgremove, compose
+from workers.ops import bgremove2, compose
+from workers.ops.pixels import Reported
 
 
 def test_padding_and_aspect_make_the_canvas() -> None:
-    result = compose.apply(square(100, 60), Compose(padding=20, style="plain", shadow="none"))
+    result = compose.apply(square(100, 60), Compose(padding=20, style="plain", shadow="none")).image
     assert result.size == (100, 100)
-    wide = compose.apply(square(100, 60), Compose(padding=20, aspect="16x9", style="plain", shadow="none"))
+    wide = compose.apply(
+        square(100, 60), Compose(padding=20, aspect="16x9", style="plain", shadow="none")
+    ).image
     assert wide.size == (178, 100)
 
 
 def test_plain_background_is_the_very_colour_and_the_subject_the_very_pixels() -> None:
     result = pixels(
-        compose.apply(square(100, 60), Compose(padding=20, style="plain", color="336699", shadow="none"))
+        compose.apply(
+            square(100, 60), Compose(padding=20, style="plain", color="336699", shadow="none")
+        ).image
     )
     assert (result[20:80, 20:80] == [200, 30, 30]).all()
     result = result.copy()
@@ -49,7 +54,9 @@ def test_studio_has_a_wall_a_line_and_a_floor() -> None:
 
 def test_subject_stands_on_the_lower_padding_with_a_shadow_at_its_foot() -> None:
     with_shadow, without = (
-        pixels(compose.apply(square(300, 200), Compose(aspect="1x1", padding=20, shadow=shadow))).astype(int)
+        pixels(
+            compose.apply(square(300, 200), Compose(aspect="1x1", padding=20, shadow=shadow)).image
+        ).astype(int)
         for shadow in ("contact", "none")
     )
     red = (without[..., 0] - without[..., 1]) > 120
@@ -61,12 +68,15 @@ def test_subject_stands_on_the_lower_padding_with_a_shadow_at_its_foot() -> None
 
 def test_an_opaque_photo_is_cut_out_first() -> None:
     photo = mug((500, 400)).photo
-    cut = bgremove.apply(photo, Bgremove())
-    assert compose.apply(photo, Compose()).tobytes() == compose.apply(cut, Compose()).tobytes()
+    cut = bgremove2.apply(photo, BgremoveV2())
+    assert isinstance(cut, Reported)
+    made = compose.apply(photo, Compose())
+    assert made.image.tobytes() == compose.apply(cut.image, Compose()).image.tobytes()
+    assert (made.method, made.confidence, made.warnings) == (cut.method, cut.confidence, cut.warnings)
 
 
-def test_a_photo_without_plain_background_is_refused() -> None:
-    with pytest.raises(PixelError, match="not plain"):
+def test_a_photo_without_a_subject_is_refused() -> None:
+    with pytest.raises(PixelError, match="no subject"):
         compose.apply(noise(200, 150), Compose())
 
 
@@ -78,5 +88,5 @@ def test_an_empty_picture_is_refused() -> None:
 def test_the_scene_has_a_largest_size() -> None:
     subject = Image.new("RGBA", (2000, 40), (0, 0, 0, 0))
     subject.paste((10, 10, 10, 255), (0, 10, 1900, 30))
-    result = compose.apply(subject, Compose(padding=45, aspect="100x1", style="plain", shadow="none"))
+    result = compose.apply(subject, Compose(padding=45, aspect="100x1", style="plain", shadow="none")).image
     assert result.width == 6000
