@@ -5,7 +5,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 Floats = NDArray[np.float32]
 
@@ -17,9 +16,9 @@ _SMALL: Final = 48  # pixels a side
 
 
 def estimate(colours: Floats, alpha: Floats) -> tuple[Floats, Floats]:
-    """(subject, background), each (h, w, 3) like colours, 0..1, such that colours = alpha subject + (1 - alpha) background.
+    """(subject, background), each (h, w, 3), such that colours = alpha * subject + (1 - alpha) * background.
 
-    alpha: (h, w), 0..1."""
+    colours: (h, w, 3), 0..1; alpha: (h, w), 0..1."""
     height, width = alpha.shape
     front = (colours * alpha[..., None]).sum(axis=(0, 1), keepdims=True) / max(float(alpha.sum()), 1e-3)
     back = (colours * (1 - alpha)[..., None]).sum(axis=(0, 1), keepdims=True)
@@ -46,7 +45,7 @@ def _resized(values: Floats, size: tuple[int, int]) -> Floats:
         np.intp
     )
     columns = np.minimum((np.arange(size[0]) + 0.5) * values.shape[1] / size[0], values.shape[1] - 1)
-    return values[rows[:, None], columns.astype(np.intp)]
+    return np.asarray(values[rows[:, None], columns.astype(np.intp)], np.float32)
 
 
 def _improved(seen: Floats, alpha: Floats, front: Floats, back: Floats) -> tuple[Floats, Floats]:

@@ -54,7 +54,7 @@ def cut_out(image: Image.Image, small: Floats, matte: Matte, *, hard: bool) -> I
         pixels = np.array(strip)
         if len(rows):
             guide = _sampled(planes, rows + top, columns, image.size)
-            seen = np.asarray(part)[rows, columns].astype(np.float32) / 255
+            seen = np.asarray(np.asarray(part)[rows, columns] / np.float32(255), np.float32)
             pixels[rows, columns] = _edge_pixels(seen, guide, hard)
         if matte.shade is not None:
             shade = _plane(matte.shade).resize(part.size, Image.Resampling.BILINEAR, box)
@@ -93,7 +93,7 @@ def _edge_pixels(seen: Floats, guide: Floats, hard: bool) -> NDArray[np.uint8]:
     if hard:
         alpha = np.clip((alpha - 0.5) * 4 + 0.5, 0, 1)
     colour, _ = foreground.divide(seen, alpha, guide[:, 6:9], guide[:, 9:12], _HOLD)
-    pixels = np.rint(np.concatenate([colour, alpha[:, None]], axis=1) * 255).astype(np.uint8)
+    pixels = np.asarray(np.rint(np.concatenate([colour, alpha[:, None]], axis=1) * 255), np.uint8)
     pixels[pixels[:, 3] == 0] = 0
     return pixels
 
@@ -122,7 +122,7 @@ def _sampled(
     lower = flat[below * width + x] * (1 - right)[:, None]
     lower += flat[below * width + beside] * right[:, None]
     upper += (lower - upper) * down[:, None]
-    return upper
+    return np.asarray(upper, np.float32)
 
 
 def _place(

@@ -89,12 +89,17 @@ def find(lab: Floats, seen: Floats) -> Backdrop | None:
     return Backdrop(difference, distance, dark, edge, flooded, part)
 
 
+def slope(lab: Floats, scale: float) -> Floats:
+    """How steep a picture (h, w, 3) is, ΔE a pixel (h, w), over blurs of this deviation in pixels."""
+    total = ndimage.gaussian_gradient_magnitude(lab[..., 0], scale)
+    for band in (1, 2):
+        total += ndimage.gaussian_gradient_magnitude(lab[..., band], scale)
+    return np.asarray(total, np.float32)
+
+
 def _edges(lab: Floats, background: Mask) -> Mask:
     """Sharp edges, down to those that just stand out from the noise of the background."""
-    fine, coarse = (
-        sum(ndimage.gaussian_gradient_magnitude(lab[..., band], scale) for band in range(3))
-        for scale in (1.0, 3.0)
-    )
+    fine, coarse = (slope(lab, scale) for scale in (1.0, 3.0))
     noise = float(np.percentile(fine[background], 98))
     return np.asarray((fine > max(_FAINTEST, 1.2 * noise)) & (fine > _SHARP * coarse), np.bool_)
 
@@ -195,9 +200,9 @@ def _pieces(candidates: Mask, found: Backdrop) -> Iterator[tuple[Mask, Box, floa
     area = np.bincount(labels.ravel(), minlength=count + 1)
     chosen = (lightness > -_HOLE_SHADE) & (lightness < _SAME) & (np.abs(a) < _SAME) & (np.abs(b) < _SAME)
     chosen &= area >= max(16, 6e-5 * labels.size)
-    for number, box in enumerate(ndimage.find_objects(labels), 1):
+    for number, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
         if chosen[number]:
-            yield labels[box] == number, box, -float(lightness[number])
+            yield labels[rows, columns] == number, (rows, columns), -float(lightness[number])
 
 
 def _is_ring(hole: Mask, box: Box, outside: Mask) -> bool:

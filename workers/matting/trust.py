@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from workers.matting.plain import slope
+
 Floats = NDArray[np.float32]
 
 THRESHOLD: Final = 0.7
@@ -39,10 +41,7 @@ def judge(
     outline = solid & ~ndimage.binary_erosion(solid, border_value=1)
     length = max(1, int(outline.sum()))
     soft = int(((alpha > 0.1) & (alpha < 0.9)).sum()) / length
-    slope = np.zeros(alpha.shape, np.float32)
-    for band in range(3):
-        slope += ndimage.gaussian_gradient_magnitude(lab[..., band], 1.0)
-    faint = float((ndimage.maximum_filter(slope, 3)[outline] < 3).mean()) if outline.any() else 1.0
+    faint = float((ndimage.maximum_filter(slope(lab, 1.0), 3)[outline] < 3).mean()) if outline.any() else 1.0
     alike = float((np.abs(contrast).sum(axis=-1)[outline] < 0.12).mean()) if outline.any() else 1.0
     doubts = {
         _UNCLEAR: max(3 * ambiguity, 1 - agreement),

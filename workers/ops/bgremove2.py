@@ -35,7 +35,9 @@ _ROOM: Final = 0.12  # around the subject at the second look, part of its sides
 _PRIOR: Final = 1e-3  # how strongly the model's map holds along the outline
 _TORN: Final = 0.1  # part of the surroundings that is thin or a gap where an outline counts as torn
 _HOLD: Final = 0.3  # how strongly the colours nearby hold where it is torn
-_NO_SUBJECT: Final = "no subject was found in the picture; take one in which the product or the person stands out from what is behind"
+_NO_SUBJECT: Final = (
+    "no subject was found in the picture; take one in which the product or the person stands out"
+)
 
 
 def apply(image: Image.Image, params: BgremoveV2) -> Image.Image | Reported:
@@ -67,7 +69,7 @@ class _Regions:
 def _cut_out(image: Image.Image, params: BgremoveV2) -> Reported:
     working = resize(image, fit_size(image.size, _SIDE))
     pixels = np.asarray(working)
-    colours, lab = pixels.astype(np.float32) / 255, backdrop.to_lab(pixels)
+    colours, lab = np.asarray(pixels / np.float32(255), np.float32), backdrop.to_lab(pixels)
     seen = _enlarged(saliency(image), working.size)
     found = plain.find(lab, seen)
     agreement = 1.0
@@ -122,11 +124,13 @@ def _seen(image: Image.Image, first: Floats) -> tuple[Floats, float]:
     closer = _closer(image, first)
     union = (first > 0.5) | (closer > 0.5)
     agreement = float(((first > 0.5) & (closer > 0.5)).sum() / max(1, union.sum()))
-    return (closer if agreement > 0.7 else (first + closer) / 2), agreement
+    seen = closer if agreement > 0.7 else np.asarray((first + closer) / 2, np.float32)
+    return seen, agreement
 
 
 def _enlarged(map_: Floats, size: tuple[int, int]) -> Floats:
-    return np.clip(np.asarray(Image.fromarray(map_).resize(size, Image.Resampling.BICUBIC)), 0, 1)
+    larger = Image.fromarray(map_).resize(size, Image.Resampling.BICUBIC)
+    return np.asarray(np.clip(np.asarray(larger, np.float32), 0, 1), np.float32)
 
 
 def _by_model(seen: Floats) -> _Regions:
@@ -178,7 +182,7 @@ def _with_fringe(
     fringe = ndimage.binary_dilation(torn, iterations=8) & _near_edge(subject, 16)
     inside = ndimage.binary_erosion(opened & ~fringe, iterations=2)
     outside = ~ndimage.binary_dilation(subject, iterations=6)
-    front, back = (_around(colours, place, 10.0) for place in (inside, outside))
+    front, back = (_around(colours, place, 33) for place in (inside, outside))
     line = front - back
     length = (line * line).sum(axis=-1)
     along = ((colours - back) * line).sum(axis=-1) / np.maximum(length, 1e-4)
@@ -187,14 +191,14 @@ def _with_fringe(
     return alpha, regions.band | fringe, prior
 
 
-def _around(colours: Floats, place: Mask, reach: float) -> Floats:
-    """Mean colour of the pixels of a mask around every pixel; of all of them where none is near."""
+def _around(colours: Floats, place: Mask, reach: int) -> Floats:
+    """Mean colour of the pixels of a mask in a square of this side around every pixel; of all where none is near."""
     weight = place.astype(np.float32)
-    total = ndimage.gaussian_filter(weight, reach) + 1e-6
+    total = ndimage.uniform_filter(weight, reach) + 1e-6
     everywhere = colours[place].mean(axis=0) if place.any() else colours.mean(axis=(0, 1))
     result = np.empty_like(colours)
     for band in range(3):
-        mean = ndimage.gaussian_filter(colours[..., band] * weight, reach)
+        mean = ndimage.uniform_filter(colours[..., band] * weight, reach)
         result[..., band] = (mean + 1e-6 * everywhere[band]) / total
     return result
 
