@@ -48,18 +48,6 @@ class Op:
 OPS: tuple[Op, ...] = (
     Op(
         "bgremove",
-        1,
-        "Remove background",
-        "Cuts a product out of a plain background and leaves it transparent. The background may shade "
-        "softly; a picture whose border is not plain is refused. One that already has "
-        "transparency is left as it is.",
-        models.Bgremove,
-        ("bgremove-v1", "bgremove-v1:trim-true", "bgremove-v1+flatten-v1:color-white+shadow-v1"),
-        idempotent=True,
-        checked_by=("u2netp",),
-    ),
-    Op(
-        "bgremove",
         2,
         "Remove background",
         "Cuts the subject out of a photograph, a product as well as a person or an animal, and leaves the rest "
@@ -68,6 +56,18 @@ OPS: tuple[Op, ...] = (
         ("bgremove-v2", "bgremove-v2:trim-true", "bgremove-v2:shadow-keep+flatten-v1"),
         idempotent=True,
         models=("u2netp",),
+    ),
+    Op(
+        "bgremove",
+        1,
+        "Remove plain background",
+        "Cuts a product out of a plain background and leaves it transparent. The background may shade "
+        "softly; a picture whose border is not plain is refused. One that already has "
+        "transparency is left as it is.",
+        models.Bgremove,
+        ("bgremove-v1", "bgremove-v1:trim-true", "bgremove-v1+flatten-v1:color-white+shadow-v1"),
+        idempotent=True,
+        checked_by=("u2netp",),
     ),
     Op(
         "compose",

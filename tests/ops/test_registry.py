@@ -95,7 +95,7 @@ def test_equal_pixels_have_one_key(written: str, canonical: str) -> None:
         ("resize-v1:width-3:", "bad_op_key", "'' in resize-v1"),
         ("RESIZE-v1:width-3", "bad_op_key", "character 'R' at 0"),
         ("resize-v1:width-３", "bad_op_key", "is not allowed"),
-        ("sharpen-v1", "unknown_op", "there is no op sharpen-v1; there is bgremove-v1"),
+        ("sharpen-v1", "unknown_op", "there is no op sharpen-v1; there is bgremove-v2"),
         ("resize-v2:width-3", "unknown_op", "there is resize-v1"),
         (
             "resize-v1:w-3",

@@ -55,6 +55,8 @@ export interface Output {
   report: StepReport[];
   /** null for a picture of before they were measured. */
   features: Features | null;
+  /** `review`: the picture is yours alone until an operator has decided. */
+  moderation?: "none" | "clean" | "review" | "approved";
 }
 
 /** What a step of the chain says of its result. */
@@ -211,6 +213,8 @@ export interface Limits {
 export interface Catalogue {
   ops: Operation[];
   limits: Limits;
+  /** Whether a model looks at what pictures show. */
+  moderation?: { active: boolean; required: boolean };
 }
 
 /** What a precheck learns from the file's own bytes. */
