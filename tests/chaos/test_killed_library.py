@@ -64,7 +64,7 @@ async def _call_and_die(
             pass
         else:
             pytest.fail(f"answered {answer.status_code} before {step}: {answer.text}", pytrace=False)
-    await asyncio.wait_for(dying.wait(), 30)
+    await asyncio.wait_for(dying.wait(), 90)
 
 
 @pytest.mark.parametrize("step", ["copied", "promoted"])
@@ -80,7 +80,7 @@ async def test_a_promotion(
     promoted = await paid.say("POST", "/outputs/promote", {"job_id": done["job_id"]})
     assert (promoted["output_id"], promoted["version"]) == (done["output"]["output_id"], 1)
     assert await paid.balance() == balance - PRICE
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while (await paid.image())["original_due_at"] is not None:
             await originals(resources)
     output, image = (await paid.outputs())[0], await paid.image()
@@ -98,7 +98,7 @@ async def test_an_original_that_follows(resources: Resources, db: Connection, pa
     key = original_key(paid.id, image["id"], "image/jpeg")
     await resources.storage.upload("user-library", key, picture.data, "image/jpeg")
     await paid.say("POST", "/outputs/promote", {"job_id": done["job_id"]})
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while (await paid.image())["original_due_at"] is not None:
             await originals(resources)
     assert (await paid.image())["original_path"] == key
@@ -171,7 +171,7 @@ async def test_a_worker_that_writes_to_the_library(
     )
     dying = await Child.start(command, stack.home / "logs" / f"dying-library-{step}.log")
     await resources.doorbell.ring(queue)
-    await asyncio.wait_for(dying.wait(), 30)
+    await asyncio.wait_for(dying.wait(), 90)
     survivor = await stack.start_worker(env)
     done = await finished(resources, job_id, paid.id)
     await survivor.stop()

@@ -53,13 +53,13 @@ async def test_another_worker_finishes_the_job_once(
     job_id = await queue_job(resources, photo(), "resize-v1:width-64", queue, user_id=user.id, price=PRICE)
     dying = await Child.start(command, stack.home / "logs" / f"dying-{step}.log")
     await resources.doorbell.ring(queue)
-    await asyncio.wait_for(dying.wait(), 30)
+    await asyncio.wait_for(dying.wait(), 90)
     left = {path.name for path in (tmp_path / "temporary").iterdir()}
     assert len(left) == 1  # the directory of the dead worker, with its pictures
 
     survivor = await stack.start_worker(env)
     row = await finished(resources, job_id, user.id, seconds=120)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while left & {path.name for path in (tmp_path / "temporary").iterdir()}:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.01)
     await survivor.stop()

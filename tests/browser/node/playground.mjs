@@ -148,7 +148,7 @@ test('every op of the catalogue can be chosen, and its first form is accepted', 
   const page = await openPlayground()
   await page.setInputFiles('#file', pictures['quadrants.jpg'].path)
   await chosen(page)
-  for (const key of await page.$$eval('#steps option', (options) => options.map((option) => option.value))) {
+  for (const key of await page.$$eval('#steps [aria-label=Operation] option', (options) => options.map((option) => option.value))) {
     await page.selectOption('#steps select', key)
     const answer = await page.evaluate(
       async (op_key) =>
