@@ -5,54 +5,15 @@ import threading
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw
 
 from scripts.docs.scene import Look, mug
 from service.ops.models import BgremoveV2
-from tests.workers.ops.pictures import noise, pixels, square
+from tests.workers.ops.pictures import SIZE, noise, on_grey, pixels, shirt, square
 from workers.imaging.errors import PixelError
 from workers.models import sessions
 from workers.ops import bgremove2
 from workers.ops.pixels import Reported
-
-SIZE = (640, 640)
-
-
-def shirt() -> Image.Image:
-    """A shape with sleeves, coverage 0..255."""
-    drawn = Image.new("L", (4 * SIZE[0], 4 * SIZE[1]))
-    outline = [
-        (35, 15),
-        (43, 19),
-        (57, 19),
-        (65, 15),
-        (90, 35),
-        (80, 47),
-        (70, 38),
-        (70, 88),
-        (30, 88),
-        (30, 38),
-    ]
-    outline += [(20, 47), (10, 35)]
-    ImageDraw.Draw(drawn).polygon(
-        [(x * drawn.width // 100, y * drawn.height // 100) for x, y in outline], 255
-    )
-    return drawn.resize(SIZE, Image.Resampling.BOX)
-
-
-def on_grey(matte: Image.Image, colour: tuple[int, int, int], shadow: float = 0.25) -> Image.Image:
-    """A product of one shaded colour over light grey paper with a soft shadow and noise."""
-    height, width = matte.height, matte.width
-    y, x = np.mgrid[0:height, 0:width] / width
-    paper = np.repeat((228 - 60 * ((x - 0.5) ** 2 + (y - 0.4) ** 2))[..., None], 3, axis=2)
-    cast = Image.new("L", matte.size)
-    cast.paste(matte, (0, 10))
-    dark = np.asarray(cast.filter(ImageFilter.GaussianBlur(13)), np.float32)[..., None] / 255
-    part = np.asarray(matte, np.float32)[..., None] / 255
-    front = np.asarray(colour) * (1.02 - 0.16 * x)[..., None]
-    seen = paper * (1 - shadow * dark) * (1 - part) + front * part
-    seen += np.random.default_rng(1).normal(0, 1.5, seen.shape)
-    return Image.fromarray(np.rint(np.clip(seen, 0, 255)).astype(np.uint8))
 
 
 def cut(photo: Image.Image, **params: object) -> Reported:
