@@ -462,8 +462,8 @@ class BgremoveV2(Parameters):
         title="Edge",
         description="soft: as the picture has it, hair and fur included. hard: a clean line.",
     )
-    shadow: Literal["drop", "keep"] = Field(
-        default="drop",
+    shadow: Literal["remove", "keep"] = Field(
+        default="remove",
         title="Shadow",
         description="keep: the soft shadow on a plain background stays, as translucent black.",
     )

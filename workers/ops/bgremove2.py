@@ -35,6 +35,8 @@ _ROOM: Final = 0.12  # around the subject at the second look, part of its sides
 _PRIOR: Final = 1e-3  # how strongly the model's map holds along the outline
 _TORN: Final = 0.1  # part of the surroundings that is thin or a gap where an outline counts as torn
 _HOLD: Final = 0.3  # how strongly the colours nearby hold where it is torn
+_NO_TRUST: Final = 0.1  # confidence below which a subject that is
+_TINY: Final = 0.01  # no larger than this part of the picture is none
 _NO_SUBJECT: Final = (
     "no subject was found in the picture; take one in which the product or the person stands out"
 )
@@ -88,6 +90,8 @@ def _cut_out(image: Image.Image, params: BgremoveV2) -> Reported:
     matte = fullsize.Matte(alpha, subject, background, shade)
     cut = fullsize.cut_out(image, colours, matte, hard=params.edge == "hard")
     confidence, warnings = trust.judge(lab, alpha, subject - background, regions.ambiguity, agreement)
+    if confidence < _NO_TRUST and float((alpha > 0.5).mean()) < _TINY:
+        raise PixelError("op_failed", _NO_SUBJECT)
     if keeps and not found:
         warnings = (*warnings, trust.NO_SHADOW)
     return Reported(cut, regions.method, confidence, warnings)
@@ -158,10 +162,11 @@ def _by_backdrop(
         int(((seen > 0.8) & ndimage.binary_erosion(~ndimage.binary_fill_holes(subject), iterations=3)).sum())
         / union
     )
-    both = int((subject & (seen > 0.5)).sum()) / union
+    missing = int((~subject & (seen > 0.5)).sum()) / union
+    added = int((subject & (seen <= 0.5)).sum()) / union  # as the saucer of a cup; what stands out is no mistake
     band = _near_edge(subject, 3) | ndimage.binary_dilation(doubtful)
     alpha = np.where(doubtful, seen, subject).astype(np.float32)
-    return _Regions(alpha, band, "plain" if both > 0.97 else "plain+model", max(lost, 0.3 * (1 - both)))
+    return _Regions(alpha, band, "plain" if missing + added < 0.03 else "plain+model", max(lost, 0.3 * missing + 0.2 * added))
 
 
 def _with_fringe(
