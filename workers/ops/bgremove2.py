@@ -1,7 +1,7 @@
 """bgremove-v2: cut the subject out of any photograph.
 
 A model says roughly where the subject is (:mod:`workers.models.saliency`); a plain background, where there is one, says
-the rest (:mod:`workers.matting.plain`). Along the outline alpha is found by closed-form matting on a small copy and
+the rest (:mod:`workers.ops.plain`). Along the outline alpha is found by closed-form matting on a small copy and
 carried to full size (:mod:`workers.matting`).
 """
 
@@ -19,9 +19,9 @@ from service.ops.models import BgremoveV2
 from workers.imaging.encode import flatten
 from workers.imaging.errors import PixelError
 from workers.imaging.resize import fit_size, resize
-from workers.matting import closed_form, foreground, fullsize, plain, trust
+from workers.matting import closed_form, foreground, fullsize
 from workers.models.saliency import saliency
-from workers.ops import backdrop
+from workers.ops import backdrop, plain, trust
 from workers.ops.bgremove import trim
 from workers.ops.pixels import Reported, is_cut_out
 
@@ -163,10 +163,17 @@ def _by_backdrop(
         / union
     )
     missing = int((~subject & (seen > 0.5)).sum()) / union
-    added = int((subject & (seen <= 0.5)).sum()) / union  # as the saucer of a cup; what stands out is no mistake
+    added = (
+        int((subject & (seen <= 0.5)).sum()) / union
+    )  # as the saucer of a cup; what stands out is no mistake
     band = _near_edge(subject, 3) | ndimage.binary_dilation(doubtful)
     alpha = np.where(doubtful, seen, subject).astype(np.float32)
-    return _Regions(alpha, band, "plain" if missing + added < 0.03 else "plain+model", max(lost, 0.3 * missing + 0.2 * added))
+    return _Regions(
+        alpha,
+        band,
+        "plain" if missing + added < 0.03 else "plain+model",
+        max(lost, 0.3 * missing + 0.2 * added),
+    )
 
 
 def _with_fringe(

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from workers.matting.plain import slope
+from workers.ops.plain import slope
 
 Floats = NDArray[np.float32]
 
