@@ -1,8 +1,8 @@
 """The fonts that drawings are drawn with: the same on every machine, so that equal bytes give equal pixels.
 
 Arimo, Tinos and Cousine have the widths of Arial, Times New Roman and Courier New, with Latin, Greek, Cyrillic and
-Hebrew letters; Noto fonts have the other scripts. scripts/fonts puts them into the installation. None is taken from the
-machine.
+Hebrew letters, and the Arabic, Devanagari and Thai letters of Noto fonts; other Noto fonts have the other scripts.
+scripts/fonts puts them into the installation. None is taken from the machine.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Final
 from xml.etree import ElementTree as ET
 
 from workers.imaging.errors import PixelError
+from workers.imaging.svg import scripts
 from workers.imaging.svg.reading import SVG
 from workers.imaging.svg.values import Tokens, commas, words
 
@@ -26,20 +27,20 @@ MONOSPACE: Final = "Cousine"
 _FOUR: Final = ("400Regular", "400Regular_Italic", "700Bold", "700Bold_Italic")
 _FILES: Final[dict[str, tuple[str, ...]]] = {
     **{name: tuple(f"{name}-{style}.ttf" for style in _FOUR) for name in (SANS, SERIF, MONOSPACE)},
-    "Noto Sans Arabic": ("NotoSansArabic-400Regular.ttf", "NotoSansArabic-700Bold.ttf"),
-    "Noto Sans Devanagari": ("NotoSansDevanagari-400Regular.ttf", "NotoSansDevanagari-700Bold.ttf"),
-    "Noto Sans Thai": ("NotoSansThai-400Regular.ttf", "NotoSansThai-700Bold.ttf"),
     "Noto Sans Symbols 2": ("NotoSansSymbols2-400Regular.ttf",),
     "Noto Sans Symbols": ("NotoSansSymbols-400Regular.ttf",),
     "Noto Sans CJK JP": ("NotoSansCJK-400Regular.otf",),
     "Noto Sans Math": ("NotoSansMath-400Regular.ttf",),
 }
 """Files by family, in the order in which a character is looked for."""
+_BESIDE: Final = ("Noto Sans Math", "Noto Sans CJK JP")
+"""Fonts that resvg can take characters from in a line of Arabic, Devanagari or Thai: among symbols it loses its way."""
 _ALIASES: Final[dict[str, str]] = {
     SANS: (
         "sans-serif, system-ui, ui-sans-serif, -apple-system, blinkmacsystemfont, arial, arialmt, arial-boldmt, sans, "
         "helvetica, helvetica neue, helveticaneue, liberation sans, nimbus sans, verdana, tahoma, geneva, "
         "trebuchet ms, segoe ui, calibri, roboto, open sans, opensans, lato, montserrat, inter, poppins, noto sans, "
+        "noto sans arabic, noto sans devanagari, noto sans thai, "
         "dejavu sans, bitstream vera sans, ubuntu, source sans pro, lucida grande, lucida sans unicode, myriad pro, "
         "myriadpro-regular"
     ),
@@ -125,43 +126,80 @@ def _mapped(font: bytes) -> frozenset[int]:
 
 
 def assign(root: ET.Element) -> bool:
-    """Put characters that the font of their text lacks into runs of a font that has them, in place. Returns whether
-    there is text at all.
+    """Put characters that the font of their text lacks into runs of a font that has them, in place, and scripts and
+    directions on levels of their own. Returns whether there is text at all.
 
-    Raises PixelError unsupported_type where no font has a character.
+    Raises PixelError unsupported_type where no font has a character, or mixed scripts cannot be set.
     """
-    return _assign(root, SERIF, inside=False)
+    return _assign(root, _STYLE, inside=False)
 
 
-def _assign(element: ET.Element, inherited: str, *, inside: bool) -> bool:
-    name = element.get("font-family", inherited)
-    name = inherited if name == "inherit" else name
-    inside = inside or element.tag == f"{SVG}text"
+_STYLE: Final = {"font-family": SERIF, "direction": "ltr", "text-anchor": "start", "letter-spacing": "0"}
+
+
+def _assign(element: ET.Element, inherited: dict[str, str], *, inside: bool, shaped: bool = False) -> bool:
+    given = {key: value for key in _STYLE if (value := element.get(key, "inherit")) != "inherit"}
+    style = inherited | given
+    name = style["font-family"]
     if element.get("display") == "none":
         return False
+    if element.tag == f"{SVG}text" and not inside:
+        scripts.mark(
+            element,
+            direction=style["direction"],
+            anchor=style["text-anchor"],
+            spaced=style["letter-spacing"] not in {"0", "normal"},
+        )
+        shaped = _is_shaped(element, style["direction"])
+    inside = inside or element.tag == f"{SVG}text"
     found = inside
     children = list(element)
     for child in children:
-        found = _assign(child, name, inside=inside) or found
+        found = _assign(child, style, inside=inside, shaped=shaped) or found
     if inside and element.tag != f"{SVG}tref":
         for child in reversed(children):
-            tail, runs = _runs(child.tail or "", name)
+            tail, runs = _runs(child.tail or "", name, shaped)
             child.tail = tail
             at = list(element).index(child) + 1
             element[at:at] = runs
-        element.text, runs = _runs(element.text or "", name)
+        element.text, runs = _runs(element.text or "", name, shaped)
         element[0:0] = runs
     return found
 
 
-def _runs(text: str, name: str) -> tuple[str, list[ET.Element]]:
+def _is_shaped(text: ET.Element, direction: str) -> bool:
+    """Whether a text is scripts.is_shaped.
+
+    Raises PixelError unsupported_type for characters that resvg cannot take from a second
+    font in a line of these scripts: it shows boxes.
+    """
+    whole = "".join(text.itertext())
+    if not scripts.is_shaped(whole):
+        return False
+    for character in whole:
+        if (
+            not _invisible(character)
+            and character not in scripts.CONTROLS
+            and ord(character) not in characters(SANS)
+        ):
+            if direction == "rtl":
+                raise scripts.refused(f"with a letter of another font ({character})")
+            if not any(ord(character) in characters(name) for name in _BESIDE):
+                raise scripts.refused(f"with a symbol ({character})")
+    return True
+
+
+def _runs(text: str, name: str, shaped: bool) -> tuple[str, list[ET.Element]]:
     """A text as what comes before the first run in another font, and these runs with what follows each."""
     own = characters(name)
     if all(ord(character) in own or ord(character) < 128 for character in text):
         return text, []
     lead, runs, current = "", list[ET.Element](), name
+    if scripts.is_shaped(text):
+        # What the font of the first run makes of a line decides which glyphs belong to which letters.
+        text = scripts.FIRST + text if text.lstrip() == text else text
     for character in text:
-        family = _family_for(character, current, name)
+        family = _family_for(character, current, name, shaped)
         if family == name:
             if runs:
                 runs[-1].tail = (runs[-1].tail or "") + character
@@ -177,13 +215,16 @@ def _runs(text: str, name: str) -> tuple[str, list[ET.Element]]:
     return lead, runs
 
 
-def _family_for(character: str, current: str, name: str) -> str:
+def _family_for(character: str, current: str, name: str, shaped: bool) -> str:
     code = ord(character)
+    if character in scripts.CONTROLS:
+        return name
     if _invisible(character) or (unicodedata.combining(character) and code in characters(current)):
         return current
     if code in characters(name):
         return name
-    for other in (current, *_FILES):
+    others: tuple[str, ...] = (SANS, *_BESIDE) if shaped else tuple(_FILES)
+    for other in (current, *others):
         if code in characters(other):
             return other
     raise PixelError(

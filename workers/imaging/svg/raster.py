@@ -51,7 +51,10 @@ def rasterise(source: Path, size: tuple[int, int]) -> Image.Image:
         # A panic of Rust arrives as an exception beside Exception.
         if type(error).__name__ != "PanicException":
             raise
-        raise PixelError("corrupt_image", "The drawing cannot be drawn: it breaks the renderer.") from None
+        raise PixelError(
+            "unsupported_type",
+            "The drawing cannot be drawn here: it breaks the renderer. Convert its text to paths, or send it as a PNG.",
+        ) from None
     finally:
         marker.write_bytes(b"")
     with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:

@@ -6,6 +6,27 @@ from collections.abc import Iterator
 
 from tests.workers.imaging.svg.drawn import svg
 
+SCRIPTS = {
+    "devanagari-thai": ('x="10"', "हिन्दी देवनागरी क्षत्रिय · ภาษาไทย ที่นี่"),
+    "all": ('x="10"', "A ไทย हिन्दी العربية 日本語"),
+    "all-bold": ('x="10" font-weight="bold"', "Bold: ไทย हिन्दी العربية"),
+    "arabic-devanagari": ('x="10"', "العربية हिन्दी · क्षत्रिय"),
+    "hebrew-arabic": ('x="10"', "שלום العربية 123 ok"),
+    "japanese-first": ('x="10"', "日本語 हिन्दी ★ ภาษาไทย"),
+    "no-space": ('x="10"', "Öl:हिन्दीไทยที่b"),
+    "spans": ('x="10"', 'हिन्दी <tspan fill="red">क्षत्रिय ที่</tspan> นี่'),
+    "serif": ('x="10" style="font-family:serif"', "Tinos हिन्दी ที่นี่"),
+    "middle": ('x="300" text-anchor="middle"', "हिन्दी · ที่นี่ · مرحبا"),
+    "rtl-hebrew": ('x="590" direction="rtl"', "שלום עולם"),
+    "rtl-arabic": ('x="590" direction="rtl"', "مرحبا بالعالم العربي"),
+    "rtl-css": ('x="590" style="direction:rtl"', "مرحبا بالعالم!"),
+    "rtl-end": ('x="10" direction="rtl" text-anchor="end"', "שלום עולם."),
+    "rtl-middle": ('x="300" direction="rtl" text-anchor="middle"', "مرحبا 123 abc"),
+    "rtl-latin": ('x="590" direction="rtl"', "Hello world!"),
+    "rtl-mixed": ('x="590" direction="rtl"', "مرحبا हिन्दी ไทย · Ok"),
+    "rtl-spans": ('x="590" direction="rtl"', 'שלום <tspan fill="red">Hello</tspan> world עולם'),
+}
+
 
 def texts() -> Iterator[tuple[str, bytes]]:
     for name, text in {
@@ -36,6 +57,14 @@ def texts() -> Iterator[tuple[str, bytes]]:
                 f"text-{name}-{family}",
                 svg(f'<text x="5" y="60" font-size="40" font-family="{family}">{text}</text>'),
             )
+    for name, (more, text) in SCRIPTS.items():
+        yield (
+            f"text-scripts-{name}",
+            svg(
+                f'<text y="42" font-size="34" font-family="sans-serif" fill="#234" {more}>{text}</text>',
+                'width="600" height="60"',
+            ),
+        )
     for name, more in {
         "default": "",
         "bold": 'font-weight="bold"',
