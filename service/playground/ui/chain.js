@@ -2,7 +2,7 @@
 /** @import { Operation } from "../darkroom/types.js" */
 import { buildOpKey, parseOpKey } from "../darkroom.js";
 import { byId, make } from "./dom.js";
-import { recipes } from "./recipes.js";
+import { chips } from "./recipes.js";
 
 const COLOURS = ["white", "black", "gray", "silver", "beige", "ivory", "navy", "teal"];
 
@@ -23,23 +23,12 @@ export class Chain extends EventTarget {
     this.input = byId("op-key");
     this.input.addEventListener("input", () => this.#read());
     byId("add-step").addEventListener("click", () => this.#add());
-    for (const [label, key] of recipes(operations)) {
-      byId("recipes").append(
-        make(
-          "button",
-          {
-            type: "button",
-            className: "chip",
-            "data-key": key,
-            onclick: () => {
-              this.key = key;
-            },
-          },
-          label,
-        ),
-      );
-    }
-    this.key = recipes(operations)[0]?.[1] ?? operations[0].key;
+    byId("recipes").replaceChildren(...chips(operations));
+    byId("recipes").addEventListener("click", (/** @type {Event} */ { target }) => {
+      const { key } = /** @type {HTMLElement} */ (target).dataset;
+      if (key) this.key = key;
+    });
+    this.key = byId("recipes").querySelector(".chip")?.dataset.key ?? operations[0].key;
   }
 
   /** The op_key as it stands in its field. */

@@ -3,7 +3,7 @@
 /** @import { Collection, ImageDocument, Operation, SignedVersion } from "../darkroom/types.js" */
 import { ask, explain, inOrder, when } from "./dialogs.js";
 import { byId, fileSize, make, typeName } from "./dom.js";
-import { recipes } from "./recipes.js";
+import { chips } from "./recipes.js";
 import { showReport } from "./report.js";
 import { affordable, rerun, worthKeeping } from "./rerun.js";
 import { ShareDialog } from "./share.js";
@@ -65,11 +65,7 @@ export class ImageView {
   offer(operations) {
     const keys = new Set(operations.flatMap(({ examples }) => examples));
     byId("rerun-list").replaceChildren(...[...keys].map((value) => make("option", { value })));
-    byId("rerun-chips").replaceChildren(
-      ...recipes(operations).map(([label, key]) =>
-        make("button", { type: "button", className: "chip", "data-key": key }, label),
-      ),
-    );
+    byId("rerun-chips").replaceChildren(...chips(operations));
   }
 
   /** @returns {SignedVersion|null} that is looked at */

@@ -139,8 +139,11 @@ test('the form is drawn from the catalogue and writes the op_key, and the op_key
   await page.fill('#op-key', 'nonsense-v9')
   assert.equal(await page.getAttribute('#op-key', 'aria-invalid'), 'true')
   await page.click('.chip >> text=Studio')
-  assert.match(await key(), /^compose-v1/)
+  assert.match(await key(), /^compose-v2/)
   assert.equal(await page.getAttribute('#op-key', 'aria-invalid'), 'false')
+  await page.click('.chip >> text=White background')
+  assert.equal(await key(), 'bgremove-v2+shadow-v2+flatten-v1')
+  assert.ok(await page.$$eval('.chip', (chips) => chips.length > 8 && chips.every((chip) => chip.title)))
   assert.deepEqual(page.complaints, [])
 })
 
