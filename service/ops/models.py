@@ -2,6 +2,7 @@
 
 The JSON schema of a model is enough to draw a form: title, description, range, default, ``x-unit`` and, for
 texts, a ``format`` (``color``; ``escaped-text``: write the value with :func:`service.ops.values.escape`).
+Where the default depends on ``format``, ``x-defaults`` has it for each format that has such a setting.
 ``canonical`` folds settings that give the same pixels into one, so that equal pixels have an equal key.
 """
 
@@ -65,6 +66,10 @@ class Parameters(BaseModel):
 
 def _unit(unit: str) -> dict[str, Any]:
     return {"x-unit": unit}
+
+
+def _defaults(by_format: dict[str, Any]) -> dict[str, Any]:
+    return {"x-defaults": by_format}
 
 
 class Resize(Parameters):
@@ -190,6 +195,7 @@ class _Progressive(Parameters):
         title="Progressive",
         description="Coarse to fine while it arrives: JPEG is unless this is false, PNG is interlaced where this is "
         "true.",
+        json_schema_extra=_defaults(dict(_PROGRESSIVE)),
     )
 
     @model_validator(mode="after")
@@ -216,8 +222,14 @@ class Convert(_Progressive):
         description="Of lossy formats, 1 to 100, or auto: the smallest file that looks like the picture. When left out "
         "85 for WebP and JPEG, 65 for AVIF.",
         examples=["auto"],
+        json_schema_extra=_defaults({name: _QUALITY[name] for name in ("webp", "jpeg", "avif")}),
     )
-    lossless: bool = Field(default=False, title="Lossless", description="WebP only; PNG always is.")
+    lossless: bool = Field(
+        default=False,
+        title="Lossless",
+        description="WebP only; PNG always is.",
+        json_schema_extra=_defaults({"webp": False}),
+    )
 
     @model_validator(mode="after")
     def _can_be_lossless(self) -> Self:

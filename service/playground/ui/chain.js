@@ -2,9 +2,24 @@
 /** @import { Operation } from "../darkroom/types.js" */
 import { buildOpKey, parseOpKey } from "../darkroom.js";
 import { byId, make } from "./dom.js";
+import { faultOf } from "./fault.js";
 import { chips } from "./recipes.js";
 
 const COLOURS = ["white", "black", "gray", "silver", "beige", "ivory", "navy", "teal"];
+
+const ABSENT = Symbol("a setting that the format does not have");
+
+/**
+ * What a parameter is when it is left out, which may depend on the format that is chosen.
+ * @param {any} schema
+ * @param {Record<string, any>} properties of the op, of which `format` may be one
+ * @param {Record<string, any>} params of the step
+ */
+function defaultOf(schema, properties, params) {
+  const byFormat = schema["x-defaults"];
+  if (!byFormat) return schema.default;
+  return byFormat[params.format ?? properties.format.default] ?? ABSENT;
+}
 
 /** @param {string} colour name or hex @returns {string} #rrggbb */
 function toHex(colour) {
@@ -22,6 +37,12 @@ export class Chain extends EventTarget {
     this.steps = [];
     this.input = byId("op-key");
     this.input.addEventListener("input", () => this.#read());
+    this.input.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+      if (event.key !== "Enter") return; // as in a field of one line
+      event.preventDefault();
+      if (!byId("run").disabled) this.input.form.requestSubmit();
+    });
+    new ResizeObserver(() => this.#fit()).observe(this.input.parentElement);
     byId("add-step").addEventListener("click", () => this.#add());
     byId("recipes").replaceChildren(...chips(operations));
     byId("recipes").addEventListener("click", (/** @type {Event} */ { target }) => {
@@ -33,7 +54,7 @@ export class Chain extends EventTarget {
 
   /** The op_key as it stands in its field. */
   get key() {
-    return this.input.value.trim();
+    return this.input.value.replace(/\s+/g, "");
   }
 
   set key(key) {
@@ -43,14 +64,12 @@ export class Chain extends EventTarget {
 
   /** Field to forms. */
   #read() {
-    const steps = parseOpKey(this.key, this.operations);
-    const known = steps.every((step) => this.operations.some((operation) => operation.key === step.key));
-    this.input.setAttribute("aria-invalid", String(!known));
-    if (known) {
-      this.steps = steps;
+    const fault = faultOf(this.key, this.operations);
+    if (!fault) {
+      this.steps = parseOpKey(this.key, this.operations);
       this.#draw();
     }
-    this.#tell();
+    this.#tell(fault);
   }
 
   /** Forms to field. */
@@ -58,14 +77,23 @@ export class Chain extends EventTarget {
     this.input.value = this.steps
       .map(({ key, params }) => buildOpKey(this.#operation(key), params))
       .join("+");
-    this.input.setAttribute("aria-invalid", "false");
-    this.#tell();
+    this.#tell("");
   }
 
-  #tell() {
+  /** @param {string} fault of the key, a sentence or nothing */
+  #tell(fault) {
+    this.input.setAttribute("aria-invalid", String(fault !== ""));
+    byId("op-key-fault").textContent = fault;
+    this.#fit();
     for (const chip of byId("recipes").children)
       chip.setAttribute("aria-pressed", String(chip.dataset.key === this.key));
     this.dispatchEvent(new Event("change"));
+  }
+
+  /** As high as its text, all of which is seen. */
+  #fit() {
+    this.input.style.height = "auto";
+    this.input.style.height = `${this.input.scrollHeight + 2}px`;
   }
 
   /** @param {string} key @returns {Operation} */
@@ -135,13 +163,18 @@ export class Chain extends EventTarget {
         ),
       );
     }
-    const drawn = Object.entries(operation.parameters.properties ?? {}).map(([parameter, schema]) => ({
-      schema,
-      field: this.#drawField(`p-${index}-${parameter}`, schema, step.params[parameter], (value) => {
+    const properties = operation.parameters.properties ?? {};
+    const drawn = Object.entries(properties).flatMap(([parameter, schema]) => {
+      const fallback = defaultOf(schema, properties, step.params);
+      if (fallback === ABSENT) return [];
+      const id = `p-${index}-${parameter}`;
+      const field = this.#drawField(id, { ...schema, default: fallback }, step.params[parameter], (value) => {
         step.params[parameter] = value;
+        if (parameter === "format") this.#reformat(index, id);
         this.#write();
-      }),
-    }));
+      });
+      return [{ schema, field }];
+    });
     const of = (/** @type {boolean} */ switches) =>
       drawn.filter(({ schema }) => (schema.type === "boolean") === switches).map(({ field }) => field);
     return make(
@@ -154,16 +187,27 @@ export class Chain extends EventTarget {
     );
   }
 
+  /** Another format has other settings. @param {number} index of the step @param {string} id to go back to */
+  #reformat(index, id) {
+    const { key, params } = this.steps[index];
+    const properties = this.#operation(key).parameters.properties ?? {};
+    for (const [name, schema] of Object.entries(properties))
+      if (defaultOf(schema, properties, params) === ABSENT) delete params[name];
+    this.#draw();
+    byId(id).focus();
+  }
+
   /** @param {string} id @param {any} schema @param {any} value @param {(value: any) => void} set */
   #drawField(id, schema, value, set) {
     const about = { id, title: schema.description ?? "" };
-    const current = value ?? schema.default;
+    // Where the default goes by the format, an empty field shows it and means it.
+    const current = value ?? (schema["x-defaults"] && schema.type !== "boolean" ? undefined : schema.default);
     if (schema.type === "boolean") {
       const box = make("input", {
         ...about,
         type: "checkbox",
         checked: Boolean(current),
-        onchange: () => set(box.checked),
+        onchange: () => set(box.checked === Boolean(schema.default) ? undefined : box.checked),
       });
       return make(
         "label",

@@ -41,6 +41,7 @@ export class Views extends EventTarget {
     const heading = byId(name).querySelector("h1");
     document.title = name === FIRST ? "Darkroom playground" : `${heading.textContent} · Darkroom`;
     if (!moved) return;
+    for (const dialog of document.querySelectorAll("dialog[open]")) /** @type {HTMLDialogElement} */ (dialog).close();
     this.#tell();
     scrollTo(0, 0);
     heading.focus({ preventScroll: true });

@@ -147,6 +147,50 @@ test('the form is drawn from the catalogue and writes the op_key, and the op_key
   assert.deepEqual(page.complaints, [])
 })
 
+test('quality shows what it is when left out, and only formats that can be progressive say so', async () => {
+  const page = await openPlayground()
+  const key = () => page.inputValue('#op-key')
+  const quality = () => page.getByLabel('Quality', { exact: true })
+  const progressive = page.getByLabel('Progressive')
+  await page.fill('#op-key', 'convert-v1')
+  assert.equal(await quality().getAttribute('placeholder'), '85')
+  assert.equal(await quality().inputValue(), '')
+  assert.equal(await progressive.count(), 0)
+  await page.getByLabel('Format').selectOption('avif')
+  assert.equal(await quality().getAttribute('placeholder'), '65')
+  await page.getByLabel('Format').selectOption('jpeg')
+  assert.equal(await progressive.isChecked(), true)
+  assert.equal(await key(), 'convert-v1:format-jpeg')
+  await progressive.uncheck()
+  assert.equal(await key(), 'convert-v1:format-jpeg:progressive-false')
+  await page.getByLabel('Format').selectOption('webp')
+  assert.equal(await key(), 'convert-v1')
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'p-0-format')
+  await page.getByLabel('Format').selectOption('png')
+  assert.equal(await quality().count(), 0)
+  assert.equal(await progressive.isChecked(), false)
+  assert.deepEqual(page.complaints, [])
+})
+
+test('a fault in the op_key is said at once, and all of a long key is seen', async () => {
+  const page = await openPlayground()
+  for (const [key, said] of [
+    ['nonsense-v9', 'There is no op "nonsense-v9" here.'],
+    ['resize-v1:width-9000', 'width of resize-v1 must be a whole number from 1 to 8192.'],
+    ['resize-v1:fit-round', 'fit of resize-v1 must be inside, contain, cover or fill.'],
+    ['resize-v1:colour-red', 'colour of resize-v1 is not one of width, height, fit, upscale.'],
+    ['upscale-v2:factor-9', 'factor of upscale-v2 must be 2, 3 or 4.'],
+    ['convert-v1:quality-101', 'quality of convert-v1 must be a whole number from 1 to 100.'],
+    ['convert-v1:quality-auto', ''],
+  ]) {
+    await page.fill('#op-key', key)
+    assert.equal(await page.textContent('#op-key-fault'), said)
+    assert.equal(await page.getAttribute('#op-key', 'aria-invalid'), String(said !== ''))
+  }
+  await page.fill('#op-key', 'bgremove-v2:trim-true+shadow-v2:angle--40:length-120+flatten-v1:color-f4f4f4+convert-v1:format-jpeg')
+  assert.ok(await page.$eval('#op-key', (field) => field.clientHeight > 40 && field.scrollHeight <= field.clientHeight))
+})
+
 test('every op of the catalogue can be chosen, and its first form is accepted', async () => {
   const page = await openPlayground()
   await page.setInputFiles('#file', pictures['quadrants.jpg'].path)
