@@ -68,7 +68,7 @@ def cell(value: Any) -> Text:
         case bool():
             text = "yes" if value else "no"
         case float():
-            text = f"{value:.1f}"
+            text = f"{value:.2f}" if abs(value) < 1 else f"{value:.1f}"
         case datetime():
             text = f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
         case BaseModel() | dict() | list():

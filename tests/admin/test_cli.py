@@ -187,8 +187,10 @@ async def test_pictures_in_review(run: Run, resources: Resources, db: Db) -> Non
         done = await finished(resources, job_id)
         assert done.output is not None
         await db.execute(
-            "update image_outputs set moderation = 'review' where id = $1", done.output.output_id
+            "update image_outputs set moderation = 'review', moderation_score = 0.4217 where id = $1",
+            done.output.output_id,
         )
+        assert "0.42" in (await run("in-review", "--limit", "200")).stdout
         waiting = await said(run, "in-review", "--limit", "200")
         assert str(done.output.output_id) in {row["id"] for row in waiting["pictures"]}
         await run("decide", "output", str(done.output.output_id), choice, "--reason", "looked at it")

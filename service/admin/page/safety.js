@@ -10,7 +10,9 @@ export async function showInReview({ mayAct, again }) {
     const refuses = decision === "refuse";
     const done = await act({
       title: refuses ? "Refuse this picture" : "Approve this picture",
-      text: refuses ? "What was uploaded is blocked, and all that was made of it is taken away." : "Its owner may share it from now on.",
+      text: refuses
+        ? "What was uploaded is blocked, and all that was made of it is taken away."
+        : `Its owner may share it from now on. This is about the ${row.kind} alone: an original and what is made of it are approved each by itself.`,
       action: refuses ? "Refuse" : "Approve",
       fields: refuses ? { category: { label: "Category, which the caller is told", required: true, value: "adult" } } : {},
       done: "The decision is kept.",
@@ -33,11 +35,9 @@ export async function showInReview({ mayAct, again }) {
       columns: {
         Picture: picture,
         Score: (row) => row.score?.toFixed(2),
-        Kind: (row) => row.kind,
-        Op: (row) => row.op_key,
+        Kind: (row) => (row.op_key ? `${row.kind} of ${row.op_key}` : row.kind),
         Account: (row) => (row.user_id ? link("users", row.user_id, row.email) : row.team_id ? "a team" : "visitor"),
-        File: (row) => row.filename,
-        sha256: (row) => make("code", { title: row.sha256 }, `${row.sha256.slice(0, 12)}…`),
+        File: (row) => make("span", {}, row.filename ?? "", " ", make("code", { title: row.sha256 }, `${row.sha256.slice(0, 12)}…`)),
         When: (row) => when(row.created_at),
         ...(mayAct ? { "": (row) => make("div", { className: "buttons" },
           button("Approve", decide(row, "approve")), button("Refuse", decide(row, "refuse"), "quiet small danger")) } : {}),

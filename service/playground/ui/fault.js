@@ -32,6 +32,7 @@ function faultOfValue(value, schema) {
       ? ""
       : `must be ${schema.enum.join(", ")}`.replace(/, (?=[^,]*$)/, " or ");
   if (schema.type === "boolean") return /^(true|false)$/.test(value) ? "" : "must be true or false";
+  if (schema.format === "escaped-text") return "";
   const fits = schema.pattern && new RegExp(schema.pattern).test(value);
   if (!types.some((type) => type === "integer" || type === "number"))
     return fits || !schema.pattern ? "" : `cannot be "${value}"`;

@@ -195,13 +195,28 @@ test('a refused picture is decided about, blocked, and accepted again', async ()
   assert.deepEqual(page.complaints, [])
 })
 
-test('a picture in review is approved', async () => {
+/** A result that waits for a decision {id, sha256}; its object is gone. */
+async function inReview() {
   const [sha256, at] = [createHash('sha256').update(randomBytes(8)).digest('hex'), randomBytes(8).toString('hex')]
   const [{ id }] = await sql`
     insert into image_outputs (input_sha256, input_content_type, input_width, input_height, input_size, op_key, variant, bucket,
       path, thumb_path, content_type, width, height, size, sha256, expires_at, moderation, moderation_score)
     values (${sha256}, 'image/png', 1, 1, 1, 'resize-v1:width-16', 'full', 'outputs-ephemeral', ${`${at}.webp`},
       ${`${at}.thumb.webp`}, 'image/webp', 1, 1, 1, ${sha256}, now() + interval '1 hour', 'review', 0.5) returning id`
+  return { id, sha256 }
+}
+
+/** Gives what waits for a decision a picture that can be shown. */
+const withPictures = (page) =>
+  page.route('**/admin/api/in-review*', async (route) => {
+    const response = await route.fetch()
+    const { pictures, ...rest } = await response.json()
+    const json = { ...rest, pictures: pictures.map((picture) => ({ ...picture, picture_url: '/static/sample.jpg' })) }
+    await route.fulfill({ response, json })
+  })
+
+test('a picture in review is approved', async () => {
+  const { id, sha256 } = await inReview()
   const page = await enter('admin', '#in-review')
   const row = `tr:has(code[title="${sha256}"])`
   assert.match(await page.textContent(row), /gone.*0\.50.*output.*resize/)
@@ -211,6 +226,22 @@ test('a picture in review is approved', async () => {
   assert.equal(moderation, 'approved')
   assert.deepEqual((await acts(sha256)).map(({ action }) => action), ['picture.approve'])
   assert.deepEqual(page.complaints, [])
+  await sql`delete from image_outputs where id = ${id}`
+})
+
+test('a picture in review that is shown leaves the columns beside it where they are', async () => {
+  const { id, sha256 } = await inReview()
+  const page = await enter('admin', '', { viewport: { width: 1180, height: 860 } })
+  await withPictures(page)
+  await go(page, 'in-review')
+  const row = page.locator(`tr:has(code[title="${sha256}"])`)
+  const places = () => row.locator('td').evaluateAll((cells) => cells.map((cell) => Math.round(cell.getBoundingClientRect().left)))
+  const before = await places()
+  await row.locator('summary').click()
+  await row.locator('img').evaluate((image) => image.decode())
+  assert.ok((await row.locator('img').boundingBox()).width > 100)
+  assert.deepEqual(await places(), before)
+  for (const button of await row.locator('button').all()) assert.ok((await button.boundingBox()).height < 36)
   await sql`delete from image_outputs where id = ${id}`
 })
 
@@ -389,6 +420,12 @@ if (SHOTS)
       await go(page, place)
       await page.screenshot({ path: `${SHOTS}/admin-${name}.png` })
     }
+    const waiting = [await inReview(), await inReview()]
+    await withPictures(page)
+    await go(page, 'in-review')
+    await page.click('summary >> nth=0')
+    await page.screenshot({ path: `${SHOTS}/admin-in-review.png` })
+    for (const { id } of waiting) await sql`delete from image_outputs where id = ${id}`
     await page.setViewportSize({ width: 390, height: 844 })
     await go(page, `users/${user.id}`)
     await page.screenshot({ path: `${SHOTS}/admin-phone.png` })

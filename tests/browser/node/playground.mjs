@@ -88,7 +88,7 @@ test('the download is the result, under a name of its own', async () => {
   assert.equal((await answer.body()).subarray(1, 4).toString(), 'PNG')
 })
 
-test('what a step warns of stands under the result, and how sure it is in the details', async () => {
+test('a line under the result says that there are warnings, and its details what they are and how sure each step is', async () => {
   const page = await openPlayground()
   const report = [
     { op: 'bgremove-v2', method: 'model', confidence: 0.62, warnings: ['Look at the hair.'] },
@@ -108,10 +108,15 @@ test('what a step warns of stands under the result, and how sure it is in the de
   assert.equal(await page.isVisible('#report'), false)
   said = report
   await develop(page)
-  assert.deepEqual(await page.locator('#report .warnings li').allTextContents(), ['Look at the hair.'])
+  assert.equal(await page.textContent('#report summary'), 'Worth a look: a note on this result')
+  const lines = page.locator('#report li')
+  assert.equal(await lines.first().isVisible(), false)
   await page.click('#report summary')
-  const steps = await page.locator('#report details li').allInnerTexts()
-  assert.deepEqual(steps, ['bgremove-v2: model, 62 % sure', 'upscale-v2: lanczos'])
+  assert.deepEqual(await lines.allInnerTexts(), [
+    'Look at the hair.',
+    'bgremove-v2: by the model, not sure of the outline',
+    'upscale-v2: by resampling, without the model',
+  ])
   assert.deepEqual(page.complaints, [])
 })
 
