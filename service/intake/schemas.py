@@ -55,7 +55,7 @@ class IntakeRequest(PictureClaim):
     """A claim about a file, and what shall be done with it."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{**_CLAIM, "op_key": "bgremove-v2+flatten-v1:color-white+shadow-v1"}]}
+        json_schema_extra={"examples": [{**_CLAIM, "op_key": "bgremove-v2+shadow-v2+flatten-v1"}]}
     )
 
     op_key: OpKey = Field(

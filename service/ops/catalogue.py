@@ -117,7 +117,7 @@ OPS: tuple[Op, ...] = (
         "Shadow",
         "Casts a shadow from what is not transparent.",
         models.Shadow,
-        ("shadow-v1:opacity-50", "shadow-v1:kind-contact", "bgremove-v1+shadow-v1"),
+        ("shadow-v1:opacity-50", "shadow-v1:kind-contact", "bgremove-v2+shadow-v1"),
     ),
     Op(
         "shadow",

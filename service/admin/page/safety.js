@@ -25,6 +25,7 @@ export async function showInReview({ mayAct, again }) {
     ? make("details", { className: "doubtful" }, make("summary", {}, "Show"), make("img", { src: row.picture_url, alt: `${row.kind} of ${row.filename ?? "a visitor"}`, loading: "lazy" }))
     : "gone";
   return [
+    make("p", { className: "hint" }, "An original and what was made of it wait here each by itself: approve both, or refuse one, which takes both away."),
     list({
       caption: "Pictures in review",
       filters: {},
