@@ -121,8 +121,10 @@ def _refusal(kind: SourceFormat, error: Exception) -> PixelError:
     if isinstance(error, UnidentifiedImageError):  # its own message names our file
         return PixelError("corrupt_image", "The picture cannot be decoded: its header is damaged.")
     reason = str(error).split("\n", 1)[0][:200] or type(error).__name__
-    if kind == "TIFF" and isinstance(error.__cause__, KeyError):  # of Pillow's table of compressions
-        return unsupported(kind, f"compression {reason}")
+    if kind == "TIFF" and isinstance(error.__cause__, KeyError):
+        # By a number in Pillow's table of compressions, by a tuple in its table of layouts.
+        known = isinstance(error.__cause__.args[0], tuple)
+        return unsupported(kind, "an uncommon layout of its pixels" if known else f"compression {reason}")
     if any(words in reason.lower() for words in _NOT_SUPPORTED):
         return unsupported(kind, reason)
     return PixelError("corrupt_image", f"The picture cannot be decoded: {reason}.")

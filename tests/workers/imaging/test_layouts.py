@@ -164,6 +164,7 @@ def test_a_sound_file_that_is_not_read_is_not_called_damaged(data: bytes, tmp_pa
         decoded(data, tmp_path)
     assert failure.value.code == "unsupported_type"
     assert "of a kind that is not supported" in failure.value.detail
+    assert "unknown pixel mode" not in failure.value.detail
 
 
 def noisy_jpeg(**options: Any) -> bytes:
