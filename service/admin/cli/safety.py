@@ -83,7 +83,7 @@ def decide(
     approve: Annotated[bool, typer.Option("--approve/--refuse", help="Let it be shared, or take it away.")],
     category: Annotated[str, typer.Option(help="For --refuse: what callers are told.")] = "adult",
 ) -> None:
-    """Decide about a picture in review; an original and what is made of it are approved each by itself."""
+    """Decide about a picture in review; an original and what is made of it are approved separately."""
     from service.admin import acts
     from service.admin.schemas import PictureDecision
 

@@ -12,7 +12,7 @@ export async function showInReview({ mayAct, again }) {
       title: refuses ? "Refuse this picture" : "Approve this picture",
       text: refuses
         ? "What was uploaded is blocked, and all that was made of it is taken away."
-        : `Its owner may share it from now on. This is about the ${row.kind} alone: an original and what is made of it are approved each by itself.`,
+        : `Its owner may share it from now on. This approves the ${row.kind} alone: an original and what is made of it are decided separately.`,
       action: refuses ? "Refuse" : "Approve",
       fields: refuses ? { category: { label: "Category, which the caller is told", required: true, value: "adult" } } : {},
       done: "The decision is kept.",
@@ -25,7 +25,7 @@ export async function showInReview({ mayAct, again }) {
     ? make("details", { className: "doubtful" }, make("summary", {}, "Show"), make("img", { src: row.picture_url, alt: `${row.kind} of ${row.filename ?? "a visitor"}`, loading: "lazy" }))
     : "gone";
   return [
-    make("p", { className: "hint" }, "An original and what was made of it wait here each by itself: approve both, or refuse one, which takes both away."),
+    make("p", { className: "hint" }, "An original and what was made of it are decided separately: approve both, or refuse either, which takes both away."),
     list({
       caption: "Pictures in review",
       filters: {},

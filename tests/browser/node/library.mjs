@@ -81,6 +81,18 @@ test('two ops at once are compared with each other', async () => {
   await page.waitForFunction(() => /Original/.test(document.querySelector('#image-frame').textContent))
 })
 
+test('the dialog of an image closes when the address leads elsewhere', async () => {
+  const page = await openAccount()
+  await keepOne(page)
+  await openImage(page)
+  await page.evaluate(() => {
+    location.hash = '#account'
+  })
+  await page.waitForSelector('#image', { state: 'hidden' })
+  assert.equal(await page.isVisible('#account'), true)
+  assert.deepEqual(page.complaints, [])
+})
+
 test('an ephemeral result can be kept from the image view', async () => {
   const page = await openAccount()
   await processOne(page)

@@ -20,6 +20,9 @@ async function open(options = {}) {
 
 const shot = (page, name) => (shots ? page.screenshot({ path: `${shots}/${name}.png` }) : null)
 
+const shown = (page, pictures) =>
+  page.waitForFunction((pictures) => [...document.querySelectorAll(pictures)].every(({ naturalWidth }) => naturalWidth > 0), pictures)
+
 const drawn = (page) =>
   page.waitForFunction(() => {
     const pictures = [...document.querySelectorAll('#images li[data-id] img')]
@@ -36,7 +39,12 @@ test('one click opens the sample library', async () => {
   assert.match(await page.textContent('#plan'), /Pro plan/)
   assert.equal(await page.isVisible('#sample-account'), false)
   await shot(page, 'playground-library-desktop')
-  await page.click('#tabs a[href="#account"]')
+  await page.click('#images li:has-text("harbour-mug") > button')
+  await page.waitForSelector('#image[data-state=open] #image-frame img')
+  await shown(page, '#image img')
+  await shot(page, 'playground-image-desktop')
+  await page.evaluate(() => { location.hash = '#account' })
+  await page.waitForSelector('#image', { state: 'hidden' })
   await page.waitForSelector('#keys .row, #keys li')
   assert.match(await page.textContent('#keys'), /Shop importer/)
   assert.match(await page.textContent('#teams'), /Studio.*Owner, 2 of/s)
@@ -54,8 +62,11 @@ test('a visitor develops the sample', async () => {
   await page.getByRole('button', { name: 'White background' }).click()
   await page.click('#run')
   await page.waitForSelector('#result:not([hidden])')
-  await page.waitForFunction(() => [...document.querySelectorAll('#frame img')].every((picture) => picture.naturalWidth > 0))
+  await shown(page, '#frame img')
+  await page.evaluate(() => scrollTo(0, 0))
   await shot(page, 'playground-desktop')
+  await page.emulateMedia({ colorScheme: 'dark' })
+  await shot(page, 'playground-dark')
   assert.deepEqual(page.complaints, [])
 })
 
@@ -81,6 +92,13 @@ test('the button fits on a phone', async () => {
   assert.equal(await page.isVisible('#sample-account'), true)
   const heights = await page.$$eval('.corner > button:not([hidden])', (buttons) => buttons.map((button) => button.offsetHeight))
   assert.ok(Math.max(...heights) < 50, 'a button breaks its words')
+  await page.click('#sample')
+  await page.waitForSelector('#run:enabled')
+  await page.click('#run')
+  await page.waitForSelector('#result:not([hidden])')
+  await shown(page, '#frame img')
+  await page.locator('.viewer').evaluate((viewer) => viewer.scrollIntoView())
+  await shot(page, 'playground-phone')
   await page.click('#sample-account')
   await page.waitForSelector('#library:not([hidden])')
   await drawn(page)
