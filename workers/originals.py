@@ -98,7 +98,8 @@ async def fetch_original(resources: Resources, due: DueOriginal) -> bool:
             data = await asyncio.to_thread(file.read_bytes)
             stored = hashlib.sha256(data).hexdigest()
             original = Picture(file, due.content_type, stored)
-            score = None if found is None or found.nsfw is None else found.nsfw.worst
+            looked = None if found is None else found.nsfw
+            score = None if looked is None else looked.worst
             verdict = await moderate(
                 resources, Exhibit(due.sha256, original, None, due.user_id, persistent=True, nsfw=score)
             )
@@ -112,7 +113,7 @@ async def fetch_original(resources: Resources, due: DueOriginal) -> bool:
             scan=scan,
             moderation=verdict,
             moderation_score=score,
-            moderation_policy=None if score is None or resources.nsfw is None else resources.nsfw.name,
+            moderation_policy=None if looked is None or resources.nsfw is None else resources.nsfw.name,
         )
     except (DependencyError, StorageError, OSError) as error:
         log.warning("original_postponed", image_id=str(due.image_id), error=type(error).__name__)

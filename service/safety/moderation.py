@@ -99,8 +99,10 @@ class NsfwPolicy:
         """Stands beside every verdict: another name, and the verdict is to be had again."""
         return f"{self.model}:{self.review:g}"
 
-    def verdict(self, score: float) -> Moderation:
-        """Of a picture that is kept."""
+    def verdict(self, score: float | None) -> Moderation:
+        """Of a picture that is kept; of one that was too small to be looked at, none."""
+        if score is None:
+            return "none"
         return "review" if score >= self.review else "clean"
 
 

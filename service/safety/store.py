@@ -118,7 +118,7 @@ class Safety:
         rows = await self._call("due_looks", {"p_policy": policy, "p_limit": limit})
         return [DueLook.model_validate(row) for row in rows]
 
-    async def record_look(self, due: DueLook, score: float, policy: str) -> list[Forget]:
+    async def record_look(self, due: DueLook, score: float | None, policy: str) -> list[Forget]:
         """What the caches must forget: the picture is in review now."""
         rows = await self._call(
             "record_look",

@@ -125,7 +125,8 @@ end $$;
 create or replace function public.moderation_of(p_before text, p_score real, p_review real) returns text
 language sql immutable set search_path = ''
 as $$
-  select case when p_before = 'approved' then 'approved' when p_score >= p_review then 'review' else 'clean' end
+  select case when p_before = 'approved' then 'approved' when p_score is null then 'none'
+              when p_score >= p_review then 'review' else 'clean' end
 $$;
 
 -- Up to p_limit pictures of the library that this model has not seen, those never looked at first: [{kind: output |
@@ -170,7 +171,7 @@ begin
   return v_due;
 end $$;
 
--- What a look at the file at p_path has found. Returns what the caches must forget: where the picture is in review now.
+-- What a look at the file at p_path has found; p_score is null where it was too small to be looked at. Returns what the caches must forget: where the picture is in review now.
 create or replace function public.record_look(p_kind text, p_id uuid, p_path text, p_score real, p_policy text)
 returns jsonb
 language plpgsql security definer set search_path = ''

@@ -20,6 +20,7 @@ from workers.imaging.colour import to_workable
 from workers.imaging.decode import decode
 from workers.imaging.errors import PixelError
 from workers.imaging.opening import Picture, open_picture
+from workers.imaging.svg import embedded
 from workers.imaging.types import NsfwScores, SourceInfo
 from workers.models.nsfw import SIDE, nsfw
 
@@ -43,20 +44,26 @@ class Looks:
     """What was looked at for one job."""
 
     def __init__(self) -> None:
-        self._worst = 0.0
-        self._source = 0.0
+        self._worst: float | None = None
+        self._source: float | None = None
         self._seen: list[Small] = []
 
     @property
     def scores(self) -> NsfwScores:
-        """The highest probabilities so far."""
+        """The highest probabilities so far; None where nothing was large enough to be looked at."""
         return NsfwScores(self._source, self._worst)
 
     def at_source(self, file: Path, info: SourceInfo, image: Image.Image) -> None:
         """Look at a verified file, decoded as `image` or a smaller picture of the same: at its first frame, at what
-        transparency hides there, which whoever has the file can bring back, and at the other frames, scene by scene.
+        transparency hides there, which whoever has the file can bring back, and at the other frames, scene by scene. Of
+        a drawing also at every bitmap in it: style sheets show by the size and colours of a page what they hide here.
         Raises PixelError op_unavailable."""
-        if max(image.size) < SIDE < max(info.oriented):
+        if info.format == "SVG":
+            if max(image.size) < 2 * SIDE:  # a drawing is shown at any size, whatever size it claims
+                image = decode(file, info, size=_enlarged(info.oriented))
+            for bitmap, inside in embedded.bitmaps(file.read_bytes(), file.with_name("embedded")):
+                self.at_source(bitmap, inside, decode(bitmap, inside, 2 * SIDE))
+        elif max(image.size) < SIDE < max(info.oriented):
             image = decode(file, info, 2 * SIDE)
         self.at(image)
         if image.mode == "RGBA":
@@ -78,7 +85,13 @@ class Looks:
             small = _small(shown)
             if not any(_alike(small, seen) for seen in self._seen):
                 self._seen.append(small)
-                self._worst = max(self._worst, nsfw(shown))
+                self._worst = max(self._worst or 0.0, nsfw(shown))
+
+
+def _enlarged(size: tuple[int, int]) -> tuple[int, int]:
+    """The shape of a drawing with its long side as large as the model can make use of."""
+    scale = 2 * SIDE / max(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _squares(image: Image.Image) -> Iterator[Image.Image]:
@@ -105,15 +118,17 @@ def _shown(square: Image.Image) -> Iterator[Image.Image]:
 
 
 def _scenes(file: Path, info: SourceInfo) -> list[Image.Image]:
-    """Frames or pages beyond the first that differ from the one before, small. Damage ends the search, as it ends the
-    film."""
+    """Frames or pages beside the one that `decode` gives, small, where they differ from the one before. Damage ends
+    the search, as it ends the film."""
     scenes: list[Image.Image] = []
     last: Small | None = None
     left = FRAME_PIXELS
     pixels = info.width * info.height
     with suppress(PixelError), open_picture(file, info.format, pixels, animated=True) as opened:
         image = opened.image
-        for index in range(1, getattr(image, "n_frames", 1)):
+        # The default picture of a PNG, which browsers do not show, is not the first frame of its animation.
+        first = 0 if getattr(image, "default_image", False) else 1
+        for index in range(first, getattr(image, "n_frames", 1)):
             image.seek(index)
             left -= image.width * image.height
             if left < 0:

@@ -55,10 +55,10 @@ Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 @dataclass(frozen=True, slots=True)
 class NsfwScores:
     """How probably what was looked at is pornographic. source: the worst of the upload, all its frames and what its
-    transparency hides; worst: of source and result together."""
+    transparency hides; worst: of source and result together; None where nothing was looked at, being too small."""
 
-    source: Probability
-    worst: Probability
+    source: Probability | None
+    worst: Probability | None
 
 
 @dataclass(frozen=True, slots=True)

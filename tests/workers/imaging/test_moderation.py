@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from service.ops.weights import Installed
 from service.weights import installed
 from tests.nsfw import discs, doubtful
 from tests.service.conftest import settings_for
+from tests.workers.imaging.svg.drawn import image, svg
 from workers.imaging.errors import PixelError
 from workers.imaging.keeping import ENTRY as KEEPING
 from workers.imaging.pool import PixelPool
@@ -39,19 +41,37 @@ async def pools(weights: tuple[Installed, ...]) -> AsyncIterator[dict[str, Pixel
         yield {"chain": chains, "keep": kept}
 
 
+class Seen(NamedTuple):
+    """NsfwScores of what was looked at."""
+
+    source: float
+    worst: float
+
+
 class Looker:
     def __init__(self, pools: dict[str, PixelPool], directory: Path) -> None:
         self.pools, self.directory, self._count = pools, directory, 0
 
     async def __call__(
         self, picture: Image.Image, op_key: str = "resize-v1:width-96", *, kind: str = "PNG", **save: Any
-    ) -> NsfwScores:
+    ) -> Seen:
         """What the child says of a file. op_key "": of one that is only kept."""
+        file = io.BytesIO()
+        picture.save(file, kind, **save)
+        return await self.at(file.getvalue(), picture.size, op_key)
+
+    async def at(self, data: bytes, size: tuple[int, int], op_key: str = "resize-v1:width-96") -> Seen:
+        scores = await self.scores(data, size, op_key)
+        assert scores.source is not None
+        assert scores.worst is not None
+        return Seen(scores.source, scores.worst)
+
+    async def scores(self, data: bytes, size: tuple[int, int], op_key: str) -> NsfwScores:
         self._count += 1
-        source, workdir = self.directory / f"{self._count}.{kind}", self.directory / f"work{self._count}"
+        source, workdir = self.directory / f"source{self._count}", self.directory / f"work{self._count}"
         workdir.mkdir()
-        picture.save(source, kind, **save)
-        task = PixelTask(source, workdir, op_key, Claim(*picture.size), moderate=True)
+        source.write_bytes(data)
+        task = PixelTask(source, workdir, op_key, Claim(*size), moderate=True)
         result = await self.pools["chain" if op_key else "keep"].run(task)
         assert result.nsfw is not None
         return result.nsfw
@@ -69,6 +89,13 @@ def beside(*pictures: Image.Image, below: bool) -> Image.Image:
     for index, picture in enumerate(pictures):
         row.paste(picture, (0, index * side) if below else (index * side, 0))
     return row
+
+
+def drawn(body: str, more: str = "") -> str:
+    """A square drawing's body, with the discs in it as a bitmap that `more` hides or not."""
+    file = io.BytesIO()
+    discs(320, 320).save(file, "JPEG", quality=90)
+    return body + image("image/jpeg", file.getvalue(), f'width="320" height="320" {more}')
 
 
 def with_alpha(picture: Image.Image, alpha: Image.Image | int) -> Image.Image:
@@ -100,7 +127,9 @@ async def test_a_file_is_looked_at_larger_than_a_tiny_result(look: Looker) -> No
 
 
 async def test_what_nobody_can_recognise_is_not_looked_at(look: Looker) -> None:
-    assert await look(discs(60, 15), "resize-v1:width-60") == NsfwScores(0, 0)
+    file = io.BytesIO()
+    discs(60, 15).save(file, "PNG")
+    assert await look.scores(file.getvalue(), (60, 15), "resize-v1:width-60") == NsfwScores(None, None)
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -143,6 +172,33 @@ async def test_every_scene_of_an_animation_is_seen(look: Looker, kind: str, entr
     frames = [HARMLESS] * 4 + [discs()] + [HARMLESS] * 3
     rest: dict[str, Any] = {"save_all": True, "append_images": frames[1:], "duration": 50}
     assert (await look(frames[0], entry, kind=kind, **rest)).source > SURE
+
+
+@pytest.mark.parametrize("entry", ["", "resize-v1:width-96"])
+async def test_the_default_picture_of_an_animation_is_seen(look: Looker, entry: str) -> None:
+    """Browsers show the frames behind it; programs that know no animated PNG show it."""
+    rest: dict[str, Any] = {"save_all": True, "append_images": [HARMLESS], "default_image": True}
+    assert (await look(discs(), entry, **rest)).source > SURE
+
+
+@pytest.mark.parametrize("entry", ["", "convert-v1:format-png"])
+@pytest.mark.parametrize("side", [4, 15, 320])
+async def test_a_drawing_is_seen_whatever_size_it_claims(look: Looker, side: int, entry: str) -> None:
+    plain = svg('<circle r="9"/>', f'width="{side}" height="{side}"')
+    assert (await look.at(plain, (side, side), entry)).source < SURE
+    shown = svg(drawn(""), f'width="{side}" height="{side}" viewBox="0 0 320 320"')
+    assert (await look.at(shown, (side, side), entry)).source > SURE
+
+
+@pytest.mark.parametrize("entry", ["", "resize-v1:width-96"])
+@pytest.mark.parametrize("hidden", ["(min-width: 1000px)", "(prefers-color-scheme: dark)", ""])
+async def test_what_a_drawing_hides_is_seen(look: Looker, hidden: str, entry: str) -> None:
+    sheet = f"<style>.a{{display:none}}@media {hidden}{{.a{{display:inline}}}}</style>" if hidden else ""
+    body = sheet + '<rect width="320" height="320" fill="grey"/>'
+    data = svg(drawn(body, 'class="a"' if hidden else 'opacity="0"'), 'width="320" height="320"')
+    nested = svg(image("image/svg+xml", data, 'width="9" height="9"'), 'width="320" height="320"')
+    assert (await look.at(data, (320, 320), entry)).source > SURE
+    assert (await look.at(nested, (320, 320), entry)).source > SURE
 
 
 async def test_a_short_scene_of_a_long_animation_is_seen(look: Looker) -> None:

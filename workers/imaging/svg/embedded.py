@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -15,12 +16,15 @@ from service.media import CONTENT_TYPES, SourceFormat
 from workers.imaging.errors import PixelError
 from workers.imaging.opening import open_picture
 from workers.imaging.sniff import HEAD_BYTES, sniff
-from workers.imaging.types import Claim, Limits
+from workers.imaging.svg.reading import HREFS, read
+from workers.imaging.types import Claim, Limits, SourceInfo
 
 MAX_PICTURES: Final = 1000
 """Pictures in a drawing and in the drawings inside it."""
 MAX_NESTED: Final = 3
 """Drawings inside drawings."""
+SANITISED: Final = Limits(max_bytes=2**40, max_side=2**20, max_pixels=2**31, max_frames=2**20)
+"""Of embedded pictures once the drawing is sanitised: they have been held to the real limits by then."""
 
 
 def split(url: str) -> tuple[str, bytes] | None:
@@ -63,21 +67,35 @@ def pixels_of(kind: SourceFormat, data: bytes, scratch: Path, limits: Limits) ->
 
     Raises PixelError too_many_pixels, corrupt_image.
     """
-    from workers.imaging.verify import verify
-
-    info = verify(*_claimed(kind, data, scratch, limits), limits)
+    info = _verified(kind, data, scratch, limits)
     return info.width * info.height
 
 
-def picture(kind: SourceFormat, data: bytes, scratch: Path, limits: Limits) -> Image.Image:
-    """A bitmap as an upload of its own would be read: upright, sRGB. Raises PixelError."""
+def picture(kind: SourceFormat, data: bytes, scratch: Path) -> Image.Image:
+    """A bitmap of a sanitised drawing as an upload of its own would be read: upright, sRGB. Raises PixelError."""
     from workers.imaging.decode import decode
+
+    return decode(scratch, _verified(kind, data, scratch, SANITISED))
+
+
+def bitmaps(drawing: bytes, scratch: Path) -> Iterator[tuple[Path, SourceInfo]]:
+    """Every bitmap in a sanitised drawing and in the drawings inside it, one after the other as the file `scratch`.
+
+    Raises PixelError.
+    """
+    for element in read(drawing).iter():
+        for found in filter(None, (split(element.attrib[key]) for key in HREFS if key in element.attrib)):
+            kind = kind_of(*found)
+            if kind == "SVG":
+                yield from bitmaps(found[1], scratch)
+            elif kind is not None:
+                yield scratch, _verified(kind, found[1], scratch, SANITISED)
+
+
+def _verified(kind: SourceFormat, data: bytes, scratch: Path, limits: Limits) -> SourceInfo:
     from workers.imaging.verify import verify
 
-    return decode(scratch, verify(*_claimed(kind, data, scratch, limits), limits))
-
-
-def _claimed(kind: SourceFormat, data: bytes, scratch: Path, limits: Limits) -> tuple[Path, Claim]:
     scratch.write_bytes(data)
     with open_picture(io.BytesIO(data), kind, limits.max_pixels) as opened:
-        return scratch, Claim(*opened.image.size)
+        claim = Claim(*opened.image.size)
+    return verify(scratch, claim, limits)

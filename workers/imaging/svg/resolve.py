@@ -17,11 +17,8 @@ from workers.imaging.svg.sanitise import remove
 from workers.imaging.svg.size import natural_size, view_box
 from workers.imaging.svg.styling import style
 from workers.imaging.svg.values import Viewport, number_text
-from workers.imaging.types import Limits
 
 _LANGUAGES: Final = ("en-us", "en")
-_SANITISED: Final = Limits(max_bytes=2**40, max_side=2**20, max_pixels=2**31, max_frames=2**20)
-"""Of embedded pictures when they are drawn: they have been held to the real limits before they were kept."""
 _GONE: Final = frozenset({f"{SVG}style", f"{SVG}title", f"{SVG}desc", f"{SVG}metadata"})
 
 
@@ -64,7 +61,7 @@ class Resolver:
         if kind == "SVG" and image.tag == f"{SVG}image":
             self._nested(image, parent, found[1])
         elif kind != "SVG":
-            picture = embedded.picture(kind, found[1], self.scratch, _SANITISED)
+            picture = embedded.picture(kind, found[1], self.scratch)
             file = io.BytesIO()
             picture.save(file, "PNG", compress_level=1)
             image.attrib[href] = embedded.joined("PNG", file.getvalue())

@@ -24,14 +24,17 @@ from workers.imaging.types import Limits
 MAX_DRAWN: Final = 300_000
 """Elements once every reference is followed: `use` of `use` of `use` multiplies."""
 _XML_KEPT: Final = frozenset({f"{XML}space", f"{XML}lang"})
-_DROPPED: Final = frozenset({"script", "foreignObject", "iframe", "handler", "listener", "metadata"})
 _ANIMATIONS: Final = frozenset({"animate", "set", "animateColor", "animateMotion", "animateTransform"})
+_DROPPED: Final = frozenset(
+    {"script", "foreignObject", "iframe", "handler", "listener", "metadata", *_ANIMATIONS}
+)
+"""Animations, too: what they show later is neither drawn nor looked at here."""
 _MARK: Final = "data-darkroom"
 """Attribute by which an element is found again in what svg-hush returns."""
 _KEPT: Final = frozenset({*_XML_KEPT, "paint-order", "isolation", "edgeMode", "white-space", "media"})
 """Harmless attributes that svg-hush does not know. References inside the document are kept too: see _known()."""
 _PICTURES: Final = frozenset({f"{SVG}image", f"{SVG}feImage"})
-_REFERRING: Final = frozenset({f"{SVG}textPath", f"{SVG}feImage", f"{SVG}mpath"})
+_REFERRING: Final = frozenset({f"{SVG}textPath", f"{SVG}feImage"})
 
 
 def sanitise(source: Path, target: Path, limits: Limits) -> None:
@@ -128,10 +131,7 @@ class _Cleaner:
 
 def _is_kept(element: ET.Element) -> bool:
     name = element.tag.removeprefix(SVG)
-    if not element.tag.startswith(SVG) or name in _DROPPED:
-        return False
-    changed = element.get("attributeName", "").lower().rpartition(":")[2]
-    return not (name in _ANIMATIONS and (changed == "href" or changed.startswith("on")))
+    return element.tag.startswith(SVG) and name not in _DROPPED
 
 
 def _is_harmless(key: str, value: str) -> bool:

@@ -100,6 +100,16 @@ async def _listening() -> AsyncIterator[tuple[str, list[str]]]:
         assert len(visits) == 1
 
 
+def test_nothing_moves_in_what_is_kept(tmp_path: Path) -> None:
+    moving = "".join(
+        f'<{name} attributeName="opacity" to="1" dur="1s"/>'
+        for name in ("animate", "set", "animateMotion", "animateTransform")
+    )
+    kept = _sanitised(tmp_path, svg(f'<rect width="9" height="9" opacity="0">{moving}</rect>'))
+    assert b"animate" not in kept
+    assert b"<set" not in kept
+
+
 async def test_nothing_is_fetched(tmp_path: Path) -> None:
     async with _listening() as (origin, visits), PixelPool(workers=2) as pool:
         for name, data in CALLING.items():
