@@ -74,7 +74,7 @@ def _look(picture: Image.Image) -> tuple[float, float]:
     """Score, and seconds of processor time."""
     looks, started = Looks(), time.process_time()
     looks.at(picture)
-    return looks.scores.worst, time.process_time() - started
+    return looks.scores.worst or 0.0, time.process_time() - started
 
 
 def _resident() -> int:

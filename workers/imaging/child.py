@@ -90,12 +90,14 @@ def _answer(handler: Handler, task: Any) -> bytes:
     try:
         return b'{"value":' + handler.result.dump_json(handler.function(task)) + b"}"
     except PixelError as error:
-        failed = error
+        failed, cause = error, ""
     except MemoryError:
         failed = PixelError("pixel_memory", "The picture needs more memory than a job may take.")
+        cause = ""
     except Exception as error:
-        failed = PixelError("internal", f"Processing failed: {type(error).__name__}: {error}"[:500])
-    told = {"code": failed.code, "detail": failed.detail, "retryable": failed.retryable}
+        failed = PixelError("internal", "Processing this picture failed by a fault of ours.")
+        cause = f"{type(error).__name__}: {error}"[:500]
+    told = {"code": failed.code, "detail": failed.detail, "retryable": failed.retryable, "cause": cause}
     return json.dumps({"error": told}).encode()
 
 

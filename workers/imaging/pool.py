@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Final, Self
 
+import structlog
 from pydantic import Field, TypeAdapter, ValidationError
 
 from service.media import CONTENT_TYPES
@@ -28,6 +29,7 @@ from workers.imaging.errors import CODES, PixelError
 from workers.imaging.marker import RASTERISING
 from workers.imaging.types import PixelResult, PixelTask
 
+log = structlog.get_logger()
 ENTRY: Final = "workers.ops.pipeline:process"
 MAX_DISK_BYTES: Final = 1024 * 1024 * 1024
 MAX_FILES: Final = 32
@@ -40,6 +42,8 @@ class _Refusal:
     code: str
     detail: Annotated[str, Field(max_length=2000)]
     retryable: bool
+    cause: Annotated[str, Field(max_length=500)] = ""
+    """Of a fault of ours, for the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +225,8 @@ async def _checked(answer: bytes, task: PixelTask) -> PixelResult:
     if found.error is not None:
         if found.error.code not in CODES:
             raise _nonsense()
+        if found.error.cause:
+            log.error("pixel_fault", cause=found.error.cause)
         raise PixelError(found.error.code, found.error.detail, found.error.retryable)
     if found.value is None or (task.moderate and found.value.nsfw is None):
         raise _nonsense()

@@ -216,6 +216,7 @@ async def test_a_film_that_breaks_off_is_judged_by_what_there_is(look: Looker, t
     task = PixelTask(broken, tmp_path, "resize-v1:width-96", Claim(320, 240), moderate=True)
     result = await look.pools["chain"].run(task)
     assert result.nsfw is not None
+    assert result.nsfw.source is not None
     assert result.nsfw.source > SURE
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from PIL import Image
+from structlog.testing import capture_logs
 
 from workers.imaging.errors import PixelError
 from workers.imaging.pool import PixelPool
@@ -64,6 +65,13 @@ async def test_a_misdeed_fails_its_own_task_only(
     assert await _works(pool, make_task)
 
 
+async def test_a_fault_of_ours_is_logged_and_told_without_its_class(pool: PixelPool, make_task: Make) -> None:
+    with capture_logs() as logs, pytest.raises(PixelError) as failure:
+        await pool.run(make_task("raise"))
+    assert failure.value.detail == "Processing this picture failed by a fault of ours."
+    assert [line["cause"] for line in logs] == ["ZeroDivisionError: a bug of an op"]
+
+
 @pytest.mark.parametrize("misdeed", ["spin", "spin-in-c"])
 async def test_an_endless_task_is_killed_at_its_time_limit(make_task: Make, misdeed: str) -> None:
     async with PixelPool(workers=1, seconds=1, entry=ENTRY) as pool:
@@ -87,7 +95,7 @@ async def test_memory_is_limited(make_task: Make) -> None:
 async def test_files_are_limited(make_task: Make) -> None:
     async with PixelPool(workers=1, seconds=20, entry=ENTRY) as pool:
         task = make_task("flood")
-        with pytest.raises(PixelError, match="File too large"):
+        with pytest.raises(PixelError, match="a fault of ours"):
             await pool.run(task)
         assert (task.workdir / "flood").stat().st_size <= 512 * 1024 * 1024
 

@@ -14,6 +14,7 @@ import tinycss2
 from cssselect2 import ElementWrapper
 
 from workers.imaging.svg import media
+from workers.imaging.svg.css import check_nested
 from workers.imaging.svg.properties import PRESENTATION, is_property
 from workers.imaging.svg.reading import SVG, corrupt
 from workers.imaging.svg.values import Tokens, Viewport, commas, parsed, trimmed, words
@@ -162,6 +163,7 @@ class Cascade:
         if value is None and fallback:
             value = self.substituted(trimmed(fallback[0]), custom)
         if value is not None:
+            check_nested(value)
             self._tokens += 1 + _weight(value)
             if self._tokens > MAX_TOKENS:
                 raise corrupt("its style variables multiply")

@@ -10,6 +10,8 @@ from typing import Any, Final
 import tinycss2
 from tinycss2.ast import AtRule, Declaration, QualifiedRule
 
+from workers.imaging.svg.reading import corrupt
+
 _FUNCTIONS: Final = frozenset(
     [
         "rgb",
@@ -84,7 +86,28 @@ _FUNCTIONS: Final = frozenset(
 """What a value may call. None of these loads anything; `url` is judged by where it leads."""
 _MAX_SELECTOR: Final = 10_000
 """Characters; nested rules that name their parent several times multiply."""
+MAX_NESTED: Final = 32
+"""Brackets, functions and blocks inside one another; nobody writes ten."""
 _GROUPS: Final = frozenset({"media", "supports", "layer"})
+
+
+def check_nested(value: str | Iterable[Any]) -> None:
+    """Refuse a value or a style sheet, as text or as component values, that would exhaust the stack of whoever walks
+    through it. Raises PixelError corrupt_image."""
+    if isinstance(value, str):
+        if sum(map(value.count, "([{")) <= MAX_NESTED:
+            return
+        value = tinycss2.parse_component_value_list(value)
+    level = list(value)
+    for _ in range(MAX_NESTED + 1):
+        level = [
+            inner
+            for token in level
+            for inner in getattr(token, "arguments", None) or getattr(token, "content", None) or ()
+        ]
+        if not level:
+            return
+    raise corrupt("its styles are nested too deep")
 
 
 def is_inside(value: str) -> bool:
@@ -130,6 +153,7 @@ def _rules(nodes: Iterable[Any], parent: str = "") -> str:
             selector = _nested(node.prelude, parent) if parent else prelude.strip()
             if len(selector) > _MAX_SELECTOR:
                 continue
+            check_nested(selector)
             body = tinycss2.parse_blocks_contents(node.content, skip_comments=True, skip_whitespace=True)
             kept.append(f"{selector}{{{_declarations(body)}}}")
             kept += filter(

@@ -74,7 +74,7 @@ def _condition(tokens: Tokens, test: Callable[[Any], bool | None]) -> bool | Non
     if not tokens:
         return None
     if _word(tokens[0]) == "not":
-        inner = _condition(tokens[1:], test)
+        inner = _block(tokens[1], test) if len(tokens) == 2 else None
         return None if inner is None else not inner
     result = _block(tokens[0], test)
     for joint, token in zip(tokens[1::2], tokens[2::2], strict=False):

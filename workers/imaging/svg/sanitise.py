@@ -17,7 +17,7 @@ import py_svg_hush
 from service.media import CONTENT_TYPES
 from workers.imaging.errors import PixelError
 from workers.imaging.svg import embedded
-from workers.imaging.svg.css import brings_font, clean_declarations, clean_sheet, is_inside
+from workers.imaging.svg.css import brings_font, check_nested, clean_declarations, clean_sheet, is_inside
 from workers.imaging.svg.reading import HREFS, MAX_DEPTH, MAX_ELEMENTS, SVG, XML, corrupt, read
 from workers.imaging.types import Limits
 
@@ -66,6 +66,7 @@ class _Cleaner:
         if self.elements > MAX_ELEMENTS:
             raise corrupt(f"it has more than {MAX_ELEMENTS} elements")
         check_drawn(root)
+        _check_styles(root)
         _check_fonts(root)
         self._element(root)
         _only_known(root)
@@ -141,6 +142,16 @@ def _is_harmless(key: str, value: str) -> bool:
     if plain.startswith(("javascript:", "vbscript:", "data:")):
         return False
     return not ("(" in value or "\\" in value) or is_inside(value)
+
+
+def _check_styles(root: ET.Element) -> None:
+    """Raises PixelError corrupt_image: see check_nested()."""
+    for element in root.iter():
+        for key, value in element.attrib.items():
+            if key not in HREFS:
+                check_nested(value)
+        if element.tag == f"{SVG}style":
+            check_nested("".join(element.itertext()))
 
 
 def _check_fonts(root: ET.Element) -> None:

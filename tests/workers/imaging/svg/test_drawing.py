@@ -415,6 +415,38 @@ def test_variables_that_multiply_are_refused(tmp_path: Path) -> None:
         _drawn(tmp_path, svg(f"<g style='--v0:red;{doubled}'/>"))
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"<style>{':is(' * 300}a{')' * 300}{{fill:red}}</style>",
+        f"<style>{'a{' * 3000}{'}' * 3000}</style>",
+        f"<style>{'@media screen{' * 3000}{'}' * 3000}</style>",
+        f"<style>@media {'(' * 2000}width{')' * 2000}{{a{{fill:red}}}}</style>",
+        f"<style>@supports {'(' * 2000}fill:red{')' * 2000}{{a{{fill:red}}}}</style>",
+        f"<style>a{{fill:{'(' * 20000}}}</style>",
+        f"<style>{':is(' * 28}a{')' * 28}{{{'b{' * 20}{'}' * 21}</style>",
+        f"<style media='{'not (' * 2000}'></style>",
+        f"<rect fill='{'(' * 20000}'/>",
+        f"<rect fill='{'[' * 20000}'/>",
+        f"<rect style='fill:{'{' * 20000}'/>",
+        f"<rect style='width:{'calc(' * 900}1px{')' * 900}'/>",
+        "<g style='fill:var(--v0);--v60:red;"
+        + "".join(f"--v{n}:{'(' * 20}var(--v{n + 1}){')' * 20};" for n in range(60))
+        + "'/>",
+    ],
+)
+def test_styles_that_are_nested_too_deep_are_refused(tmp_path: Path, body: str) -> None:
+    with pytest.raises(PixelError, match="nested too deep"):
+        _drawn(tmp_path, svg(body))
+
+
+def test_styles_that_are_nested_as_people_nest_them_are_drawn(tmp_path: Path) -> None:
+    sheet = "@media screen{@supports (fill:red){g{rect{&amp;:is(.a,:not(.b:is(.c))){fill:blue}}}}}"
+    unread = f"<style media='{'not ' * 2000}'>rect{{fill:red}}</style>"
+    body = f"<style>{sheet}</style>{unread}<g><rect class='a' width='96' height='64'/></g>"
+    assert _drawn(tmp_path, svg(body)).getpixel((90, 60)) == (0, 0, 255, 255)
+
+
 def test_references_in_style_sheets_are_counted(tmp_path: Path) -> None:
     patterns = "".join(
         f"<pattern id='p{n}' width='1' height='1'>{f'<rect class=%p{n - 1}%/>' * 12}</pattern>".replace(
