@@ -417,7 +417,7 @@ CATALOGUE: Mapping[Code, Entry] = {
         409,
         "The picture is in review",
         False,
-        "An operator has yet to approve this picture: until then it cannot be shared.",
+        "An operator has yet to approve this picture: until then it cannot be shared or moved to a team.",
     ),
     Code.too_many_shares: Entry(
         409, "Too many links", False, "This picture has 100 links already; revoke one first."

@@ -10,3 +10,4 @@ drop function public.note_usage(uuid, date, integer, integer, integer, bigint, b
 drop function public.bury_output(uuid, text);
 drop function public.cancel_team_jobs(uuid[]);
 drop function public.record_original(uuid, text, text, bigint, text);
+drop function public.image_document(public.images);

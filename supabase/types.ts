@@ -355,9 +355,9 @@ isOneToOne: false
                   ]
                 },"images": {
                   Row: {
-                    "archived_at": string | null,"content_type": string,"created_at": string,"current_output_id": string | null,"filename": string,"height": number,"id": string,"listed_since": string | null,"moderation_tried_at": string | null,"original_attempts": number,"original_due_at": string | null,"original_moderation": string,"original_moderation_policy": string | null,"original_moderation_score": number | null,"original_path": string | null,"original_scan": string,"original_sha256": string | null,"original_size": number | null,"owner_id": string | null,"prompt": string | null,"scan_tried_at": string | null,"search": unknown,"sha256": string,"size": number,"team_id": string | null,"user_id": string | null,"width": number,"image_document": Json | null,"upload_of": string | null
+                    "archived_at": string | null,"content_type": string,"created_at": string,"current_output_id": string | null,"filename": string,"height": number,"id": string,"listed_since": string | null,"moderation_tried_at": string | null,"original_attempts": number,"original_due_at": string | null,"original_moderation": string,"original_moderation_policy": string | null,"original_moderation_score": number | null,"original_path": string | null,"original_scan": string,"original_sha256": string | null,"original_size": number | null,"owner_id": string | null,"prompt": string | null,"scan_tried_at": string | null,"search": unknown,"sha256": string,"size": number,"team_id": string | null,"user_id": string | null,"width": number,"is_in_review": boolean | null,"upload_of": string | null
                   }
-                  ComputedFields: "image_document" | "upload_of"
+                  ComputedFields: "is_in_review" | "upload_of"
                   Insert: {
                     "archived_at"?: string | null,"content_type": string,"created_at"?: string,"current_output_id"?: string | null,"filename": string,"height": number,"id"?: string,"listed_since"?: string | null,"moderation_tried_at"?: string | null,"original_attempts"?: number,"original_due_at"?: string | null,"original_moderation"?: string,"original_moderation_policy"?: string | null,"original_moderation_score"?: number | null,"original_path"?: string | null,"original_scan"?: string,"original_sha256"?: string | null,"original_size"?: number | null,"owner_id"?: never,"prompt"?: string | null,"scan_tried_at"?: string | null,"search"?: never,"sha256": string,"size": number,"team_id"?: string | null,"user_id"?: string | null,"width": number
                   }
@@ -1509,7 +1509,7 @@ isOneToOne: false
 { Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']> }; Returns: undefined
                            },
 "image_document":
-{ Args: { "p_image": Omit<Database["public"]['Tables']["images"]['Row'], Database["public"]['Tables']["images"]['ComputedFields']> }; Returns: Json
+{ Args: { "p_image": Omit<Database["public"]['Tables']["images"]['Row'], Database["public"]['Tables']["images"]['ComputedFields']>,"p_user_id": string }; Returns: Json
                            },
 "image_of_key":
 { Args: { "p_path": string }; Returns: string
@@ -1535,6 +1535,9 @@ isOneToOne: false
 "is_callers_fault":
 { Args: { "p_code": string }; Returns: boolean
                            },
+"is_in_review":
+{ Args: { "p_image": Omit<Database["public"]['Tables']["images"]['Row'], Database["public"]['Tables']["images"]['ComputedFields']> }; Returns: boolean
+                           },
 "is_live":
 { Args: { "p_object": unknown }; Returns: boolean
                            },
@@ -1549,6 +1552,11 @@ isOneToOne: false
                            },
 "is_shared_upload":
 { Args: { "p_job_id": string,"p_path": string }; Returns: boolean
+                           },
+"is_shown":
+{ Args: { "p_image": Omit<Database["public"]['Tables']["images"]['Row'], Database["public"]['Tables']["images"]['ComputedFields']>,"p_user_id": string }; Returns: boolean
+                           } |
+{ Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_user_id": string }; Returns: boolean
                            },
 "job_document":
 { Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']> }; Returns: Json

@@ -40,12 +40,17 @@ async def promote(  # noqa: PLR0913
     first. Repeating it changes nothing.
 
     Raises ProblemError: output_not_found, output_expired, plan_required, insufficient_credits, conflict, infected,
-    refused, team_not_found, role_required; spend_cap_reached of the API key `key_id`.
+    refused, team_not_found, role_required, in_review; spend_cap_reached of the API key `key_id`.
     """
     library = resources.library
     found = await library.find_promotable(user_id, output_id=output_id, job_id=job_id, team_id=team_id)
     if found is not None and team_id is not None and found.team_id is None:
-        await give_images(resources, user_id, team_id, [found.image_id])
+        moved = await give_images(resources, user_id, team_id, [found.image_id])
+        if moved.in_review:
+            raise ProblemError(
+                Code.in_review,
+                "An operator has yet to approve this picture: until then it cannot move to a team.",
+            )
         found = await library.find_promotable(user_id, output_id=output_id, job_id=job_id, team_id=team_id)
     if found is None:
         if job_id is not None:

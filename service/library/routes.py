@@ -139,6 +139,7 @@ async def keep_output(
         Code.job_not_found,
         Code.collection_not_found,
         Code.conflict,
+        Code.in_review,
         Code.data_deletion_running,
         Code.output_expired,
     ),

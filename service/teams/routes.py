@@ -59,11 +59,14 @@ def _invitation_not_found(invitation_id: UUID) -> ProblemError:
 
 def _answer(image_ids: Sequence[UUID], moved: Moved) -> MoveAnswer:
     now = {image.image_id: image.now for image in moved.moved}
+    held = set(moved.in_review)
     return MoveAnswer(
         results=[
             MoveResult(image_id=image_id, done=True, now=now[image_id])
             if image_id in now
-            else MoveResult(image_id=image_id, done=False, code="image_not_found")
+            else MoveResult(
+                image_id=image_id, done=False, code="in_review" if image_id in held else "image_not_found"
+            )
             for image_id in dict.fromkeys(image_ids)
         ]
     )
@@ -247,7 +250,7 @@ async def give_images(team_id: UUID, body: ImageIds, request: Request, user_id: 
     """Move images of the caller's own into the team, with originals, versions and links; editors do.
 
     They leave the caller's collections. Where the team has a picture of the same bytes the two become one: versions
-    are counted on behind those that are there.
+    are counted on behind those that are there. What an operator has yet to approve is left out as `in_review`.
     """
     moved = await moves.give_images(resources_of(request), user_id, team_id, body.image_ids)
     return _answer(body.image_ids, moved)

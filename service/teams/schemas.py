@@ -134,7 +134,10 @@ class MoveResult(BaseModel):
     now: UUID | None = Field(
         None, description="its id there: another one where the new owner had a picture of the same bytes"
     )
-    code: Literal["image_not_found"] | None = Field(None, description="why not; a repeated move ends so, too")
+    code: Literal["image_not_found", "in_review"] | None = Field(
+        None,
+        description="why not: image_not_found also ends a repeated move, in_review waits for an operator",
+    )
 
 
 class MoveAnswer(BaseModel):

@@ -73,6 +73,7 @@ class Moved(Row):
 
     moved: list[MovedImage]
     forget: list[Forget]
+    in_review: list[UUID] = Field([], description="left out of a team until an operator has decided")
 
 
 class Deleted(Moved):

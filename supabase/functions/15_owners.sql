@@ -14,6 +14,33 @@ as $$
   select public.library_role(p_owner_id, p_user_id) is not null
 $$;
 
+-- Whether p_user_id may see what their library has: of a team, a picture that waits for an operator is shown to the member
+-- alone who made it.
+create or replace function public.is_shown(p_output public.image_outputs, p_user_id uuid) returns boolean
+language sql stable security definer set search_path = ''
+as $$
+  select p_output.moderation <> 'review' or p_output.team_id is null
+    or exists (select 1 from public.jobs j where j.id = p_output.job_id and j.user_id = p_user_id)
+$$;
+
+-- The same for an image, by its original.
+create or replace function public.is_shown(p_image public.images, p_user_id uuid) returns boolean
+language sql stable security definer set search_path = ''
+as $$
+  select p_image.original_moderation <> 'review' or p_image.original_path is null or p_image.team_id is null
+    or exists (select 1 from public.image_outputs o join public.jobs j on j.id = o.job_id
+               where o.image_id = p_image.id and j.user_id = p_user_id)
+$$;
+
+-- Whether an operator has yet to decide about anything of an image.
+create or replace function public.is_in_review(p_image public.images) returns boolean
+language sql stable security definer set search_path = ''
+as $$
+  select p_image.original_moderation = 'review' and p_image.original_path is not null
+    or exists (select 1 from public.image_outputs o
+               where o.image_id = p_image.id and o.moderation = 'review' and o.deleted_at is null)
+$$;
+
 -- The user whose plan a library has, and whose storage it takes: its own, or the owner of the team.
 create or replace function public.payer_of(p_owner_id uuid) returns uuid
 language sql stable security definer set search_path = ''

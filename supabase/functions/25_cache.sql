@@ -18,7 +18,7 @@ $$;
 
 -- The live output that answers a claim about a file; null when there is none. Knowing a digest is not having the
 -- picture: only outputs of p_owner_id (a user or a team), of p_user_id and of visitors answer, and only a claim that agrees.
--- What an operator is to decide about answers its owner alone.
+-- What an operator is to decide about answers its owner alone, of a team the member who made it.
 -- p_verified: a worker has hashed the bytes of the caller, so every user's answer. What a team has is the team's alone:
 -- whoever leaves it takes no key to it along.
 create or replace function public.answering_output(
@@ -30,7 +30,7 @@ as $$
   select o from public.image_outputs o
   where o.cache_key = p_cache_key and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
     and (o.owner_id is null or o.owner_id in (p_owner_id, p_user_id) or (p_verified and o.team_id is null))
-    and (o.moderation <> 'review' or o.owner_id in (p_owner_id, p_user_id))
+    and (o.moderation <> 'review' or o.owner_id = p_owner_id and public.is_shown(o, p_user_id))
     and public.claim_agrees(o, p_size, p_width, p_height)
   order by (o.owner_id is not distinct from p_owner_id) desc, (o.owner_id is not distinct from p_user_id) desc,
            (o.owner_id is null) desc, o.created_at

@@ -345,12 +345,14 @@ end $$;
 -- Pictures
 
 -- Moves images of the caller's own into a team, or (p_out) images of a team into its owner's own library. Images that
--- are not there are left out. Returns as transfer_images does.
+-- are not there are left out, and so are those that a team would see before an operator has decided about them. Returns
+-- as transfer_images does, and in_review: the ids of the latter.
 create or replace function public.move_images(p_user_id uuid, p_team_id uuid, p_image_ids uuid[], p_out boolean) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_moved jsonb;
+  v_held uuid[] := '{}';
 begin
   if p_out then
     perform public.lock_team(p_team_id, p_user_id, true);
@@ -363,13 +365,17 @@ begin
     if public.payer_of(p_team_id) <> p_user_id then
       perform public.refuse_full_storage(public.payer_of(p_team_id));
     end if;
+    v_held := array(
+      select i.id from public.images i
+      where i.id = any (p_image_ids) and i.user_id = p_user_id and public.is_in_review(i));
     v_moved := public.transfer_images(
-      array(select i.id from public.images i where i.id = any (p_image_ids) and i.user_id = p_user_id), null, p_team_id);
+      array(select i.id from public.images i
+            where i.id = any (p_image_ids) and i.user_id = p_user_id and i.id <> all (v_held)), null, p_team_id);
   end if;
   if v_moved -> 'moved' <> '[]' then
     insert into public.audit_log (actor, action, subject, data)
     values (p_user_id, case when p_out then 'images.take' else 'images.give' end, p_team_id::text,
             jsonb_build_object('images', v_moved -> 'moved'));
   end if;
-  return v_moved;
+  return v_moved || jsonb_build_object('in_review', to_jsonb(v_held));
 end $$;

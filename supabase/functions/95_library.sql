@@ -140,7 +140,7 @@ as $$
   select public.library_document(o) || jsonb_build_object('job_id', public.done_job_of(o, p_user_id))
   from public.image_outputs o
   where o.id = p_output_id and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
-    and public.may_read(o.owner_id, p_user_id)
+    and public.may_read(o.owner_id, p_user_id) and public.is_shown(o, p_user_id)
 $$;
 
 -- The facts of an image from which it can be worked on again; null when p_user_id has no such image.
@@ -150,4 +150,5 @@ as $$
   select jsonb_build_object('image_id', i.id, 'team_id', i.team_id, 'sha256', i.sha256, 'filename', i.filename,
                             'content_type', i.content_type, 'width', i.width, 'height', i.height, 'size', i.size)
   from public.images i where i.id = p_image_id and public.may_read(i.owner_id, p_user_id)
+    and public.is_shown(i, p_user_id)
 $$;

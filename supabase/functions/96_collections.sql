@@ -53,9 +53,9 @@ as $$
     'created_at', p_output.created_at, 'cache_key', encode(p_output.cache_key, 'hex'))
 $$;
 
--- An image with what a list shows of it: its current output, how many live ones there are, where it lies. Its plan
+-- An image with what a list shows p_user_id of it: its current output, how many live ones there are, where it lies. Its plan
 -- is kept, also where list_images has its own made anew: that is three quarters of the time of a page.
-create or replace function public.image_document(p_image public.images) returns jsonb
+create or replace function public.image_document(p_image public.images, p_user_id uuid) returns jsonb
 language sql stable security definer set search_path = '' set plan_cache_mode = 'auto'
 as $$
   select jsonb_build_object(
@@ -64,12 +64,14 @@ as $$
     'original_path', p_image.original_path, 'created_at', p_image.created_at, 'archived_at', p_image.archived_at,
     'versions', (select count(*) from public.image_outputs o
                  where o.image_id = p_image.id and o.deleted_at is null
-                   and (o.expires_at is null or o.expires_at > now())),
+                   and (o.expires_at is null or o.expires_at > now())
+                   and public.is_shown(o, p_user_id)),
     'collection_ids', (select coalesce(jsonb_agg(c.collection_id order by c.created_at, c.collection_id), '[]')
                        from public.collection_items c where c.image_id = p_image.id),
     'current', (select public.version_document(o) from public.image_outputs o
                 where o.image_id = p_image.id and o.deleted_at is null
                   and (o.expires_at is null or o.expires_at > now())
+                  and public.is_shown(o, p_user_id)
                 order by (o.id = p_image.current_output_id) is true desc, o.created_at desc, o.id desc limit 1))
 $$;
 
@@ -96,12 +98,13 @@ begin
       detail = format('No collection there has the id %s.', p_collection_id);
   end if;
   return (
-    select coalesce(jsonb_agg(public.image_document(page.image) order by (page.image).created_at desc,
+    select coalesce(jsonb_agg(public.image_document(page.image, p_user_id) order by (page.image).created_at desc,
                               (page.image).id desc), '[]')
     from (
       select i as image
       from public.images i
       where case when p_team_id is null then i.user_id = p_user_id else i.team_id = p_team_id end
+        and (i.original_moderation <> 'review' or public.is_shown(i, p_user_id))
         and (p_after is null or (i.created_at, i.id) < (p_after, p_after_id))
         and (p_archived is null or (case when p_archived then i.archived_at is not null else i.archived_at is null end))
         and (p_created_after is null or i.created_at >= p_created_after)
@@ -113,7 +116,7 @@ begin
         and (p_op is null or (
           select true from public.image_outputs o
           where o.image_id = i.id and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
-            and o.ops @> array[p_op] limit 1))
+            and o.ops @> array[p_op] and public.is_shown(o, p_user_id) limit 1))
       order by i.created_at desc, i.id desc
       limit p_limit) page);
 end $$;
@@ -122,14 +125,15 @@ end $$;
 create or replace function public.get_image(p_image_id uuid, p_user_id uuid) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
-  select public.image_document(i) || jsonb_build_object('outputs', (
+  select public.image_document(i, p_user_id) || jsonb_build_object('outputs', (
     select coalesce(jsonb_agg(public.version_document(v.output) order by (v.output).created_at desc, (v.output).id desc),
                     '[]')
     from (select o as output from public.image_outputs o
           where o.image_id = i.id and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
+            and public.is_shown(o, p_user_id)
           order by o.created_at desc, o.id desc limit 200) v))
   from public.images i
-  where i.id = p_image_id and public.may_read(i.owner_id, p_user_id)
+  where i.id = p_image_id and public.may_read(i.owner_id, p_user_id) and public.is_shown(i, p_user_id)
 $$;
 
 -- A collection with how many images a list of it shows.

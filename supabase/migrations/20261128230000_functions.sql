@@ -31,6 +31,7 @@ drop function public.note_usage(uuid, date, integer, integer, integer, bigint, b
 drop function public.bury_output(uuid, text);
 drop function public.cancel_team_jobs(uuid[]);
 drop function public.record_original(uuid, text, text, bigint, text);
+drop function public.image_document(public.images);
 
 -- Whether an account may be used. An operator suspends and restores it (99_admin.sql); Supabase Auth bans it until a
 -- time, or deletes it and keeps its row. profiles has all three, where policies can read them.
@@ -227,6 +228,33 @@ as $$
   returning w.written_at
 $$;
 
+-- Whether p_user_id may see what their library has: of a team, a picture that waits for an operator is shown to the member
+-- alone who made it.
+create or replace function public.is_shown(p_output public.image_outputs, p_user_id uuid) returns boolean
+language sql stable security definer set search_path = ''
+as $$
+  select p_output.moderation <> 'review' or p_output.team_id is null
+    or exists (select 1 from public.jobs j where j.id = p_output.job_id and j.user_id = p_user_id)
+$$;
+
+-- The same for an image, by its original.
+create or replace function public.is_shown(p_image public.images, p_user_id uuid) returns boolean
+language sql stable security definer set search_path = ''
+as $$
+  select p_image.original_moderation <> 'review' or p_image.original_path is null or p_image.team_id is null
+    or exists (select 1 from public.image_outputs o join public.jobs j on j.id = o.job_id
+               where o.image_id = p_image.id and j.user_id = p_user_id)
+$$;
+
+-- Whether an operator has yet to decide about anything of an image.
+create or replace function public.is_in_review(p_image public.images) returns boolean
+language sql stable security definer set search_path = ''
+as $$
+  select p_image.original_moderation = 'review' and p_image.original_path is not null
+    or exists (select 1 from public.image_outputs o
+               where o.image_id = p_image.id and o.moderation = 'review' and o.deleted_at is null)
+$$;
+
 -- Whether pictures and collections of p_owner_id may be changed by p_user_id, until the end of this transaction: who is
 -- removed from a team meanwhile is waited for. False: they do not exist for this user. Refuses viewers, and everybody
 -- while the plan of the team's owner has no teams, or the owner's account is suspended.
@@ -281,7 +309,7 @@ $$;
 
 -- The live output that answers a claim about a file; null when there is none. Knowing a digest is not having the
 -- picture: only outputs of p_owner_id (a user or a team), of p_user_id and of visitors answer, and only a claim that agrees.
--- What an operator is to decide about answers its owner alone.
+-- What an operator is to decide about answers its owner alone, of a team the member who made it.
 -- p_verified: a worker has hashed the bytes of the caller, so every user's answer. What a team has is the team's alone:
 -- whoever leaves it takes no key to it along.
 create or replace function public.answering_output(
@@ -293,7 +321,7 @@ as $$
   select o from public.image_outputs o
   where o.cache_key = p_cache_key and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
     and (o.owner_id is null or o.owner_id in (p_owner_id, p_user_id) or (p_verified and o.team_id is null))
-    and (o.moderation <> 'review' or o.owner_id in (p_owner_id, p_user_id))
+    and (o.moderation <> 'review' or o.owner_id = p_owner_id and public.is_shown(o, p_user_id))
     and public.claim_agrees(o, p_size, p_width, p_height)
   order by (o.owner_id is not distinct from p_owner_id) desc, (o.owner_id is not distinct from p_user_id) desc,
            (o.owner_id is null) desc, o.created_at
@@ -2305,6 +2333,44 @@ begin
           jsonb_build_object('team_id', p_team_id, 'role', v_role));
 end $$;
 
+-- Pictures
+
+-- Moves images of the caller's own into a team, or (p_out) images of a team into its owner's own library. Images that
+-- are not there are left out, and so are those that a team would see before an operator has decided about them. Returns
+-- as transfer_images does, and in_review: the ids of the latter.
+create or replace function public.move_images(p_user_id uuid, p_team_id uuid, p_image_ids uuid[], p_out boolean) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_moved jsonb;
+  v_held uuid[] := '{}';
+begin
+  if p_out then
+    perform public.lock_team(p_team_id, p_user_id, true);
+    perform public.assert_no_deletion(p_user_id);
+    v_moved := public.transfer_images(
+      array(select i.id from public.images i where i.id = any (p_image_ids) and i.team_id = p_team_id), p_user_id, null);
+  else
+    perform public.lock_user(p_user_id);
+    perform public.require_team(p_team_id, p_user_id);
+    if public.payer_of(p_team_id) <> p_user_id then
+      perform public.refuse_full_storage(public.payer_of(p_team_id));
+    end if;
+    v_held := array(
+      select i.id from public.images i
+      where i.id = any (p_image_ids) and i.user_id = p_user_id and public.is_in_review(i));
+    v_moved := public.transfer_images(
+      array(select i.id from public.images i
+            where i.id = any (p_image_ids) and i.user_id = p_user_id and i.id <> all (v_held)), null, p_team_id);
+  end if;
+  if v_moved -> 'moved' <> '[]' then
+    insert into public.audit_log (actor, action, subject, data)
+    values (p_user_id, case when p_out then 'images.take' else 'images.give' end, p_team_id::text,
+            jsonb_build_object('images', v_moved -> 'moved'));
+  end if;
+  return v_moved || jsonb_build_object('in_review', to_jsonb(v_held));
+end $$;
+
 -- Jobs without an owner become the caller's: whoever knows the id of such a job may have it. The job that visitors share for
 -- the hits of an output (jobs.for_hits) is nobody's to take: whoever claims it gets a job and an output of their own.
 
@@ -2423,7 +2489,17 @@ as $$
   select public.library_document(o) || jsonb_build_object('job_id', public.done_job_of(o, p_user_id))
   from public.image_outputs o
   where o.id = p_output_id and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
-    and public.may_read(o.owner_id, p_user_id)
+    and public.may_read(o.owner_id, p_user_id) and public.is_shown(o, p_user_id)
+$$;
+
+-- The facts of an image from which it can be worked on again; null when p_user_id has no such image.
+create or replace function public.get_image_source(p_image_id uuid, p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object('image_id', i.id, 'team_id', i.team_id, 'sha256', i.sha256, 'filename', i.filename,
+                            'content_type', i.content_type, 'width', i.width, 'height', i.height, 'size', i.size)
+  from public.images i where i.id = p_image_id and public.may_read(i.owner_id, p_user_id)
+    and public.is_shown(i, p_user_id)
 $$;
 
 -- Moves the row of an ephemeral output to the copies that the service has made in user-library: next version, shown,
@@ -2611,6 +2687,89 @@ as $$
       else word || ':*'
     end, '' order by n), '')::tsquery
   from tokens
+$$;
+
+-- An image with what a list shows p_user_id of it: its current output, how many live ones there are, where it lies. Its plan
+-- is kept, also where list_images has its own made anew: that is three quarters of the time of a page.
+create or replace function public.image_document(p_image public.images, p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = '' set plan_cache_mode = 'auto'
+as $$
+  select jsonb_build_object(
+    'image_id', p_image.id, 'team_id', p_image.team_id, 'filename', p_image.filename, 'prompt', p_image.prompt, 'sha256', p_image.sha256,
+    'content_type', p_image.content_type, 'width', p_image.width, 'height', p_image.height, 'size', p_image.size,
+    'original_path', p_image.original_path, 'created_at', p_image.created_at, 'archived_at', p_image.archived_at,
+    'versions', (select count(*) from public.image_outputs o
+                 where o.image_id = p_image.id and o.deleted_at is null
+                   and (o.expires_at is null or o.expires_at > now())
+                   and public.is_shown(o, p_user_id)),
+    'collection_ids', (select coalesce(jsonb_agg(c.collection_id order by c.created_at, c.collection_id), '[]')
+                       from public.collection_items c where c.image_id = p_image.id),
+    'current', (select public.version_document(o) from public.image_outputs o
+                where o.image_id = p_image.id and o.deleted_at is null
+                  and (o.expires_at is null or o.expires_at > now())
+                  and public.is_shown(o, p_user_id)
+                order by (o.id = p_image.current_output_id) is true desc, o.created_at desc, o.id desc limit 1))
+$$;
+
+-- A page of a user's images, or of a team's, newest first, of those after the cursor (p_after, p_after_id). Any filter may be null;
+-- p_archived null lists both kinds. Planned anew for each call: most filters are absent most of the time, and what
+-- is absent must not cost the index.
+create or replace function public.list_images(
+  p_user_id uuid, p_limit integer, p_after timestamptz, p_after_id uuid, p_archived boolean, p_op text,
+  p_collection_id uuid, p_created_after timestamptz, p_created_before timestamptz, p_query text,
+  p_team_id uuid default null
+) returns jsonb
+language plpgsql stable security definer set search_path = '' set plan_cache_mode = 'force_custom_plan'
+as $$
+declare
+  v_query tsquery := public.search_query(p_query);
+begin
+  if p_team_id is not null then
+    perform public.require_member(p_team_id, p_user_id);
+  end if;
+  if p_collection_id is not null and not exists (
+    select 1 from public.collections c
+    where c.id = p_collection_id and c.owner_id = coalesce(p_team_id, p_user_id)) then
+    raise exception using errcode = 'PT404', message = 'collection_not_found',
+      detail = format('No collection there has the id %s.', p_collection_id);
+  end if;
+  return (
+    select coalesce(jsonb_agg(public.image_document(page.image, p_user_id) order by (page.image).created_at desc,
+                              (page.image).id desc), '[]')
+    from (
+      select i as image
+      from public.images i
+      where case when p_team_id is null then i.user_id = p_user_id else i.team_id = p_team_id end
+        and (i.original_moderation <> 'review' or public.is_shown(i, p_user_id))
+        and (p_after is null or (i.created_at, i.id) < (p_after, p_after_id))
+        and (p_archived is null or (case when p_archived then i.archived_at is not null else i.archived_at is null end))
+        and (p_created_after is null or i.created_at >= p_created_after)
+        and (p_created_before is null or i.created_at < p_created_before)
+        and (v_query is null or i.search @@ v_query)
+        and (p_collection_id is null or exists (
+          select 1 from public.collection_items c where c.collection_id = p_collection_id and c.image_id = i.id))
+        -- A scalar, lest it be planned as a join that reads all outputs to answer for the few images of a page.
+        and (p_op is null or (
+          select true from public.image_outputs o
+          where o.image_id = i.id and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
+            and o.ops @> array[p_op] and public.is_shown(o, p_user_id) limit 1))
+      order by i.created_at desc, i.id desc
+      limit p_limit) page);
+end $$;
+
+-- One image with its live outputs, newest first, at most 200; null when p_user_id has no such image.
+create or replace function public.get_image(p_image_id uuid, p_user_id uuid) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select public.image_document(i, p_user_id) || jsonb_build_object('outputs', (
+    select coalesce(jsonb_agg(public.version_document(v.output) order by (v.output).created_at desc, (v.output).id desc),
+                    '[]')
+    from (select o as output from public.image_outputs o
+          where o.image_id = i.id and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
+            and public.is_shown(o, p_user_id)
+          order by o.created_at desc, o.id desc limit 200) v))
+  from public.images i
+  where i.id = p_image_id and public.may_read(i.owner_id, p_user_id) and public.is_shown(i, p_user_id)
 $$;
 
 -- Changes of one user come one after the other. In a read-only transaction there are none, and no locks either.
@@ -3331,13 +3490,18 @@ create policy own_ledger on public.credit_ledger for select to authenticated usi
 drop policy if exists own_images on public.images;
 create policy own_images on public.images for select to authenticated
   using (user_id = (select auth.uid())
-         or team_id in (select m.team_id from public.team_members m where m.user_id = (select auth.uid())));
+         or team_id in (select m.team_id from public.team_members m where m.user_id = (select auth.uid()))
+            -- As is_shown says: the jobs that a member reads are their own.
+            and (original_moderation <> 'review' or original_path is null
+                 or exists (select 1 from public.image_outputs o join public.jobs j on j.id = o.job_id
+                            where o.image_id = images.id)));
 
 drop policy if exists own_outputs on public.image_outputs;
 create policy own_outputs on public.image_outputs for select to authenticated
   using (deleted_at is null
          and (user_id = (select auth.uid())
-              or team_id in (select m.team_id from public.team_members m where m.user_id = (select auth.uid()))));
+              or team_id in (select m.team_id from public.team_members m where m.user_id = (select auth.uid()))
+                 and (moderation <> 'review' or exists (select 1 from public.jobs j where j.id = job_id))));
 
 drop policy if exists own_jobs on public.jobs;
 create policy own_jobs on public.jobs for select to authenticated

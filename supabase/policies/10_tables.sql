@@ -21,13 +21,18 @@ create policy own_ledger on public.credit_ledger for select to authenticated usi
 drop policy if exists own_images on public.images;
 create policy own_images on public.images for select to authenticated
   using (user_id = (select auth.uid())
-         or team_id in (select m.team_id from public.team_members m where m.user_id = (select auth.uid())));
+         or team_id in (select m.team_id from public.team_members m where m.user_id = (select auth.uid()))
+            -- As is_shown says: the jobs that a member reads are their own.
+            and (original_moderation <> 'review' or original_path is null
+                 or exists (select 1 from public.image_outputs o join public.jobs j on j.id = o.job_id
+                            where o.image_id = images.id)));
 
 drop policy if exists own_outputs on public.image_outputs;
 create policy own_outputs on public.image_outputs for select to authenticated
   using (deleted_at is null
          and (user_id = (select auth.uid())
-              or team_id in (select m.team_id from public.team_members m where m.user_id = (select auth.uid()))));
+              or team_id in (select m.team_id from public.team_members m where m.user_id = (select auth.uid()))
+                 and (moderation <> 'review' or exists (select 1 from public.jobs j where j.id = job_id))));
 
 drop policy if exists own_jobs on public.jobs;
 create policy own_jobs on public.jobs for select to authenticated

@@ -7,6 +7,8 @@ import json
 import uuid
 from typing import Any
 
+import pytest
+
 from scripts.local.home import Local
 from scripts.local.process import Child
 from service.intake.hits import hit_key
@@ -391,3 +393,66 @@ async def test_members_of_a_team_see_its_outputs(shop: Crew) -> None:
         assert (seen["team_id"], seen["version"]) == (shop.team_id, 1)
         assert (seen["job_id"] is not None) == (role == "editor")  # who had it made
     assert await shop["stranger"].refused("GET", path, status=404) == "output_not_found"
+
+
+async def _review(team: Crew, table: str, column: str, row_id: object) -> None:
+    await team.db.execute(f"update public.{table} set {column} = 'review' where id = $1::uuid", str(row_id))
+
+
+@pytest.mark.parametrize(
+    ("table", "column"), [("image_outputs", "moderation"), ("images", "original_moderation")]
+)
+async def test_a_picture_in_review_stays_out_of_a_team(team: Crew, table: str, column: str) -> None:
+    await team.db.execute(
+        "update public.profiles set keep_original = true where user_id = $1", team["owner"].id
+    )
+    _, image = await _own(team, "owner", wants_persist=True)
+    _, clean_one = await _own(team, "owner", wants_persist=True)
+    output = await team.db.fetchval("select id from public.image_outputs where image_id = $1::uuid", image)
+    await _review(team, table, column, output if table == "image_outputs" else image)
+    body = {"image_ids": [image, clean_one]}
+    held, moved = (await team["owner"].say("POST", f"{team.path}/images", body))["results"]
+    assert (held["done"], held["code"], moved["done"]) == (False, "in_review", True)
+    promotion = {"output_id": str(output), "team_id": team.team_id}
+    assert await team["owner"].refused("POST", "/outputs/promote", promotion, status=409) == "in_review"
+    assert [found["image_id"] for found in await _images(team, "viewer")] == [clean_one]
+
+
+async def test_what_is_in_review_is_shown_to_the_member_who_made_it(shop: Crew) -> None:
+    """Through the API, PostgREST and Storage; approved, to all."""
+    row = (await shop.rows("image_outputs"))[0]
+    files = f"/storage/v1/object/authenticated/user-library/{row['path']}"
+
+    async def seen(role: str) -> tuple[int, int, int]:
+        hand = shop[role]
+        image = await hand.http.get(f"/images/{shop.image_id}")
+        rows = await hand.supabase.get(
+            "/rest/v1/image_outputs", params={"select": "id", "id": f"eq.{row['id']}"}
+        )
+        versions = len(image.json()["outputs"]) if image.status_code == 200 else 0
+        return versions, len(rows.json()), (await hand.supabase.get(files)).status_code
+
+    await _review(shop, "image_outputs", "moderation", row["id"])
+    assert await seen("editor") == (1, 1, 200)
+    assert await _images(shop, "viewer") != []
+    for role in ("owner", "viewer"):
+        versions, rows, status = await seen(role)
+        assert (versions, rows) == (0, 0)
+        assert status in {400, 404}
+    assert (await shop["owner"].intake(shop.picture, OP, team_id=shop.team_id))["cached"] is False
+    await _review(shop, "images", "original_moderation", shop.image_id)
+    assert (await _images(shop, "viewer"), len(await _images(shop, "editor"))) == ([], 1)
+    await shop["owner"].say("GET", f"/images/{shop.image_id}", status=404)
+    await shop.db.execute("update public.image_outputs set moderation = 'approved' where id = $1", row["id"])
+    await shop.db.execute(
+        "update public.images set original_moderation = 'approved' where id = $1::uuid", shop.image_id
+    )
+    assert await seen("viewer") == (1, 1, 200)
+
+
+async def test_what_one_has_in_review_answers_no_intake_for_a_team(team: Crew) -> None:
+    picture, image = await _own(team, "owner", wants_persist=True)
+    output = await team.db.fetchval("select id from public.image_outputs where image_id = $1::uuid", image)
+    await _review(team, "image_outputs", "moderation", output)
+    assert (await team["owner"].intake(picture, OP, team_id=team.team_id))["cached"] is False
+    assert (await team["owner"].intake(picture, OP))["cached"] is True
