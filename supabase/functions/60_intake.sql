@@ -193,6 +193,14 @@ begin
     end if;
   end loop;
 
+  if v_batch is null and v_new <> '{}' and p_user_id is not null then
+    -- No op in common with a job that waits for this picture, as when two calls come at once: its upload serves these too.
+    select j.id into v_batch from public.jobs j
+    where j.user_id = p_user_id and j.status = 'awaiting_upload' and j.id <> all (v_new)
+      and j.owner_id = coalesce((c ->> 'team_id')::uuid, p_user_id) and j.sha256 = c ->> 'sha256'
+      and j.size = (c ->> 'size')::bigint and j.upload_path = j.id || '/original'
+    order by j.created_at, j.id limit 1 for no key update skip locked;
+  end if;
   if v_batch is null and cardinality(v_new) > 1 then
     v_batch := v_new[1];
   end if;

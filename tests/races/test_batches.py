@@ -62,3 +62,17 @@ async def test_a_batch_joins_behind_an_upload_that_waits_for_it(world: World, op
         world, world.batch(user, *OPS, sha256=sha256), uploader, uploader.put(flying["upload_path"])
     )
     assert {(await world.job(answer["job"]["job_id"]))["status"] for answer in answers} == {"queued"}
+
+
+async def test_batches_at_once_with_no_op_in_common_share_one_upload(
+    world: World, open_world: Opener
+) -> None:
+    user, sha256, other = await world.user(plan="pro"), new_sha256(), await open_world()
+    await together(
+        [
+            world.batch(user, *OPS[:2], sha256=sha256),
+            other.batch(user, "convert-v1", "resize-v1:width-30", sha256=sha256),
+        ]
+    )
+    rows = await world.connection.fetch("select upload_path from public.jobs where user_id = $1", user)
+    assert (len(rows), len({row["upload_path"] for row in rows})) == (4, 1)
