@@ -177,8 +177,8 @@ class Scene(Parameters):
         return red, green, blue
 
     def canonical(self) -> Self:
-        """Only four scenes have a floor and a horizon, plain has no light either, the foot stands on the floor, and
-        without light or cast shadow there is no direction."""
+        """Only four scenes have a floor and a horizon, plain has no light either, nor has gradient without a shadow,
+        the foot stands on the floor, and without light or cast shadow there is no direction."""
         kept = self.model_copy(update={"angle": 180}) if self.angle == -180 else self
         if self.scene not in FLOORS:
             kept = kept._reset("floor", "horizon")
@@ -186,6 +186,6 @@ class Scene(Parameters):
             kept = kept.model_copy(update={"horizon": max(kept.horizon, min(80, kept.padding + 6))})
             if kept.floor is not None and kept.floor_rgb == kept._reset("floor").floor_rgb:
                 kept = kept._reset("floor")
-        if self.scene == "plain":
+        if self.scene == "plain" or (self.scene == "gradient" and self.shadow == "none"):
             kept = kept._reset("light")
         return kept._reset("angle") if self.scene == "plain" and self.shadow != "both" else kept

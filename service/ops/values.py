@@ -47,7 +47,7 @@ _NAMES = {code: name for name, code in COLOURS.items()}
 _NUMBER = re.compile(r"-?[0-9]{1,7}(?:\.[0-9]{1,7})?", re.ASCII)
 _COLOUR_PATTERN = rf"^(?:{'|'.join(COLOURS)}|#?[0-9a-f]{{3}}|#?[0-9a-f]{{6}})$"
 _HEX = re.compile(r"#?([0-9a-f]{3}|[0-9a-f]{6})", re.ASCII)
-_ASPECT_PATTERN = r"^[0-9]{1,3}x[0-9]{1,3}$"
+_ASPECT_PATTERN = r"^(?:100|[1-9][0-9]?)x(?:100|[1-9][0-9]?)$"
 
 TEXT_MAX = 48
 _TEXT_BEYOND_ASCII = "©«°±´·»‘’“”…‹›⁄™"  # what the font that ships with Pillow can draw beside ASCII
@@ -74,10 +74,8 @@ def rgb(colour: str) -> tuple[int, int, int]:
 def canonical_aspect(value: str) -> str:
     """``32x18`` -> ``16x9``. Raises ValueError unless it is two whole numbers of 1..100."""
     if re.fullmatch(_ASPECT_PATTERN, value, re.ASCII) is None:
-        raise ValueError(f"'{value}' is not an aspect ratio: write it as 16x9")
+        raise ValueError(f"'{value}' is not an aspect ratio: write it as 16x9, both sides 1 to 100")
     width, height = (int(part) for part in value.split("x"))
-    if not (1 <= width <= 100 and 1 <= height <= 100):
-        raise ValueError("both sides of an aspect ratio are 1 to 100")
     common = math.gcd(width, height)
     return f"{width // common}x{height // common}"
 

@@ -28,6 +28,8 @@ def outcome(text: str) -> str:
 @pytest.mark.parametrize(
     ("written", "canonical"),
     [
+        ("compose-v2:light-spot:scene-gradient:shadow-none", "compose-v2:scene-gradient:shadow-none"),
+        ("compose-v2:light-spot:scene-gradient", "compose-v2:light-spot:scene-gradient"),
         ("resize-v1:width-0800", "resize-v1:width-800"),
         ("resize-v1:width-800.0", "resize-v1:width-800"),
         ("resize-v1:width-800:height-600", "resize-v1:height-600:width-800"),

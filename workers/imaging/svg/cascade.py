@@ -23,6 +23,10 @@ Custom = Mapping[str, Tokens]
 """Custom properties (`--name`) with their values, references replaced."""
 MAX_TOKENS: Final = 100_000
 """Component values that the references of one drawing to custom properties may come to."""
+MAX_STEPS: Final = 20_000_000
+"""Selectors that are tried, times the elements that they are tried on."""
+_MATCH: Final = 10
+"""Steps for one that matches, and for each of its declarations."""
 _UNLAYERED: Final = 1_000_000
 _FONT_KEYWORDS: Final = {
     "font-style": frozenset({"italic", "oblique"}),
@@ -50,6 +54,8 @@ class Cascade:
     _matcher: Any = field(default_factory=cssselect2.Matcher)
     _layers: dict[str, int] = field(default_factory=dict)
     _tokens: int = 0
+    _selectors: int = 0
+    _steps: int = 0
 
     def add(self, sheet: str) -> None:
         self._add(tinycss2.parse_stylesheet(sheet, skip_comments=True, skip_whitespace=True), _UNLAYERED)
@@ -84,16 +90,22 @@ class Cascade:
         for selector in selectors:
             if selector.pseudo_element is None:
                 self._matcher.add_selector(selector, rule)
+                self._selectors += 1
 
     def candidates(self, element: ElementWrapper) -> dict[str, list[Tokens]]:
-        """What is declared for an element: property -> values, the one that wins first."""
+        """What is declared for an element: property -> values, the one that wins first.
+
+        Raises PixelError corrupt_image where there are too many rules for as many elements.
+        """
         found: list[tuple[tuple[Any, ...], str, Tokens]] = []
         xml = element.etree_element
         for name, value in xml.attrib.items():
             if name in PRESENTATION:
                 for longhand, tokens in _longhands(name, parsed(value)):
                     found.append(((0,), longhand, tokens))
+        self._spend(self._selectors)
         for specificity, order, _, rule in self._matcher.match(element):
+            self._spend(_MATCH * (1 + len(rule.declarations)))
             for longhand, tokens, important in rule.declarations:
                 rank = (3, -rule.layer) if important else (1, rule.layer)
                 found.append(((*rank, specificity, order), longhand, tokens))
@@ -104,6 +116,11 @@ class Cascade:
         for _, name, tokens in reversed(found):
             by_property.setdefault(name, []).append(tokens)
         return by_property
+
+    def _spend(self, steps: int) -> None:
+        self._steps += steps
+        if self._steps > MAX_STEPS:
+            raise corrupt("it has too many style rules for its elements")
 
     def custom(self, candidates: Mapping[str, list[Tokens]], inherited: Custom) -> Custom:
         """The custom properties of an element."""

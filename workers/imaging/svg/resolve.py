@@ -5,6 +5,7 @@ drawings as elements, embedded bitmaps as PNG.
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ from workers.imaging.svg.styling import style
 from workers.imaging.svg.values import Viewport, number_text
 
 _LANGUAGES: Final = ("en-us", "en")
+_REFERENCE: Final = re.compile(r"url\(#([^()]*)\)")
 _GONE: Final = frozenset({f"{SVG}style", f"{SVG}title", f"{SVG}desc", f"{SVG}metadata"})
 
 
@@ -38,10 +40,9 @@ class Resolver:
         _drop_unmet(root)
         background = style(root, Viewport(width, height))
         for parent in list(root.iter()):
+            remove(parent, {child for child in parent if child.tag in _GONE})
             for child in list(parent):
-                if child.tag in _GONE:
-                    remove(parent, child)
-                elif child.tag in {f"{SVG}image", f"{SVG}feImage"}:
+                if child.tag in {f"{SVG}image", f"{SVG}feImage"}:
                     self._picture(child, parent)
         root.attrib |= {"x": "0", "y": "0", **size}
         strokes.rewrite(root)
@@ -113,24 +114,25 @@ def _rename(root: ET.Element, prefix: str) -> None:
             elif key in HREFS and value[:1] == "#" and value[1:] in names:
                 element.attrib[key] = f"#{prefix}{value[1:]}"
             elif "url(" in value:
-                for name in names:
-                    value = value.replace(f"url(#{name})", f"url(#{prefix}{name})")  # noqa: PLW2901
-                element.attrib[key] = value
+                element.attrib[key] = _REFERENCE.sub(
+                    lambda found: f"url(#{prefix}{found[1]})" if found[1] in names else found[0], value
+                )
 
 
 def _drop_unmet(root: ET.Element) -> None:
     """Take out what a browser in English does not show: unmet conditions, and all but one child of a switch."""
     for parent in list(root.iter()):
-        shown = False
+        shown, gone = False, set[ET.Element]()
         for child in list(parent):
             if child.tag in _GONE:
                 continue
             met = _met(child) and not (parent.tag == f"{SVG}switch" and shown)
             if not met:
-                remove(parent, child)
+                gone.add(child)
             shown = shown or met
             for key in ("systemLanguage", "requiredFeatures", "requiredExtensions"):
                 child.attrib.pop(key, None)
+        remove(parent, gone)
     for element in root.iter(f"{SVG}switch"):
         element.tag = f"{SVG}g"
 

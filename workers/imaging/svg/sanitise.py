@@ -7,6 +7,7 @@ no script, event handler, foreignObject, processing instruction or doctype.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -76,15 +77,19 @@ class _Cleaner:
         self._attributes(element)
         if element.tag == f"{SVG}style":
             element.text = clean_sheet("".join(element.itertext()))
-            for child in list(element):
-                element.remove(child)
-        for child in list(element):
+            del element[:]
+        gone, alternative = set[ET.Element](), False
+        for child in reversed(element):
             if _is_kept(child):
-                self._element(child)
+                alternative = True
             else:
-                if child.tag == f"{SVG}foreignObject":
-                    _check_html(child, element)
-                remove(element, child)
+                gone.add(child)
+                # What a switch has an alternative for is left to the alternative.
+                if not (alternative and element.tag == f"{SVG}switch"):
+                    _check_html(child)
+        remove(element, gone)
+        for child in element:
+            self._element(child)
 
     def _attributes(self, element: ET.Element) -> None:
         for key, value in list(element.attrib.items()):
@@ -170,16 +175,9 @@ _SHOWN: Final = frozenset(
 )
 
 
-def _check_html(foreign: ET.Element, parent: ET.Element) -> None:
-    """Refuse HTML that a browser would show. What a `switch` has an alternative for is left to the alternative.
-
-    Raises PixelError unsupported_type.
-    """
-    if foreign.get("requiredExtensions"):
-        return
-    if parent.tag == f"{SVG}switch" and any(
-        _is_kept(child) for child in list(parent)[list(parent).index(foreign) :]
-    ):
+def _check_html(foreign: ET.Element) -> None:
+    """Refuse HTML that a browser would show; whatever else is left out may be. Raises PixelError unsupported_type."""
+    if foreign.tag != f"{SVG}foreignObject" or foreign.get("requiredExtensions"):
         return
     if any(_shows(element) for element in foreign.iter()):
         raise PixelError(
@@ -209,13 +207,13 @@ def _only_known(root: ET.Element) -> None:
     except ValueError as error:
         raise corrupt("its markup is damaged") from error
     known = {element.get(_MARK): element for element in read(bytes(filtered)).iter()}
-    parents = {child: parent for parent in elements for child in parent}
-    for element in reversed(elements):
+    if root.get(_MARK) not in known:
+        raise corrupt("its markup is damaged")
+    for element in elements:
+        remove(element, {child for child in element if child.get(_MARK) not in known})
+    for element in elements:
         found = known.get(element.get(_MARK))
         if found is None:
-            if element is root:
-                raise corrupt("its markup is damaged")
-            remove(parents[element], element)
             continue
         for key in list(element.attrib):
             if not _known(element, key, found):
@@ -272,12 +270,18 @@ def references(element: ET.Element) -> list[str]:
     return names
 
 
-def remove(parent: ET.Element, child: ET.Element) -> None:
-    """Remove an element and keep the text behind it."""
-    index = list(parent).index(child)
-    if child.tail:
-        if index:
-            parent[index - 1].tail = (parent[index - 1].tail or "") + child.tail
+def remove(parent: ET.Element, gone: Collection[ET.Element]) -> None:
+    """Remove children, in one pass, and keep the text behind them."""
+    if not gone:
+        return
+    kept, texts = list[ET.Element](), [[parent.text or ""]]
+    for child in parent:
+        if child in gone:
+            texts[-1].append(child.tail or "")
         else:
-            parent.text = (parent.text or "") + child.tail
-    parent.remove(child)
+            kept.append(child)
+            texts.append([child.tail or ""])
+    parent[:] = kept
+    parent.text = "".join(texts[0])
+    for child, behind in zip(kept, texts[1:], strict=True):
+        child.tail = "".join(behind)

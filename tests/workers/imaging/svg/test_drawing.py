@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -445,6 +446,44 @@ def test_styles_that_are_nested_as_people_nest_them_are_drawn(tmp_path: Path) ->
     unread = f"<style media='{'not ' * 2000}'>rect{{fill:red}}</style>"
     body = f"<style>{sheet}</style>{unread}<g><rect class='a' width='96' height='64'/></g>"
     assert _drawn(tmp_path, svg(body)).getpixel((90, 60)) == (0, 0, 255, 255)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<g/><script/>x" * 20_000,
+        "<g/><title/>x" * 20_000,
+        f"<switch>{'<foreignObject/>' * 20_000}</switch>",
+        image(
+            "image/svg+xml",
+            svg("".join(f'<g id="i{n}"/>' for n in range(10_000)) + '<g fill="url(#i1)"/>' * 10_000),
+        ),
+    ],
+)
+def test_a_long_drawing_takes_time_in_proportion(tmp_path: Path, body: str) -> None:
+    started = time.process_time()
+    _drawn(tmp_path, svg(body))
+    assert time.process_time() - started < 8
+
+
+@pytest.mark.parametrize("selector", ["*", "*:not(g)"])
+def test_rules_times_elements_are_bounded(tmp_path: Path, selector: str) -> None:
+    sheet = f"{selector}{{fill:red}}" * 1000
+    with pytest.raises(PixelError, match="too many style rules"):
+        _drawn(tmp_path, svg(f"<style>{sheet}</style>{'<g/>' * 25_000}"))
+
+
+def test_text_behind_what_is_removed_stays(tmp_path: Path) -> None:
+    kept = _sanitised(tmp_path, svg("<text>a<script/>b<tspan>c</tspan>d<script/>e<script/>f</text>"))
+    assert b"<text>ab<tspan>c</tspan>def</text>" in kept
+
+
+def test_ids_of_a_drawing_in_a_drawing_are_its_own(tmp_path: Path) -> None:
+    inner = svg("<linearGradient id='a'><stop stop-color='blue'/></linearGradient>"
+                "<rect width='96' height='64' fill='url(#a)'/>")  # fmt: skip
+    outer = "<linearGradient id='a'><stop stop-color='red'/></linearGradient>"
+    data = svg(outer + image("image/svg+xml", inner, "width='96' height='64'"))
+    assert _drawn(tmp_path, data).getpixel((90, 60)) == (0, 0, 255, 255)
 
 
 def test_references_in_style_sheets_are_counted(tmp_path: Path) -> None:
