@@ -7,7 +7,7 @@ from typing import Final
 from PIL import Image
 
 from service.ops.models import Convert
-from workers.imaging.encode import encode, encoded, flatten, write_encoded
+from workers.imaging.encode import encode, encoded, flatten
 from workers.imaging.ssim import ssim
 from workers.imaging.types import EncodedFile, Encoding, OutputFormat
 
@@ -17,16 +17,19 @@ _LOWEST: Final[dict[OutputFormat, int]] = {"webp": 30, "jpeg": 30, "avif": 25}
 """Quality below which faults show that SSIM does not tell."""
 _SPAN: Final = 64
 """The highest quality that is tried lies so far above the lowest: beyond it files swell for nothing."""
-_FINE_PIXELS: Final = 4_000_000
-_COARSE_STEP: Final = 8
-"""Larger pictures are tried in such steps of quality, which bounds their time."""
+_SAMPLE_PIXELS: Final = 4_000_000
+"""Of a larger picture the quality is found on as many of its pixels, which bounds time and memory."""
+_TILES: Final = 4
+"""In a row and in a column of the sample."""
+_BLOCK: Final = 16
+"""Pixels of a side: what codecs divide a picture into."""
 
 
 def write(image: Image.Image, params: Convert, path: Path) -> EncodedFile:
     """Write the picture to path."""
     if params.quality != "auto":
         return encode(image, encoding(params, params.effective_quality), path)
-    return write_encoded(image, encoding(params, _LOWEST[params.format]), _smallest(image, params), path)
+    return encode(image, encoding(params, _lowest(_sample(image), params)), path)
 
 
 def encoding(params: Convert, quality: int) -> Encoding:
@@ -34,25 +37,35 @@ def encoding(params: Convert, quality: int) -> Encoding:
     return Encoding(params.format, quality, params.lossless, params.progressive)
 
 
-def _smallest(image: Image.Image, params: Convert) -> bytes:
-    """The file of the lowest quality with TARGET, by bisection: at most seven encodings, four of a large picture. Where
-    the highest quality misses it, that one."""
+def _lowest(image: Image.Image, params: Convert) -> int:
+    """The lowest quality with TARGET, by bisection: at most seven encodings. Where the highest misses it, that one."""
     luma = flatten(image).convert("L")
-    lowest = _LOWEST[params.format]
-    step = 1 if image.width * image.height <= _FINE_PIXELS else _COARSE_STEP
-    qualities = range(lowest, lowest + _SPAN + 1, step)
-    found = b""
-    low, high = 0, len(qualities)
+    low, high = _LOWEST[params.format], _LOWEST[params.format] + _SPAN
     while low < high:
         middle = (low + high) // 2
-        trial = encoded(image, encoding(params, qualities[middle]))
-        if _likeness(luma, trial) >= TARGET:
-            found, high = trial, middle
-        elif middle == len(qualities) - 1:
-            return trial
+        if _likeness(luma, encoded(image, encoding(params, middle))) >= TARGET:
+            high = middle
         else:
             low = middle + 1
-    return found
+    return low
+
+
+def _sample(image: Image.Image) -> Image.Image:
+    """The picture, or tiles from all over a large one, side by side: as sharp as it is, which a smaller copy is not."""
+    scale = (_SAMPLE_PIXELS / (image.width * image.height)) ** 0.5
+    if scale >= 1:
+        return image
+    width, height = (max(_BLOCK, int(side * scale) // _TILES // _BLOCK * _BLOCK) for side in image.size)
+    columns, rows = (
+        range(min(_TILES, -(-side // tile))) for side, tile in zip(image.size, (width, height), strict=True)
+    )
+    sample = Image.new(image.mode, (width * len(columns), height * len(rows)))
+    for row in rows:
+        for column in columns:
+            left = column * max(0, image.width - width) // max(1, len(columns) - 1)
+            top = row * max(0, image.height - height) // max(1, len(rows) - 1)
+            sample.paste(image.crop((left, top, left + width, top + height)), (column * width, row * height))
+    return sample
 
 
 def _likeness(luma: Image.Image, file: bytes) -> float:

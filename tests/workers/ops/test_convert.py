@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from scripts.docs.scene import mug
 from scripts.local.home import REPOSITORY
 from service.ops.models import Convert
 from tests.workers.ops.pictures import noise
@@ -82,11 +81,14 @@ def test_quality_auto_looks_at_what_is_seen(tmp_path: Path) -> None:
     assert (tmp_path / "auto").stat().st_size <= plain.size
 
 
-def test_a_large_picture_is_searched_in_few_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convert, "_FINE_PIXELS", 1000)
-    image = mug((300, 200)).photo
-    written = _auto(image, "jpeg", tmp_path / "auto")
-    assert _likeness(image, written) >= convert.TARGET
+@pytest.mark.parametrize("size", [(500, 400), (500, 12), (9, 400)])
+def test_the_quality_of_a_large_picture_is_found_on_tiles_of_it(
+    tmp_path: Path, photo: Image.Image, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = photo.crop((0, 0, *size))
+    exact = _likeness(image, _auto(image, "jpeg", tmp_path / "exact"))
+    monkeypatch.setattr(convert, "_SAMPLE_PIXELS", image.width * image.height // 4)
+    assert _likeness(image, _auto(image, "jpeg", tmp_path / "auto")) == pytest.approx(exact, abs=0.02)
 
 
 def test_ssim_is_that_of_the_paper() -> None:
