@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import uuid
+from dataclasses import replace
 from typing import Any
 
+import asyncpg
 import pytest
 from PIL import Image
 
@@ -124,3 +127,20 @@ async def test_a_plan_without_bulk_makes_one_at_a_time(client: Client) -> None:
     assert (answer.status_code, answer.json()["code"]) == (402, "plan_required")
     one = await ask(client, photo(), CATALOGUE[0])
     assert one["items"][0]["answer"]["status"] == "awaiting_upload"
+
+
+async def test_refused_bytes_go_with_the_last_job_that_reads_them(
+    user_client: Client, db: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    announced, sent = photo(), photo()
+    wrong = replace(announced, data=sent.data[: len(announced.data)].ljust(len(announced.data), b" "))
+    claim = replace(wrong, data=announced.data)
+    asked = await ask(user_client, claim, "resize-v1:width-40", "resize-v1:width-41", "resize-v1:width-42")
+    answers = [item["answer"] for item in asked["items"]]
+    await user_client.upload(answers[0], wrong)
+    ended = [await user_client.wait(answer["job_id"]) for answer in answers]
+    assert {job["error"]["code"] for job in ended} == {"sha256_mismatch"}
+    left = "select count(*) from storage.objects where name = $1"
+    async with asyncio.timeout(10):  # the row ends a moment before the bytes go
+        while await db.fetchval(left, answers[0]["upload_path"]):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)

@@ -15,7 +15,8 @@ TERMINAL: frozenset[Status] = frozenset({"done", "error", "expired", "canceled"}
 
 
 class JobRow(Row):
-    """A job as its caller may see it. `progress` 0..1; `output` None until done and again after its time."""
+    """A job as its caller may see it. `progress` 0..1; `output` None until done and again after its time;
+    `upload_dropped`: it has just failed, and nobody reads its upload any more."""
 
     job_id: UUID
     user_id: UUID | None
@@ -37,6 +38,7 @@ class JobRow(Row):
     upload_path: str
     upload_expires_at: datetime | None
     batch_id: UUID | None = None
+    upload_dropped: bool = False
     last_event_id: int | None
     output: OutputRow | None
 

@@ -1618,6 +1618,8 @@ declare
 begin
   -- An original in the library is its owner's, whatever has become of this job.
   if p_drop_upload and p_job.source_bucket = 'uploads-ephemeral' then
+    -- Held, so that of those that share it and end at once one sees that it is the last.
+    perform 1 from public.jobs where id = public.job_of_upload(p_job.upload_path) for no key update;
     if public.is_shared_upload(p_job.upload_path, p_job.id) then
       -- Its life ends with the last job that reads it.
       update public.jobs set upload_expires_at = least(upload_expires_at, now())
@@ -1713,7 +1715,10 @@ begin
       perform public.note_failure(v_before);
     end if;
   end if;
-  return public.job_document(v_job);
+  -- upload_dropped: nobody reads the upload any more, so that its bytes may go at once.
+  return public.job_document(v_job) || jsonb_build_object(
+    'upload_dropped', p_drop_upload and v_job.finished_at is not null and v_job.source_bucket = 'uploads-ephemeral'
+                      and not public.is_shared_upload(v_job.upload_path, p_job_id));
 end $$;
 
 -- Any unfinished state -> canceled. A running worker learns it from its next heartbeat, and the slot that it held
