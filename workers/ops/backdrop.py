@@ -45,14 +45,19 @@ class Split:
     distance: Floats
 
 
+def check_side(width: int, height: int) -> None:
+    """Raise PixelError op_failed for a picture in which no subject can be told."""
+    if min(width, height) < MIN_SIDE:
+        raise PixelError("op_failed", f"the picture is too small: {MIN_SIDE} pixels a side are needed")
+
+
 def split(colours: NDArray[np.uint8], tolerance: int, *, holes: bool) -> Split:
     """Tell subject from background. colours: (h, w, 3) sRGB; tolerance: 0..100.
 
     Raises PixelError op_failed when the background is not plain, or when there is no subject on it.
     """
     height, width = colours.shape[:2]
-    if min(height, width) < MIN_SIDE:
-        raise PixelError("op_failed", f"the picture is too small: {MIN_SIDE} pixels a side are needed")
+    check_side(width, height)
     lab = to_lab(colours)
     surface, noise = _fit_border(lab)
     rule = _Rule(2.5 * noise + 2 + 0.08 * tolerance, _SHADOW_DEPTH * tolerance, holes)

@@ -69,6 +69,7 @@ class _Regions:
 
 
 def _cut_out(image: Image.Image, params: BgremoveV2) -> Reported:
+    backdrop.check_side(*image.size)
     working = resize(image, fit_size(image.size, _SIDE))
     pixels = np.asarray(working)
     colours, lab = np.asarray(pixels / np.float32(255), np.float32), backdrop.to_lab(pixels)

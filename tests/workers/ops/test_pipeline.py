@@ -166,7 +166,7 @@ def test_tiny_pictures_give_a_picture_or_a_clear_refusal(
         result = pipeline.run(parse(key), image)[0]
         assert min(result.size) >= 1
         assert result.mode in {"RGB", "RGBA"}
-    for key in ("bgremove-v1", "compose-v1"):
+    for key in ("bgremove-v1", "bgremove-v2", "compose-v1", "compose-v2"):
         with pytest.raises(PixelError, match="too small"):
             pipeline.run(parse(key), image.convert("RGB"))[0]
         cut_out = Image.new("RGBA", (size[0] + 1, size[1] + 1))
