@@ -64,7 +64,9 @@ async def test_readiness_with_everything_there(client: httpx.AsyncClient) -> Non
     assert answer.status_code == 200
     body = answer.json()
     assert body["status"] == "ok"
-    assert set(body["checks"]) == {"redis", "database", "database_writes", "storage", "clamd", "billing"}
+    services = {"redis", "database", "database_writes", "storage", "clamd", "billing"}
+    assert set(body["checks"]) == services | {"moderation"}
+    assert body["checks"].pop("moderation")["ok"]
     for optional in ("clamd", "billing"):
         assert body["checks"].pop(optional) == {"ok": True, "ms": 0, "detail": "off"}
     for check in body["checks"].values():
