@@ -58,3 +58,8 @@ def claimed_type(label: str | None) -> str | None:
     """The media type that a label such as `image/JPG; q=1` means, None where it claims nothing about the bytes."""
     plain = (label or "").partition(";")[0].strip().lower()
     return None if plain in _SILENT else _SAME.get(plain, plain)
+
+
+def says_drawing(filename: str, content_type: str | None) -> bool:
+    """Whether a file is announced as an SVG drawing, by its type or its name."""
+    return claimed_type(content_type) == SVG or filename.lower().endswith(".svg")

@@ -19,7 +19,7 @@ from service.database import LeaseLost, OutputGone
 from service.errors import Code, DependencyError, ProblemError, problem
 from service.intake.hits import forget
 from service.jobs.store import CacheCheck, CachedOutput, ClaimedJob
-from service.media import CONTENT_TYPES
+from service.media import CONTENT_TYPES, says_drawing
 from service.missing import bury, has_bytes, lose_original
 from service.ops.registry import parse
 from service.ops.variant import parse_variant
@@ -271,7 +271,7 @@ async def _pixels(bench: Workbench, job: ClaimedJob, source: Path, workdir: Path
         source=source,
         workdir=workdir,
         op_key=job.op_key,
-        claim=Claim(job.width, job.height),
+        claim=Claim(job.width, job.height, drawing=says_drawing(job.filename, job.content_type)),
         limits=Limits(settings.max_bytes, settings.max_side, settings.max_pixels, svg=settings.accept_svg),
         working_side=variant.side,
         marked=variant.marked,

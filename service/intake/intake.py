@@ -30,7 +30,7 @@ from service.jobs.store import JobRow
 from service.library.promote import promote
 from service.library.store import Profile
 from service.limits import admit
-from service.media import ACCEPTED, SVG, claimed_type
+from service.media import ACCEPTED, SVG, claimed_type, says_drawing
 from service.missing import bury
 from service.ops.errors import OpKeyError
 from service.ops.models import UpscaleV2
@@ -188,7 +188,8 @@ def variant_of(profile: Profile | TeamProfile | None, claim: PictureClaim, weigh
     """Users who keep no full resolution work at the side of their plan, everybody else on all pixels; some plans give
     previews. weights: of a model of the operator's own."""
     side, marked = (None, False) if profile is None else (profile.side, profile.watermark)
-    return variant_for(claim.width, claim.height, side, marked=marked, weights=weights)
+    drawing = says_drawing(claim.filename, claim.content_type)
+    return variant_for(claim.width, claim.height, side, drawing=drawing, marked=marked, weights=weights)
 
 
 def check_days(days: int, settings: Settings) -> None:

@@ -28,14 +28,21 @@ class Variant(NamedTuple):
         return ".".join(filter(None, parts)) or FULL
 
 
-def variant_for(
-    width: int, height: int, working_side: int | None, *, marked: bool = False, weights: str | None = None
+def variant_for(  # noqa: PLR0913
+    width: int,
+    height: int,
+    working_side: int | None,
+    *,
+    drawing: bool = False,
+    marked: bool = False,
+    weights: str | None = None,
 ) -> str:
     """The variant of a picture for a user who works at `working_side` pixels (None: at full resolution).
 
-    One that is no larger is the same picture either way, and shares the cache of `full`.
+    One that is no larger is the same picture either way, and shares the cache of `full`. A drawing is always held to
+    the side: what is announced need only have its shape, and says nothing about its size.
     """
-    sized = working_side is not None and max(width, height) > working_side
+    sized = working_side is not None and (drawing or max(width, height) > working_side)
     return str(Variant(working_side if sized else None, marked, weights))
 
 

@@ -96,6 +96,8 @@ async def test_a_plan_of_previews_marks_its_results_and_no_others(
 def test_variants_name_the_side_only_where_it_matters() -> None:
     assert variant_for(3000, 2000, None) == variant_for(2048, 100, 2048) == "full"
     assert variant_for(100, 2049, 2048) == "side-2048"
+    assert variant_for(100, 100, 2048, drawing=True) == "side-2048"
+    assert variant_for(100, 100, None, drawing=True) == "full"
     for side in (None, 2048):
         for marked in (False, True):
             named = variant_for(3000, 2000, side, marked=marked)

@@ -8,12 +8,15 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from scripts.local.home import Local
+from scripts.local.process import Child
 from service.errors import Code, ProblemError
 from service.intake.intake import check
 from service.intake.schemas import IntakeRequest
 from service.resources import open_resources
 from service.settings import load_settings
 from tests.client import Client
+from tests.library.people import Connection, person
 from tests.safety.drawings import drawing
 from tests.support import SharedStack
 
@@ -47,6 +50,23 @@ async def test_a_picture_announced_as_a_drawing_and_the_other_way_round(client: 
     assert (await client.process(as_png, "convert-v1"))["status"] == "done"
     another_shape = replace(drawing(), width=64, height=96)
     assert (await client.process(another_shape, "convert-v1"))["error"]["code"] == "dimensions_mismatch"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "expected"), [("image/svg+xml", 2048), ("image/png", "dimensions_mismatch")]
+)
+async def test_a_small_announcement_gets_no_full_resolution(  # noqa: PLR0917 - fixtures
+    local: Local, api: Child, worker: Child, db: Connection, content_type: str, expected: object
+) -> None:
+    large = drawing()
+    data = large.data.replace(b'width="96" height="64"', b'width="3000" height="2000"', 1)
+    assert data != large.data
+    named = replace(large, data=data, content_type=content_type)
+    async with person(local, api.url, db) as free:
+        await free.say("PATCH", "/me", {"keep_full_res": False})
+        ended = await free.process(named, "convert-v1:format-png")
+    output = ended.get("output") or {}
+    assert (output.get("width") or ended["error"]["code"]) == expected
 
 
 @pytest.mark.parametrize(

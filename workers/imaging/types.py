@@ -16,10 +16,12 @@ OutputFormat = Literal["webp", "jpeg", "png", "avif"]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What the client said about its file. width, height: pixels, encoded or EXIF-oriented."""
+    """What the client said about its file. width, height: pixels, encoded or EXIF-oriented; drawing: that it may be an
+    SVG drawing, so that its result is held to the side its plan works at."""
 
     width: int
     height: int
+    drawing: bool = True
 
 
 @dataclass(frozen=True, slots=True)

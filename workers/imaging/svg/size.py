@@ -71,8 +71,15 @@ def view_box(element: ET.Element) -> tuple[float, float, float, float] | None:
 
 def check_claim(size: tuple[int, int], claim: Claim) -> None:
     """Browsers differ in what they call the size of a drawing, but not in its shape: that is what is compared, to
-    within a pixel. Raises PixelError dimensions_mismatch."""
+    within a pixel. One that was announced as another kind of picture was let in by its announced size, and must not be
+    larger. Raises PixelError dimensions_mismatch."""
     width, height = size
+    if not claim.drawing and (width > claim.width + 1 or height > claim.height + 1):
+        raise PixelError(
+            "dimensions_mismatch",
+            f"The file is a drawing of {width} × {height} pixels that was announced as a smaller picture: announce it "
+            "as image/svg+xml.",
+        )
     if (
         abs(claim.width * height / width - claim.height) <= 1
         or abs(claim.height * width / height - claim.width) <= 1

@@ -190,6 +190,13 @@ def test_the_size_follows_from_the_bytes(tmp_path: Path, attributes: str, size: 
     assert drawing_size(source, LIMITS) == size
 
 
+def test_a_drawing_announced_as_another_picture_is_no_larger() -> None:
+    check_claim((6000, 6000), Claim(100, 100))
+    check_claim((100, 100), Claim(6000, 6000, drawing=False))
+    with pytest.raises(PixelError, match="dimensions_mismatch"):
+        check_claim((6000, 6000), Claim(100, 100, drawing=False))
+
+
 @pytest.mark.parametrize(
     ("claim", "accepted"),
     [
