@@ -151,7 +151,7 @@ class Settings(BaseSettings):
         2048, ge=512, description="address space of one pixel process that runs a model, MiB"
     )
     model_seconds: float = Field(
-        180,
+        600,
         gt=0,
         description="wall time of one picture that goes through a model before its process is killed",
     )
