@@ -24,7 +24,7 @@ as $$
 $$;
 
 -- The same for an image, by its original.
-create or replace function public.is_shown(p_image public.images, p_user_id uuid) returns boolean
+create or replace function public.is_original_shown(p_image public.images, p_user_id uuid) returns boolean
 language sql stable security definer set search_path = ''
 as $$
   select p_image.original_moderation <> 'review' or p_image.original_path is null or p_image.team_id is null

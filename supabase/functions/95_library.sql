@@ -150,5 +150,5 @@ as $$
   select jsonb_build_object('image_id', i.id, 'team_id', i.team_id, 'sha256', i.sha256, 'filename', i.filename,
                             'content_type', i.content_type, 'width', i.width, 'height', i.height, 'size', i.size)
   from public.images i where i.id = p_image_id and public.may_read(i.owner_id, p_user_id)
-    and public.is_shown(i, p_user_id)
+    and public.is_original_shown(i, p_user_id)
 $$;

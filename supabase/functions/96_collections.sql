@@ -104,7 +104,7 @@ begin
       select i as image
       from public.images i
       where case when p_team_id is null then i.user_id = p_user_id else i.team_id = p_team_id end
-        and (i.original_moderation <> 'review' or public.is_shown(i, p_user_id))
+        and (i.original_moderation <> 'review' or public.is_original_shown(i, p_user_id))
         and (p_after is null or (i.created_at, i.id) < (p_after, p_after_id))
         and (p_archived is null or (case when p_archived then i.archived_at is not null else i.archived_at is null end))
         and (p_created_after is null or i.created_at >= p_created_after)
@@ -133,7 +133,7 @@ as $$
             and public.is_shown(o, p_user_id)
           order by o.created_at desc, o.id desc limit 200) v))
   from public.images i
-  where i.id = p_image_id and public.may_read(i.owner_id, p_user_id) and public.is_shown(i, p_user_id)
+  where i.id = p_image_id and public.may_read(i.owner_id, p_user_id) and public.is_original_shown(i, p_user_id)
 $$;
 
 -- A collection with how many images a list of it shows.

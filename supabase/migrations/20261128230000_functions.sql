@@ -238,7 +238,7 @@ as $$
 $$;
 
 -- The same for an image, by its original.
-create or replace function public.is_shown(p_image public.images, p_user_id uuid) returns boolean
+create or replace function public.is_original_shown(p_image public.images, p_user_id uuid) returns boolean
 language sql stable security definer set search_path = ''
 as $$
   select p_image.original_moderation <> 'review' or p_image.original_path is null or p_image.team_id is null
@@ -2512,7 +2512,7 @@ as $$
   select jsonb_build_object('image_id', i.id, 'team_id', i.team_id, 'sha256', i.sha256, 'filename', i.filename,
                             'content_type', i.content_type, 'width', i.width, 'height', i.height, 'size', i.size)
   from public.images i where i.id = p_image_id and public.may_read(i.owner_id, p_user_id)
-    and public.is_shown(i, p_user_id)
+    and public.is_original_shown(i, p_user_id)
 $$;
 
 -- Moves the row of an ephemeral output to the copies that the service has made in user-library: next version, shown,
@@ -2753,7 +2753,7 @@ begin
       select i as image
       from public.images i
       where case when p_team_id is null then i.user_id = p_user_id else i.team_id = p_team_id end
-        and (i.original_moderation <> 'review' or public.is_shown(i, p_user_id))
+        and (i.original_moderation <> 'review' or public.is_original_shown(i, p_user_id))
         and (p_after is null or (i.created_at, i.id) < (p_after, p_after_id))
         and (p_archived is null or (case when p_archived then i.archived_at is not null else i.archived_at is null end))
         and (p_created_after is null or i.created_at >= p_created_after)
@@ -2782,7 +2782,7 @@ as $$
             and public.is_shown(o, p_user_id)
           order by o.created_at desc, o.id desc limit 200) v))
   from public.images i
-  where i.id = p_image_id and public.may_read(i.owner_id, p_user_id) and public.is_shown(i, p_user_id)
+  where i.id = p_image_id and public.may_read(i.owner_id, p_user_id) and public.is_original_shown(i, p_user_id)
 $$;
 
 -- Changes of one user come one after the other. In a read-only transaction there are none, and no locks either.
@@ -3504,7 +3504,7 @@ drop policy if exists own_images on public.images;
 create policy own_images on public.images for select to authenticated
   using (user_id = (select auth.uid())
          or team_id in (select m.team_id from public.team_members m where m.user_id = (select auth.uid()))
-            -- As is_shown says: the jobs that a member reads are their own.
+            -- As is_original_shown says: the jobs that a member reads are their own.
             and (original_moderation <> 'review' or original_path is null
                  or exists (select 1 from public.image_outputs o join public.jobs j on j.id = o.job_id
                             where o.image_id = images.id)));

@@ -22,7 +22,7 @@ drop policy if exists own_images on public.images;
 create policy own_images on public.images for select to authenticated
   using (user_id = (select auth.uid())
          or team_id in (select m.team_id from public.team_members m where m.user_id = (select auth.uid()))
-            -- As is_shown says: the jobs that a member reads are their own.
+            -- As is_original_shown says: the jobs that a member reads are their own.
             and (original_moderation <> 'review' or original_path is null
                  or exists (select 1 from public.image_outputs o join public.jobs j on j.id = o.job_id
                             where o.image_id = images.id)));
