@@ -1547,6 +1547,9 @@ isOneToOne: false
 "is_original":
 { Args: { "p_path": string }; Returns: boolean
                            },
+"is_original_shown":
+{ Args: { "p_image": Omit<Database["public"]['Tables']["images"]['Row'], Database["public"]['Tables']["images"]['ComputedFields']>,"p_user_id": string }; Returns: boolean
+                           },
 "is_read_only":
 { Args: Record<PropertyKey, never>; Returns: boolean
                            },
@@ -1554,8 +1557,6 @@ isOneToOne: false
 { Args: { "p_job_id": string,"p_path": string }; Returns: boolean
                            },
 "is_shown":
-{ Args: { "p_image": Omit<Database["public"]['Tables']["images"]['Row'], Database["public"]['Tables']["images"]['ComputedFields']>,"p_user_id": string }; Returns: boolean
-                           } |
 { Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_user_id": string }; Returns: boolean
                            },
 "job_document":
