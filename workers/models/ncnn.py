@@ -24,7 +24,10 @@ class NcnnModel:
         """array: (channels, height, width). Raises MemoryError."""
         net = self._net or self._opened()
         extractor = net.create_extractor()
-        extractor.input(net.input_names()[0], ncnn.Mat(np.ascontiguousarray(array)))
+        source = np.ascontiguousarray(
+            array, np.float32
+        )  # a Mat borrows it: it must live as long as the extractor
+        extractor.input(net.input_names()[0], ncnn.Mat(source))
         status, answer = extractor.extract(net.output_names()[0])
         if status != 0:
             raise MemoryError(f"ncnn answered {status}")
@@ -34,6 +37,9 @@ class NcnnModel:
         net = ncnn.Net()
         net.opt.num_threads = 1
         net.opt.use_vulkan_compute = False
+        # Half precision moves values by several levels, and not every processor has it.
+        net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+        net.opt.use_bf16_packed = net.opt.use_bf16_storage = False
         if net.load_param(str(self._param)) != 0 or net.load_model(str(self._weights)) != 0:
             raise MemoryError(f"ncnn cannot open {self._weights.name}")
         self._net = net
