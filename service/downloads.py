@@ -20,7 +20,7 @@ _STEP: Final = re.compile(r"([a-z0-9]+(?:-[a-z0-9]+)*?)-v\d+")
 
 
 def suggested_name(filename: str, op_key: str, path: str) -> str:
-    """`mug.jpg` after `bgremove-v1+resize-v1:width-800`, stored at `….webp`: `mug-bgremove-resize.webp`.
+    """`mug.jpg` after `bgremove-v2+resize-v1:width-800`, stored at `….webp`: `mug-bgremove-resize.webp`.
 
     `filename` as the user typed it ("" where nobody's name may be told): only its last part counts, without extension,
     control and direction characters, and what Windows forbids. At most MAX_BYTES of UTF-8.

@@ -13,8 +13,8 @@ _ID = "7c0e2f4a-4f7e-4c38-9d2f-1b7a4a7d2c11"
 _URL = "https://project.supabase.co/storage/v1/object/sign/outputs-ephemeral/7c0e2f4a.webp?token=…"
 WORDS: Mapping[str, Any] = {
     "filename": "mug.jpg",
-    "op_key": "bgremove-v1+flatten-v1:color-white",
-    "op": "bgremove-v1",
+    "op_key": "bgremove-v2+flatten-v1:color-white",
+    "op": "bgremove-v2",
     "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "content_type": "image/webp",
     "width": 1200,

@@ -24,7 +24,7 @@ def installed(settings: Settings) -> dict[str, Installed]:
         if not importlib.util.find_spec(weights.runtime):
             continue
         own = settings.own_weights.get(weights.name)
-        here = _located(weights, settings.models_dir) if own is None else _own(weights, own)
+        here = located(weights, settings.models_dir) if own is None else _own(weights, own)
         if all(file.is_file() for file in here.files):
             found[weights.name] = here
     return found
@@ -62,7 +62,8 @@ def weights_digest(settings: Settings, chain: Chain) -> str | None:
     return hashlib.sha256(said.encode()).hexdigest()[:12]
 
 
-def _located(weights: Weights, directory: Path) -> Installed:
+def located(weights: Weights, directory: Path) -> Installed:
+    """Where scripts/models puts the files of a model, whether or not they are there."""
     folder = directory / weights.name
     return Installed(
         weights.name,

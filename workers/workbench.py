@@ -52,7 +52,7 @@ class Workbench:
 
     def pool(self, chain: Chain) -> PixelPool:
         """Where the pixels of a chain are worked on."""
-        return self.models if self.models is not None and chain.models else self.pixels
+        return self.models if self.models is not None and chain.uses_models else self.pixels
 
     async def look_after(self, user_id: UUID) -> None:
         """Something of a user has changed: find out at once whether their jobs may go on."""

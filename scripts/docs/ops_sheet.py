@@ -14,12 +14,17 @@ from PIL import Image, ImageDraw
 
 from scripts.docs.scene import Look, mug
 from service.ops.registry import parse
+from service.ops.weights import BY_NAME
+from service.settings import Settings
+from service.weights import located
 from workers.imaging.resize import fit_size, resize
+from workers.models import sessions
 from workers.ops import pipeline
 
 _DETAIL = "crop-v1:height-72:width-96:x-400:y-150"
 SHOWN = {
     "bgremove": ("bgremove-v1", "bgremove-v1:trim-true"),
+    "bgremove2": ("bgremove-v2", "bgremove-v2:shadow-keep"),
     "compose": ("compose-v1", "compose-v1:aspect-1x1:color-beige:style-gradient"),
     "flatten": ("bgremove-v1+flatten-v1:color-d8e4dc", "bgremove-v1+shadow-v1+flatten-v1"),
     "shadow": ("bgremove-v1+shadow-v1:kind-hard:x-3:y-3", "bgremove-v1+shadow-v1:kind-contact"),
@@ -31,7 +36,8 @@ SHOWN = {
 }
 TIMED = (
     "resize-v1:width-1024", "crop-v1:aspect-1x1", "flatten-v1", "watermark-v1:text-_sample:tiled-true",
-    "shadow-v1", "enhance-v1", "upscale-v1", "bgremove-v1", "compose-v1", "bgremove-v1+shadow-v1+flatten-v1",
+    "shadow-v1", "enhance-v1", "upscale-v1", "bgremove-v1", "bgremove-v2", "compose-v1",
+    "bgremove-v1+shadow-v1+flatten-v1",
 )  # fmt: skip
 DULL = Look(wall=(176, 172, 150), product=(40, 74, 96), sweep=14, shadow=0.15)
 _CELL = (300, 234)
@@ -43,6 +49,7 @@ def main() -> None:
     parser.add_argument("directory", nargs="?", type=Path, default=Path("docs/images"))
     parser.add_argument("--time", action="store_true", help="measure every op at 12 megapixels instead")
     options = parser.parse_args()
+    sessions.load([located(BY_NAME["u2netp"], Settings.model_fields["models_dir"].default)])
     if options.time:
         measure()
         return

@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 SAMPLE = Path(__file__).with_name("sample.jpg")
-SAMPLE_OP = "bgremove-v1+flatten-v1:color-white+shadow-v1"
+SAMPLE_OP = "bgremove-v2+flatten-v1:color-white+shadow-v1"
 _CHUNK = 64 * 1024
 _EXTENSIONS = {"image/webp": ".webp", "image/png": ".png", "image/jpeg": ".jpg", "image/avif": ".avif"}
 _TERMINAL = {"done", "error", "expired", "canceled"}

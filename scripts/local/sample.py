@@ -32,18 +32,18 @@ _AT_ONCE = 2
 _DAYS = 30
 
 # What is made of each picture first, by file name; what is made of it again, as further versions.
-_FIRST = "bgremove-v1+shadow-v1+flatten-v1"
+_FIRST = "bgremove-v2+shadow-v1+flatten-v1"
 _OPS = {
     "brick-mug.jpg": "compose-v1:color-f1e7da",
-    "moss-mug.jpg": "bgremove-v1",
+    "moss-mug.jpg": "bgremove-v2",
     "tall-vase-ink.jpg": "compose-v1:color-e9dcc4:style-gradient",
-    "wide-bowl-sea.jpg": "bgremove-v1+shadow-v1:kind-contact+flatten-v1:color-f4f1ec",
+    "wide-bowl-sea.jpg": "bgremove-v2+shadow-v1:kind-contact+flatten-v1:color-f4f1ec",
     "oil-bottle-plum.jpg": "enhance-v1+crop-v1:aspect-4x5",
     "candlestick-slate.jpg": "resize-v1:height-900:width-900:fit-cover",
-    SAMPLE.name: "bgremove-v1+shadow-v1+flatten-v1",
+    SAMPLE.name: "bgremove-v2+shadow-v1+flatten-v1",
 }
 _AGAIN = {
-    "harbour-mug.jpg": ["compose-v1", "bgremove-v1+shadow-v1:kind-contact+flatten-v1:color-pink"],
+    "harbour-mug.jpg": ["compose-v1", "bgremove-v2+shadow-v1:kind-contact+flatten-v1:color-pink"],
     "tall-vase-terracotta.jpg": ["enhance-v1"],
     "storage-jar.jpg": ["compose-v1:color-dfe6e2", "watermark-v1:text-_studio"],
 }

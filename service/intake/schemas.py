@@ -26,7 +26,7 @@ class IntakeRequest(Input):
                     "size": 2_345_678,
                     "width": 3000,
                     "height": 4000,
-                    "op_key": "bgremove-v1+flatten-v1:color-white+shadow-v1",
+                    "op_key": "bgremove-v2+flatten-v1:color-white+shadow-v1",
                 }
             ]
         },
@@ -68,7 +68,7 @@ _ANSWERS: list[JsonValue] = [
         "cached": False,
         "job_id": _JOB,
         "status": "awaiting_upload",
-        "op_key": "bgremove-v1",
+        "op_key": "bgremove-v2",
         "expires_at": "2026-11-20T13:15:00Z",
         "upload_url": f"{_STORAGE}/object/upload/sign/uploads-ephemeral/{_JOB}/original?token=…",
         "upload_token": "…",
@@ -81,7 +81,7 @@ _ANSWERS: list[JsonValue] = [
         "cached": True,
         "job_id": _JOB,
         "status": "done",
-        "op_key": "bgremove-v1",
+        "op_key": "bgremove-v2",
         "expires_at": "2026-11-21T13:00:00Z",
         "output_urls": [f"{_STORAGE}/object/sign/outputs-ephemeral/{_NAME}.webp?token=…"],
         "thumbnail_url": f"{_STORAGE}/object/sign/outputs-ephemeral/{_NAME}.thumb.webp?token=…",

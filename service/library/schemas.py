@@ -118,7 +118,7 @@ class RerunRequest(Input):
     """One op, or several to compare."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"op_keys": ["bgremove-v1", "bgremove-v1+shadow-v1"]}]},
+        json_schema_extra={"examples": [{"op_keys": ["bgremove-v2", "bgremove-v2+shadow-v1"]}]},
     )
 
     op_key: OpKey | None = None

@@ -16,7 +16,8 @@ class Op:
     ``price`` is in credits, ``hit_price`` what an answer from the cache costs. ``cacheable``: ``always`` (same
     bytes and parameters, same picture), ``by_seed`` or ``never``. ``vendor``: whether it calls a paid service.
     ``idempotent``: a second run in a row changes nothing. ``models``: names of the weights it runs on
-    (service/ops/weights.py), which its version stands for.
+    (service/ops/weights.py), which its version stands for. ``checked_by``: names of those that check its result, where
+    they are installed: they refuse results and never change one.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Op:
     vendor: bool = False
     idempotent: bool = False
     models: tuple[str, ...] = ()
+    checked_by: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -54,6 +56,18 @@ OPS: tuple[Op, ...] = (
         models.Bgremove,
         ("bgremove-v1", "bgremove-v1:trim-true", "bgremove-v1+flatten-v1:color-white+shadow-v1"),
         idempotent=True,
+        checked_by=("u2netp",),
+    ),
+    Op(
+        "bgremove",
+        2,
+        "Remove background",
+        "Cuts the subject out of a photograph, a product as well as a person or an animal, and leaves the rest "
+        "transparent. It says how sure it is of the result. A picture that already has transparency is left as it is.",
+        models.BgremoveV2,
+        ("bgremove-v2", "bgremove-v2:trim-true", "bgremove-v2:shadow-keep+flatten-v1"),
+        idempotent=True,
+        models=("u2netp",),
     ),
     Op(
         "compose",

@@ -76,6 +76,11 @@ class Chain:
         """Names of the models that its steps run on, each once."""
         return tuple(dict.fromkeys(name for step in self.steps for name in step.op.models))
 
+    @property
+    def uses_models(self) -> bool:
+        """Whether any step runs on a model or has its result checked by one."""
+        return any(step.op.models or step.op.checked_by for step in self.steps)
+
 
 def check_order(steps: tuple[Step, ...]) -> None:
     """Raise OpKeyError unless convert or compress, which only say how to write the file, comes last."""

@@ -380,6 +380,26 @@ class Bgremove(Parameters):
     trim: bool = Field(default=False, title="Trim", description="Cut the picture down to the subject.")
 
 
+class BgremoveV2(Parameters):
+    subject: Literal["auto", "product", "person"] = Field(
+        default="auto",
+        title="Subject",
+        description="product: everything that stands before a plain background, with firm edges. person: what the "
+        "model sees, with room for hair. auto: whichever the picture shows.",
+    )
+    edge: Literal["soft", "hard"] = Field(
+        default="soft",
+        title="Edge",
+        description="soft: as the picture has it, hair and fur included. hard: a clean line.",
+    )
+    shadow: Literal["drop", "keep"] = Field(
+        default="drop",
+        title="Shadow",
+        description="keep: the soft shadow on a plain background stays, as translucent black.",
+    )
+    trim: bool = Field(default=False, title="Trim", description="Cut the picture down to the subject.")
+
+
 class Compose(Parameters):
     style: Literal["studio", "gradient", "plain"] = Field(
         default="studio",

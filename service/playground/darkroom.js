@@ -3,7 +3,7 @@
  *
  *   import { createDarkroom } from "./darkroom.js";
  *   const darkroom = createDarkroom({ apiUrl: "https://images.example.com" });
- *   const result = await darkroom.process(file, "bgremove-v1+flatten-v1:color-white", {
+ *   const result = await darkroom.process(file, "bgremove-v2+flatten-v1:color-white", {
  *     onStage: (stage) => console.log(stage.stage, stage),
  *   });
  *   img.src = result.output_urls[0];
@@ -163,7 +163,7 @@ export function createDarkroom(options) {
      * The whole: precheck, hash, intake, upload, wait. Throws a DarkroomError when any of it is refused or the job
      * fails, and `signal.reason` when aborted; the server's job is cancelled then.
      * @param {Blob} file
-     * @param {string} opKey e.g. `bgremove-v1+flatten-v1:color-white`
+     * @param {string} opKey e.g. `bgremove-v2+flatten-v1:color-white`
      * @param {ProcessOptions} [options]
      * @returns {Promise<ProcessResult>}
      */

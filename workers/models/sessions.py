@@ -23,6 +23,11 @@ def release() -> None:
     _OPEN.clear()
 
 
+def is_open(name: str) -> bool:
+    """Whether this process has the model."""
+    return name in _OPEN
+
+
 def model(name: str) -> Model:
     """The opened model. Raises PixelError (op_unavailable, retryable: another worker may have it)."""
     try:

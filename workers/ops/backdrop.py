@@ -18,6 +18,9 @@ Mask = NDArray[np.bool_]
 
 MIN_SIDE = 16  # pixels: below it there is no border to learn from
 
+OTHER_WAY = "bgremove-v2 cuts such pictures, or take one before a plain wall of another colour"
+"""What to do about a picture that is refused."""
+
 _BORDER = 0.03  # depth of the band that is taken for background, part of the shorter side
 _SAMPLES = 12_000
 _PLAIN_PART = 0.62  # of the border that must agree on one surface
@@ -114,11 +117,15 @@ def _fit_border(lab: Floats) -> tuple[Floats, float]:
         weights[residual > 4 * max(1.0, 1.5 * float(np.median(residual)))] = 1e-3
     close = residual < max(5.0, 3 * min(1.5 * float(np.median(residual)), _MAX_NOISE))
     noise = 1.2 * float(np.median(residual[close])) if close.any() else np.inf
-    if close.mean() < _PLAIN_PART or noise > _MAX_NOISE:
+    if close.mean() < _PLAIN_PART:
         raise PixelError(
             "op_failed",
-            f"the background is not plain: {close.mean():.0%} of the border fits one smooth colour, "
-            f"{_PLAIN_PART:.0%} is needed; bgremove-v1 works on products before a plain wall or table",
+            f"the background is not plain: only {close.mean():.0%} of the picture's border has one smooth colour, "
+            f"at least {_PLAIN_PART:.0%} must; {OTHER_WAY}",
+        )
+    if noise > _MAX_NOISE:
+        raise PixelError(
+            "op_failed", f"the background is not plain: it is too grainy or has a pattern; {OTHER_WAY}"
         )
     return _evaluate(coefficients, border.shape, 2), noise
 

@@ -14,7 +14,10 @@ from scipy import ndimage
 
 from service.ops.models import Bgremove
 from workers.imaging.encode import flatten
+from workers.imaging.errors import PixelError
 from workers.imaging.resize import fit_size, resize
+from workers.models.saliency import SALIENCY, saliency
+from workers.models.sessions import is_open
 from workers.ops import backdrop
 from workers.ops.pixels import is_cut_out
 
@@ -26,6 +29,10 @@ _EDGE = 1.1  # deviation of the soft outline, pixels of the working copy
 _REACH = 3.0  # deviation of the neighbourhood in which colours of subject and background are looked up
 _CLEAN = 0.04  # alpha below this is background, above 1 - this subject: noise makes no veil
 _CONTRAST = 14.0  # levels between F and B below which the line between them says little
+_SURE = 0.9  # of the model's map: what it takes for subject without doubt
+_LOST = 0.03  # part of that which may be missing
+_UNSEEN = 0.05  # of the model's map: what it takes for background without doubt
+_TOO_MUCH = 0.4  # part of a cut-out that may be such
 _SOLID = 8  # alpha of what counts when trimming
 
 
@@ -33,10 +40,30 @@ def apply(image: Image.Image, params: Bgremove) -> Image.Image:
     """The subject on transparency, RGBA; transparent pixels are black and hold nothing of the old background.
 
     A picture that has transparency already is left as it is (and trimmed). Raises PixelError op_failed when
-    the background is not plain or shows no subject.
+    the background is not plain or shows no subject, and where the model is there to tell, when part of it is lost.
     """
-    cut = image if is_cut_out(image) else _cut_out(flatten(image), params)
+    cut = image if is_cut_out(image) else _checked(flatten(image), params)
     return trim(cut) if params.trim else cut
+
+
+def _checked(image: Image.Image, params: Bgremove) -> Image.Image:
+    cut = _cut_out(image, params)
+    if is_open(SALIENCY):
+        seen = saliency(image)
+        sure = ndimage.binary_erosion(seen > _SURE, border_value=1)
+        kept = np.asarray(cut.getchannel("A").resize(seen.shape, Image.Resampling.BOX))
+        if (lost := int((sure & (kept < 128)).sum())) > _LOST * int(sure.sum()):
+            raise PixelError(
+                "op_failed",
+                f"about {lost / sure.sum():.0%} of the subject has the colour of the background and would be lost; "
+                f"{backdrop.OTHER_WAY}",
+            )
+        unseen = int(((kept > 127) & (seen < _UNSEEN)).sum())
+        if unseen > _TOO_MUCH * int((kept > 127).sum()):
+            raise PixelError(
+                "op_failed", f"the background is not plain: things in it would stay; {backdrop.OTHER_WAY}"
+            )
+    return cut
 
 
 def trim(image: Image.Image) -> Image.Image:

@@ -22,6 +22,7 @@ from workers.imaging.types import EncodedFile, Encoding, PixelResult, PixelTask,
 from workers.imaging.verify import verify
 from workers.ops import (
     bgremove,
+    bgremove2,
     compose,
     compress,
     convert,
@@ -38,6 +39,7 @@ from workers.ops.pixels import Reported, check_size
 # The model class fixes the type of the parameters each function gets; mypy cannot say so for a dict.
 APPLY: dict[type[models.Parameters], Callable[[Image.Image, Any], Image.Image | Reported]] = {
     models.Bgremove: bgremove.apply,
+    models.BgremoveV2: bgremove2.apply,
     models.Compose: compose.apply,
     models.Crop: crop.apply,
     models.Enhance: enhance.apply,

@@ -3,8 +3,8 @@
 import { parseOpKey } from "../darkroom.js";
 
 const RECIPES = [
-  ["Cut out", "bgremove-v1"],
-  ["White background", "bgremove-v1+flatten-v1+shadow-v1:kind-contact"],
+  ["Cut out", "bgremove-v2"],
+  ["White background", "bgremove-v2+flatten-v1+shadow-v1:kind-contact"],
   ["Studio", "compose-v1:color-f1e7da"],
   ["Web size", "resize-v1:width-1024"],
   ["Square", "crop-v1:aspect-1x1"],

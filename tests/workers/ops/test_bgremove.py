@@ -1,13 +1,16 @@
 """bgremove on rendered scenes whose true matte is known."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
 from scripts.docs.scene import Look, Scene, mug
 from service.ops.models import Bgremove
-from tests.workers.ops.pictures import noise, pixels, ramp, square
+from tests.workers.ops.pictures import noise, on_grey, pixels, ramp, shirt, square
 from workers.imaging.errors import PixelError
+from workers.models import sessions
 from workers.ops import bgremove
 
 LOOKS = {
@@ -144,6 +147,38 @@ def test_what_cannot_be_cut_is_refused(photo: Image.Image, reason: str) -> None:
     with pytest.raises(PixelError, match=reason) as caught:
         bgremove.apply(photo, Bgremove())
     assert (caught.value.code, caught.value.retryable) == ("op_failed", False)
+
+
+def test_a_refusal_for_noise_does_not_speak_of_the_border() -> None:
+    grainy = np.random.default_rng(0).normal(128, 20, (300, 300, 1)).repeat(3, axis=2)
+    grainy[90:210, 90:210] = (200, 30, 30)
+    photo = Image.fromarray(np.clip(grainy, 0, 255).astype(np.uint8))
+    with pytest.raises(PixelError, match="too grainy") as caught:
+        bgremove.apply(photo, Bgremove())
+    assert "%" not in caught.value.detail
+    assert "bgremove-v2" in caught.value.detail
+
+
+def test_a_refusal_for_the_border_names_shares_that_explain_it() -> None:
+    with pytest.raises(PixelError, match=r"only \d+% .* at least 62%") as caught:
+        bgremove.apply(_landscape(), Bgremove())
+    found, needed = (int(share) for share in re.findall(r"(\d+)%", caught.value.detail))
+    assert found < needed
+
+
+def _vanishing() -> Image.Image:
+    """A white shirt on light grey: the flood from the border swallows part of it."""
+    return on_grey(shirt(), (246, 246, 246))
+
+
+def test_a_result_without_part_of_the_subject_is_refused_where_the_model_can_tell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(PixelError, match="of the subject has the colour of the background") as caught:
+        bgremove.apply(_vanishing(), Bgremove())
+    assert (caught.value.code, caught.value.retryable) == ("op_failed", False)
+    monkeypatch.setattr(sessions, "_OPEN", {})
+    assert bgremove.apply(_vanishing(), Bgremove()).mode == "RGBA"
 
 
 def test_equal_input_gives_equal_bytes() -> None:
