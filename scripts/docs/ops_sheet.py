@@ -57,7 +57,7 @@ def main() -> None:
 
 def sheet(keys: tuple[str, ...], photo: Image.Image) -> Image.Image:
     """The photo and the result of each key, side by side, transparency shown as a chequerboard."""
-    pictures = [photo, *(pipeline.run(parse(key), photo)[0] for key in keys)]
+    pictures = [photo, *(pipeline.run(parse(key), photo) for key in keys)]
     row = Image.new("RGB", (len(pictures) * (_CELL[0] + _GAP) - _GAP, _CELL[1]), "white")
     for index, picture in enumerate(pictures):
         scale = min(_CELL[0] / picture.width, _CELL[1] / picture.height, 1)
@@ -75,7 +75,7 @@ def measure() -> None:
         chain, runs = parse(key), []
         for _ in range(3):
             started = time.process_time()
-            pipeline.run(chain, photo)[0]
+            pipeline.run(chain, photo)
             runs.append(time.process_time() - started)
         print(f"{sorted(runs)[1]:6.2f} s  {key}")
 

@@ -47,21 +47,10 @@ class PixelTask:
 
 
 @dataclass(frozen=True, slots=True)
-class StepReport:
-    """What a step of the chain says of its result. op: its key with version; method: which way it went; confidence:
-    0..1, None where it has none; warnings: sentences for whoever asked for the picture."""
-
-    op: str
-    method: str
-    confidence: float | None = None
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class PixelResult:
     """What a child made. original: the file to keep as the verified original, the source itself or the
     sanitised drawing; output, thumb: files in the task's workdir; size: bytes and sha256: hex of the output;
-    timings: milliseconds by step; report: what steps say of their results, in the order of the chain."""
+    timings: milliseconds by step."""
 
     original: Path
     output: Path
@@ -75,7 +64,6 @@ class PixelResult:
     source_width: int
     source_height: int
     timings: dict[str, float] = field(default_factory=dict)
-    report: tuple[StepReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from workers.imaging.drawing import sanitise
 from workers.imaging.encode import encode
 from workers.imaging.resize import fit_size
 from workers.imaging.thumbnail import thumbnail
-from workers.imaging.types import EncodedFile, Encoding, PixelResult, PixelTask, SourceInfo, StepReport
+from workers.imaging.types import EncodedFile, Encoding, PixelResult, PixelTask, SourceInfo
 from workers.imaging.verify import verify
 from workers.ops import (
     bgremove,
@@ -31,10 +31,10 @@ from workers.ops import (
     upscale,
     watermark,
 )
-from workers.ops.pixels import Reported, check_size
+from workers.ops.pixels import check_size
 
 # The model class fixes the type of the parameters each function gets; mypy cannot say so for a dict.
-APPLY: dict[type[models.Parameters], Callable[[Image.Image, Any], Image.Image | Reported]] = {
+APPLY: dict[type[models.Parameters], Callable[[Image.Image, Any], Image.Image]] = {
     models.Bgremove: bgremove.apply,
     models.Compose: compose.apply,
     models.Crop: crop.apply,
@@ -67,7 +67,7 @@ def process(task: PixelTask) -> PixelResult:
             sanitise(task.source, original, task.limits)
     with clock("decode"):
         image = decode(original, info, size=decode_size(info, chain, task.working_side))
-    image, report = run(chain, image, clock)
+    image = run(chain, image, clock)
     if task.marked:
         with clock("mark"):
             image = watermark.apply(image, PREVIEW)
@@ -88,7 +88,6 @@ def process(task: PixelTask) -> PixelResult:
         source_width=info.oriented[0],
         source_height=info.oriented[1],
         timings=clock.milliseconds,
-        report=report,
     )
 
 
@@ -110,26 +109,17 @@ def decode_size(info: SourceInfo, chain: Chain, working_side: int | None = None)
     return plan.scaled if plan.shrinks(full) else whole
 
 
-def run(
-    chain: Chain, image: Image.Image, clock: "_Clock | None" = None
-) -> tuple[Image.Image, tuple[StepReport, ...]]:
-    """Every step of the chain that changes pixels, in order, and what steps say of their results. An alpha channel
-    without use is dropped."""
+def run(chain: Chain, image: Image.Image, clock: "_Clock | None" = None) -> Image.Image:
+    """Every step of the chain that changes pixels, in order. An alpha channel without use is dropped."""
     clock = clock or _Clock()
-    reports = []
     for index, step in enumerate(chain.steps):
         apply = APPLY.get(type(step.params))
         if apply is not None:
             with clock(f"{index + 1}:{step.op.key}"):
-                made = apply(image, step.params)
-            if isinstance(made, Reported):
-                reports.append(StepReport(step.op.key, made.method, made.confidence, made.warnings))
-                image = made.image
-            else:
-                image = made
+                image = apply(image, step.params)
     if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):
         image = image.convert("RGB")
-    return image, tuple(reports)
+    return image
 
 
 def _write(chain: Chain, image: Image.Image, workdir: Path) -> EncodedFile:

@@ -1,6 +1,4 @@
-"""What several ops share: a result with a report, the matte of a picture, the size limit, sharpening."""
-
-from dataclasses import dataclass
+"""What several ops share: the matte of a picture, the size limit, sharpening."""
 
 from PIL import Image, ImageChops, ImageFilter
 
@@ -9,17 +7,6 @@ from workers.imaging.errors import PixelError
 
 _NOISE_FLOOR = 2  # levels; differences this small are noise and are not sharpened
 _CLEARLY_TRANSPARENT = 0.005  # part of all pixels
-
-
-@dataclass(frozen=True, slots=True)
-class Reported:
-    """A result and what the op says of it: which way it went, how sure it is (0..1, None: it does not tell), and
-    warnings, each a sentence for whoever asked for the picture."""
-
-    image: Image.Image
-    method: str
-    confidence: float | None = None
-    warnings: tuple[str, ...] = ()
 
 
 def check_size(width: int, height: int) -> None:

@@ -39,7 +39,7 @@ def test_any_chain_on_any_picture(steps: list[list[str]], image: Image.Image) ->
             assume(max(step.params.width or 1, step.params.height or 1) <= 600)
     before = image.tobytes()
     try:
-        result = pipeline.run(chain, image)[0]
+        result = pipeline.run(chain, image)
     except PixelError as error:
         result = None
         refusal = error
@@ -54,6 +54,6 @@ def test_any_chain_on_any_picture(steps: list[list[str]], image: Image.Image) ->
 
 @pytest.mark.parametrize("size", [(16, 900), (900, 16), (17, 16)])
 def test_bgremove_on_narrow_pictures(size: tuple[int, int]) -> None:
-    result = pipeline.run(parse("bgremove-v1"), _plain(*size, bands=3))[0]
+    result = pipeline.run(parse("bgremove-v1"), _plain(*size, bands=3))
     assert result.mode == "RGBA"
     assert result.size == size
