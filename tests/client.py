@@ -11,6 +11,7 @@ import orjson
 from tests.photos import Photo
 
 TERMINAL = {"done", "error", "expired", "canceled"}
+STREAMS = 10
 
 
 async def overwrite(url: str, token: str, bucket: str, path: str, data: bytes) -> None:
@@ -27,11 +28,9 @@ async def overwrite(url: str, token: str, bucket: str, path: str, data: bytes) -
 
 
 class Client:
-    """One caller of the API; `token` makes it a signed-in user. `streams`: how many event streams it opens for one job,
-    each from the last event of the one before, as an EventSource does; one, unless the server may end them early."""
+    """One caller of the API; `token` makes it a signed-in user."""
 
-    def __init__(self, api_url: str, token: str | None = None, *, streams: int = 1) -> None:
-        self._streams = streams
+    def __init__(self, api_url: str, token: str | None = None) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.http = httpx.AsyncClient(base_url=api_url, headers=headers, timeout=60, trust_env=False)
         self._plain = httpx.AsyncClient(timeout=60, trust_env=False)
@@ -91,15 +90,17 @@ class Client:
                     fields[name] = value
 
     async def wait(self, job_id: str) -> dict[str, Any]:
-        """Listen until the job has ended; its last document."""
+        """Listen until the job has ended; its last document. A stream that ends sooner is opened again from the last
+        event it told,
+        as an EventSource does: a server ends one whenever it cannot go on, while its database is migrated, say."""
         last: int | None = None
-        for _ in range(self._streams):
+        for _ in range(STREAMS):
             with suppress(httpx.RemoteProtocolError):
                 async for _event, event_id, document in self.events(job_id, last):
                     if document["status"] in TERMINAL:
                         return document
                     last = last if event_id is None else int(event_id)
-        raise AssertionError("the stream ended before the job did")
+        raise AssertionError(f"{STREAMS} streams ended before the job did")
 
     async def process(self, photo: Photo, op_key: str, **changed: Any) -> dict[str, Any]:
         """The whole main job; the answer of a hit, or the document of a job that has ended."""
