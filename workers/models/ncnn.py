@@ -24,9 +24,8 @@ class NcnnModel:
         """array: (channels, height, width). Raises MemoryError."""
         net = self._net or self._opened()
         extractor = net.create_extractor()
-        source = np.ascontiguousarray(
-            array, np.float32
-        )  # a Mat borrows it: it must live as long as the extractor
+        # A Mat borrows the array's memory: the name keeps it until the extractor is done.
+        source = np.ascontiguousarray(array, np.float32)
         extractor.input(net.input_names()[0], ncnn.Mat(source))
         status, answer = extractor.extract(net.output_names()[0])
         if status != 0:

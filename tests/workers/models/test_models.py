@@ -20,6 +20,7 @@ from tests.service.conftest import settings_for
 from workers.imaging.errors import PixelError
 from workers.imaging.pool import PixelPool
 from workers.imaging.types import PixelTask
+from workers.models.ncnn import NcnnModel
 
 ENTRY = "tests.workers.models.entries:ask"
 Make = Callable[[str], PixelTask]
@@ -58,6 +59,15 @@ async def test_a_model_answers_the_same_in_every_child(pool: PixelPool, make_tas
     assert first.std() > 0
     if name in ENLARGED:
         assert first.shape == ENLARGED[name]
+
+
+def test_an_array_is_there_until_ncnn_has_read_it(weights: dict[str, Installed]) -> None:
+    """Of an array in another order ncnn gets a copy, which nobody else holds."""
+    model = NcnnModel(weights["realesr-animevideov3"].files)
+    noise = np.random.default_rng(0).random((3, 48, 32), np.float32)
+    expected = model.run(noise)
+    for _ in range(5):
+        assert model.run(np.asfortranarray(noise)).tobytes() == expected.tobytes()
 
 
 async def test_a_child_that_a_model_drives_out_of_memory_fails_its_own_task_only(
