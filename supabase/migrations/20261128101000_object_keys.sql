@@ -22,9 +22,15 @@ end $$;
 -- Names of objects say nothing that opens anything: a job's id is a secret of whoever made it, so what the job writes is
 -- named after a random key. And every hit has a job: what visitors share, a job that they share.
 
+-- The key is filled in by an update: a volatile default would write the table anew, and a reader who waited for this lock
+-- with a snapshot from before would find it empty.
 alter table public.jobs
-  add column object_key uuid not null default gen_random_uuid(),
+  add column object_key uuid,
   add column for_hits boolean not null default false;
+update public.jobs set object_key = gen_random_uuid();
+alter table public.jobs
+  alter column object_key set default gen_random_uuid(),
+  alter column object_key set not null;
 comment on column public.jobs.object_key is 'Random. Names the objects that the job writes: {object_key}.{attempt}.{ext}.';
 comment on column public.jobs.for_hits is
   'A finished job that no worker ran: hits of its output answer with its id. Without an owner it is shared by all visitors.';

@@ -190,6 +190,8 @@ async def scene(local: Local) -> AsyncIterator[Scene]:
     connection: Connection = await open_connection(local.database_url)
     world = World(connection)
     scene = Scene(local, world, await sign_up(local), await sign_up(local))
+    # A worker on the same stack would settle the changes of storage that are looked at here.
+    await world.value("select pg_advisory_lock(hashtext('darkroom.storage'))")
     for who in (scene.owner.id, None):
         await _rows(world, who)
     yield scene
