@@ -18,6 +18,18 @@ as $$
       from generate_series(2, length(word.lexeme)) n) as part (text, places)
 $$;
 
+-- Not a generated column: to generate it in another way, a table is written anew, and is empty for whoever waits meanwhile.
+create or replace function public.fill_search() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  new.search := public.search_vector(new.filename, new.prompt);
+  return new;
+end $$;
+
+create or replace trigger fill_search before insert or update of filename, prompt, search on public.images
+  for each row execute function public.fill_search();
+
 -- What a user typed as a question for images.search: words, each of which may stand inside another; "phrases" and -words,
 -- which are whole words; or. Whatever it holds, the answer is a valid query; one of no words finds nothing.
 create or replace function public.search_query(p_text text) returns tsquery

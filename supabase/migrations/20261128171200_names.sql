@@ -45,8 +45,20 @@ as $$
       from generate_series(2, length(word.lexeme)) n) as part (text, places)
 $$;
 
-alter table public.images drop column search; -- with its index
-alter table public.images
-  add column search tsvector not null generated always as (public.search_vector(filename, prompt)) stored;
+-- Not a generated column: to generate it in another way, a table is written anew, and is empty for whoever waits meanwhile.
+create or replace function public.fill_search() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  new.search := public.search_vector(new.filename, new.prompt);
+  return new;
+end $$;
+
+drop index public.images_search;
+alter table public.images alter column search drop expression;
+update public.images set search = public.search_vector(filename, prompt);
 comment on column public.images.search is 'Words of filename and prompt, and ends of words; search_query() writes what it is asked with.';
 create index images_search on public.images using gin (search);
+
+create or replace trigger fill_search before insert or update of filename, prompt, search on public.images
+  for each row execute function public.fill_search();

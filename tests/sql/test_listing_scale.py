@@ -26,11 +26,13 @@ SEED = f"""
 set local session_replication_role = replica;
 insert into auth.users (id, email) values ('{SMALL}', 's@example.com'), ('{LARGE}', 'l@example.com');
 insert into public.profiles (user_id) select id from auth.users;
-insert into public.images (id, user_id, sha256, filename, content_type, width, height, size, created_at, archived_at)
-  select gen_random_uuid(), u.id, encode(sha256((u.email || n)::bytea), 'hex'),
-         case when n = 50 then 'rarity.jpg' else 'photo-' || n || '.jpg' end, 'image/jpeg', 40, 30, 1000,
+insert into public.images (id, user_id, sha256, filename, search, content_type, width, height, size, created_at,
+                           archived_at)
+  select gen_random_uuid(), u.id, encode(sha256((u.email || n)::bytea), 'hex'), f.name,
+         public.search_vector(f.name, null), 'image/jpeg', 40, 30, 1000,
          timestamptz '2026-01-01' + n * interval '1 minute', case when n % 100 = 99 then now() end
-  from generate_series(1, {MANY}) n join auth.users u on u.id = '{LARGE}' or n <= {FEW};
+  from generate_series(1, {MANY}) n join auth.users u on u.id = '{LARGE}' or n <= {FEW},
+    lateral (select case when n = 50 then 'rarity.jpg' else 'photo-' || n || '.jpg' end) as f (name);
 insert into public.image_outputs (image_id, user_id, cache_key, input_sha256, input_content_type, input_width,
                                   input_height, input_size, op_key, variant, bucket, path, thumb_path, content_type,
                                   width, height, size, sha256, created_at, version, deleted_at)

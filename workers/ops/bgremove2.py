@@ -33,8 +33,10 @@ _ISLAND: Final = 0.02  # part of the largest piece below which a piece is droppe
 _SMALL_SUBJECT: Final = 0.4  # part of the picture below which the model looks again, closer
 _ROOM: Final = 0.12  # around the subject at the second look, part of its sides
 _PRIOR: Final = 1e-3  # how strongly the model's map holds along the outline
-_TORN: Final = 0.1  # part of the surroundings that is thin or a gap where an outline counts as torn
-_HOLD: Final = 0.3  # how strongly the colours nearby hold where it is torn
+_TORN: Final = 0.02  # part of the surroundings that is thin or a gap where an outline counts as torn
+_HOLD: Final = 1.0  # how strongly the colours nearby hold where it is torn
+_CONTRAST: Final = 0.02  # square of the difference between colours, 0..1, below which they tell nothing
+_WIDE: Final = 8  # pixels around what is torn that are looked at again
 _NO_TRUST: Final = 0.1  # confidence below which a subject that is
 _TINY: Final = 0.01  # no larger than this part of the picture is none
 _NO_SUBJECT: Final = (
@@ -60,12 +62,14 @@ def with_cut_out(image: Image.Image, params: BgremoveV2 | None = None) -> Image.
 @dataclass(frozen=True)
 class _Regions:
     """Of the small copy (h, w): alpha, 0..1, right outside the band; band: where alpha is to be found. ambiguity: part
-    of the subject, 0..1, of which it is not clear whether it belongs to it."""
+    of the subject, 0..1, of which it is not clear whether it belongs to it. told: whose colour is not that of a plain
+    background."""
 
     alpha: Floats
     band: Mask
     method: str
     ambiguity: float
+    told: Mask
 
 
 def _cut_out(image: Image.Image, params: BgremoveV2) -> Reported:
@@ -144,7 +148,7 @@ def _by_model(seen: Floats) -> _Regions:
     band = _near_edge(subject, 4) | (unsure & _near_edge(subject, 10))
     odd = float(((seen > 0.2) & (seen < 0.8) & ~_near_edge(subject, 6)).sum())
     alpha = np.where(band, seen, subject).astype(np.float32)
-    return _Regions(alpha, band, "model", odd / max(1.0, float(subject.sum())))
+    return _Regions(alpha, band, "model", odd / max(1.0, float(subject.sum())), np.ones_like(subject))
 
 
 def _by_backdrop(
@@ -174,6 +178,7 @@ def _by_backdrop(
         band,
         "plain" if missing + added < 0.03 else "plain+model",
         max(lost, 0.3 * missing + 0.2 * added),
+        ~found.alike,
     )
 
 
@@ -187,18 +192,25 @@ def _with_fringe(
     disk = ndimage.generate_binary_structure(2, 1)
     opened = ndimage.binary_opening(subject, disk, iterations=3)
     closed = ~ndimage.binary_opening(~subject, disk, iterations=3)
-    torn = ndimage.gaussian_filter((closed & ~opened).astype(np.float32), 5) > _TORN
+    torn = (
+        ndimage.gaussian_filter(
+            (closed & ~opened & ndimage.binary_dilation(regions.told)).astype(np.float32), 5
+        )
+        > _TORN
+    )
     if kind == "person":
         torn |= _near_edge(subject, 1)
     if kind == "product" or not torn.any():
         return regions.alpha, regions.band, prior
-    fringe = ndimage.binary_dilation(torn, iterations=8) & _near_edge(subject, 16)
+    fringe = ndimage.binary_dilation(torn, iterations=_WIDE) & _near_edge(subject, 2 * _WIDE)
     inside = ndimage.binary_erosion(opened & ~fringe, iterations=2)
     outside = ~ndimage.binary_dilation(subject, iterations=6)
     front, back = (_around(colours, place, 33) for place in (inside, outside))
     line = front - back
     length = (line * line).sum(axis=-1)
     along = ((colours - back) * line).sum(axis=-1) / np.maximum(length, 1e-4)
+    pale = ndimage.binary_opening(subject & ~regions.told, iterations=2)
+    fringe &= (length > _CONTRAST) & ~ndimage.binary_dilation(pale, iterations=2)
     alpha = np.where(fringe, np.clip(along, 0, 1), regions.alpha).astype(np.float32)
     prior[fringe] = (_HOLD * length / (length + 0.02))[fringe]
     return alpha, regions.band | fringe, prior

@@ -28,12 +28,14 @@ _CHROMA: Final = 1.6  # weight of colour against lightness: light varies, paint 
 _DEEPEST: Final = -45.0  # ΔL of a shadow
 _SHARP: Final = 1.7  # how much steeper an edge is at a fine scale than at a coarse one; a shadow is not
 _FAINTEST: Final = 0.5  # ΔL a pixel of an edge
+_SIDE: Final = 30  # pixels of a side, at least
 _OPEN: Final = 4  # pixels across which a pale side meets the background
 _SAME: Final = 0.8  # ΔE of the mean of what has the very colour of the background
 _HOLE_SHADE: Final = 15.0  # ΔL by which a shadow may darken a hole
 _SEEN: Final = 0.6  # of the model's map
 _GAP: Final = 2  # pixels of an edge that may be missing, on each side
 _THIN: Final = 0.3  # part of a ring that is no thicker than half its hole
+_LARGE_PRINT: Final = 0.001  # part of the picture
 _LARGE_HOLE: Final = 0.003  # part of the picture
 _NO_SHADE: Final = 0.015  # darkening that is no shadow
 _SPILL: Final = 8  # pixels by which the model's edge may lie outside the true one
@@ -128,7 +130,10 @@ def subject(found: Backdrop, seen: Floats, closer: Callable[[], Floats]) -> tupl
     sides = _sides(found, candidates)
     certain = candidates & (~found.alike | sides | found.edge)
     hole = _holes(found, seen, certain | (seen > 0.9), closer)
-    mask = (ndimage.binary_fill_holes(certain | (candidates & (seen > 0.5))) & candidates) & ~hole
+    mask = certain | (candidates & (seen > 0.5))
+    # What is enclosed and no hole is a print; between hairs there are many places too small to tell.
+    mask |= _large(ndimage.binary_fill_holes(mask) & candidates & ~mask)
+    mask &= ~hole
     mask = _seen_pieces(mask, seen)
     open_ = found.alike & ~found.edge & (found.flooded | (mask & ~sides))
     spill = ndimage.binary_dilation(found.flooded, iterations=_SPILL, mask=open_)
@@ -164,7 +169,8 @@ def _seen_pieces(mask: Mask, seen: Floats) -> Mask:
 
 
 def _sides(found: Backdrop, candidates: Mask) -> Mask:
-    """Sides of the subject that have nearly the colour of the background: they meet it at an edge and nothing else."""
+    """Sides of the subject that have nearly the colour of the background: they meet it at an edge, or are lighter or
+    tinted all over, as no shadow is."""
     labels, count = ndimage.label(candidates & found.alike & ~found.edge)
     solid = ~found.alike
     beyond = ndimage.binary_dilation(found.flooded, iterations=_OPEN, mask=~solid)
@@ -173,7 +179,10 @@ def _sides(found: Backdrop, candidates: Mask) -> Mask:
     index = np.arange(count + 1)
     met = np.bincount(grown[rim & beyond], minlength=count + 1)
     length = np.bincount(grown[rim], minlength=count + 1)
-    chosen = (met > 0.15 * length) & (np.bincount(labels.ravel(), minlength=count + 1) > 30) & (index > 0)
+    lightness, a, b = (ndimage.mean(found.difference[..., band], labels, index) for band in range(3))
+    other = (lightness > _SAME) | (np.abs(a) > _SAME) | (np.abs(b) > _SAME)
+    area = np.bincount(labels.ravel(), minlength=count + 1)
+    chosen = ((met > 0.15 * length) | other) & (area > _SIDE) & (index > 0)
     return np.asarray(chosen[labels], np.bool_)
 
 
@@ -203,6 +212,14 @@ def _pieces(candidates: Mask, found: Backdrop) -> Iterator[tuple[Mask, Box, floa
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
         if chosen[number]:
             yield labels[rows, columns] == number, (rows, columns), -float(lightness[number])
+
+
+def _large(candidates: Mask) -> Mask:
+    """Its pieces of more than _LARGE_PRINT of the picture."""
+    labels, _ = ndimage.label(candidates)
+    area = np.bincount(labels.ravel())
+    area[0] = 0
+    return np.asarray((area > _LARGE_PRINT * labels.size)[labels], np.bool_)
 
 
 def _is_ring(hole: Mask, box: Box, outside: Mask) -> bool:
