@@ -41,6 +41,7 @@ from service.billing.watch import watching
 from service.catalogue.routes import router as catalogue_router
 from service.health.checks import Checks
 from service.health.routes import router as health_router
+from service.input_documents.routes import router as inputs_router
 from service.intake.routes import router as intake_router
 from service.jobs.routes import router as jobs_router
 from service.keys.routes import router as keys_router
@@ -91,6 +92,7 @@ page = APIRouter(include_in_schema=False)
 ROUTERS = (
     intake_router,
     jobs_router,
+    inputs_router,
     catalogue_router,
     library_router,
     images_router,

@@ -82,6 +82,7 @@ class Code(StrEnum):
     output_expired = "output_expired"
     output_not_found = "output_not_found"
     original_missing = "original_missing"
+    input_not_found = "input_not_found"
     not_in_library = "not_in_library"
     method_not_allowed = "method_not_allowed"
     conflict = "conflict"
@@ -340,6 +341,12 @@ CATALOGUE: Mapping[Code, Entry] = {
     Code.quote_expired: Entry(410, "The quote has expired", False, "Ask for a new one with POST /quote."),
     Code.original_missing: Entry(
         410, "The original is no longer here", False, "It was not kept: send it again with POST /intake."
+    ),
+    Code.input_not_found: Entry(
+        404,
+        "The input document is not here",
+        False,
+        "It was not used for long: send it again by POST /inputs.",
     ),
     Code.not_in_library: Entry(
         409, "The output is not in the library", False, "Promote it first with POST /outputs/promote."

@@ -30,6 +30,7 @@ from service.errors import Code, ProblemError
 from service.freshness import Freshness
 from service.gcra import Limiter
 from service.health.presence import Presence
+from service.input_documents.store import Inputs
 from service.intake.load import Load
 from service.intake.store import Intakes
 from service.jobs.progress import Progress
@@ -72,6 +73,7 @@ class Resources:
     http: httpx.AsyncClient
     database: Database
     intakes: Intakes
+    inputs: Inputs
     load: Load
     jobs: Jobs
     maintenance: Maintenance
@@ -155,6 +157,7 @@ async def _clients(settings: Settings, scratch: Scratch) -> AsyncIterator[Resour
             http=http,
             database=database,
             intakes=Intakes(database),
+            inputs=Inputs(database),
             load=load,
             jobs=Jobs(database),
             maintenance=maintenance,

@@ -7,6 +7,8 @@ decides otherwise. Public routes do not look at who calls.
 SCOPES = {
     # Ask for pictures
     "POST /quote": "intake",
+    "POST /inputs": "intake",
+    "GET /inputs/{digest}": "intake",
     "POST /intake": "intake",
     "POST /intake/batch": "intake",
     "POST /images/{image_id}/rerun": "intake",

@@ -82,6 +82,8 @@ async def cleanup(resources: Resources, *, batch: int = BATCH, notice: Notice = 
     await expire_credits(resources, report, batch=batch)
     while await resources.maintenance.purge_shares(batch) == batch:
         pass
+    while await resources.inputs.expire_inputs(batch) == batch:
+        pass
     if report != CleanupReport():
         log.info("cleaned", **_fields(report))
     return report

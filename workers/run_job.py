@@ -21,7 +21,8 @@ from service.intake.hits import forget
 from service.jobs.store import CacheCheck, CachedOutput, ClaimedJob
 from service.media import CONTENT_TYPES, says_drawing
 from service.missing import bury, has_bytes, lose_original
-from service.ops.registry import parse
+from service.ops.inputs import InputDocument
+from service.ops.registry import Chain, parse
 from service.ops.variant import parse_variant
 from service.resources import Resources
 from service.storage import (
@@ -58,6 +59,7 @@ VERDICTS: dict[Code, Decision] = {
     Code.too_large: "refused",
     Code.data_deletion_running: "permanent",
     Code.account_suspended: "permanent",
+    Code.input_not_found: "permanent",
 }
 """What a service of ours may say of a job that is not to be tried again."""
 
@@ -267,6 +269,7 @@ async def _pixels(bench: Workbench, job: ClaimedJob, source: Path, workdir: Path
             "op_unavailable", "This worker has other weights than this job needs.", retryable=True
         )
     require_moderation(bench.resources)
+    inputs = await _inputs(bench, job, chain)
     task = PixelTask(
         source=source,
         workdir=workdir,
@@ -276,8 +279,22 @@ async def _pixels(bench: Workbench, job: ClaimedJob, source: Path, workdir: Path
         working_side=variant.side,
         marked=variant.marked,
         moderate=bench.resources.nsfw is not None,
+        inputs=inputs,
     )
     return await bench.pool(chain).run(task)
+
+
+async def _inputs(bench: Workbench, job: ClaimedJob, chain: Chain) -> dict[str, InputDocument]:
+    """The input documents that the chain names. Raises ProblemError (input_not_found)."""
+    if not chain.inputs:
+        return {}
+    found = await bench.resources.inputs.get_inputs(job.user_id, chain.inputs)
+    if missing := [digest for digest in chain.inputs if digest not in found]:
+        raise ProblemError(
+            Code.input_not_found,
+            f"The input document {missing[0]} is no longer here: send it again by POST /inputs.",
+        )
+    return found
 
 
 def output_target(job: ClaimedJob, suffix: str) -> tuple[str, str, str]:

@@ -48,6 +48,7 @@ _REFUSALS = (
     Code.team_not_found,
     Code.role_required,
     Code.data_deletion_running,
+    Code.input_not_found,
 )
 
 

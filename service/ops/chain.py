@@ -36,6 +36,12 @@ class Step:
     params: models.Parameters
 
     @cached_property
+    def inputs(self) -> dict[str, str]:
+        """Digests of its input documents, by parameter."""
+        values = {name: getattr(self.params, name) for name in self.params.references()}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @cached_property
     def key(self) -> str:
         """Canonical text: ``resize-v1:height-600:width-800``."""
         parts = [self.op.key]
@@ -81,6 +87,11 @@ class Chain:
     def models(self) -> tuple[str, ...]:
         """Names of the models that its steps run on, each once."""
         return tuple(dict.fromkeys(name for step in self.steps for name in step.op.models))
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Digests of the input documents that its steps take, each once."""
+        return tuple(dict.fromkeys(digest for step in self.steps for digest in step.inputs.values()))
 
     @property
     def uses_models(self) -> bool:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validat
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from service.ops.values import Aspect, Colour, Gravity, Tenth, Text, rgb
+from service.ops.values import Aspect, Colour, Gravity, InputDigest, Tenth, Text, is_reference, rgb
 
 MAX_OUTPUT_SIDE = 8192
 """Pixels: no op makes a picture with a longer side."""
@@ -54,6 +54,11 @@ class Parameters(BaseModel):
     def schema_for_forms(cls) -> dict[str, Any]:
         """JSON schema (2020-12) of the parameters."""
         return cls.model_json_schema(schema_generator=_FormSchema)
+
+    @classmethod
+    def references(cls) -> tuple[str, ...]:
+        """Names of the parameters whose value is the digest of an input document."""
+        return tuple(name for name, field in cls.model_fields.items() if is_reference(field))
 
     @property
     def price_factor(self) -> int:
@@ -480,6 +485,11 @@ class BgremoveV2(Parameters):
         description="keep: the soft shadow on a plain background stays, as translucent black.",
     )
     trim: bool = Field(default=False, title="Trim", description="Cut the picture down to the subject.")
+    strokes: InputDigest | None = Field(
+        default=None,
+        title="Brush strokes",
+        description="Digest of brush strokes sent by POST /inputs, which say what to keep and what to erase.",
+    )
 
 
 class Compose(Parameters):

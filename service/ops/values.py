@@ -8,6 +8,7 @@ belongs to the value, so ``x--12.5`` is ``x = -12.5``. Each kind of value has on
 - colours: a name of :data:`COLOURS`, else six hex digits without ``#``
 - aspect ratios: ``WxH`` in lowest terms
 - text: see :func:`escape`
+- input documents: their digest, 64 hex digits (see :mod:`service.ops.inputs`)
 """
 
 import math
@@ -130,6 +131,25 @@ Text = Annotated[
     AfterValidator(canonical_text),
 ]
 
+
+class Reference:
+    """Marks a parameter whose value is the digest of an input document."""
+
+
+def checked_digest(value: str) -> str:
+    """Raises ValueError unless it is the sha256 of an input document, as POST /inputs answers it."""
+    if re.fullmatch(r"[0-9a-f]{64}", value, re.ASCII) is None:
+        raise ValueError("write the digest of an input document, 64 hex digits, which POST /inputs answers")
+    return value
+
+
+InputDigest = Annotated[
+    str,
+    Reference(),
+    Field(json_schema_extra={"format": "input-document", "pattern": "^[0-9a-f]{64}$"}),
+    AfterValidator(checked_digest),
+]
+
 Gravity = Literal[
     "northwest", "north", "northeast", "west", "center", "east", "southwest", "south", "southeast"
 ]
@@ -200,6 +220,16 @@ def encode(field: FieldInfo, value: object) -> str:
     if isinstance(value, float):
         return f"{value:.1f}".removesuffix(".0")
     return escape(str(value)) if _is_escaped(field) else str(value)
+
+
+def is_reference(field: FieldInfo) -> bool:
+    """Whether a field's value is the digest of an input document."""
+    members = [field, *get_args(field.annotation)]
+    return any(
+        isinstance(entry, Reference)
+        for member in members
+        for entry in getattr(member, "metadata", getattr(member, "__metadata__", ()))
+    )
 
 
 def _is_escaped(field: FieldInfo) -> bool:

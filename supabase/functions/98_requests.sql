@@ -25,6 +25,7 @@ as $$
     ('admins', 'account', 'user_id', 'user_id', '{}'),
     ('credits', 'account', 'user_id', 'user_id', '{}'),
     ('usage_daily', 'account', 'user_id', 'day', '{}'),
+    ('input_documents', 'delete', 'user_id', 'digest', '{}'),
     ('address_usage', 'delete', 'user_id', 'day || ''/'' || address', '{address}'),
     ('storage_usage', 'account', 'owner_id', 'owner_id', '{}'),
     ('storage_changes', 'account', 'owner_id', 'id', '{}'),

@@ -41,6 +41,8 @@ declare
     'due_scans', 'record_scan',
     -- 59_moderation.sql
     'pictures_in_review', 'picture_in_review', 'approve_picture', 'judge_again', 'due_looks', 'record_look',
+    -- 59_inputs.sql
+    'keep_input', 'get_inputs', 'expire_inputs',
     -- 60_intake.sql
     'intake', 'intake_batch', 'adopt_output', 'mark_uploaded',
     -- 70_jobs.sql

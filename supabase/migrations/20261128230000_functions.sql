@@ -20,9 +20,9 @@ begin
 end $$;
 
 -- Signatures that this release drops. They go in the transaction that makes their successors: between two, the code that
--- runs would find neither.
-drop function public.job_of_output(text);
-drop function public.find_output(bytea, uuid, interval);
+-- runs would find neither. A function that waited for this migration goes on with the text it had before, so what it calls
+-- is dropped only where a successor takes the same arguments. The release after this one drops the others:
+--   job_of_output(text), find_output(bytea, uuid, interval), image_document(public.images)
 drop function public.cached_output(uuid, uuid, integer);
 drop function public.get_quote_facts(uuid, text, text, text);
 drop function public.adopt_output(uuid, uuid, uuid, text, text, text, integer, text, integer, integer, uuid, uuid);
@@ -31,7 +31,6 @@ drop function public.note_usage(uuid, date, integer, integer, integer, bigint, b
 drop function public.bury_output(uuid, text);
 drop function public.cancel_team_jobs(uuid[]);
 drop function public.record_original(uuid, text, text, bigint, text);
-drop function public.image_document(public.images);
 
 -- Whether an account may be used. An operator suspends and restores it (99_admin.sql); Supabase Auth bans it until a
 -- time, or deletes it and keeps its row. profiles has all three, where policies can read them.
@@ -936,6 +935,98 @@ begin
   end if;
   return v_output;
 end $$;
+
+-- Input documents: what an op takes that is too long for its key. A digest opens what its owner or a visitor has sent.
+
+-- How long a document is kept after its last use.
+create or replace function public.input_life(p_user_id uuid) returns interval
+language sql immutable set search_path = ''
+as $$
+  select case when p_user_id is null then interval '3 days' else interval '90 days' end
+$$;
+
+create or replace function public.input_document(p_input public.input_documents) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select jsonb_build_object(
+    'digest', p_input.digest, 'kind', p_input.kind, 'body', p_input.body, 'created_at', p_input.created_at,
+    'expires_at', p_input.used_at + public.input_life(p_input.user_id))
+$$;
+
+-- Keeps a document, or keeps it longer. A user has a thousand; those used longest ago make way.
+create or replace function public.keep_input(p_user_id uuid, p_digest text, p_kind text, p_body text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_kept public.input_documents;
+begin
+  insert into public.input_documents as d (user_id, digest, kind, body) values (p_user_id, p_digest, p_kind, p_body::jsonb)
+  on conflict on constraint input_documents_once do update set used_at = now()
+  returning * into v_kept;
+  delete from public.input_documents d
+  where p_user_id is not null and d.id in (
+    select o.id from public.input_documents o where o.user_id = p_user_id
+    order by o.used_at desc, o.id desc offset 1000);
+  return public.input_document(v_kept);
+exception when foreign_key_violation then
+  raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
+end $$;
+
+-- The documents of these digests that a caller may use, by digest.
+create or replace function public.get_inputs(p_user_id uuid, p_digests text[]) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_object_agg(f.digest, f.document), '{}')
+  from (select distinct on (d.digest) d.digest, public.input_document(d) as document
+        from public.input_documents d
+        where d.digest = any (p_digests) and (d.user_id is null or d.user_id = p_user_id)
+        order by d.digest, d.user_id nulls last) f
+$$;
+
+-- A job whose op_key names a document is made only while the document is there, and keeps it longer.
+create or replace function public.require_inputs() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_digests text[] := array(
+    select distinct m.part[1] from pg_catalog.regexp_matches(new.op_key, '-([0-9a-f]{64})(?=[:+]|$)', 'g') as m (part));
+  v_missing text;
+begin
+  select n.digest into v_missing from unnest(v_digests) as n (digest)
+  where not exists (select 1 from public.input_documents d
+                    where d.digest = n.digest and (d.user_id is null or d.user_id = new.user_id))
+  limit 1;
+  if v_missing is not null then
+    raise exception using errcode = 'PT404', message = 'input_not_found',
+      detail = format('There is no input document %s: send it by POST /inputs first.', v_missing);
+  end if;
+  -- Not oftener than by the hour, and nobody waits for a row here.
+  update public.input_documents d set used_at = now()
+  where d.id in (
+    select o.id from public.input_documents o
+    where o.digest = any (v_digests) and (o.user_id is null or o.user_id = new.user_id)
+      and o.used_at < now() - interval '1 hour'
+    for update skip locked);
+  return new;
+end $$;
+
+create or replace trigger require_inputs before insert on public.jobs
+  for each row when (new.finished_at is null and new.op_key ~ '-[0-9a-f]{64}')
+  execute function public.require_inputs();
+
+-- Removes documents that nobody has used for long; how many.
+create or replace function public.expire_inputs(p_limit integer) returns integer
+language sql security definer set search_path = ''
+as $$
+  with gone as (
+    delete from public.input_documents d
+    where d.id in (
+      select o.id from public.input_documents o
+      where o.used_at < now() - interval '3 days' and o.used_at < now() - public.input_life(o.user_id)
+      order by o.used_at limit p_limit for update skip locked)
+    returning 1)
+  select count(*)::integer from gone
+$$;
 
 -- What pictures show: what an operator is to decide about, and what the library has kept under another policy.
 
@@ -2987,6 +3078,7 @@ as $$
     ('admins', 'account', 'user_id', 'user_id', '{}'),
     ('credits', 'account', 'user_id', 'user_id', '{}'),
     ('usage_daily', 'account', 'user_id', 'day', '{}'),
+    ('input_documents', 'delete', 'user_id', 'digest', '{}'),
     ('address_usage', 'delete', 'user_id', 'day || ''/'' || address', '{address}'),
     ('storage_usage', 'account', 'owner_id', 'owner_id', '{}'),
     ('storage_changes', 'account', 'owner_id', 'id', '{}'),
@@ -3688,6 +3780,8 @@ declare
     'due_scans', 'record_scan',
     -- 59_moderation.sql
     'pictures_in_review', 'picture_in_review', 'approve_picture', 'judge_again', 'due_looks', 'record_look',
+    -- 59_inputs.sql
+    'keep_input', 'get_inputs', 'expire_inputs',
     -- 60_intake.sql
     'intake', 'intake_batch', 'adopt_output', 'mark_uploaded',
     -- 70_jobs.sql

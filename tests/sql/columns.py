@@ -74,6 +74,7 @@ SERVICE: dict[str, str] = {
     "image_outputs": (
         "cache_key moderation_policy moderation_score moderation_tried_at scan_tried_at vendor_cost_micros"
     ),
+    "input_documents": "body created_at digest id kind used_at user_id",
     "images": (
         "moderation_tried_at original_attempts original_due_at original_moderation original_moderation_policy "
         "original_moderation_score original_scan original_sha256 scan_tried_at"

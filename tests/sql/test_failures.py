@@ -39,6 +39,7 @@ OURS = {
     Code.dependency_unavailable,
     Code.upload_missing,
     Code.original_missing,
+    Code.input_not_found,
     Code.data_deletion_running,
     Code.account_suspended,
 }

@@ -47,6 +47,7 @@ READS: dict[str, tuple[str, str, str, str]] = {
     "share_links": (DENIED, NONE, OWN, EVERY),
     "share_secrets": (DENIED, DENIED, DENIED, EVERY),
     "tombstones": (DENIED, DENIED, DENIED, EVERY),
+    "input_documents": (DENIED, DENIED, DENIED, EVERY),
     "write_probe": (DENIED, DENIED, DENIED, EVERY),
     "byte_checks": (DENIED, DENIED, DENIED, EVERY),
     "blocked_hashes": (DENIED, DENIED, DENIED, EVERY),
@@ -205,6 +206,8 @@ async def _rows(world: World, user_id: uuid.UUID | None) -> None:
     buried = await world.done(user_id)
     await world.call("bury_output", p_output_id=buried["output"]["output_id"], p_reason="test")
     assert done["output"] is not None
+    strokes = json.dumps({"kind": "strokes", "strokes": []})
+    await world.call("keep_input", p_user_id=user_id, p_digest=new_sha256(), p_kind="strokes", p_body=strokes)
     await world.call("block_hash", p_sha256=new_sha256(), p_category="test", p_reason="", p_by="test")
     if user_id is not None:
         await world.share(done["output"]["output_id"], user_id)

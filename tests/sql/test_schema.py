@@ -68,6 +68,7 @@ CALLABLE_BY_SERVICE = {
     *("list_collections", "create_collection", "update_collection", "delete_collection"),
     *("block_hash", "unblock_hash", "blocked_category", "mark_scanned"),
     *("prune_versions", "due_scans", "record_scan"),
+    *("keep_input", "get_inputs", "expire_inputs"),
     *(
         "pictures_in_review",
         "picture_in_review",

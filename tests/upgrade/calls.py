@@ -78,6 +78,36 @@ def _names(node: ast.expr, helpers: dict[str, ast.FunctionDef]) -> tuple[set[str
     return names, whole
 
 
+@dataclass(frozen=True)
+class Signature:
+    """A SQL function. types: of its arguments, in order; required: how many of them have no default."""
+
+    name: str
+    types: tuple[str, ...]
+    required: int
+
+    def takes(self, other: Signature) -> bool:
+        """Whether a call that was written for another one finds this one."""
+        count = len(other.types)
+        return (self.name, self.types[:count]) == (
+            other.name,
+            other.types,
+        ) and self.required <= other.required
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(self.types)})"
+
+
+async def signatures(connection: asyncpg.Connection[asyncpg.Record]) -> list[Signature]:
+    """Of all functions in public."""
+    rows = await connection.fetch(
+        "select p.proname as name, p.pronargs - p.pronargdefaults as required, array("
+        " select t.type::regtype::text from unnest(p.proargtypes) with ordinality t (type, n) order by t.n) as types"
+        " from pg_proc p where p.pronamespace = 'public'::regnamespace order by 1, 3"
+    )
+    return [Signature(row["name"], tuple(row["types"]), row["required"]) for row in rows]
+
+
 async def unresolved(connection: asyncpg.Connection[asyncpg.Record], calls: Iterable[Call]) -> list[str]:
     """Those calls that PostgREST would find no function for, or more than one."""
     functions: dict[str, list[tuple[set[str], set[str]]]] = {}

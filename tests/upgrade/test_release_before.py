@@ -19,7 +19,7 @@ from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.photos import photo
 from tests.support import sign_up
-from tests.upgrade.calls import calls_of, unresolved
+from tests.upgrade.calls import Signature, calls_of, signatures, unresolved
 from tests.walking import OP, Account, Answer, furnish, walk
 
 # A table that a migration writes anew is empty for whoever waited for it with a snapshot from before.
@@ -42,14 +42,15 @@ NEW_QUEUE = UNLIMITED | {"DARKROOM_QUEUE": "new"}
 
 @dataclass(frozen=True)
 class Upgraded:
-    """A migrated stack on which the release before runs; `account` is from before the migration, and `before` what that
-    release's routes said of it then."""
+    """A migrated stack on which the release before runs; `account` is from before the migration, `before` what that
+    release's routes said of it then, and `functions` what SQL functions there were."""
 
     stack: Stack
     tree: Path
     old_api: Child
     account: Account
     before: list[Answer]
+    functions: list[Signature]
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +64,9 @@ async def upgraded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Up
         account = await furnish(stack.local, api.url)
         async with Client(api.url, account.user.token) as client:
             before = await walk(client, account, looking=True)
+        functions = await _functions(stack)
         await _migrate_under_load(stack, api)
-        yield Upgraded(stack, tree, api, account, before)
+        yield Upgraded(stack, tree, api, account, before, functions)
 
 
 async def _migrate_under_load(stack: Stack, api: Child) -> None:
@@ -89,6 +91,14 @@ async def _migrate_under_load(stack: Stack, api: Child) -> None:
         await stack.reload_schema()
         migrated.set()
     assert all(task.result() >= 1 for task in callers)
+
+
+async def _functions(stack: Stack) -> list[Signature]:
+    connection = await asyncpg.connect(stack.local.database_url)
+    try:
+        return await signatures(connection)
+    finally:
+        await connection.close()
 
 
 async def _migrate(stack: Stack) -> None:
@@ -131,6 +141,18 @@ async def test_every_sql_function_it_calls_is_there(
         sum(call.whole for call in calls) > 100
     )  # the others compute the names of some; the walk calls them
     assert await unresolved(db, calls) == []
+
+
+async def test_functions_under_way_find_what_they_call(
+    upgraded: Upgraded, db: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    """One that waited for the migration goes on with the text it had before, and looks for what that text calls."""
+    now = await signatures(db)
+    assert len(upgraded.functions) > 200
+    lost = [
+        str(before) for before in upgraded.functions if not any(function.takes(before) for function in now)
+    ]
+    assert lost == []
 
 
 async def test_its_routes_answer_as_before(upgraded: Upgraded) -> None:

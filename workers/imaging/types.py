@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from service.media import SourceFormat
+from service.ops.inputs import InputDocument
 from service.outputs import Features, StepReport
 
 OutputFormat = Literal["webp", "jpeg", "png", "avif"]
@@ -39,7 +40,8 @@ class Limits:
 class PixelTask:
     """One job for a child. source: the downloaded bytes; workdir: a directory of the task's own;
     op_key: canonical chain; working_side: longest side, pixels, to work at (None: as large as it is);
-    marked: put the preview's watermark over the result; moderate: look at what source and result show."""
+    marked: put the preview's watermark over the result; moderate: look at what source and result show; inputs: the
+    input documents that the chain takes, by digest."""
 
     source: Path
     workdir: Path
@@ -49,6 +51,7 @@ class PixelTask:
     working_side: int | None = None
     marked: bool = False
     moderate: bool = False
+    inputs: dict[str, InputDocument] = field(default_factory=dict)
 
 
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]

@@ -6,6 +6,7 @@ carried to full size (:mod:`workers.matting`).
 """
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -15,13 +16,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from service.ops.inputs import Strokes
 from service.ops.models import BgremoveV2
 from workers.imaging.encode import flatten
 from workers.imaging.errors import PixelError
 from workers.imaging.resize import fit_size, resize
 from workers.matting import closed_form, foreground, fullsize
 from workers.models.saliency import saliency
-from workers.ops import backdrop, plain, trust
+from workers.ops import backdrop, brush, plain, trust
 from workers.ops.bgremove import trim
 from workers.ops.pixels import Reported, is_cut_out
 
@@ -37,6 +39,9 @@ _TORN: Final = 0.02  # part of the surroundings that is thin or a gap where an o
 _HOLD: Final = 1.0  # how strongly the colours nearby hold where it is torn
 _CONTRAST: Final = 0.02  # square of the difference between colours, 0..1, below which they tell nothing
 _WIDE: Final = 8  # pixels around what is torn that are looked at again
+_STROKE_REACH: Final = 6  # pixels, at least, around a stroke that contradicts what was found
+_STROKE_FAR: Final = 40  # pixels, at most: in between it is the stroke's own width
+
 _NO_TRUST: Final = 0.1  # confidence below which a subject that is
 _TINY: Final = 0.01  # no larger than this part of the picture is none
 _NO_SUBJECT: Final = (
@@ -44,19 +49,43 @@ _NO_SUBJECT: Final = (
 )
 
 
-def apply(image: Image.Image, params: BgremoveV2) -> Image.Image | Reported:
-    """The subject on transparency, RGBA. A picture that has transparency already is left as it is (and trimmed).
+def apply(
+    image: Image.Image, params: BgremoveV2, *, strokes: Strokes | None = None
+) -> Image.Image | Reported:
+    """The subject on transparency, RGBA. A picture that has transparency already is left as it is (and trimmed), but
+    for what strokes erase.
 
     Raises PixelError op_failed when the picture shows no subject, op_unavailable without the model."""
-    made = with_cut_out(image, params)
+    if is_cut_out(image):
+        made: Image.Image | Reported = (
+            image if strokes is None else brush.lay_over(image, image.convert("RGB"), strokes)
+        )
+    else:
+        made = _cut_out(flatten(image), params, strokes)
     if not params.trim:
         return made
     return trim(made) if isinstance(made, Image.Image) else replace(made, image=trim(made.image))
 
 
-def with_cut_out(image: Image.Image, params: BgremoveV2 | None = None) -> Image.Image | Reported:
-    """The picture, RGBA, cut out unless it is so already; not trimmed. Raises as apply does."""
-    return image if is_cut_out(image) else _cut_out(flatten(image), params or BgremoveV2())
+def with_cut_out(image: Image.Image) -> Image.Image | Reported:
+    """The picture, RGBA, cut out unless it is so already. Raises as apply does."""
+    return apply(image, BgremoveV2())
+
+
+@dataclass(frozen=True)
+class _Strokes:
+    """What strokes say of the small copy, both (h, w)."""
+
+    keep: Mask
+    erase: Mask
+
+    @property
+    def fixed(self) -> Mask:
+        return self.keep | self.erase
+
+    def over(self, map_: Floats) -> Floats:
+        """A map of the subject, 0..1, with 1 where it is kept and 0 where it is erased."""
+        return np.where(self.keep, np.float32(1), np.where(self.erase, np.float32(0), map_))
 
 
 @dataclass(frozen=True)
@@ -72,12 +101,14 @@ class _Regions:
     told: Mask
 
 
-def _cut_out(image: Image.Image, params: BgremoveV2) -> Reported:
+def _cut_out(image: Image.Image, params: BgremoveV2, strokes: Strokes | None) -> Reported:
     backdrop.check_side(*image.size)
     working = resize(image, fit_size(image.size, _SIDE))
     pixels = np.asarray(working)
     colours, lab = np.asarray(pixels / np.float32(255), np.float32), backdrop.to_lab(pixels)
-    seen = _enlarged(saliency(image), working.size)
+    nothing = np.zeros(lab.shape[:2], np.bool_)
+    painted = _Strokes(*(brush.masks(strokes, working.size) if strokes else (nothing, nothing)))
+    seen = painted.over(_enlarged(saliency(image), working.size))
     found = plain.find(lab, seen)
     agreement = 1.0
     if found:
@@ -85,15 +116,20 @@ def _cut_out(image: Image.Image, params: BgremoveV2) -> Reported:
         regions = _by_backdrop(found, seen, closer, alone=params.subject == "person")
     else:
         seen, agreement = _seen(image, seen)
-        regions = _by_model(seen)
-    if not regions.alpha.any():
+        regions = _by_model(painted.over(seen))
+    if not painted.over(regions.alpha).any():
         raise PixelError("op_failed", _NO_SUBJECT)
-    alpha = closed_form.solve(colours, *_with_fringe(colours, regions, params.subject))
+    problem = _with_fringe(colours, regions, params.subject)
+    if strokes is not None:
+        problem = _with_strokes(colours, regions.alpha > 0.5, painted, *problem)
+    alpha = closed_form.solve(colours, *problem)
     subject, background = foreground.estimate(colours, alpha)
     keeps = params.shadow == "keep"
     shade = plain.shade(found, lab, alpha) if found and keeps else None
     matte = fullsize.Matte(alpha, subject, background, shade)
     cut = fullsize.cut_out(image, colours, matte, hard=params.edge == "hard")
+    if strokes is not None:
+        cut = brush.lay_over(cut, image, strokes)
     confidence, warnings = trust.judge(lab, alpha, subject - background, regions.ambiguity, agreement)
     if confidence < _NO_TRUST and float((alpha > 0.5).mean()) < _TINY:
         raise PixelError("op_failed", _NO_SUBJECT)
@@ -205,15 +241,43 @@ def _with_fringe(
     fringe = ndimage.binary_dilation(torn, iterations=_WIDE) & _near_edge(subject, 2 * _WIDE)
     inside = ndimage.binary_erosion(opened & ~fringe, iterations=2)
     outside = ~ndimage.binary_dilation(subject, iterations=6)
-    front, back = (_around(colours, place, 33) for place in (inside, outside))
+    placed, hold, length = _placed(colours, inside, outside, 33)
+    pale = ndimage.binary_opening(subject & ~regions.told, iterations=2)
+    fringe &= (length > _CONTRAST) & ~ndimage.binary_dilation(pale, iterations=2)
+    alpha = np.where(fringe, placed, regions.alpha)
+    prior[fringe] = hold[fringe]
+    return alpha, regions.band | fringe, prior
+
+
+def _with_strokes(  # noqa: PLR0913, PLR0917
+    colours: Floats, subject: Mask, painted: _Strokes, alpha: Floats, band: Mask, prior: Floats
+) -> tuple[Floats, Mask, Floats]:
+    """Alpha, band and prior with what strokes say. Where they contradict what was found, the outline nearby is found
+    anew by the colours of either side: a dab inside a thing brings back the thing, if it is not much larger."""
+    changed = (painted.keep & ~subject) | (painted.erase & subject)
+    if changed.any():
+        deep = float(ndimage.distance_transform_edt(np.pad(changed, 1)).max())
+        reach = min(max(_STROKE_REACH, 3 * deep), _STROKE_FAR)
+        near = ndimage.distance_transform_edt(~changed) <= reach
+        inside, outside = (
+            painted.keep | (subject & ~near & ~painted.erase),
+            painted.erase | (~subject & ~near & ~painted.keep),
+        )
+        placed, hold, _ = _placed(colours, inside, outside, 2 * math.ceil(reach) + 1)
+        alpha = np.where(near, placed, alpha)
+        prior = np.where(near, np.maximum(hold, _PRIOR), prior)
+        band = band | near
+    return painted.over(alpha), band & ~painted.fixed, prior
+
+
+def _placed(colours: Floats, inside: Mask, outside: Mask, reach: int) -> tuple[Floats, Floats, Floats]:
+    """Where every pixel lies between the colours of subject and background nearby, 0..1, how strongly that holds, and
+    the square of the difference between these colours."""
+    front, back = (_around(colours, place, reach) for place in (inside, outside))
     line = front - back
     length = (line * line).sum(axis=-1)
     along = ((colours - back) * line).sum(axis=-1) / np.maximum(length, 1e-4)
-    pale = ndimage.binary_opening(subject & ~regions.told, iterations=2)
-    fringe &= (length > _CONTRAST) & ~ndimage.binary_dilation(pale, iterations=2)
-    alpha = np.where(fringe, np.clip(along, 0, 1), regions.alpha).astype(np.float32)
-    prior[fringe] = (_HOLD * length / (length + 0.02))[fringe]
-    return alpha, regions.band | fringe, prior
+    return np.clip(along, 0, 1).astype(np.float32), _HOLD * length / (length + 0.02), length
 
 
 def _around(colours: Floats, place: Mask, reach: int) -> Floats:

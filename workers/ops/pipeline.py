@@ -1,15 +1,15 @@
 """What a pixel child does with a task: verify, decode, run the chain, write the output and its thumbnail."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from service.ops import framing, models, scenery
+from service.ops.inputs import InputDocument
 from service.ops.registry import Chain, parse
 from service.outputs import StepReport
 from workers.imaging.decode import decode
@@ -43,8 +43,8 @@ from workers.ops import (
 )
 from workers.ops.pixels import Reported, check_size
 
-# The model class fixes the type of the parameters each function gets; mypy cannot say so for a dict.
-APPLY: dict[type[models.Parameters], Callable[[Image.Image, Any], Image.Image | Reported]] = {
+# Each function gets a picture, its parameters and, by name, the input documents that they refer to.
+APPLY: dict[type[models.Parameters], Callable[..., Image.Image | Reported]] = {
     framing.Pad: pad.apply,
     framing.Smartcrop: smartcrop.apply,
     framing.Trim: trim.apply,
@@ -89,7 +89,7 @@ def process(task: PixelTask) -> PixelResult:
     if looks is not None:
         with clock("moderate source"):
             looks.at_source(original, info, image)
-    image, report = run(chain, image, clock)
+    image, report = run(chain, image, clock, task.inputs)
     if task.marked:
         with clock("mark"):
             image = watermark.apply(image, PREVIEW)
@@ -140,17 +140,21 @@ def decode_size(info: SourceInfo, chain: Chain, working_side: int | None = None)
 
 
 def run(
-    chain: Chain, image: Image.Image, clock: "_Clock | None" = None
+    chain: Chain,
+    image: Image.Image,
+    clock: "_Clock | None" = None,
+    inputs: Mapping[str, InputDocument] | None = None,
 ) -> tuple[Image.Image, tuple[StepReport, ...]]:
     """Every step of the chain that changes pixels, in order, and what steps say of their results. An alpha channel
-    without use is dropped."""
-    clock = clock or _Clock()
+    without use is dropped. inputs: the input documents of the chain, by digest."""
+    clock, inputs = clock or _Clock(), inputs or {}
     reports = []
     for index, step in enumerate(chain.steps):
         apply = APPLY.get(type(step.params))
         if apply is not None:
             with clock(f"{index + 1}:{step.op.key}"):
-                made = apply(image, step.params)
+                documents = {name: inputs[digest] for name, digest in step.inputs.items()}
+                made = apply(image, step.params, **documents)
             if isinstance(made, Reported):
                 reports.append(StepReport(step.op.key, made.method, made.confidence, made.warnings))
                 image = made.image

@@ -1,0 +1,1 @@
+"""Input documents: sent once, then named by digest in op_keys."""

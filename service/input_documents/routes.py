@@ -1,0 +1,40 @@
+"""POST /inputs keeps what an op takes that is too long for its key; GET /inputs/{digest} gives it back."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+
+from service.errors import Code, ProblemError, responses
+from service.input_documents.schemas import KeptInput, SentInput
+from service.input_documents.store import InputRow
+from service.limits import Admitted
+from service.resources import resources_of
+
+router = APIRouter(prefix="/inputs", tags=["intake"])
+
+
+@router.post("", responses=responses(Code.malformed_json, Code.data_deletion_running))
+async def keep_input(sent: SentInput, request: Request, caller: Admitted) -> KeptInput:
+    """Keep a document, to be named by its digest in an op_key. The same document twice is kept once, and longer."""
+    return _told(await resources_of(request).inputs.keep_input(caller.user_id, sent))
+
+
+@router.get("/{digest}", responses=responses(Code.input_not_found))
+async def get_input(
+    digest: Annotated[str, Path(pattern="^[0-9a-f]{64}$")], request: Request, caller: Admitted
+) -> KeptInput:
+    """A document of yours, as to draw its strokes again."""
+    row = await resources_of(request).inputs.get_input(caller.user_id, digest)
+    if row is None:
+        raise ProblemError(Code.input_not_found, f"There is no input document {digest}.")
+    return _told(row)
+
+
+def _told(row: InputRow) -> KeptInput:
+    return KeptInput(
+        digest=row.digest,
+        kind=row.kind,
+        document=row.body,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+    )

@@ -1,0 +1,59 @@
+"""The SQL functions of input documents, one typed method each; see service/database.py, whose rules and errors hold
+here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from service.database import Database, Row, text
+from service.ops.inputs import InputDocument, digest
+
+
+class InputRow(Row):
+    """A document that is kept. expires_at: unless it is used before."""
+
+    digest: str
+    kind: str
+    body: InputDocument
+    created_at: datetime
+    expires_at: datetime
+
+
+class Inputs:
+    """Typed access to the functions of 59_inputs.sql."""
+
+    def __init__(self, database: Database) -> None:
+        self._call = database.call
+
+    async def keep_input(self, user_id: UUID | None, document: InputDocument) -> InputRow:
+        """Keep a document under its digest; one that is there is kept longer. Raises ProblemError
+        (data_deletion_running, invalid_token)."""
+        return InputRow.model_validate(
+            await self._call(
+                "keep_input",
+                {
+                    "p_user_id": text(user_id),
+                    "p_digest": digest(document),
+                    "p_kind": document.kind,
+                    "p_body": document.model_dump_json(),
+                },
+            )
+        )
+
+    async def get_inputs(self, user_id: UUID | None, digests: Sequence[str]) -> dict[str, InputDocument]:
+        """Those of these documents that are here for this caller, by digest."""
+        rows = await self._rows(user_id, digests)
+        return {name: row.body for name, row in rows.items()}
+
+    async def get_input(self, user_id: UUID | None, name: str) -> InputRow | None:
+        return (await self._rows(user_id, [name])).get(name)
+
+    async def _rows(self, user_id: UUID | None, digests: Sequence[str]) -> dict[str, InputRow]:
+        found = await self._call("get_inputs", {"p_user_id": text(user_id), "p_digests": list(digests)})
+        return {name: InputRow.model_validate(row) for name, row in found.items()}
+
+    async def expire_inputs(self, limit: int) -> int:
+        """Remove up to `limit` documents that were not used for long; how many."""
+        return int(await self._call("expire_inputs", {"p_limit": limit}))

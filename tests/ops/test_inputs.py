@@ -1,0 +1,60 @@
+"""Input documents: one canonical form, limits that are told."""
+
+import pytest
+from pydantic import ValidationError
+
+from service.ops.inputs import MAX_POINTS, MAX_STROKES, Strokes, digest
+from service.ops.registry import parse
+
+DOT = {"mode": "keep", "width": 0.02, "points": [[0.5, 0.5]]}
+
+
+def strokes(*drawn: object) -> Strokes:
+    return Strokes.model_validate({"kind": "strokes", "strokes": drawn})
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        {"points": [[0.5, 0.5]], "width": 0.02, "mode": "keep"},
+        DOT | {"points": [[0.50001, 0.49999]]},
+        DOT | {"points": [[0.5, 0.5], [0.5, 0.5], [0.50004, 0.5]]},
+        DOT | {"width": 0.020004},
+    ],
+)
+def test_strokes_that_cover_the_same_have_one_digest(same: object) -> None:
+    assert digest(strokes(same)) == digest(strokes(DOT))
+
+
+def test_strokes_that_differ_have_another() -> None:
+    others = [DOT | {"mode": "erase"}, DOT | {"width": 0.03}, DOT | {"points": [[0.5, 0.6]]}]
+    digests = {digest(strokes(other)) for other in (DOT, *others)}
+    digests |= {digest(strokes(DOT, others[0])), digest(strokes(others[0], DOT))}
+    assert len(digests) == 6
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [],
+        [DOT] * (MAX_STROKES + 1),
+        [DOT | {"points": []}],
+        [DOT | {"points": [[0.1, 0.1], [0.2, 0.2]] * (MAX_POINTS // 4)}] * 3,
+        [DOT | {"points": [[1.01, 0.5]]}],
+        [DOT | {"points": [[float("nan"), 0.5]]}],
+        [DOT | {"points": [[0.5]]}],
+        [DOT | {"width": 0}],
+        [DOT | {"mode": "restore"}],
+        [DOT | {"colour": "red"}],
+    ],
+)
+def test_what_is_no_strokes_is_refused(wrong: list[object]) -> None:
+    with pytest.raises(ValidationError):
+        strokes(*wrong)
+
+
+def test_a_chain_names_each_of_its_documents_once() -> None:
+    name = digest(strokes(DOT))
+    chain = parse(f"bgremove-v2:strokes-{name}+resize-v1:width-80+bgremove-v2:strokes-{name}:trim-true")
+    assert chain.inputs == (name,)
+    assert parse("bgremove-v2+resize-v1:width-80").inputs == ()
