@@ -21,8 +21,8 @@
 /**
  * @import {
  *   BatchAnswer, BatchOutcome, BatchRequest, Catalogue, DarkroomOptions, HashOptions, ImageMeta, IntakeAnswer,
- *   IntakeMiss, IntakeRequest, JobDocument, LocalResult, Modules, PrecheckOptions, ProcessAllOptions, ProcessOptions,
- *   ProcessResult, UploadOptions, WaitOptions, WatchOptions
+ *   InputDocument, IntakeMiss, IntakeRequest, JobDocument, KeptInput, LocalResult, Modules, PrecheckOptions,
+ *   ProcessAllOptions, ProcessOptions, ProcessResult, UploadOptions, WaitOptions, WatchOptions
  * } from "./darkroom/types.js"
  */
 import { createAccount } from "./darkroom/account.js";
@@ -75,6 +75,24 @@ export function createDarkroom(options) {
      * @returns {Promise<ImageMeta>}
      */
     precheck: (file, options) => examine(file, options),
+
+    /**
+     * Keeps what an op takes that is too long for its key, as brush strokes: its `digest` stands in the op_key from
+     * then on, `bgremove-v2:strokes-{digest}`. The same document twice is kept once.
+     * @param {InputDocument} document
+     * @param {WaitOptions} [options]
+     * @returns {Promise<KeptInput>}
+     */
+    keepInput: (document, { signal } = {}) =>
+      http.json("/inputs", { method: "POST", body: JSON.stringify(document), signal }),
+
+    /**
+     * A document that was kept, as to draw its strokes again. Throws `input_not_found`.
+     * @param {string} digest
+     * @param {WaitOptions} [options]
+     * @returns {Promise<KeptInput>}
+     */
+    input: (digest, { signal } = {}) => http.json(`/inputs/${encodeURIComponent(digest)}`, { signal }),
 
     /**
      * Asks for a result: it exists (`cached: true`), or there is a job now and perhaps an upload to make.

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from service.ops.catalogue import OPS, Op
 from service.ops.models import Compress, Convert
-from service.ops.values import COLOURS, Escaped, decode, escape
+from service.ops.values import COLOURS, Escaped, decode, escape, is_reference
 
 TEXT_ALPHABET = "abzAZ019 .-_+:#/%&'\"~©«°±´·»‘’“”…‹›⁄™"
 
@@ -59,6 +59,8 @@ def values(name: str, field: FieldInfo) -> st.SearchStrategy[str]:
     """Spellings of valid values of one parameter."""
     if any(isinstance(entry, Escaped) for entry in field.metadata):
         return texts()
+    if is_reference(field):
+        return st.from_regex(r"\A[0-9a-f]{64}\Z")
     bare = _bare(field.annotation)
     if name == "quality":
         return st.just("auto") | st.integers(1, 100).map(str) | st.sampled_from(["085", "30.0"])

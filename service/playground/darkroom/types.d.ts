@@ -105,6 +105,33 @@ export interface IntakeRequest {
   quote_id?: string;
 }
 
+/** A line drawn with a round brush, in parts of the picture, upright. */
+export interface Stroke {
+  /** `keep`: what it covers belongs to the subject; `erase`: it does not. */
+  mode: "keep" | "erase";
+  /** Of the brush, in parts of the longer side. */
+  width: number;
+  /** x and y from the upper left corner, in parts of width and height. */
+  points: [number, number][];
+}
+
+/** What an op takes that is too long for its key. */
+export interface InputDocument {
+  kind: "strokes";
+  strokes: Stroke[];
+}
+
+export interface KeptInput {
+  /** 64 hex digits: what an op_key names it by. */
+  digest: string;
+  kind: string;
+  /** Its canonical form. */
+  document: InputDocument;
+  created_at: string;
+  /** When it goes unless it is used before. */
+  expires_at: string;
+}
+
 /** Several results of one file. */
 export interface BatchRequest extends Omit<IntakeRequest, "op_key" | "quote_id"> {
   /** One to eight. */

@@ -1,6 +1,7 @@
 /** The bench: a picture is chosen, an operation runs on it, the result is compared and downloaded. */
 /** @import { Darkroom } from "../darkroom.js" */
 /** @import { ImageMeta, Operation, ProcessResult, StepReport } from "../darkroom/types.js" */
+import { Brush } from "./brush.js";
 import { Chain } from "./chain.js";
 import { when } from "./dialogs.js";
 import { announce, byId, duration, fileSize, make, typeName } from "./dom.js";
@@ -24,6 +25,7 @@ export class Bench {
     this.around = around;
     this.viewer = new Viewer(byId("frame"));
     this.price = new Price(darkroom);
+    this.brush = new Brush(darkroom);
     /** @type {File|null} */
     this.file = null;
     /** @type {ImageMeta|null} null until the file is checked */
@@ -48,7 +50,7 @@ export class Bench {
 
   /** @param {Operation[]} operations */
   offer(operations) {
-    this.chain = new Chain(operations);
+    this.chain = new Chain(operations, (digest) => this.#askStrokes(digest));
     this.chain.addEventListener("change", () => this.update());
     this.update();
   }
@@ -70,6 +72,7 @@ export class Bench {
     byId("result").hidden = true;
     this.file = file;
     this.meta = null;
+    if (/:strokes-/.test(this.chain?.key ?? "")) this.chain?.forgetStrokes();
     URL.revokeObjectURL(this.url);
     this.url = URL.createObjectURL(file);
     byId("file-label").textContent = file.name || "Pasted picture";
@@ -96,6 +99,14 @@ export class Bench {
       showProblem(error);
     }
     this.update();
+  }
+
+  /** Strokes over the chosen picture, and over what was cut out of it last. @param {string|undefined} digest */
+  async #askStrokes(digest) {
+    const { before, after } = this.viewer;
+    if (before) return this.brush.ask(before, byId("result").hidden ? null : after, digest);
+    announce("Choose a picture first: strokes are drawn over it.");
+    return undefined;
   }
 
   #wireChoosing() {

@@ -29,10 +29,15 @@ function toHex(colour) {
 }
 
 export class Chain extends EventTarget {
-  /** @param {Operation[]} operations */
-  constructor(operations) {
+  /**
+   * @param {Operation[]} operations
+   * @param {(digest: string|undefined) => Promise<string|null|undefined>} askStrokes  the digest of strokes to use
+   *   from here on; null: none; undefined: as it was
+   */
+  constructor(operations, askStrokes) {
     super();
     this.operations = operations;
+    this.askStrokes = askStrokes;
     /** @type {{key: string, params: Record<string, any>}[]} */
     this.steps = [];
     this.input = byId("op-key");
@@ -244,6 +249,7 @@ export class Chain extends EventTarget {
       );
       return select;
     }
+    if (schema.format === "input-document") return this.#drawDocument(about, current, set);
     if (schema.format === "color") return this.#drawColour(about, schema, current, set);
     const number = schema.type === "integer" || schema.type === "number";
     const box = make("input", {
@@ -273,6 +279,36 @@ export class Chain extends EventTarget {
         ...schema.examples.map((/** @type {string} */ value) => make("option", { value })),
       ),
     );
+  }
+
+  /**
+   * @param {{id: string, title: string}} about
+   * @param {string|undefined} current digest
+   * @param {(value: any) => void} set
+   */
+  #drawDocument(about, current, set) {
+    return make(
+      "button",
+      {
+        ...about,
+        type: "button",
+        className: "quiet small",
+        onclick: async () => {
+          const digest = await this.askStrokes(current);
+          if (digest === undefined) return;
+          set(digest ?? undefined);
+          this.#draw();
+        },
+      },
+      current ? "Change the strokes…" : "Draw…",
+    );
+  }
+
+  /** Takes strokes out of the key: they were drawn over another picture. */
+  forgetStrokes() {
+    for (const { params } of this.steps) delete params.strokes;
+    this.#draw();
+    this.#write();
   }
 
   /**

@@ -76,6 +76,54 @@ test('the slider shows original and result, by mouse and by keyboard', async () 
   )
 })
 
+test('strokes drawn over the picture become a document, change the cut, and are drawn again', async () => {
+  const page = await openPlayground()
+  await page.setInputFiles('#file', pictures['product.jpg'].path)
+  await chosen(page)
+  await page.fill('#op-key', 'bgremove-v2')
+  await page.click('#steps button:has-text("Draw")')
+  const canvas = await page.locator('#brush-canvas').boundingBox()
+  const at = (x, y) => [canvas.x + canvas.width * x, canvas.y + canvas.height * y]
+  const line = async (mode, ...points) => {
+    await page.check(`input[name=brush-mode][value=${mode}]`, { force: true })
+    await page.mouse.move(...at(...points[0]))
+    await page.mouse.down()
+    for (const point of points.slice(1)) await page.mouse.move(...at(...point), { steps: 5 })
+    await page.mouse.up()
+  }
+  await page.fill('#brush-width', '10')
+  await line('erase', [0.5, 0.5], [0.52, 0.52])
+  await line('keep', [0.06, 0.06])
+  await line('erase', [0.9, 0.9])
+  await page.click('#brush-undo')
+  await page.click('#brush button[type=submit]')
+  await page.waitForSelector('#brush', { state: 'hidden' })
+  const key = await page.inputValue('#op-key')
+  assert.match(key, /^bgremove-v2:strokes-[0-9a-f]{64}$/)
+  await develop(page)
+  const served = await page.getAttribute('#download', 'href')
+  const alpha = (x, y) =>
+    page.evaluate(
+      async ([source, x, y]) => {
+        const image = await createImageBitmap(await (await fetch(source)).blob())
+        const canvas = new OffscreenCanvas(image.width, image.height)
+        const pen = canvas.getContext('2d')
+        pen.drawImage(image, 0, 0)
+        return pen.getImageData(Math.round(x * image.width), Math.round(y * image.height), 1, 1).data[3]
+      },
+      [served, x, y],
+    )
+  assert.equal(await alpha(0.51, 0.51), 0)
+  assert.equal(await alpha(0.06, 0.06), 255)
+
+  await page.click('#steps button:has-text("Change the strokes")')
+  await page.waitForFunction(() => !document.querySelector('#brush-undo').disabled)
+  await page.click('#brush-clear')
+  await page.click('#brush button[type=submit]')
+  await page.waitForSelector('#brush', { state: 'hidden' })
+  assert.equal(await page.inputValue('#op-key'), 'bgremove-v2')
+})
+
 test('the download is the result, under a name of its own', async () => {
   const page = await openPlayground()
   await page.setInputFiles('#file', pictures['product.jpg'].path)

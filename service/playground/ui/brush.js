@@ -1,0 +1,161 @@
+/** A dialog in which brush strokes are drawn over a picture: what to keep and what to erase of a cut-out. */
+/** @import { Darkroom } from "../darkroom.js" */
+/** @import { Stroke } from "../darkroom/types.js" */
+import { explain } from "./dialogs.js";
+import { announce, byId } from "./dom.js";
+
+const MAX_STROKES = 200;
+const MAX_POINTS = 2000;
+const NEAR = 0.003; // of a side, between two points of a stroke
+const SIDE = 1600; // pixels of the canvas, at most
+const COLOURS = { keep: "#16a34a99", erase: "#dc262699" };
+
+export class Brush {
+  /** @param {Darkroom} darkroom */
+  constructor(darkroom) {
+    this.darkroom = darkroom;
+    /** @type {Stroke[]} */
+    this.strokes = [];
+    /** @type {Stroke|null} the one that is being drawn */
+    this.drawing = null;
+    /** @type {HTMLImageElement|null} */
+    this.picture = null;
+    /** @type {HTMLImageElement|null} what is cut out so far */
+    this.cut = null;
+    this.canvas = byId("brush-canvas");
+    this.#wire();
+  }
+
+  /**
+   * @param {HTMLImageElement} picture  upright
+   * @param {HTMLImageElement|null} cut  what is cut out of it so far, of the same shape
+   * @param {string|undefined} digest  of strokes to go on with
+   * @returns {Promise<string|null|undefined>} the digest of the strokes; null: none; undefined: as it was
+   */
+  async ask(picture, cut, digest) {
+    const scale = Math.min(1, SIDE / Math.max(picture.naturalWidth, picture.naturalHeight));
+    this.canvas.width = Math.max(1, Math.round(picture.naturalWidth * scale));
+    this.canvas.height = Math.max(1, Math.round(picture.naturalHeight * scale));
+    this.picture = picture;
+    this.cut = cut && sameShape(picture, cut) ? cut : null;
+    this.strokes = [];
+    byId("brush-problem").textContent = "";
+    if (digest) {
+      try {
+        this.strokes = (await this.darkroom.input(digest)).document.strokes;
+      } catch (error) {
+        byId("brush-problem").textContent = explain(error);
+      }
+    }
+    this.#draw();
+    const dialog = byId("brush");
+    dialog.returnValue = "";
+    dialog.showModal();
+    return new Promise((resolve) => {
+      /** @type {string|null|undefined} */
+      let answer;
+      const life = new AbortController();
+      byId("brush-form").addEventListener(
+        "submit",
+        async (/** @type {Event} */ event) => {
+          event.preventDefault();
+          try {
+            answer = this.strokes.length
+              ? (await this.darkroom.keepInput({ kind: "strokes", strokes: this.strokes })).digest
+              : null;
+            dialog.close();
+          } catch (error) {
+            byId("brush-problem").textContent = explain(error);
+          }
+        },
+        { signal: life.signal },
+      );
+      dialog.addEventListener(
+        "close",
+        () => {
+          life.abort();
+          resolve(answer);
+        },
+        { once: true },
+      );
+    });
+  }
+
+  #wire() {
+    const { canvas } = this;
+    canvas.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => {
+      if (event.button !== 0) return;
+      canvas.setPointerCapture(event.pointerId);
+      const mode = document.querySelector("input[name=brush-mode][value=erase]:checked") ? "erase" : "keep";
+      this.drawing = { mode, width: Number(byId("brush-width").value) / 100, points: [] };
+      if (this.strokes.length >= MAX_STROKES) return this.#full();
+      this.strokes.push(this.drawing);
+      this.#add(event);
+    });
+    canvas.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => {
+      if (!this.drawing) return;
+      for (const each of event.getCoalescedEvents?.() ?? [event]) this.#add(each);
+    });
+    for (const end of ["pointerup", "pointercancel"])
+      canvas.addEventListener(end, () => {
+        this.drawing = null;
+      });
+    byId("brush-undo").addEventListener("click", () => {
+      this.strokes = this.strokes.slice(0, -1);
+      this.#draw();
+    });
+    byId("brush-clear").addEventListener("click", () => {
+      this.strokes = [];
+      this.#draw();
+    });
+  }
+
+  /** @param {PointerEvent} event */
+  #add(event) {
+    const { drawing } = this;
+    if (!drawing) return;
+    const box = this.canvas.getBoundingClientRect();
+    /** @type {[number, number]} */
+    const point = [part(event.clientX - box.left, box.width), part(event.clientY - box.top, box.height)];
+    const last = drawing.points.at(-1);
+    if (last && Math.hypot(point[0] - last[0], point[1] - last[1]) < NEAR) return;
+    if (this.strokes.reduce((sum, { points }) => sum + points.length, 0) >= MAX_POINTS) return this.#full();
+    drawing.points.push(point);
+    this.#draw();
+  }
+
+  #full() {
+    this.drawing = null;
+    byId("brush-problem").textContent = "That is as much as can be drawn: undo a stroke first.";
+  }
+
+  #draw() {
+    const { canvas, picture, cut } = this;
+    const pen = canvas.getContext("2d");
+    pen.clearRect(0, 0, canvas.width, canvas.height);
+    pen.globalAlpha = cut ? 0.3 : 1;
+    pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
+    pen.globalAlpha = 1;
+    if (cut) pen.drawImage(cut, 0, 0, canvas.width, canvas.height);
+    pen.lineCap = pen.lineJoin = "round";
+    for (const { mode, width, points } of this.strokes) {
+      pen.strokeStyle = COLOURS[mode];
+      pen.lineWidth = Math.max(2, width * Math.max(canvas.width, canvas.height));
+      pen.beginPath();
+      const [first, ...others] = points.map(([x, y]) => [x * canvas.width, y * canvas.height]);
+      pen.moveTo(first[0], first[1]);
+      pen.lineTo(first[0] + 0.01, first[1]); // a single point is a dot
+      for (const [x, y] of others) pen.lineTo(x, y);
+      pen.stroke();
+    }
+    byId("brush-undo").disabled = byId("brush-clear").disabled = this.strokes.length === 0;
+    announce(`${this.strokes.length} strokes`);
+  }
+}
+
+/** @param {number} value @param {number} whole */
+const part = (value, whole) => Math.round(Math.min(1, Math.max(0, value / whole)) * 10_000) / 10_000;
+
+/** @param {HTMLImageElement} one @param {HTMLImageElement} other */
+const sameShape = (one, other) =>
+  Math.abs(one.naturalWidth / one.naturalHeight - other.naturalWidth / other.naturalHeight) < 0.01;
