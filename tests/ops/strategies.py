@@ -57,10 +57,8 @@ def _bare(annotation: Any) -> Any:
 
 def values(name: str, field: FieldInfo) -> st.SearchStrategy[str]:
     """Spellings of valid values of one parameter."""
-    if any(isinstance(entry, Escaped) for entry in field.metadata):
-        return texts()
-    if is_reference(field):
-        return st.from_regex(r"\A[0-9a-f]{64}\Z")
+    if any(isinstance(entry, Escaped) for entry in field.metadata) or is_reference(field):
+        return st.from_regex(r"\A[0-9a-f]{64}\Z") if is_reference(field) else texts()
     bare = _bare(field.annotation)
     if name == "quality":
         return st.just("auto") | st.integers(1, 100).map(str) | st.sampled_from(["085", "30.0"])

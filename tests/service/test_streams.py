@@ -268,6 +268,7 @@ def a_row() -> JobRow:
         "progress": 0,
         "attempts": 0,
         "charged": 0,
+        "upload_dropped": False,
         "last_event_id": 1,
     }
     return JobRow.model_validate(facts | {"created_at": datetime.now(UTC), "expires_at": datetime.now(UTC)})
