@@ -387,7 +387,7 @@ async def _fail(resources: Resources, lease: Lease, failure: Failure) -> str:
         retry_seconds=pause,
         drop_upload=failure.decision == "refused",
     )
-    if failure.decision == "refused" and job.source_bucket == UPLOADS and job.batch_id is None:
+    if row.upload_dropped:
         await _remove_refused(resources, job.upload_path)
     return row.status
 
