@@ -141,6 +141,7 @@ async def _attempt(bench: Workbench, lease: Lease, clock: StepClock) -> str:
         clock.lap("cache")
         await lease.step("pixels", 0.3)
         result = await _pixels(bench, lease.job, source, workdir)
+        _check_plan(lease.job, result)
         clock.lap("pixels")
         await lease.step("inspect", 0.7)
         inspected = await inspect(bench, lease.job, result)
@@ -282,6 +283,17 @@ async def _pixels(bench: Workbench, job: ClaimedJob, source: Path, workdir: Path
         inputs=inputs,
     )
     return await bench.pool(chain).run(task)
+
+
+def _check_plan(job: ClaimedJob, result: PixelResult) -> None:
+    """Of other pictures the plan was asked at intake, and what was announced has been verified. Raises Refused."""
+    pixels = result.source_width * result.source_height
+    if result.source_format == "SVG" and job.max_pixels is not None and pixels > job.max_pixels:
+        raise refused(
+            Code.too_many_pixels,
+            f"The drawing is {result.source_width} x {result.source_height} px; "
+            f"the plan takes {job.max_pixels} px in all.",
+        )
 
 
 async def _inputs(bench: Workbench, job: ClaimedJob, chain: Chain) -> dict[str, InputDocument]:

@@ -65,7 +65,7 @@ class ClaimedJob(Row):
     """A job under lease: everything a worker needs to do it. The bytes lie at `upload_path` of `source_bucket`, as
     `source` says, or as the job's own claim does; `store_original`: the library wants them, too. `owner_id`: the user,
     or the team that the result is for; `object_key` names what the job writes; `batch_id`: other jobs may read the
-    same upload."""
+    same upload; `max_pixels`: of a picture, by the plan."""
 
     id: UUID
     user_id: UUID | None
@@ -91,6 +91,7 @@ class ClaimedJob(Row):
     source: SourceFacts | None
     upload_path: str
     batch_id: UUID | None = None
+    max_pixels: int | None = None
     request_id: str | None
 
 

@@ -64,6 +64,8 @@ begin
           and (v_job.team_id is not null
                or (select f.keep_original from public.profiles f where f.user_id = v_job.user_id))
           and not exists (select 1 from public.images i where i.id = v_job.image_id and i.original_path is not null),
+        -- A drawing has the size that is found in it, whatever was announced.
+        'max_pixels', (public.plan_of(v_job.user_id)).max_pixels,
         -- What the bytes at upload_path must be: a kept drawing is not what was uploaded.
         'source', (select jsonb_build_object('sha256', i.original_sha256, 'size', i.original_size)
                    from public.images i

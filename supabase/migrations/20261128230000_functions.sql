@@ -491,7 +491,8 @@ as $$
 $$;
 
 -- What a quote needs to know: whether an intake under p_cache_key (hex, may be null) with this claim would be a hit, how long
--- the same ops took lately (null: never done), and how long a job of this caller would wait: what is ahead of it at the
+-- the same ops took lately (null: never done), with the same parameters where there is enough of that, on the pictures that
+-- were nearest to this one in size; and how long a job of this caller would wait: what is ahead of it at the
 -- pace of ten minutes. Without a whole claim nothing is a hit.
 create or replace function public.get_quote_facts(
   p_user_id uuid, p_cache_key text, p_op_key text, p_queue text, p_size bigint default null, p_width integer default null,
@@ -503,11 +504,17 @@ as $$
     'cached', (public.answering_output(
       decode(p_cache_key, 'hex'), p_user_id, p_user_id, p_size, p_width, p_height)).id is not null,
     'work_seconds', (
-      select percentile_cont(0.5) within group (order by extract(epoch from r.finished_at - r.started_at))
-      from (select j.started_at, j.finished_at from public.jobs j
-            where regexp_replace(j.op_key, ':[^+]*', '', 'g') = regexp_replace(p_op_key, ':[^+]*', '', 'g')
-              and j.status = 'done' and j.attempt > 0
-            order by j.finished_at desc limit 100) r),
+      with lately as materialized (
+        select extract(epoch from j.finished_at - j.started_at) as seconds, j.op_key = p_op_key as same,
+               abs(ln(j.width::double precision * j.height / (p_width::double precision * p_height))) as distance
+        from public.jobs j
+        where regexp_replace(j.op_key, ':[^+]*', '', 'g') = regexp_replace(p_op_key, ':[^+]*', '', 'g')
+          and j.status = 'done' and j.attempt > 0
+        order by j.finished_at desc limit 100)
+      select percentile_cont(0.5) within group (order by n.seconds)
+      from (select l.seconds from lately l
+            where l.same or (select count(*) from lately s where s.same) < 5
+            order by l.distance limit 5) n),
     'wait_seconds', (
       select case when a.ahead = 0 then 0 else a.ahead * 600.0 / greatest(a.pace, 1) end
       from (select (select count(*) from public.jobs j
@@ -1654,6 +1661,8 @@ begin
           and (v_job.team_id is not null
                or (select f.keep_original from public.profiles f where f.user_id = v_job.user_id))
           and not exists (select 1 from public.images i where i.id = v_job.image_id and i.original_path is not null),
+        -- A drawing has the size that is found in it, whatever was announced.
+        'max_pixels', (public.plan_of(v_job.user_id)).max_pixels,
         -- What the bytes at upload_path must be: a kept drawing is not what was uploaded.
         'source', (select jsonb_build_object('sha256', i.original_sha256, 'size', i.original_size)
                    from public.images i

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import secrets
 from dataclasses import replace
 
 import pytest
@@ -67,6 +68,26 @@ async def test_a_small_announcement_gets_no_full_resolution(  # noqa: PLR0917 - 
         ended = await free.process(named, "convert-v1:format-png")
     output = ended.get("output") or {}
     assert (output.get("width") or ended["error"]["code"]) == expected
+
+
+async def test_a_plan_bounds_what_a_drawing_is_and_not_what_was_announced(
+    local: Local, api: Child, worker: Child, db: Connection
+) -> None:
+    plan = f"bounds-{secrets.token_hex(4)}"
+    await db.execute(
+        "insert into public.plans (id, name, max_running, max_pending, max_pixels)"
+        " values ($1, 'Bounds', 2, 50, 1000000)",
+        plan,
+    )
+    small = drawing()
+    large = replace(
+        small, data=small.data.replace(b'width="96" height="64"', b'width="1500" height="1000"', 1)
+    )
+    async with person(local, api.url, db, plan=plan) as someone:
+        assert (await someone.process(small, "convert-v1:format-png"))["status"] == "done"
+        ended = await someone.process(large, "convert-v1:format-png")
+    assert (ended["status"], ended["error"]["code"]) == ("error", "too_many_pixels")
+    assert "1500 x 1000" in ended["error"]["detail"]
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ _REACH = 3.0  # deviation of the neighbourhood in which colours of subject and b
 _CLEAN = 0.04  # alpha below this is background, above 1 - this subject: noise makes no veil
 _CONTRAST = 14.0  # levels between F and B below which the line between them says little
 _SURE = 0.9  # of the model's map: what it takes for subject without doubt
+_SEEN_SIDE = 32  # pixels of a side from which on the model sees anything
 _LOST = 0.03  # part of that which may be missing
 _UNSEEN = 0.05  # of the model's map: what it takes for background without doubt
 _TOO_MUCH = 0.4  # part of a cut-out that may be such
@@ -48,7 +49,7 @@ def apply(image: Image.Image, params: Bgremove) -> Image.Image:
 
 def _checked(image: Image.Image, params: Bgremove) -> Image.Image:
     cut = _cut_out(image, params)
-    if is_open(SALIENCY):
+    if is_open(SALIENCY) and min(image.size) >= _SEEN_SIDE:
         seen = saliency(image)
         sure = ndimage.binary_erosion(seen > _SURE, border_value=1)
         kept = np.asarray(cut.getchannel("A").resize(seen.shape, Image.Resampling.BOX))

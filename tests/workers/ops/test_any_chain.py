@@ -6,6 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from service.ops.inputs import Strokes
 from service.ops.models import Resize, UpscaleV2
 from service.ops.registry import parse
 from service.ops.size import planned_side
@@ -31,6 +32,17 @@ pictures = st.builds(
 )
 
 
+STROKES = Strokes.model_validate(
+    {
+        "kind": "strokes",
+        "strokes": [
+            {"mode": "keep", "width": 0.2, "points": [[0.5, 0.5], [0.9, 0.4]]},
+            {"mode": "erase", "width": 0.05, "points": [[0.0, 1.0]]},
+        ],
+    }
+)
+
+
 @settings(max_examples=150, deadline=None)
 @given(chains(), pictures)
 def test_any_chain_on_any_picture(steps: list[list[str]], image: Image.Image) -> None:
@@ -42,7 +54,7 @@ def test_any_chain_on_any_picture(steps: list[list[str]], image: Image.Image) ->
             assume(step.params.model == "small" and planned_side(chain, *image.size) <= 400)
     before = image.tobytes()
     try:
-        result = pipeline.run(chain, image)[0]
+        result = pipeline.run(chain, image, inputs=dict.fromkeys(chain.inputs, STROKES))[0]
     except PixelError as error:
         result = None
         refusal = error
