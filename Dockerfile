@@ -24,7 +24,7 @@ RUN python scripts/models "$(command -v uv)" /app/share/darkroom/models
 COPY scripts/fonts scripts/fonts
 COPY --from=vendor /src/node_modules/@expo-google-fonts node_modules/@expo-google-fonts
 RUN /app/bin/python scripts/fonts node_modules /app/share/darkroom/fonts
-COPY README.md ./
+COPY README.md LICENSE NOTICE ./
 COPY service service
 COPY workers workers
 COPY --from=vendor /src/service/playground/vendor service/playground/vendor

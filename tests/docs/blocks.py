@@ -12,7 +12,7 @@ import pytest
 from scripts.local.home import REPOSITORY
 
 DOCUMENTS = (
-    REPOSITORY / "README.md",
+    *sorted(REPOSITORY.glob("*.md")),
     *sorted((REPOSITORY / "docs").rglob("*.md")),
     REPOSITORY / "supabase" / "README.md",
 )
