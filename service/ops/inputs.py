@@ -18,7 +18,7 @@ _SMALLEST = 0.0001
 
 
 def _rounded(value: float) -> float:
-    return round(value, _DECIMALS)
+    return round(value, _DECIMALS) + 0.0  # -0.0 is written in another way than 0.0
 
 
 Part = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
