@@ -586,7 +586,9 @@ class Problem(BaseModel):
     charged: int = Field(default=0, ge=0, description="credits that this cost; a failure costs none")
     request_id: str | None = Field(default=None, description="quote it when asking for help")
     category: str | None = Field(default=None, description="why a picture is not accepted, for `refused`")
-    errors: list[ProblemItem] | None = Field(default=None, description="each fault, at most 20, for an invalid request")
+    errors: list[ProblemItem] | None = Field(
+        default=None, description="each fault, at most 20, for an invalid request"
+    )
     limit: int | None = Field(default=None, description="what may be used, where a quota or a cap refuses")
     used: int | None = Field(default=None, description="what is used of `limit`")
     resets_at: datetime | None = Field(default=None, description="when `used` begins at zero again")
