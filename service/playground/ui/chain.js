@@ -175,7 +175,8 @@ export class Chain extends EventTarget {
       const id = `p-${index}-${parameter}`;
       // It is drawn over the whole picture, which only the first step is sure to get.
       const readOnly = schema.format === "input-document" && index > 0;
-      const field = this.#drawField(id, { ...schema, default: fallback, readOnly }, step.params[parameter], (value) => {
+      const shown = { ...schema, default: fallback, readOnly };
+      const field = this.#drawField(id, shown, step.params[parameter], (value) => {
         step.params[parameter] = value;
         if (parameter === "format") this.#reformat(index, id);
         this.#write();

@@ -98,6 +98,8 @@ test('strokes drawn over the picture become a document, change the cut, and are 
   await page.click('#brush-undo')
   await page.click('#brush button[type=submit]')
   await page.waitForSelector('#brush', { state: 'hidden' })
+  // The key is written behind the dialog's close event.
+  await page.waitForFunction(() => /:strokes-/.test(document.querySelector('#op-key').value))
   const key = await page.inputValue('#op-key')
   assert.match(key, /^bgremove-v2:strokes-[0-9a-f]{64}$/)
   await develop(page)
@@ -120,8 +122,7 @@ test('strokes drawn over the picture become a document, change the cut, and are 
   await page.waitForFunction(() => !document.querySelector('#brush-undo').disabled)
   await page.click('#brush-clear')
   await page.click('#brush button[type=submit]')
-  await page.waitForSelector('#brush', { state: 'hidden' })
-  assert.equal(await page.inputValue('#op-key'), 'bgremove-v2')
+  await page.waitForFunction(() => document.querySelector('#op-key').value === 'bgremove-v2')
 })
 
 test('a stroke beyond the last point is none, and only the first step is drawn for', async () => {
