@@ -586,7 +586,9 @@ class Problem(BaseModel):
     charged: int = Field(default=0, ge=0, description="credits that this cost; a failure costs none")
     request_id: str | None = Field(default=None, description="quote it when asking for help")
     category: str | None = Field(default=None, description="why a picture is not accepted, for `refused`")
-    errors: list[ProblemItem] | None = Field(default=None, description="each fault, for an invalid request")
+    errors: list[ProblemItem] | None = Field(
+        default=None, description="each fault, at most 20, for an invalid request"
+    )
     limit: int | None = Field(default=None, description="what may be used, where a quota or a cap refuses")
     used: int | None = Field(default=None, description="what is used of `limit`")
     resets_at: datetime | None = Field(default=None, description="when `used` begins at zero again")
@@ -719,6 +721,9 @@ def validated(adapter: TypeAdapter[T], body: bytes) -> T:
         ) from None
 
 
+_MOST_FAULTS = 20  # told of a body: its answer is not to be many times as large
+
+
 def _invalid(faults: Sequence[Any], prefix: str | None = None) -> ProblemError:
     """Faults of pydantic as a problem. The faulty input is left out: it may be a secret."""
     items = [
@@ -727,13 +732,13 @@ def _invalid(faults: Sequence[Any], prefix: str | None = None) -> ProblemError:
             msg=fault["msg"].removeprefix("Value error, "),
             type=fault["type"],
         )
-        for fault in faults
+        for fault in faults[:_MOST_FAULTS]
     ]
     first = items[0]
     if first.type == "json_invalid":
         return ProblemError(Code.malformed_json, first.msg)
     where = ".".join(str(part) for part in first.loc if part != "body")
-    more = f" (and {len(items) - 1} more)" if len(items) > 1 else ""
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     return ProblemError(
         Code.invalid_request, f"{where}: {first.msg}{more}" if where else first.msg, errors=items
     )

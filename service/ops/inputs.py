@@ -18,10 +18,10 @@ _SMALLEST = 0.0001
 
 
 def _rounded(value: float) -> float:
-    return round(value, _DECIMALS)
+    return round(value, _DECIMALS) + 0.0  # -0.0 is written in another way than 0.0
 
 
-Part = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Part = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)]
 
 
 class _Document(BaseModel):
@@ -35,7 +35,11 @@ class Stroke(_Document):
         description="keep: what it covers belongs to the subject. erase: it does not"
     )
     width: float = Field(
-        gt=0, le=1, allow_inf_nan=False, description="of the brush, in parts of the picture's longer side"
+        gt=0,
+        le=1,
+        allow_inf_nan=False,
+        strict=True,
+        description="of the brush, in parts of the picture's longer side",
     )
     points: tuple[tuple[Part, Part], ...] = Field(
         min_length=1,

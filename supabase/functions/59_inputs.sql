@@ -15,23 +15,32 @@ as $$
     'expires_at', p_input.used_at + public.input_life(p_input.user_id))
 $$;
 
--- Keeps a document, or keeps it longer. A user has a thousand; those used longest ago make way.
+-- Keeps a document, or keeps it longer. A user has a thousand, all visitors together ten thousand; those used longest ago
+-- make way. Behind the lock on the user that a deletion is asked for under: nothing comes in behind its back.
 create or replace function public.keep_input(p_user_id uuid, p_digest text, p_kind text, p_body text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_kept public.input_documents;
+  v_old bigint[];
 begin
+  if p_user_id is not null then
+    perform public.lock_user(p_user_id);
+  end if;
   insert into public.input_documents as d (user_id, digest, kind, body) values (p_user_id, p_digest, p_kind, p_body::jsonb)
   on conflict on constraint input_documents_once do update set used_at = now()
   returning * into v_kept;
+  if p_user_id is not null then
+    v_old := array(select o.id from public.input_documents o where o.user_id = p_user_id
+                   order by o.used_at desc, o.id desc offset 1000);
+  else
+    v_old := array(select o.id from public.input_documents o where o.user_id is null
+                   order by o.used_at desc, o.id desc offset 10000);
+  end if;
+  -- One that is locked is being used or removed.
   delete from public.input_documents d
-  where p_user_id is not null and d.id in (
-    select o.id from public.input_documents o where o.user_id = p_user_id
-    order by o.used_at desc, o.id desc offset 1000);
+  where d.id in (select o.id from public.input_documents o where o.id = any (v_old) for update skip locked);
   return public.input_document(v_kept);
-exception when foreign_key_violation then
-  raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
 end $$;
 
 -- The documents of these digests that a caller may use, by digest.

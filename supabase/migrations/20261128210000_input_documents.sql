@@ -35,6 +35,7 @@ comment on column public.input_documents.digest is 'sha256 of the canonical form
 comment on column public.input_documents.user_id is 'Null: of visitors.';
 comment on column public.input_documents.used_at is 'When it was sent or a job named it, to the hour.';
 create index input_documents_by_use on public.input_documents (used_at);
+create index input_documents_of_visitors on public.input_documents (used_at, id) where user_id is null;
 alter table public.input_documents enable row level security;
 revoke all on table public.input_documents from public, anon, authenticated, service_role;
 grant select on table public.input_documents to service_role;

@@ -26,6 +26,11 @@ def test_strokes_that_cover_the_same_have_one_digest(same: object) -> None:
     assert digest(strokes(same)) == digest(strokes(DOT))
 
 
+def test_zero_has_no_sign() -> None:
+    corner, same = (DOT | {"points": [[0.0, zero]]} for zero in (0.0, -0.0))
+    assert digest(strokes(corner)) == digest(strokes(same))
+
+
 def test_strokes_that_differ_have_another() -> None:
     others = [DOT | {"mode": "erase"}, DOT | {"width": 0.03}, DOT | {"points": [[0.5, 0.6]]}]
     digests = {digest(strokes(other)) for other in (DOT, *others)}
@@ -43,7 +48,10 @@ def test_strokes_that_differ_have_another() -> None:
         [DOT | {"points": [[1.01, 0.5]]}],
         [DOT | {"points": [[float("nan"), 0.5]]}],
         [DOT | {"points": [[0.5]]}],
+        [DOT | {"points": [[True, 0.5]]}],
+        [DOT | {"points": [["0.5", 0.5]]}],
         [DOT | {"width": 0}],
+        [DOT | {"width": True}],
         [DOT | {"mode": "restore"}],
         [DOT | {"colour": "red"}],
     ],

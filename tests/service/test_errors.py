@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI, Request
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from service.errors import (
@@ -27,6 +27,8 @@ SECRET_INPUT = "hunter2"
 
 
 class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     width: int
     name: str
 
@@ -109,6 +111,15 @@ async def test_an_invalid_body_lists_its_faults_without_repeating_it(
         (["body", "name"], "missing"),
     ]
     assert document.detail.startswith("width: ")
+
+
+@pytest.mark.parametrize("path", ["/body", "/hot"])
+async def test_a_body_of_faults_does_not_grow_in_the_answer(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.post(path, json={f"n{index}": SECRET_INPUT for index in range(1000)})
+    document = check(answer, 422, Code.invalid_request)
+    assert document.errors is not None
+    assert len(document.errors) == 20
+    assert document.detail.endswith("(and 1001 more)")
 
 
 @pytest.mark.parametrize("path", ["/body", "/hot"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 
-from tests.races.order import refused
+from tests.races.order import behind, refused
 from tests.sql.fixtures import Opener
 from tests.sql.world import Document, World
 from tests.support import new_sha256
@@ -106,3 +106,25 @@ async def test_a_user_keeps_the_thousand_used_last(world: World) -> None:
     assert await found(world, user, digest)
     oldest = await world.value("select encode(sha256('1000'::bytea), 'hex')")
     assert not await found(world, user, oldest)
+
+
+async def test_visitors_keep_the_ten_thousand_used_last(world: World) -> None:
+    """Whoever has no account must not fill the disk."""
+    await world.connection.execute(
+        "insert into public.input_documents (digest, kind, body, used_at)"
+        " select encode(sha256(('v' || n)::bytea), 'hex'), 'strokes', '{}', now() - n * interval '1 second'"
+        " from generate_series(1, 10050) n"
+    )
+    digest = new_sha256()
+    await keep(world, None, digest)
+    count = "select count(*) from public.input_documents where user_id is null"
+    assert await world.value(count) == 10000
+    assert await found(world, None, digest)
+    await world.connection.execute("delete from public.input_documents where user_id is null")
+
+
+async def test_no_document_comes_in_behind_a_deletion_of_all_data(world: World, open_world: Opener) -> None:
+    user, other, digest = await world.user(), await open_world(), new_sha256()
+    asked = world.call("request_deletion", p_user_id=user, p_delete_account=False, p_queue="test")
+    with refused("data_deletion_running"):
+        await behind(world, asked, other, keep(other, user, digest))

@@ -42,11 +42,13 @@ _WIDE: Final = 8  # pixels around what is torn that are looked at again
 _STROKE_REACH: Final = 6  # pixels, at least, around a stroke that contradicts what was found
 _STROKE_FAR: Final = 40  # pixels, at most: in between it is the stroke's own width
 
+_SEEN: Final = 0.3  # of the model's map, 0..1, above which there is something
 _NO_TRUST: Final = 0.1  # confidence below which a subject that is
 _TINY: Final = 0.01  # no larger than this part of the picture is none
 _NO_SUBJECT: Final = (
     "no subject was found in the picture; take one in which the product or the person stands out"
 )
+_ERASED: Final = "the strokes erase all that would be left of the picture; erase less, or keep a part of it"
 
 
 def apply(
@@ -55,10 +57,11 @@ def apply(
     """The subject on transparency, RGBA. A picture that has transparency already is left as it is (and trimmed), but
     for what strokes erase.
 
-    Raises PixelError op_failed when the picture shows no subject, op_unavailable without the model."""
+    Raises PixelError op_failed when the picture shows no subject or strokes leave none, op_unavailable without the
+    model."""
     if is_cut_out(image):
         made: Image.Image | Reported = (
-            image if strokes is None else brush.lay_over(image, image.convert("RGB"), strokes)
+            image if strokes is None else _laid_over(image, image.convert("RGB"), strokes)
         )
     else:
         made = _cut_out(flatten(image), params, strokes)
@@ -70,6 +73,13 @@ def apply(
 def with_cut_out(image: Image.Image) -> Image.Image | Reported:
     """The picture, RGBA, cut out unless it is so already. Raises as apply does."""
     return apply(image, BgremoveV2())
+
+
+def _laid_over(cut: Image.Image, photo: Image.Image, strokes: Strokes) -> Image.Image:
+    result = brush.lay_over(cut, photo, strokes)
+    if result.getchannel("A").getextrema()[1] == 0:
+        raise PixelError("op_failed", _ERASED)
+    return result
 
 
 @dataclass(frozen=True)
@@ -109,6 +119,8 @@ def _cut_out(image: Image.Image, params: BgremoveV2, strokes: Strokes | None) ->
     nothing = np.zeros(lab.shape[:2], np.bool_)
     painted = _Strokes(*(brush.masks(strokes, working.size) if strokes else (nothing, nothing)))
     seen = painted.over(_enlarged(saliency(image), working.size))
+    if painted.erase.any() and not (seen > _SEEN).any():
+        raise PixelError("op_failed", _ERASED)
     found = plain.find(lab, seen)
     agreement = 1.0
     if found:
@@ -118,7 +130,7 @@ def _cut_out(image: Image.Image, params: BgremoveV2, strokes: Strokes | None) ->
         seen, agreement = _seen(image, seen)
         regions = _by_model(painted.over(seen))
     if not painted.over(regions.alpha).any():
-        raise PixelError("op_failed", _NO_SUBJECT)
+        raise PixelError("op_failed", _ERASED if painted.erase.any() else _NO_SUBJECT)
     problem = _with_fringe(colours, regions, params.subject)
     if strokes is not None:
         problem = _with_strokes(colours, regions.alpha > 0.5, painted, *problem)
@@ -129,9 +141,9 @@ def _cut_out(image: Image.Image, params: BgremoveV2, strokes: Strokes | None) ->
     matte = fullsize.Matte(alpha, subject, background, shade)
     cut = fullsize.cut_out(image, colours, matte, hard=params.edge == "hard")
     if strokes is not None:
-        cut = brush.lay_over(cut, image, strokes)
+        cut = _laid_over(cut, image, strokes)
     confidence, warnings = trust.judge(lab, alpha, subject - background, regions.ambiguity, agreement)
-    if confidence < _NO_TRUST and float((alpha > 0.5).mean()) < _TINY:
+    if confidence < _NO_TRUST and float((alpha > 0.5).mean()) < _TINY and not painted.keep.any():
         raise PixelError("op_failed", _NO_SUBJECT)
     if keeps and not found:
         warnings = (*warnings, trust.NO_SHADOW)
@@ -140,7 +152,7 @@ def _cut_out(image: Image.Image, params: BgremoveV2, strokes: Strokes | None) ->
 
 def _box(seen: Floats) -> tuple[int, int, int, int]:
     """Left, top, right, bottom of the subject and some room around it, pixels of the map."""
-    rows, columns = (np.flatnonzero((seen > 0.3).any(axis=axis)) for axis in (1, 0))
+    rows, columns = (np.flatnonzero((seen > _SEEN).any(axis=axis)) for axis in (1, 0))
     if len(rows) == 0:
         raise PixelError("op_failed", _NO_SUBJECT)
     height, width = seen.shape

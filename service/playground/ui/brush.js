@@ -89,7 +89,6 @@ export class Brush {
       const mode = document.querySelector("input[name=brush-mode][value=erase]:checked") ? "erase" : "keep";
       this.drawing = { mode, width: Number(byId("brush-width").value) / 100, points: [] };
       if (this.strokes.length >= MAX_STROKES) return this.#full();
-      this.strokes.push(this.drawing);
       this.#add(event);
     });
     canvas.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => {
@@ -121,6 +120,7 @@ export class Brush {
     if (last && Math.hypot(point[0] - last[0], point[1] - last[1]) < NEAR) return;
     if (this.strokes.reduce((sum, { points }) => sum + points.length, 0) >= MAX_POINTS) return this.#full();
     drawing.points.push(point);
+    if (!last) this.strokes.push(drawing); // one of no points is none
     this.#draw();
   }
 

@@ -98,6 +98,8 @@ test('strokes drawn over the picture become a document, change the cut, and are 
   await page.click('#brush-undo')
   await page.click('#brush button[type=submit]')
   await page.waitForSelector('#brush', { state: 'hidden' })
+  // The key is written behind the dialog's close event.
+  await page.waitForFunction(() => /:strokes-/.test(document.querySelector('#op-key').value))
   const key = await page.inputValue('#op-key')
   assert.match(key, /^bgremove-v2:strokes-[0-9a-f]{64}$/)
   await develop(page)
@@ -120,8 +122,29 @@ test('strokes drawn over the picture become a document, change the cut, and are 
   await page.waitForFunction(() => !document.querySelector('#brush-undo').disabled)
   await page.click('#brush-clear')
   await page.click('#brush button[type=submit]')
+  await page.waitForFunction(() => document.querySelector('#op-key').value === 'bgremove-v2')
+})
+
+test('a stroke beyond the last point is none, and only the first step is drawn for', async () => {
+  const page = await openPlayground()
+  await page.setInputFiles('#file', pictures['product.jpg'].path)
+  await chosen(page)
+  const digest = await page.evaluate(async () => {
+    const points = Array.from({ length: 2000 }, (_, n) => [n / 2000, 0.5])
+    const body = JSON.stringify({ kind: 'strokes', strokes: [{ mode: 'keep', width: 0.01, points }] })
+    const headers = { 'Content-Type': 'application/json' }
+    return (await (await fetch('/inputs', { method: 'POST', headers, body })).json()).digest
+  })
+  await page.fill('#op-key', `bgremove-v2:strokes-${digest}`)
+  await page.click('#steps button:has-text("Change the strokes")')
+  await page.waitForFunction(() => !document.querySelector('#brush-undo').disabled)
+  await page.click('#brush-canvas')
+  assert.match(await page.textContent('#brush-problem'), /undo a stroke/)
+  await page.click('#brush button[type=submit]')
   await page.waitForSelector('#brush', { state: 'hidden' })
-  assert.equal(await page.inputValue('#op-key'), 'bgremove-v2')
+  assert.equal(await page.inputValue('#op-key'), `bgremove-v2:strokes-${digest}`)
+  await page.fill('#op-key', 'crop-v1:width-50:height-50+bgremove-v2')
+  await page.waitForSelector('#steps button:has-text("Draw"):disabled')
 })
 
 test('the download is the result, under a name of its own', async () => {

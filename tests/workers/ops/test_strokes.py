@@ -102,3 +102,22 @@ def test_a_picture_that_is_cut_out_already_is_changed_by_strokes_alone() -> None
     assert after[35, 35] == 255
     assert after[5, 5] == 255
     assert after[5, 20] == 0
+
+
+def test_a_small_thing_that_only_a_stroke_tells_is_cut() -> None:
+    flat = Image.new("RGB", (320, 240), "white")
+    after = alpha(flat, strokes(("keep", 0.03, (0.5, 0.5))))
+    assert after[120, 160] == 255
+    assert after[10, 10] == 0
+
+
+@pytest.mark.parametrize("source", [Image.new("RGB", (64, 64), (120, 130, 140)), square(100, 40)])
+def test_strokes_that_leave_nothing_are_told_so(source: Image.Image) -> None:
+    with pytest.raises(PixelError, match="strokes erase all"):
+        alpha(source, strokes(("erase", 1.0, (0.0, 0.0, 1.0, 1.0))))
+
+
+def test_a_subject_that_is_erased_is_told_so() -> None:
+    scene = mug((640, 500))
+    with pytest.raises(PixelError, match="strokes erase all"):
+        alpha(scene.photo, strokes(("erase", 0.9, (0.5, 0.5))))
