@@ -116,7 +116,8 @@ def canonical_steps(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     1. ``flatten`` moves behind the ops that can work on the cut-out, so that a shadow written after it falls
        from the subject on to the colour, and not from a rectangle. A second ``flatten`` finds nothing
        transparent and goes.
-    2. A step equal to the one before it goes when it changes nothing the second time.
+    2. A step equal to the one before it goes when it changes nothing the second time. Strokes on what was trimmed
+       would lie elsewhere.
     3. ``bgremove-v2`` with default settings right before ``compose`` goes: compose does just that to a
        picture without transparency, and bgremove does nothing to one with it.
     4. A last ``convert`` without settings goes: it is how every chain ends. So does ``flatten`` with white
@@ -125,7 +126,7 @@ def canonical_steps(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     ordered = _sink_flatten(steps)
     kept: list[Step] = []
     for step in ordered:
-        if kept and step == kept[-1] and step.op.idempotent:
+        if kept and step == kept[-1] and step.op.idempotent and not step.inputs:
             continue
         if kept and isinstance(step.params, _CUT_THEMSELVES) and kept[-1].params == models.BgremoveV2():
             kept.pop()

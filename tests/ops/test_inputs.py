@@ -66,3 +66,10 @@ def test_a_chain_names_each_of_its_documents_once() -> None:
     chain = parse(f"bgremove-v2:strokes-{name}+resize-v1:width-80+bgremove-v2:strokes-{name}:trim-true")
     assert chain.inputs == (name,)
     assert parse("bgremove-v2+resize-v1:width-80").inputs == ()
+
+
+def test_a_step_with_strokes_is_not_taken_for_a_repetition() -> None:
+    """The second time they lie on what was trimmed."""
+    step = f"bgremove-v2:strokes-{digest(strokes(DOT))}:trim-true"
+    assert len(parse(f"{step}+{step}").steps) == 2
+    assert len(parse("bgremove-v2+bgremove-v2").steps) == 1
