@@ -298,9 +298,10 @@ export class Chain extends EventTarget {
           if (digest === undefined) return;
           set(digest ?? undefined);
           this.#draw();
+          byId(about.id).focus();
         },
       },
-      current ? "Change the strokes…" : "Draw…",
+      current ? "Change…" : "Draw…",
     );
   }
 
