@@ -89,11 +89,10 @@ export class Bench {
       const { limits } = await this.darkroom.ops();
       const meta = await this.darkroom.precheck(file, { limits });
       if (this.file !== file) return; // another one has been chosen meanwhile
-      const { width, height, size, content_type } = meta;
-      byId("file-facts").textContent = `${width} × ${height}, ${fileSize(size)}, ${typeName(content_type)}`;
       await this.viewer.showOriginal(this.url, "The original");
       if (this.file !== file) return;
       this.meta = meta;
+      byId("file-facts").textContent = `${this.#size(meta)}, ${fileSize(meta.size)}, ${typeName(meta.content_type)}`;
       byId("chosen-thumb").src = this.url;
       byId("chosen-thumb").hidden = byId("frame").querySelector("img") === null;
       announce(`${file.name}, ${byId("file-facts").textContent}`);
@@ -106,6 +105,13 @@ export class Bench {
       showProblem(error);
     }
     this.update();
+  }
+
+  /** Width and height as the picture is shown: a phone's photo may lie on its side in the file. @param {ImageMeta} meta */
+  #size({ width, height }) {
+    const { before } = this.viewer;
+    const turned = before && before.naturalWidth === height && before.naturalHeight === width;
+    return turned ? `${height} × ${width}` : `${width} × ${height}`;
   }
 
   /** Strokes over the chosen picture, and over what was cut out of it last. @param {string|undefined} digest */
@@ -273,7 +279,7 @@ export class Bench {
     byId("facts").replaceChildren(
       ...(output && meta
         ? [
-            `${meta.width} × ${meta.height}, ${fileSize(meta.size)} ${typeName(meta.content_type)}`,
+            `${this.#size(meta)}, ${fileSize(meta.size)} ${typeName(meta.content_type)}`,
             make("span", { "aria-label": "became", role: "img" }, " → "),
             make(
               "strong",

@@ -76,6 +76,13 @@ test('the slider shows original and result, by mouse and by keyboard', async () 
   )
 })
 
+test('a photo that lies on its side in the file is told as it is shown', async () => {
+  const page = await openPlayground()
+  await page.setInputFiles('#file', pictures['turned.jpg'].path)
+  await chosen(page)
+  assert.match(await page.textContent('#file-facts'), /^400 × 640, .*JPEG$/)
+})
+
 test('strokes drawn over the picture become a document, change the cut, and are drawn again', async () => {
   const page = await openPlayground()
   await page.fill('#op-key', 'crop-v1:aspect-1x1+bgremove-v2')
