@@ -21,7 +21,7 @@ def _rounded(value: float) -> float:
     return round(value, _DECIMALS) + 0.0  # -0.0 is written in another way than 0.0
 
 
-Part = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)]
+Part = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 
 
 class _Document(BaseModel):
@@ -35,13 +35,13 @@ class Stroke(_Document):
         description="keep: what it covers belongs to the subject. erase: it does not"
     )
     width: float = Field(
+        strict=True,
         gt=0,
         le=1,
         allow_inf_nan=False,
-        strict=True,
         description="of the brush, in parts of the picture's longer side",
     )
-    points: tuple[tuple[Part, Part], ...] = Field(
+    points: list[tuple[Part, Part]] = Field(
         min_length=1,
         max_length=MAX_POINTS,
         description="[x, y] from the upper left corner, in parts of the picture's width and height",
@@ -54,18 +54,16 @@ class Stroke(_Document):
 
     @field_validator("points")
     @classmethod
-    def _round_points(cls, points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+    def _round_points(cls, points: list[tuple[float, float]]) -> list[tuple[float, float]]:
         rounded = [(_rounded(x), _rounded(y)) for x, y in points]
-        return tuple(
-            point for index, point in enumerate(rounded) if index == 0 or point != rounded[index - 1]
-        )
+        return [point for index, point in enumerate(rounded) if index == 0 or point != rounded[index - 1]]
 
 
 class Strokes(_Document):
     """Brush strokes that say what belongs to the subject and what does not; a later one covers an earlier one."""
 
     kind: Literal["strokes"]
-    strokes: tuple[Stroke, ...] = Field(min_length=1, max_length=MAX_STROKES)
+    strokes: list[Stroke] = Field(min_length=1, max_length=MAX_STROKES)
 
     @model_validator(mode="after")
     def _not_too_long(self) -> "Strokes":

@@ -52,6 +52,7 @@ def test_strokes_that_differ_have_another() -> None:
         [DOT | {"points": [["0.5", 0.5]]}],
         [DOT | {"width": 0}],
         [DOT | {"width": True}],
+        [DOT | {"width": "0.02"}],
         [DOT | {"mode": "restore"}],
         [DOT | {"colour": "red"}],
     ],
@@ -59,6 +60,16 @@ def test_strokes_that_differ_have_another() -> None:
 def test_what_is_no_strokes_is_refused(wrong: list[object]) -> None:
     with pytest.raises(ValidationError):
         strokes(*wrong)
+
+
+def test_a_wrong_point_is_the_only_fault_that_is_told() -> None:
+    with pytest.raises(ValidationError) as refused:
+        strokes(DOT | {"points": [[1.01, 0.5]]})
+    assert [fault["loc"] for fault in refused.value.errors()] == [("strokes", 0, "points", 0, 0)]
+
+
+def test_whole_numbers_are_places_too() -> None:
+    assert strokes(DOT | {"points": [[0, 1]]}).strokes[0].points == [(0, 1)]
 
 
 def test_a_chain_names_each_of_its_documents_once() -> None:

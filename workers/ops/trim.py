@@ -24,7 +24,9 @@ def apply(image: Image.Image, params: Trim) -> Reported:
         min(image.width, bounds[2] + margin),
         min(image.height, bounds[3] + margin),
     )
-    return Reported(image if box == (0, 0, *image.size) else image.crop(box), way)
+    if box == (0, 0, *image.size):
+        return Reported(image, "none")
+    return Reported(image.crop(box), way)
 
 
 def visible(image: Image.Image) -> Box | None:
@@ -36,7 +38,7 @@ def _bounds(image: Image.Image, tolerance: int) -> tuple[str, Box | None]:
     if image.mode == "RGBA":
         seen = visible(image)
         if seen != (0, 0, *image.size):
-            return "transparent", seen
+            return "alpha", seen
     colours = image.convert("RGB")
     bands = ImageChops.difference(colours, Image.new("RGB", image.size, _border(colours))).split()
     farthest = ImageChops.lighter(ImageChops.lighter(bands[0], bands[1]), bands[2])

@@ -9,7 +9,13 @@ import { Price } from "./price.js";
 import { hideProblem, showProblem } from "./problem.js";
 import { showReport } from "./report.js";
 import { failStages, resetStages, showStage } from "./stages.js";
+import { toast } from "./toast.js";
 import { Viewer } from "./viewer.js";
+
+/** Chains whose result is the cut alone, of the shape of the picture. */
+const CUT = /^bgremove-v\d+(?!.*:trim-true)[^+]*$/;
+/** Ops after which a place in the picture is another one. */
+const RESHAPES = /^(crop|smartcrop|trim|pad|compose|shadow)-/;
 
 /**
  * @typedef {object} Around
@@ -28,6 +34,7 @@ export class Bench {
     this.brush = new Brush(darkroom);
     /** @type {File|null} */
     this.file = null;
+    this.resultKey = ""; // what was asked for last
     /** @type {ImageMeta|null} null until the file is checked */
     this.meta = null;
     /** @type {Chain|null} */
@@ -82,11 +89,10 @@ export class Bench {
       const { limits } = await this.darkroom.ops();
       const meta = await this.darkroom.precheck(file, { limits });
       if (this.file !== file) return; // another one has been chosen meanwhile
-      const { width, height, size, content_type } = meta;
-      byId("file-facts").textContent = `${width} × ${height}, ${fileSize(size)}, ${typeName(content_type)}`;
       await this.viewer.showOriginal(this.url, "The original");
       if (this.file !== file) return;
       this.meta = meta;
+      byId("file-facts").textContent = `${this.#size(meta)}, ${fileSize(meta.size)}, ${typeName(meta.content_type)}`;
       byId("chosen-thumb").src = this.url;
       byId("chosen-thumb").hidden = byId("frame").querySelector("img") === null;
       announce(`${file.name}, ${byId("file-facts").textContent}`);
@@ -101,12 +107,35 @@ export class Bench {
     this.update();
   }
 
+  /** Width and height as the picture is shown: a phone's photo may lie on its side in the file. @param {ImageMeta} meta */
+  #size({ width, height }) {
+    const { before } = this.viewer;
+    const turned = before && before.naturalWidth === height && before.naturalHeight === width;
+    return turned ? `${height} × ${width}` : `${width} × ${height}`;
+  }
+
   /** Strokes over the chosen picture, and over what was cut out of it last. @param {string|undefined} digest */
   async #askStrokes(digest) {
+    const refusal = this.#noStrokes();
     const { before, after } = this.viewer;
-    if (before) return this.brush.ask(before, byId("result").hidden ? null : after, digest);
-    announce("Choose a picture first: strokes are drawn over it.");
-    return undefined;
+    if (refusal || !before) {
+      toast(refusal);
+      return undefined;
+    }
+    // Of other results it is not seen what was cut away.
+    const cut = !byId("result").hidden && CUT.test(this.resultKey) ? after : null;
+    return this.brush.ask(before, cut, digest);
+  }
+
+  /** Why strokes cannot be drawn now, a sentence or nothing. */
+  #noStrokes() {
+    if (!this.meta) return "Choose a picture first: strokes are drawn over it.";
+    if (!this.viewer.before) return "This browser cannot show this kind of picture, so nothing can be drawn over it.";
+    const steps = this.chain?.steps ?? [];
+    const earlier = steps.slice(0, steps.findIndex(({ key }) => key === "bgremove-v2"));
+    return earlier.some(({ key, params }) => RESHAPES.test(key) || /^(cover|contain)$/.test(params.fit) || params.trim)
+      ? "Strokes are drawn over the whole picture: remove the background before the step that crops it or changes its canvas."
+      : "";
   }
 
   #wireChoosing() {
@@ -162,6 +191,7 @@ export class Bench {
     const { file, chain } = this;
     if (!file || !chain || this.running) return;
     const controller = (this.running = new AbortController());
+    this.resultKey = chain.key;
     hideProblem();
     resetStages();
     byId("result").hidden = true;
@@ -249,7 +279,7 @@ export class Bench {
     byId("facts").replaceChildren(
       ...(output && meta
         ? [
-            `${meta.width} × ${meta.height}, ${fileSize(meta.size)} ${typeName(meta.content_type)}`,
+            `${this.#size(meta)}, ${fileSize(meta.size)} ${typeName(meta.content_type)}`,
             make("span", { "aria-label": "became", role: "img" }, " → "),
             make(
               "strong",

@@ -173,10 +173,7 @@ export class Chain extends EventTarget {
       const fallback = defaultOf(schema, properties, step.params);
       if (fallback === ABSENT) return [];
       const id = `p-${index}-${parameter}`;
-      // It is drawn over the whole picture, which only the first step is sure to get.
-      const readOnly = schema.format === "input-document" && index > 0;
-      const shown = { ...schema, default: fallback, readOnly };
-      const field = this.#drawField(id, shown, step.params[parameter], (value) => {
+      const field = this.#drawField(id, { ...schema, default: fallback }, step.params[parameter], (value) => {
         step.params[parameter] = value;
         if (parameter === "format") this.#reformat(index, id);
         this.#write();
@@ -252,7 +249,7 @@ export class Chain extends EventTarget {
       );
       return select;
     }
-    if (schema.format === "input-document") return this.#drawDocument(about, schema, current, set);
+    if (schema.format === "input-document") return this.#drawDocument(about, current, set);
     if (schema.format === "color") return this.#drawColour(about, schema, current, set);
     const number = schema.type === "integer" || schema.type === "number";
     const box = make("input", {
@@ -286,16 +283,14 @@ export class Chain extends EventTarget {
 
   /**
    * @param {{id: string, title: string}} about
-   * @param {any} schema
    * @param {string|undefined} current digest
    * @param {(value: any) => void} set
    */
-  #drawDocument(about, schema, current, set) {
+  #drawDocument(about, current, set) {
     return make(
       "button",
       {
         ...about,
-        ...(schema.readOnly && { disabled: true, title: "Only the first step gets the whole picture: make it this one." }),
         type: "button",
         className: "quiet small",
         onclick: async () => {
@@ -303,9 +298,10 @@ export class Chain extends EventTarget {
           if (digest === undefined) return;
           set(digest ?? undefined);
           this.#draw();
+          byId(about.id).focus();
         },
       },
-      current ? "Change the strokes…" : "Draw…",
+      current ? "Change…" : "Draw…",
     );
   }
 

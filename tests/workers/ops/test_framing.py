@@ -92,9 +92,15 @@ def test_smartcrop_gives_equal_bytes_and_keeps_the_pixels() -> None:
 
 def test_transparent_borders_go_exactly() -> None:
     made = trim.apply(square(100, 40), Trim())
-    assert (made.image.size, made.method) == ((40, 40), "transparent")
+    assert (made.image.size, made.method) == ((40, 40), "alpha")
     assert trim.apply(square(100, 40), Trim(margin=25)).image.size == (60, 60)
     assert trim.apply(square(100, 90), Trim(margin=50)).image.size == (100, 100), "never more than there is"
+
+
+def test_a_picture_without_a_border_is_told_as_left() -> None:
+    full = Image.effect_noise((64, 48), 120).convert("RGB")
+    made = trim.apply(full, Trim(tolerance=0))
+    assert (made.image.size, made.method, made.warnings) == ((64, 48), "none", ())
 
 
 def test_plain_borders_go_exactly_and_the_pixels_stay() -> None:
