@@ -18,7 +18,7 @@ Random = np.random.Generator
 _PAINTS: Final[tuple[Colour, ...]] = (
     (190, 40, 44), (28, 74, 140), (22, 110, 84), (226, 170, 46), (58, 60, 66), (122, 62, 110), (214, 120, 84),
 )  # fmt: skip
-_PRINTS: Final = ("flower", "temple", "coffee", "nebulae", "astronaut", "cat", "rocket", "motorcycle")
+_PRINTS: Final = ("flower", "temple", "coffee", "nebulae", "astronaut", "cat", "rocket", "gravel")
 _FINE: Final = 4  # drawn this many times as large, then averaged: 16 samples a pixel
 
 
