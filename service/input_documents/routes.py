@@ -13,7 +13,7 @@ from service.resources import resources_of
 router = APIRouter(prefix="/inputs", tags=["intake"])
 
 
-@router.post("", responses=responses(Code.malformed_json, Code.data_deletion_running))
+@router.post("", responses=responses(Code.malformed_json, Code.body_too_large, Code.data_deletion_running))
 async def keep_input(sent: SentInput, request: Request, caller: Admitted) -> KeptInput:
     """Keep a document, to be named by its digest in an op_key. The same document twice is kept once, and longer."""
     return _told(await resources_of(request).inputs.keep_input(caller.user_id, sent))

@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from scipy import ndimage
 
 from service.ops.inputs import Strokes
@@ -33,6 +33,7 @@ Mask = NDArray[np.bool_]
 _SIDE: Final = 640  # pixels of the small copy
 _ISLAND: Final = 0.02  # part of the largest piece below which a piece is dropped
 _SMALL_SUBJECT: Final = 0.4  # part of the picture below which the model looks again, closer
+_AGREED: Final = 0.7  # intersection over union of two looks from which on they agree
 _ROOM: Final = 0.12  # around the subject at the second look, part of its sides
 _PRIOR: Final = 1e-3  # how strongly the model's map holds along the outline
 _TORN: Final = 0.02  # part of the surroundings that is thin or a gap where an outline counts as torn
@@ -174,15 +175,26 @@ def _closer(image: Image.Image, seen: Floats) -> Floats:
 
 
 def _seen(image: Image.Image, first: Floats) -> tuple[Floats, float]:
-    """What the model sees, 0..1, after a closer look at a small subject, and how far both looks agree."""
+    """What the model sees, 0..1, after a closer look at a small subject, and how far its looks agree.
+
+    Where they do not, what the model sees in the mirror decides, pixel by pixel."""
     left, top, right, bottom = _box(first)
     if (bottom - top) * (right - left) > _SMALL_SUBJECT * first.size:
         return first, 1.0
     closer = _closer(image, first)
-    union = (first > 0.5) | (closer > 0.5)
-    agreement = float(((first > 0.5) & (closer > 0.5)).sum() / max(1, union.sum()))
-    seen = closer if agreement > 0.7 else np.asarray((first + closer) / 2, np.float32)
-    return seen, agreement
+    agreement = _agreement(first, closer)
+    if agreement > _AGREED:
+        return closer, agreement
+    height, width = first.shape
+    mirrored = _enlarged(saliency(ImageOps.mirror(image)), (width, height))[:, ::-1]
+    seen = np.median([first, closer, mirrored], axis=0).astype(np.float32)
+    return seen, (agreement + max(_agreement(first, mirrored), _agreement(closer, mirrored))) / 2
+
+
+def _agreement(one: Floats, other: Floats) -> float:
+    """Of two maps: intersection over union."""
+    union = (one > 0.5) | (other > 0.5)
+    return float(((one > 0.5) & (other > 0.5)).sum() / max(1, union.sum()))
 
 
 def _enlarged(map_: Floats, size: tuple[int, int]) -> Floats:

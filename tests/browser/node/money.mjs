@@ -28,6 +28,8 @@ async function account(options) {
   await processOne(page)
   await visit(page, 'account')
   await page.waitForSelector('.chart')
+  await page.waitForFunction(() => document.querySelector('#plan-title').textContent !== 'Plan')
+  await page.waitForFunction(() => /\d/.test(document.querySelector('#balance').textContent))
   return page
 }
 
