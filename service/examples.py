@@ -48,11 +48,11 @@ def example(
     schema: Schema, schemas: Mapping[str, Schema], name: str = "", seen: frozenset[str] = frozenset()
 ) -> Any:
     """A value of this schema; `schemas`: what references lead to; `name`: of the property it is for."""
+    if said := _said(schema, name):
+        return _whole(said[0], schema, schemas)
     if reference := schema.get("$ref"):
         target = str(reference).rpartition("/")[2]
         return {} if target in seen else example(schemas[target], schemas, name, seen | {target})
-    if said := _said(schema, name):
-        return _whole(said[0], schema, schemas)
     if options := schema.get("anyOf") or schema.get("oneOf"):
         return _one_of(options, schemas, name, seen)
     match schema.get("type"):

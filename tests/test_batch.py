@@ -141,6 +141,6 @@ async def test_refused_bytes_go_with_the_last_job_that_reads_them(
     ended = [await user_client.wait(answer["job_id"]) for answer in answers]
     assert {job["error"]["code"] for job in ended} == {"sha256_mismatch"}
     left = "select count(*) from storage.objects where name = $1"
-    async with asyncio.timeout(10):  # the row ends a moment before the bytes go
+    async with asyncio.timeout(20):  # the row ends a moment before the bytes go
         while await db.fetchval(left, answers[0]["upload_path"]):  # noqa: ASYNC110
             await asyncio.sleep(0.05)

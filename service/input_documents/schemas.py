@@ -29,6 +29,8 @@ class KeptInput(BaseModel):
 
     digest: str = Field(description="what an op_key names it by: bgremove-v2:strokes-{digest}")
     kind: str
-    document: Strokes = Field(description="its canonical form, numbers rounded to four decimals")
+    document: Strokes = Field(
+        description="its canonical form, numbers rounded to four decimals", examples=[_STROKES]
+    )
     created_at: datetime
     expires_at: datetime = Field(description="90 days after its last use, 3 for a visitor's")

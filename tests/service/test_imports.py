@@ -16,6 +16,7 @@ MAY: dict[str, tuple[str, ...]] = {
     "service/ops": ("service.ops",),
     "workers/imaging": (
         "workers.imaging",
+        "service.ops.inputs",
         "workers.models",
         "workers.sandbox",
         "service.media",
