@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import re
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -174,6 +175,13 @@ async def sign_up(local: Local, *, plan: str = ROOMY) -> User:
     if plan != "free":
         await set_plan(local, user.id, plan)
     return user
+
+
+async def until_gone(look: Callable[[], Awaitable[object]]) -> None:
+    """Wait, twenty seconds at most, until a look finds nothing: Storage and its workers tell nobody."""
+    async with asyncio.timeout(20):
+        while await look():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
 
 
 def new_sha256() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import uuid
 from dataclasses import replace
@@ -16,6 +15,7 @@ from scripts.docs.scene import mug
 from service.jobs.schemas import MAX_BATCH
 from tests.client import Client
 from tests.photos import Photo, photo
+from tests.support import until_gone
 
 CATALOGUE = (
     "compose-v2:aspect-1x1:color-white:scene-plain+resize-v1:width-300",
@@ -141,6 +141,5 @@ async def test_refused_bytes_go_with_the_last_job_that_reads_them(
     ended = [await user_client.wait(answer["job_id"]) for answer in answers]
     assert {job["error"]["code"] for job in ended} == {"sha256_mismatch"}
     left = "select count(*) from storage.objects where name = $1"
-    async with asyncio.timeout(20):  # the row ends a moment before the bytes go
-        while await db.fetchval(left, answers[0]["upload_path"]):  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+    # The row ends a moment before the bytes go.
+    await until_gone(lambda: db.fetchval(left, answers[0]["upload_path"]))

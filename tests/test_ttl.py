@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import asyncpg
 import pytest
 
 from service.resources import Resources
 from tests.client import Client
 from tests.photos import photo
-from tests.support import User
+from tests.support import User, until_gone
 from workers.cleanup import cleanup, reconcile
 
 OP = "resize-v1:width-64"
@@ -171,8 +169,7 @@ async def test_orphans_are_found_both_ways(
         done["job_id"],
     )
     await reconcile(resources)
-    async with asyncio.timeout(20):  # a worker's own reconciliation may have found it first, and be at it
-        while await resources.storage.info(bucket, name) is not None:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+    # A worker's own reconciliation may have found it first, and be at it.
+    await until_gone(lambda: resources.storage.info(bucket, name))
     hit = await user_client.intake(picture, OP)  # the neighbour with a row was left alone
     assert (await user_client.download(hit["output_urls"][0])).status_code == 200

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,7 +25,7 @@ from tests.jobs import new_queue, queue_job
 from tests.library.people import Connection, Person, person
 from tests.nsfw import as_photo, discs, doubtful
 from tests.photos import Photo, photo
-from tests.support import SharedStack
+from tests.support import SharedStack, until_gone
 from workers.imaging.pool import PixelPool
 from workers.look_again import look_again
 from workers.originals import originals
@@ -78,9 +77,8 @@ async def test_what_the_model_is_sure_of_is_refused_and_costs_nothing(
     assert (job["status"], job["error"]["code"], job["error"]["category"]) == ("error", "refused", "adult")
     assert (job["charged"], await shop.balance(), await shop.outputs()) == (0, before, [])
     left = "select count(*) from storage.objects where name like '%' || $1 || '%'"
-    async with asyncio.timeout(20):  # the row ends a moment before the bytes go
-        while await db.fetchval(left, asked["job_id"]):  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+    # The row ends a moment before the bytes go.
+    await until_gone(lambda: db.fetchval(left, asked["job_id"]))
 
 
 async def test_a_harmless_picture_is_clean(shop: Person) -> None:
