@@ -6,7 +6,6 @@ from fastapi import APIRouter, Path, Request
 
 from service.errors import Code, ProblemError, responses
 from service.input_documents.schemas import KeptInput, SentInput
-from service.input_documents.store import InputRow
 from service.limits import Admitted
 from service.resources import resources_of
 
@@ -16,7 +15,8 @@ router = APIRouter(prefix="/inputs", tags=["intake"])
 @router.post("", responses=responses(Code.malformed_json, Code.body_too_large, Code.data_deletion_running))
 async def keep_input(sent: SentInput, request: Request, caller: Admitted) -> KeptInput:
     """Keep a document, to be named by its digest in an op_key. The same document twice is kept once, and longer."""
-    return _told(await resources_of(request).inputs.keep_input(caller.user_id, sent))
+    row = await resources_of(request).inputs.keep_input(caller.user_id, sent)
+    return KeptInput(**row.model_dump())
 
 
 @router.get("/{digest}", responses=responses(Code.input_not_found))
@@ -27,14 +27,4 @@ async def get_input(
     row = await resources_of(request).inputs.get_input(caller.user_id, digest)
     if row is None:
         raise ProblemError(Code.input_not_found, f"There is no input document {digest}.")
-    return _told(row)
-
-
-def _told(row: InputRow) -> KeptInput:
-    return KeptInput(
-        digest=row.digest,
-        kind=row.kind,
-        document=row.body,
-        created_at=row.created_at,
-        expires_at=row.expires_at,
-    )
+    return KeptInput(**row.model_dump())

@@ -16,7 +16,7 @@ class InputRow(Row):
 
     digest: str
     kind: str
-    body: InputDocument
+    document: InputDocument
     created_at: datetime
     expires_at: datetime
 
@@ -45,7 +45,7 @@ class Inputs:
     async def get_inputs(self, user_id: UUID | None, digests: Sequence[str]) -> dict[str, InputDocument]:
         """Those of these documents that are here for this caller, by digest."""
         rows = await self._rows(user_id, digests)
-        return {name: row.body for name, row in rows.items()}
+        return {name: row.document for name, row in rows.items()}
 
     async def get_input(self, user_id: UUID | None, name: str) -> InputRow | None:
         return (await self._rows(user_id, [name])).get(name)

@@ -956,7 +956,7 @@ create or replace function public.input_document(p_input public.input_documents)
 language sql stable set search_path = ''
 as $$
   select jsonb_build_object(
-    'digest', p_input.digest, 'kind', p_input.kind, 'body', p_input.body, 'created_at', p_input.created_at,
+    'digest', p_input.digest, 'kind', p_input.kind, 'document', p_input.body, 'created_at', p_input.created_at,
     'expires_at', p_input.used_at + public.input_life(p_input.user_id))
 $$;
 
@@ -1038,7 +1038,7 @@ as $$
     delete from public.input_documents d
     where d.id in (
       select o.id from public.input_documents o
-      where o.used_at < now() - interval '3 days' and o.used_at < now() - public.input_life(o.user_id)
+      where o.used_at < now() - public.input_life(null) and o.used_at < now() - public.input_life(o.user_id)
       order by o.used_at limit p_limit for update skip locked)
     returning 1)
   select count(*)::integer from gone
