@@ -285,7 +285,7 @@ begin
   insert into public.image_outputs (
     image_id, job_id, user_id, team_id, cache_key, input_sha256, input_content_type, input_width, input_height,
     input_size, op_key, variant, bucket, path, thumb_path, content_type, width, height, size, sha256, expires_at, version,
-    scan, vendor_cost_micros, report, features, moderation, moderation_score, moderation_policy)
+    scan, vendor_cost_micros, report, features, moderation, moderation_score, moderation_policy, created_at)
   values (
     v_image_id, p_job.id, case when p_job.team_id is null then p_job.user_id end, p_job.team_id, p_job.cache_key,
     p_job.sha256, v_new.input_content_type, v_new.input_width,
@@ -301,7 +301,9 @@ begin
            select 1 from public.image_outputs a
            where a.sha256 = v_new.sha256 and a.input_sha256 = p_job.sha256 and a.moderation = 'approved') then 'approved'
          else coalesce(v_new.moderation, 'none') end,
-    v_new.moderation_score, v_new.moderation_policy)
+    v_new.moderation_score, v_new.moderation_policy,
+    -- Not the transaction's begin: of two at once, the later version must not look older.
+    clock_timestamp())
   -- Prolonged in the same statement: between two, the other output could be buried.
   on conflict (cache_key, owner_id) where deleted_at is null and cache_key is not null
   do update set expires_at = case when image_outputs.expires_at is not null

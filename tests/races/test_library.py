@@ -61,6 +61,20 @@ async def test_two_first_results_at_once_make_one_image(world: World, open_world
     assert image["current_output_id"] == rows[1]["id"]
 
 
+async def test_the_newest_version_stands_first_whichever_worker_began_first(
+    world: World, open_world: Opener
+) -> None:
+    user, sha256, slow = await world.user(plan="pro"), new_sha256(), await open_world()
+    jobs = [await _persistent(world, user, sha256, width) for width in (20, 21)]
+    async with slow.connection.transaction():
+        await slow.value("select now()")
+        await _complete(world, jobs[0])
+        await _complete(slow, jobs[1])
+    image = await world.call("get_image", p_image_id=(await _image(world, user))["id"], p_user_id=user)
+    assert [output["version"] for output in image["outputs"]] == [2, 1]
+    assert image["current"]["version"] == 2
+
+
 async def test_an_attempt_after_a_crash_writes_to_the_same_folder(world: World) -> None:
     user = await world.user(plan="pro")
     job = await world.running(user, wants_persist=True)
