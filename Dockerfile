@@ -25,9 +25,12 @@ COPY scripts/fonts scripts/fonts
 COPY --from=vendor /src/node_modules/@expo-google-fonts node_modules/@expo-google-fonts
 RUN /app/bin/python scripts/fonts node_modules /app/share/darkroom/fonts
 COPY README.md LICENSE NOTICE ./
+COPY cli cli
 COPY service service
 COPY workers workers
-COPY --from=vendor /src/service/playground/vendor service/playground/vendor
+COPY clients/js clients/js
+COPY web web
+COPY --from=vendor /src/web/playground/vendor web/playground/vendor
 RUN uv pip install --no-cache --python /app/bin/python --no-deps .
 
 FROM python:3.11-slim

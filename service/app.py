@@ -5,7 +5,7 @@
     ops                                                              the op registry (pure)
     intake  jobs  catalogue  health  sharing  billing  webhooks      routes, their schemas, the module that works
     admin                                                            the same for operators, and their page at /admin
-    playground                                                       the page at / and darkroom.js
+    pages                                                            the files of web/ and clients/js
 
 No logic lives here. Run it with `darkroom api`, or with uvicorn and the protocol that limits what a connection costs:
 
@@ -18,8 +18,6 @@ import hashlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -30,7 +28,6 @@ from starlette.responses import HTMLResponse, Response
 
 from service import __version__, errors, openapi, telemetry
 from service.admin.routes import router as admin_router
-from service.admin.system_routes import PAGE as ADMIN_PAGE
 from service.admin.system_routes import admin_policy
 from service.auth import Authenticator
 from service.billing.credit_routes import router as credits_router
@@ -49,6 +46,7 @@ from service.library.collections import router as collections_router
 from service.library.image_routes import router as images_router
 from service.library.routes import router as library_router
 from service.middleware import BodyLimitMiddleware, SecurityHeadersMiddleware
+from service.pages import ADMIN, CLIENT, PLAYGROUND, PageFiles
 from service.requests.routes import router as requests_router
 from service.resources import open_resources
 from service.settings import Settings, get_settings
@@ -56,7 +54,6 @@ from service.sharing.routes import router as sharing_router
 from service.teams.routes import router as teams_router
 from service.webhooks.routes import router as webhooks_router
 
-PLAYGROUND = Path(__file__).parent / "playground"
 CORS_REQUEST_HEADERS = (
     *("Authorization", "Content-Type", "X-Request-Id", "Last-Event-ID"),
     *(
@@ -67,21 +64,6 @@ CORS_REQUEST_HEADERS = (
     ),  # of pages that trace: W3C, OpenTelemetry, Sentry
 )
 CORS_ANSWER_HEADERS = ("RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id")
-
-
-class PlaygroundFiles(StaticFiles):
-    """Modules keep their names when they change: a browser asks each time, so that it never mixes two versions. The
-    content policy is that of the page which loads them: a worker's script brings its own."""
-
-    def __init__(self, directory: Path, policy: str) -> None:
-        super().__init__(directory=directory)
-        self.policy = policy
-
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        response = super().file_response(*args, **kwargs)
-        response.headers["Cache-Control"] = "no-cache"
-        response.headers["Content-Security-Policy"] = self.policy
-        return response
 
 
 DOCS_FILES = "/static-offline-docs"
@@ -132,8 +114,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     openapi.install(app)
     app.mount(DOCS_FILES, StaticFiles(packages=[("fastapi_offline", "static")]), name="docs")
-    app.mount("/static", PlaygroundFiles(PLAYGROUND, page_policy(settings)), name="static")
-    app.mount("/admin/static", PlaygroundFiles(ADMIN_PAGE, admin_policy(settings)), name="admin")
+    app.mount("/static", PageFiles(PLAYGROUND, CLIENT, policy=page_policy(settings)), name="static")
+    app.mount("/admin/static", PageFiles(ADMIN, policy=admin_policy(settings)), name="admin")
     # The last one added is the outermost: even the answer to a bug carries CORS headers and a request id.
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(SecurityHeadersMiddleware, https_only=settings.production)

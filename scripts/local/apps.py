@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -46,8 +47,7 @@ async def start_api(
 ) -> Child:
     """Start one API (default: on a free port), wait for GET /health; `.url` is its address. `tree`: whose code runs."""
     chosen = port or any_free_port()
-    argv = [sys.executable, "-m", "service.cli", "api", "--port", str(chosen)]
-    child = await _start("api", argv, local, logs, env, tree)
+    child = await _start("api", ["--port", str(chosen)], local, logs, env, tree)
     child.url = f"http://127.0.0.1:{chosen}"
     try:
         await answers(child, f"{child.url}/health")
@@ -61,14 +61,22 @@ async def start_worker(
     local: Local, logs: Path, env: Mapping[str, str] | None = None, *, tree: Path = REPOSITORY
 ) -> Child:
     """Start one worker, of the code in `tree`. It is not restarted when it dies."""
-    return await _start("worker", [sys.executable, "-m", "service.cli", "worker"], local, logs, env, tree)
+    return await _start("worker", [], local, logs, env, tree)
 
 
 async def _start(  # noqa: PLR0913, PLR0917
-    name: str, argv: list[str], local: Local, logs: Path, env: Mapping[str, str] | None, tree: Path
+    name: str, options: list[str], local: Local, logs: Path, env: Mapping[str, str] | None, tree: Path
 ) -> Child:
+    argv = [sys.executable, "-m", _entry_module(tree), name, *options]
     command = Command(name, argv, env=environment(local, env), cwd=tree, stop_seconds=30)
     return await Child.start(command, logs / f"{name}.log")
+
+
+def _entry_module(tree: Path) -> str:
+    """The module of the `darkroom` command; the release before may have it elsewhere than this tree."""
+    project = tomllib.loads((tree / "pyproject.toml").read_text("utf-8"))["project"]
+    entry: str = project["scripts"]["darkroom"]
+    return entry.partition(":")[0]
 
 
 async def answers(child: Child, url: str, headers: Mapping[str, str] | None = None) -> None:

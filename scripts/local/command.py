@@ -21,7 +21,7 @@ def main(root: Path, arguments: list[str]) -> NoReturn:
         local = Local.model_validate_json(home.local_json.read_bytes())
     except FileNotFoundError:
         sys.exit(f"error: no stack is running on {home.root}; start it with ./scripts/run")
-    argv = [sys.executable, "-P", "-m", "service.cli", *arguments]
+    argv = [sys.executable, "-P", "-m", "cli.main", *arguments]
     os.execve(  # noqa: S606 - no shell is wanted
         sys.executable, argv, {**os.environ, **environment(local, {"DARKROOM_HOME": str(home.root)})}
     )

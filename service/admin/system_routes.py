@@ -1,6 +1,5 @@
 """The state of the system, signs of abuse, the audit log; and the page that shows it all."""
 
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -18,10 +17,10 @@ from service.admin.schemas import (
 )
 from service.errors import Code, ProblemError, responses
 from service.health.checks import Checks
+from service.pages import ADMIN
 from service.resources import resources_of
 from service.settings import Settings
 
-PAGE = Path(__file__).parent / "page"
 MAX_ABUSE = 200
 router = APIRouter(prefix="/admin/api", tags=["admin"])
 page = APIRouter(include_in_schema=False)
@@ -80,4 +79,4 @@ async def admin_page(request: Request) -> FileResponse:
         "Content-Security-Policy": admin_policy(request.app.state.settings),
         "Cache-Control": "no-cache",
     }
-    return FileResponse(PAGE / "index.html", media_type="text/html", headers=headers)
+    return FileResponse(ADMIN / "index.html", media_type="text/html", headers=headers)

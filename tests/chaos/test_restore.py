@@ -67,7 +67,7 @@ async def _made(caller: Client, pictures: list[Photo]) -> None:
 async def _darkroom(stack: Stack, *arguments: str) -> str:
     """The output of a command of `darkroom`."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "service.cli", *arguments),
+        *(sys.executable, "-m", "cli.main", *arguments),
         env={**os.environ, **stack.environment()},
         cwd=REPOSITORY,
         stdout=asyncio.subprocess.PIPE,

@@ -49,10 +49,10 @@ def _file(block: Block) -> str:
 
 async def prepare(root: Path, values: dict[str, str], blocks: Sequence[Block] = BLOCKS) -> Project:
     """Copy darkroom.js as docs/frontend.md says, write the blocks beside it, check and transpile them."""
-    playground = REPOSITORY / "service" / "playground"
+    client = REPOSITORY / "clients" / "js"
     library = root / "lib"
-    shutil.copytree(playground / "darkroom", library / "darkroom")
-    shutil.copy(playground / "darkroom.js", library)
+    shutil.copytree(client / "darkroom", library / "darkroom")
+    shutil.copy(client / "darkroom.js", library)
     shutil.copy(REPOSITORY / "supabase" / "types.ts", library / "database.ts")
     shutil.copy(_HERE / "scene.ts", library)
     for name in ("tsconfig.json", "react.mjs", "react.d.mts", "hooks.mjs", "run.mjs"):

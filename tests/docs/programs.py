@@ -13,11 +13,11 @@ from typer._click.exceptions import UsageError
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from cli.main import app
 from scripts.docs.settings import variable
 from scripts.local.home import REPOSITORY
 from scripts.local.lite import NODE
 from scripts.local.migrate import CLI
-from service.cli import app
 from service.settings import Settings
 
 FLAGS = {

@@ -52,7 +52,7 @@ async def test_no_file_and_no_argument_tells_a_secret(tmp_path: Path, started: l
     assert in_files == {}
     assert others == []
     arguments = [*running, *map(" ".join, started)]
-    assert any("service.cli api" in words for words in arguments)
+    assert any("cli.main api" in words for words in arguments)
     assert {words: names for words in arguments if (names := told(words, values))} == {}
 
 

@@ -135,7 +135,7 @@ async def test_the_supervisor_starts_api_and_worker_again(home: Path) -> None:
         children = psutil.Process(process.pid).children()
         commands = {tuple(child.cmdline()[1:4]): child for child in children}
         for role in ("api", "worker"):
-            commands["-m", "service.cli", role].kill()
+            commands["-m", "cli.main", role].kill()
             line = await _line_with(process.stderr, f"{role} ended with status -9")
             assert "starting it again" in line
         await _line_with(process.stderr, "api is running again")

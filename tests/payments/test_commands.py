@@ -19,7 +19,7 @@ async def _run(shop: Shop, *arguments: str, **env: str) -> tuple[int, str]:
         "DARKROOM_BILLING_RETURN_URL": RETURN,
     }
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "service.cli", "stripe", *arguments),
+        *(sys.executable, "-m", "cli.main", "stripe", *arguments),
         env=environment(shop.local, billing | env),
         cwd=REPOSITORY,
         stdout=asyncio.subprocess.PIPE,

@@ -323,7 +323,7 @@ async def test_every_way_to_start_the_api_has_these_limits(
     if way == "several processes":
         (tmp_path / "metrics").mkdir()
         environment["PROMETHEUS_MULTIPROC_DIR"] = str(tmp_path / "metrics")
-        argv = [sys.executable, "-m", "service.cli", "api", "--workers", "2", "--port", str(port)]
+        argv = [sys.executable, "-m", "cli.main", "api", "--workers", "2", "--port", str(port)]
     child = await Child.start(Command("api", argv, env=environment), tmp_path / "api.log")
     try:
         child.url = f"http://127.0.0.1:{port}"

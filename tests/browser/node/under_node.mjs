@@ -6,7 +6,7 @@ import {
   DarkroomError,
   buildOpKey,
   parseOpKey,
-} from '../../../service/playground/darkroom.js'
+} from '../../../clients/js/darkroom.js'
 import { assert, local, pictures, Relay, signUp, test } from './harness.mjs'
 import { ask } from './accounts.mjs'
 import { freshKey } from './jobs.mjs'

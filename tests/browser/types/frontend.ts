@@ -1,7 +1,7 @@
 // A frontend in TypeScript, as docs/frontend.md has it. It is only type-checked: the @ts-expect-error lines prove that
 // the types are precise enough to refuse mistakes.
-import { createDarkroom, DarkroomError, type Darkroom } from "../../../service/playground/darkroom.js";
-import type { JobDocument, ProcessResult, Stage } from "../../../service/playground/darkroom/types.js";
+import { createDarkroom, DarkroomError, type Darkroom } from "../../../clients/js/darkroom.js";
+import type { JobDocument, ProcessResult, Stage } from "../../../clients/js/darkroom/types.js";
 
 declare const supabase: {
   auth: { getSession(): Promise<{ data: { session: { access_token: string } | null } }> };

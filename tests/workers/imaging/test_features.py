@@ -13,7 +13,7 @@ from service.outputs import Features
 from workers.imaging.features import measure, thumbhash
 from workers.imaging.resize import fit_size, resize
 
-SAMPLE = REPOSITORY / "service" / "playground" / "sample.jpg"
+SAMPLE = REPOSITORY / "web" / "playground" / "sample.jpg"
 
 
 @pytest.fixture(scope="module")

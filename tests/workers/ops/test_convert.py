@@ -22,7 +22,7 @@ LOSSY: tuple[OutputFormat, ...] = ("webp", "jpeg", "avif")
 
 @pytest.fixture(scope="module")
 def photo() -> Image.Image:
-    with Image.open(REPOSITORY / "service" / "playground" / "sample.jpg") as image:
+    with Image.open(REPOSITORY / "web" / "playground" / "sample.jpg") as image:
         return image.convert("RGB").crop((500, 300, 1000, 700))
 
 

@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from service.admin.cli import app as admin
-from service.commands import complaints, run_task, settings_or_exit
+from cli.admin import app as admin
+from cli.common import complaints, run_task, settings_or_exit
 from service.settings import CHECKOUT
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from service.admin import console
-from service.admin.cli.common import (
+from cli.admin import console
+from cli.admin.common import (
     JOBS,
     AsJson,
     Because,

@@ -5,8 +5,8 @@ from uuid import UUID
 
 import typer
 
-from service.admin import console
-from service.admin.cli.common import (
+from cli.admin import console
+from cli.admin.common import (
     AsJson,
     Because,
     Cursor,

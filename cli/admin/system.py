@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.admin import console
-from service.admin.cli.common import AsJson, Limit, checked, run, show_page
+from cli.admin import console
+from cli.admin.common import AsJson, Limit, checked, run, show_page
 
 if TYPE_CHECKING:
     from service.resources import Resources

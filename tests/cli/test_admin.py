@@ -13,8 +13,8 @@ import asyncpg
 import pytest
 from typer.testing import CliRunner, Result
 
+from cli.main import app
 from scripts.local.home import Local
-from service.cli import app
 from service.resources import Resources
 from service.settings import get_settings
 from tests.jobs import finished, new_queue, queue_job

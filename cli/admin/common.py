@@ -1,4 +1,4 @@
-"""What the commands of `darkroom admin` share. Imports are lazy, as in service/cli.py."""
+"""What the commands of `darkroom admin` share. Imports are lazy, as in cli/main.py."""
 
 import os
 import pwd
@@ -9,8 +9,8 @@ from uuid import UUID
 import typer
 from pydantic import BaseModel, ValidationError
 
-from service.admin import console
-from service.commands import complaints, run_task
+from cli.admin import console
+from cli.common import complaints, run_task
 
 if TYPE_CHECKING:
     from service.admin.store import Actor

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from cli.main import app
 from scripts.local.home import Local, any_free_port
 from scripts.local.process import Child, Command, until_ready
-from service.cli import app
 from service.settings import get_settings
 from tests.support import SharedStack
 
@@ -49,7 +49,7 @@ def test_ops_needs_no_configuration(runner: CliRunner) -> None:
 def test_a_missing_configuration_is_said_without_a_traceback(command: str, tmp_path: Path) -> None:
     """In a process of its own, since a worker starts itself again."""
     done = subprocess.run(
-        [sys.executable, "-m", "service.cli", command],
+        [sys.executable, "-m", "cli.main", command],
         env={"PATH": os.environ["PATH"], "DARKROOM_ENVIRONMENT": "development"},
         cwd=tmp_path,
         capture_output=True,
@@ -65,7 +65,7 @@ def test_a_missing_configuration_is_said_without_a_traceback(command: str, tmp_p
 @pytest.mark.parametrize("arguments", [["sweep"], ["cleanup"], ["cleanup", "--orphans"]])
 def test_maintenance_runs_once_and_reports(local: Local, arguments: list[str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "service.cli", *arguments],
+        [sys.executable, "-m", "cli.main", *arguments],
         env=dict(os.environ),
         capture_output=True,
         text=True,
@@ -80,7 +80,7 @@ def test_maintenance_runs_once_and_reports(local: Local, arguments: list[str]) -
 def test_maintenance_fails_clearly_without_the_database() -> None:
     environment = {**os.environ, "SUPABASE_URL": "http://127.0.0.1:9"}
     done = subprocess.run(
-        [sys.executable, "-m", "service.cli", "sweep"],
+        [sys.executable, "-m", "cli.main", "sweep"],
         env=environment,
         capture_output=True,
         text=True,
@@ -92,7 +92,7 @@ def test_maintenance_fails_clearly_without_the_database() -> None:
 
 async def test_the_api_starts_answers_and_stops(stack: SharedStack, tmp_path: Path) -> None:
     port = any_free_port()
-    argv = [sys.executable, "-m", "service.cli", "api", "--port", str(port)]
+    argv = [sys.executable, "-m", "cli.main", "api", "--port", str(port)]
     child = await Child.start(Command("api", argv, env=stack.environment()), tmp_path / "api.log")
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
