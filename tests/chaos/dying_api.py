@@ -45,8 +45,9 @@ class DyingDesk(Desk):
 _STEP, _PORT = (sys.argv[1], sys.argv[2]) if len(sys.argv) > 2 else ("", "0")
 
 if __name__ == "__main__":
-    from service import cli, resources
+    from cli import main
+    from service import resources
 
     setattr(resources, "Library", DyingLibrary)  # noqa: B010 - modules' attributes, replaced from outside
     setattr(rerun, "Desk", DyingDesk)  # noqa: B010
-    cli.api(host="127.0.0.1", port=int(_PORT), workers=1)
+    main.api(host="127.0.0.1", port=int(_PORT), workers=1)
