@@ -62,7 +62,7 @@ class Accounts:
     def __init__(
         self, database: Database, freshness: Freshness, *, clock: Callable[[], float] = time.time
     ) -> None:
-        self._call = database.call
+        self._database = database
         self._freshness = freshness
         self._clock = clock
         self._known: OrderedDict[UUID, _Known] = OrderedDict()
@@ -96,9 +96,7 @@ class Accounts:
         version = await self._freshness.version(user_id)
         looked_up_at = time.monotonic()
         try:
-            state = AccountState.model_validate(
-                await self._call("account_state", {"p_user_id": str(user_id)})
-            )
+            state = await self._database.one(AccountState, "account_state", user_id=user_id)
         except DependencyError:
             known = self._known.get(user_id)
             return AccountState(status="active") if known is None else known.state

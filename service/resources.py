@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import httpx
 from httpx_aiohttp import HttpxAiohttpClient
-from postgrest import AsyncPostgrestClient
 from redis.asyncio import Redis
 from starlette.requests import Request
 from storage3 import AsyncStorageClient
@@ -130,12 +129,7 @@ async def _clients(settings: Settings, scratch: Scratch) -> AsyncIterator[Resour
     breaker = Breaker()
     headers = settings.service_headers
     storage_url = f"{settings.supabase_url}/storage/v1/"
-    # An RPC is a POST that may have had its effect: whether to repeat it is for the caller to say.
-    database = Database(
-        AsyncPostgrestClient(
-            f"{settings.supabase_url}/rest/v1", headers=headers, http_client=http, retry_enabled=False
-        )
-    )
+    database = Database(settings.supabase_url, headers, http)
     library = Library(database)
     safety = Safety(database)
     plans = Plans(database)

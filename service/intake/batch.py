@@ -6,7 +6,6 @@ and told as a problem. New jobs read one upload.
 
 from __future__ import annotations
 
-import json
 from uuid import uuid4
 
 from starlette.types import Scope
@@ -139,8 +138,8 @@ async def _ask(resources: Resources, desks: list[Desk], references: list[str]) -
         "output_seconds": first.output_seconds,
         "request_id": first.request_id,
         "keep_days": claim.keep_for_days,
-        "team_id": None if claim.team_id is None else str(claim.team_id),
-        "api_key_id": None if first.key_id is None else str(first.key_id),
+        "team_id": claim.team_id,
+        "api_key_id": first.key_id,
         "ip": first.address,
         "may_queue": overloaded is None,
     }
@@ -157,7 +156,7 @@ async def _ask(resources: Resources, desks: list[Desk], references: list[str]) -
         for desk, reference in zip(desks, references, strict=True)
     ]
     try:
-        return await resources.intakes.intake_batch(first.user_id, json.dumps(common), json.dumps(items))
+        return await resources.intakes.intake_batch(first.user_id, common, items)
     except ProblemError as error:
         if overloaded is None or error.code is not Code.overloaded:
             raise

@@ -24,7 +24,7 @@ from service.errors import Code, DatabaseReadOnlyError, DependencyError, Problem
 from service.gcra import Admission, Kept
 from service.intake.hits import bound, claimed, hit_key, remember, unseal
 from service.intake.schemas import IntakeAnswer, IntakeRequest, PictureClaim
-from service.intake.store import IntakeResult
+from service.intake.store import IntakeParameters, IntakeResult
 from service.jobs.documents import SIGN_UP, SignedOutput, describe, sign_checked
 from service.jobs.store import JobRow
 from service.library.promote import promote
@@ -360,33 +360,35 @@ class Desk:
     async def _intake(self, reference: str, *, use_cache: bool, may_queue: bool) -> IntakeResult:
         claim, settings = self.claim, self.settings
         return await self.resources.intakes.intake(
-            user_id=self.user_id,
-            sha256=claim.sha256,
-            filename=claim.filename,
-            content_type=claimed_type(claim.content_type),
-            size=claim.size,
-            width=claim.width,
-            height=claim.height,
-            op_key=self.chain.key,
-            cacheable=self.chain.cacheable != "never",
-            price=self.price.job,
-            hit_price=self.price.hit,
-            hit_reference=reference,
-            ip=self.address,
-            output_side=self.output_side,
-            queue=settings.queue,
-            wants_persist=claim.wants_persist,
-            use_cache=use_cache,
-            variant=self.variant,
-            keep_days=claim.keep_for_days,
-            may_upload=self.may_upload,
-            team_id=self.claim.team_id,
-            await_seconds=settings.await_upload_seconds,
-            upload_seconds=settings.upload_ttl_hours * 3600,
-            output_seconds=self.output_seconds,
-            request_id=self.request_id,
-            api_key_id=self.key_id,
-            may_queue=may_queue,
+            IntakeParameters(
+                user_id=self.user_id,
+                sha256=claim.sha256,
+                filename=claim.filename,
+                content_type=claimed_type(claim.content_type),
+                size=claim.size,
+                width=claim.width,
+                height=claim.height,
+                op_key=self.chain.key,
+                cacheable=self.chain.cacheable != "never",
+                price=self.price.job,
+                hit_price=self.price.hit,
+                hit_reference=reference,
+                ip=self.address,
+                output_side=self.output_side,
+                queue=settings.queue,
+                wants_persist=claim.wants_persist,
+                use_cache=use_cache,
+                variant=self.variant,
+                keep_days=claim.keep_for_days,
+                may_upload=self.may_upload,
+                team_id=self.claim.team_id,
+                await_seconds=settings.await_upload_seconds,
+                upload_seconds=settings.upload_ttl_hours * 3600,
+                output_seconds=self.output_seconds,
+                request_id=self.request_id,
+                api_key_id=self.key_id,
+                may_queue=may_queue,
+            )
         )
 
     async def _adopt(self, source: OutputRow) -> JobRow | None:
