@@ -27,7 +27,7 @@ from postgrest import AsyncPostgrestClient
 from postgrest.exceptions import APIError
 from pydantic import BaseModel, ConfigDict
 
-from service.errors import Code, DatabaseReadOnlyError, DependencyError, ProblemError
+from service.errors import CODES, DatabaseReadOnlyError, DependencyError, ProblemError
 from service.ops.variant import FULL
 from service.outputs import Features, StepReport
 
@@ -236,7 +236,8 @@ def _plain(document: Any) -> Any:
 
 
 def _facts(hint: str | None) -> dict[str, Any]:
-    """Further fields of a problem, which a function gives as a JSON object in the `hint` of its refusal."""
+    """Further fields of a problem, which a function gives as a JSON object in the `hint` of its refusal; another text
+    there is the category of a refused picture."""
     return dict(orjson.loads(hint)) if hint and hint.startswith("{") else {}
 
 
@@ -262,18 +263,19 @@ def trouble_of(code: str, message: str = "") -> Trouble | None:
 
 def _translated(error: APIError, trouble: Trouble | None, function: str) -> Exception:
     """A function's refusal as the exception of its code: SQLSTATE `PTxyz` (PostgREST answers with status xyz), the
-    code in `message`, a sentence for people in `detail`. Trouble of the database as DependencyError."""
+    code in `message`, a sentence for people in `detail` where the code's own does not do. Trouble of the database as
+    DependencyError."""
     match error.message:
         case "lease_lost":
             return LeaseLost(error.details)
         case "output_not_found":
             return OutputGone(error.details)
-        case str(message) if str(error.code).startswith("PT") and message in Code.__members__:
+        case str(message) if str(error.code).startswith("PT") and message in CODES:
             facts = _facts(error.hint)
             return ProblemError(
-                Code(message),
-                str(error.details or message),
-                category=error.hint if message == Code.refused else None,
+                CODES[message],
+                error.details or None,
+                category=None if facts else error.hint or None,
                 headers=_retry_after(facts) if error.code == "PT429" else None,
                 facts=facts,
             )

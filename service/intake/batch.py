@@ -13,7 +13,7 @@ from starlette.types import Scope
 from service.auth import Principal
 from service.billing.addresses import pseudonym
 from service.billing.tariff import Price
-from service.errors import Code, ProblemError
+from service.errors import ProblemError, overloaded
 from service.gcra import Admission
 from service.intake.intake import (
     Desk,
@@ -123,7 +123,7 @@ async def _ask(resources: Resources, desks: list[Desk], references: list[str]) -
     """Raises ProblemError: what intake() refuses, and `overloaded` for work when too much waits."""
     first, settings = desks[0], resources.settings
     claim = first.claim
-    overloaded = await resources.load.refusal(first.profile)
+    overload = await resources.load.refusal(first.profile)
     common = {
         "sha256": claim.sha256,
         "filename": claim.filename,
@@ -141,7 +141,7 @@ async def _ask(resources: Resources, desks: list[Desk], references: list[str]) -
         "team_id": claim.team_id,
         "api_key_id": first.key_id,
         "ip": first.address,
-        "may_queue": overloaded is None,
+        "may_queue": overload is None,
     }
     items = [
         {
@@ -158,10 +158,10 @@ async def _ask(resources: Resources, desks: list[Desk], references: list[str]) -
     try:
         return await resources.intakes.intake_batch(first.user_id, common, items)
     except ProblemError as error:
-        if overloaded is None or error.code is not Code.overloaded:
+        if overload is None or error.code is not overloaded:
             raise
-        SHED.labels(overloaded.caller).inc()
-        raise overloaded from None
+        SHED.labels(overload.caller).inc()
+        raise overload from None
 
 
 def _once(sign: SignUpload) -> SignUpload:

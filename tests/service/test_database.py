@@ -20,7 +20,14 @@ from pydantic import ValidationError
 from scripts.local.home import REPOSITORY
 from service.billing.plan_store import UsageRow
 from service.database import ATTEMPTS, Trouble, json_text, trouble_of
-from service.errors import Code, DatabaseReadOnlyError, DependencyError, ProblemError
+from service.errors import (
+    DatabaseReadOnlyError,
+    DependencyError,
+    ProblemError,
+    database_read_only,
+    dependency_unavailable,
+)
+from service.jobs.errors import job_finished
 from service.keys.store import KeyRow
 from service.library.shelves import CollectionRow, ImageRow
 from service.library.store import Profile
@@ -127,7 +134,7 @@ async def test_it_is_not_tried_for_ever() -> None:
     async with answering(*[(500, refusal("40P01"))] * ATTEMPTS) as (call, asked):
         with pytest.raises(DependencyError) as raised:
             await call()
-        assert (raised.value.code, len(asked)) == (Code.dependency_unavailable, ATTEMPTS)
+        assert (raised.value.code, len(asked)) == (dependency_unavailable, ATTEMPTS)
 
 
 @pytest.mark.parametrize("code", ["25006", "53100", "58030"])
@@ -136,7 +143,7 @@ async def test_a_refused_write_says_so_at_once(code: str) -> None:
         with pytest.raises(DatabaseReadOnlyError) as raised:
             await call()
         problem = raised.value.problem()
-        assert (problem.code, problem.status, problem.retryable) == (Code.database_read_only, 503, True)
+        assert (problem.code, problem.status, problem.retryable) == (database_read_only, 503, True)
         assert problem.charged == 0
         assert raised.value.headers["Retry-After"] == "30"
         assert len(asked) == 1
@@ -152,7 +159,7 @@ async def test_refusals_and_bugs_keep_their_own_names() -> None:
     async with answering((409, refusal("PT409", "job_finished")), (400, refusal("23505"))) as (call, _):
         with pytest.raises(ProblemError) as refused:
             await call()
-        assert refused.value.code is Code.job_finished
+        assert refused.value.code is job_finished
         with pytest.raises(APIError):
             await call()
 
