@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 from uuid import UUID
 
 from service.database import Database, Row
-from service.errors import Code, DependencyError, ProblemError
+from service.errors import DependencyError, ProblemError, account_gone, account_suspended
 from service.freshness import REMEMBERED_SECONDS, UNCONFIRMED_SECONDS, Freshness
 from service.gcra import Admission
 
@@ -38,12 +38,12 @@ class AccountState(Row):
             case "active":
                 return None
             case "deleted":
-                return ProblemError(Code.invalid_token, "This account no longer exists.")
+                return account_gone()
             case _:
                 until = (
                     "" if self.until is None else f" until {self.until.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
                 )
-                return ProblemError(Code.account_suspended, f"This account is suspended{until}. {WHAT_TO_DO}")
+                return ProblemError(account_suspended, f"This account is suspended{until}. {WHAT_TO_DO}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Accounts:
     def __init__(
         self, database: Database, freshness: Freshness, *, clock: Callable[[], float] = time.time
     ) -> None:
-        self._call = database.call
+        self._database = database
         self._freshness = freshness
         self._clock = clock
         self._known: OrderedDict[UUID, _Known] = OrderedDict()
@@ -96,9 +96,7 @@ class Accounts:
         version = await self._freshness.version(user_id)
         looked_up_at = time.monotonic()
         try:
-            state = AccountState.model_validate(
-                await self._call("account_state", {"p_user_id": str(user_id)})
-            )
+            state = await self._database.one(AccountState, "account_state", user_id=user_id)
         except DependencyError:
             known = self._known.get(user_id)
             return AccountState(status="active") if known is None else known.state

@@ -26,7 +26,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse, Response
 
-from service import __version__, errors, openapi, telemetry
+from service import __version__, openapi, problems, telemetry
 from service.admin.routes import router as admin_router
 from service.admin.system_routes import admin_policy
 from service.auth import Authenticator
@@ -111,7 +111,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings = settings
-    errors.install(app)
+    problems.install(app)
     openapi.install(app)
     app.mount(DOCS_FILES, StaticFiles(packages=[("fastapi_offline", "static")]), name="docs")
     app.mount("/static", PageFiles(PLAYGROUND, CLIENT, policy=page_policy(settings)), name="static")

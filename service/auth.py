@@ -22,7 +22,14 @@ import structlog
 from fastapi import Depends
 from starlette.requests import Request
 
-from service.errors import Code, DependencyError, ProblemError
+from service.errors import (
+    DependencyError,
+    ProblemError,
+    expired_token,
+    insufficient_scope,
+    invalid_token,
+    session_required,
+)
 from service.keys.keys import looks_like_key
 from service.keys.ring import VerifiedKey
 from service.scopes import scope_of
@@ -279,12 +286,12 @@ def client_ip(peer: str, forwarded_for: list[str], hops: int) -> str:
 
 
 def invalid(detail: str) -> ProblemError:
-    return ProblemError(Code.invalid_token, detail)
+    return ProblemError(invalid_token, detail)
 
 
 def _expired() -> ProblemError:
     return ProblemError(
-        Code.expired_token,
+        expired_token,
         "The access token has expired; refresh the session and send the new one.",
         headers={
             "WWW-Authenticate": 'Bearer error="invalid_token", error_description="The access token expired"'
@@ -314,11 +321,11 @@ async def _key_holder(request: Request, key: str) -> Principal:
     scope = scope_of(request.method, request.scope["route"].path)
     if scope is None:
         raise ProblemError(
-            Code.session_required, "API keys cannot be used here: send the access token of a signed-in user."
+            session_required, "API keys cannot be used here: send the access token of a signed-in user."
         )
     if scope not in verified.scopes:
         raise ProblemError(
-            Code.insufficient_scope,
+            insufficient_scope,
             f"This needs the scope {scope}, which the key does not have.",
             headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'},
         )

@@ -4,7 +4,7 @@ import base64
 import binascii
 from datetime import datetime
 
-from service.errors import Code, ProblemError
+from service.errors import ProblemError, invalid_request
 
 
 def cursor_at(created_at: datetime, key: object) -> str:
@@ -29,5 +29,5 @@ def place_of(cursor: str) -> tuple[datetime, str]:
 def unreadable() -> ProblemError:
     """For a cursor that no page ended with."""
     return ProblemError(
-        Code.invalid_request, "cursor: not one that was given out; leave it out to begin at the newest."
+        invalid_request, "cursor: not one that was given out; leave it out to begin at the newest."
     )

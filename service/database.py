@@ -1,8 +1,8 @@
 """The database: the SQL functions of supabase/functions, called by PostgREST with the service key.
 
 Nothing else talks to PostgREST. Each context has a store of its own (service/library/store.py, …) with one typed
-method per function over `Database.call`, and no method does more than its function. Every function is one transaction,
-so a method either had its whole effect or none.
+method per function over `Database.one`, `maybe`, `many` and `run`, and no method does more than its function. Every
+function is one transaction, so a method either had its whole effect or none.
 
 Errors: what a function refuses comes back as `ProblemError` with the function's own code (`too_many_jobs`,
 `job_finished`, …); a lost lease as `LeaseLost`; a database that does not answer as `DependencyError`, and one that
@@ -16,8 +16,8 @@ import math
 import random
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any, Literal
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 import httpx
@@ -27,11 +27,12 @@ from postgrest import AsyncPostgrestClient
 from postgrest.exceptions import APIError
 from pydantic import BaseModel, ConfigDict
 
-from service.errors import Code, DatabaseReadOnlyError, DependencyError, ProblemError
+from service.errors import CODES, DatabaseReadOnlyError, DependencyError, ProblemError
 from service.ops.variant import FULL
 from service.outputs import Features, StepReport
 
 log = structlog.get_logger()
+M = TypeVar("M", bound=BaseModel)
 
 Scan = Literal["none", "clean", "unscanned"]
 Moderation = Literal["none", "clean", "review", "approved"]
@@ -147,21 +148,37 @@ def cache_key(sha256: str, op_key: str, variant: str = FULL) -> str:
 
 
 class Database:
-    """The way to the SQL functions, and what several contexts call. `rest` is a client of `{SUPABASE_URL}/rest/v1` with
-    the service key."""
+    """The way to the SQL functions, and what several contexts call. `headers` carry the service key."""
 
-    def __init__(self, rest: AsyncPostgrestClient) -> None:
-        self._rest = rest
+    def __init__(self, supabase_url: str, headers: Mapping[str, str], http: httpx.AsyncClient) -> None:
+        # An RPC is a POST that may have had its effect: whether to repeat it is for the caller to say.
+        self._rest = AsyncPostgrestClient(
+            f"{supabase_url}/rest/v1", headers=dict(headers), http_client=http, retry_enabled=False
+        )
 
-    async def call(self, function: str, params: Mapping[str, Any]) -> Any:
-        """One SQL function by name: its JSON. For the typed methods of a context's store.
+    async def one(self, model: type[M], function: str, /, **arguments: Any) -> M:
+        """The document that a function answers with. For one that never answers with null."""
+        return model.model_validate(await self.run(function, **arguments))
+
+    async def maybe(self, model: type[M], function: str, /, **arguments: Any) -> M | None:
+        """The document that a function answers with; None for null, which says that there is no such thing."""
+        document = await self.run(function, **arguments)
+        return None if document is None else model.model_validate(document)
+
+    async def many(self, model: type[M], function: str, /, **arguments: Any) -> list[M]:
+        """The documents of a function's array."""
+        return [model.model_validate(document) for document in await self.run(function, **arguments)]
+
+    async def run(self, function: str, /, **arguments: Any) -> Any:
+        """Call a SQL function with arguments by name, without their `p_`, and return its JSON.
 
         A call that was rolled back because of contention is repeated: none of its effects is there.
         """
+        parameters = {f"p_{name}": serialised(value) for name, value in arguments.items()}
         attempt = 1
         while True:
             try:
-                return (await self._rest.rpc(function, dict(params)).execute()).data
+                return (await self._rest.rpc(function, parameters).execute()).data
             except APIError as error:
                 trouble = trouble_of(str(error.code), str(error.message))
                 if trouble != "contention" or attempt == ATTEMPTS:
@@ -176,20 +193,51 @@ class Database:
     async def bury_output(self, output_id: UUID) -> Forget | None:
         """Take an output whose object is gone out of the cache: what Redis must forget; None when it was buried before.
         service/missing.py is what calls this."""
-        row = await self.call("bury_output", {"p_output_id": str(output_id), "p_reason": "missing"})
-        return None if row is None else Forget.model_validate(row)
+        return await self.maybe(Forget, "bury_output", output_id=output_id, reason="missing")
 
     async def check_invariants(self) -> list[Violation]:
-        return [Violation.model_validate(row) for row in await self.call("check_invariants", {})]
+        return await self.many(Violation, "check_invariants")
 
 
-def text(value: UUID | None) -> str | None:
-    """A parameter that may be null."""
-    return None if value is None else str(value)
+def serialised(value: Any) -> Any:
+    """An argument as JSON that PostgREST hands to a parameter: ids and times as text, a list as a Postgres array, a
+    mapping or a model as the JSON text that our functions take documents as. Raises TypeError for anything else."""
+    match value:
+        case Mapping() | BaseModel():
+            return json_text(value)
+        case list() | tuple():
+            return [_scalar(item) for item in value]
+    return _scalar(value)
+
+
+def json_text(documents: Any) -> str:
+    """For a function that takes a list of documents as JSON text: a list by itself would become a Postgres array."""
+    return orjson.dumps(documents, default=_plain).decode()
+
+
+def _scalar(value: Any) -> Any:
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case UUID() | date():
+            return str(value)
+        case timedelta():
+            return f"{value.total_seconds()} seconds"
+    raise TypeError(f"no SQL function takes a {type(value).__name__}")
+
+
+def _plain(document: Any) -> Any:
+    """What orjson does not write itself."""
+    if isinstance(document, BaseModel):
+        return document.model_dump(mode="json")
+    if isinstance(document, Mapping):
+        return dict(document)
+    raise TypeError
 
 
 def _facts(hint: str | None) -> dict[str, Any]:
-    """Further fields of a problem, which a function gives as a JSON object in the `hint` of its refusal."""
+    """Further fields of a problem, which a function gives as a JSON object in the `hint` of its refusal; another text
+    there is the category of a refused picture."""
     return dict(orjson.loads(hint)) if hint and hint.startswith("{") else {}
 
 
@@ -215,18 +263,19 @@ def trouble_of(code: str, message: str = "") -> Trouble | None:
 
 def _translated(error: APIError, trouble: Trouble | None, function: str) -> Exception:
     """A function's refusal as the exception of its code: SQLSTATE `PTxyz` (PostgREST answers with status xyz), the
-    code in `message`, a sentence for people in `detail`. Trouble of the database as DependencyError."""
+    code in `message`, a sentence for people in `detail` where the code's own does not do. Trouble of the database as
+    DependencyError."""
     match error.message:
         case "lease_lost":
             return LeaseLost(error.details)
         case "output_not_found":
             return OutputGone(error.details)
-        case str(message) if str(error.code).startswith("PT") and message in Code.__members__:
+        case str(message) if str(error.code).startswith("PT") and message in CODES:
             facts = _facts(error.hint)
             return ProblemError(
-                Code(message),
-                str(error.details or message),
-                category=error.hint if message == Code.refused else None,
+                CODES[message],
+                error.details or None,
+                category=None if facts else error.hint or None,
                 headers=_retry_after(facts) if error.code == "PT429" else None,
                 facts=facts,
             )

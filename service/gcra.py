@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from service.breaker import Breaker
-from service.errors import Code, ProblemError
+from service.errors import ProblemError, rate_limited
 from service.telemetry import RATE_LIMIT
 
 MINUTE = 60.0
@@ -187,7 +187,7 @@ class Admission(NamedTuple):
         if self.answer[0]:
             name = self.limits[self.answer[0] - 1].name
             detail = f"The limit per {name} is used up; wait {self._wait_s} s."
-            raise ProblemError(Code.rate_limited, detail, headers=self.headers())
+            raise ProblemError(rate_limited, detail, headers=self.headers())
 
     @property
     def _wait_s(self) -> int:

@@ -21,9 +21,17 @@ from starlette.datastructures import Headers
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.auth import client_ip
-from service.errors import CATALOGUE, Code, problem, problem_response
+from service.errors import (
+    Code,
+    head_too_large,
+    malformed_request,
+    problem,
+    request_timeout,
+    too_many_connections,
+)
 from service.gcra import SITE_FACTOR, Networks, networks
 from service.middleware import EVERYWHERE, NO_CONTENT
+from service.problems import problem_response
 from service.settings import Settings, get_settings
 from service.telemetry import CONNECTIONS_REFUSED
 
@@ -91,7 +99,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.since = self.loop.time()
         self.ticking = self.loop.call_later(TICK_SECONDS, self._tick)
         if len(self.connections) > _most_connections(self.limits):
-            self._refuse(Code.too_many_connections, "connections", linger=False)
+            self._refuse(too_many_connections, "connections", linger=False)
             return
         # Behind a proxy every connection comes from the proxy.
         if not self.limits.trusted_hops and self.client is not None:
@@ -99,7 +107,7 @@ class HttpProtocol(HttpToolsProtocol):
             if _take(_connections, where, self.limits.connections_per_ip):
                 self.peer = where
             else:
-                self._refuse(Code.too_many_connections, "connections_per_ip", linger=False)
+                self._refuse(too_many_connections, "connections_per_ip", linger=False)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -118,13 +126,13 @@ class HttpProtocol(HttpToolsProtocol):
         self.begun = True
         super().data_received(data)
         if self.overhead > self.limits.head_bytes and not self.refused:
-            self._refuse(Code.head_too_large, "head_bytes")
+            self._refuse(head_too_large, "head_bytes")
 
     # The parser's callbacks
 
     def on_message_begin(self) -> None:
         if len(self.pipeline) >= MAX_AHEAD:
-            self._refuse(Code.too_many_connections, "pipeline")
+            self._refuse(too_many_connections, "pipeline")
             raise _Refused
         super().on_message_begin()
         self.phase = HEAD
@@ -138,7 +146,7 @@ class HttpProtocol(HttpToolsProtocol):
             and len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             > self.limits.head_bytes
         ):
-            self._refuse(Code.head_too_large, "head_bytes")
+            self._refuse(head_too_large, "head_bytes")
             raise _Refused
         super().on_headers_complete()
         self.phase = BODY
@@ -207,7 +215,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _too_slow(self, why: str) -> None:
         if self.begun:
-            self._refuse(Code.request_timeout, why)
+            self._refuse(request_timeout, why)
         else:
             CONNECTIONS_REFUSED.labels(why).inc()
             self.transport.abort()
@@ -220,7 +228,7 @@ class HttpProtocol(HttpToolsProtocol):
         if _take(_late_bodies, where, SLOW_BODIES):
             self.late = where
         else:
-            self._refuse(Code.too_many_connections, "slow_bodies")
+            self._refuse(too_many_connections, "slow_bodies")
 
     def _body_is_not_late(self) -> None:
         if self.late is not None:
@@ -232,7 +240,7 @@ class HttpProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """What uvicorn calls for whatever its parser does not understand, and after a refusal of ours in a callback."""
         if not self.refused:
-            self._refuse(Code.malformed_request, "malformed")
+            self._refuse(malformed_request, "malformed")
 
     def _refuse(self, code: Code, why: str, *, linger: bool = True) -> None:
         """Answer with a problem, unless an answer is under way, and close. What the client still sends is not looked
@@ -270,10 +278,10 @@ def _refusal(code: Code, head_bytes: int) -> bytes:
     """A problem as it goes over the wire."""
     headers = {name.decode(): value.decode() for name, value in (*EVERYWHERE, NO_CONTENT)}
     headers["Connection"] = "close"
-    if code is Code.too_many_connections:
+    if code is too_many_connections:
         headers["Retry-After"] = "5"
-    detail = CATALOGUE[code].example
-    if code is Code.head_too_large:
+    detail = code.detail
+    if code is head_too_large:
         detail = f"A request line and its headers may hold {head_bytes} bytes, and be {MAX_HEADERS} headers."
     answer = problem_response(problem(code, detail), headers)
     lines = [name + b": " + value + b"\r\n" for name, value in answer.raw_headers]

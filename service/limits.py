@@ -15,7 +15,7 @@ from starlette.types import Scope
 
 from service.auth import Caller, Principal
 from service.billing.meter import COUNTS
-from service.errors import Code, ProblemError
+from service.errors import ProblemError, sign_in_required
 from service.freshness import version_key
 from service.gcra import HOUR, LOCAL_KEYS, MINUTE, Admission, Kept, Limit, Networks, by_address, networks
 from service.resources import Resources, resources_of
@@ -129,7 +129,7 @@ async def _signed_in(principal: Admitted) -> UUID:
     """The user who calls, for routes that the anonymous cannot use. Raises ProblemError (401)."""
     if principal.user_id is None:
         raise ProblemError(
-            Code.sign_in_required,
+            sign_in_required,
             "Send a Supabase user's access token as 'Authorization: Bearer …'.",
             headers={"WWW-Authenticate": "Bearer"},
         )

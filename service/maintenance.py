@@ -1,6 +1,7 @@
 """The SQL functions of sweep, cleanup and reconciliation, one typed method each; see service/database.py, whose rules
 and errors hold here."""
 
+from datetime import timedelta
 from typing import Literal
 from uuid import UUID
 
@@ -52,54 +53,51 @@ class Maintenance:
     """Typed access to the functions that a worker calls by the clock."""
 
     def __init__(self, database: Database) -> None:
-        self._call = database.call
+        self._database = database
 
     async def sweep(self) -> SweepReport:
-        return SweepReport.model_validate(await self._call("sweep", {}))
+        return await self._database.one(SweepReport, "sweep")
 
     async def queue_stats(self) -> dict[str, QueueStats]:
-        rows = await self._call("queue_stats", {})
+        rows = await self._database.run("queue_stats")
         return {queue: QueueStats.model_validate(row) for queue, row in rows.items()}
 
     async def probe_write(self) -> None:
         """Write one row. Raises DatabaseReadOnlyError, DependencyError."""
-        await self._call("probe_write", {})
+        await self._database.run("probe_write")
 
     async def queue_load(self, queue: str) -> QueueLoad:
-        return QueueLoad.model_validate(await self._call("queue_load", {"p_queue": queue}))
+        return await self._database.one(QueueLoad, "queue_load", queue=queue)
 
     async def expire_due(self, limit: int) -> ExpiryReport:
-        return ExpiryReport.model_validate(await self._call("expire_due", {"p_limit": limit}))
+        return await self._database.one(ExpiryReport, "expire_due", limit=limit)
 
     async def expire_requests(self, limit: int) -> int:
-        return int(await self._call("expire_requests", {"p_limit": limit}))
+        return int(await self._database.run("expire_requests", limit=limit))
 
     async def purge_shares(self, limit: int) -> int:
-        return int(await self._call("purge_shares", {"p_limit": limit}))
+        return int(await self._database.run("purge_shares", limit=limit))
 
     async def prune_versions(self, limit: int) -> list[Forget] | None:
         """Bury versions of up to `limit` images whose owner wants fewer by now; None when nobody does."""
-        rows = await self._call("prune_versions", {"p_limit": limit})
+        rows = await self._database.run("prune_versions", limit=limit)
         return None if rows is None else [Forget.model_validate(row) for row in rows]
 
     async def due_tombstones(self, limit: int) -> list[Tombstone]:
-        rows = await self._call("due_tombstones", {"p_limit": limit})
-        return [Tombstone.model_validate(row) for row in rows]
+        return await self._database.many(Tombstone, "due_tombstones", limit=limit)
 
     async def confirm_purged(self, ids: list[int]) -> int:
-        return int(await self._call("confirm_purged", {"p_ids": ids}))
+        return int(await self._database.run("confirm_purged", ids=ids))
 
     async def entomb_orphans(self, older_than_seconds: int, limit: int) -> int:
         return int(
-            await self._call(
-                "entomb_orphans", {"p_older_than": f"{older_than_seconds} seconds", "p_limit": limit}
+            await self._database.run(
+                "entomb_orphans", older_than=timedelta(seconds=older_than_seconds), limit=limit
             )
         )
 
     async def next_byte_checks(self, limit: int) -> list[ByteCheck]:
-        rows = await self._call("next_byte_checks", {"p_limit": limit})
-        return [ByteCheck.model_validate(row) for row in rows]
+        return await self._database.many(ByteCheck, "next_byte_checks", limit=limit)
 
     async def bury_missing(self, limit: int) -> list[Forget]:
-        rows = await self._call("bury_missing", {"p_limit": limit})
-        return [Forget.model_validate(row) for row in rows]
+        return await self._database.many(Forget, "bury_missing", limit=limit)

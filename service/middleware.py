@@ -3,7 +3,8 @@
 from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import Code, problem, problem_response
+from service.errors import body_too_large, problem
+from service.problems import problem_response
 
 MAX_BODY_BYTES = 65_536
 LARGER = {"/webhooks/stripe": 1_048_576}
@@ -55,9 +56,7 @@ class BodyLimitMiddleware:
             if announced.isdigit() and int(announced) <= limit:
                 await self.app(scope, receive, send)
                 return
-            document = problem(
-                Code.body_too_large, _too_large(limit), request_id=scope.get("darkroom.request_id")
-            )
+            document = problem(body_too_large, _too_large(limit), request_id=scope.get("darkroom.request_id"))
             await problem_response(document, {"Connection": "close"})(scope, receive, send)
             return
         received = 0

@@ -11,22 +11,23 @@ from dataclasses import dataclass
 
 import httpx
 from httpx_aiohttp import HttpxAiohttpClient
-from postgrest import AsyncPostgrestClient
 from redis.asyncio import Redis
 from starlette.requests import Request
 from storage3 import AsyncStorageClient
 
+import service.error_codes  # noqa: F401 - what SQL functions refuse with is known by then
 from service.accounts import Accounts
 from service.admin.store import Admin
 from service.billing.credits import Credits
 from service.billing.meter import Meter
+from service.billing.payment_errors import billing_disabled
 from service.billing.plan_store import Plans
 from service.billing.stripe_client import Stripe, open_stripe
 from service.billing.stripe_store import StripeStore
 from service.billing.tariff import Tariff
 from service.breaker import Breaker
 from service.database import Database
-from service.errors import Code, ProblemError
+from service.errors import ProblemError
 from service.freshness import Freshness
 from service.gcra import Limiter
 from service.health.presence import Presence
@@ -109,7 +110,7 @@ class Resources:
     def require_stripe(self) -> Stripe:
         """Raises ProblemError (billing_disabled)."""
         if self.stripe is None:
-            raise ProblemError(Code.billing_disabled, "This deployment has no payment provider.")
+            raise ProblemError(billing_disabled, "This deployment has no payment provider.")
         return self.stripe
 
 
@@ -130,12 +131,7 @@ async def _clients(settings: Settings, scratch: Scratch) -> AsyncIterator[Resour
     breaker = Breaker()
     headers = settings.service_headers
     storage_url = f"{settings.supabase_url}/storage/v1/"
-    # An RPC is a POST that may have had its effect: whether to repeat it is for the caller to say.
-    database = Database(
-        AsyncPostgrestClient(
-            f"{settings.supabase_url}/rest/v1", headers=headers, http_client=http, retry_enabled=False
-        )
-    )
+    database = Database(settings.supabase_url, headers, http)
     library = Library(database)
     safety = Safety(database)
     plans = Plans(database)

@@ -29,7 +29,7 @@ from prometheus_client import (
 from prometheus_client import REGISTRY as DEFAULT_REGISTRY
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import METHODS, unhandled
+from service.problems import METHODS, unhandled
 from service.settings import Settings
 
 log = structlog.get_logger()

@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from service.errors import Code, ProblemError
+from service.errors import ProblemError, op_unavailable
 from service.ops.chain import Chain
 from service.ops.weights import WEIGHTS, Installed, Weights
 from service.settings import OwnWeights, Settings
@@ -47,7 +47,7 @@ def require(here: Mapping[str, Installed], chain: Chain) -> None:
     """Raises ProblemError (op_unavailable) when a model of the chain is not installed here."""
     if names := [name for name in chain.models if name not in here]:
         raise ProblemError(
-            Code.op_unavailable,
+            op_unavailable,
             f"This deployment has no weights for {', '.join(names)}: GET /ops tells which ops it can do.",
         )
 

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from uuid import UUID
 
-from service.intake.store import IntakeResult
+from service.intake.store import IntakeParameters, IntakeResult
 from service.jobs.store import TERMINAL, JobRow
 from service.ops.registry import parse
 from service.resources import Resources
@@ -29,22 +29,24 @@ async def ask(
 ) -> IntakeResult:
     """An intake under a price and queue of the test's choosing."""
     return await resources.intakes.intake(
-        user_id=user_id,
-        sha256=photo.sha256,
-        filename="photo",
-        content_type=photo.content_type,
-        size=len(photo.data),
-        width=photo.width,
-        height=photo.height,
-        op_key=parse(op_key).key,
-        cacheable=True,
-        price=price,
-        queue=queue,
-        wants_persist=False,
-        await_seconds=7200,
-        upload_seconds=86_400,
-        output_seconds=86_400,
-        request_id=None,
+        IntakeParameters(
+            user_id=user_id,
+            sha256=photo.sha256,
+            filename="photo",
+            content_type=photo.content_type,
+            size=len(photo.data),
+            width=photo.width,
+            height=photo.height,
+            op_key=parse(op_key).key,
+            cacheable=True,
+            price=price,
+            queue=queue,
+            wants_persist=False,
+            await_seconds=7200,
+            upload_seconds=86_400,
+            output_seconds=86_400,
+            request_id=None,
+        )
     )
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
+from service.intake.store import IntakeParameters
 from service.jobs.store import ClaimedJob, JobRow
 from service.library.store import DueOriginal
 from service.resources import Resources
@@ -332,22 +333,24 @@ async def test_a_re_run_with_another_size_is_a_new_upload(bench: Bench, user: Us
     assert (await bench.run(await bench.claim())).status == "done"
     longer = Photo(picture.data + b"more", picture.width, picture.height, picture.content_type)
     claim = await bench.resources.intakes.intake(
-        user_id=user.id,
-        sha256=picture.sha256,
-        filename="photo",
-        content_type="image/jpeg",
-        size=len(longer.data),
-        width=picture.width,
-        height=picture.height,
-        op_key=OTHER_OP,
-        cacheable=True,
-        price=0,
-        queue=bench.queue,
-        wants_persist=False,
-        await_seconds=60,
-        upload_seconds=86_400,
-        output_seconds=86_400,
-        request_id=None,
+        IntakeParameters(
+            user_id=user.id,
+            sha256=picture.sha256,
+            filename="photo",
+            content_type="image/jpeg",
+            size=len(longer.data),
+            width=picture.width,
+            height=picture.height,
+            op_key=OTHER_OP,
+            cacheable=True,
+            price=0,
+            queue=bench.queue,
+            wants_persist=False,
+            await_seconds=60,
+            upload_seconds=86_400,
+            output_seconds=86_400,
+            request_id=None,
+        )
     )
     assert claim.job is not None
     assert claim.job.status == "awaiting_upload"

@@ -4,7 +4,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from service.database import LeaseLost
-from service.errors import Code, DependencyError, problem
+from service.errors import DependencyError, dependency_unavailable, internal, problem
 from service.requests.store import ClaimedRequest
 from service.storage import StorageError
 from workers.export import export
@@ -37,10 +37,10 @@ async def run_request(bench: Workbench, request: ClaimedRequest) -> None:
 async def _fail(lease: RequestLease, error: Exception) -> str:
     """Try again later, ever more slowly: what was done stays done."""
     if isinstance(error, DependencyError | StorageError | RedisError | OSError):
-        code, detail = Code.dependency_unavailable, "A service that this needs is away."
+        code, detail = dependency_unavailable, "A service that this needs is away."
         log.warning("request_failed", error=type(error).__name__)
     else:
-        code, detail = Code.internal, "This attempt crashed; the error is logged."
+        code, detail = internal, "This attempt crashed; the error is logged."
         log.exception("request_crashed")
     pause = min(FIRST_RETRY_SECONDS * 2 ** (lease.request.attempt - 1), MAX_RETRY_SECONDS)
     return await lease.fail(problem(code, detail).model_dump(mode="json", exclude_none=True), pause)

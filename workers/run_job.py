@@ -16,15 +16,31 @@ from uuid import UUID
 import structlog
 
 from service.database import LeaseLost, OutputGone
-from service.errors import Code, DependencyError, ProblemError, problem
+from service.errors import (
+    Code,
+    DependencyError,
+    ProblemError,
+    account_suspended,
+    data_deletion_running,
+    dependency_unavailable,
+    internal,
+    known,
+    problem,
+    too_large,
+    too_many_pixels,
+)
+from service.input_documents.errors import input_not_found
 from service.intake.hits import forget
+from service.jobs.errors import sha256_mismatch, size_mismatch, upload_missing
 from service.jobs.store import CacheCheck, CachedOutput, ClaimedJob
+from service.library.errors import original_missing
 from service.media import CONTENT_TYPES, says_drawing
 from service.missing import bury, has_bytes, lose_original
 from service.ops.inputs import InputDocument
 from service.ops.registry import Chain, parse
 from service.ops.variant import parse_variant
 from service.resources import Resources
+from service.safety.errors import infected, refused
 from service.storage import (
     LIBRARY,
     OUTPUTS,
@@ -54,12 +70,12 @@ OP_FAILURES = frozenset({"op_failed", "pixel_timeout", "pixel_memory", "pixel_cr
 Decision = Literal["retry", "permanent", "refused"]
 
 VERDICTS: dict[Code, Decision] = {
-    Code.refused: "refused",
-    Code.infected: "refused",
-    Code.too_large: "refused",
-    Code.data_deletion_running: "permanent",
-    Code.account_suspended: "permanent",
-    Code.input_not_found: "permanent",
+    refused: "refused",
+    infected: "refused",
+    too_large: "refused",
+    data_deletion_running: "permanent",
+    account_suspended: "permanent",
+    input_not_found: "permanent",
 }
 """What a service of ours may say of a job that is not to be tried again."""
 
@@ -84,7 +100,7 @@ class Refused(Exception):
         self.failure = failure
 
 
-def refused(code: Code, detail: str, *, retryable: bool | None = None) -> Refused:
+def refusal(code: Code, detail: str, *, retryable: bool | None = None) -> Refused:
     return Refused(Failure(code, detail, "refused", retryable=retryable))
 
 
@@ -101,7 +117,7 @@ async def run_job(bench: Workbench, job: ClaimedJob) -> None:
             failure = classify(error)
             if failure is None:
                 raise
-            if failure.code is Code.internal:
+            if failure.code is internal:
                 log.exception("job_attempt_crashed")
             try:
                 row = await _fail(bench.resources, lease, failure)
@@ -222,7 +238,7 @@ async def _download(bench: Workbench, job: ClaimedJob, workdir: Path) -> Path:
     """
     own = job.upload_path == f"{job.id}/original" or job.batch_id is not None
     if job.source_bucket == LIBRARY and job.source is None:
-        raise refused(Code.original_missing, "The original has been deleted.")
+        raise refusal(original_missing, "The original has been deleted.")
     size, sha256 = (job.size, job.sha256) if job.source is None else (job.source.size, job.source.sha256)
     source = workdir / "source"
     try:
@@ -233,9 +249,7 @@ async def _download(bench: Workbench, job: ClaimedJob, workdir: Path) -> Path:
         got = None
     except ObjectTooLargeError:
         if own:
-            raise refused(
-                Code.size_mismatch, f"More than the announced {size} bytes were uploaded."
-            ) from None
+            raise refusal(size_mismatch, f"More than the announced {size} bytes were uploaded.") from None
         got = None
     if got is not None and (got.size, got.sha256) == (size, sha256):
         return source
@@ -243,20 +257,18 @@ async def _download(bench: Workbench, job: ClaimedJob, workdir: Path) -> Path:
         # Else every intake of this picture would find the same original, and no one would be asked for another.
         if job.source_bucket == LIBRARY and job.image_id is not None:
             await lose_original(bench.resources, job.image_id, job.upload_path)
-        raise refused(
-            Code.original_missing,
+        raise refusal(
+            original_missing,
             "The picture that this job was to read again is gone or was overwritten: upload it again.",
         )
     if got is None:
-        raise refused(
-            Code.upload_missing, "The uploaded file is gone; ask for a new intake and upload it again."
-        )
+        raise refusal(upload_missing, "The uploaded file is gone; ask for a new intake and upload it again.")
     if got.size != size:
         detail = f"{got.size} bytes were uploaded, {size} were announced."
         if got.size < size:  # the connection ended too soon
-            raise refused(Code.size_mismatch, f"{detail} Send the file again.", retryable=True)
-        raise refused(Code.size_mismatch, detail)
-    raise refused(Code.sha256_mismatch, "The sha256 of the uploaded bytes is not the announced one.")
+            raise refusal(size_mismatch, f"{detail} Send the file again.", retryable=True)
+        raise refusal(size_mismatch, detail)
+    raise refusal(sha256_mismatch, "The sha256 of the uploaded bytes is not the announced one.")
 
 
 async def _pixels(bench: Workbench, job: ClaimedJob, source: Path, workdir: Path) -> PixelResult:
@@ -289,8 +301,8 @@ def _check_plan(job: ClaimedJob, result: PixelResult) -> None:
     """Of other pictures the plan was asked at intake, and what was announced has been verified. Raises Refused."""
     pixels = result.source_width * result.source_height
     if result.source_format == "SVG" and job.max_pixels is not None and pixels > job.max_pixels:
-        raise refused(
-            Code.too_many_pixels,
+        raise refusal(
+            too_many_pixels,
             f"The drawing is {result.source_width} x {result.source_height} px; "
             f"the plan takes {job.max_pixels} px in all.",
         )
@@ -303,7 +315,7 @@ async def _inputs(bench: Workbench, job: ClaimedJob, chain: Chain) -> dict[str, 
     found = await bench.resources.inputs.get_inputs(job.user_id, chain.inputs)
     if missing := [digest for digest in chain.inputs if digest not in found]:
         raise ProblemError(
-            Code.input_not_found,
+            input_not_found,
             f"The input document {missing[0]} is no longer here: send it again by POST /inputs.",
         )
     return found
@@ -374,13 +386,13 @@ def classify(error: Exception) -> Failure | None:
             return error.failure
         case PixelError():
             final: Decision = "permanent" if error.code in OP_FAILURES else "refused"
-            return Failure(Code(error.code), error.detail, "retry" if error.retryable else final)
+            return Failure(known(error.code), error.detail, "retry" if error.retryable else final)
         case ProblemError() if error.code in VERDICTS:
             return Failure(error.code, error.detail, VERDICTS[error.code], error.category)
         case DependencyError() | StorageError() | OSError():
-            return Failure(Code.dependency_unavailable, "A service that this job needs is away.", "retry")
+            return Failure(dependency_unavailable, "A service that this job needs is away.", "retry")
         case _:
-            return Failure(Code.internal, "This attempt crashed; the error is logged.", "retry")
+            return Failure(internal, "This attempt crashed; the error is logged.", "retry")
 
 
 async def _fail(resources: Resources, lease: Lease, failure: Failure) -> str:

@@ -6,7 +6,7 @@ from any number of places at once, every second.
 
 import structlog
 
-from service.errors import Code, DependencyError
+from service.errors import DependencyError, database_read_only
 from service.maintenance import SweepReport
 from service.resources import Resources
 from service.telemetry import DATABASE_WRITABLE, QUEUE_DEPTH
@@ -21,7 +21,7 @@ async def sweep(resources: Resources) -> SweepReport | None:
     try:
         report = await resources.maintenance.sweep()
     except DependencyError as error:
-        if error.code is Code.database_read_only:
+        if error.code is database_read_only:
             DATABASE_WRITABLE.set(0)
         log.warning("sweep_skipped", reason=error.code)
         return None

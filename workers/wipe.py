@@ -12,7 +12,7 @@ import httpx
 import structlog
 from redis.exceptions import RedisError
 
-from service.errors import Code, DependencyError, ProblemError
+from service.errors import DependencyError, ProblemError, conflict
 from service.intake.hits import forget, forget_user
 from service.resources import Resources
 from workers.lease import RequestLease
@@ -56,7 +56,7 @@ async def wipe(resources: Resources, lease: RequestLease) -> str:
     try:
         return await lease.finish(requests.finish_deletion(request, account, receipt_seconds))
     except ProblemError as error:
-        if error.code is not Code.conflict:
+        if error.code is not conflict:
             raise
         # Somebody has marked another object in the user's folders since the last look: look again.
         await lease.wait(AGAIN_SECONDS)

@@ -19,7 +19,7 @@ import asyncpg
 
 from scripts.bench.measure import Row, Sample, at_most, sample_row
 from scripts.bench.site import clients, site
-from service.intake.store import Intakes
+from service.intake.store import IntakeParameters, Intakes
 
 TITLE = "Cache lookup"
 FEW = 10_000
@@ -52,22 +52,24 @@ class Shelf:
     async def by_rpc(self, number: int) -> None:
         """A whole intake that ends in a hit, through PostgREST, as the service asks it."""
         result = await self.intakes.intake(
-            user_id=None,
-            sha256=sha256_of(number),
-            filename="bench.jpg",
-            content_type="image/jpeg",
-            size=INPUT_BYTES,
-            width=INPUT_SIDE,
-            height=INPUT_SIDE,
-            op_key=OP_KEY,
-            cacheable=True,
-            price=0,
-            queue="bench",
-            wants_persist=False,
-            await_seconds=60,
-            upload_seconds=3600,
-            output_seconds=3600,
-            request_id=None,
+            IntakeParameters(
+                user_id=None,
+                sha256=sha256_of(number),
+                filename="bench.jpg",
+                content_type="image/jpeg",
+                size=INPUT_BYTES,
+                width=INPUT_SIDE,
+                height=INPUT_SIDE,
+                op_key=OP_KEY,
+                cacheable=True,
+                price=0,
+                queue="bench",
+                wants_persist=False,
+                await_seconds=60,
+                upload_seconds=3600,
+                output_seconds=3600,
+                request_id=None,
+            )
         )
         if result.outcome != "hit":
             raise RuntimeError(f"row {number} was no hit")

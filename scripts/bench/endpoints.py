@@ -17,12 +17,12 @@ from starlette.types import Receive, Scope, Send
 
 from service.app import create_app as create_service
 from service.database import cache_key
-from service.errors import validated
 from service.intake.hits import hit_key
 from service.intake.intake import check
 from service.intake.routes import PlainRoute
 from service.intake.schemas import IntakeAnswer, IntakeRequest
 from service.jobs.schemas import Output
+from service.problems import validated
 from service.resources import Resources
 from service.settings import Settings, get_settings
 from service.weights import installed

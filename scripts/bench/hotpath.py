@@ -24,13 +24,13 @@ from scripts.bench.measure import Sample, interleave_async
 from service.app import CORS_ANSWER_HEADERS, CORS_REQUEST_HEADERS
 from service.auth import Authenticator
 from service.database import cache_key
-from service.errors import validated
 from service.gcra import Kept
 from service.intake.hits import claimed, hit_key
 from service.intake.intake import check
 from service.intake.routes import _REQUEST
 from service.limits import limits_of
 from service.middleware import BodyLimitMiddleware, SecurityHeadersMiddleware
+from service.problems import validated
 from service.resources import Resources
 from service.telemetry import TelemetryMiddleware
 

@@ -20,6 +20,7 @@ from PIL import Image
 
 from scripts.local.home import Local
 from scripts.local.stack import Stack
+from service.intake.store import IntakeParameters
 from service.jobs.store import JobRow
 from service.resources import Resources, open_resources
 from service.settings import load_settings
@@ -88,22 +89,24 @@ async def submit(
     """A job with its upload in place, queued; nobody has rung."""
     settings = resources.settings
     result = await resources.intakes.intake(
-        user_id=user_id,
-        sha256=picture.sha256,
-        filename="bench.jpg",
-        content_type="image/jpeg",
-        size=len(picture.data),
-        width=SIDE,
-        height=SIDE,
-        op_key=op_key,
-        cacheable=True,
-        price=0,
-        queue=settings.queue,
-        wants_persist=False,
-        await_seconds=settings.await_upload_seconds,
-        upload_seconds=settings.upload_ttl_hours * 3600,
-        output_seconds=settings.output_ttl_hours * 3600,
-        request_id=None,
+        IntakeParameters(
+            user_id=user_id,
+            sha256=picture.sha256,
+            filename="bench.jpg",
+            content_type="image/jpeg",
+            size=len(picture.data),
+            width=SIDE,
+            height=SIDE,
+            op_key=op_key,
+            cacheable=True,
+            price=0,
+            queue=settings.queue,
+            wants_persist=False,
+            await_seconds=settings.await_upload_seconds,
+            upload_seconds=settings.upload_ttl_hours * 3600,
+            output_seconds=settings.output_ttl_hours * 3600,
+            request_id=None,
+        )
     )
     if result.job is None:
         raise RuntimeError("this picture was known already")

@@ -7,8 +7,9 @@ from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.admin.errors import admin_required
 from service.admin.store import Actor
-from service.errors import Code, ProblemError
+from service.errors import ProblemError, sign_in_required
 from service.limits import SignedIn
 from service.resources import resources_of
 
@@ -18,7 +19,7 @@ API = "api"
 async def _staff(request: Request, response: Response, user_id: SignedIn) -> UUID:
     """An account with any role: may look. Raises ProblemError (sign_in_required, admin_required)."""
     if await resources_of(request).admin.role(user_id) is None:
-        raise ProblemError(Code.admin_required, "This is for operators of this service.")
+        raise ProblemError(admin_required)
     response.headers["Cache-Control"] = "no-store"
     return user_id
 
@@ -26,12 +27,10 @@ async def _staff(request: Request, response: Response, user_id: SignedIn) -> UUI
 async def _admin(request: Request, response: Response, user_id: SignedIn) -> Actor:
     """An account that may act. Raises ProblemError (sign_in_required, admin_required)."""
     if await resources_of(request).admin.role(user_id) != "admin":
-        raise ProblemError(
-            Code.admin_required, "This is for operators of this service who may change things."
-        )
+        raise ProblemError(admin_required, "This is for operators of this service who may change things.")
     return Actor(user_id, API)
 
 
 StaffUser = Annotated[UUID, Depends(_staff)]
 AdminUser = Annotated[Actor, Depends(_admin)]
-REFUSALS = (Code.sign_in_required, Code.admin_required)
+REFUSALS = (sign_in_required, admin_required)

@@ -4,22 +4,24 @@ from uuid import UUID
 
 from service.admin.rows import AdminJob, AdminJobDetail, AdminUserDetail, Decision, PictureKind
 from service.admin.store import Actor
-from service.errors import Code, ProblemError
+from service.errors import ProblemError, conflict
 from service.intake.hits import forget
+from service.jobs.errors import job_not_found
 from service.resources import Resources
 from service.safety import blocking
 from service.safety.blocking import Blocked
+from service.safety.errors import hash_not_blocked, refused
 
 
-def job_not_found(job_id: UUID) -> ProblemError:
-    return ProblemError(Code.job_not_found, f"No job has the id {job_id}.")
+def no_such_job(job_id: UUID) -> ProblemError:
+    return ProblemError(job_not_found, f"No job has the id {job_id}.")
 
 
 async def job_detail(resources: Resources, job_id: UUID) -> AdminJobDetail:
     """Raises ProblemError (job_not_found)."""
     job = await resources.admin.get_job(job_id)
     if job is None:
-        raise job_not_found(job_id)
+        raise no_such_job(job_id)
     return job
 
 
@@ -75,7 +77,7 @@ async def block(resources: Resources, sha256: str, actor: Actor, reason: str, *,
 async def unblock(resources: Resources, sha256: str, actor: Actor, reason: str) -> None:
     """Accept these bytes again. Raises ProblemError (hash_not_blocked)."""
     if not await blocking.unblock(resources, sha256, reason=reason, by=actor.by, actor=actor.user_id):
-        raise ProblemError(Code.hash_not_blocked, f"{sha256} is not blocked.")
+        raise ProblemError(hash_not_blocked, f"{sha256} is not blocked.")
 
 
 async def review(  # noqa: PLR0913
@@ -92,8 +94,8 @@ async def review(  # noqa: PLR0913
     if decision == "block":
         job = await job_detail(resources, job_id)
         refusal = job.error or {}
-        if job.status != "error" or refusal.get("code") != Code.refused:
-            raise ProblemError(Code.conflict, "This job was not refused: there is nothing to review.")
+        if job.status != "error" or refusal.get("code") != refused:
+            raise ProblemError(conflict, "This job was not refused: there is nothing to review.")
         await block(
             resources, job.sha256, actor, reason, category=category or str(refusal.get("category") or "other")
         )

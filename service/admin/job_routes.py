@@ -7,21 +7,27 @@ from fastapi import APIRouter, Query, Request
 
 from service.admin import acts, lists
 from service.admin.access import REFUSALS, AdminUser, StaffUser
+from service.admin.errors import user_not_found
 from service.admin.rows import AdminJob, AdminJobDetail
 from service.admin.schemas import Act, JobFilter, JobPage, RefundAnswer
-from service.errors import Code, responses
+from service.billing.credit_errors import insufficient_credits, not_charged
+from service.errors import conflict, data_deletion_running, malformed_json
+from service.jobs.errors import job_finished, job_not_found
+from service.library.errors import original_missing
+from service.problems import responses
 from service.resources import resources_of
+from service.safety.errors import refused
 
 router = APIRouter(prefix="/admin/api/jobs", tags=["admin"])
 
 
-@router.get("", responses=responses(*REFUSALS, Code.user_not_found, Code.conflict))
+@router.get("", responses=responses(*REFUSALS, user_not_found, conflict))
 async def search_jobs(request: Request, _caller: StaffUser, wanted: Annotated[JobFilter, Query()]) -> JobPage:
     """Jobs of all users and visitors, newest first."""
     return await lists.jobs(resources_of(request), wanted)
 
 
-@router.get("/{job_id}", responses=responses(*REFUSALS, Code.job_not_found))
+@router.get("/{job_id}", responses=responses(*REFUSALS, job_not_found))
 async def get_any_job(job_id: UUID, request: Request, _caller: StaffUser) -> AdminJobDetail:
     """One job with its transitions, what it cost, and whether its bytes are still there."""
     return await acts.job_detail(resources_of(request), job_id)
@@ -32,14 +38,14 @@ async def get_any_job(job_id: UUID, request: Request, _caller: StaffUser) -> Adm
     status_code=201,
     responses=responses(
         *REFUSALS,
-        Code.malformed_json,
-        Code.job_not_found,
-        Code.job_finished,
-        Code.conflict,
-        Code.refused,
-        Code.original_missing,
-        Code.insufficient_credits,
-        Code.data_deletion_running,
+        malformed_json,
+        job_not_found,
+        job_finished,
+        conflict,
+        refused,
+        original_missing,
+        insufficient_credits,
+        data_deletion_running,
     ),
 )
 async def replay_job(job_id: UUID, request: Request, actor: AdminUser, wanted: Act) -> AdminJob:
@@ -52,7 +58,7 @@ async def replay_job(job_id: UUID, request: Request, actor: AdminUser, wanted: A
 
 @router.post(
     "/{job_id}/cancel",
-    responses=responses(*REFUSALS, Code.malformed_json, Code.job_not_found, Code.job_finished),
+    responses=responses(*REFUSALS, malformed_json, job_not_found, job_finished),
 )
 async def cancel_any_job(job_id: UUID, request: Request, actor: AdminUser, wanted: Act) -> AdminJob:
     """End a job that has not ended. It costs nothing, and its upload is removed."""
@@ -61,7 +67,7 @@ async def cancel_any_job(job_id: UUID, request: Request, actor: AdminUser, wante
 
 @router.post(
     "/{job_id}/refund",
-    responses=responses(*REFUSALS, Code.malformed_json, Code.job_not_found, Code.not_charged),
+    responses=responses(*REFUSALS, malformed_json, job_not_found, not_charged),
 )
 async def refund_job(job_id: UUID, request: Request, actor: AdminUser, wanted: Act) -> RefundAnswer:
     """Give back what a job was charged, once. Its result stays."""

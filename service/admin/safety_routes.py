@@ -21,8 +21,11 @@ from service.admin.schemas import (
     ReviewPage,
     ReviewRequest,
 )
-from service.errors import Code, responses
+from service.errors import conflict, malformed_json
+from service.jobs.errors import job_not_found
+from service.problems import responses
 from service.resources import resources_of
+from service.safety.errors import hash_not_blocked
 
 router = APIRouter(prefix="/admin/api", tags=["admin"])
 
@@ -37,7 +40,7 @@ async def list_refused(
 
 @router.post(
     "/refused/{job_id}/review",
-    responses=responses(*REFUSALS, Code.malformed_json, Code.job_not_found, Code.conflict),
+    responses=responses(*REFUSALS, malformed_json, job_not_found, conflict),
 )
 async def review_refused(
     job_id: UUID, request: Request, actor: AdminUser, wanted: ReviewRequest
@@ -60,7 +63,7 @@ async def list_in_review(
 @router.post(
     "/in-review/{kind}/{picture_id}",
     status_code=204,
-    responses=responses(*REFUSALS, Code.malformed_json, Code.conflict),
+    responses=responses(*REFUSALS, malformed_json, conflict),
 )
 async def decide_about_picture(
     kind: PictureKind, picture_id: UUID, request: Request, actor: AdminUser, wanted: PictureDecision
@@ -82,7 +85,7 @@ async def list_blocked(
     return await lists.blocked(resources_of(request), wanted)
 
 
-@router.post("/blocked", responses=responses(*REFUSALS, Code.malformed_json))
+@router.post("/blocked", responses=responses(*REFUSALS, malformed_json))
 async def block_hash(request: Request, actor: AdminUser, wanted: BlockRequest) -> BlockAnswer:
     """Refuse these bytes from now on, and take away what exists of them. Repeating it completes it."""
     done = await acts.block(
@@ -100,7 +103,7 @@ async def block_hash(request: Request, actor: AdminUser, wanted: BlockRequest) -
 @router.post(
     "/blocked/{sha256}/unblock",
     status_code=204,
-    responses=responses(*REFUSALS, Code.malformed_json, Code.hash_not_blocked),
+    responses=responses(*REFUSALS, malformed_json, hash_not_blocked),
 )
 async def unblock_hash(
     sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")], request: Request, actor: AdminUser, wanted: Act

@@ -23,7 +23,7 @@ from service.admin.rows import (
     RoleChange,
     SystemReport,
 )
-from service.database import Database, Forget, text
+from service.database import Database, Forget
 from service.jobs.store import Status
 
 Place = tuple[datetime, str]
@@ -39,33 +39,31 @@ class Actor:
 
     def because(self, reason: str) -> dict[str, Any]:
         """The parameters that every act ends with."""
-        return {"p_actor": text(self.user_id), "p_by": self.by, "p_reason": reason}
+        return {"actor": self.user_id, "by": self.by, "reason": reason}
 
 
 class Admin:
     """Typed access to what operators may do."""
 
     def __init__(self, database: Database) -> None:
-        self._call = database.call
+        self._database = database
 
     # Roles
 
     async def role(self, user_id: UUID) -> Role | None:
-        role: Role | None = await self._call("admin_role", {"p_user_id": str(user_id)})
+        role: Role | None = await self._database.run("admin_role", user_id=user_id)
         return role
 
     async def list_admins(self) -> list[AdminRow]:
-        return [AdminRow.model_validate(row) for row in await self._call("list_admins", {})]
+        return await self._database.many(AdminRow, "list_admins")
 
     async def grant_role(self, who: str, role: Role, by: str, reason: str) -> RoleChange:
         """`who`: an account's id or address. Raises ProblemError (user_not_found, conflict)."""
-        parameters = {"p_who": who, "p_role": role, "p_by": by, "p_reason": reason}
-        return RoleChange.model_validate(await self._call("grant_admin", parameters))
+        return await self._database.one(RoleChange, "grant_admin", who=who, role=role, by=by, reason=reason)
 
     async def revoke_role(self, who: str, by: str, reason: str) -> RoleChange:
         """Raises as grant_role does; `before` None: there was nothing to revoke."""
-        parameters = {"p_who": who, "p_by": by, "p_reason": reason}
-        return RoleChange.model_validate(await self._call("revoke_admin", parameters))
+        return await self._database.one(RoleChange, "revoke_admin", who=who, by=by, reason=reason)
 
     # Users
 
@@ -80,41 +78,42 @@ class Admin:
         suspended: bool | None = None,
     ) -> list[AdminUser]:
         """Newest first. `query`: an id, or a part of an address."""
-        rows = await self._call(
+        return await self._database.many(
+            AdminUser,
             "admin_users",
-            {
-                **_page(limit, after),
-                "p_query": query,
-                "p_plan": plan,
-                "p_flagged": flagged,
-                "p_suspended": suspended,
-            },
+            **_page(limit, after),
+            query=query,
+            plan=plan,
+            flagged=flagged,
+            suspended=suspended,
         )
-        return [AdminUser.model_validate(row) for row in rows]
 
     async def get_user(self, who: str) -> AdminUserDetail:
         """`who`: an id or an address. Raises ProblemError (user_not_found, conflict)."""
-        return AdminUserDetail.model_validate(await self._call("admin_user", {"p_who": who}))
+        return await self._database.one(AdminUserDetail, "admin_user", who=who)
 
     async def set_plan(self, user_id: UUID, plan_id: str, actor: Actor, reason: str) -> AdminUserDetail:
         """Raises ProblemError (user_not_found, plan_not_found)."""
-        parameters = {"p_user_id": str(user_id), "p_plan_id": plan_id, **actor.because(reason)}
-        return AdminUserDetail.model_validate(await self._call("admin_set_plan", parameters))
+        return await self._database.one(
+            AdminUserDetail, "admin_set_plan", user_id=user_id, plan_id=plan_id, **actor.because(reason)
+        )
 
     async def flag(self, user_id: UUID, actor: Actor, reason: str, *, flagged: bool) -> AdminUserDetail:
         """Mark an account for others to see, or take the mark away. Raises ProblemError (user_not_found)."""
-        parameters = {"p_user_id": str(user_id), "p_flagged": flagged, **actor.because(reason)}
-        return AdminUserDetail.model_validate(await self._call("admin_flag", parameters))
+        return await self._database.one(
+            AdminUserDetail, "admin_flag", user_id=user_id, flagged=flagged, **actor.because(reason)
+        )
 
     async def suspend(self, user_id: UUID, actor: Actor, reason: str, *, suspended: bool) -> AdminUserDetail:
         """Stop an account, or let it be used again. `end_blocked_jobs` must follow. Raises ProblemError
         (user_not_found, conflict for one's own)."""
-        parameters = {"p_user_id": str(user_id), "p_suspended": suspended, **actor.because(reason)}
-        return AdminUserDetail.model_validate(await self._call("admin_suspend", parameters))
+        return await self._database.one(
+            AdminUserDetail, "admin_suspend", user_id=user_id, suspended=suspended, **actor.because(reason)
+        )
 
     async def end_blocked_jobs(self, user_id: UUID) -> list[UUID]:
         """Cancel what a suspended account has under way, at no cost: up to 500 jobs, which are returned."""
-        return [UUID(job_id) for job_id in await self._call("end_blocked_jobs", {"p_user_id": str(user_id)})]
+        return [UUID(job_id) for job_id in await self._database.run("end_blocked_jobs", user_id=user_id)]
 
     async def change_credits(  # noqa: PLR0913 - the SQL function's own
         self,
@@ -128,14 +127,15 @@ class Admin:
     ) -> CreditChange:
         """Give credits, or take them where `amount` is negative; once for each `reference`. Raises ProblemError
         (user_not_found)."""
-        parameters = {
-            "p_user_id": str(user_id),
-            "p_amount": amount,
-            "p_reference": reference,
-            "p_expires_at": expires_at and expires_at.isoformat(),
+        return await self._database.one(
+            CreditChange,
+            "admin_credits",
+            user_id=user_id,
+            amount=amount,
+            reference=reference,
+            expires_at=expires_at,
             **actor.because(reason),
-        }
-        return CreditChange.model_validate(await self._call("admin_credits", parameters))
+        )
 
     # Jobs
 
@@ -152,23 +152,20 @@ class Admin:
         created_before: datetime | None = None,
     ) -> list[AdminJob]:
         """Newest first. `user`: an account's id or address. Raises ProblemError (user_not_found, conflict)."""
-        rows = await self._call(
+        return await self._database.many(
+            AdminJob,
             "admin_jobs",
-            {
-                **_page(limit, after),
-                "p_status": status,
-                "p_op": op,
-                "p_user": user,
-                "p_error": error,
-                "p_created_after": created_after and created_after.isoformat(),
-                "p_created_before": created_before and created_before.isoformat(),
-            },
+            **_page(limit, after),
+            status=status,
+            op=op,
+            user=user,
+            error=error,
+            created_after=created_after,
+            created_before=created_before,
         )
-        return [AdminJob.model_validate(row) for row in rows]
 
     async def get_job(self, job_id: UUID) -> AdminJobDetail | None:
-        row = await self._call("admin_job", {"p_job_id": str(job_id)})
-        return None if row is None else AdminJobDetail.model_validate(row)
+        return await self._database.maybe(AdminJobDetail, "admin_job", job_id=job_id)
 
     async def replay_job(self, job_id: UUID, actor: Actor, reason: str) -> AdminJob:
         """The new job. Raises ProblemError (job_not_found, job_finished, conflict, refused, original_missing,
@@ -181,42 +178,39 @@ class Admin:
 
     async def refund_job(self, job_id: UUID, actor: Actor, reason: str) -> bool:
         """False: it was refunded before. Raises ProblemError (job_not_found, not_charged)."""
-        parameters = {"p_job_id": str(job_id), **actor.because(reason)}
-        return bool(await self._call("admin_refund_job", parameters))
+        return bool(await self._database.run("admin_refund_job", job_id=job_id, **actor.because(reason)))
 
     async def _job(self, function: str, job_id: UUID, actor: Actor, reason: str) -> AdminJob:
-        return AdminJob.model_validate(
-            await self._call(function, {"p_job_id": str(job_id), **actor.because(reason)})
-        )
+        return await self._database.one(AdminJob, function, job_id=job_id, **actor.because(reason))
 
     # Refused and blocked pictures
 
     async def list_refused(
         self, *, limit: int, after: Place | None = None, reviewed: bool | None = None
     ) -> list[RefusedJob]:
-        rows = await self._call("refused_jobs", {**_page(limit, after), "p_reviewed": reviewed})
-        return [RefusedJob.model_validate(row) for row in rows]
+        return await self._database.many(RefusedJob, "refused_jobs", **_page(limit, after), reviewed=reviewed)
 
     async def review(self, job_id: UUID, decision: Decision, actor: Actor, reason: str) -> AdminJobDetail:
         """Raises ProblemError (job_not_found, conflict)."""
-        parameters = {"p_job_id": str(job_id), "p_decision": decision, **actor.because(reason)}
-        return AdminJobDetail.model_validate(await self._call("review_refused", parameters))
+        return await self._database.one(
+            AdminJobDetail, "review_refused", job_id=job_id, decision=decision, **actor.because(reason)
+        )
 
     async def list_in_review(self, *, limit: int, after: Place | None = None) -> list[PictureInReview]:
         """Newest first; without URLs."""
-        rows = await self._call("pictures_in_review", _page(limit, after))
-        return [PictureInReview.model_validate(row) for row in rows]
+        return await self._database.many(PictureInReview, "pictures_in_review", **_page(limit, after))
 
     async def sha256_in_review(self, kind: PictureKind, picture_id: UUID) -> str:
         """What is to be blocked to refuse it. Raises ProblemError (conflict: nothing is to be decided)."""
-        return str(await self._call("picture_in_review", {"p_kind": kind, "p_id": str(picture_id)}))
+        return str(await self._database.run("picture_in_review", kind=kind, id=picture_id))
 
     async def approve_picture(
         self, kind: PictureKind, picture_id: UUID, actor: Actor, reason: str
     ) -> list[Forget]:
         """What the caches must forget. Raises ProblemError (conflict)."""
-        parameters = {"p_kind": kind, "p_id": str(picture_id), **actor.because(reason)}
-        return [Forget.model_validate(row) for row in await self._call("approve_picture", parameters)]
+        return await self._database.many(
+            Forget, "approve_picture", kind=kind, id=picture_id, **actor.because(reason)
+        )
 
     async def list_blocked(
         self,
@@ -227,17 +221,15 @@ class Admin:
         category: str | None = None,
     ) -> list[BlockedHash]:
         """Newest first; `sha256`: its beginning."""
-        rows = await self._call(
+        return await self._database.many(
+            BlockedHash,
             "list_blocked",
-            {
-                "p_limit": limit,
-                "p_after": after and after[0].isoformat(),
-                "p_after_sha256": after and after[1],
-                "p_sha256": sha256,
-                "p_category": category,
-            },
+            limit=limit,
+            after=after and after[0],
+            after_sha256=after and after[1],
+            sha256=sha256,
+            category=category,
         )
-        return [BlockedHash.model_validate(row) for row in rows]
 
     # Care
 
@@ -252,34 +244,18 @@ class Admin:
     ) -> list[AuditEntry]:
         """Newest first. `actor`: an account's id or address, or `cli:<user>`; `action`: its beginning. Raises
         ProblemError (user_not_found, conflict)."""
-        rows = await self._call(
-            "admin_audit",
-            {
-                "p_limit": limit,
-                "p_before": before,
-                "p_actor": actor,
-                "p_subject": subject,
-                "p_action": action,
-            },
+        return await self._database.many(
+            AuditEntry, "admin_audit", limit=limit, before=before, actor=actor, subject=subject, action=action
         )
-        return [AuditEntry.model_validate(row) for row in rows]
 
     async def list_abuse(self, limit: int) -> list[AbuseSignal]:
         """Accounts with a signal, those with most first."""
-        return [
-            AbuseSignal.model_validate(row) for row in await self._call("admin_abuse", {"p_limit": limit})
-        ]
+        return await self._database.many(AbuseSignal, "admin_abuse", limit=limit)
 
     async def system_report(self, paid_priority: int) -> SystemReport:
         """`paid_priority`: of a plan that counts as paid, as for load shedding."""
-        return SystemReport.model_validate(
-            await self._call("system_report", {"p_paid_priority": paid_priority})
-        )
+        return await self._database.one(SystemReport, "system_report", paid_priority=paid_priority)
 
 
 def _page(limit: int, after: Place | None) -> dict[str, Any]:
-    return {
-        "p_limit": limit,
-        "p_after": after and after[0].isoformat(),
-        "p_after_id": after and after[1],
-    }
+    return {"limit": limit, "after": after and after[0], "after_id": after and after[1]}

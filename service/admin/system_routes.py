@@ -7,6 +7,7 @@ from fastapi.responses import FileResponse
 
 from service.admin import lists
 from service.admin.access import REFUSALS, StaffUser
+from service.admin.errors import admin_required, user_not_found
 from service.admin.schemas import (
     AbuseList,
     AuditFilter,
@@ -15,9 +16,10 @@ from service.admin.schemas import (
     Me,
     SystemPage,
 )
-from service.errors import Code, ProblemError, responses
+from service.errors import ProblemError, conflict
 from service.health.checks import Checks
 from service.pages import ADMIN
+from service.problems import responses
 from service.resources import resources_of
 from service.settings import Settings
 
@@ -31,7 +33,7 @@ async def get_me(request: Request, user_id: StaffUser) -> Me:
     """The caller's role."""
     role = await resources_of(request).admin.role(user_id)
     if role is None:  # revoked between the two questions
-        raise ProblemError(Code.admin_required, "This is for operators of this service.")
+        raise ProblemError(admin_required)
     return Me(user_id=user_id, role=role)
 
 
@@ -54,7 +56,7 @@ async def list_abuse(request: Request, _caller: StaffUser) -> AbuseList:
     return AbuseList(accounts=await resources_of(request).admin.list_abuse(MAX_ABUSE))
 
 
-@router.get("/audit", responses=responses(*REFUSALS, Code.user_not_found, Code.conflict))
+@router.get("/audit", responses=responses(*REFUSALS, user_not_found, conflict))
 async def list_audit(
     request: Request, _caller: StaffUser, wanted: Annotated[AuditFilter, Query()]
 ) -> AuditPage:

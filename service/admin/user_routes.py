@@ -7,14 +7,17 @@ from fastapi import APIRouter, Query, Request
 
 from service.admin import acts, lists
 from service.admin.access import REFUSALS, AdminUser, StaffUser
+from service.admin.errors import user_not_found
 from service.admin.rows import AdminUserDetail, CreditChange
 from service.admin.schemas import Act, CreditsGiven, CreditsTaken, PlanChange, UserFilter, UserPage
-from service.errors import Code, responses
+from service.billing.plan_errors import plan_not_found
+from service.errors import conflict, malformed_json
+from service.problems import responses
 from service.resources import resources_of
 
 router = APIRouter(prefix="/admin/api/users", tags=["admin"])
-_ONE = responses(*REFUSALS, Code.user_not_found)
-_ACT = responses(*REFUSALS, Code.malformed_json, Code.user_not_found)
+_ONE = responses(*REFUSALS, user_not_found)
+_ACT = responses(*REFUSALS, malformed_json, user_not_found)
 
 
 @router.get("", responses=responses(*REFUSALS))
@@ -33,7 +36,7 @@ async def get_user(user_id: UUID, request: Request, _caller: StaffUser) -> Admin
 
 @router.post(
     "/{user_id}/plan",
-    responses=responses(*REFUSALS, Code.malformed_json, Code.user_not_found, Code.plan_not_found),
+    responses=responses(*REFUSALS, malformed_json, user_not_found, plan_not_found),
 )
 async def set_plan(user_id: UUID, request: Request, actor: AdminUser, wanted: PlanChange) -> AdminUserDetail:
     """Give an account another plan, at once. Nothing is deleted; a subscription is not touched."""
@@ -62,7 +65,7 @@ async def take_credits(
 
 @router.post(
     "/{user_id}/suspend",
-    responses=responses(*REFUSALS, Code.malformed_json, Code.user_not_found, Code.conflict),
+    responses=responses(*REFUSALS, malformed_json, user_not_found, conflict),
 )
 async def suspend_user(user_id: UUID, request: Request, actor: AdminUser, wanted: Act) -> AdminUserDetail:
     """Stop an account at once: sessions, API keys, jobs, share links, event streams. Nothing of it is deleted."""

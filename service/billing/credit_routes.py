@@ -6,24 +6,25 @@ from fastapi import APIRouter, Query, Request
 
 from service.billing.credit_schemas import CreditBalance, CreditHistory, CreditMovement, HistoryPage
 from service.cursors import cursor_at, place_of, unreadable
-from service.errors import Code, ProblemError, responses
+from service.errors import account_gone, sign_in_required
 from service.limits import SignedIn
+from service.problems import responses
 from service.resources import resources_of
 
 router = APIRouter(prefix="/credits", tags=["billing"])
 MAX_ID = 2**63
 
 
-@router.get("/balance", responses=responses(Code.sign_in_required))
+@router.get("/balance", responses=responses(sign_in_required))
 async def get_balance(request: Request, user_id: SignedIn) -> CreditBalance:
     """What can be spent now, what is set aside for jobs, what is owed, and what ends when."""
     row = await resources_of(request).credits.get_credits(user_id)
     if row is None:
-        raise ProblemError(Code.invalid_token, "This account no longer exists.")
+        raise account_gone()
     return CreditBalance(**row.model_dump())
 
 
-@router.get("/history", responses=responses(Code.sign_in_required))
+@router.get("/history", responses=responses(sign_in_required))
 async def list_history(
     request: Request, user_id: SignedIn, wanted: Annotated[HistoryPage, Query()]
 ) -> CreditHistory:

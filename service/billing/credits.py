@@ -58,19 +58,17 @@ class Credits:
     """Typed access to what accounts have. Giving and taking is done where its cause is recorded: Stripe, admins."""
 
     def __init__(self, database: Database) -> None:
-        self._call = database.call
+        self._database = database
 
     async def get_credits(self, user_id: UUID) -> CreditsRow | None:
-        row = await self._call("get_credits", {"p_user_id": str(user_id)})
-        return None if row is None else CreditsRow.model_validate(row)
+        return await self._database.maybe(CreditsRow, "get_credits", user_id=user_id)
 
     async def history(self, user_id: UUID, before: int | None, limit: int) -> list[Movement]:
         """Movements older than the one whose id is `before`, newest first."""
-        rows = await self._call(
-            "credit_history", {"p_user_id": str(user_id), "p_before": before, "p_limit": limit}
+        return await self._database.many(
+            Movement, "credit_history", user_id=user_id, before=before, limit=limit
         )
-        return [Movement.model_validate(row) for row in rows]
 
     async def expire_grants(self, limit: int) -> Expired:
         """Take what has ended from up to `limit` accounts."""
-        return Expired.model_validate(await self._call("expire_grants", {"p_limit": limit}))
+        return await self._database.one(Expired, "expire_grants", limit=limit)

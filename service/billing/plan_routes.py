@@ -7,10 +7,19 @@ from fastapi import APIRouter, Request, Response
 from service.billing.plan_schemas import PlanList, PlanOffer, QuoteAnswer, QuoteRequest
 from service.billing.quotes import sign
 from service.database import cache_key
-from service.errors import Code, responses
+from service.errors import (
+    bad_op_key,
+    bad_parameter,
+    dependency_unavailable,
+    internal,
+    malformed_json,
+    op_unavailable,
+    unknown_op,
+)
 from service.intake.intake import chain_of
 from service.limits import Admitted
 from service.ops.variant import variant_for
+from service.problems import responses
 from service.resources import resources_of
 from service.weights import weights_digest
 
@@ -21,7 +30,7 @@ router = APIRouter(tags=["billing"])
     "/plans",
     summary="List plans",
     response_model=PlanList,
-    responses=responses(Code.dependency_unavailable, Code.internal, common=False),
+    responses=responses(dependency_unavailable, internal, common=False),
 )
 async def list_plans(request: Request) -> Response:
     """The plans on sale, with what they cost and allow. Public, and the same for everybody."""
@@ -41,9 +50,7 @@ async def list_plans(request: Request) -> Response:
 
 @router.post(
     "/quote",
-    responses=responses(
-        Code.malformed_json, Code.bad_op_key, Code.unknown_op, Code.bad_parameter, Code.op_unavailable
-    ),
+    responses=responses(malformed_json, bad_op_key, unknown_op, bad_parameter, op_unavailable),
 )
 async def quote(body: QuoteRequest, request: Request, principal: Admitted) -> QuoteAnswer:
     """What an op would cost the caller, whether it would be a hit, and how long it would take.

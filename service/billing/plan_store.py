@@ -6,9 +6,7 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-import orjson
-
-from service.database import Database, Row, text
+from service.database import Database, Row, json_text
 
 
 class PlanRow(Row):
@@ -114,55 +112,38 @@ class Plans:
     """Typed access to the functions of plans and usage."""
 
     def __init__(self, database: Database) -> None:
-        self._call = database.call
+        self._database = database
 
     async def list_plans(self) -> list[PlanRow]:
-        return [PlanRow.model_validate(row) for row in await self._call("list_plans", {})]
+        return await self._database.many(PlanRow, "list_plans")
 
     async def list_op_prices(self) -> list[OpPrice]:
-        return [OpPrice.model_validate(row) for row in await self._call("list_op_prices", {})]
+        return await self._database.many(OpPrice, "list_op_prices")
 
     async def recently_changed(self, seconds: float) -> Changes:
-        return Changes.model_validate(await self._call("recently_changed", {"p_seconds": seconds}))
+        return await self._database.one(Changes, "recently_changed", seconds=seconds)
 
     async def set_plan(self, user_id: UUID, plan_id: str, reason: str, actor: UUID | None = None) -> None:
         """Raises ProblemError (plan_not_found, user_not_found)."""
-        await self._call(
-            "set_plan",
-            {
-                "p_user_id": str(user_id),
-                "p_plan_id": plan_id,
-                "p_reason": reason,
-                "p_actor": text(actor),
-            },
-        )
+        await self._database.run("set_plan", user_id=user_id, plan_id=plan_id, reason=reason, actor=actor)
 
     async def flag_account(self, user_id: UUID, reason: str | None, actor: UUID | None = None) -> None:
         """`reason` None takes the flag away."""
-        await self._call(
-            "flag_account", {"p_user_id": str(user_id), "p_reason": reason, "p_actor": text(actor)}
-        )
+        await self._database.run("flag_account", user_id=user_id, reason=reason, actor=actor)
 
     async def get_usage(self, user_id: UUID, first: date, last: date) -> UsageRow:
-        return UsageRow.model_validate(
-            await self._call(
-                "get_usage",
-                {"p_user_id": str(user_id), "p_from": first.isoformat(), "p_to": last.isoformat()},
-            )
-        )
+        return await self._database.one(UsageRow, "get_usage", user_id=user_id, **{"from": first, "to": last})
 
     async def fold_usage(self, batch: UUID, counts: Sequence[dict[str, Any]]) -> bool:
         """Add counts to the days of users; False when this batch was added before."""
-        return bool(
-            await self._call("fold_usage", {"p_batch": str(batch), "p_counts": orjson.dumps(counts).decode()})
-        )
+        return bool(await self._database.run("fold_usage", batch=batch, counts=json_text(counts)))
 
     async def settle_storage(self, limit: int) -> bool:
         """Whether there may be more to settle."""
-        return bool(await self._call("settle_storage", {"p_limit": limit}))
+        return bool(await self._database.run("settle_storage", limit=limit))
 
     async def expire_usage(self) -> None:
-        await self._call("expire_usage", {})
+        await self._database.run("expire_usage")
 
     async def get_quote_facts(  # noqa: PLR0913 - the SQL function's own
         self,
@@ -175,23 +156,19 @@ class Plans:
         width: int | None,
         height: int | None,
     ) -> QuoteFacts:
-        return QuoteFacts.model_validate(
-            await self._call(
-                "get_quote_facts",
-                {
-                    "p_user_id": text(user_id),
-                    "p_cache_key": cache_key,
-                    "p_op_key": op_key,
-                    "p_queue": queue,
-                    "p_size": size,
-                    "p_width": width,
-                    "p_height": height,
-                },
-            )
+        return await self._database.one(
+            QuoteFacts,
+            "get_quote_facts",
+            user_id=user_id,
+            cache_key=cache_key,
+            op_key=op_key,
+            queue=queue,
+            size=size,
+            width=width,
+            height=height,
         )
 
     async def refund_hit(self, user_id: UUID, reference: str, key_id: UUID | None = None) -> None:
         """Give back what a hit cost that cannot be given, to the API key that asked as well. Once, however often it is
         called. `reference`: of the charge, or the job of a copy."""
-        parameters = {"p_user_id": str(user_id), "p_reference": reference, "p_api_key_id": text(key_id)}
-        await self._call("refund_hit", parameters)
+        await self._database.run("refund_hit", user_id=user_id, reference=reference, api_key_id=key_id)

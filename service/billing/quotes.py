@@ -12,8 +12,9 @@ from uuid import UUID
 import jwt
 from pydantic import SecretStr
 
+from service.billing.plan_errors import invalid_quote, quote_expired
 from service.billing.tariff import Price
-from service.errors import Code, ProblemError
+from service.errors import ProblemError
 from service.secrets import derive
 
 QUOTE_SECONDS = 600
@@ -56,13 +57,13 @@ def honour(secret: SecretStr, quote_id: str, user_id: UUID | None, op_key: str) 
             options={"require": ["exp", "sub", "op_key", "price", "hit_price"]},
         )
     except jwt.ExpiredSignatureError:
-        raise ProblemError(Code.quote_expired, "This quote has ended: ask for a new one.") from None
+        raise ProblemError(quote_expired, "This quote has ended: ask for a new one.") from None
     except jwt.PyJWTError:
-        raise ProblemError(Code.invalid_quote, "quote_id is not a quote of this service.") from None
+        raise ProblemError(invalid_quote, "quote_id is not a quote of this service.") from None
     if claims["sub"] != _subject(user_id):
-        raise ProblemError(Code.invalid_quote, "This quote was given to another caller.")
+        raise ProblemError(invalid_quote, "This quote was given to another caller.")
     if claims["op_key"] != op_key:
-        raise ProblemError(Code.invalid_quote, f"This quote is for {claims['op_key']}.")
+        raise ProblemError(invalid_quote, f"This quote is for {claims['op_key']}.")
     return Price(int(claims["price"]), int(claims["hit_price"]))
 
 

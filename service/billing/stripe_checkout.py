@@ -10,10 +10,19 @@ from uuid import UUID
 
 import structlog
 
+from service.billing.payment_errors import (
+    already_subscribed,
+    no_subscription,
+    not_for_sale,
+    pack_not_found,
+    payment_failed,
+    return_url_refused,
+)
+from service.billing.plan_errors import plan_not_found
 from service.billing.stripe_client import Document, StripeRefusal
 from service.billing.stripe_handlers import Handlers
 from service.billing.stripe_store import Offer, SubscriptionRow
-from service.errors import Code, ProblemError
+from service.errors import ProblemError, conflict
 from service.resources import Resources
 from service.settings import Settings
 
@@ -37,7 +46,7 @@ def return_address(settings: Settings, wanted: str | None) -> str:
         origin = None
     if origin is None or origin not in {_origin(default), *settings.billing_return_origins}:
         raise ProblemError(
-            Code.return_url_refused,
+            return_url_refused,
             "Its origin is neither that of this deployment's page nor an allowed one.",
         )
     return wanted
@@ -83,7 +92,7 @@ async def check_out(
     offer = await _offer(resources, plan_id, pack_id)
     if plan_id is not None and _goes_on(await resources.stripe_store.subscription(user_id)):
         raise ProblemError(
-            Code.already_subscribed, "Change the subscription with POST /billing/change, or in the portal."
+            already_subscribed, "Change the subscription with POST /billing/change, or in the portal."
         )
     metadata = {"darkroom_user": str(user_id), "credits": str(offer.credits)}
     parameters: Document = {
@@ -154,11 +163,11 @@ async def change_plan(resources: Resources, user_id: UUID, plan_id: str) -> Subs
 async def _offer(resources: Resources, plan_id: str | None, pack_id: str | None) -> Offer:
     offer = await resources.stripe_store.offer(plan_id=plan_id, pack_id=pack_id)
     if offer is None:
-        missing = Code.plan_not_found if pack_id is None else Code.pack_not_found
+        missing = plan_not_found if pack_id is None else pack_not_found
         raise ProblemError(missing, f"There is no {plan_id or pack_id}.")
     if offer.price_id is None:
         raise ProblemError(
-            Code.not_for_sale,
+            not_for_sale,
             f"{offer.name} has no price here; `darkroom stripe sync` makes those that plans have.",
         )
     return offer
@@ -176,7 +185,7 @@ async def _subscribed(resources: Resources, user_id: UUID) -> SubscriptionRow:
     resources.require_stripe()
     subscription = await resources.stripe_store.subscription(user_id)
     if subscription is None or not _goes_on(subscription):
-        raise ProblemError(Code.no_subscription, "There is no subscription that goes on.")
+        raise ProblemError(no_subscription, "There is no subscription that goes on.")
     return subscription
 
 
@@ -194,10 +203,10 @@ async def _update(
         log.info("subscription_change_refused", code=refusal.code)
         if refusal.status == PAYMENT_REQUIRED:
             raise ProblemError(
-                Code.payment_failed,
+                payment_failed,
                 "The payment failed, and nothing has changed; the portal leads to another card.",
             ) from None
-        raise ProblemError(Code.conflict, "Stripe does not allow this change as things are.") from None
+        raise ProblemError(conflict, "Stripe does not allow this change as things are.") from None
     await handlers.apply_subscription(fetched, ticket)
     if fetched["latest_invoice"] and "items" in change:
         await handlers.settle_invoice(fetched["latest_invoice"])

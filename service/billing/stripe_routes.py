@@ -5,6 +5,16 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Request
 
 from service.billing import stripe_checkout
+from service.billing.payment_errors import (
+    already_subscribed,
+    billing_disabled,
+    no_subscription,
+    not_for_sale,
+    pack_not_found,
+    payment_failed,
+    return_url_refused,
+)
+from service.billing.plan_errors import plan_not_found
 from service.billing.stripe_schemas import (
     CheckoutRequest,
     Pack,
@@ -16,13 +26,14 @@ from service.billing.stripe_schemas import (
     SubscriptionAnswer,
 )
 from service.billing.stripe_store import SubscriptionRow
-from service.errors import Code, responses
+from service.errors import conflict, data_deletion_running, malformed_json, sign_in_required
 from service.limits import Admitted, SignedIn
+from service.problems import responses
 from service.resources import resources_of
 
 router = APIRouter(prefix="/billing", tags=["billing"])
-_COMMON = (Code.sign_in_required, Code.billing_disabled)
-_BODY = (Code.malformed_json, Code.return_url_refused)
+_COMMON = (sign_in_required, billing_disabled)
+_BODY = (malformed_json, return_url_refused)
 
 
 def _shown(row: SubscriptionRow | None) -> SubscriptionAnswer:
@@ -44,11 +55,11 @@ async def list_packs(request: Request, _caller: Admitted) -> PackList:
     responses=responses(
         *_COMMON,
         *_BODY,
-        Code.plan_not_found,
-        Code.pack_not_found,
-        Code.not_for_sale,
-        Code.already_subscribed,
-        Code.data_deletion_running,
+        plan_not_found,
+        pack_not_found,
+        not_for_sale,
+        already_subscribed,
+        data_deletion_running,
     ),
 )
 async def check_out(request: Request, user_id: SignedIn, wanted: CheckoutRequest) -> Redirect:
@@ -67,7 +78,7 @@ async def check_out(request: Request, user_id: SignedIn, wanted: CheckoutRequest
 @router.post(
     "/portal",
     summary="Cards and invoices",
-    responses=responses(*_COMMON, *_BODY, Code.data_deletion_running),
+    responses=responses(*_COMMON, *_BODY, data_deletion_running),
 )
 async def open_portal(
     request: Request,
@@ -78,13 +89,13 @@ async def open_portal(
     return Redirect(url=await stripe_checkout.open_portal(resources_of(request), user_id, wanted.return_url))
 
 
-@router.get("/subscription", summary="The subscription", responses=responses(Code.sign_in_required))
+@router.get("/subscription", summary="The subscription", responses=responses(sign_in_required))
 async def get_subscription(request: Request, user_id: SignedIn) -> SubscriptionAnswer:
     """The subscription that gives the plan, else the last one."""
     return _shown(await resources_of(request).stripe_store.subscription(user_id))
 
 
-_CHANGES = (*_COMMON, Code.no_subscription, Code.conflict, Code.payment_failed)
+_CHANGES = (*_COMMON, no_subscription, conflict, payment_failed)
 
 
 @router.post("/cancel", summary="Cancel at the period's end", responses=responses(*_CHANGES))
@@ -102,7 +113,7 @@ async def resume(request: Request, user_id: SignedIn) -> SubscriptionAnswer:
 @router.post(
     "/change",
     summary="Change the plan",
-    responses=responses(*_CHANGES, Code.malformed_json, Code.plan_not_found, Code.not_for_sale),
+    responses=responses(*_CHANGES, malformed_json, plan_not_found, not_for_sale),
 )
 async def change_plan(request: Request, user_id: SignedIn, wanted: PlanChange) -> SubscriptionAnswer:
     """Another plan from now on. The time that is left is billed or credited at once, and credits go with the money: a

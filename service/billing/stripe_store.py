@@ -5,9 +5,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-import orjson
-
-from service.database import Database, Row
+from service.database import Database, Row, json_text
 
 Outcome = Literal["applied", "stale", "not_ours", "unknown_price"]
 
@@ -98,119 +96,116 @@ class StripeStore:
     """Typed access to the functions of 36_stripe.sql and 37_payments.sql."""
 
     def __init__(self, database: Database) -> None:
-        self._call = database.call
+        self._database = database
 
     # The inbox
 
     async def receive(self, events: Sequence[Mapping[str, Any]]) -> list[str]:
         """Put events into the inbox; the ids of those that were not there."""
-        answer = await self._call("receive_stripe_events", {"p_events": _json(list(events))})
+        answer = await self._database.run("receive_stripe_events", events=json_text(events))
         return [str(event_id) for event_id in answer]
 
     async def claim(self, event_id: str | None, lease_seconds: float) -> InboxEvent | None:
-        row = await self._call(
-            "claim_stripe_event", {"p_event_id": event_id, "p_lease_seconds": lease_seconds}
+        return await self._database.maybe(
+            InboxEvent, "claim_stripe_event", event_id=event_id, lease_seconds=lease_seconds
         )
-        return None if row is None else InboxEvent.model_validate(row)
 
     async def finish(self, event: InboxEvent, outcome: str) -> bool:
         """False: another attempt has taken over."""
-        parameters = {"p_event_id": event.id, "p_ticket": event.lease, "p_outcome": outcome}
-        return bool(await self._call("finish_stripe_event", parameters))
+        return bool(
+            await self._database.run(
+                "finish_stripe_event", event_id=event.id, ticket=event.lease, outcome=outcome
+            )
+        )
 
     async def fail(
         self, event: InboxEvent, error: str, retry_seconds: float, max_attempts: int
     ) -> Literal["waiting", "failed"] | None:
         """What has become of it; None: another attempt has taken over."""
-        parameters = {"p_event_id": event.id, "p_ticket": event.lease, "p_error": error}
-        status: Literal["waiting", "failed"] | None = await self._call(
+        status: Literal["waiting", "failed"] | None = await self._database.run(
             "fail_stripe_event",
-            parameters | {"p_retry_seconds": retry_seconds, "p_max_attempts": max_attempts},
+            event_id=event.id,
+            ticket=event.lease,
+            error=error,
+            retry_seconds=retry_seconds,
+            max_attempts=max_attempts,
         )
         return status
 
     async def retry(self) -> int:
-        return int(await self._call("retry_stripe_events", {}))
+        return int(await self._database.run("retry_stripe_events"))
 
     async def inbox(self) -> InboxStats:
-        return InboxStats.model_validate(await self._call("stripe_inbox_stats", {}))
+        return await self._database.one(InboxStats, "stripe_inbox_stats")
 
     async def purge(self, keep_days: int, limit: int) -> int:
-        return int(await self._call("purge_stripe_events", {"p_keep_days": keep_days, "p_limit": limit}))
+        return int(await self._database.run("purge_stripe_events", keep_days=keep_days, limit=limit))
 
     async def ticket(self) -> int:
         """To be drawn before a fetch that no event asks for."""
-        return int(await self._call("draw_stripe_ticket", {}))
+        return int(await self._database.run("draw_stripe_ticket"))
 
     # Customers
 
     async def customer(self, user_id: UUID) -> Customer:
-        return Customer.model_validate(await self._call("find_stripe_customer", {"p_user_id": str(user_id)}))
+        return await self._database.one(Customer, "find_stripe_customer", user_id=user_id)
 
     async def keep_customer(self, user_id: UUID, customer_id: str) -> str:
         """The customer that counts. Raises ProblemError (invalid_token, data_deletion_running)."""
-        parameters = {"p_user_id": str(user_id), "p_customer_id": customer_id}
-        return str(await self._call("keep_stripe_customer", parameters))
+        return str(await self._database.run("keep_stripe_customer", user_id=user_id, customer_id=customer_id))
 
     async def lose_customer(self, customer_id: str) -> bool:
-        return bool(await self._call("lose_stripe_customer", {"p_customer_id": customer_id}))
+        return bool(await self._database.run("lose_stripe_customer", customer_id=customer_id))
 
     async def claim_closure(self) -> str | None:
         """A customer to delete at Stripe."""
-        row = await self._call("claim_stripe_closure", {})
+        row = await self._database.run("claim_stripe_closure")
         return None if row is None else str(row["customer_id"])
 
     async def end_closure(self, customer_id: str, error: str | None = None) -> None:
-        await self._call("end_stripe_closure", {"p_customer_id": customer_id, "p_error": error})
+        await self._database.run("end_stripe_closure", customer_id=customer_id, error=error)
 
     # Subscriptions and payments
 
     async def subscription(self, user_id: UUID) -> SubscriptionRow | None:
-        row = await self._call("get_subscription", {"p_user_id": str(user_id)})
-        return None if row is None else SubscriptionRow.model_validate(row)
+        return await self._database.maybe(SubscriptionRow, "get_subscription", user_id=user_id)
 
     async def record_subscription(self, ticket: int, facts: Mapping[str, Any], grace_seconds: int) -> Applied:
-        parameters = {"p_ticket": ticket, "p_subscription": _json(facts), "p_grace_seconds": grace_seconds}
-        return Applied.model_validate(await self._call("record_subscription", parameters))
+        return await self._database.one(
+            Applied, "record_subscription", ticket=ticket, subscription=facts, grace_seconds=grace_seconds
+        )
 
     async def settle_purchase(self, facts: Mapping[str, Any]) -> Applied:
-        return Applied.model_validate(await self._call("settle_purchase", {"p_purchase": _json(facts)}))
+        return await self._database.one(Applied, "settle_purchase", purchase=facts)
 
     async def end_subscriptions(self, limit: int) -> int:
-        return int(await self._call("end_subscriptions", {"p_limit": limit}))
+        return int(await self._database.run("end_subscriptions", limit=limit))
 
     async def open_subscriptions(self, after: str, limit: int) -> list[str]:
-        return list(await self._call("open_subscriptions", {"p_after": after, "p_limit": limit}))
+        return list(await self._database.run("open_subscriptions", after=after, limit=limit))
 
     # What is sold
 
     async def catalogue(self) -> list[Ware]:
-        return [Ware.model_validate(row) for row in await self._call("stripe_catalogue", {})]
+        return await self._database.many(Ware, "stripe_catalogue")
 
     async def record_price(self, ware: Ware, product_id: str, price_id: str) -> None:
-        await self._call(
+        await self._database.run(
             "record_stripe_price",
-            {
-                "p_kind": ware.kind,
-                "p_id": ware.id,
-                "p_product_id": product_id,
-                "p_price_id": price_id,
-                "p_amount": ware.amount,
-                "p_currency": ware.currency,
-            },
+            kind=ware.kind,
+            id=ware.id,
+            product_id=product_id,
+            price_id=price_id,
+            amount=ware.amount,
+            currency=ware.currency,
         )
 
     async def prices(self, price_ids: Sequence[str]) -> dict[str, Price]:
-        rows = await self._call("find_stripe_prices", {"p_price_ids": list(price_ids)})
+        rows = await self._database.run("find_stripe_prices", price_ids=price_ids)
         return {price_id: Price.model_validate(row) for price_id, row in rows.items()}
 
     async def offer(self, *, plan_id: str | None = None, pack_id: str | None = None) -> Offer | None:
-        row = await self._call("find_offer", {"p_plan_id": plan_id, "p_pack_id": pack_id})
-        return None if row is None else Offer.model_validate(row)
+        return await self._database.maybe(Offer, "find_offer", plan_id=plan_id, pack_id=pack_id)
 
     async def packs(self) -> list[PackRow]:
-        return [PackRow.model_validate(row) for row in await self._call("list_packs", {})]
-
-
-def _json(document: Any) -> str:
-    return orjson.dumps(document).decode()
+        return await self._database.many(PackRow, "list_packs")

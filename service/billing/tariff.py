@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from service.billing.plan_errors import plan_required
 from service.billing.plan_store import PlanRow, Plans
-from service.errors import Code, DependencyError, ProblemError
+from service.errors import DependencyError, ProblemError
 from service.ops.chain import Chain
 
 FRESH_SECONDS = 60.0
@@ -81,4 +82,4 @@ class Tariff:
             "violated_policies": [policy],
             "plan_required": None if cheapest is None else cheapest.id,
         }
-        return ProblemError(Code.plan_required, detail, facts=facts)
+        return ProblemError(plan_required, detail, facts=facts)

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.billing.plan_store import QuotaRow, UsageDay, UsageRow
-from service.errors import Code, ProblemError
+from service.errors import ProblemError, invalid_request
 from service.settings import Settings
 
 MAX_DAYS = 366
@@ -114,7 +114,7 @@ def period(first: date | None, last: date | None) -> tuple[date, date]:
     begin = first or (end - timedelta(days=DEFAULT_DAYS - 1) if end.toordinal() >= DEFAULT_DAYS else date.min)
     if not 0 <= (end - begin).days < MAX_DAYS:
         raise ProblemError(
-            Code.invalid_request,
+            invalid_request,
             f"from, to: at most {MAX_DAYS} days are told at once, the first before the last.",
         )
     return begin, end

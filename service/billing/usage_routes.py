@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 
 from service.billing.usage import Savings, Usage, describe, period, savings_of, to_csv
-from service.errors import Code, responses
+from service.errors import sign_in_required
 from service.limits import SignedIn
+from service.problems import responses
 from service.resources import resources_of
 
 router = APIRouter(tags=["billing"])
@@ -21,7 +22,7 @@ CSV = "text/csv"
 @router.get(
     "/usage",
     response_model=Usage,
-    responses={**responses(Code.sign_in_required), 200: {"content": {CSV: {"schema": {"type": "string"}}}}},
+    responses={**responses(sign_in_required), 200: {"content": {CSV: {"schema": {"type": "string"}}}}},
 )
 async def usage(
     request: Request,
@@ -44,7 +45,7 @@ async def usage(
     return Response(shown.model_dump_json(by_alias=True), media_type="application/json")
 
 
-@router.get("/usage/savings", responses=responses(Code.sign_in_required))
+@router.get("/usage/savings", responses=responses(sign_in_required))
 async def savings(request: Request, user_id: SignedIn, first: First = None, last: Last = None) -> Savings:
     """What the cache saved: credits and vendor cost that hits did not cost."""
     begin, end = period(first, last)

@@ -7,9 +7,10 @@ from fastapi import APIRouter, Request, Response
 
 from service.billing.tariff import Price
 from service.catalogue.schemas import Catalogue, InputLimits, ModerationStatement, OpEntry
-from service.errors import Code, responses
+from service.errors import internal
 from service.intake.intake import accepted_types
 from service.ops.registry import catalogue
+from service.problems import responses
 from service.resources import resources_of
 from service.safety.moderation import NSFW_MODEL
 from service.settings import Settings
@@ -53,9 +54,7 @@ def build(settings: Settings, prices: Mapping[str, Price], models: Collection[st
     return Catalogue(ops=entries, limits=limits, moderation=moderation)
 
 
-@router.get(
-    "/ops", summary="List ops", response_model=Catalogue, responses=responses(Code.internal, common=False)
-)
+@router.get("/ops", summary="List ops", response_model=Catalogue, responses=responses(internal, common=False))
 async def list_ops(request: Request) -> Response:
     """Every op, with the JSON schema of its parameters, its price and example keys, and what an upload may be."""
     state = request.app.state

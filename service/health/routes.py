@@ -5,9 +5,10 @@ import secrets
 from fastapi import APIRouter, Request, Response
 
 from service.auth import bearer
-from service.errors import Code, ProblemError, responses
+from service.errors import ProblemError, invalid_token, not_found
 from service.health.checks import Checks
 from service.health.schemas import Health, Readiness
+from service.problems import responses
 from service.telemetry import metrics
 
 router = APIRouter(tags=["health"])
@@ -37,7 +38,7 @@ async def ready(request: Request, response: Response) -> Readiness:
     response_class=Response,
     responses={
         200: {"content": {"text/plain": {}}},
-        **responses(Code.invalid_token, Code.not_found, common=False),
+        **responses(invalid_token, not_found, common=False),
     },
 )
 async def read_metrics(request: Request) -> Response:
@@ -45,11 +46,11 @@ async def read_metrics(request: Request) -> Response:
     settings = request.app.state.settings
     if settings.metrics_token is None:
         raise ProblemError(
-            Code.not_found,
+            not_found,
             "Metrics are not served here: set DARKROOM_METRICS_TOKEN or DARKROOM_METRICS_PORT.",
         )
     given = bearer(request.headers.get("authorization", ""))
     if not secrets.compare_digest(given.encode(), settings.metrics_token.get_secret_value().encode()):
-        raise ProblemError(Code.invalid_token, "This is not the metrics token.")
+        raise ProblemError(invalid_token, "This is not the metrics token.")
     body, media_type = metrics(settings)
     return Response(body, media_type=media_type)

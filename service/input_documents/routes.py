@@ -4,27 +4,29 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 
-from service.errors import Code, ProblemError, responses
+from service.errors import ProblemError, body_too_large, data_deletion_running, malformed_json
+from service.input_documents.errors import input_not_found
 from service.input_documents.schemas import KeptInput, SentInput
 from service.limits import Admitted
+from service.problems import responses
 from service.resources import resources_of
 
 router = APIRouter(prefix="/inputs", tags=["intake"])
 
 
-@router.post("", responses=responses(Code.malformed_json, Code.body_too_large, Code.data_deletion_running))
+@router.post("", responses=responses(malformed_json, body_too_large, data_deletion_running))
 async def keep_input(sent: SentInput, request: Request, caller: Admitted) -> KeptInput:
     """Keep a document, to be named by its digest in an op_key. The same document twice is kept once, and longer."""
     row = await resources_of(request).inputs.keep_input(caller.user_id, sent)
     return KeptInput(**row.model_dump())
 
 
-@router.get("/{digest}", responses=responses(Code.input_not_found))
+@router.get("/{digest}", responses=responses(input_not_found))
 async def get_input(
     digest: Annotated[str, Path(pattern="^[0-9a-f]{64}$")], request: Request, caller: Admitted
 ) -> KeptInput:
     """A document of yours, as to draw its strokes again."""
     row = await resources_of(request).inputs.get_input(caller.user_id, digest)
     if row is None:
-        raise ProblemError(Code.input_not_found, f"There is no input document {digest}.")
+        raise ProblemError(input_not_found, f"There is no input document {digest}.")
     return KeptInput(**row.model_dump())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from service.database import Database, Row, text
+from service.database import Database, Row
 from service.ops.inputs import InputDocument, digest
 
 
@@ -25,21 +25,18 @@ class Inputs:
     """Typed access to the functions of 59_inputs.sql."""
 
     def __init__(self, database: Database) -> None:
-        self._call = database.call
+        self._database = database
 
     async def keep_input(self, user_id: UUID | None, document: InputDocument) -> InputRow:
         """Keep a document under its digest; one that is there is kept longer. Raises ProblemError
         (data_deletion_running, invalid_token)."""
-        return InputRow.model_validate(
-            await self._call(
-                "keep_input",
-                {
-                    "p_user_id": text(user_id),
-                    "p_digest": digest(document),
-                    "p_kind": document.kind,
-                    "p_body": document.model_dump_json(),
-                },
-            )
+        return await self._database.one(
+            InputRow,
+            "keep_input",
+            user_id=user_id,
+            digest=digest(document),
+            kind=document.kind,
+            body=document,
         )
 
     async def get_inputs(self, user_id: UUID | None, digests: Sequence[str]) -> dict[str, InputDocument]:
@@ -51,9 +48,9 @@ class Inputs:
         return (await self._rows(user_id, [name])).get(name)
 
     async def _rows(self, user_id: UUID | None, digests: Sequence[str]) -> dict[str, InputRow]:
-        found = await self._call("get_inputs", {"p_user_id": text(user_id), "p_digests": list(digests)})
+        found = await self._database.run("get_inputs", user_id=user_id, digests=digests)
         return {name: InputRow.model_validate(row) for name, row in found.items()}
 
     async def expire_inputs(self, limit: int) -> int:
         """Remove up to `limit` documents that were not used for long; how many."""
-        return int(await self._call("expire_inputs", {"p_limit": limit}))
+        return int(await self._database.run("expire_inputs", limit=limit))

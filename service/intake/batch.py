@@ -6,7 +6,6 @@ and told as a problem. New jobs read one upload.
 
 from __future__ import annotations
 
-import json
 from uuid import uuid4
 
 from starlette.types import Scope
@@ -14,7 +13,7 @@ from starlette.types import Scope
 from service.auth import Principal
 from service.billing.addresses import pseudonym
 from service.billing.tariff import Price
-from service.errors import Code, ProblemError
+from service.errors import ProblemError, overloaded
 from service.gcra import Admission
 from service.intake.intake import (
     Desk,
@@ -124,7 +123,7 @@ async def _ask(resources: Resources, desks: list[Desk], references: list[str]) -
     """Raises ProblemError: what intake() refuses, and `overloaded` for work when too much waits."""
     first, settings = desks[0], resources.settings
     claim = first.claim
-    overloaded = await resources.load.refusal(first.profile)
+    overload = await resources.load.refusal(first.profile)
     common = {
         "sha256": claim.sha256,
         "filename": claim.filename,
@@ -139,10 +138,10 @@ async def _ask(resources: Resources, desks: list[Desk], references: list[str]) -
         "output_seconds": first.output_seconds,
         "request_id": first.request_id,
         "keep_days": claim.keep_for_days,
-        "team_id": None if claim.team_id is None else str(claim.team_id),
-        "api_key_id": None if first.key_id is None else str(first.key_id),
+        "team_id": claim.team_id,
+        "api_key_id": first.key_id,
         "ip": first.address,
-        "may_queue": overloaded is None,
+        "may_queue": overload is None,
     }
     items = [
         {
@@ -157,12 +156,12 @@ async def _ask(resources: Resources, desks: list[Desk], references: list[str]) -
         for desk, reference in zip(desks, references, strict=True)
     ]
     try:
-        return await resources.intakes.intake_batch(first.user_id, json.dumps(common), json.dumps(items))
+        return await resources.intakes.intake_batch(first.user_id, common, items)
     except ProblemError as error:
-        if overloaded is None or error.code is not Code.overloaded:
+        if overload is None or error.code is not overloaded:
             raise
-        SHED.labels(overloaded.caller).inc()
-        raise overloaded from None
+        SHED.labels(overload.caller).inc()
+        raise overload from None
 
 
 def _once(sign: SignUpload) -> SignUpload:

@@ -20,11 +20,22 @@ from service.billing.quotes import honour
 from service.billing.tariff import Price
 from service.database import OutputGone, OutputRow, cache_key
 from service.downloads import download_url, suggested_name
-from service.errors import Code, DatabaseReadOnlyError, DependencyError, ProblemError
+from service.errors import (
+    DatabaseReadOnlyError,
+    DependencyError,
+    ProblemError,
+    invalid_request,
+    known,
+    overloaded,
+    sign_in_required,
+    too_large,
+    too_many_pixels,
+    unsupported_type,
+)
 from service.gcra import Admission, Kept
 from service.intake.hits import bound, claimed, hit_key, remember, unseal
 from service.intake.schemas import IntakeAnswer, IntakeRequest, PictureClaim
-from service.intake.store import IntakeResult
+from service.intake.store import IntakeParameters, IntakeResult
 from service.jobs.documents import SIGN_UP, SignedOutput, describe, sign_checked
 from service.jobs.store import JobRow
 from service.library.promote import promote
@@ -76,23 +87,23 @@ def check_picture(claim: PictureClaim, settings: Settings) -> None:
     name = claim.filename.lower()
     if not settings.accept_svg and (content_type == SVG or name.endswith(".svg")):
         raise ProblemError(
-            Code.unsupported_type,
+            unsupported_type,
             "SVG can run scripts and load other files, so it is not accepted here: export it as PNG and send that.",
         )
     if name.endswith(".svgz"):
         raise ProblemError(
-            Code.unsupported_type, "A packed drawing is not accepted: unpack it and send the .svg inside."
+            unsupported_type, "A packed drawing is not accepted: unpack it and send the .svg inside."
         )
     if content_type is not None and content_type not in accepted_types(settings):
         raise ProblemError(
-            Code.unsupported_type,
+            unsupported_type,
             f"{content_type} is not accepted: send JPEG, PNG, WebP, AVIF, HEIC, GIF, TIFF, BMP or SVG.",
         )
     if claim.size > settings.max_bytes:
-        raise ProblemError(Code.too_large, f"{claim.size} bytes; at most {settings.max_bytes} are accepted.")
+        raise ProblemError(too_large, f"{claim.size} bytes; at most {settings.max_bytes} are accepted.")
     if max(claim.width, claim.height) > settings.max_side or claim.width * claim.height > settings.max_pixels:
         raise ProblemError(
-            Code.too_many_pixels,
+            too_many_pixels,
             f"{claim.width} x {claim.height} px; at most {settings.max_side} px a side and "
             f"{settings.max_pixels} px in all are accepted: scale it down first.",
         )
@@ -103,7 +114,7 @@ def chain_of(resources: Resources, op_key: str) -> Chain:
     try:
         chain = parse(op_key)
     except OpKeyError as error:
-        raise ProblemError(Code(error.code), error.detail) from None
+        raise ProblemError(known(error.code), error.detail) from None
     require(resources.models, chain)
     return chain
 
@@ -168,9 +179,9 @@ def check_wishes(claim: PictureClaim, principal: Principal, settings: Settings) 
     if claim.keep_for_days is not None:
         check_days(claim.keep_for_days, settings)
         if principal.user_id is None:
-            raise ProblemError(Code.sign_in_required, "Sign in to keep results longer than a visitor's.")
+            raise ProblemError(sign_in_required, "Sign in to keep results longer than a visitor's.")
     if claim.team_id is not None and principal.user_id is None:
-        raise ProblemError(Code.sign_in_required, "Sign in to work for a team.")
+        raise ProblemError(sign_in_required, "Sign in to work for a team.")
 
 
 async def require_bulk(resources: Resources, profile: Profile, ops: int) -> None:
@@ -196,7 +207,7 @@ def check_days(days: int, settings: Settings) -> None:
     """Raises ProblemError (invalid_request) for more than this service keeps results."""
     if days > settings.kept_ttl_days:
         raise ProblemError(
-            Code.invalid_request,
+            invalid_request,
             f"keep_for_days: {days}; at most {settings.kept_ttl_days} days are kept here.",
         )
 
@@ -227,7 +238,7 @@ async def refusal(
         return None
     reason = size_refusal(chain, claim.width, claim.height, rules.side)
     if reason is not None:
-        return ProblemError(Code.too_many_pixels, reason[0].upper() + reason[1:] + ".")
+        return ProblemError(too_many_pixels, reason[0].upper() + reason[1:] + ".")
     large = any(isinstance(step.params, UpscaleV2) and step.params.model == "large" for step in chain.steps)
     if large and rules.watermark:
         return await resources.tariff.refusal(
@@ -348,45 +359,47 @@ class Desk:
 
     async def _ask(self, reference: str, *, use_cache: bool) -> IntakeResult:
         """Raises ProblemError: what intake() refuses, and `overloaded` for work when too much waits."""
-        overloaded = await self.resources.load.refusal(self.profile)
+        overload = await self.resources.load.refusal(self.profile)
         try:
-            return await self._intake(reference, use_cache=use_cache, may_queue=overloaded is None)
+            return await self._intake(reference, use_cache=use_cache, may_queue=overload is None)
         except ProblemError as error:
-            if overloaded is None or error.code is not Code.overloaded:
+            if overload is None or error.code is not overloaded:
                 raise
-            SHED.labels(overloaded.caller).inc()
-            raise overloaded from None
+            SHED.labels(overload.caller).inc()
+            raise overload from None
 
     async def _intake(self, reference: str, *, use_cache: bool, may_queue: bool) -> IntakeResult:
         claim, settings = self.claim, self.settings
         return await self.resources.intakes.intake(
-            user_id=self.user_id,
-            sha256=claim.sha256,
-            filename=claim.filename,
-            content_type=claimed_type(claim.content_type),
-            size=claim.size,
-            width=claim.width,
-            height=claim.height,
-            op_key=self.chain.key,
-            cacheable=self.chain.cacheable != "never",
-            price=self.price.job,
-            hit_price=self.price.hit,
-            hit_reference=reference,
-            ip=self.address,
-            output_side=self.output_side,
-            queue=settings.queue,
-            wants_persist=claim.wants_persist,
-            use_cache=use_cache,
-            variant=self.variant,
-            keep_days=claim.keep_for_days,
-            may_upload=self.may_upload,
-            team_id=self.claim.team_id,
-            await_seconds=settings.await_upload_seconds,
-            upload_seconds=settings.upload_ttl_hours * 3600,
-            output_seconds=self.output_seconds,
-            request_id=self.request_id,
-            api_key_id=self.key_id,
-            may_queue=may_queue,
+            IntakeParameters(
+                user_id=self.user_id,
+                sha256=claim.sha256,
+                filename=claim.filename,
+                content_type=claimed_type(claim.content_type),
+                size=claim.size,
+                width=claim.width,
+                height=claim.height,
+                op_key=self.chain.key,
+                cacheable=self.chain.cacheable != "never",
+                price=self.price.job,
+                hit_price=self.price.hit,
+                hit_reference=reference,
+                ip=self.address,
+                output_side=self.output_side,
+                queue=settings.queue,
+                wants_persist=claim.wants_persist,
+                use_cache=use_cache,
+                variant=self.variant,
+                keep_days=claim.keep_for_days,
+                may_upload=self.may_upload,
+                team_id=self.claim.team_id,
+                await_seconds=settings.await_upload_seconds,
+                upload_seconds=settings.upload_ttl_hours * 3600,
+                output_seconds=self.output_seconds,
+                request_id=self.request_id,
+                api_key_id=self.key_id,
+                may_queue=may_queue,
+            )
         )
 
     async def _adopt(self, source: OutputRow) -> JobRow | None:

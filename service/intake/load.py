@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import structlog
 
-from service.errors import Code, DependencyError, ProblemError
+from service.errors import DependencyError, ProblemError, overloaded
 from service.library.store import Profile
 from service.maintenance import Maintenance, QueueLoad
 from service.settings import Settings
@@ -36,7 +36,7 @@ class OverloadedError(ProblemError):
 
     def __init__(self, caller: str, detail: str, retry_s: int, wait_s: int | None) -> None:
         facts = {} if wait_s is None else {"estimated_wait_s": wait_s}
-        super().__init__(Code.overloaded, detail, headers={"Retry-After": str(retry_s)}, facts=facts)
+        super().__init__(overloaded, detail, headers={"Retry-After": str(retry_s)}, facts=facts)
         self.caller = caller
 
 

@@ -7,11 +7,37 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.auth import caller
-from service.errors import Code, responses, validated
+from service.billing.credit_errors import insufficient_credits
+from service.billing.plan_errors import (
+    invalid_quote,
+    plan_required,
+    quota_exceeded,
+    quote_expired,
+    storage_full,
+)
+from service.errors import (
+    bad_op_key,
+    bad_parameter,
+    data_deletion_running,
+    malformed_json,
+    op_unavailable,
+    overloaded,
+    sign_in_required,
+    too_large,
+    too_many_pixels,
+    unknown_op,
+    unsupported_type,
+)
+from service.input_documents.errors import input_not_found
 from service.intake.batch import intake_batch
+from service.intake.errors import too_many_jobs
 from service.intake.intake import intake
 from service.intake.schemas import BatchAnswer, BatchRequest, IntakeAnswer, IntakeRequest
+from service.keys.errors import spend_cap_reached
+from service.problems import responses, validated
 from service.resources import Resources
+from service.safety.errors import refused
+from service.teams.errors import role_required, team_not_found
 
 
 class PlainRoute(APIRoute):
@@ -32,23 +58,23 @@ router = APIRouter(tags=["intake"], route_class=PlainRoute)
 _REQUEST = TypeAdapter(IntakeRequest)
 _BATCH = TypeAdapter(BatchRequest)
 _REFUSALS = (
-    Code.malformed_json,
-    Code.unsupported_type,
-    Code.too_large,
-    Code.too_many_pixels,
-    Code.refused,
-    Code.plan_required,
-    Code.quota_exceeded,
-    Code.storage_full,
-    Code.insufficient_credits,
-    Code.spend_cap_reached,
-    Code.too_many_jobs,
-    Code.overloaded,
-    Code.sign_in_required,
-    Code.team_not_found,
-    Code.role_required,
-    Code.data_deletion_running,
-    Code.input_not_found,
+    malformed_json,
+    unsupported_type,
+    too_large,
+    too_many_pixels,
+    refused,
+    plan_required,
+    quota_exceeded,
+    storage_full,
+    insufficient_credits,
+    spend_cap_reached,
+    too_many_jobs,
+    overloaded,
+    sign_in_required,
+    team_not_found,
+    role_required,
+    data_deletion_running,
+    input_not_found,
 )
 
 
@@ -57,12 +83,12 @@ _REFUSALS = (
     response_model=IntakeAnswer,
     responses=responses(
         *_REFUSALS,
-        Code.bad_op_key,
-        Code.unknown_op,
-        Code.bad_parameter,
-        Code.op_unavailable,
-        Code.invalid_quote,
-        Code.quote_expired,
+        bad_op_key,
+        unknown_op,
+        bad_parameter,
+        op_unavailable,
+        invalid_quote,
+        quote_expired,
     ),
     openapi_extra={
         "requestBody": {

@@ -3,11 +3,10 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 from service.database import OutputRow
 from service.downloads import download_url, suggested_name
-from service.errors import Code, Problem, ProblemError, problem
+from service.errors import Problem, problem
 from service.jobs.schemas import JobDocument, Output
 from service.jobs.store import JobRow
 from service.missing import bury, has_bytes
@@ -114,8 +113,3 @@ def _error(row: JobRow) -> Problem | None:
         retryable=row.error.get("retryable"),
         category=row.error.get("category"),
     )
-
-
-def job_not_found(job_id: UUID) -> ProblemError:
-    """For a job that does not exist and for one of somebody else: the two cannot be told apart."""
-    return ProblemError(Code.job_not_found, f"No job of yours has the id {job_id}.")

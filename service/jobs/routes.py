@@ -9,30 +9,31 @@ from fastapi import APIRouter, Header, Request
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from service.accounts import until
-from service.errors import Code, responses
-from service.jobs.documents import document, job_not_found
+from service.jobs.documents import document
+from service.jobs.errors import job_finished, job_not_found, no_such_job, too_many_streams, upload_missing
 from service.jobs.events import EventStream, stream
 from service.jobs.schemas import MAX_BATCH, JobDocument
 from service.limits import Admitted
+from service.problems import responses
 from service.resources import resources_of
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 
-@router.get("/{job_id}", responses=responses(Code.job_not_found))
+@router.get("/{job_id}", responses=responses(job_not_found))
 async def get_job(job_id: UUID, request: Request, caller: Admitted) -> JobDocument:
     """A job as it stands, with fresh signed URLs when it is done. Poll no faster than once a second."""
     resources = resources_of(request)
     row = await resources.jobs.get_job(job_id, caller.user_id)
     if row is None:
-        raise job_not_found(job_id)
+        raise no_such_job(job_id)
     return await document(resources, row)
 
 
 @router.get(
     "/{job_id}/events",
     response_class=EventSourceResponse,
-    responses=responses(Code.job_not_found, Code.too_many_streams)
+    responses=responses(job_not_found, too_many_streams)
     | {
         200: {
             "description": "A stream of events; `data` is a JobDocument",
@@ -57,7 +58,7 @@ async def get_job_events(
     try:
         row = await resources.jobs.get_job(job_id, caller.user_id)
         if row is None:
-            raise job_not_found(job_id)
+            raise no_such_job(job_id)
     except BaseException:
         place.release()
         raise
@@ -76,28 +77,26 @@ async def get_job_events(
     return EventStream(events(), place)
 
 
-@router.post(
-    "/{job_id}/uploaded", status_code=202, responses=responses(Code.job_not_found, Code.upload_missing)
-)
+@router.post("/{job_id}/uploaded", status_code=202, responses=responses(job_not_found, upload_missing))
 async def report_upload(job_id: UUID, request: Request, caller: Admitted) -> JobDocument:
     """Say that the upload is complete, which queues all jobs that read it. Repeating it changes nothing; a client that
     never says it is found anyway."""
     resources = resources_of(request)
     row = await resources.jobs.mark_uploaded(job_id, caller.user_id)
     if row is None:
-        raise job_not_found(job_id)
+        raise no_such_job(job_id)
     if row.status == "queued":
         await resources.doorbell.ring(row.queue, 1 if row.batch_id is None else MAX_BATCH)
         await resources.progress.publish(job_id, {"status": row.status})
     return await document(resources, row)
 
 
-@router.delete("/{job_id}", responses=responses(Code.job_not_found, Code.job_finished))
+@router.delete("/{job_id}", responses=responses(job_not_found, job_finished))
 async def cancel_job(job_id: UUID, request: Request, caller: Admitted) -> JobDocument:
     """Cancel a job that has not ended. It costs nothing, and its upload is removed unless other jobs read it."""
     resources = resources_of(request)
     row = await resources.jobs.cancel_job(job_id, caller.user_id)
     if row is None:
-        raise job_not_found(job_id)
+        raise no_such_job(job_id)
     await resources.progress.publish(job_id, {"status": row.status})
     return await document(resources, row)

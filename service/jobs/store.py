@@ -6,9 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-import orjson
-
-from service.database import Database, Forget, OutputRow, Row, text
+from service.database import Database, Forget, OutputRow, Row
 
 Status = Literal["awaiting_upload", "queued", "running", "done", "error", "expired", "canceled"]
 TERMINAL: frozenset[Status] = frozenset({"done", "error", "expired", "canceled"})
@@ -123,54 +121,47 @@ class Jobs:
     """Typed access: what callers see of a job and may do to it, then what a worker with its lease may do."""
 
     def __init__(self, database: Database) -> None:
-        self._call = database.call
+        self._database = database
 
     async def get_job(self, job_id: UUID, user_id: UUID | None) -> JobRow | None:
-        return _job(await self._call("get_job", {"p_job_id": str(job_id), "p_user_id": text(user_id)}))
+        return await self._database.maybe(JobRow, "get_job", job_id=job_id, user_id=user_id)
 
     async def get_job_events(self, job_id: UUID, user_id: UUID | None, after: int) -> list[JobEvent]:
-        rows = await self._call(
-            "get_job_events", {"p_job_id": str(job_id), "p_user_id": text(user_id), "p_after": after}
+        return await self._database.many(
+            JobEvent, "get_job_events", job_id=job_id, user_id=user_id, after=after
         )
-        return [JobEvent.model_validate(row) for row in rows]
 
     async def mark_uploaded(self, job_id: UUID, user_id: UUID | None) -> JobRow | None:
-        return _job(await self._call("mark_uploaded", {"p_job_id": str(job_id), "p_user_id": text(user_id)}))
+        return await self._database.maybe(JobRow, "mark_uploaded", job_id=job_id, user_id=user_id)
 
     async def cancel_job(self, job_id: UUID, user_id: UUID | None) -> JobRow | None:
-        return _job(await self._call("cancel_job", {"p_job_id": str(job_id), "p_user_id": text(user_id)}))
+        return await self._database.maybe(JobRow, "cancel_job", job_id=job_id, user_id=user_id)
 
     async def claim_next(self, queue: str, worker: str, lease_seconds: float) -> ClaimedJob | None:
-        row = await self._call(
-            "claim_next", {"p_queue": queue, "p_worker": worker, "p_lease_seconds": lease_seconds}
+        return await self._database.maybe(
+            ClaimedJob, "claim_next", queue=queue, worker=worker, lease_seconds=lease_seconds
         )
-        return None if row is None else ClaimedJob.model_validate(row)
 
     async def heartbeat(
         self, job: ClaimedJob, lease_seconds: float, progress: float | None = None, step: str | None = None
     ) -> None:
-        await self._call(
-            "heartbeat",
-            {**_lease(job), "p_lease_seconds": lease_seconds, "p_progress": progress, "p_step": step},
+        await self._database.run(
+            "heartbeat", **_lease(job), lease_seconds=lease_seconds, progress=progress, step=step
         )
 
     async def snooze(self, job: ClaimedJob, seconds: float) -> None:
-        await self._call("snooze", {**_lease(job), "p_seconds": seconds})
+        await self._database.run("snooze", **_lease(job), seconds=seconds)
 
     async def cached_output(
         self, job: ClaimedJob, output_seconds: int, *, verified: bool
     ) -> CacheCheck | None:
         """`verified`: the caller has hashed the job's bytes; else only what would answer an intake is found."""
-        row = await self._call(
-            "cached_output",
-            {**_lease(job), "p_output_seconds": output_seconds, "p_verified": verified},
+        return await self._database.maybe(
+            CacheCheck, "cached_output", **_lease(job), output_seconds=output_seconds, verified=verified
         )
-        return None if row is None else CacheCheck.model_validate(row)
 
     async def complete_from_cache(self, job: ClaimedJob, output_id: UUID) -> JobRow:
-        return JobRow.model_validate(
-            await self._call("complete_from_cache", {**_lease(job), "p_output_id": str(output_id)})
-        )
+        return await self._database.one(JobRow, "complete_from_cache", **_lease(job), output_id=output_id)
 
     async def complete_job(
         self,
@@ -181,37 +172,27 @@ class Jobs:
     ) -> Completion:
         """`output`: bucket, path, thumb_path, content_type, width, height, size, sha256 and the input_* facts.
         `vendor_cost_micros`: what vendors took for it, millionths of a US dollar."""
-        return Completion.model_validate(
-            await self._call(
-                "complete_job",
-                {
-                    **_lease(job),
-                    "p_output": orjson.dumps(dict(output)).decode(),
-                    "p_output_seconds": output_seconds,
-                    "p_vendor_cost_micros": vendor_cost_micros,
-                },
-            )
+        return await self._database.one(
+            Completion,
+            "complete_job",
+            **_lease(job),
+            output=output,
+            output_seconds=output_seconds,
+            vendor_cost_micros=vendor_cost_micros,
         )
 
     async def fail_job(
         self, job: ClaimedJob, error: Mapping[str, Any], *, retry_seconds: float | None, drop_upload: bool
     ) -> JobRow:
-        return JobRow.model_validate(
-            await self._call(
-                "fail_job",
-                {
-                    **_lease(job),
-                    "p_error": orjson.dumps(dict(error)).decode(),
-                    "p_retry_seconds": retry_seconds,
-                    "p_drop_upload": drop_upload,
-                },
-            )
+        return await self._database.one(
+            JobRow,
+            "fail_job",
+            **_lease(job),
+            error=error,
+            retry_seconds=retry_seconds,
+            drop_upload=drop_upload,
         )
 
 
-def _lease(job: ClaimedJob) -> dict[str, str]:
-    return {"p_job_id": str(job.id), "p_lease_token": str(job.lease_token)}
-
-
-def _job(row: Any) -> JobRow | None:
-    return None if row is None else JobRow.model_validate(row)
+def _lease(job: ClaimedJob) -> dict[str, UUID]:
+    return {"job_id": job.id, "lease_token": job.lease_token}

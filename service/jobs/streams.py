@@ -10,8 +10,9 @@ from uuid import UUID
 import structlog
 
 from service.auth import Principal
-from service.errors import Code, DependencyError, ProblemError
+from service.errors import DependencyError, ProblemError
 from service.gcra import SITE_FACTOR, networks
+from service.jobs.errors import too_many_streams
 from service.jobs.progress import Listener, Progress
 from service.jobs.schemas import JobDocument
 from service.jobs.store import JobRow
@@ -153,7 +154,7 @@ class Streams:
             if self._held[name] >= most:
                 STREAMS_REFUSED.labels(cap).inc()
                 raise ProblemError(
-                    Code.too_many_streams,
+                    too_many_streams,
                     f"{most} event streams are open for this {cap}: close one, or poll the job.",
                     headers={"Retry-After": str(RETRY_SECONDS)},
                 )

@@ -20,7 +20,14 @@ from uuid import UUID
 
 import structlog
 
-from service.errors import CATALOGUE, Code, DependencyError, ProblemError
+from service.errors import (
+    DependencyError,
+    ProblemError,
+    api_access_required,
+    api_key_expired,
+    api_key_revoked,
+    invalid_api_key,
+)
 from service.freshness import REMEMBERED_SECONDS, UNCONFIRMED_SECONDS, Freshness
 from service.gcra import MINUTE, Admission, Limit, Limiter, Networks, by_address, networks
 from service.keys.keys import is_well_formed, keyed_hash, prefix_of
@@ -84,7 +91,7 @@ class KeyRing:
         that guesses.
         """
         if not is_well_formed(key):
-            raise refusal(Code.invalid_api_key)
+            raise ProblemError(invalid_api_key)
         digest = self.digest(key)
         known = self._verified.get(digest)
         if known is not None:
@@ -97,7 +104,7 @@ class KeyRing:
         try:
             return replace(await self._look_up(prefix_of(key), digest, None), fresh=True)
         except ProblemError as error:
-            if error.code is Code.invalid_api_key:
+            if error.code is invalid_api_key:
                 await self._limiter.admit(self._guess_limits(where, cost=1))
             raise
 
@@ -150,7 +157,7 @@ class KeyRing:
         found = await self._store.find_api_key(prefix)
         right = hmac.compare_digest(digest, bytes.fromhex(found.hash))
         if not right or not found.known:
-            raise refusal(Code.invalid_api_key)
+            raise ProblemError(invalid_api_key)
         verified = _accept(found, prefix, digest, version, looked_up_at)
         if verified.ends_at <= self._clock():
             raise _expired(verified.ends_at)
@@ -187,10 +194,10 @@ def _accept(
     if found.account is not None and (refused := found.account.refusal()) is not None:
         raise refused
     if found.key_id is None or found.user_id is None or found.revoked:
-        raise refusal(Code.api_key_revoked)
+        raise ProblemError(api_key_revoked)
     if not found.api_access:
         raise ProblemError(
-            Code.api_access_required,
+            api_access_required,
             f"The plan {found.plan_name} has no API access: GET /plans tells which have.",
             facts={"violated_policies": ["api_access"], "plan_required": found.plan_required},
         )
@@ -208,11 +215,6 @@ def _accept(
     )
 
 
-def refusal(code: Code) -> ProblemError:
-    """A refusal in the catalogue's own words."""
-    return ProblemError(code, CATALOGUE[code].example)
-
-
 def _expired(ends_at: float) -> ProblemError:
     when = datetime.fromtimestamp(ends_at, UTC).isoformat(timespec="seconds")
-    return ProblemError(Code.api_key_expired, f"This key, or this secret of it, was valid until {when}.")
+    return ProblemError(api_key_expired, f"This key, or this secret of it, was valid until {when}.")

@@ -4,10 +4,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from service.errors import Code, responses
+from service.errors import conflict, data_deletion_running, malformed_json, sign_in_required
+from service.keys.errors import api_key_not_found, too_many_api_keys
 from service.keys.keys import NewKey, make_key
 from service.keys.schemas import ApiKey, ApiKeyList, KeyChange, KeyRequest, NewApiKey, RotateRequest
 from service.limits import SignedIn
+from service.problems import responses
 from service.resources import Resources, resources_of
 
 router = APIRouter(prefix="/api-keys", tags=["api keys"])
@@ -16,9 +18,7 @@ router = APIRouter(prefix="/api-keys", tags=["api keys"])
 @router.post(
     "",
     status_code=201,
-    responses=responses(
-        Code.malformed_json, Code.sign_in_required, Code.too_many_api_keys, Code.data_deletion_running
-    ),
+    responses=responses(malformed_json, sign_in_required, too_many_api_keys, data_deletion_running),
 )
 async def create_api_key(
     wanted: KeyRequest, request: Request, response: Response, user_id: SignedIn
@@ -33,7 +33,7 @@ async def create_api_key(
     return NewApiKey(**row.model_dump(), key=made.key)
 
 
-@router.get("", responses=responses(Code.sign_in_required))
+@router.get("", responses=responses(sign_in_required))
 async def list_api_keys(request: Request, user_id: SignedIn) -> ApiKeyList:
     """Your keys without their secrets, with what they have spent this month."""
     rows = await resources_of(request).api_keys.list_api_keys(user_id)
@@ -42,7 +42,7 @@ async def list_api_keys(request: Request, user_id: SignedIn) -> ApiKeyList:
 
 @router.patch(
     "/{key_id}",
-    responses=responses(Code.malformed_json, Code.sign_in_required, Code.api_key_not_found, Code.conflict),
+    responses=responses(malformed_json, sign_in_required, api_key_not_found, conflict),
 )
 async def change_api_key(key_id: UUID, wanted: KeyChange, request: Request, user_id: SignedIn) -> ApiKey:
     """Change a key's name, rate or cap; it holds for the next request."""
@@ -54,7 +54,7 @@ async def change_api_key(key_id: UUID, wanted: KeyChange, request: Request, user
 
 @router.post(
     "/{key_id}/rotate",
-    responses=responses(Code.malformed_json, Code.sign_in_required, Code.api_key_not_found, Code.conflict),
+    responses=responses(malformed_json, sign_in_required, api_key_not_found, conflict),
 )
 async def rotate_api_key(
     key_id: UUID, wanted: RotateRequest, request: Request, response: Response, user_id: SignedIn
@@ -71,7 +71,7 @@ async def rotate_api_key(
     return NewApiKey(**row.model_dump(), key=made.key)
 
 
-@router.delete("/{key_id}", responses=responses(Code.sign_in_required, Code.api_key_not_found))
+@router.delete("/{key_id}", responses=responses(sign_in_required, api_key_not_found))
 async def revoke_api_key(key_id: UUID, request: Request, user_id: SignedIn) -> ApiKey:
     """End a key and all its secrets at once, in every process. Repeating it changes nothing."""
     resources = resources_of(request)

@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-import orjson
 from pydantic import Field
 
 from service.accounts import AccountState
@@ -59,7 +58,7 @@ class ApiKeys:
     """Typed access to the functions of 35_api_keys.sql. Hashes are hex."""
 
     def __init__(self, database: Database) -> None:
-        self._call = database.call
+        self._database = database
 
     async def create_api_key(  # noqa: PLR0913 - the SQL function's own
         self,
@@ -74,64 +73,48 @@ class ApiKeys:
         spend_cap: int | None,
     ) -> KeyRow:
         """Raises ProblemError (api_access_required, too_many_api_keys, data_deletion_running)."""
-        return KeyRow.model_validate(
-            await self._call(
-                "create_api_key",
-                {
-                    "p_user_id": str(user_id),
-                    "p_name": name,
-                    "p_scopes": list(scopes),
-                    "p_prefix": prefix,
-                    "p_hash": key_hash,
-                    "p_expires_at": None if expires_at is None else expires_at.isoformat(),
-                    "p_rate_per_minute": rate_per_minute,
-                    "p_spend_cap": spend_cap,
-                },
-            )
+        return await self._database.one(
+            KeyRow,
+            "create_api_key",
+            user_id=user_id,
+            name=name,
+            scopes=scopes,
+            prefix=prefix,
+            hash=key_hash,
+            expires_at=expires_at,
+            rate_per_minute=rate_per_minute,
+            spend_cap=spend_cap,
         )
 
     async def list_api_keys(self, user_id: UUID) -> list[KeyRow]:
-        rows = await self._call("list_api_keys", {"p_user_id": str(user_id)})
-        return [KeyRow.model_validate(row) for row in rows]
+        return await self._database.many(KeyRow, "list_api_keys", user_id=user_id)
 
     async def update_api_key(self, key_id: UUID, user_id: UUID, changes: Mapping[str, Any]) -> KeyRow:
         """Raises ProblemError (api_key_not_found, conflict)."""
-        return KeyRow.model_validate(
-            await self._call(
-                "update_api_key",
-                {
-                    "p_key_id": str(key_id),
-                    "p_user_id": str(user_id),
-                    "p_changes": orjson.dumps(dict(changes)).decode(),
-                },
-            )
+        return await self._database.one(
+            KeyRow, "update_api_key", key_id=key_id, user_id=user_id, changes=changes
         )
 
     async def rotate_api_key(
         self, key_id: UUID, user_id: UUID, *, prefix: str, key_hash: str, overlap_seconds: int
     ) -> KeyRow:
         """Raises ProblemError (api_key_not_found, conflict)."""
-        return KeyRow.model_validate(
-            await self._call(
-                "rotate_api_key",
-                {
-                    "p_key_id": str(key_id),
-                    "p_user_id": str(user_id),
-                    "p_prefix": prefix,
-                    "p_hash": key_hash,
-                    "p_overlap_seconds": overlap_seconds,
-                },
-            )
+        return await self._database.one(
+            KeyRow,
+            "rotate_api_key",
+            key_id=key_id,
+            user_id=user_id,
+            prefix=prefix,
+            hash=key_hash,
+            overlap_seconds=overlap_seconds,
         )
 
     async def revoke_api_key(self, key_id: UUID, user_id: UUID) -> KeyRow:
         """Raises ProblemError (api_key_not_found)."""
-        return KeyRow.model_validate(
-            await self._call("revoke_api_key", {"p_key_id": str(key_id), "p_user_id": str(user_id)})
-        )
+        return await self._database.one(KeyRow, "revoke_api_key", key_id=key_id, user_id=user_id)
 
     async def find_api_key(self, prefix: str) -> FoundKey:
-        return FoundKey.model_validate(await self._call("find_api_key", {"p_prefix": prefix}))
+        return await self._database.one(FoundKey, "find_api_key", prefix=prefix)
 
     async def touch_api_key(self, key_id: UUID, every_seconds: int) -> None:
-        await self._call("touch_api_key", {"p_key_id": str(key_id), "p_every_seconds": every_seconds})
+        await self._database.run("touch_api_key", key_id=key_id, every_seconds=every_seconds)

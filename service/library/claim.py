@@ -10,7 +10,8 @@ from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID, uuid4
 
-from service.errors import Code, ProblemError
+from service.errors import ProblemError
+from service.jobs.errors import job_not_found
 from service.library.store import Claimable
 from service.missing import bury
 from service.resources import Resources
@@ -38,9 +39,7 @@ async def claim(resources: Resources, user_id: UUID, job_ids: Sequence[UUID]) ->
         if not todo:
             break
     if not mine:
-        raise ProblemError(
-            Code.job_not_found, "None of these jobs can be claimed: they are unknown or taken."
-        )
+        raise ProblemError(job_not_found, "None of these jobs can be claimed: they are unknown or taken.")
     return {job_id: mine[job_id] for job_id in job_ids if job_id in mine}
 
 

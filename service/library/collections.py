@@ -6,12 +6,22 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.errors import Code, ProblemError, responses
+from service.errors import data_deletion_running, malformed_json, sign_in_required
 from service.inputs import Id, Input, Name
+from service.library.collection_errors import (
+    collection_exists,
+    collection_not_found,
+    collection_too_deep,
+    no_such_collection,
+    too_many_collections,
+)
+from service.library.errors import image_not_found
 from service.library.images import TEAM_REFUSALS, change_one
 from service.library.shelves import CollectionRow
 from service.limits import SignedIn
+from service.problems import responses
 from service.resources import resources_of
+from service.teams.errors import team_not_found
 
 router = APIRouter(prefix="/collections", tags=["library"])
 
@@ -53,15 +63,11 @@ class CollectionChange(Input):
     parent_id: Id | None = Field(None, description="moves it; null moves it out")
 
 
-def collection_not_found(collection_id: UUID) -> ProblemError:
-    return ProblemError(Code.collection_not_found, f"No collection of yours has the id {collection_id}.")
-
-
 def _shown(row: CollectionRow) -> Collection:
     return Collection(**row.model_dump())
 
 
-@router.get("", responses=responses(Code.sign_in_required, Code.team_not_found))
+@router.get("", responses=responses(sign_in_required, team_not_found))
 async def list_collections(
     request: Request, user_id: SignedIn, team_id: UUID | None = None
 ) -> CollectionList:
@@ -71,11 +77,11 @@ async def list_collections(
 
 
 _REFUSALS = (
-    Code.sign_in_required,
-    Code.malformed_json,
-    Code.collection_not_found,
-    Code.collection_exists,
-    Code.collection_too_deep,
+    sign_in_required,
+    malformed_json,
+    collection_not_found,
+    collection_exists,
+    collection_too_deep,
     *TEAM_REFUSALS,
 )
 
@@ -83,9 +89,7 @@ _REFUSALS = (
 @router.post(
     "",
     status_code=201,
-    responses=responses(
-        *_REFUSALS, Code.too_many_collections, Code.team_not_found, Code.data_deletion_running
-    ),
+    responses=responses(*_REFUSALS, too_many_collections, team_not_found, data_deletion_running),
 )
 async def create_collection(request: Request, user_id: SignedIn, wanted: NewCollection) -> Collection:
     """A new, empty collection."""
@@ -109,26 +113,26 @@ async def update_collection(
         parent_id=wanted.parent_id,
     )
     if row is None:
-        raise collection_not_found(collection_id)
+        raise no_such_collection(collection_id)
     return _shown(row)
 
 
 @router.delete(
     "/{collection_id}",
     status_code=204,
-    responses=responses(Code.sign_in_required, Code.collection_not_found, *TEAM_REFUSALS),
+    responses=responses(sign_in_required, collection_not_found, *TEAM_REFUSALS),
 )
 async def delete_collection(collection_id: UUID, request: Request, user_id: SignedIn) -> None:
     """Delete a collection and those that lie in it. Their images stay."""
     if not await resources_of(request).shelves.delete_collection(collection_id, user_id):
-        raise collection_not_found(collection_id)
+        raise no_such_collection(collection_id)
 
 
 _MEMBER = responses(
-    Code.sign_in_required,
-    Code.collection_not_found,
-    Code.image_not_found,
-    Code.data_deletion_running,
+    sign_in_required,
+    collection_not_found,
+    image_not_found,
+    data_deletion_running,
     *TEAM_REFUSALS,
 )
 

@@ -5,17 +5,21 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 
-from service.errors import Code, responses
+from service.errors import data_deletion_running, malformed_json, sign_in_required
 from service.library import images
+from service.library.collection_errors import collection_not_found
+from service.library.errors import image_not_found
 from service.library.image_schemas import BulkAnswer, BulkRequest, ImageDocument, ImageFilter, ImagePage
 from service.library.images import TEAM_REFUSALS
 from service.limits import SignedIn
+from service.problems import responses
 from service.resources import resources_of
+from service.teams.errors import team_not_found
 
 router = APIRouter(prefix="/images", tags=["library"])
 
 
-@router.get("", responses=responses(Code.sign_in_required, Code.collection_not_found, Code.team_not_found))
+@router.get("", responses=responses(sign_in_required, collection_not_found, team_not_found))
 async def list_images(
     request: Request, user_id: SignedIn, wanted: Annotated[ImageFilter, Query()]
 ) -> ImagePage:
@@ -26,10 +30,10 @@ async def list_images(
 @router.post(
     "/bulk",
     responses=responses(
-        Code.sign_in_required,
-        Code.malformed_json,
-        Code.collection_not_found,
-        Code.data_deletion_running,
+        sign_in_required,
+        malformed_json,
+        collection_not_found,
+        data_deletion_running,
         *TEAM_REFUSALS,
     ),
 )
@@ -41,7 +45,7 @@ async def change_images(request: Request, user_id: SignedIn, wanted: BulkRequest
     return await images.change_many(resources_of(request), user_id, wanted)
 
 
-@router.get("/{image_id}", responses=responses(Code.sign_in_required, Code.image_not_found))
+@router.get("/{image_id}", responses=responses(sign_in_required, image_not_found))
 async def get_image(image_id: UUID, request: Request, user_id: SignedIn) -> ImageDocument:
     """An image with all its versions, newest first, and signed URLs; the original's where it is kept."""
     return await images.image_document(resources_of(request), user_id, image_id)
@@ -50,7 +54,7 @@ async def get_image(image_id: UUID, request: Request, user_id: SignedIn) -> Imag
 @router.post(
     "/{image_id}/archive",
     status_code=204,
-    responses=responses(Code.sign_in_required, Code.image_not_found, *TEAM_REFUSALS),
+    responses=responses(sign_in_required, image_not_found, *TEAM_REFUSALS),
 )
 async def archive_image(image_id: UUID, request: Request, user_id: SignedIn) -> None:
     """Take an image out of lists. Its bytes stay, and so do its collections; repeating it changes nothing."""
@@ -60,7 +64,7 @@ async def archive_image(image_id: UUID, request: Request, user_id: SignedIn) -> 
 @router.post(
     "/{image_id}/unarchive",
     status_code=204,
-    responses=responses(Code.sign_in_required, Code.image_not_found, *TEAM_REFUSALS),
+    responses=responses(sign_in_required, image_not_found, *TEAM_REFUSALS),
 )
 async def unarchive_image(image_id: UUID, request: Request, user_id: SignedIn) -> None:
     """Bring an image back into lists. Its time until it is archived by age begins anew."""

@@ -9,10 +9,11 @@ from uuid import UUID
 
 import structlog
 
+from service.billing.plan_errors import plan_required
 from service.downloads import download_url, suggested_name
-from service.errors import Code, ProblemError
 from service.intake.hits import forget
 from service.library.cursors import cursor_of, place
+from service.library.errors import no_such_image
 from service.library.image_schemas import (
     BulkAnswer,
     BulkRequest,
@@ -28,21 +29,17 @@ from service.library.shelves import ImageChange, ImageRow, VersionRow
 from service.missing import bury
 from service.resources import Resources
 from service.storage import LIBRARY, ObjectNotFoundError
+from service.teams.errors import role_required, team_suspended
 
 log = structlog.get_logger()
 ORIGINAL_SECONDS = 120
 LEAST_SECONDS = 30
 """An output with less life than this gets no URL any more: a batch is signed for as long as its shortest lives."""
-TEAM_REFUSALS = (Code.role_required, Code.plan_required, Code.team_suspended)
+TEAM_REFUSALS = (role_required, plan_required, team_suspended)
 """Of whatever changes a picture, should it be a team's."""
 ARCHIVED = {"false": False, "true": True, "all": None}
 
 Urls = dict[tuple[str, str], str | None]
-
-
-def image_not_found(image_id: UUID) -> ProblemError:
-    """For an image that does not exist and for one of somebody else: the two cannot be told apart."""
-    return ProblemError(Code.image_not_found, f"No image of yours has the id {image_id}.")
 
 
 async def list_page(resources: Resources, user_id: UUID, wanted: ImageFilter) -> ImagePage:
@@ -75,7 +72,7 @@ async def image_document(resources: Resources, user_id: UUID, image_id: UUID) ->
     """One image with its outputs and, where it is kept, its original. Raises ProblemError."""
     row = await resources.shelves.get_image(image_id, user_id)
     if row is None:
-        raise image_not_found(image_id)
+        raise no_such_image(image_id)
     urls, original_url = await asyncio.gather(
         _sign(resources, row.outputs, thumbnails_only=False), _original_url(resources, row)
     )
@@ -115,7 +112,7 @@ async def change_one(
     """Archive, unarchive, add to or remove from a collection. Repeating it is harmless. Raises ProblemError."""
     changed = await resources.shelves.change_images(user_id, [image_id], action, collection_id)
     if not changed.done:
-        raise image_not_found(image_id)
+        raise no_such_image(image_id)
 
 
 async def change_many(resources: Resources, user_id: UUID, request: BulkRequest) -> BulkAnswer:

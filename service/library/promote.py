@@ -9,21 +9,19 @@ from pathlib import PurePosixPath
 from uuid import UUID
 
 from service.database import Scan
-from service.errors import Code, ProblemError
+from service.errors import ProblemError
 from service.intake.hits import forget
+from service.jobs.errors import job_not_found
+from service.library.errors import no_such_output, output_removed
 from service.library.store import LibraryOutput
 from service.missing import bury
 from service.resources import Resources
+from service.safety.errors import in_review
 from service.safety.judgement import moderate
 from service.safety.moderation import Exhibit, Picture
 from service.safety.scanner import scan_files
 from service.storage import LIBRARY, ObjectNotFoundError, output_names
 from service.teams.moves import give_images
-
-
-def output_not_found(output_id: UUID) -> ProblemError:
-    """For an output that does not exist and for one of somebody else: the two cannot be told apart."""
-    return ProblemError(Code.output_not_found, f"No output of yours has the id {output_id}.")
 
 
 async def promote(  # noqa: PLR0913
@@ -48,14 +46,14 @@ async def promote(  # noqa: PLR0913
         moved = await give_images(resources, user_id, team_id, [found.image_id])
         if moved.in_review:
             raise ProblemError(
-                Code.in_review,
+                in_review,
                 "An operator has yet to approve this picture: until then it cannot move to a team.",
             )
         found = await library.find_promotable(user_id, output_id=output_id, job_id=job_id, team_id=team_id)
     if found is None:
         if job_id is not None:
-            raise ProblemError(Code.job_not_found, f"No job of yours has the id {job_id}.")
-        raise output_not_found(output_id or UUID(int=0))
+            raise ProblemError(job_not_found, f"No job of yours has the id {job_id}.")
+        raise no_such_output(output_id or UUID(int=0))
     if found.bucket == LIBRARY:
         return found
     # Under the key that the output has already, so that promote_output finds what a call that died has copied.
@@ -74,7 +72,7 @@ async def promote(  # noqa: PLR0913
         found.output_id, user_id, path, thumb, charge=charge, api_key_id=key_id
     )
     if promoted is None:
-        raise output_not_found(found.output_id)
+        raise no_such_output(found.output_id)
     await forget(resources.redis, promoted.forget)
     if scan != promoted.scan:
         await resources.safety.mark_scanned(promoted.output_id, scan)
@@ -105,4 +103,4 @@ async def _without_objects(resources: Resources, user_id: UUID, found: LibraryOu
     if again is not None and again.bucket == LIBRARY:
         return again
     await bury(resources, found.output_id)
-    raise ProblemError(Code.output_expired, "The picture has been removed; make it again.")
+    raise output_removed()

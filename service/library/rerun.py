@@ -6,7 +6,7 @@ from uuid import UUID
 from service.errors import ProblemError
 from service.intake.intake import Desk, chain_of, require_bulk, variant_of
 from service.intake.schemas import IntakeAnswer, IntakeRequest
-from service.library.images import image_not_found
+from service.library.errors import no_such_image
 from service.library.schemas import RerunResult
 from service.resources import Resources
 from service.weights import weights_digest
@@ -28,7 +28,7 @@ async def rerun(  # noqa: PLR0913 - who asks, for what
     chains = {chain.key: chain for chain in (chain_of(resources, key) for key in op_keys)}
     source = await resources.library.get_image_source(image_id, user_id)
     if source is None:
-        raise image_not_found(image_id)
+        raise no_such_image(image_id)
     profile = await resources.profiles.of(user_id)
     if profile is not None:
         await require_bulk(resources, profile, len(chains))

@@ -4,17 +4,43 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request
 
+from service.billing.credit_errors import insufficient_credits
+from service.billing.plan_errors import plan_required, quota_exceeded, storage_full
 from service.billing.usage import library_of
 from service.database import Forget
 from service.downloads import download_url, suggested_name
-from service.errors import Code, ProblemError, responses
+from service.errors import (
+    account_gone,
+    bad_op_key,
+    bad_parameter,
+    conflict,
+    data_deletion_running,
+    malformed_json,
+    op_unavailable,
+    overloaded,
+    sign_in_required,
+    unknown_op,
+)
+from service.intake.errors import too_many_jobs
 from service.intake.hits import forget
 from service.intake.intake import check_days
 from service.jobs.documents import sign_checked
+from service.jobs.errors import job_not_found
+from service.keys.errors import spend_cap_reached
 from service.library import promote as promotion
 from service.library.claim import claim
-from service.library.images import TEAM_REFUSALS, change_one, image_not_found
-from service.library.promote import output_not_found
+from service.library.collection_errors import collection_not_found
+from service.library.errors import (
+    image_not_found,
+    no_such_image,
+    no_such_output,
+    not_in_library,
+    original_missing,
+    output_expired,
+    output_not_found,
+    output_removed,
+)
+from service.library.images import TEAM_REFUSALS, change_one
 from service.library.rerun import rerun
 from service.library.schemas import (
     ClaimAnswer,
@@ -32,14 +58,17 @@ from service.library.schemas import (
 )
 from service.library.store import LibraryOutput, Profile
 from service.limits import Admitted, SignedIn
+from service.problems import responses
 from service.resources import Resources, resources_of
+from service.safety.errors import in_review, infected, refused
+from service.teams.errors import team_not_found
 
 router = APIRouter(tags=["library"])
 
 
 def _me(resources: Resources, profile: Profile | None) -> Me:
     if profile is None or profile.user_id is None:
-        raise ProblemError(Code.invalid_token, "This account no longer exists.")
+        raise account_gone()
     return Me(
         user_id=profile.user_id,
         plan=Plan(id=profile.plan_id, name=profile.plan_name, **profile.model_dump(include=_PLAN)),
@@ -56,7 +85,7 @@ async def _document(resources: Resources, output: LibraryOutput) -> OutputDocume
     """An output with fresh URLs. Raises ProblemError (output_expired) when its objects are gone."""
     signed = await sign_checked(resources, output)
     if signed is None:
-        raise ProblemError(Code.output_expired, "The picture has been removed; make it again.")
+        raise output_removed()
     await resources.meter.served(output.user_id, output.size)
     fields = output.model_dump(include=set(OutputDocument.model_fields))
     return OutputDocument(
@@ -67,14 +96,14 @@ async def _document(resources: Resources, output: LibraryOutput) -> OutputDocume
     )
 
 
-@router.get("/me", responses=responses(Code.sign_in_required))
+@router.get("/me", responses=responses(sign_in_required))
 async def get_me(request: Request, user_id: SignedIn) -> Me:
     """Plan, settings and credits of the caller."""
     resources = resources_of(request)
     return _me(resources, await resources.library.get_profile(user_id))
 
 
-@router.patch("/me", responses=responses(Code.sign_in_required, Code.malformed_json, Code.plan_required))
+@router.patch("/me", responses=responses(sign_in_required, malformed_json, plan_required))
 async def patch_me(body: SettingsChange, request: Request, user_id: SignedIn) -> Me:
     """Change settings. Fewer `versions_to_keep` take effect within minutes, on every image."""
     resources = resources_of(request)
@@ -85,7 +114,7 @@ async def patch_me(body: SettingsChange, request: Request, user_id: SignedIn) ->
 
 @router.get(
     "/outputs/{output_id}",
-    responses=responses(Code.sign_in_required, Code.output_not_found, Code.output_expired),
+    responses=responses(sign_in_required, output_not_found, output_expired),
 )
 async def get_output(output_id: UUID, request: Request, user_id: SignedIn) -> OutputDocument:
     """An output of yours or of a team of yours, with freshly signed URLs.
@@ -95,17 +124,17 @@ async def get_output(output_id: UUID, request: Request, user_id: SignedIn) -> Ou
     resources = resources_of(request)
     output = await resources.library.get_output(output_id, user_id)
     if output is None:
-        raise output_not_found(output_id)
+        raise no_such_output(output_id)
     return await _document(resources, output)
 
 
 @router.patch(
     "/outputs/{output_id}",
     responses=responses(
-        Code.sign_in_required,
-        Code.malformed_json,
-        Code.output_not_found,
-        Code.output_expired,
+        sign_in_required,
+        malformed_json,
+        output_not_found,
+        output_expired,
         *TEAM_REFUSALS,
     ),
 )
@@ -117,7 +146,7 @@ async def keep_output(
     check_days(body.keep_for_days, resources.settings)
     output = await resources.library.keep_output(output_id, user_id, body.keep_for_days)
     if output is None:
-        raise output_not_found(output_id)
+        raise no_such_output(output_id)
     # A hot answer would still tell the earlier end.
     await forget(resources.redis, [Forget(cache_key=output.cache_key, owner_id=output.owner_id)])
     return await _document(resources, output)
@@ -126,22 +155,22 @@ async def keep_output(
 @router.post(
     "/outputs/promote",
     responses=responses(
-        Code.sign_in_required,
-        Code.malformed_json,
-        Code.storage_full,
-        Code.refused,
-        Code.team_not_found,
+        sign_in_required,
+        malformed_json,
+        storage_full,
+        refused,
+        team_not_found,
         *TEAM_REFUSALS,
-        Code.infected,
-        Code.insufficient_credits,
-        Code.spend_cap_reached,
-        Code.output_not_found,
-        Code.job_not_found,
-        Code.collection_not_found,
-        Code.conflict,
-        Code.in_review,
-        Code.data_deletion_running,
-        Code.output_expired,
+        infected,
+        insufficient_credits,
+        spend_cap_reached,
+        output_not_found,
+        job_not_found,
+        collection_not_found,
+        conflict,
+        in_review,
+        data_deletion_running,
+        output_expired,
     ),
 )
 async def promote(
@@ -171,65 +200,65 @@ async def promote(
 
 @router.post(
     "/outputs/{output_id}/restore",
-    responses=responses(Code.sign_in_required, Code.output_not_found, Code.not_in_library, *TEAM_REFUSALS),
+    responses=responses(sign_in_required, output_not_found, not_in_library, *TEAM_REFUSALS),
 )
 async def restore_output(output_id: UUID, request: Request, user_id: SignedIn) -> OutputDocument:
     """Make an earlier version the one that its image shows. No version is made or lost."""
     resources = resources_of(request)
     output = await resources.library.restore_output(output_id, user_id)
     if output is None:
-        raise output_not_found(output_id)
+        raise no_such_output(output_id)
     return await _document(resources, output)
 
 
 @router.delete(
     "/outputs/{output_id}",
     status_code=204,
-    responses=responses(Code.sign_in_required, Code.output_not_found, *TEAM_REFUSALS),
+    responses=responses(sign_in_required, output_not_found, *TEAM_REFUSALS),
 )
 async def delete_output(output_id: UUID, request: Request, user_id: SignedIn) -> None:
     """Remove one output. Its bytes go within minutes; the newest version left is shown in its place."""
     resources = resources_of(request)
     gone = await resources.library.delete_output(output_id, user_id)
     if gone is None:
-        raise output_not_found(output_id)
+        raise no_such_output(output_id)
     await forget(resources.redis, gone)
 
 
 @router.delete(
     "/images/{image_id}",
     status_code=204,
-    responses=responses(Code.sign_in_required, Code.image_not_found, *TEAM_REFUSALS),
+    responses=responses(sign_in_required, image_not_found, *TEAM_REFUSALS),
 )
 async def delete_image(image_id: UUID, request: Request, user_id: SignedIn) -> None:
     """Remove an image: its original, every output, every upload it came from. Other people's copies are theirs."""
     resources = resources_of(request)
     gone = await resources.library.delete_image(image_id, user_id)
     if gone is None:
-        raise image_not_found(image_id)
+        raise no_such_image(image_id)
     await forget(resources.redis, gone)
 
 
 @router.post(
     "/images/{image_id}/rerun",
     responses=responses(
-        Code.sign_in_required,
-        Code.malformed_json,
-        Code.image_not_found,
-        Code.original_missing,
+        sign_in_required,
+        malformed_json,
+        image_not_found,
+        original_missing,
         *TEAM_REFUSALS,
-        Code.bad_op_key,
-        Code.unknown_op,
-        Code.bad_parameter,
-        Code.op_unavailable,
-        Code.insufficient_credits,
-        Code.spend_cap_reached,
-        Code.plan_required,
-        Code.quota_exceeded,
-        Code.storage_full,
-        Code.too_many_jobs,
-        Code.data_deletion_running,
-        Code.overloaded,
+        bad_op_key,
+        unknown_op,
+        bad_parameter,
+        op_unavailable,
+        insufficient_credits,
+        spend_cap_reached,
+        plan_required,
+        quota_exceeded,
+        storage_full,
+        too_many_jobs,
+        data_deletion_running,
+        overloaded,
     ),
 )
 async def rerun_image(
@@ -248,9 +277,7 @@ async def rerun_image(
 
 @router.post(
     "/jobs/claim",
-    responses=responses(
-        Code.sign_in_required, Code.malformed_json, Code.job_not_found, Code.data_deletion_running
-    ),
+    responses=responses(sign_in_required, malformed_json, job_not_found, data_deletion_running),
 )
 async def claim_jobs(body: ClaimRequest, request: Request, user_id: SignedIn) -> ClaimAnswer:
     """Take over jobs that were made without signing in: whoever holds the id of one may have it, once.

@@ -67,7 +67,7 @@ class Shelves:
     """Lists of images, collections, and changes of many images."""
 
     def __init__(self, database: Database) -> None:
-        self._call = database.call
+        self._database = database
 
     async def list_images(  # noqa: PLR0913 - the SQL function's own
         self,
@@ -85,47 +85,40 @@ class Shelves:
     ) -> list[ImageRow]:
         """Newest first, those after the place `after`; `archived` None: both kinds; `team_id`: a team's in place of
         the user's own. Raises ProblemError."""
-        rows = await self._call(
+        return await self._database.many(
+            ImageRow,
             "list_images",
-            {
-                "p_user_id": str(user_id),
-                "p_limit": limit,
-                "p_after": after and after[0].isoformat(),
-                "p_after_id": _text(after and after[1]),
-                "p_archived": archived,
-                "p_op": op,
-                "p_collection_id": _text(collection_id),
-                "p_created_after": created_after and created_after.isoformat(),
-                "p_created_before": created_before and created_before.isoformat(),
-                "p_query": query,
-                "p_team_id": _text(team_id),
-            },
+            user_id=user_id,
+            limit=limit,
+            after=after and after[0],
+            after_id=after and after[1],
+            archived=archived,
+            op=op,
+            collection_id=collection_id,
+            created_after=created_after,
+            created_before=created_before,
+            query=query,
+            team_id=team_id,
         )
-        return [ImageRow.model_validate(row) for row in rows]
 
     async def get_image(self, image_id: UUID, user_id: UUID) -> ImageRow | None:
         """An image with its outputs, newest first."""
-        row = await self._call("get_image", {"p_image_id": str(image_id), "p_user_id": str(user_id)})
-        return None if row is None else ImageRow.model_validate(row)
+        return await self._database.maybe(ImageRow, "get_image", image_id=image_id, user_id=user_id)
 
     async def list_collections(self, user_id: UUID, team_id: UUID | None = None) -> list[CollectionRow]:
         """The user's own, or those of a team. Raises ProblemError (team_not_found)."""
-        rows = await self._call("list_collections", {"p_user_id": str(user_id), "p_team_id": _text(team_id)})
-        return [CollectionRow.model_validate(row) for row in rows]
+        return await self._database.many(CollectionRow, "list_collections", user_id=user_id, team_id=team_id)
 
     async def create_collection(
         self, user_id: UUID, name: str, parent_id: UUID | None, team_id: UUID | None = None
     ) -> CollectionRow:
-        return CollectionRow.model_validate(
-            await self._call(
-                "create_collection",
-                {
-                    "p_user_id": str(user_id),
-                    "p_name": name,
-                    "p_parent_id": _text(parent_id),
-                    "p_team_id": _text(team_id),
-                },
-            )
+        return await self._database.one(
+            CollectionRow,
+            "create_collection",
+            user_id=user_id,
+            name=name,
+            parent_id=parent_id,
+            team_id=team_id,
         )
 
     async def update_collection(
@@ -138,42 +131,38 @@ class Shelves:
         parent_id: UUID | None = None,
     ) -> CollectionRow | None:
         """Rename and, with `move`, put into `parent_id` (None: into none). None: no such collection."""
-        row = await self._call(
+        return await self._database.maybe(
+            CollectionRow,
             "update_collection",
-            {
-                "p_collection_id": str(collection_id),
-                "p_user_id": str(user_id),
-                "p_name": name,
-                "p_move": move,
-                "p_parent_id": _text(parent_id),
-            },
+            collection_id=collection_id,
+            user_id=user_id,
+            name=name,
+            move=move,
+            parent_id=parent_id,
         )
-        return None if row is None else CollectionRow.model_validate(row)
 
     async def delete_collection(self, collection_id: UUID, user_id: UUID) -> bool:
         """The images stay. False: no such collection."""
-        parameters = {"p_collection_id": str(collection_id), "p_user_id": str(user_id)}
-        return bool(await self._call("delete_collection", parameters))
+        return bool(
+            await self._database.run("delete_collection", collection_id=collection_id, user_id=user_id)
+        )
 
     async def change_images(
         self, user_id: UUID, image_ids: Sequence[UUID], action: ImageChange, collection_id: UUID | None = None
     ) -> ChangedImages:
         """Do one thing to many images in one transaction; those of other users are left out of `done`."""
-        return ChangedImages.model_validate(
-            await self._call(
-                "change_images",
-                {
-                    "p_user_id": str(user_id),
-                    "p_image_ids": [str(image_id) for image_id in image_ids],
-                    "p_action": action,
-                    "p_collection_id": _text(collection_id),
-                },
-            )
+        return await self._database.one(
+            ChangedImages,
+            "change_images",
+            user_id=user_id,
+            image_ids=image_ids,
+            action=action,
+            collection_id=collection_id,
         )
 
     async def archive_due(self, limit: int) -> int:
         """Archive what its owners want archived by now; returns how many."""
-        return int(await self._call("archive_due", {"p_limit": limit}))
+        return int(await self._database.run("archive_due", limit=limit))
 
 
 def _text(value: UUID | None) -> str | None:

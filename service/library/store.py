@@ -5,9 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import orjson
-
-from service.database import Database, Forget, Moderation, OutputRow, Row, Scan
+from service.database import Database, Forget, Moderation, OutputRow, Row, Scan, json_text
 
 
 class Profile(Row):
@@ -112,64 +110,52 @@ class Library:
     """Typed access to the functions of 94_profiles.sql and 95_*.sql."""
 
     def __init__(self, database: Database) -> None:
-        self._call = database.call
+        self._database = database
 
     async def get_profile(self, user_id: UUID | None) -> Profile | None:
-        row = await self._call("get_profile", {"p_user_id": None if user_id is None else str(user_id)})
-        return None if row is None else Profile.model_validate(row)
+        return await self._database.maybe(Profile, "get_profile", user_id=user_id)
 
     async def set_profile(self, user_id: UUID, changes: Mapping[str, Any]) -> Profile | None:
-        row = await self._call(
-            "set_profile", {"p_user_id": str(user_id), "p_changes": orjson.dumps(dict(changes)).decode()}
-        )
-        return None if row is None else Profile.model_validate(row)
+        return await self._database.maybe(Profile, "set_profile", user_id=user_id, changes=changes)
 
     async def keep_output(self, output_id: UUID, user_id: UUID, days: int) -> LibraryOutput | None:
         """Raises ProblemError (output_expired)."""
-        row = await self._call(
-            "keep_output", {"p_output_id": str(output_id), "p_user_id": str(user_id), "p_days": days}
+        return await self._database.maybe(
+            LibraryOutput, "keep_output", output_id=output_id, user_id=user_id, days=days
         )
-        return None if row is None else LibraryOutput.model_validate(row)
 
     async def get_output(self, output_id: UUID, user_id: UUID) -> LibraryOutput | None:
         """A live output of the user's, or of a team of theirs. Its `job_id` is a job of the user's own, if any."""
-        row = await self._call("get_output", {"p_output_id": str(output_id), "p_user_id": str(user_id)})
-        return None if row is None else LibraryOutput.model_validate(row)
+        return await self._database.maybe(LibraryOutput, "get_output", output_id=output_id, user_id=user_id)
 
     async def restore_output(self, output_id: UUID, user_id: UUID) -> LibraryOutput | None:
         """Raises ProblemError (not_in_library)."""
-        row = await self._call("restore_output", {"p_output_id": str(output_id), "p_user_id": str(user_id)})
-        return None if row is None else LibraryOutput.model_validate(row)
+        return await self._database.maybe(
+            LibraryOutput, "restore_output", output_id=output_id, user_id=user_id
+        )
 
     async def delete_output(self, output_id: UUID, user_id: UUID) -> list[Forget] | None:
-        return _forget(
-            await self._call("delete_output", {"p_output_id": str(output_id), "p_user_id": str(user_id)})
-        )
+        return _forget(await self._database.run("delete_output", output_id=output_id, user_id=user_id))
 
     async def delete_image(self, image_id: UUID, user_id: UUID) -> list[Forget] | None:
-        return _forget(
-            await self._call("delete_image", {"p_image_id": str(image_id), "p_user_id": str(user_id)})
-        )
+        return _forget(await self._database.run("delete_image", image_id=image_id, user_id=user_id))
 
     async def get_image_source(self, image_id: UUID, user_id: UUID) -> ImageSource | None:
-        row = await self._call("get_image_source", {"p_image_id": str(image_id), "p_user_id": str(user_id)})
-        return None if row is None else ImageSource.model_validate(row)
+        return await self._database.maybe(ImageSource, "get_image_source", image_id=image_id, user_id=user_id)
 
     async def find_promotable(
         self, user_id: UUID, *, output_id: UUID | None, job_id: UUID | None, team_id: UUID | None = None
     ) -> LibraryOutput | None:
         """`team_id`: the team whose library it is to go to. Raises ProblemError (output_expired, plan_required,
         insufficient_credits, conflict, team_not_found, role_required)."""
-        row = await self._call(
+        return await self._database.maybe(
+            LibraryOutput,
             "find_promotable",
-            {
-                "p_output_id": None if output_id is None else str(output_id),
-                "p_job_id": None if job_id is None else str(job_id),
-                "p_user_id": str(user_id),
-                "p_team_id": None if team_id is None else str(team_id),
-            },
+            output_id=output_id,
+            job_id=job_id,
+            user_id=user_id,
+            team_id=team_id,
         )
-        return None if row is None else LibraryOutput.model_validate(row)
 
     async def promote_output(  # noqa: PLR0913 - the SQL function's own
         self,
@@ -182,26 +168,23 @@ class Library:
         api_key_id: UUID | None = None,
     ) -> Promoted | None:
         """Raises as find_promotable does, and ProblemError (spend_cap_reached)."""
-        row = await self._call(
+        return await self._database.maybe(
+            Promoted,
             "promote_output",
-            {
-                "p_output_id": str(output_id),
-                "p_user_id": str(user_id),
-                "p_path": path,
-                "p_thumb_path": thumb_path,
-                "p_charge": charge,
-                "p_api_key_id": None if api_key_id is None else str(api_key_id),
-            },
+            output_id=output_id,
+            user_id=user_id,
+            path=path,
+            thumb_path=thumb_path,
+            charge=charge,
+            api_key_id=api_key_id,
         )
-        return None if row is None else Promoted.model_validate(row)
 
     async def due_originals(self, limit: int) -> list[DueOriginal]:
-        rows = await self._call("due_originals", {"p_limit": limit})
-        return [DueOriginal.model_validate(row) for row in rows]
+        return await self._database.many(DueOriginal, "due_originals", limit=limit)
 
     async def lose_original(self, image_id: UUID, path: str) -> bool:
         """Let an image name its original at `path` no longer. False when it does not."""
-        return bool(await self._call("lose_original", {"p_image_id": str(image_id), "p_path": path}))
+        return bool(await self._database.run("lose_original", image_id=image_id, path=path))
 
     async def record_original(  # noqa: PLR0913
         self,
@@ -218,44 +201,32 @@ class Library:
         """False when the image has gone, or has its original by now. `path` None: there is none to be had; `sha256`
         and `size` of what is stored, where they are not the upload's; `scan`, `moderation`: what is known of it."""
         return bool(
-            await self._call(
+            await self._database.run(
                 "record_original",
-                {
-                    "p_image_id": str(image_id),
-                    "p_path": path,
-                    "p_sha256": sha256,
-                    "p_size": size,
-                    "p_scan": scan,
-                    "p_moderation": moderation,
-                    "p_moderation_score": moderation_score,
-                    "p_moderation_policy": moderation_policy,
-                },
+                image_id=image_id,
+                path=path,
+                sha256=sha256,
+                size=size,
+                scan=scan,
+                moderation=moderation,
+                moderation_score=moderation_score,
+                moderation_policy=moderation_policy,
             )
         )
 
     async def recently_buried(self) -> list[Forget]:
         """What was buried before its time in the last ten minutes."""
-        return [Forget.model_validate(row) for row in await self._call("recently_buried", {})]
+        return await self._database.many(Forget, "recently_buried")
 
     async def find_claimable(self, job_ids: Sequence[UUID], user_id: UUID) -> list[Claimable]:
-        rows = await self._call(
-            "find_claimable", {"p_job_ids": [str(job_id) for job_id in job_ids], "p_user_id": str(user_id)}
-        )
-        return [Claimable.model_validate(row) for row in rows]
+        return await self._database.many(Claimable, "find_claimable", job_ids=job_ids, user_id=user_id)
 
     async def claim_jobs(
         self, user_id: UUID, claims: Sequence[Mapping[str, Any]], output_seconds: int
     ) -> Claimed:
         """`claims`: job_id, path and thumb_path (of the copies made for the caller, or None)."""
-        return Claimed.model_validate(
-            await self._call(
-                "claim_jobs",
-                {
-                    "p_user_id": str(user_id),
-                    "p_claims": orjson.dumps(list(claims)).decode(),
-                    "p_output_seconds": output_seconds,
-                },
-            )
+        return await self._database.one(
+            Claimed, "claim_jobs", user_id=user_id, claims=json_text(claims), output_seconds=output_seconds
         )
 
 

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from service.errors import Code, ProblemError, problem
+from service.errors import ProblemError, problem
+from service.requests.errors import request_not_found
 from service.requests.schemas import DeletionDocument, ExportDocument
 from service.requests.store import DataRequest
 from service.resources import Resources
@@ -26,7 +27,7 @@ async def find_deletion(resources: Resources, request_id: UUID, user_id: UUID | 
     """How far a deletion is, or its receipt. Raises ProblemError (404) for what is not the caller's."""
     row = await resources.data_requests.get_request(request_id, user_id)
     if row is None or row.kind != "delete":
-        raise ProblemError(Code.request_not_found, f"No deletion of yours has the id {request_id}.")
+        raise ProblemError(request_not_found, f"No deletion of yours has the id {request_id}.")
     return _deletion(row)
 
 

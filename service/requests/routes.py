@@ -4,19 +4,21 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from service.errors import Code, responses
+from service.errors import data_deletion_running, malformed_json, sign_in_required
 from service.limits import AdmittedOrDeleted, SignedIn
+from service.problems import responses
+from service.requests.errors import request_not_found
 from service.requests.requests import current_export, find_deletion, start_deletion
 from service.requests.schemas import DeletionDocument, DeletionRequest, ExportDocument
 from service.resources import resources_of
 
 router = APIRouter(prefix="/me", tags=["me"])
-_EXPORT = responses(Code.sign_in_required, Code.data_deletion_running) | {
+_EXPORT = responses(sign_in_required, data_deletion_running) | {
     202: {"model": ExportDocument, "description": "It is being made: ask again in a few seconds"}
 }
 
 
-@router.delete("/data", status_code=202, responses=responses(Code.sign_in_required, Code.malformed_json))
+@router.delete("/data", status_code=202, responses=responses(sign_in_required, malformed_json))
 async def delete_my_data(
     wanted: DeletionRequest, request: Request, response: Response, user_id: SignedIn
 ) -> DeletionDocument:
@@ -30,7 +32,7 @@ async def delete_my_data(
     return document
 
 
-@router.get("/data/{request_id}", responses=responses(Code.request_not_found))
+@router.get("/data/{request_id}", responses=responses(request_not_found))
 async def get_deletion(request_id: UUID, request: Request, caller: AdmittedOrDeleted) -> DeletionDocument:
     """How far a deletion is, and then its receipt. Once the account is gone, the id alone is enough."""
     return await find_deletion(resources_of(request), request_id, caller.user_id)

@@ -6,9 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-import orjson
-
-from service.database import Database, Forget, Row, Tombstone, text
+from service.database import Database, Forget, Row, Tombstone
 
 
 class DataRequest(Row):
@@ -74,93 +72,103 @@ class DataRequests:
     """Typed access to the functions of 98_requests.sql, for the user and for the worker with the lease."""
 
     def __init__(self, database: Database) -> None:
-        self._call = database.call
+        self._database = database
 
     async def request_deletion(self, user_id: UUID, *, delete_account: bool, queue: str) -> DataRequest:
-        params = {"p_user_id": str(user_id), "p_delete_account": delete_account, "p_queue": queue}
-        return DataRequest.model_validate(await self._call("request_deletion", params))
+        return await self._database.one(
+            DataRequest, "request_deletion", user_id=user_id, delete_account=delete_account, queue=queue
+        )
 
     async def request_export(self, user_id: UUID, queue: str, fresh_seconds: int | None) -> DataRequest:
         """The export under way, the last one if it is young enough (None: of whatever age), or a new one."""
-        params = {"p_user_id": str(user_id), "p_queue": queue, "p_fresh_seconds": fresh_seconds}
-        return DataRequest.model_validate(await self._call("request_export", params))
+        return await self._database.one(
+            DataRequest, "request_export", user_id=user_id, queue=queue, fresh_seconds=fresh_seconds
+        )
 
     async def get_request(self, request_id: UUID, user_id: UUID | None) -> DataRequest | None:
-        row = await self._call("get_request", {"p_request_id": str(request_id), "p_user_id": text(user_id)})
-        return None if row is None else DataRequest.model_validate(row)
+        return await self._database.maybe(DataRequest, "get_request", request_id=request_id, user_id=user_id)
 
     async def claim_request(self, queue: str, worker: str, lease_seconds: float) -> ClaimedRequest | None:
-        params = {"p_queue": queue, "p_worker": worker, "p_lease_seconds": lease_seconds}
-        row = await self._call("claim_request", params)
-        return None if row is None else ClaimedRequest.model_validate(row)
+        return await self._database.maybe(
+            ClaimedRequest, "claim_request", queue=queue, worker=worker, lease_seconds=lease_seconds
+        )
 
     async def heartbeat_request(
         self, request: ClaimedRequest, lease_seconds: float, progress: float, step: str
     ) -> None:
-        params = {"p_lease_seconds": lease_seconds, "p_progress": progress, "p_step": step}
-        await self._call("heartbeat_request", _request(request) | params)
+        await self._database.run(
+            "heartbeat_request",
+            **_request(request),
+            lease_seconds=lease_seconds,
+            progress=progress,
+            step=step,
+        )
 
     async def snooze_request(self, request: ClaimedRequest, seconds: float) -> None:
-        await self._call("snooze_request", _request(request) | {"p_seconds": seconds})
+        await self._database.run("snooze_request", **_request(request), seconds=seconds)
 
     async def fail_request(
         self, request: ClaimedRequest, error: Mapping[str, Any], seconds: float
     ) -> DataRequest:
-        params = {"p_error": orjson.dumps(dict(error)).decode(), "p_seconds": seconds}
-        return DataRequest.model_validate(await self._call("fail_request", _request(request) | params))
+        return await self._database.one(
+            DataRequest, "fail_request", **_request(request), error=error, seconds=seconds
+        )
 
     async def wipe_batch(self, request: ClaimedRequest, limit: int) -> WipeBatch:
-        return WipeBatch.model_validate(
-            await self._call("wipe_batch", _request(request) | {"p_limit": limit})
-        )
+        return await self._database.one(WipeBatch, "wipe_batch", **_request(request), limit=limit)
 
     async def wipe_objects(self, request: ClaimedRequest, bucket: str, paths: list[str]) -> int:
-        return int(
-            await self._call("wipe_objects", _request(request) | {"p_bucket": bucket, "p_paths": paths})
-        )
+        return int(await self._database.run("wipe_objects", **_request(request), bucket=bucket, paths=paths))
 
     async def request_tombstones(self, request: ClaimedRequest, limit: int) -> list[Tombstone]:
-        rows = await self._call("request_tombstones", _request(request) | {"p_limit": limit})
-        return [Tombstone.model_validate(row) for row in rows]
+        return await self._database.many(Tombstone, "request_tombstones", **_request(request), limit=limit)
 
     async def wipe_money(self, request: ClaimedRequest) -> None:
-        await self._call("wipe_money", _request(request))
+        await self._database.run("wipe_money", **_request(request))
 
     async def close_account(self, request: ClaimedRequest) -> str:
         """kept, deleted, or operator: nobody but the operator of this platform can delete it."""
-        return str(await self._call("close_account", _request(request)))
+        return str(await self._database.run("close_account", **_request(request)))
 
     async def finish_deletion(
         self, request: ClaimedRequest, account: str, receipt_seconds: int
     ) -> DataRequest:
-        params = {"p_account": account, "p_receipt_seconds": receipt_seconds}
-        return DataRequest.model_validate(await self._call("finish_deletion", _request(request) | params))
+        return await self._database.one(
+            DataRequest,
+            "finish_deletion",
+            **_request(request),
+            account=account,
+            receipt_seconds=receipt_seconds,
+        )
 
     async def personal_tables(self) -> list[PersonalTable]:
-        return [PersonalTable.model_validate(row) for row in await self._call("personal_tables", {})]
+        return await self._database.many(PersonalTable, "personal_tables")
 
     async def export_page(
         self, request: ClaimedRequest, table: str, after: str | None, limit: int
     ) -> ExportPage:
-        params = {"p_table": table, "p_after": after, "p_limit": limit}
-        return ExportPage.model_validate(await self._call("export_page", _request(request) | params))
+        return await self._database.one(
+            ExportPage, "export_page", **_request(request), table=table, after=after, limit=limit
+        )
 
     async def export_originals(self, request: ClaimedRequest, image_ids: list[str]) -> dict[str, StoredAt]:
         """Where the bytes of originals are, by image; without those that are not kept."""
-        rows = await self._call("export_originals", _request(request) | {"p_image_ids": image_ids})
+        rows = await self._database.run("export_originals", **_request(request), image_ids=image_ids)
         return {image_id: StoredAt.model_validate(row) for image_id, row in rows.items()}
 
     async def finish_export(
         self, request: ClaimedRequest, path: str, size: int, receipt: Mapping[str, Any], keep_seconds: int
     ) -> DataRequest:
-        params = {
-            "p_path": path,
-            "p_size": size,
-            "p_receipt": orjson.dumps(dict(receipt)).decode(),
-            "p_keep_seconds": keep_seconds,
-        }
-        return DataRequest.model_validate(await self._call("finish_export", _request(request) | params))
+        return await self._database.one(
+            DataRequest,
+            "finish_export",
+            **_request(request),
+            path=path,
+            size=size,
+            receipt=receipt,
+            keep_seconds=keep_seconds,
+        )
 
 
 def _request(request: ClaimedRequest) -> dict[str, Any]:
-    return {"p_request_id": str(request.id), "p_lease_token": str(request.lease_token)}
+    return {"request_id": request.id, "lease_token": request.lease_token}

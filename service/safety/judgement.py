@@ -3,9 +3,10 @@
 import structlog
 
 from service.database import Moderation
-from service.errors import Code, ProblemError
+from service.errors import ProblemError
 from service.resources import Resources
 from service.safety.blocking import block
+from service.safety.errors import refused
 from service.safety.moderation import Doubt, Exhibit
 
 log = structlog.get_logger()
@@ -30,5 +31,5 @@ async def moderate(resources: Resources, exhibit: Exhibit) -> Moderation:
         log.warning("refused", category=said.category, by=by, reason=said.reason)
         if said.block:
             await block(resources, exhibit.sha256, category=said.category, reason=said.reason, by=by)
-        raise ProblemError(Code.refused, "This picture is not accepted here.", category=said.category)
+        raise ProblemError(refused, category=said.category)
     return verdict

@@ -6,10 +6,11 @@ from pathlib import Path
 import structlog
 
 from service.database import Scan
-from service.errors import Code, DependencyError, ProblemError
+from service.errors import DependencyError, ProblemError, too_large
 from service.resources import Resources
 from service.safety.blocking import block
 from service.safety.clamd import Clamd, ScannerError
+from service.safety.errors import infected
 from service.settings import Settings
 
 log = structlog.get_logger()
@@ -39,7 +40,7 @@ async def scan_files(resources: Resources, files: Iterable[Path], sha256: str) -
                 log.warning("infected", signature=signature)
                 await block(resources, sha256, category=INFECTED, reason=signature[:1000], by="clamd")
                 raise ProblemError(
-                    Code.infected, f"The virus scanner found {signature} in this file.", category=INFECTED
+                    infected, f"The virus scanner found {signature} in this file.", category=INFECTED
                 )
     except ScannerError as error:
         if resources.settings.scan_when_away == "open":
@@ -47,8 +48,6 @@ async def scan_files(resources: Resources, files: Iterable[Path], sha256: str) -
             return "unscanned"
         log.warning("scan_failed", reason=str(error))
         if not error.retryable:
-            raise ProblemError(
-                Code.too_large, f"The picture cannot be scanned for viruses: {error}."
-            ) from error
+            raise ProblemError(too_large, f"The picture cannot be scanned for viruses: {error}.") from error
         raise DependencyError("virus scanner") from error
     return "clean"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Literal
 from uuid import UUID
 
-from service.database import Database, Forget, Row, Scan, text
+from service.database import Database, Forget, Row, Scan
 
 
 class BlockReport(Row):
@@ -55,79 +55,51 @@ class Safety:
     """Typed access to the functions of 58_safety.sql, 59_moderation.sql and 59_rescan.sql."""
 
     def __init__(self, database: Database) -> None:
-        self._call = database.call
+        self._database = database
 
     async def block_hash(
         self, sha256: str, category: str, reason: str, by: str, actor: UUID | None = None
     ) -> BlockReport:
         """Refuse these bytes from now on and bury what exists of them. `actor`: the operator's account, if it is one
         who does it."""
-        return BlockReport.model_validate(
-            await self._call(
-                "block_hash",
-                {
-                    "p_sha256": sha256,
-                    "p_category": category,
-                    "p_reason": reason,
-                    "p_by": by,
-                    "p_actor": text(actor),
-                },
-            )
+        return await self._database.one(
+            BlockReport, "block_hash", sha256=sha256, category=category, reason=reason, by=by, actor=actor
         )
 
     async def unblock_hash(self, sha256: str, reason: str, by: str, actor: UUID | None = None) -> bool:
         return bool(
-            await self._call(
-                "unblock_hash",
-                {"p_sha256": sha256, "p_reason": reason, "p_by": by, "p_actor": text(actor)},
-            )
+            await self._database.run("unblock_hash", sha256=sha256, reason=reason, by=by, actor=actor)
         )
 
     async def blocked_category(self, sha256s: Sequence[str]) -> str | None:
         """The category of the first of these hashes that is blocked; None when none is."""
-        category = await self._call("blocked_category", {"p_sha256s": list(sha256s)})
+        category = await self._database.run("blocked_category", sha256s=sha256s)
         return None if category is None else str(category)
 
     async def mark_scanned(self, output_id: UUID, scan: Scan) -> None:
-        await self._call("mark_scanned", {"p_output_id": str(output_id), "p_scan": scan})
+        await self._database.run("mark_scanned", output_id=output_id, scan=scan)
 
     async def due_scans(self, limit: int) -> list[Kept]:
         """Files to be scanned, each given out once an hour."""
-        return [Kept.model_validate(row) for row in await self._call("due_scans", {"p_limit": limit})]
+        return await self._database.many(Kept, "due_scans", limit=limit)
 
     async def record_scan(
         self, kept: Kept, scan: Literal["clean", "unscanned", "infected"], signature: str | None = None
     ) -> None:
-        await self._call(
-            "record_scan",
-            {
-                "p_kind": kept.kind,
-                "p_id": str(kept.id),
-                "p_path": kept.path,
-                "p_scan": scan,
-                "p_signature": signature,
-            },
+        await self._database.run(
+            "record_scan", kind=kept.kind, id=kept.id, path=kept.path, scan=scan, signature=signature
         )
 
     async def judge_again(self, policy: str, limit: int) -> Judged:
         """Judge by a new threshold what this model has seen. policy: `<model>:<threshold>`."""
-        return Judged.model_validate(await self._call("judge_again", {"p_policy": policy, "p_limit": limit}))
+        return await self._database.one(Judged, "judge_again", policy=policy, limit=limit)
 
     async def due_looks(self, policy: str, limit: int) -> list[DueLook]:
         """Pictures that this model has not seen, each given out once an hour."""
-        rows = await self._call("due_looks", {"p_policy": policy, "p_limit": limit})
-        return [DueLook.model_validate(row) for row in rows]
+        return await self._database.many(DueLook, "due_looks", policy=policy, limit=limit)
 
     async def record_look(self, due: DueLook, score: float | None, policy: str) -> list[Forget]:
         """What the caches must forget: the picture is in review now."""
-        rows = await self._call(
-            "record_look",
-            {
-                "p_kind": due.kind,
-                "p_id": str(due.id),
-                "p_path": due.path,
-                "p_score": score,
-                "p_policy": policy,
-            },
+        return await self._database.many(
+            Forget, "record_look", kind=due.kind, id=due.id, path=due.path, score=score, policy=policy
         )
-        return [Forget.model_validate(row) for row in rows]

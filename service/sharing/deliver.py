@@ -15,8 +15,10 @@ from starlette.types import Receive, Scope, Send
 
 from service.database import OutputRow
 from service.downloads import suggested_name
-from service.errors import Code, ProblemError
+from service.errors import ProblemError, known, overloaded
+from service.library.errors import output_expired
 from service.resources import Resources
+from service.sharing.errors import range_not_satisfiable, share_used_up
 from service.sharing.links import admit_address, find, refusal
 from service.sharing.store import FoundShare
 from service.storage import ObjectNotFoundError, StorageBusyError
@@ -39,10 +41,10 @@ async def deliver(resources: Resources, token: str, part: Part, headers: Headers
     await admit_address(resources, ip)
     found = await find(resources, token)
     # A view that was the last one is being looked at.
-    if found.status not in {"active", Code.share_used_up}:
-        raise refusal(Code(found.status))
+    if found.status not in {"active", share_used_up}:
+        raise refusal(known(found.status))
     if found.output is None:
-        raise refusal(Code.output_expired)
+        raise refusal(output_expired)
     plain = _headers(found, found.output, part)
     if _matches(headers.get("if-none-match"), plain["ETag"]):
         return Response(status_code=304, headers={name: plain[name] for name in ("ETag", "Cache-Control")})
@@ -81,7 +83,7 @@ def _span(headers: Headers, etag: str, size: int) -> tuple[int, int] | None:
         first, last = max(size - int(found[2]), 0), size - 1
     if first > last:
         raise ProblemError(
-            Code.range_not_satisfiable,
+            range_not_satisfiable,
             f"The picture has {size} bytes.",
             headers={"Content-Range": f"bytes */{size}"},
         )
@@ -115,10 +117,10 @@ class Delivery(StreamingResponse):
         except ObjectNotFoundError:
             # A row without its object: nobody may be sent there again.
             await self._resources.database.bury_output(output.output_id)
-            raise refusal(Code.output_expired) from None
+            raise refusal(output_expired) from None
         except StorageBusyError:
             raise ProblemError(
-                Code.overloaded,
+                overloaded,
                 "Too many pictures are being sent at this moment.",
                 headers={"Retry-After": str(BUSY_SECONDS)},
             ) from None

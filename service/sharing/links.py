@@ -17,10 +17,19 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from service.database import OutputRow
-from service.errors import CATALOGUE, Code, DependencyError, ProblemError
+from service.errors import Code, DependencyError, ProblemError, known
 from service.gcra import HOUR, MINUTE, Admission, Limit, Networks, by_address, networks
+from service.library.errors import no_such_output, output_expired
 from service.missing import bury
 from service.resources import Resources
+from service.sharing.errors import (
+    no_such_share,
+    password_required,
+    share_expired,
+    share_locked,
+    share_not_found,
+    wrong_password,
+)
 from service.sharing.passwords import hash_password, matches
 from service.sharing.schemas import ShareRequest
 from service.sharing.store import FoundShare, ShareRow
@@ -61,7 +70,7 @@ async def make(
     if wanted.password is not None:
         # Hashing is dear: whatever can be refused is refused before.
         if not await resources.share_links.may_share(output_id, user_id):
-            raise output_not_found(output_id)
+            raise no_such_output(output_id)
         limit = Limit("passwords", f"darkroom:rate:share:passwords:{user_id}", PASSWORDS, 10 * MINUTE)
         (await resources.limiter.admit([limit])).require()
         password_hash = await hash_password(wanted.password, str(user_id))
@@ -75,7 +84,7 @@ async def make(
         max_views=wanted.max_views,
     )
     if row is None:
-        raise output_not_found(output_id)
+        raise no_such_output(output_id)
     return row, _public_address(resources, token)
 
 
@@ -85,7 +94,7 @@ async def renew(resources: Resources, share_id: UUID, user_id: UUID) -> tuple[Sh
     token = secrets.token_urlsafe(TOKEN_BYTES)
     row = await resources.share_links.renew_share(share_id, user_id, digest(token))
     if row is None:
-        raise share_not_found(share_id)
+        raise no_such_share(share_id)
     await resources.limiter.forgive([_link_limit(share_id)])
     return row, _public_address(resources, token)
 
@@ -133,10 +142,10 @@ async def check(resources: Resources, token: str, password: str | None, ip: str)
     await admit_address(resources, ip)
     found = await find(resources, token)
     if found.status != "active":
-        raise refusal(Code(found.status))
+        raise refusal(known(found.status))
     if found.password_hash is not None:
         if not password:
-            raise refusal(Code.password_required)
+            raise refusal(password_required)
         await _check_password(resources, found.share_id, password, found.password_hash, where)
     return found
 
@@ -153,7 +162,7 @@ async def find(resources: Resources, token: str) -> FoundShare:
     """What a token leads to. Raises ProblemError (share_not_found)."""
     found = await resources.share_links.find_share(digest(token)) if TOKEN.fullmatch(token) else None
     if found is None:
-        raise refusal(Code.share_not_found)
+        raise refusal(share_not_found)
     return found
 
 
@@ -182,7 +191,7 @@ async def _check_password(
         await resources.limiter.give_back(limits)
         raise
     if not right:
-        raise refusal(Code.wrong_password)
+        raise refusal(wrong_password)
     await resources.limiter.give_back(limits)
 
 
@@ -193,7 +202,7 @@ def _link_limit(share_id: UUID, cost: int = 1) -> Limit:
 def _locked(admission: Admission) -> ProblemError:
     minutes = math.ceil(int(admission.headers()["Retry-After"]) / 60)
     return ProblemError(
-        Code.share_locked,
+        share_locked,
         f"Too many wrong passwords were tried. This link takes passwords again in {minutes} min; whoever sent it can "
         "send a new one.",
         headers=admission.headers(),
@@ -204,11 +213,11 @@ async def _address(resources: Resources, token: str, found: FoundShare) -> Share
     """URLs that outlive neither the link nor the picture."""
     output = found.output
     if output is None:
-        raise refusal(Code.output_expired)
+        raise refusal(output_expired)
     now = datetime.now(UTC)
-    ends = [(found.expires_at, Code.share_expired)]
+    ends = [(found.expires_at, share_expired)]
     if output.expires_at is not None:
-        ends.append((output.expires_at, Code.output_expired))
+        ends.append((output.expires_at, output_expired))
     end, why = min(ends)
     seconds = min(URL_SECONDS, int((end - now).total_seconds()))
     if seconds <= 0:
@@ -216,7 +225,7 @@ async def _address(resources: Resources, token: str, found: FoundShare) -> Share
     if not await resources.storage.has_bytes(output.bucket, output.path):
         # A row without its object, or without the bytes: nobody may be sent there again.
         await bury(resources, output.output_id)
-        raise refusal(Code.output_expired)
+        raise refusal(output_expired)
     here, query = door(resources, token), f"ticket={ticket(resources.settings.secret, token, seconds)}"
     return Shared(f"{here}/picture?{query}", f"{here}/download?{query}", found.filename or "picture", output)
 
@@ -227,14 +236,6 @@ def digest(token: str) -> str:
 
 
 def refusal(code: Code) -> ProblemError:
-    """A refusal in the catalogue's own words: there is nothing more to say to a stranger."""
-    headers = {"WWW-Authenticate": 'Password realm="share link"'} if code is Code.password_required else None
-    return ProblemError(code, CATALOGUE[code].example, headers=headers)
-
-
-def share_not_found(share_id: UUID) -> ProblemError:
-    return ProblemError(Code.share_not_found, f"No link of yours has the id {share_id}.")
-
-
-def output_not_found(output_id: UUID) -> ProblemError:
-    return ProblemError(Code.output_not_found, f"No output of yours has the id {output_id}.")
+    """Without details: there is nothing more to say to a stranger."""
+    headers = {"WWW-Authenticate": 'Password realm="share link"'} if code is password_required else None
+    return ProblemError(code, headers=headers)

@@ -9,7 +9,8 @@ from html import escape
 
 from starlette.responses import HTMLResponse
 
-from service.errors import Code, ProblemError
+from service.errors import ProblemError
+from service.sharing.errors import password_required, wrong_password
 from service.sharing.links import Shared
 
 STYLE = """
@@ -49,8 +50,8 @@ def refusal_page(error: ProblemError) -> HTMLResponse:
     """Why the link does not open, or what it asks for. It does not tell the picture's name."""
     problem = error.problem()
     title, detail = escape(problem.title), escape(problem.detail)
-    if error.code in {Code.password_required, Code.wrong_password}:
-        wrong = error.code is Code.wrong_password
+    if error.code in {password_required, wrong_password}:
+        wrong = error.code is wrong_password
         body = (
             "<h1>A shared picture</h1>"
             + (f'<p class="wrong" role="alert">{title}. {detail}</p>' if wrong else f"<p>{title}.</p>")

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 
-from service.errors import Code, ProblemError
+from service.errors import ProblemError, overloaded, rate_limited
 
 LOG_N, R, P = 14, 8, 5
 SALT_BYTES = 16
@@ -77,10 +77,10 @@ def _place(caller: str, site: str | None = None) -> Iterator[None]:
     for name, most in zip(names, (MOST_OF_CALLER, MOST_OF_SITE), strict=False):
         if _pending[name] >= most:
             detail = f"{most} passwords of yours are being checked; try again in {RETRY_SECONDS} s."
-            raise ProblemError(Code.rate_limited, detail, headers=headers)
+            raise ProblemError(rate_limited, detail, headers=headers)
     if _pending[ALL] >= MOST:
         detail = f"Many passwords are being checked; try again in {RETRY_SECONDS} s."
-        raise ProblemError(Code.overloaded, detail, headers=headers)
+        raise ProblemError(overloaded, detail, headers=headers)
     names.append(ALL)
     _pending.update(names)
     try:

@@ -8,24 +8,38 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from service.auth import address_of
-from service.errors import Code, ProblemError, responses
+from service.errors import (
+    ProblemError,
+    data_deletion_running,
+    invalid_request,
+    malformed_json,
+    overloaded,
+    sign_in_required,
+)
+from service.library.errors import no_such_output, output_expired, output_not_found
 from service.library.images import TEAM_REFUSALS
 from service.limits import SignedIn
+from service.problems import responses
 from service.resources import resources_of
+from service.safety.errors import in_review
 from service.sharing.deliver import Part, deliver
-from service.sharing.links import (
-    check,
-    door,
-    locked_until,
-    make,
-    open_link,
-    output_not_found,
-    renew,
+from service.sharing.errors import (
+    no_such_share,
+    password_required,
+    range_not_satisfiable,
+    share_expired,
+    share_locked,
     share_not_found,
+    share_revoked,
+    share_used_up,
+    too_many_shares,
+    wrong_password,
 )
+from service.sharing.links import check, door, locked_until, make, open_link, renew
 from service.sharing.page import HEADERS, picture_page, refusal_page
 from service.sharing.schemas import NewShare, Share, ShareList, ShareRequest
 from service.sharing.tickets import is_valid
+from service.teams.errors import role_required
 
 router = APIRouter(tags=["sharing"])
 FORM = {
@@ -49,14 +63,14 @@ MAX_FIELDS = 10
     "/outputs/{output_id}/share",
     status_code=201,
     responses=responses(
-        Code.malformed_json,
-        Code.sign_in_required,
-        Code.output_not_found,
-        Code.output_expired,
-        Code.in_review,
-        Code.too_many_shares,
-        Code.data_deletion_running,
-        Code.overloaded,
+        malformed_json,
+        sign_in_required,
+        output_not_found,
+        output_expired,
+        in_review,
+        too_many_shares,
+        data_deletion_running,
+        overloaded,
         *TEAM_REFUSALS,
     ),
 )
@@ -69,12 +83,12 @@ async def share_output(
     return NewShare(**row.model_dump(), url=url)
 
 
-@router.get("/outputs/{output_id}/shares", responses=responses(Code.sign_in_required, Code.output_not_found))
+@router.get("/outputs/{output_id}/shares", responses=responses(sign_in_required, output_not_found))
 async def list_shares(output_id: UUID, request: Request, user_id: SignedIn) -> ShareList:
     """The links of an output of yours, with their views."""
     rows = await resources_of(request).share_links.list_shares(output_id, user_id)
     if rows is None:
-        raise output_not_found(output_id)
+        raise no_such_output(output_id)
     locked = await locked_until(resources_of(request), rows)
     return ShareList(
         shares=[Share(**row.model_dump(), locked_until=locked.get(row.share_id)) for row in rows]
@@ -84,13 +98,13 @@ async def list_shares(output_id: UUID, request: Request, user_id: SignedIn) -> S
 @router.post(
     "/shares/{share_id}/renew",
     responses=responses(
-        Code.sign_in_required,
-        Code.share_not_found,
-        Code.share_expired,
-        Code.share_revoked,
-        Code.in_review,
-        Code.share_used_up,
-        Code.output_expired,
+        sign_in_required,
+        share_not_found,
+        share_expired,
+        share_revoked,
+        in_review,
+        share_used_up,
+        output_expired,
         *TEAM_REFUSALS,
     ),
 )
@@ -101,30 +115,28 @@ async def renew_share(share_id: UUID, request: Request, response: Response, user
     return NewShare(**row.model_dump(), url=url)
 
 
-@router.delete(
-    "/shares/{share_id}", responses=responses(Code.sign_in_required, Code.share_not_found, Code.role_required)
-)
+@router.delete("/shares/{share_id}", responses=responses(sign_in_required, share_not_found, role_required))
 async def revoke_share(share_id: UUID, request: Request, user_id: SignedIn) -> Share:
     """End a link at once. Repeating it changes nothing."""
     row = await resources_of(request).share_links.revoke_share(share_id, user_id)
     if row is None:
-        raise share_not_found(share_id)
+        raise no_such_share(share_id)
     return Share(**row.model_dump())
 
 
 def _door(redirect: int) -> dict[int | str, dict[str, Any]]:
     """What /s/ answers with: every refusal is a problem document or, for a browser, a page."""
     refusals = responses(
-        Code.share_not_found,
-        Code.share_expired,
-        Code.share_revoked,
-        Code.in_review,
-        Code.share_used_up,
-        Code.output_expired,
-        Code.password_required,
-        Code.wrong_password,
-        Code.share_locked,
-        Code.overloaded,
+        share_not_found,
+        share_expired,
+        share_revoked,
+        in_review,
+        share_used_up,
+        output_expired,
+        password_required,
+        wrong_password,
+        share_locked,
+        overloaded,
     )
     for refusal in refusals.values():
         refusal["content"]["text/html"] = {}
@@ -179,13 +191,13 @@ PICTURE: dict[int | str, dict[str, Any]] = {
     302: {"description": "To the link itself: there is no ticket, or it has ended"},
     304: {"description": "Not changed: `If-None-Match` names its ETag"},
     **responses(
-        Code.share_not_found,
-        Code.share_expired,
-        Code.share_revoked,
-        Code.in_review,
-        Code.output_expired,
-        Code.range_not_satisfiable,
-        Code.overloaded,
+        share_not_found,
+        share_expired,
+        share_revoked,
+        in_review,
+        output_expired,
+        range_not_satisfiable,
+        overloaded,
     ),
 }
 
@@ -222,5 +234,5 @@ def _password(body: bytes) -> str | None:
     try:
         fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=MAX_FIELDS)
     except ValueError:
-        raise ProblemError(Code.invalid_request, "The form has too many fields.") from None
+        raise ProblemError(invalid_request, "The form has too many fields.") from None
     return fields.get("password", [None])[0]

@@ -43,7 +43,7 @@ class ShareLinks:
     """Typed access to the functions of 97_sharing.sql."""
 
     def __init__(self, database: Database) -> None:
-        self._call = database.call
+        self._database = database
 
     async def create_share(  # noqa: PLR0913 - the SQL function's own
         self,
@@ -56,46 +56,40 @@ class ShareLinks:
         max_views: int | None,
     ) -> ShareRow | None:
         """None: no output of this user has this id. `token_hash` in hex. Raises ProblemError (output_expired)."""
-        row = await self._call(
+        return await self._database.maybe(
+            ShareRow,
             "create_share",
-            {
-                "p_output_id": str(output_id),
-                "p_user_id": str(user_id),
-                "p_token_hash": token_hash,
-                "p_password_hash": password_hash,
-                "p_seconds": seconds,
-                "p_max_views": max_views,
-            },
+            output_id=output_id,
+            user_id=user_id,
+            token_hash=token_hash,
+            password_hash=password_hash,
+            seconds=seconds,
+            max_views=max_views,
         )
-        return None if row is None else ShareRow.model_validate(row)
 
     async def may_share(self, output_id: UUID, user_id: UUID) -> bool:
         """Whether `create_share` would make a link now; False: no output of this user has this id. Raises ProblemError
         as it does."""
-        found = await self._call("may_share", {"p_output_id": str(output_id), "p_user_id": str(user_id)})
+        found = await self._database.run("may_share", output_id=output_id, user_id=user_id)
         return found is True
 
     async def renew_share(self, share_id: UUID, user_id: UUID, token_hash: str) -> ShareRow | None:
         """Give a live link another token. None: no link of this user has this id. Raises ProblemError (the code that
         opening the link answers with, where it has ended)."""
-        row = await self._call(
-            "renew_share",
-            {"p_share_id": str(share_id), "p_user_id": str(user_id), "p_token_hash": token_hash},
+        return await self._database.maybe(
+            ShareRow, "renew_share", share_id=share_id, user_id=user_id, token_hash=token_hash
         )
-        return None if row is None else ShareRow.model_validate(row)
 
     async def list_shares(self, output_id: UUID, user_id: UUID) -> list[ShareRow] | None:
-        rows = await self._call("list_shares", {"p_output_id": str(output_id), "p_user_id": str(user_id)})
+        rows = await self._database.run("list_shares", output_id=output_id, user_id=user_id)
         return None if rows is None else [ShareRow.model_validate(row) for row in rows]
 
     async def revoke_share(self, share_id: UUID, user_id: UUID) -> ShareRow | None:
-        row = await self._call("revoke_share", {"p_share_id": str(share_id), "p_user_id": str(user_id)})
-        return None if row is None else ShareRow.model_validate(row)
+        return await self._database.maybe(ShareRow, "revoke_share", share_id=share_id, user_id=user_id)
 
     async def find_share(self, token_hash: str) -> FoundShare | None:
-        row = await self._call("find_share", {"p_token_hash": token_hash})
-        return None if row is None else FoundShare.model_validate(row)
+        return await self._database.maybe(FoundShare, "find_share", token_hash=token_hash)
 
     async def open_share(self, share_id: UUID) -> None:
         """Count one view. Raises ProblemError where the link does not allow it (any more)."""
-        await self._call("open_share", {"p_share_id": str(share_id)})
+        await self._database.run("open_share", share_id=share_id)

@@ -5,11 +5,27 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request
 
-from service.errors import Code, ProblemError, responses
+from service.billing.plan_errors import plan_required, storage_full
+from service.errors import ProblemError, conflict, data_deletion_running, malformed_json, sign_in_required
 from service.library.images import TEAM_REFUSALS
 from service.limits import SignedIn
+from service.problems import responses
 from service.resources import resources_of
 from service.teams import moves
+from service.teams.errors import (
+    already_member,
+    invitation_accepted,
+    invitation_declined,
+    invitation_expired,
+    invitation_not_found,
+    invitation_revoked,
+    member_not_found,
+    no_seats,
+    role_required,
+    team_not_found,
+    team_owner,
+    too_many_teams,
+)
 from service.teams.schemas import (
     DeletedTeam,
     ImageIds,
@@ -29,12 +45,12 @@ from service.teams.schemas import (
 from service.teams.store import InvitationRow, Moved, TeamRow
 
 router = APIRouter(tags=["teams"])
-_OWNER = (Code.sign_in_required, Code.malformed_json, Code.team_not_found, Code.role_required)
+_OWNER = (sign_in_required, malformed_json, team_not_found, role_required)
 _ENDED = (
-    Code.invitation_accepted,
-    Code.invitation_declined,
-    Code.invitation_revoked,
-    Code.invitation_expired,
+    invitation_accepted,
+    invitation_declined,
+    invitation_revoked,
+    invitation_expired,
 )
 
 
@@ -54,7 +70,7 @@ def _invitation(row: InvitationRow | None, invitation_id: UUID) -> Invitation:
 
 def _invitation_not_found(invitation_id: UUID) -> ProblemError:
     """For one that does not exist and for one to somebody else: the two cannot be told apart."""
-    return ProblemError(Code.invitation_not_found, f"No invitation to you has the id {invitation_id}.")
+    return ProblemError(invitation_not_found, f"No invitation to you has the id {invitation_id}.")
 
 
 def _answer(image_ids: Sequence[UUID], moved: Moved) -> MoveAnswer:
@@ -76,11 +92,11 @@ def _answer(image_ids: Sequence[UUID], moved: Moved) -> MoveAnswer:
     "/teams",
     status_code=201,
     responses=responses(
-        Code.sign_in_required,
-        Code.malformed_json,
-        Code.plan_required,
-        Code.too_many_teams,
-        Code.data_deletion_running,
+        sign_in_required,
+        malformed_json,
+        plan_required,
+        too_many_teams,
+        data_deletion_running,
     ),
 )
 async def create_team(body: NewTeam, request: Request, user_id: SignedIn) -> Team:
@@ -88,26 +104,26 @@ async def create_team(body: NewTeam, request: Request, user_id: SignedIn) -> Tea
     return _team(await resources_of(request).teams.create(user_id, body.name))
 
 
-@router.get("/teams", responses=responses(Code.sign_in_required))
+@router.get("/teams", responses=responses(sign_in_required))
 async def list_teams(request: Request, user_id: SignedIn) -> TeamList:
     """The teams that the caller is in."""
     return TeamList(teams=[_team(row) for row in await resources_of(request).teams.of(user_id)])
 
 
-@router.get("/teams/{team_id}", responses=responses(Code.sign_in_required, Code.team_not_found))
+@router.get("/teams/{team_id}", responses=responses(sign_in_required, team_not_found))
 async def get_team(team_id: UUID, request: Request, user_id: SignedIn) -> TeamDocument:
     """A team with its members."""
     return _document(await resources_of(request).teams.get(team_id, user_id))
 
 
-@router.patch("/teams/{team_id}", responses=responses(*_OWNER, Code.plan_required))
+@router.patch("/teams/{team_id}", responses=responses(*_OWNER, plan_required))
 async def update_team(team_id: UUID, body: TeamChange, request: Request, user_id: SignedIn) -> Team:
     """Rename a team, or change how many versions it keeps; its owner does."""
     row = await resources_of(request).teams.update(team_id, user_id, body.name, body.versions_to_keep)
     return _team(row)
 
 
-@router.delete("/teams/{team_id}", responses=responses(*_OWNER, Code.conflict, Code.data_deletion_running))
+@router.delete("/teams/{team_id}", responses=responses(*_OWNER, conflict, data_deletion_running))
 async def delete_team(team_id: UUID, body: TeamDeletion, request: Request, user_id: SignedIn) -> DeletedTeam:
     """Delete a team; its owner does. Its pictures and collections become the owner's own: nothing is lost.
 
@@ -123,9 +139,7 @@ async def delete_team(team_id: UUID, body: TeamDeletion, request: Request, user_
 
 @router.patch(
     "/teams/{team_id}/members/{member_id}",
-    responses=responses(
-        *_OWNER, Code.plan_required, Code.member_not_found, Code.team_owner, Code.too_many_teams
-    ),
+    responses=responses(*_OWNER, plan_required, member_not_found, team_owner, too_many_teams),
 )
 async def set_role(
     team_id: UUID, member_id: UUID, body: RoleChange, request: Request, user_id: SignedIn
@@ -138,11 +152,11 @@ async def set_role(
     "/teams/{team_id}/members/{member_id}",
     status_code=204,
     responses=responses(
-        Code.sign_in_required,
-        Code.team_not_found,
-        Code.role_required,
-        Code.member_not_found,
-        Code.team_owner,
+        sign_in_required,
+        team_not_found,
+        role_required,
+        member_not_found,
+        team_owner,
     ),
 )
 async def remove_member(team_id: UUID, member_id: UUID, request: Request, user_id: SignedIn) -> None:
@@ -159,7 +173,7 @@ async def remove_member(team_id: UUID, member_id: UUID, request: Request, user_i
 @router.post(
     "/teams/{team_id}/invitations",
     status_code=201,
-    responses=responses(*_OWNER, Code.plan_required, Code.no_seats, Code.already_member),
+    responses=responses(*_OWNER, plan_required, no_seats, already_member),
 )
 async def invite(team_id: UUID, body: NewInvitation, request: Request, user_id: SignedIn) -> Invitation:
     """Invite an address, for seven days; the owner does. Doing it again prolongs the invitation.
@@ -172,7 +186,7 @@ async def invite(team_id: UUID, body: NewInvitation, request: Request, user_id: 
 
 @router.get(
     "/teams/{team_id}/invitations",
-    responses=responses(Code.sign_in_required, Code.team_not_found, Code.role_required),
+    responses=responses(sign_in_required, team_not_found, role_required),
 )
 async def list_invitations(team_id: UUID, request: Request, user_id: SignedIn) -> InvitationList:
     """The invitations that have not been accepted, at most 100; for the owner."""
@@ -183,11 +197,11 @@ async def list_invitations(team_id: UUID, request: Request, user_id: SignedIn) -
 @router.delete(
     "/teams/{team_id}/invitations/{invitation_id}",
     responses=responses(
-        Code.sign_in_required,
-        Code.team_not_found,
-        Code.role_required,
-        Code.invitation_not_found,
-        Code.conflict,
+        sign_in_required,
+        team_not_found,
+        role_required,
+        invitation_not_found,
+        conflict,
     ),
 )
 async def revoke_invitation(
@@ -198,7 +212,7 @@ async def revoke_invitation(
     return _invitation(row, invitation_id)
 
 
-@router.get("/me/invitations", responses=responses(Code.sign_in_required))
+@router.get("/me/invitations", responses=responses(sign_in_required))
 async def my_invitations(request: Request, user_id: SignedIn) -> InvitationList:
     """Open invitations to the address that the caller's account has confirmed."""
     rows = await resources_of(request).teams.my_invitations(user_id)
@@ -208,10 +222,10 @@ async def my_invitations(request: Request, user_id: SignedIn) -> InvitationList:
 @router.post(
     "/invitations/{invitation_id}/accept",
     responses=responses(
-        Code.sign_in_required,
-        Code.invitation_not_found,
-        Code.no_seats,
-        Code.data_deletion_running,
+        sign_in_required,
+        invitation_not_found,
+        no_seats,
+        data_deletion_running,
         *_ENDED,
     ),
 )
@@ -225,7 +239,7 @@ async def accept_invitation(invitation_id: UUID, request: Request, user_id: Sign
 
 @router.post(
     "/invitations/{invitation_id}/decline",
-    responses=responses(Code.sign_in_required, Code.invitation_not_found, *_ENDED),
+    responses=responses(sign_in_required, invitation_not_found, *_ENDED),
 )
 async def decline_invitation(invitation_id: UUID, request: Request, user_id: SignedIn) -> Invitation:
     """Decline an invitation, which frees its seat."""
@@ -238,12 +252,12 @@ async def decline_invitation(invitation_id: UUID, request: Request, user_id: Sig
 @router.post(
     "/teams/{team_id}/images",
     responses=responses(
-        Code.sign_in_required,
-        Code.malformed_json,
-        Code.team_not_found,
+        sign_in_required,
+        malformed_json,
+        team_not_found,
         *TEAM_REFUSALS,
-        Code.storage_full,
-        Code.conflict,
+        storage_full,
+        conflict,
     ),
 )
 async def give_images(team_id: UUID, body: ImageIds, request: Request, user_id: SignedIn) -> MoveAnswer:
@@ -258,7 +272,7 @@ async def give_images(team_id: UUID, body: ImageIds, request: Request, user_id: 
 
 @router.post(
     "/teams/{team_id}/images/take",
-    responses=responses(*_OWNER, Code.conflict, Code.data_deletion_running),
+    responses=responses(*_OWNER, conflict, data_deletion_running),
 )
 async def take_images(team_id: UUID, body: ImageIds, request: Request, user_id: SignedIn) -> MoveAnswer:
     """Move images of the team into its owner's own library; the owner does."""

@@ -86,99 +86,86 @@ class Teams:
     """Typed access to the functions of 93_team*.sql."""
 
     def __init__(self, database: Database) -> None:
-        self._call = database.call
+        self._database = database
 
     async def create(self, user_id: UUID, name: str) -> TeamRow:
         """Raises ProblemError (plan_required, too_many_teams)."""
-        return TeamRow.model_validate(
-            await self._call("create_team", {"p_user_id": str(user_id), "p_name": name})
-        )
+        return await self._database.one(TeamRow, "create_team", user_id=user_id, name=name)
 
     async def of(self, user_id: UUID) -> list[TeamRow]:
-        rows = await self._call("list_teams", {"p_user_id": str(user_id)})
-        return [TeamRow.model_validate(row) for row in rows]
+        return await self._database.many(TeamRow, "list_teams", user_id=user_id)
 
     async def get(self, team_id: UUID, user_id: UUID) -> TeamRow:
-        return TeamRow.model_validate(await self._call("get_team", _of(team_id, user_id)))
+        return await self._database.one(TeamRow, "get_team", team_id=team_id, user_id=user_id)
 
     async def get_profile(self, team_id: UUID, user_id: UUID) -> TeamProfile:
         """For whoever may make pictures for the team. Raises ProblemError (plan_required, too)."""
-        return TeamProfile.model_validate(await self._call("get_team_profile", _of(team_id, user_id)))
+        return await self._database.one(TeamProfile, "get_team_profile", team_id=team_id, user_id=user_id)
 
     async def update(
         self, team_id: UUID, user_id: UUID, name: str | None, versions_to_keep: int | None
     ) -> TeamRow:
-        changes = {"p_name": name, "p_versions_to_keep": versions_to_keep}
-        return TeamRow.model_validate(await self._call("update_team", _of(team_id, user_id) | changes))
+        return await self._database.one(
+            TeamRow,
+            "update_team",
+            team_id=team_id,
+            user_id=user_id,
+            name=name,
+            versions_to_keep=versions_to_keep,
+        )
 
     async def delete(self, team_id: UUID, user_id: UUID, name: str) -> Deleted:
         """Its pictures are the owner's own then. Repeating it answers the same. Raises ProblemError (invalid_request)
         for another name."""
-        return Deleted.model_validate(
-            await self._call("delete_team", _of(team_id, user_id) | {"p_name": name})
-        )
+        return await self._database.one(Deleted, "delete_team", team_id=team_id, user_id=user_id, name=name)
 
     async def set_role(self, team_id: UUID, user_id: UUID, member_id: UUID, role: Role) -> TeamRow:
         """Raises ProblemError (member_not_found, team_owner, plan_required, too_many_teams)."""
-        who = {"p_member_id": str(member_id), "p_role": role}
-        return TeamRow.model_validate(await self._call("set_member_role", _of(team_id, user_id) | who))
+        return await self._database.one(
+            TeamRow, "set_member_role", team_id=team_id, user_id=user_id, member_id=member_id, role=role
+        )
 
     async def remove_member(self, team_id: UUID, user_id: UUID, member_id: UUID) -> None:
         """Raises ProblemError (member_not_found, team_owner)."""
-        await self._call("remove_member", _of(team_id, user_id) | {"p_member_id": str(member_id)})
+        await self._database.run("remove_member", team_id=team_id, user_id=user_id, member_id=member_id)
 
     async def invite(self, team_id: UUID, user_id: UUID, email: str, role: GivenRole) -> InvitationRow:
         """Raises ProblemError (no_seats, already_member, plan_required)."""
-        whom = {"p_email": email, "p_role": role}
-        return InvitationRow.model_validate(
-            await self._call("create_invitation", _of(team_id, user_id) | whom)
+        return await self._database.one(
+            InvitationRow, "create_invitation", team_id=team_id, user_id=user_id, email=email, role=role
         )
 
     async def invitations(self, team_id: UUID, user_id: UUID) -> list[InvitationRow]:
         """Those that have not been accepted, newest first, at most 100."""
-        rows = await self._call("list_invitations", _of(team_id, user_id))
-        return [InvitationRow.model_validate(row) for row in rows]
+        return await self._database.many(InvitationRow, "list_invitations", team_id=team_id, user_id=user_id)
 
     async def revoke(self, team_id: UUID, user_id: UUID, invitation_id: UUID) -> InvitationRow | None:
         """Raises ProblemError (conflict) for one that was accepted."""
-        which = {"p_invitation_id": str(invitation_id)}
-        row = await self._call("revoke_invitation", _of(team_id, user_id) | which)
-        return None if row is None else InvitationRow.model_validate(row)
+        return await self._database.maybe(
+            InvitationRow, "revoke_invitation", team_id=team_id, user_id=user_id, invitation_id=invitation_id
+        )
 
     async def my_invitations(self, user_id: UUID) -> list[InvitationRow]:
         """Open ones to the address that this account has confirmed."""
-        rows = await self._call("list_my_invitations", {"p_user_id": str(user_id)})
-        return [InvitationRow.model_validate(row) for row in rows]
+        return await self._database.many(InvitationRow, "list_my_invitations", user_id=user_id)
 
     async def accept(self, invitation_id: UUID, user_id: UUID) -> TeamRow | None:
         """Raises ProblemError (invitation_expired …, no_seats)."""
-        row = await self._answer(invitation_id, user_id, accept=True)
-        return None if row is None else TeamRow.model_validate(row)
+        return await self._database.maybe(
+            TeamRow, "answer_invitation", invitation_id=invitation_id, user_id=user_id, accept=True
+        )
 
     async def decline(self, invitation_id: UUID, user_id: UUID) -> InvitationRow | None:
         """Raises ProblemError (invitation_expired …)."""
-        row = await self._answer(invitation_id, user_id, accept=False)
-        return None if row is None else InvitationRow.model_validate(row)
+        return await self._database.maybe(
+            InvitationRow, "answer_invitation", invitation_id=invitation_id, user_id=user_id, accept=False
+        )
 
     async def move_images(
         self, user_id: UUID, team_id: UUID, image_ids: Sequence[UUID], *, out: bool
     ) -> Moved:
         """The user's own into the team, or with `out` the team's into the library of its owner, the user. Raises
         ProblemError (conflict where a result comes in at the same moment)."""
-        return Moved.model_validate(
-            await self._call(
-                "move_images",
-                _of(team_id, user_id)
-                | {"p_image_ids": [str(image_id) for image_id in image_ids], "p_out": out},
-            )
+        return await self._database.one(
+            Moved, "move_images", team_id=team_id, user_id=user_id, image_ids=image_ids, out=out
         )
-
-    async def _answer(self, invitation_id: UUID, user_id: UUID, *, accept: bool) -> object:
-        return await self._call(
-            "answer_invitation",
-            {"p_invitation_id": str(invitation_id), "p_user_id": str(user_id), "p_accept": accept},
-        )
-
-
-def _of(team_id: UUID, user_id: UUID) -> dict[str, object]:
-    return {"p_team_id": str(team_id), "p_user_id": str(user_id)}

@@ -14,9 +14,10 @@ from service.billing.stripe_client import Document, StripeRefusal
 from service.billing.stripe_handlers import HANDLERS, Handlers
 from service.billing.stripe_objects import UnknownPrice
 from service.billing.stripe_store import InboxEvent, StripeStore
-from service.errors import Code, DependencyError, ProblemError
+from service.errors import DependencyError, ProblemError, malformed_json
 from service.resources import Resources
 from service.telemetry import STRIPE_EVENTS
+from service.webhooks.errors import bad_signature, stale_signature
 
 log = structlog.get_logger()
 TOLERANCE_SECONDS = 300
@@ -39,13 +40,13 @@ def verify(body: bytes, signature: str | None, secret: str) -> Document:
     except (stripe.SignatureVerificationError, ValueError, TypeError):
         # The last two: bytes that are no UTF-8, a signature that is no ASCII.
         raise ProblemError(
-            Code.bad_signature, "Stripe-Signature is missing, or was not made for this body with our secret."
+            bad_signature, "Stripe-Signature is missing, or was not made for this body with our secret."
         ) from None
     try:
         stripe.WebhookSignature.verify_header(body, signature, secret, TOLERANCE_SECONDS)
     except stripe.SignatureVerificationError:
         raise ProblemError(
-            Code.stale_signature, f"The signature was made more than {TOLERANCE_SECONDS} seconds ago."
+            stale_signature, f"The signature was made more than {TOLERANCE_SECONDS} seconds ago."
         ) from None
     return _event(body)
 
@@ -55,7 +56,7 @@ def _event(body: bytes) -> Document:
         event = orjson.loads(body)
         summary(event)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        raise ProblemError(Code.malformed_json, "The body is not an event of Stripe's.") from None
+        raise ProblemError(malformed_json, "The body is not an event of Stripe's.") from None
     return dict(event)
 
 

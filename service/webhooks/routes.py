@@ -5,8 +5,18 @@ from fastapi import APIRouter, Request
 from starlette.background import BackgroundTask
 from starlette.responses import JSONResponse
 
-from service.errors import Code, DependencyError, ProblemError, responses
+from service.billing.payment_errors import billing_disabled
+from service.errors import (
+    DependencyError,
+    ProblemError,
+    body_too_large,
+    dependency_unavailable,
+    internal,
+    malformed_json,
+)
+from service.problems import responses
 from service.resources import Resources, resources_of
+from service.webhooks.errors import bad_signature, stale_signature, webhook_disabled
 from service.webhooks.inbox import attempt, summary, verify
 from service.webhooks.schemas import Received
 
@@ -19,14 +29,14 @@ router = APIRouter(prefix="/webhooks", tags=["billing"])
     response_model=Received,
     summary="Events of Stripe",
     responses=responses(
-        Code.billing_disabled,
-        Code.webhook_disabled,
-        Code.bad_signature,
-        Code.stale_signature,
-        Code.malformed_json,
-        Code.body_too_large,
-        Code.dependency_unavailable,
-        Code.internal,
+        billing_disabled,
+        webhook_disabled,
+        bad_signature,
+        stale_signature,
+        malformed_json,
+        body_too_large,
+        dependency_unavailable,
+        internal,
         common=False,
     ),
     openapi_extra={
@@ -54,7 +64,7 @@ async def stripe_webhook(request: Request) -> JSONResponse:
     resources.require_stripe()
     secret = resources.settings.stripe_webhook_secret
     if secret is None:
-        raise ProblemError(Code.webhook_disabled, "No secret is set: no event could be verified.")
+        raise ProblemError(webhook_disabled, "No secret is set: no event could be verified.")
     signature = request.headers.get("stripe-signature")
     kept = summary(verify(await request.body(), signature, secret.get_secret_value()))
     new = await resources.stripe_store.receive([kept])

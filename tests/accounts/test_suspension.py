@@ -194,9 +194,8 @@ async def test_a_running_job_is_dropped_and_costs_nothing(
     """Its pixels are at work, and its next heartbeat is ten seconds away."""
     resources, redis = worker_resources
     user, picture, queue = await sign_up(local), photo(), new_queue()
-    await resources.database.call(
-        "grant_credits",
-        {"p_user_id": str(user.id), "p_amount": 10, "p_source": "purchase", "p_reference": "t"},
+    await resources.database.run(
+        "grant_credits", user_id=user.id, amount=10, source="purchase", reference="t"
     )
     before = await auth.fetchval("select balance from public.credits where user_id = $1", user.id)
     job_id = await queue_job(resources, picture, OP, queue, user_id=user.id, price=5)

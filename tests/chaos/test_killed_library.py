@@ -15,6 +15,7 @@ from scripts.local.apps import answers
 from scripts.local.home import REPOSITORY, Local, any_free_port
 from scripts.local.process import Child, Command
 from service.intake.hits import hit_key
+from service.intake.store import IntakeParameters
 from service.ops.registry import parse
 from service.resources import Resources
 from tests.conftest import UNLIMITED
@@ -193,22 +194,24 @@ async def test_a_worker_that_writes_to_the_library(
 async def _queued(resources: Resources, user_id: UUID, picture: Photo, queue: str) -> UUID:
     """A job for the library on a queue of its own."""
     result = await resources.intakes.intake(
-        user_id=user_id,
-        sha256=picture.sha256,
-        filename="photo",
-        content_type=picture.content_type,
-        size=len(picture.data),
-        width=picture.width,
-        height=picture.height,
-        op_key=parse("resize-v1:width-50").key,
-        cacheable=True,
-        price=PRICE,
-        queue=queue,
-        wants_persist=True,
-        await_seconds=7200,
-        upload_seconds=86_400,
-        output_seconds=86_400,
-        request_id=None,
+        IntakeParameters(
+            user_id=user_id,
+            sha256=picture.sha256,
+            filename="photo",
+            content_type=picture.content_type,
+            size=len(picture.data),
+            width=picture.width,
+            height=picture.height,
+            op_key=parse("resize-v1:width-50").key,
+            cacheable=True,
+            price=PRICE,
+            queue=queue,
+            wants_persist=True,
+            await_seconds=7200,
+            upload_seconds=86_400,
+            output_seconds=86_400,
+            request_id=None,
+        )
     )
     assert result.job is not None
     return result.job.job_id

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.core import TyperGroup
 
-from scripts.docs import settings
+from scripts.docs import errors, settings
 from scripts.local.home import REPOSITORY
 from service.settings import Settings
 from tests.docs.blocks import BLOCKS, DOCUMENTS
@@ -73,6 +73,10 @@ def test_every_variable_that_is_named_is_a_setting() -> None:
 
 def test_the_page_of_settings_is_current() -> None:
     assert settings.PAGE.read_text("utf-8") == settings.page(), "`python -m scripts.docs.settings` writes it"
+
+
+def test_the_page_of_error_codes_is_current() -> None:
+    assert errors.PAGE.read_text("utf-8") == errors.page(), "`python -m scripts.docs.errors` writes it"
 
 
 def test_every_setting_says_what_it_is() -> None:

@@ -15,7 +15,7 @@ import orjson
 import pytest
 
 from scripts.local.home import REPOSITORY, Local
-from service.errors import Code, ProblemError
+from service.errors import ProblemError, invalid_api_key
 from service.keys.keys import checksum, make_key
 from service.resources import Resources, open_resources
 from tests.keys.conftest import Owner
@@ -44,7 +44,7 @@ def wrong(made: dict[str, Any]) -> str:
 async def refuse(process: Resources, key: str) -> None:
     with pytest.raises(ProblemError) as refusal:
         await process.key_ring.verify(key, "192.0.2.7")
-    assert refusal.value.code is Code.invalid_api_key
+    assert refusal.value.code is invalid_api_key
 
 
 class Steps:

@@ -19,13 +19,14 @@ from PIL import Image
 from scripts.local.home import Local
 from scripts.local.process import Child
 from service.database import OutputGone, cache_key
-from service.errors import Code, ProblemError
+from service.errors import ProblemError
 from service.intake.hits import hit_key, remember
 from service.intake.schemas import IntakeRequest
 from service.library.promote import promote
 from service.library.store import DueOriginal
 from service.resources import Resources
 from service.safety.blocking import block, unblock
+from service.safety.errors import refused
 from service.safety.moderation import BlockedHashes, Exhibit, Moderator, Refusal
 from tests.client import Client
 from tests.jobs import ask, finished, new_queue, queue_job
@@ -260,7 +261,7 @@ async def test_a_moderator_sees_what_is_promoted(  # noqa: PLR0917
         done = await paid.process(picture, OP)
         with pytest.raises(ProblemError) as refusal:
             await promote(judged, paid.id, output_id=done["output"]["output_id"])
-        assert (refusal.value.code, refusal.value.category) == (Code.refused, "darkness")
+        assert (refusal.value.code, refusal.value.category) == (refused, "darkness")
         [exhibit] = moderator.seen
         assert (exhibit.sha256, exhibit.persistent, exhibit.user_id) == (picture.sha256, True, paid.id)
         # What was refused is not kept; whether it goes altogether is for the moderator to say.

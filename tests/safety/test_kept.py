@@ -9,9 +9,10 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.errors import Code, DependencyError, ProblemError
+from service.errors import DependencyError, ProblemError
 from service.library.promote import promote
 from service.resources import Resources, open_resources
+from service.safety.errors import infected
 from service.settings import load_settings
 from tests.library.people import Connection, Person, person
 from tests.photos import photo
@@ -92,7 +93,7 @@ async def test_an_infected_output_is_not_promoted(
         await scanning.storage.upload(row["bucket"], row["path"], MARKER, "image/webp")
         with pytest.raises(ProblemError) as refusal:
             await promote(scanning, paid.id, output_id=done["output"]["output_id"])
-        assert refusal.value.code is Code.infected
+        assert refusal.value.code is infected
         assert await paid.outputs() == []
 
 

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from service.app import create_app
+from service.intake.store import IntakeParameters
 from service.jobs.store import JobRow
 from service.resources import open_resources
 from service.settings import load_settings
@@ -44,22 +45,24 @@ async def _run(
     """One attempt at a job on a picture."""
     queue = new_queue()
     asked = await bench.resources.intakes.intake(
-        user_id=user_id,
-        sha256=picture.sha256,
-        filename="photo",
-        content_type=picture.content_type,
-        size=len(picture.data),
-        width=picture.width,
-        height=picture.height,
-        op_key=OP,
-        cacheable=True,
-        price=0,
-        queue=queue,
-        wants_persist=persist,
-        await_seconds=7200,
-        upload_seconds=86_400,
-        output_seconds=86_400,
-        request_id=None,
+        IntakeParameters(
+            user_id=user_id,
+            sha256=picture.sha256,
+            filename="photo",
+            content_type=picture.content_type,
+            size=len(picture.data),
+            width=picture.width,
+            height=picture.height,
+            op_key=OP,
+            cacheable=True,
+            price=0,
+            queue=queue,
+            wants_persist=persist,
+            await_seconds=7200,
+            upload_seconds=86_400,
+            output_seconds=86_400,
+            request_id=None,
+        )
     )
     assert asked.job is not None
     await bench.resources.storage.upload(

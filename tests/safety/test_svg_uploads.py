@@ -11,7 +11,7 @@ from PIL import Image
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.errors import Code, ProblemError
+from service.errors import ProblemError, unsupported_type
 from service.intake.intake import check
 from service.intake.schemas import IntakeRequest
 from service.resources import open_resources
@@ -103,4 +103,4 @@ async def test_a_deployment_may_refuse_drawings(stack: SharedStack, changed: dic
                 continue
             with pytest.raises(ProblemError, match="not accepted here") as refusal:
                 check(claim, resources)
-            assert refusal.value.code is Code.unsupported_type
+            assert refusal.value.code is unsupported_type

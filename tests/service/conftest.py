@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from scripts.local.home import Local, any_free_port
 from scripts.local.process import Child, Command, until_ready
-from service import errors
+from service import problems
 from service.middleware import BodyLimitMiddleware, SecurityHeadersMiddleware
 from service.resources import Resources, open_resources
 from service.settings import Settings, load_settings
@@ -143,7 +143,7 @@ async def jwks() -> AsyncIterator[Jwks]:
 def probe() -> FastAPI:
     """An application without routes, with the handlers and middleware of the real one."""
     app = FastAPI()
-    errors.install(app)
+    problems.install(app)
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(TelemetryMiddleware, log_all=True)

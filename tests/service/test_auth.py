@@ -20,7 +20,7 @@ from starlette.requests import Request
 
 from scripts.local.home import REPOSITORY, Local
 from service.auth import Authenticator, Principal, client_ip
-from service.errors import Code, DependencyError, ProblemError
+from service.errors import DependencyError, ProblemError, expired_token, invalid_token
 from service.settings import Settings
 from tests.service.conftest import JWT_SECRET, PUBLISHABLE, SECRET, Jwks, settings_for, settings_with
 from tests.support import User
@@ -166,7 +166,7 @@ async def test_claims_that_do_not_make_a_user(
     changed = {name: value for name, value in {**claims, **change}.items() if value is not None}
     for token in (signer.sign(changed), jwt.encode(changed, JWT_SECRET, "HS256")):
         refused = await refusal(authenticator, f"Bearer {token}")
-        assert refused.code is Code.invalid_token
+        assert refused.code is invalid_token
         assert said in refused.detail
 
 
@@ -191,7 +191,7 @@ async def test_the_clock_of_auth_may_be_ahead(
 ) -> None:
     assert (await outcome(authenticator, signer.sign({**claims, claim: clock.now + 25}))).user_id == USER
     early = signer.sign({**claims, claim: clock.now + 60})
-    assert (await refusal(authenticator, f"Bearer {early}")).code is Code.invalid_token
+    assert (await refusal(authenticator, f"Bearer {early}")).code is invalid_token
 
 
 async def test_an_expired_token_says_so(
@@ -202,7 +202,7 @@ async def test_an_expired_token_says_so(
     clock.now = claims["exp"] + 1
     for _ in range(2):  # once from the cache of verified tokens, once from the token itself
         refused = await refusal(authenticator, f"Bearer {token}")
-        assert refused.code is Code.expired_token
+        assert refused.code is expired_token
         assert "WWW-Authenticate" in refused.headers
 
 
@@ -248,7 +248,7 @@ async def test_forgeries(
     }
     for name, token in forged.items():
         refused = await refusal(authenticator, f"Bearer {token}")
-        assert refused.code is Code.invalid_token, name
+        assert refused.code is invalid_token, name
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ async def test_forgeries(
 )
 async def test_malformed_headers(authenticator: Authenticator, authorization: str) -> None:
     refused = await refusal(authenticator, authorization)
-    assert refused.code is Code.invalid_token
+    assert refused.code is invalid_token
     assert SECRET not in refused.detail
 
 
@@ -333,7 +333,7 @@ class TestKeys:
         self, authenticator: Authenticator, claims: dict[str, Any], signer: Signer, jwks: Jwks
     ) -> None:
         jwks.keys = ["nonsense", {"kty": "EC", "kid": "key-1"}, {"kty": "EC", "kid": 7}]  # type: ignore[list-item]
-        assert (await refusal(authenticator, f"Bearer {signer.sign(claims)}")).code is Code.invalid_token
+        assert (await refusal(authenticator, f"Bearer {signer.sign(claims)}")).code is invalid_token
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,41 @@
-"""What errors of the database mean: every class of SQLSTATE, PostgREST's own codes, and what is tried again."""
+"""How SQL functions are called: arguments as JSON, and what errors mean: every class of SQLSTATE, PostgREST's own
+codes, and what is tried again."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta, timezone
+from types import MappingProxyType
 from typing import Any
+from uuid import uuid4
 
+import asyncpg
 import pytest
 from aiohttp import web
 from postgrest.exceptions import APIError
+from pydantic import ValidationError
 
-from service.database import ATTEMPTS, Trouble, trouble_of
-from service.errors import Code, DatabaseReadOnlyError, DependencyError, ProblemError
-from service.resources import open_resources
+from scripts.local.home import REPOSITORY
+from service.billing.plan_store import UsageRow
+from service.database import ATTEMPTS, Trouble, json_text, trouble_of
+from service.errors import (
+    DatabaseReadOnlyError,
+    DependencyError,
+    ProblemError,
+    database_read_only,
+    dependency_unavailable,
+)
+from service.jobs.errors import job_finished
+from service.keys.store import KeyRow
+from service.library.shelves import CollectionRow, ImageRow
+from service.library.store import Profile
+from service.ops.inputs import Stroke, Strokes
+from service.resources import Resources, open_resources
 from tests.service.conftest import settings_with
+from tests.support import User
+from tests.upgrade.calls import calls_of, unresolved
 
 
 @pytest.mark.parametrize(
@@ -93,7 +115,7 @@ async def answering(
     try:
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         async with open_resources(settings_with(supabase_url=url)) as resources:
-            yield lambda: resources.database.call("sweep", {}), asked
+            yield lambda: resources.database.run("sweep"), asked
     finally:
         await runner.cleanup()
 
@@ -112,7 +134,7 @@ async def test_it_is_not_tried_for_ever() -> None:
     async with answering(*[(500, refusal("40P01"))] * ATTEMPTS) as (call, asked):
         with pytest.raises(DependencyError) as raised:
             await call()
-        assert (raised.value.code, len(asked)) == (Code.dependency_unavailable, ATTEMPTS)
+        assert (raised.value.code, len(asked)) == (dependency_unavailable, ATTEMPTS)
 
 
 @pytest.mark.parametrize("code", ["25006", "53100", "58030"])
@@ -121,7 +143,7 @@ async def test_a_refused_write_says_so_at_once(code: str) -> None:
         with pytest.raises(DatabaseReadOnlyError) as raised:
             await call()
         problem = raised.value.problem()
-        assert (problem.code, problem.status, problem.retryable) == (Code.database_read_only, 503, True)
+        assert (problem.code, problem.status, problem.retryable) == (database_read_only, 503, True)
         assert problem.charged == 0
         assert raised.value.headers["Retry-After"] == "30"
         assert len(asked) == 1
@@ -137,6 +159,94 @@ async def test_refusals_and_bugs_keep_their_own_names() -> None:
     async with answering((409, refusal("PT409", "job_finished")), (400, refusal("23505"))) as (call, _):
         with pytest.raises(ProblemError) as refused:
             await call()
-        assert refused.value.code is Code.job_finished
+        assert refused.value.code is job_finished
         with pytest.raises(APIError):
             await call()
+
+
+# Arguments, on the real stack
+
+
+async def test_every_call_of_a_store_finds_its_function(db: asyncpg.Connection[asyncpg.Record]) -> None:
+    """mypy does not know what parameters a SQL function has."""
+    calls = calls_of(REPOSITORY)
+    assert sum(call.whole for call in calls) > 120
+    assert await unresolved(db, calls) == []
+
+
+@pytest.mark.parametrize("name", ["Sommer & Söhne", '["a", 1]', '{"a": 1}', "null", "\\x00", "{a,b}", "42"])
+async def test_a_text_stays_that_text(resources: Resources, user: User, name: str) -> None:
+    row = await resources.database.one(
+        CollectionRow, "create_collection", user_id=user.id, name=name, parent_id=None, team_id=None
+    )
+    assert row.name == name
+    assert [made.name for made in await resources.shelves.list_collections(user.id)] == [name]
+
+
+async def test_times_arrays_and_numbers_arrive_as_they_are(resources: Resources, user: User) -> None:
+    """A key's time to the microsecond, from another time zone; an array of texts."""
+    await resources.plans.set_plan(user.id, "pro", "test")
+    end = datetime.now(timezone(timedelta(hours=-5))) + timedelta(days=3)
+    key = await resources.database.one(
+        KeyRow,
+        "create_api_key",
+        user_id=user.id,
+        name="test",
+        scopes=("intake", "jobs:read"),
+        prefix=f"dk_test_{secrets.token_hex(4)}",
+        hash=secrets.token_hex(32),
+        expires_at=end,
+        rate_per_minute=7,
+        spend_cap=None,
+    )
+    assert (key.expires_at, key.scopes) == (end, ["intake", "jobs:read"])
+    assert (key.rate_per_minute, key.spend_cap) == (7, None)
+
+
+async def test_arrays_of_ids_may_be_empty(resources: Resources, user: User) -> None:
+    for job_ids in ([], [uuid4()], [uuid4(), uuid4()]):
+        found = await resources.database.run("find_claimable", job_ids=job_ids, user_id=user.id)
+        assert found == []
+
+
+async def test_documents_are_given_as_json(resources: Resources, user: User) -> None:
+    """A mapping, lists of them, an empty one too, a model."""
+    profile = await resources.database.maybe(
+        Profile, "set_profile", user_id=user.id, changes=MappingProxyType({"versions_to_keep": 7})
+    )
+    assert profile is not None
+    assert profile.versions_to_keep == 7
+    today = datetime.now(UTC).date()
+    none = {"cache_hits": 0, "saved_credits": 0, "saved_vendor_cost_micros": 0}
+    count = {"user_id": user.id, "day": today, "bytes_served": 2**40} | none
+    for counts in ([count], (count, count), []):
+        told = json_text(counts)
+        assert await resources.database.run("fold_usage", batch=uuid4(), counts=told) is True
+    usage = await resources.database.one(
+        UsageRow, "get_usage", user_id=user.id, **{"from": today, "to": today}
+    )
+    assert usage.days[0].bytes_served == 3 * 2**40
+    stroke = Stroke(mode="keep", width=0.1, points=[(secrets.randbelow(10_000) / 10_000, 1)])
+    document = Strokes(kind="strokes", strokes=[stroke])
+    kept = await resources.inputs.keep_input(user.id, document)
+    assert kept.document == document
+
+
+async def test_a_span_of_time_is_an_interval(resources: Resources) -> None:
+    span = timedelta(days=365, minutes=1, milliseconds=250)
+    assert await resources.database.run("entomb_orphans", older_than=span, limit=1) == 0
+
+
+@pytest.mark.parametrize("value", [b"bytes", {1, 2}, object(), [b"x"], [{"a": 1}], {"a": object()}])
+async def test_what_no_function_takes_is_refused_here(resources: Resources, value: object) -> None:
+    with pytest.raises(TypeError):
+        await resources.database.run("get_profile", user_id=value)
+
+
+async def test_null_is_none_and_no_row(resources: Resources, user: User) -> None:
+    assert await resources.database.maybe(ImageRow, "get_image", image_id=uuid4(), user_id=user.id) is None
+    with pytest.raises(ValidationError):
+        await resources.database.one(ImageRow, "get_image", image_id=uuid4(), user_id=user.id)
+    assert (
+        await resources.database.many(CollectionRow, "list_collections", user_id=user.id, team_id=None) == []
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,11 @@ def test_a_module_imports_what_its_room_may(path: Path) -> None:
         if not any(name == prefix or name.startswith(f"{prefix}.") for prefix in allowed)
     }
     assert foreign == set()
+
+
+@pytest.mark.parametrize("path", modules(), ids=str)
+def test_only_database_talks_to_postgrest(path: Path) -> None:
+    """It alone knows that parameters of SQL functions begin with `p_`."""
+    source = (REPOSITORY / path).read_text("utf-8")
+    if path.as_posix() != "service/database.py":
+        assert not re.search(r"""["']p_|import postgrest|from postgrest|/rest/v1""", source)

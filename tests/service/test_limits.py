@@ -16,7 +16,7 @@ from scripts.local.process import Child
 from service.auth import Authenticator, Principal
 from service.billing.addresses import pseudonym
 from service.breaker import Breaker
-from service.errors import Code, ProblemError
+from service.errors import ProblemError, rate_limited
 from service.gcra import SITE_FACTOR, Admission, Kept, Limit, Limiter, Standing, by_address, networks
 from service.limits import Admitted, limits_of
 from service.resources import Resources, open_resources
@@ -125,7 +125,7 @@ async def test_headers_name_every_limit_in_order(limiter: Limiter) -> None:
     }
     with pytest.raises(ProblemError, match="limit per ip is used up; wait 30 s") as problem:
         refused.require()
-    assert problem.value.code is Code.rate_limited
+    assert problem.value.code is rate_limited
     assert problem.value.headers == refused.headers()
 
 

@@ -16,9 +16,10 @@ from redis.asyncio import Redis
 
 from scripts.local.process import Child
 from service.auth import Principal
-from service.errors import Code, DependencyError, ProblemError
+from service.errors import DependencyError, ProblemError
 from service.jobs import progress
 from service.jobs.documents import document
+from service.jobs.errors import too_many_streams
 from service.jobs.progress import HINTS, Progress
 from service.jobs.schemas import JobDocument
 from service.jobs.store import JobRow
@@ -80,7 +81,7 @@ class TestCaps:
         def refused(principal: Principal, cap: str) -> None:
             with pytest.raises(ProblemError, match=f"open for this {cap}") as problem:
                 streams.admit(principal)
-            assert problem.value.code is Code.too_many_streams
+            assert problem.value.code is too_many_streams
             assert int(problem.value.headers["Retry-After"]) > 0
 
         places = [streams.admit(VISITOR) for _ in range(2)]

@@ -19,7 +19,8 @@ import pytest
 from PIL import Image
 
 from scripts.local.home import Local
-from service.errors import Code, ProblemError
+from service.errors import ProblemError, overloaded
+from service.library.errors import output_not_found
 from service.resources import Resources
 from service.sharing.links import ADDRESS_GUESSES, GUESSES, LINK_GUESSES, PASSWORDS, SITE_GUESSES, make
 from service.sharing.passwords import MOST, _place, hash_password
@@ -281,10 +282,10 @@ async def test_nothing_is_hashed_for_an_output_that_is_not_there(
         for _ in range(PASSWORDS + 1):
             with pytest.raises(ProblemError) as missing:
                 await make(resources, uuid4(), user.id, wanted)
-            assert missing.value.code is Code.output_not_found
+            assert missing.value.code is output_not_found
         with pytest.raises(ProblemError) as full:
             await make(resources, UUID(output_id), user.id, wanted)
-        assert full.value.code is Code.overloaded
+        assert full.value.code is overloaded
     row, _ = await make(resources, UUID(output_id), user.id, wanted)
     assert row.has_password
 

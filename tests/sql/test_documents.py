@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 import uuid
 
 import pytest
 
-from scripts.local.home import REPOSITORY
 from service.database import cache_key
-from service.errors import Code
 from tests.sql.world import World, output_of
 from tests.support import new_sha256
-
-TOLD = {"lease_lost", "output_not_found"}
-"""Refusals that service/database.py turns into exceptions of their own."""
-OURS = {"no_credit_account", "invalid_grant", "partial_settlement"}
-"""Refusals of mistakes in our own code: nothing a caller does leads there."""
-INNER = {"user_busy", "address_busy"}
-"""Raised and caught inside one function."""
-
-
-def test_every_refusal_has_its_problem() -> None:
-    raised = {
-        code
-        for file in (REPOSITORY / "supabase" / "functions").glob("*.sql")
-        for code in re.findall(r"message = '(\w+)'", file.read_text())
-    }
-    assert raised >= TOLD | OURS | INNER
-    assert raised - TOLD - OURS - INNER <= set(Code.__members__)
 
 
 async def test_the_cache_key_is_the_one_of_the_service(world: World) -> None:

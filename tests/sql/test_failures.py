@@ -11,37 +11,65 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from service.errors import Code
+from service.error_codes import CODES
+from service.errors import (
+    Code,
+    account_suspended,
+    data_deletion_running,
+    dependency_unavailable,
+    internal,
+    known,
+    op_unavailable,
+    too_large,
+    too_many_pixels,
+    unsupported_type,
+)
+from service.input_documents.errors import input_not_found
+from service.jobs.errors import (
+    corrupt_image,
+    dimensions_mismatch,
+    op_failed,
+    pixel_crash,
+    pixel_memory,
+    pixel_timeout,
+    sha256_mismatch,
+    size_mismatch,
+    upload_missing,
+    worker_lost,
+)
+from service.library.errors import original_missing
+from service.safety.errors import infected, refused
 from tests.sql.fixtures import Opener
 from tests.sql.test_plans import plan, refusal
 from tests.sql.world import Document, World
-from workers.imaging.errors import CODES
+from workers.imaging.errors import CODES as PIXEL_CODES
 from workers.run_job import VERDICTS
 
 CALLERS = {
-    Code.sha256_mismatch,
-    Code.size_mismatch,
-    Code.dimensions_mismatch,
-    Code.unsupported_type,
-    Code.too_large,
-    Code.too_many_pixels,
-    Code.corrupt_image,
-    Code.refused,
-    Code.infected,
-    Code.op_failed,
-    Code.pixel_timeout,
-    Code.pixel_memory,
-    Code.pixel_crash,
+    sha256_mismatch,
+    size_mismatch,
+    dimensions_mismatch,
+    unsupported_type,
+    too_large,
+    too_many_pixels,
+    corrupt_image,
+    refused,
+    infected,
+    op_failed,
+    pixel_timeout,
+    pixel_memory,
+    pixel_crash,
 }
 OURS = {
-    Code.op_unavailable,
-    Code.internal,
-    Code.dependency_unavailable,
-    Code.upload_missing,
-    Code.original_missing,
-    Code.input_not_found,
-    Code.data_deletion_running,
-    Code.account_suspended,
+    op_unavailable,
+    internal,
+    dependency_unavailable,
+    upload_missing,
+    original_missing,
+    input_not_found,
+    data_deletion_running,
+    account_suspended,
+    worker_lost,
 }
 """Of ours, or of nobody's doing."""
 
@@ -56,9 +84,9 @@ async def failures(world: World, user: uuid.UUID) -> int:
 
 async def test_every_code_that_a_job_fails_with_is_somebodys(world: World) -> None:
     """A code that pixel work or the worker's verdicts gain has to be put on one side."""
-    assert {Code(code) for code in CODES} | set(VERDICTS) <= CALLERS | OURS
-    for code in Code:
-        assert await world.call("is_callers_fault", p_code=code) == (code in CALLERS), code
+    assert {known(code) for code in PIXEL_CODES} | set(VERDICTS) <= CALLERS | OURS
+    for code in CODES.values():
+        assert await world.call("is_callers_fault", p_code=str(code)) == (code in CALLERS), code
 
 
 @pytest.mark.parametrize("code", sorted(CALLERS))
@@ -66,8 +94,8 @@ async def test_what_the_caller_caused_counts_and_costs_no_credits(world: World, 
     user = await world.user(balance=10, plan=await plan(world, failures_per_day=1, generations_per_day=1))
     await world.fail(await world.running(user, price=4), code=code)
     assert (await failures(world, user), await world.balance(user)) == (1, 10)
-    refused, facts = await refusal(world, user)
-    assert (refused, facts["violated_policies"]) == ("quota_exceeded", ["failures_per_day"])
+    code, facts = await refusal(world, user)
+    assert (code, facts["violated_policies"]) == ("quota_exceeded", ["failures_per_day"])
     assert (facts["limit"], facts["used"]) == (1, 1)
     tomorrow = datetime.now(UTC).date() + timedelta(days=1)
     assert facts["resets_at"].startswith(tomorrow.isoformat())
@@ -171,8 +199,8 @@ async def test_a_visitors_pending_jobs_are_bounded_by_address(
     await limit_visitors(world, max_pending=2)
     others = [await open_world() for _ in range(6)]
     answers = await asyncio.gather(*(other.intake(**visitors) for other in others), return_exceptions=True)
-    refused = [answer.message for answer in answers if isinstance(answer, asyncpg.PostgresError)]
-    assert refused == ["too_many_jobs"] * 4
+    refusals = [answer.message for answer in answers if isinstance(answer, asyncpg.PostgresError)]
+    assert refusals == ["too_many_jobs"] * 4
     assert (await refusal(world, None, **visitors))[1]["violated_policies"] == ["max_pending"]
     assert [(await world.intake())["created"] for _ in range(4)] == [True] * 4
 

@@ -31,7 +31,8 @@ class Call:
 
 
 def calls_of(tree: Path) -> list[Call]:
-    """Every call of a SQL function in service/ of a checkout: `…call("name", {"p_…": …})`."""
+    """Every call of a SQL function in service/ of a checkout: `….run("name", key=…)`, `….one(Row, "name", key=…)`, and
+    as releases before wrote it, `…call("name", {"p_key": …})`."""
     found = [
         call
         for file in sorted((tree / "service").rglob("*.py"))
@@ -41,18 +42,39 @@ def calls_of(tree: Path) -> list[Call]:
     return found
 
 
+NAME_AT = {"run": 0, "one": 1, "maybe": 1, "many": 1}
+"""Which argument names the function, by the method of Database."""
+DATABASES = {"self", "self._database", "self.database", "resources.database"}
+
+
 def _calls(file: Path, name: str) -> Iterator[Call]:
     module = ast.parse(file.read_text("utf-8"))
     helpers = {node.name: node for node in ast.walk(module) if isinstance(node, ast.FunctionDef)}
     for node in ast.walk(module):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
             continue
-        if node.func.attr not in {"call", "_call"} or len(node.args) != 2:
+        at = NAME_AT.get(node.func.attr)
+        if at is not None and len(node.args) == at + 1 and ast.unparse(node.func.value) in DATABASES:
+            function, prefix = node.args[at], "p_"
+            names, whole = _keywords(node.keywords, helpers)
+        elif node.func.attr in {"call", "_call"} and len(node.args) == 2:
+            function, prefix = node.args[0], ""
+            names, whole = _names(node.args[1], helpers)
+        else:
             continue
-        function, parameters = node.args
         if isinstance(function, ast.Constant) and isinstance(function.value, str):
-            names, whole = _names(parameters, helpers)
-            yield Call(function.value, frozenset(names), whole, f"{name}:{node.lineno}")
+            parameters = frozenset(prefix + parameter for parameter in names)
+            yield Call(function.value, parameters, whole, f"{name}:{node.lineno}")
+
+
+def _keywords(keywords: Iterable[ast.keyword], helpers: dict[str, ast.FunctionDef]) -> tuple[set[str], bool]:
+    names: set[str] = set()
+    whole = True
+    for keyword in keywords:
+        inner, known = _names(keyword.value, helpers) if keyword.arg is None else ({keyword.arg}, True)
+        names |= inner
+        whole &= known
+    return names, whole
 
 
 def _names(node: ast.expr, helpers: dict[str, ast.FunctionDef]) -> tuple[set[str], bool]:

@@ -1,0 +1,8 @@
+"""Error codes of what operators do."""
+
+from service.errors import Code
+
+admin_required = Code(
+    "admin_required", 403, "This is for operators", "This is for operators of this service."
+)
+user_not_found = Code("user_not_found", 404, "There is no such account", "No account has this id or address.")

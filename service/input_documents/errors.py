@@ -1,0 +1,10 @@
+"""Error codes of input documents."""
+
+from service.errors import Code
+
+input_not_found = Code(
+    "input_not_found",
+    404,
+    "The input document is not here",
+    "It was not used for long: send it again by POST /inputs.",
+)
