@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 from rich.console import Console
 
-from service.settings import Settings, SettingsError, get_settings
+from service.platform.settings import Settings, SettingsError, get_settings
 
 if TYPE_CHECKING:
-    from service.resources import Resources
+    from service.platform.resources import Resources
 
 T = TypeVar("T")
 complaints = Console(stderr=True)
@@ -27,9 +27,9 @@ def settings_or_exit() -> Settings:
 
 def run_task(name: str, task: "Callable[[Resources], Awaitable[T]]") -> T:
     """The outcome of a task, which gets resources of its own; exit 1 when it is refused or a dependency is away."""
-    from service import telemetry
-    from service.errors import ProblemError
-    from service.resources import open_resources
+    from service.platform import telemetry
+    from service.platform.errors import ProblemError
+    from service.platform.resources import open_resources
 
     settings = settings_or_exit()
     telemetry.configure(settings, name)

@@ -11,10 +11,10 @@ from rich.table import Table
 
 from cli.admin import app as admin
 from cli.common import complaints, run_task, settings_or_exit
-from service.settings import CHECKOUT
+from service.platform.settings import CHECKOUT
 
 if TYPE_CHECKING:
-    from service.resources import Resources
+    from service.platform.resources import Resources
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,13 +34,13 @@ def api(
     """Serve the HTTP API."""
     import uvicorn
 
-    from service.telemetry import serve_metrics
+    from service.platform.telemetry import serve_metrics
 
     serve_metrics(settings_or_exit())  # once, for all processes
     uvicorn.run(
         "service.app:create_app",
         factory=True,
-        http="service.http_protocol:HttpProtocol",
+        http="service.platform.http_protocol:HttpProtocol",
         ws="none",
         host=host,
         port=port,
@@ -99,7 +99,7 @@ app.add_typer(stripe_app, name="stripe")
 @stripe_app.command("sync")
 def stripe_sync() -> None:
     """Make products and prices of plans and packs, and fetch what webhooks did not bring."""
-    from service.billing.stripe_sync import sync
+    from service.payments.reconcile import sync
 
     _report("stripe sync", sync)
 

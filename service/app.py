@@ -9,7 +9,7 @@
 
 No logic lives here. Run it with `darkroom api`, or with uvicorn and the protocol that limits what a connection costs:
 
-    uvicorn --factory --http service.http_protocol:HttpProtocol --no-proxy-headers service.app:create_app
+    uvicorn --factory --http service.platform.http_protocol:HttpProtocol --no-proxy-headers service.app:create_app
 """
 
 import base64
@@ -26,33 +26,34 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse, Response
 
-from service import __version__, openapi, problems, telemetry
+from service import __version__
+from service.access.auth import Authenticator
+from service.access.routes import router as keys_router
 from service.admin.routes import router as admin_router
 from service.admin.system_routes import admin_policy
-from service.auth import Authenticator
-from service.billing.credit_routes import router as credits_router
-from service.billing.plan_routes import router as plans_router
-from service.billing.stripe_routes import router as billing_router
-from service.billing.usage_routes import router as usage_router
-from service.billing.watch import watching
 from service.catalogue.routes import router as catalogue_router
+from service.collections.routes import router as collections_router
+from service.credits.routes import router as credits_router
 from service.health.checks import Checks
 from service.health.routes import router as health_router
 from service.input_documents.routes import router as inputs_router
 from service.intake.routes import router as intake_router
 from service.jobs.routes import router as jobs_router
-from service.keys.routes import router as keys_router
-from service.library.collections import router as collections_router
 from service.library.image_routes import router as images_router
 from service.library.routes import router as library_router
-from service.middleware import BodyLimitMiddleware, SecurityHeadersMiddleware
-from service.pages import ADMIN, CLIENT, PLAYGROUND, PageFiles
-from service.requests.routes import router as requests_router
-from service.resources import open_resources
-from service.settings import Settings, get_settings
+from service.payments.routes import router as billing_router
+from service.payments.webhook_routes import router as webhooks_router
+from service.plans.routes import router as plans_router
+from service.plans.watch import watching
+from service.platform import openapi, problems, telemetry
+from service.platform.middleware import BodyLimitMiddleware, SecurityHeadersMiddleware
+from service.platform.pages import ADMIN, CLIENT, PLAYGROUND, PageFiles
+from service.platform.resources import open_resources
+from service.platform.settings import Settings, get_settings
+from service.privacy.routes import router as requests_router
 from service.sharing.routes import router as sharing_router
 from service.teams.routes import router as teams_router
-from service.webhooks.routes import router as webhooks_router
+from service.usage.routes import router as usage_router
 
 CORS_REQUEST_HEADERS = (
     *("Authorization", "Content-Type", "X-Request-Id", "Last-Event-ID"),

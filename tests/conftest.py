@@ -15,8 +15,8 @@ import structlog
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.resources import Resources, open_resources
-from service.settings import load_settings
+from service.platform.resources import Resources, open_resources
+from service.platform.settings import load_settings
 from tests.client import Client
 from tests.support import SharedStack, User, end_stack, join_stack, make_room, sign_up
 

@@ -7,7 +7,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from service.resources import Resources
+from service.platform.resources import Resources
 from workers.imaging.pool import PixelPool
 from workers.imaging.types import PixelResult, PixelTask
 from workers.ops import pipeline

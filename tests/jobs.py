@@ -9,7 +9,7 @@ from uuid import UUID
 from service.intake.store import IntakeParameters, IntakeResult
 from service.jobs.store import TERMINAL, JobRow
 from service.ops.registry import parse
-from service.resources import Resources
+from service.platform.resources import Resources
 from tests.photos import Photo
 
 

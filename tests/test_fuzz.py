@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from scripts.local.process import Child
-from service.scopes import SCOPES
+from service.access.scopes import SCOPES
 from tests.support import User
 
 EXAMPLES = os.environ.get("DARKROOM_FUZZ_EXAMPLES", "40")

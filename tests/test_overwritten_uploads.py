@@ -16,8 +16,8 @@ from scripts.local.process import Child
 from service.intake.store import IntakeParameters
 from service.jobs.store import ClaimedJob, JobRow
 from service.library.store import DueOriginal
-from service.resources import Resources
-from service.storage import SignedUpload
+from service.platform.resources import Resources
+from service.platform.storage import SignedUpload
 from tests.client import Client, overwrite
 from tests.gated_pixels import GatedPool, wait_for
 from tests.jobs import ask, finished, new_queue

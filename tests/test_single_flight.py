@@ -7,7 +7,7 @@ import asyncio
 import asyncpg
 
 from scripts.local.process import Child
-from service.resources import Resources
+from service.platform.resources import Resources
 from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.jobs import new_queue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from service.resources import Resources
+from service.platform.resources import Resources
 from tests.client import Client
 from tests.photos import photo
 from tests.support import User, until_gone

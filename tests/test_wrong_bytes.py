@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import asyncpg
 import pytest
 
-from service.resources import Resources
+from service.platform.resources import Resources
 from tests.client import Client
 from tests.photos import Photo, photo
 from workers.cleanup import CleanupReport, purge

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from service.billing.stripe_sync import close_customers, reconcile
-from service.resources import Resources
-from service.telemetry import STRIPE_INBOX
-from service.webhooks.inbox import drain
+from service.payments.inbox import drain
+from service.payments.reconcile import close_customers, reconcile
+from service.platform.resources import Resources
+from service.platform.telemetry import STRIPE_INBOX
 
 log = structlog.get_logger()
 BATCH = 200

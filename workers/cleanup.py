@@ -12,14 +12,14 @@ from uuid import UUID
 
 import structlog
 
-from service.database import Tombstone
-from service.errors import DependencyError
-from service.intake.hits import forget
-from service.maintenance import ByteCheck
-from service.missing import bury, lose_original
-from service.resources import Resources
-from service.storage import StorageError
-from service.telemetry import BYTES_LOOKED_FOR
+from service.cache.hot_answers import forget
+from service.cache.missing import bury, lose_original
+from service.maintenance.store import ByteCheck
+from service.platform.database import Tombstone
+from service.platform.errors import DependencyError
+from service.platform.resources import Resources
+from service.platform.storage import StorageError
+from service.platform.telemetry import BYTES_LOOKED_FOR
 
 log = structlog.get_logger()
 BATCH = 1000

@@ -3,10 +3,10 @@
 import structlog
 from redis.exceptions import RedisError
 
-from service.database import LeaseLost
-from service.errors import DependencyError, dependency_unavailable, internal, problem
-from service.requests.store import ClaimedRequest
-from service.storage import StorageError
+from service.platform.database import LeaseLost
+from service.platform.errors import DependencyError, dependency_unavailable, internal, problem
+from service.platform.storage import StorageError
+from service.privacy.store import ClaimedRequest
 from workers.export import export
 from workers.lease import RequestLease
 from workers.wipe import wipe

@@ -15,11 +15,11 @@ from uuid import UUID
 
 import orjson
 
-from service.media import EXTENSIONS
-from service.missing import bury, lose_original
-from service.requests.store import ClaimedRequest, StoredAt
-from service.resources import Resources
-from service.storage import LIBRARY, ObjectExistsError, ObjectNotFoundError, ObjectTooLargeError
+from service.cache.missing import bury, lose_original
+from service.platform.media import EXTENSIONS
+from service.platform.resources import Resources
+from service.platform.storage import LIBRARY, ObjectExistsError, ObjectNotFoundError, ObjectTooLargeError
+from service.privacy.store import ClaimedRequest, StoredAt
 from workers.lease import RequestLease
 
 BUCKET = "exports"

@@ -3,12 +3,12 @@
 from typing import Any
 
 from service.jobs.store import ClaimedJob
-from service.media import CONTENT_TYPES
-from service.resources import Resources
-from service.safety.judgement import moderate
-from service.safety.moderation import Exhibit, Picture
-from service.safety.scanner import scan_files
-from service.settings import Settings
+from service.moderation.judgement import moderate
+from service.moderation.moderators import Exhibit, Picture
+from service.moderation.scanner import scan_files
+from service.platform.media import CONTENT_TYPES
+from service.platform.resources import Resources
+from service.platform.settings import Settings
 from workers.imaging.errors import PixelError
 from workers.imaging.types import PixelResult
 from workers.workbench import Workbench

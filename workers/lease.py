@@ -14,11 +14,11 @@ from uuid import UUID
 
 import structlog
 
-from service.database import LeaseLost
-from service.errors import DependencyError
 from service.jobs.progress import Progress
 from service.jobs.store import ClaimedJob, Completion, JobRow, Jobs
-from service.requests.store import ClaimedRequest, DataRequest, DataRequests
+from service.platform.database import LeaseLost
+from service.platform.errors import DependencyError
+from service.privacy.store import ClaimedRequest, DataRequest, DataRequests
 
 log = structlog.get_logger()
 BEATS_PER_LEASE = 3

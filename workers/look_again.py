@@ -9,11 +9,11 @@ import time
 
 import structlog
 
-from service.errors import DependencyError
-from service.intake.hits import forget
-from service.resources import Resources
-from service.safety.store import DueLook
-from service.storage import ObjectNotFoundError, ObjectTooLargeError, StorageError
+from service.cache.hot_answers import forget
+from service.moderation.store import DueLook
+from service.platform.errors import DependencyError
+from service.platform.resources import Resources
+from service.platform.storage import ObjectNotFoundError, ObjectTooLargeError, StorageError
 from workers.imaging.errors import PixelError
 from workers.originals import examined
 

@@ -23,16 +23,16 @@ from arq.worker import Worker
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from service import telemetry
-from service.billing.watch import watching
-from service.errors import DependencyError
 from service.health.presence import TELL_SECONDS
-from service.protections import Protections
-from service.queue import DRAIN, deserialise, mend, queue_key, serialise, take_rings, wake_key
-from service.redis_connection import is_wrong_type
-from service.resources import Resources, open_resources
-from service.settings import Settings, get_settings
-from service.weights import WeightsError, check
+from service.plans.watch import watching
+from service.platform import telemetry
+from service.platform.errors import DependencyError
+from service.platform.protections import Protections
+from service.platform.queue import DRAIN, deserialise, mend, queue_key, serialise, take_rings, wake_key
+from service.platform.redis import is_wrong_type
+from service.platform.resources import Resources, open_resources
+from service.platform.settings import Settings, get_settings
+from service.platform.weights import WeightsError, check
 from workers import environment
 from workers.billing import billing, reconcile_billing
 from workers.cleanup import cleanup, reconcile
@@ -69,8 +69,8 @@ class DoorbellWorker(Worker):
     """arq's worker, woken by rings, freed slots and the clock; `blocking` is the Redis client that may wait.
 
     Of arq it uses the queue's form, the health key and the handling of signals. Rings are taken by
-    `service.queue.take_rings`; arq's own handshake takes seven round trips, trusts what it reads, and loses a place for
-    every error on the way.
+    `platform.queue.take_rings`; arq's own handshake takes seven round trips, trusts what it reads, and loses a place
+    for every error on the way.
     """
 
     def __init__(

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import structlog
 
-from service.errors import DependencyError, ProblemError
 from service.library.store import DueOriginal
-from service.media import EXTENSIONS, SVG
-from service.resources import Resources
-from service.safety.judgement import moderate
-from service.safety.moderation import Exhibit, Picture
-from service.safety.scanner import scan_files
-from service.storage import (
+from service.moderation.judgement import moderate
+from service.moderation.moderators import Exhibit, Picture
+from service.moderation.scanner import scan_files
+from service.platform.errors import DependencyError, ProblemError
+from service.platform.media import EXTENSIONS, SVG
+from service.platform.resources import Resources
+from service.platform.storage import (
     LIBRARY,
     UPLOADS,
     ObjectExistsError,

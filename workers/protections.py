@@ -13,8 +13,8 @@ from typing import Final
 
 from pydantic import BaseModel, TypeAdapter
 
-from service.protections import Protections
-from service.scratch import Scratch
+from service.platform.protections import Protections
+from service.platform.scratch import Scratch
 from workers.imaging.children import ChildLostError, Lease
 from workers.sandbox.probe import Attempt
 

@@ -10,14 +10,14 @@ import time
 
 import structlog
 
-from service.errors import DependencyError
-from service.missing import bury, lose_original
-from service.resources import Resources
-from service.safety.blocking import block
-from service.safety.clamd import Clamd, ScannerError
-from service.safety.scanner import INFECTED, scanner_of
-from service.safety.store import Kept
-from service.storage import ObjectNotFoundError, ObjectTooLargeError, StorageError
+from service.cache.missing import bury, lose_original
+from service.moderation.blocking import block
+from service.moderation.clamd import Clamd, ScannerError
+from service.moderation.scanner import INFECTED, scanner_of
+from service.moderation.store import Kept
+from service.platform.errors import DependencyError
+from service.platform.resources import Resources
+from service.platform.storage import ObjectNotFoundError, ObjectTooLargeError, StorageError
 
 log = structlog.get_logger()
 BATCH = 4

@@ -15,8 +15,18 @@ from uuid import UUID
 
 import structlog
 
-from service.database import LeaseLost, OutputGone
-from service.errors import (
+from service.cache.hot_answers import forget
+from service.cache.missing import bury, has_bytes, lose_original
+from service.input_documents.errors import input_not_found
+from service.jobs.errors import sha256_mismatch, size_mismatch, upload_missing
+from service.jobs.store import CacheCheck, CachedOutput, ClaimedJob
+from service.library.errors import original_missing
+from service.moderation.errors import infected, refused
+from service.ops.inputs import InputDocument
+from service.ops.registry import Chain, parse
+from service.ops.variant import parse_variant
+from service.platform.database import LeaseLost, OutputGone
+from service.platform.errors import (
     Code,
     DependencyError,
     ProblemError,
@@ -29,19 +39,9 @@ from service.errors import (
     too_large,
     too_many_pixels,
 )
-from service.input_documents.errors import input_not_found
-from service.intake.hits import forget
-from service.jobs.errors import sha256_mismatch, size_mismatch, upload_missing
-from service.jobs.store import CacheCheck, CachedOutput, ClaimedJob
-from service.library.errors import original_missing
-from service.media import CONTENT_TYPES, says_drawing
-from service.missing import bury, has_bytes, lose_original
-from service.ops.inputs import InputDocument
-from service.ops.registry import Chain, parse
-from service.ops.variant import parse_variant
-from service.resources import Resources
-from service.safety.errors import infected, refused
-from service.storage import (
+from service.platform.media import CONTENT_TYPES, says_drawing
+from service.platform.resources import Resources
+from service.platform.storage import (
     LIBRARY,
     OUTPUTS,
     UPLOADS,
@@ -50,8 +50,8 @@ from service.storage import (
     StorageError,
     output_names,
 )
-from service.telemetry import JOB_STEPS, JOBS
-from service.weights import weights_digest
+from service.platform.telemetry import JOB_STEPS, JOBS
+from service.platform.weights import weights_digest
 from workers.imaging.errors import PixelError
 from workers.imaging.types import Claim, Limits, PixelResult, PixelTask
 from workers.inspection import inspect, require_moderation, wants_scan

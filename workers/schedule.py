@@ -17,9 +17,9 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from service.breaker import Breaker
-from service.redis_connection import dropped, is_wrong_type
-from service.secrets import derive
+from service.platform.breaker import Breaker
+from service.platform.redis import dropped, is_wrong_type
+from service.platform.secrets import derive
 
 log = structlog.get_logger()
 LONGEST_SLEEP_SECONDS = 1.0

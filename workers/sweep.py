@@ -6,10 +6,10 @@ from any number of places at once, every second.
 
 import structlog
 
-from service.errors import DependencyError, database_read_only
-from service.maintenance import SweepReport
-from service.resources import Resources
-from service.telemetry import DATABASE_WRITABLE, QUEUE_DEPTH
+from service.maintenance.store import SweepReport
+from service.platform.errors import DependencyError, database_read_only
+from service.platform.resources import Resources
+from service.platform.telemetry import DATABASE_WRITABLE, QUEUE_DEPTH
 
 log = structlog.get_logger()
 MAX_RINGS = 64

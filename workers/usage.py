@@ -2,8 +2,8 @@
 
 import structlog
 
-from service.billing.meter import drop, take
-from service.resources import Resources
+from service.platform.resources import Resources
+from service.usage.meter import drop, take
 
 log = structlog.get_logger()
 FOLD_SECONDS = 15

@@ -12,9 +12,9 @@ import httpx
 import structlog
 from redis.exceptions import RedisError
 
-from service.errors import DependencyError, ProblemError, conflict
-from service.intake.hits import forget, forget_user
-from service.resources import Resources
+from service.cache.hot_answers import forget, forget_user
+from service.platform.errors import DependencyError, ProblemError, conflict
+from service.platform.resources import Resources
 from workers.lease import RequestLease
 
 log = structlog.get_logger()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from service.ops.chain import Chain
-from service.resources import Resources
+from service.platform.resources import Resources
 from workers.imaging.pool import PixelPool
 from workers.lease import Lease
 

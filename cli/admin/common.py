@@ -14,7 +14,7 @@ from cli.common import complaints, run_task
 
 if TYPE_CHECKING:
     from service.admin.store import Actor
-    from service.resources import Resources
+    from service.platform.resources import Resources
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 T = TypeVar("T")

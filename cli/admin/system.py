@@ -10,7 +10,7 @@ from cli.admin import console
 from cli.admin.common import AsJson, Limit, checked, run, show_page
 
 if TYPE_CHECKING:
-    from service.resources import Resources
+    from service.platform.resources import Resources
 
 app = typer.Typer()
 

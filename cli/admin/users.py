@@ -23,7 +23,7 @@ from cli.admin.common import (
 )
 
 if TYPE_CHECKING:
-    from service.resources import Resources
+    from service.platform.resources import Resources
 
 app = typer.Typer()
 

@@ -22,8 +22,8 @@ import asyncpg
 from scripts.bench.cache import FEW, OP_KEY, load, lookup_sql, sha256_of
 from scripts.bench.measure import Row, Sample, at_most, sample_row
 from scripts.bench.site import clients, site
-from service.resources import Resources
-from service.storage import Storage
+from service.platform.resources import Resources
+from service.platform.storage import Storage
 from workers.cleanup import BATCH, cleanup
 
 TITLE = "Cleanup"

@@ -16,16 +16,16 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.app import create_app as create_service
-from service.database import cache_key
-from service.intake.hits import hit_key
+from service.cache.hot_answers import hit_key
 from service.intake.intake import check
 from service.intake.routes import PlainRoute
 from service.intake.schemas import IntakeAnswer, IntakeRequest
 from service.jobs.schemas import Output
-from service.problems import validated
-from service.resources import Resources
-from service.settings import Settings, get_settings
-from service.weights import installed
+from service.platform.database import cache_key
+from service.platform.problems import validated
+from service.platform.resources import Resources
+from service.platform.settings import Settings, get_settings
+from service.platform.weights import installed
 
 PLAIN, RAW, EMPTY, SERVICE = "/bench/plain", "/bench/raw", "/bench/empty", "/intake"
 _REQUEST = TypeAdapter(IntakeRequest)

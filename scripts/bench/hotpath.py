@@ -21,18 +21,18 @@ from starlette.types import ASGIApp
 
 from scripts.bench.endpoints import EMPTY, PLAIN, RAW, SERVICE, Dispatcher, bare, create_app
 from scripts.bench.measure import Sample, interleave_async
+from service.access.auth import Authenticator
+from service.access.limits import limits_of
 from service.app import CORS_ANSWER_HEADERS, CORS_REQUEST_HEADERS
-from service.auth import Authenticator
-from service.database import cache_key
-from service.gcra import Kept
-from service.intake.hits import claimed, hit_key
+from service.cache.hot_answers import claimed, hit_key
 from service.intake.intake import check
 from service.intake.routes import _REQUEST
-from service.limits import limits_of
-from service.middleware import BodyLimitMiddleware, SecurityHeadersMiddleware
-from service.problems import validated
-from service.resources import Resources
-from service.telemetry import TelemetryMiddleware
+from service.platform.database import cache_key
+from service.platform.gcra import Kept
+from service.platform.middleware import BodyLimitMiddleware, SecurityHeadersMiddleware
+from service.platform.problems import validated
+from service.platform.resources import Resources
+from service.platform.telemetry import TelemetryMiddleware
 
 Case = Callable[[], Awaitable[object]]
 AT_ONCE = 16

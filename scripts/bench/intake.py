@@ -81,7 +81,7 @@ async def _server(stack: Stack) -> AsyncIterator[Child]:
     port = any_free_port()
     argv = [sys.executable, "-m", "uvicorn", "scripts.bench.endpoints:create_app", "--factory"]
     argv += ["--host", "127.0.0.1", "--port", str(port), "--no-access-log", "--no-server-header"]
-    argv += ["--http", "service.http_protocol:HttpProtocol", "--ws", "none"]
+    argv += ["--http", "service.platform.http_protocol:HttpProtocol", "--ws", "none"]
     command = Command("bench-api", argv, env=stack.environment(UNLIMITED), cwd=REPOSITORY)
     child = await Child.start(command, stack.home.logs / "bench-api.log")
     try:

@@ -21,8 +21,8 @@ from scripts.bench.measure import Row, Sample, at_most, sample_row
 from scripts.bench.queue import running
 from scripts.bench.site import Camera, clients, finished, site, submit
 from scripts.local.stack import Stack
-from service.queue import DRAIN
-from service.resources import Resources
+from service.platform.queue import DRAIN
+from service.platform.resources import Resources
 from workers.imaging.pool import PixelPool
 from workers.imaging.types import PixelResult, PixelTask
 from workers.main import DoorbellWorker, drain

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from scripts.bench.measure import Row, at_most
-from service.settings import Settings
-from service.weights import installed
+from service.platform.settings import Settings
+from service.platform.weights import installed
 from workers.imaging.moderation import SMALLEST_SIDE, Looks
 from workers.models import sessions
 from workers.models.nsfw import NAME

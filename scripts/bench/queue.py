@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from scripts.bench.measure import Row, Sample, at_least, at_most, sample_row
 from scripts.bench.site import clients, site
 from scripts.local.stack import Stack
-from service.queue import DRAIN
+from service.platform.queue import DRAIN
 from workers.main import DoorbellWorker
 from workers.workbench import Slots
 

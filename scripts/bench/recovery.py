@@ -12,7 +12,7 @@ from scripts.bench.measure import Row, Sample, at_most, sample_row
 from scripts.bench.site import Camera, clients, finished, site, submit
 from scripts.local.process import Child
 from scripts.local.stack import Stack
-from service.resources import Resources
+from service.platform.resources import Resources
 
 TITLE = "Recovery"
 LEASE_SECONDS = 2

@@ -22,8 +22,8 @@ from scripts.local.home import Local
 from scripts.local.stack import Stack
 from service.intake.store import IntakeParameters
 from service.jobs.store import JobRow
-from service.resources import Resources, open_resources
-from service.settings import load_settings
+from service.platform.resources import Resources, open_resources
+from service.platform.settings import load_settings
 
 UPLOADS = "uploads-ephemeral"
 UNLIMITED = {

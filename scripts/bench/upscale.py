@@ -21,8 +21,8 @@ from scripts.bench.fidelity import loss
 from scripts.bench.measure import Row, at_least, at_most
 from service.ops.models import Upscale, UpscaleV2
 from service.ops.weights import BY_NAME
-from service.settings import Settings
-from service.weights import located
+from service.platform.settings import Settings
+from service.platform.weights import located
 from workers.models import sessions
 from workers.ops import upscale, upscale2
 

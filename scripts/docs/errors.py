@@ -4,7 +4,7 @@
 """
 
 from service.error_codes import CODES
-from service.settings import CHECKOUT
+from service.platform.settings import CHECKOUT
 
 PAGE = CHECKOUT / "docs" / "errors.md"
 _HEAD = """\

@@ -21,8 +21,8 @@ from scripts.docs.scene import Look, mug
 from service.ops.inputs import Stroke, Strokes, digest
 from service.ops.registry import parse
 from service.ops.weights import BY_NAME
-from service.settings import Settings
-from service.weights import located
+from service.platform.settings import Settings
+from service.platform.weights import located
 from workers.imaging.resize import fit_size, resize
 from workers.models import sessions
 from workers.ops import pipeline

@@ -1,4 +1,4 @@
-"""Writes docs/settings.md, the table of every setting, from service/settings.py:
+"""Writes docs/settings.md, the table of every setting, from platform/settings.py:
 
 .venv/bin/python -m scripts.docs.settings
 """
@@ -8,15 +8,15 @@ from pathlib import Path
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from service.settings import CHECKOUT, Settings
+from service.platform.settings import CHECKOUT, Settings
 
 PAGE = CHECKOUT / "docs" / "settings.md"
 _HEAD = """\
 # Settings
 
-Every environment variable of the service, as `service/settings.py` has it; `python -m scripts.docs.settings` writes
-this page. Values may also stand in a file `.env` of the working directory. What a deployment needs is told in
-[deploy.md](deploy.md).
+Every environment variable of the service, as `service/platform/settings.py` has it;
+`python -m scripts.docs.settings` writes this page. Values may also stand in a file `.env` of the working directory.
+What a deployment needs is told in [deploy.md](deploy.md).
 
 | Variable | Default | Meaning |
 |---|---|---|

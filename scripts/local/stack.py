@@ -35,7 +35,7 @@ from scripts.local.lite import reload_schema, start_lite
 from scripts.local.migrate import migrate
 from scripts.local.postgres import HOSTED, PLATFORM, STORAGE_SCHEMA, WORKBENCH, Postgres
 from scripts.local.process import Child, Command, StackError, unmeasured, until_ready
-from service.queue import queue_key
+from service.platform.queue import queue_key
 
 _STOP_ORDER = (("worker", "api"), ("gateway",), ("lite",), ("redis",), ("postgres",))
 # Ctrl-C should not take long; a job that is cut off is taken up again at the next start.

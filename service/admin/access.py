@@ -7,11 +7,11 @@ from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.access.limits import SignedIn
 from service.admin.errors import admin_required
 from service.admin.store import Actor
-from service.errors import ProblemError, sign_in_required
-from service.limits import SignedIn
-from service.resources import resources_of
+from service.platform.errors import ProblemError, sign_in_required
+from service.platform.resources import resources_of
 
 API = "api"
 

@@ -4,13 +4,13 @@ from uuid import UUID
 
 from service.admin.rows import AdminJob, AdminJobDetail, AdminUserDetail, Decision, PictureKind
 from service.admin.store import Actor
-from service.errors import ProblemError, conflict
-from service.intake.hits import forget
+from service.cache.hot_answers import forget
 from service.jobs.errors import job_not_found
-from service.resources import Resources
-from service.safety import blocking
-from service.safety.blocking import Blocked
-from service.safety.errors import hash_not_blocked, refused
+from service.moderation import blocking
+from service.moderation.blocking import Blocked
+from service.moderation.errors import hash_not_blocked, refused
+from service.platform.errors import ProblemError, conflict
+from service.platform.resources import Resources
 
 
 def no_such_job(job_id: UUID) -> ProblemError:

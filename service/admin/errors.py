@@ -1,6 +1,6 @@
 """Error codes of what operators do."""
 
-from service.errors import Code
+from service.platform.errors import Code
 
 admin_required = Code(
     "admin_required", 403, "This is for operators", "This is for operators of this service."

@@ -10,13 +10,13 @@ from service.admin.access import REFUSALS, AdminUser, StaffUser
 from service.admin.errors import user_not_found
 from service.admin.rows import AdminJob, AdminJobDetail
 from service.admin.schemas import Act, JobFilter, JobPage, RefundAnswer
-from service.billing.credit_errors import insufficient_credits, not_charged
-from service.errors import conflict, data_deletion_running, malformed_json
+from service.credits.errors import insufficient_credits, not_charged
 from service.jobs.errors import job_finished, job_not_found
 from service.library.errors import original_missing
-from service.problems import responses
-from service.resources import resources_of
-from service.safety.errors import refused
+from service.moderation.errors import refused
+from service.platform.errors import conflict, data_deletion_running, malformed_json
+from service.platform.problems import responses
+from service.platform.resources import resources_of
 
 router = APIRouter(prefix="/admin/api/jobs", tags=["admin"])
 

@@ -23,9 +23,9 @@ from service.admin.schemas import (
     UserPage,
 )
 from service.admin.store import Place
-from service.cursors import cursor_at, place_of, unreadable
 from service.health.checks import Checks
-from service.resources import Resources
+from service.platform.cursors import cursor_at, place_of, unreadable
+from service.platform.resources import Resources
 
 REVIEWED = {"false": False, "true": True, "all": None}
 

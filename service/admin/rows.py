@@ -6,9 +6,9 @@ from uuid import UUID
 
 from pydantic import Field
 
-from service.database import Row
 from service.jobs.store import Status
-from service.maintenance import QueueStats
+from service.maintenance.store import QueueStats
+from service.platform.database import Row
 
 Role = Literal["admin", "support"]
 Decision = Literal["keep", "block"]

@@ -21,11 +21,11 @@ from service.admin.schemas import (
     ReviewPage,
     ReviewRequest,
 )
-from service.errors import conflict, malformed_json
 from service.jobs.errors import job_not_found
-from service.problems import responses
-from service.resources import resources_of
-from service.safety.errors import hash_not_blocked
+from service.moderation.errors import hash_not_blocked
+from service.platform.errors import conflict, malformed_json
+from service.platform.problems import responses
+from service.platform.resources import resources_of
 
 router = APIRouter(prefix="/admin/api", tags=["admin"])
 

@@ -18,11 +18,11 @@ from service.admin.rows import (
     Role,
     SystemReport,
 )
-from service.database import Violation
 from service.health.schemas import Readiness
-from service.inputs import Input, Moment
 from service.jobs.store import Status
 from service.library.image_schemas import Instant, utc
+from service.platform.database import Violation
+from service.platform.fields import Input, Moment
 
 MAX_PAGE = 200
 MAX_CREDITS = 1_000_000

@@ -1,4 +1,4 @@
-"""The SQL functions of 99_admin*.sql, one typed method each; see service/database.py, whose rules and errors hold."""
+"""The SQL functions of 99_admin*.sql, one typed method each; see platform/database.py, whose rules and errors hold."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,8 +23,8 @@ from service.admin.rows import (
     RoleChange,
     SystemReport,
 )
-from service.database import Database, Forget
 from service.jobs.store import Status
+from service.platform.database import Database, Forget
 
 Place = tuple[datetime, str]
 """Where a page begins: created_at and key of the row before it."""

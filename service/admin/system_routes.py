@@ -16,12 +16,12 @@ from service.admin.schemas import (
     Me,
     SystemPage,
 )
-from service.errors import ProblemError, conflict
 from service.health.checks import Checks
-from service.pages import ADMIN
-from service.problems import responses
-from service.resources import resources_of
-from service.settings import Settings
+from service.platform.errors import ProblemError, conflict
+from service.platform.pages import ADMIN
+from service.platform.problems import responses
+from service.platform.resources import resources_of
+from service.platform.settings import Settings
 
 MAX_ABUSE = 200
 router = APIRouter(prefix="/admin/api", tags=["admin"])

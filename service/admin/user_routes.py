@@ -10,10 +10,10 @@ from service.admin.access import REFUSALS, AdminUser, StaffUser
 from service.admin.errors import user_not_found
 from service.admin.rows import AdminUserDetail, CreditChange
 from service.admin.schemas import Act, CreditsGiven, CreditsTaken, PlanChange, UserFilter, UserPage
-from service.billing.plan_errors import plan_not_found
-from service.errors import conflict, malformed_json
-from service.problems import responses
-from service.resources import resources_of
+from service.plans.errors import plan_not_found
+from service.platform.errors import conflict, malformed_json
+from service.platform.problems import responses
+from service.platform.resources import resources_of
 
 router = APIRouter(prefix="/admin/api/users", tags=["admin"])
 _ONE = responses(*REFUSALS, user_not_found)

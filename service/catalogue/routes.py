@@ -5,15 +5,15 @@ from collections.abc import Collection, Mapping
 
 from fastapi import APIRouter, Request, Response
 
-from service.billing.tariff import Price
 from service.catalogue.schemas import Catalogue, InputLimits, ModerationStatement, OpEntry
-from service.errors import internal
 from service.intake.intake import accepted_types
+from service.moderation.moderators import NSFW_MODEL
 from service.ops.registry import catalogue
-from service.problems import responses
-from service.resources import resources_of
-from service.safety.moderation import NSFW_MODEL
-from service.settings import Settings
+from service.plans.tariff import Price
+from service.platform.errors import internal
+from service.platform.problems import responses
+from service.platform.resources import resources_of
+from service.platform.settings import Settings
 
 router = APIRouter(tags=["ops"])
 

@@ -15,14 +15,14 @@ from redis.exceptions import (
     RedisError,
 )
 
-from service.errors import DatabaseReadOnlyError, DependencyError
 from service.health.schemas import Check, Dependency, Readiness
-from service.protections import Protections
-from service.resources import Resources
-from service.safety.clamd import ScannerError
-from service.safety.scanner import scanner_of
-from service.storage import UPLOADS
-from service.telemetry import DATABASE_WRITABLE, QUEUE_DEPTH
+from service.moderation.clamd import ScannerError
+from service.moderation.scanner import scanner_of
+from service.platform.errors import DatabaseReadOnlyError, DependencyError
+from service.platform.protections import Protections
+from service.platform.resources import Resources
+from service.platform.storage import UPLOADS
+from service.platform.telemetry import DATABASE_WRITABLE, QUEUE_DEPTH
 
 CHECK_SECONDS = 3.0
 FRESH_SECONDS = 1.0

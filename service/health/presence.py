@@ -8,7 +8,7 @@ import time
 from pydantic import BaseModel, ValidationError
 from redis.asyncio import Redis
 
-from service.protections import Protections
+from service.platform.protections import Protections
 
 KEY = "darkroom:workers"
 FRESH_SECONDS = 45.0

@@ -4,12 +4,12 @@ import secrets
 
 from fastapi import APIRouter, Request, Response
 
-from service.auth import bearer
-from service.errors import ProblemError, invalid_token, not_found
+from service.access.auth import bearer
 from service.health.checks import Checks
 from service.health.schemas import Health, Readiness
-from service.problems import responses
-from service.telemetry import metrics
+from service.platform.errors import ProblemError, invalid_token, not_found
+from service.platform.problems import responses
+from service.platform.telemetry import metrics
 
 router = APIRouter(tags=["health"])
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from service.protections import Protections
+from service.platform.protections import Protections
 
 
 class Health(BaseModel):

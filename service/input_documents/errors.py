@@ -1,6 +1,6 @@
 """Error codes of input documents."""
 
-from service.errors import Code
+from service.platform.errors import Code
 
 input_not_found = Code(
     "input_not_found",

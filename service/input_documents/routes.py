@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 
-from service.errors import ProblemError, body_too_large, data_deletion_running, malformed_json
+from service.access.limits import Admitted
 from service.input_documents.errors import input_not_found
 from service.input_documents.schemas import KeptInput, SentInput
-from service.limits import Admitted
-from service.problems import responses
-from service.resources import resources_of
+from service.platform.errors import ProblemError, body_too_large, data_deletion_running, malformed_json
+from service.platform.problems import responses
+from service.platform.resources import resources_of
 
 router = APIRouter(prefix="/inputs", tags=["intake"])
 

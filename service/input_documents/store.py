@@ -1,4 +1,4 @@
-"""The SQL functions of input documents, one typed method each; see service/database.py, whose rules and errors hold
+"""The SQL functions of input documents, one typed method each; see platform/database.py, whose rules and errors hold
 here."""
 
 from __future__ import annotations
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from service.database import Database, Row
 from service.ops.inputs import InputDocument, digest
+from service.platform.database import Database, Row
 
 
 class InputRow(Row):

@@ -10,11 +10,9 @@ from uuid import uuid4
 
 from starlette.types import Scope
 
-from service.auth import Principal
-from service.billing.addresses import pseudonym
-from service.billing.tariff import Price
-from service.errors import ProblemError, overloaded
-from service.gcra import Admission
+from service.access.addresses import pseudonym
+from service.access.auth import Principal
+from service.access.limits import admit
 from service.intake.intake import (
     Desk,
     SignUpload,
@@ -26,13 +24,15 @@ from service.intake.intake import (
 )
 from service.intake.schemas import BatchAnswer, BatchItem, BatchRequest, IntakeAnswer, IntakeRequest
 from service.intake.store import IntakeResult
-from service.limits import admit
-from service.media import claimed_type
 from service.ops.registry import Chain
-from service.resources import Resources
-from service.storage import SignedUpload
-from service.telemetry import SHED
-from service.weights import weights_digest
+from service.plans.tariff import Price
+from service.platform.errors import ProblemError, overloaded
+from service.platform.gcra import Admission
+from service.platform.media import claimed_type
+from service.platform.resources import Resources
+from service.platform.storage import SignedUpload
+from service.platform.telemetry import SHED
+from service.platform.weights import weights_digest
 
 
 async def intake_batch(

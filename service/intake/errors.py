@@ -1,6 +1,6 @@
 """Error codes of the intake."""
 
-from service.errors import Code
+from service.platform.errors import Code
 
 too_many_jobs = Code(
     "too_many_jobs",

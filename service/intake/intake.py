@@ -13,14 +13,28 @@ from uuid import UUID, uuid4
 import structlog
 from starlette.types import Scope
 
-from service.auth import Principal
-from service.billing.addresses import pseudonym
-from service.billing.meter import Label
-from service.billing.quotes import honour
-from service.billing.tariff import Price
-from service.database import OutputGone, OutputRow, cache_key
-from service.downloads import download_url, suggested_name
-from service.errors import (
+from service.access.addresses import pseudonym
+from service.access.auth import Principal
+from service.access.limits import admit
+from service.cache.hot_answers import bound, claimed, hit_key, remember, unseal
+from service.cache.missing import bury
+from service.intake.schemas import IntakeAnswer, IntakeRequest, PictureClaim
+from service.intake.store import IntakeParameters, IntakeResult
+from service.jobs.documents import SIGN_UP, SignedOutput, describe, sign_checked
+from service.jobs.store import JobRow
+from service.library.promote import promote
+from service.library.store import Profile
+from service.ops.errors import OpKeyError
+from service.ops.models import UpscaleV2
+from service.ops.registry import Chain, parse
+from service.ops.size import planned_side
+from service.ops.size import refusal as size_refusal
+from service.ops.variant import variant_for
+from service.plans.quotes import honour
+from service.plans.tariff import Price
+from service.platform.database import OutputGone, OutputRow, cache_key
+from service.platform.downloads import download_url, suggested_name
+from service.platform.errors import (
     DatabaseReadOnlyError,
     DependencyError,
     ProblemError,
@@ -32,26 +46,11 @@ from service.errors import (
     too_many_pixels,
     unsupported_type,
 )
-from service.gcra import Admission, Kept
-from service.intake.hits import bound, claimed, hit_key, remember, unseal
-from service.intake.schemas import IntakeAnswer, IntakeRequest, PictureClaim
-from service.intake.store import IntakeParameters, IntakeResult
-from service.jobs.documents import SIGN_UP, SignedOutput, describe, sign_checked
-from service.jobs.store import JobRow
-from service.library.promote import promote
-from service.library.store import Profile
-from service.limits import admit
-from service.media import ACCEPTED, SVG, claimed_type, says_drawing
-from service.missing import bury
-from service.ops.errors import OpKeyError
-from service.ops.models import UpscaleV2
-from service.ops.registry import Chain, parse
-from service.ops.size import planned_side
-from service.ops.size import refusal as size_refusal
-from service.ops.variant import variant_for
-from service.resources import Resources
-from service.settings import Settings
-from service.storage import (
+from service.platform.gcra import Admission, Kept
+from service.platform.media import ACCEPTED, SVG, claimed_type, says_drawing
+from service.platform.resources import Resources
+from service.platform.settings import Settings
+from service.platform.storage import (
     OUTPUTS,
     UPLOADS,
     ObjectExistsError,
@@ -59,9 +58,10 @@ from service.storage import (
     SignedUpload,
     output_names,
 )
+from service.platform.telemetry import CACHE, SHED
+from service.platform.weights import require, weights_digest
 from service.teams.store import TeamProfile
-from service.telemetry import CACHE, SHED
-from service.weights import require, weights_digest
+from service.usage.meter import Label
 
 HOT = CACHE.labels("hot")
 

@@ -14,11 +14,11 @@ from collections.abc import Callable
 
 import structlog
 
-from service.errors import DependencyError, ProblemError, overloaded
 from service.library.store import Profile
-from service.maintenance import Maintenance, QueueLoad
-from service.settings import Settings
-from service.telemetry import QUEUE_DEPTH
+from service.maintenance.store import Maintenance, QueueLoad
+from service.platform.errors import DependencyError, ProblemError, overloaded
+from service.platform.settings import Settings
+from service.platform.telemetry import QUEUE_DEPTH
 
 FRESH_SECONDS = 1.0
 STALE_SECONDS = 5.0

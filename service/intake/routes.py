@@ -6,16 +6,23 @@ from pydantic import TypeAdapter
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.auth import caller
-from service.billing.credit_errors import insufficient_credits
-from service.billing.plan_errors import (
+from service.access.auth import caller
+from service.access.errors import spend_cap_reached
+from service.credits.errors import insufficient_credits
+from service.input_documents.errors import input_not_found
+from service.intake.batch import intake_batch
+from service.intake.errors import too_many_jobs
+from service.intake.intake import intake
+from service.intake.schemas import BatchAnswer, BatchRequest, IntakeAnswer, IntakeRequest
+from service.moderation.errors import refused
+from service.plans.errors import (
     invalid_quote,
     plan_required,
     quota_exceeded,
     quote_expired,
     storage_full,
 )
-from service.errors import (
+from service.platform.errors import (
     bad_op_key,
     bad_parameter,
     data_deletion_running,
@@ -28,15 +35,8 @@ from service.errors import (
     unknown_op,
     unsupported_type,
 )
-from service.input_documents.errors import input_not_found
-from service.intake.batch import intake_batch
-from service.intake.errors import too_many_jobs
-from service.intake.intake import intake
-from service.intake.schemas import BatchAnswer, BatchRequest, IntakeAnswer, IntakeRequest
-from service.keys.errors import spend_cap_reached
-from service.problems import responses, validated
-from service.resources import Resources
-from service.safety.errors import refused
+from service.platform.problems import responses, validated
+from service.platform.resources import Resources
 from service.teams.errors import role_required, team_not_found
 
 

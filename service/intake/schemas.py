@@ -6,10 +6,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
-from service.errors import Problem
-from service.inputs import Composed, Id, Input
 from service.jobs.schemas import MAX_BATCH, Output
 from service.jobs.store import Status
+from service.platform.errors import Problem
+from service.platform.fields import Composed, Id, Input
 
 MAX_CLAIM = 2**31 - 1
 

@@ -1,13 +1,13 @@
-"""The SQL functions of the intake, one typed method each; see service/database.py, whose rules and errors hold here."""
+"""The SQL functions of the intake, one typed method each; see platform/database.py, whose rules and errors hold."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 from uuid import UUID
 
-from service.database import Database, OutputRow, Row, json_text
 from service.jobs.store import JobRow
 from service.ops.variant import FULL
+from service.platform.database import Database, OutputRow, Row, json_text
 
 
 class IntakeResult(Row):

@@ -4,13 +4,13 @@ import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from service.database import OutputRow
-from service.downloads import download_url, suggested_name
-from service.errors import Problem, problem
+from service.cache.missing import bury, has_bytes
 from service.jobs.schemas import JobDocument, Output
 from service.jobs.store import JobRow
-from service.missing import bury, has_bytes
-from service.resources import Resources
+from service.platform.database import OutputRow
+from service.platform.downloads import download_url, suggested_name
+from service.platform.errors import Problem, problem
+from service.platform.resources import Resources
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from service.errors import Code, ProblemError
+from service.platform.errors import Code, ProblemError
 
 BYTES = "The file is not what was announced; hash and describe the exact bytes that are uploaded."
 

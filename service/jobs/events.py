@@ -15,7 +15,7 @@ from service.jobs.documents import document
 from service.jobs.schemas import JobDocument
 from service.jobs.store import JobRow
 from service.jobs.streams import Place
-from service.resources import Resources
+from service.platform.resources import Resources
 
 PING_SECONDS = 15
 SEND_SECONDS = 30

@@ -19,8 +19,8 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from service.breaker import Breaker
-from service.redis_connection import dropped
+from service.platform.breaker import Breaker
+from service.platform.redis import dropped
 
 log = structlog.get_logger()
 HINTS = 32

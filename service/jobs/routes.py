@@ -8,14 +8,14 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Request
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from service.accounts import until
+from service.access.accounts import until
+from service.access.limits import Admitted
 from service.jobs.documents import document
 from service.jobs.errors import job_finished, job_not_found, no_such_job, too_many_streams, upload_missing
 from service.jobs.events import EventStream, stream
 from service.jobs.schemas import MAX_BATCH, JobDocument
-from service.limits import Admitted
-from service.problems import responses
-from service.resources import resources_of
+from service.platform.problems import responses
+from service.platform.resources import resources_of
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 

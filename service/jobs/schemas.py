@@ -5,10 +5,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.database import Moderation, Scan
-from service.errors import Problem
 from service.jobs.store import Status
-from service.outputs import Features, StepReport
+from service.ops.outputs import Features, StepReport
+from service.platform.database import Moderation, Scan
+from service.platform.errors import Problem
 
 MAX_BATCH = 8
 """Results of one picture that may be asked for in one call."""

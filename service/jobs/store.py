@@ -1,4 +1,4 @@
-"""The SQL functions of jobs, for their callers and for workers, one typed method each; see service/database.py, whose
+"""The SQL functions of jobs, for their callers and for workers, one typed method each; see platform/database.py, whose
 rules and errors hold here."""
 
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from service.database import Database, Forget, OutputRow, Row
+from service.platform.database import Database, Forget, OutputRow, Row
 
 Status = Literal["awaiting_upload", "queued", "running", "done", "error", "expired", "canceled"]
 TERMINAL: frozenset[Status] = frozenset({"done", "error", "expired", "canceled"})

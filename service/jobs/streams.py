@@ -9,15 +9,15 @@ from uuid import UUID
 
 import structlog
 
-from service.auth import Principal
-from service.errors import DependencyError, ProblemError
-from service.gcra import SITE_FACTOR, networks
+from service.access.auth import Principal
 from service.jobs.errors import too_many_streams
 from service.jobs.progress import Listener, Progress
 from service.jobs.schemas import JobDocument
 from service.jobs.store import JobRow
-from service.settings import Settings
-from service.telemetry import STREAMS, STREAMS_REFUSED
+from service.platform.errors import DependencyError, ProblemError
+from service.platform.gcra import SITE_FACTOR, networks
+from service.platform.settings import Settings
+from service.platform.telemetry import STREAMS, STREAMS_REFUSED
 
 log = structlog.get_logger()
 LOOK_SECONDS = 2.0

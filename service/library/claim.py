@@ -10,12 +10,12 @@ from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID, uuid4
 
-from service.errors import ProblemError
+from service.cache.missing import bury
 from service.jobs.errors import job_not_found
 from service.library.store import Claimable
-from service.missing import bury
-from service.resources import Resources
-from service.storage import OUTPUTS, ObjectNotFoundError, output_names
+from service.platform.errors import ProblemError
+from service.platform.resources import Resources
+from service.platform.storage import OUTPUTS, ObjectNotFoundError, output_names
 
 MAX_ROUNDS = 3
 """A job may end between the copying and the claim; after this many rounds the rest is left to the next call."""

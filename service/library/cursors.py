@@ -3,8 +3,8 @@
 from datetime import datetime
 from uuid import UUID
 
-from service.cursors import cursor_at, place_of, unreadable
-from service.library.shelves import ImageRow
+from service.collections.store import ImageRow
+from service.platform.cursors import cursor_at, place_of, unreadable
 
 
 def cursor_of(row: ImageRow) -> str:

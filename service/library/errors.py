@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from service.errors import Code, ProblemError
+from service.platform.errors import Code, ProblemError
 
 image_not_found = Code("image_not_found", 404, "There is no such image", "No image of yours has this id.")
 output_not_found = Code("output_not_found", 404, "There is no such output", "No output of yours has this id.")

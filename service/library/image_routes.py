@@ -5,15 +5,15 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 
-from service.errors import data_deletion_running, malformed_json, sign_in_required
+from service.access.limits import SignedIn
+from service.collections.errors import collection_not_found
 from service.library import images
-from service.library.collection_errors import collection_not_found
 from service.library.errors import image_not_found
 from service.library.image_schemas import BulkAnswer, BulkRequest, ImageDocument, ImageFilter, ImagePage
 from service.library.images import TEAM_REFUSALS
-from service.limits import SignedIn
-from service.problems import responses
-from service.resources import resources_of
+from service.platform.errors import data_deletion_running, malformed_json, sign_in_required
+from service.platform.problems import responses
+from service.platform.resources import resources_of
 from service.teams.errors import team_not_found
 
 router = APIRouter(prefix="/images", tags=["library"])

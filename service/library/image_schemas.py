@@ -6,8 +6,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from service.inputs import Id, Input
 from service.jobs.schemas import Output
+from service.platform.fields import Id, Input
 
 MAX_PAGE = 100
 MAX_BULK = 100

@@ -9,9 +9,9 @@ from uuid import UUID
 
 import structlog
 
-from service.billing.plan_errors import plan_required
-from service.downloads import download_url, suggested_name
-from service.intake.hits import forget
+from service.cache.hot_answers import forget
+from service.cache.missing import bury
+from service.collections.store import ImageChange, ImageRow, VersionRow
 from service.library.cursors import cursor_of, place
 from service.library.errors import no_such_image
 from service.library.image_schemas import (
@@ -25,10 +25,10 @@ from service.library.image_schemas import (
     ImageVersion,
     SignedVersion,
 )
-from service.library.shelves import ImageChange, ImageRow, VersionRow
-from service.missing import bury
-from service.resources import Resources
-from service.storage import LIBRARY, ObjectNotFoundError
+from service.plans.errors import plan_required
+from service.platform.downloads import download_url, suggested_name
+from service.platform.resources import Resources
+from service.platform.storage import LIBRARY, ObjectNotFoundError
 from service.teams.errors import role_required, team_suspended
 
 log = structlog.get_logger()

@@ -8,19 +8,19 @@ import asyncio
 from pathlib import PurePosixPath
 from uuid import UUID
 
-from service.database import Scan
-from service.errors import ProblemError
-from service.intake.hits import forget
+from service.cache.hot_answers import forget
+from service.cache.missing import bury
 from service.jobs.errors import job_not_found
 from service.library.errors import no_such_output, output_removed
 from service.library.store import LibraryOutput
-from service.missing import bury
-from service.resources import Resources
-from service.safety.errors import in_review
-from service.safety.judgement import moderate
-from service.safety.moderation import Exhibit, Picture
-from service.safety.scanner import scan_files
-from service.storage import LIBRARY, ObjectNotFoundError, output_names
+from service.moderation.errors import in_review
+from service.moderation.judgement import moderate
+from service.moderation.moderators import Exhibit, Picture
+from service.moderation.scanner import scan_files
+from service.platform.database import Scan
+from service.platform.errors import ProblemError
+from service.platform.resources import Resources
+from service.platform.storage import LIBRARY, ObjectNotFoundError, output_names
 from service.teams.moves import give_images
 
 

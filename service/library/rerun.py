@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from service.errors import ProblemError
 from service.intake.intake import Desk, chain_of, require_bulk, variant_of
 from service.intake.schemas import IntakeAnswer, IntakeRequest
 from service.library.errors import no_such_image
 from service.library.schemas import RerunResult
-from service.resources import Resources
-from service.weights import weights_digest
+from service.platform.errors import ProblemError
+from service.platform.resources import Resources
+from service.platform.weights import weights_digest
 
 
 async def rerun(  # noqa: PLR0913 - who asks, for what

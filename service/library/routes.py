@@ -4,32 +4,17 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request
 
-from service.billing.credit_errors import insufficient_credits
-from service.billing.plan_errors import plan_required, quota_exceeded, storage_full
-from service.billing.usage import library_of
-from service.database import Forget
-from service.downloads import download_url, suggested_name
-from service.errors import (
-    account_gone,
-    bad_op_key,
-    bad_parameter,
-    conflict,
-    data_deletion_running,
-    malformed_json,
-    op_unavailable,
-    overloaded,
-    sign_in_required,
-    unknown_op,
-)
+from service.access.errors import spend_cap_reached
+from service.access.limits import Admitted, SignedIn
+from service.cache.hot_answers import forget
+from service.collections.errors import collection_not_found
+from service.credits.errors import insufficient_credits
 from service.intake.errors import too_many_jobs
-from service.intake.hits import forget
 from service.intake.intake import check_days
 from service.jobs.documents import sign_checked
 from service.jobs.errors import job_not_found
-from service.keys.errors import spend_cap_reached
 from service.library import promote as promotion
 from service.library.claim import claim
-from service.library.collection_errors import collection_not_found
 from service.library.errors import (
     image_not_found,
     no_such_image,
@@ -57,11 +42,26 @@ from service.library.schemas import (
     SettingsChange,
 )
 from service.library.store import LibraryOutput, Profile
-from service.limits import Admitted, SignedIn
-from service.problems import responses
-from service.resources import Resources, resources_of
-from service.safety.errors import in_review, infected, refused
+from service.moderation.errors import in_review, infected, refused
+from service.plans.errors import plan_required, quota_exceeded, storage_full
+from service.platform.database import Forget
+from service.platform.downloads import download_url, suggested_name
+from service.platform.errors import (
+    account_gone,
+    bad_op_key,
+    bad_parameter,
+    conflict,
+    data_deletion_running,
+    malformed_json,
+    op_unavailable,
+    overloaded,
+    sign_in_required,
+    unknown_op,
+)
+from service.platform.problems import responses
+from service.platform.resources import Resources, resources_of
 from service.teams.errors import team_not_found
+from service.usage.report import library_of
 
 router = APIRouter(tags=["library"])
 

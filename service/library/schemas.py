@@ -5,11 +5,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from service.billing.usage import Library
-from service.errors import Problem
-from service.inputs import Id, Input
 from service.intake.schemas import IntakeAnswer
 from service.library.image_schemas import SignedVersion
+from service.platform.errors import Problem
+from service.platform.fields import Id, Input
+from service.usage.report import Library
 
 MAX_KEEP_DAYS = 30
 MAX_RERUNS = 8

@@ -1,11 +1,11 @@
-"""The library's SQL functions, one typed method each; see service/database.py, whose rules and errors hold here."""
+"""The library's SQL functions, one typed method each; see platform/database.py, whose rules and errors hold here."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from service.database import Database, Forget, Moderation, OutputRow, Row, Scan, json_text
+from service.platform.database import Database, Forget, Moderation, OutputRow, Row, Scan, json_text
 
 
 class Profile(Row):

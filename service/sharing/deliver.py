@@ -13,15 +13,15 @@ from starlette.datastructures import Headers
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from service.database import OutputRow
-from service.downloads import suggested_name
-from service.errors import ProblemError, known, overloaded
 from service.library.errors import output_expired
-from service.resources import Resources
+from service.platform.database import OutputRow
+from service.platform.downloads import suggested_name
+from service.platform.errors import ProblemError, known, overloaded
+from service.platform.resources import Resources
+from service.platform.storage import ObjectNotFoundError, StorageBusyError
 from service.sharing.errors import range_not_satisfiable, share_used_up
 from service.sharing.links import admit_address, find, refusal
 from service.sharing.store import FoundShare
-from service.storage import ObjectNotFoundError, StorageBusyError
 
 Part = Literal["picture", "download"]
 STREAM_SECONDS = 300

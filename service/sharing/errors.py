@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from service.errors import Code, ProblemError
+from service.platform.errors import Code, ProblemError
 
 share_not_found = Code(
     "share_not_found", 404, "There is no such link", "No picture is shared under this link."

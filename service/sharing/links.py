@@ -16,12 +16,12 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from service.database import OutputRow
-from service.errors import Code, DependencyError, ProblemError, known
-from service.gcra import HOUR, MINUTE, Admission, Limit, Networks, by_address, networks
+from service.cache.missing import bury
 from service.library.errors import no_such_output, output_expired
-from service.missing import bury
-from service.resources import Resources
+from service.platform.database import OutputRow
+from service.platform.errors import Code, DependencyError, ProblemError, known
+from service.platform.gcra import HOUR, MINUTE, Admission, Limit, Networks, by_address, networks
+from service.platform.resources import Resources
 from service.sharing.errors import (
     no_such_share,
     password_required,

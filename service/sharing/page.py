@@ -9,7 +9,7 @@ from html import escape
 
 from starlette.responses import HTMLResponse
 
-from service.errors import ProblemError
+from service.platform.errors import ProblemError
 from service.sharing.errors import password_required, wrong_password
 from service.sharing.links import Shared
 

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 
-from service.errors import ProblemError, overloaded, rate_limited
+from service.platform.errors import ProblemError, overloaded, rate_limited
 
 LOG_N, R, P = 14, 8, 5
 SALT_BYTES = 16

@@ -7,8 +7,12 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from starlette.responses import HTMLResponse, RedirectResponse
 
-from service.auth import address_of
-from service.errors import (
+from service.access.auth import address_of
+from service.access.limits import SignedIn
+from service.library.errors import no_such_output, output_expired, output_not_found
+from service.library.images import TEAM_REFUSALS
+from service.moderation.errors import in_review
+from service.platform.errors import (
     ProblemError,
     data_deletion_running,
     invalid_request,
@@ -16,12 +20,8 @@ from service.errors import (
     overloaded,
     sign_in_required,
 )
-from service.library.errors import no_such_output, output_expired, output_not_found
-from service.library.images import TEAM_REFUSALS
-from service.limits import SignedIn
-from service.problems import responses
-from service.resources import resources_of
-from service.safety.errors import in_review
+from service.platform.problems import responses
+from service.platform.resources import resources_of
 from service.sharing.deliver import Part, deliver
 from service.sharing.errors import (
     no_such_share,

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.inputs import Input
+from service.platform.fields import Input
 from service.sharing.passwords import MAX_CHARACTERS
 from service.sharing.store import ShareStatus
 

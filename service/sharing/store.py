@@ -1,11 +1,11 @@
-"""The SQL functions of share links, one typed method each; see service/database.py, whose rules and errors hold
+"""The SQL functions of share links, one typed method each; see platform/database.py, whose rules and errors hold
 here."""
 
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from service.database import Database, OutputRow, Row
+from service.platform.database import Database, OutputRow, Row
 
 ShareStatus = Literal[
     "active", "share_expired", "share_revoked", "share_used_up", "output_expired", "in_review"

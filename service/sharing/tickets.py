@@ -10,7 +10,7 @@ import time
 
 from pydantic import SecretStr
 
-from service.secrets import derive
+from service.platform.secrets import derive
 
 _FORM = re.compile(r"(\d{1,12})\.([\w-]{22})", re.ASCII)
 

@@ -1,6 +1,6 @@
 """Error codes of teams and invitations to them."""
 
-from service.errors import Code
+from service.platform.errors import Code
 
 team_not_found = Code("team_not_found", 404, "There is no such team", "No team of yours has this id.")
 role_required = Code(

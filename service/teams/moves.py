@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import TypeVar
 from uuid import UUID
 
-from service.intake.hits import forget
-from service.resources import Resources
+from service.cache.hot_answers import forget
+from service.platform.resources import Resources
 from service.teams.store import Deleted, Moved
 
 MovedT = TypeVar("MovedT", bound=Moved)

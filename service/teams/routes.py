@@ -5,12 +5,18 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request
 
-from service.billing.plan_errors import plan_required, storage_full
-from service.errors import ProblemError, conflict, data_deletion_running, malformed_json, sign_in_required
+from service.access.limits import SignedIn
 from service.library.images import TEAM_REFUSALS
-from service.limits import SignedIn
-from service.problems import responses
-from service.resources import resources_of
+from service.plans.errors import plan_required, storage_full
+from service.platform.errors import (
+    ProblemError,
+    conflict,
+    data_deletion_running,
+    malformed_json,
+    sign_in_required,
+)
+from service.platform.problems import responses
+from service.platform.resources import resources_of
 from service.teams import moves
 from service.teams.errors import (
     already_member,

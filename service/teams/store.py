@@ -1,4 +1,4 @@
-"""The SQL functions of 93_team*.sql, one typed method each; see service/database.py, whose rules and errors hold here.
+"""The SQL functions of 93_team*.sql, one typed method each; see platform/database.py, whose rules and errors hold here.
 
 A team that the caller is not in raises ProblemError (team_not_found), a role that is too low role_required.
 """
@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from service.database import Database, Forget, Row
+from service.platform.database import Database, Forget, Row
 
 Role = Literal["owner", "editor", "viewer"]
 GivenRole = Literal["editor", "viewer"]

@@ -1,4 +1,4 @@
--- The compute cache is keyed by one 32-byte digest. service/database.py computes the same one for Redis.
+-- The compute cache is keyed by one 32-byte digest. service/platform/database.py computes the same one for Redis.
 create or replace function public.cache_key(p_sha256 text, p_op_key text, p_variant text) returns bytea
 language sql immutable strict parallel safe set search_path = ''
 as $$

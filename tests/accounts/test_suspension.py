@@ -15,8 +15,8 @@ import pytest
 from scripts.local.home import Local
 from service.admin import acts
 from service.admin.store import Actor
-from service.billing.watch import watching
-from service.resources import Resources, open_resources
+from service.plans.watch import watching
+from service.platform.resources import Resources, open_resources
 from tests.accounts.conftest import Account, Operator, Processes
 from tests.client import Client
 from tests.gated_pixels import GatedPool, wait_for

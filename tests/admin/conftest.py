@@ -10,7 +10,7 @@ import pytest
 from scripts.local.home import Local
 from scripts.local.process import Child
 from service.admin.rows import Role
-from service.resources import Resources
+from service.platform.resources import Resources
 from tests.client import Client
 from tests.support import User, sign_up
 

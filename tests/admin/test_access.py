@@ -11,7 +11,7 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.resources import Resources
+from service.platform.resources import Resources
 from tests.admin.conftest import Caller, Opener
 from tests.sql.test_schema import CALLABLE_BY_SERVICE
 from tests.support import new_sha256

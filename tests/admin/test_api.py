@@ -14,8 +14,8 @@ import pytest
 
 from scripts.local.process import Child
 from scripts.local.stack import Stack
-from service.resources import Resources, open_resources
-from service.settings import load_settings
+from service.platform.resources import Resources, open_resources
+from service.platform.settings import load_settings
 from tests.admin.conftest import Caller, Opener
 from tests.client import Client
 from tests.conftest import UNLIMITED

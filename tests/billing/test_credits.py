@@ -11,7 +11,7 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.resources import Resources
+from service.platform.resources import Resources
 from tests.sql.world import World, open_connection
 from tests.support import User, sign_up
 from workers.cleanup import cleanup

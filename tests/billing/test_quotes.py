@@ -14,11 +14,11 @@ from pydantic import SecretStr
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.billing import quotes
-from service.billing.tariff import Price
-from service.errors import ProblemError
-from service.resources import Resources
-from service.secrets import derive
+from service.plans import quotes
+from service.plans.tariff import Price
+from service.platform.errors import ProblemError
+from service.platform.resources import Resources
+from service.platform.secrets import derive
 from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.library.people import Connection, Person, person

@@ -11,8 +11,8 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.billing import meter
-from service.resources import Resources
+from service.platform.resources import Resources
+from service.usage import meter
 from tests.library.people import Connection, person
 from tests.photos import photo
 from workers.usage import usage

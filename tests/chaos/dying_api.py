@@ -11,10 +11,10 @@ import sys
 from typing import Any
 from uuid import UUID
 
-from service.database import Forget
 from service.intake.intake import Desk
 from service.library import rerun
 from service.library.store import Library, Promoted
+from service.platform.database import Forget
 
 
 def _die_at(step: str) -> None:
@@ -46,7 +46,7 @@ _STEP, _PORT = (sys.argv[1], sys.argv[2]) if len(sys.argv) > 2 else ("", "0")
 
 if __name__ == "__main__":
     from cli import main
-    from service import resources
+    from service.platform import resources
 
     setattr(resources, "Library", DyingLibrary)  # noqa: B010 - modules' attributes, replaced from outside
     setattr(rerun, "Desk", DyingDesk)  # noqa: B010

@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Awaitable
 
-from service.requests.store import DataRequest
+from service.privacy.store import DataRequest
 from workers import data_requests, main
 from workers.lease import RequestLease
 

@@ -14,10 +14,10 @@ import pytest
 from scripts.local.apps import answers
 from scripts.local.home import REPOSITORY, Local, any_free_port
 from scripts.local.process import Child, Command
-from service.intake.hits import hit_key
+from service.cache.hot_answers import hit_key
 from service.intake.store import IntakeParameters
 from service.ops.registry import parse
-from service.resources import Resources
+from service.platform.resources import Resources
 from tests.conftest import UNLIMITED
 from tests.jobs import finished, new_queue
 from tests.library.people import OP, Connection, Person, clean, consistent, objects, objects_of, person

@@ -9,8 +9,8 @@ import pytest
 
 from scripts.local.home import REPOSITORY
 from scripts.local.process import Child, Command
-from service.requests.store import DataRequest
-from service.resources import Resources
+from service.platform.resources import Resources
+from service.privacy.store import DataRequest
 from tests.jobs import new_queue
 from tests.requests.estate import Connection, ended, furnish, objects_of, wiped_clean
 from tests.support import SharedStack, User

@@ -14,7 +14,7 @@ import pytest
 
 from scripts.local.home import REPOSITORY
 from scripts.local.process import Child, Command
-from service.resources import Resources
+from service.platform.resources import Resources
 from tests.jobs import finished, new_queue, queue_job
 from tests.photos import photo
 from tests.support import SharedStack, User

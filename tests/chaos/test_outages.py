@@ -10,8 +10,8 @@ import pytest
 
 from scripts.local.apps import answers
 from scripts.local.stack import Stack
-from service.resources import Resources, open_resources
-from service.settings import load_settings
+from service.platform.resources import Resources, open_resources
+from service.platform.settings import load_settings
 from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.jobs import finished, queue_job

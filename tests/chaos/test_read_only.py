@@ -12,9 +12,9 @@ import asyncpg
 import pytest
 
 from scripts.local.stack import Stack
-from service.errors import DatabaseReadOnlyError
-from service.resources import Resources, open_resources
-from service.settings import load_settings
+from service.platform.errors import DatabaseReadOnlyError
+from service.platform.resources import Resources, open_resources
+from service.platform.settings import load_settings
 from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.jobs import finished, queue_job

@@ -14,9 +14,9 @@ import pytest
 
 from scripts.local.home import REPOSITORY
 from scripts.local.stack import Stack
-from service.database import Tombstone
-from service.resources import Resources, open_resources
-from service.settings import load_settings
+from service.platform.database import Tombstone
+from service.platform.resources import Resources, open_resources
+from service.platform.settings import load_settings
 from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.lost import lose

@@ -15,9 +15,9 @@ from redis.asyncio import Redis
 
 from scripts.local.process import Child
 from scripts.local.stack import Stack
-from service.queue import wake_key
-from service.resources import Resources, open_resources
-from service.settings import load_settings
+from service.platform.queue import wake_key
+from service.platform.resources import Resources, open_resources
+from service.platform.settings import load_settings
 from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.jobs import finished, queue_job

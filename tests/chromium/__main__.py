@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from service.media import CONTENT_TYPES, SourceFormat
+from service.platform.media import CONTENT_TYPES, SourceFormat
 from tests.chromium.compare import difference
 from tests.chromium.show import show
 from workers.imaging.decode import decode

@@ -15,8 +15,8 @@ from typer.testing import CliRunner, Result
 
 from cli.main import app
 from scripts.local.home import Local
-from service.resources import Resources
-from service.settings import get_settings
+from service.platform.resources import Resources
+from service.platform.settings import get_settings
 from tests.jobs import finished, new_queue, queue_job
 from tests.photos import photo
 from tests.support import SharedStack, User, new_sha256, sign_up

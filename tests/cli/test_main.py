@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from scripts.local.home import Local, any_free_port
 from scripts.local.process import Child, Command, until_ready
-from service.settings import get_settings
+from service.platform.settings import get_settings
 from tests.support import SharedStack
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from scripts.local.home import REPOSITORY, any_free_port
 from scripts.local.process import Child, Command, until_ready
-from service.pages import ADMIN, CLIENT, PLAYGROUND
+from service.platform.pages import ADMIN, CLIENT, PLAYGROUND
 from tests.support import SharedStack
 
 UV = Path(sys.executable).parent / "uv"

@@ -18,7 +18,7 @@ from scripts.docs.settings import variable
 from scripts.local.home import REPOSITORY
 from scripts.local.lite import NODE
 from scripts.local.migrate import CLI
-from service.settings import Settings
+from service.platform.settings import Settings
 
 FLAGS = {
     "launch": {"--no-deploy", "--copy-config"},

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from scripts.docs import errors, settings
 from scripts.local.home import REPOSITORY
-from service.settings import Settings
+from service.platform.settings import Settings
 from tests.docs.blocks import BLOCKS, DOCUMENTS
 from tests.docs.programs import command_tree, setting_names
 

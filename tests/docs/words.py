@@ -10,7 +10,7 @@ import asyncpg
 import httpx
 
 from scripts.local.home import REPOSITORY
-from service.keys.keys import make_key
+from service.access.key_format import make_key
 from service.ops.registry import catalogue
 from tests.docs.blocks import Block
 from tests.docs.scene import Scene

@@ -13,7 +13,7 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.keys.keys import checksum, make_key
+from service.access.key_format import checksum, make_key
 from tests.keys.conftest import ALL_SCOPES, Owner, bearer, refused
 from tests.photos import photo
 from tests.support import sign_up

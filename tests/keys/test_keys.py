@@ -7,8 +7,16 @@ import re
 
 import pytest
 
-from service.keys.keys import ALPHABET, PATTERN, checksum, is_well_formed, keyed_hash, make_key, prefix_of
-from service.telemetry import redact
+from service.access.key_format import (
+    ALPHABET,
+    PATTERN,
+    checksum,
+    is_well_formed,
+    keyed_hash,
+    make_key,
+    prefix_of,
+)
+from service.platform.telemetry import redact
 
 
 def test_a_key_is_marked_and_carries_its_checksum() -> None:

@@ -13,12 +13,12 @@ from redis.asyncio import Redis
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.auth import Principal
-from service.breaker import Breaker
-from service.errors import ProblemError
-from service.freshness import Freshness, version_key
-from service.limits import admit
-from service.resources import Resources, open_resources
+from service.access.auth import Principal
+from service.access.limits import admit
+from service.platform.breaker import Breaker
+from service.platform.errors import ProblemError
+from service.platform.freshness import Freshness, version_key
+from service.platform.resources import Resources, open_resources
 from tests.conftest import UNLIMITED
 from tests.keys.conftest import Owner, bearer, refused
 from tests.photos import photo

@@ -1,4 +1,4 @@
-"""Every route there is: with a key, only those that service/scopes.py names let it in, and each by its own scope."""
+"""Every route there is: with a key, only those that access/scopes.py names let it in, and each by its own scope."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import httpx
 from fastapi.routing import APIRoute
 
 from scripts.local.home import REPOSITORY
+from service.access.key_format import PATTERN
+from service.access.scopes import PUBLIC, SCOPES, scope_of
+from service.access.store import Scope
 from service.app import create_app
-from service.keys.keys import PATTERN
-from service.keys.store import Scope
-from service.scopes import PUBLIC, SCOPES, scope_of
 from tests.keys.conftest import ALL_SCOPES, Owner, bearer
 from tests.service.conftest import settings_with
 

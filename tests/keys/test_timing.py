@@ -15,9 +15,9 @@ import orjson
 import pytest
 
 from scripts.local.home import REPOSITORY, Local
-from service.errors import ProblemError, invalid_api_key
-from service.keys.keys import checksum, make_key
-from service.resources import Resources, open_resources
+from service.access.key_format import checksum, make_key
+from service.platform.errors import ProblemError, invalid_api_key
+from service.platform.resources import Resources, open_resources
 from tests.keys.conftest import Owner
 from tests.service.conftest import settings_for
 

@@ -9,7 +9,7 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.resources import Resources
+from service.platform.resources import Resources
 from tests.library.shelf import Connection, Shelf
 from tests.support import User, sign_up
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import asyncpg
 
 from scripts.local.home import Local
-from service.resources import Resources
+from service.platform.resources import Resources
 from tests.client import Client
 from tests.support import ROOMY, sign_up
 from workers.cleanup import CleanupReport, cleanup, purge

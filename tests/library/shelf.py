@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-from service.resources import Resources
+from service.platform.resources import Resources
 from tests.support import new_sha256
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"

@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from service.intake.hits import hit_key
-from service.resources import Resources
+from service.cache.hot_answers import hit_key
+from service.platform.resources import Resources
 from tests.library.shelf import LIBRARY, Shelf
 from tests.library.test_collections import create, refused
 from tests.library.test_listing import names

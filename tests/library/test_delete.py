@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.resources import Resources
+from service.platform.resources import Resources
 from tests.conftest import UNLIMITED
 from tests.library.people import OP, Connection, Person, clean, objects, objects_of, person
 from tests.photos import photo

@@ -13,10 +13,10 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.intake.hits import hit_key
+from service.cache.hot_answers import hit_key
 from service.library.image_schemas import ImageFilter
 from service.library.images import list_page
-from service.resources import Resources
+from service.platform.resources import Resources
 from tests.library.shelf import EPHEMERAL, LIBRARY, NOON, Shelf
 from tests.support import User
 

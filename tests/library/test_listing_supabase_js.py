@@ -14,7 +14,7 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.resources import Resources
+from service.platform.resources import Resources
 from tests.library.shelf import NOON, Shelf
 from tests.library.test_collections import create
 from tests.node_cases import Results, cases_in, check, run_cases

@@ -8,9 +8,9 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.database import cache_key
-from service.intake.hits import hit_key
-from service.resources import Resources
+from service.cache.hot_answers import hit_key
+from service.platform.database import cache_key
+from service.platform.resources import Resources
 from tests.client import Client
 from tests.jobs import finished, new_queue, queue_job
 from tests.library.people import OP, Connection, Person, person

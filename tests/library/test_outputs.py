@@ -8,7 +8,7 @@ import httpx
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.resources import Resources
+from service.platform.resources import Resources
 from tests.library.people import OP, Connection, person
 from tests.photos import photo
 

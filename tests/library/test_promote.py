@@ -9,7 +9,7 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.resources import Resources
+from service.platform.resources import Resources
 from tests.client import Client
 from tests.library.people import OP, Connection, Person, clean, consistent, objects, person
 from tests.photos import photo

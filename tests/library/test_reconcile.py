@@ -7,8 +7,8 @@ import uuid
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.resources import Resources
-from service.storage import output_names
+from service.platform.resources import Resources
+from service.platform.storage import output_names
 from tests.jobs import new_queue, queue_job
 from tests.library.people import OP, Connection, objects, person
 from tests.photos import photo

@@ -6,7 +6,7 @@ from typing import Any
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.resources import Resources
+from service.platform.resources import Resources
 from tests.library.people import OP, Connection, Person, clean, consistent, objects, person
 from tests.photos import photo
 

@@ -6,7 +6,7 @@ import uuid
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.resources import Resources
+from service.platform.resources import Resources
 from tests.library.people import Connection, clean, consistent, objects, objects_of, person
 from tests.photos import photo
 from workers.cleanup import cleanup

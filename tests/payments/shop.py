@@ -14,10 +14,10 @@ import httpx
 
 from scripts.local.home import Local
 from service.app import create_app
-from service.billing.stripe_sync import SyncReport, sync
-from service.resources import Resources
-from service.settings import load_settings
-from service.webhooks.inbox import drain
+from service.payments.inbox import drain
+from service.payments.reconcile import SyncReport, sync
+from service.platform.resources import Resources
+from service.platform.settings import load_settings
 from tests.conftest import UNLIMITED
 from tests.fakes.stripe import Account, Post, StripeServer, checkout
 from tests.fakes.stripe.account import Object

@@ -6,9 +6,9 @@ import asyncpg
 import pytest
 
 from scripts.local.stack import Stack
-from service.billing.stripe_checkout import return_address
-from service.errors import ProblemError
-from service.settings import SettingsError
+from service.payments.checkout import return_address
+from service.platform.errors import ProblemError
+from service.platform.settings import SettingsError
 from tests.fakes.stripe import Account, checkout, subscriptions
 from tests.payments.shop import RETURN, Shop, open_shop
 from tests.service.conftest import settings_with

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from scripts.local.stack import Stack
-from service.billing.stripe_sync import close_customers, reconcile
+from service.payments.reconcile import close_customers, reconcile
 from tests.fakes.stripe import payments, subscriptions
 from tests.fakes.stripe.account import DAY, MONTH, Object
 from tests.fakes.stripe.api import answer

@@ -15,10 +15,10 @@ from aiohttp import web
 from scripts.local import apps
 from scripts.local.home import any_free_port
 from scripts.local.stack import Stack
-from service.billing.stripe_sync import sync
-from service.resources import Resources, open_resources
-from service.settings import load_settings
-from service.webhooks.inbox import drain
+from service.payments.inbox import drain
+from service.payments.reconcile import sync
+from service.platform.resources import Resources, open_resources
+from service.platform.settings import load_settings
 from tests.browser.test_browser import CHROMIUM
 from tests.conftest import UNLIMITED
 from tests.fakes.stripe import Account, Post, StripeServer, checkout

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from scripts.local.stack import Stack
-from service.webhooks.inbox import MAX_ATTEMPTS, attempt, drain
+from service.payments.inbox import MAX_ATTEMPTS, attempt, drain
 from tests.fakes.stripe import Account, Post, subscriptions
 from tests.fakes.stripe.account import Object
 from tests.fakes.stripe.delivery import WEBHOOK_SECRET, signed

@@ -9,10 +9,10 @@ from uuid import UUID
 
 import asyncpg
 
-from service.database import cache_key
-from service.intake.hits import hit_key
-from service.requests.store import DataRequest
-from service.resources import Resources
+from service.cache.hot_answers import hit_key
+from service.platform.database import cache_key
+from service.platform.resources import Resources
+from service.privacy.store import DataRequest
 from tests.jobs import ask, finished, new_queue, queue_job
 from tests.photos import Photo, photo
 from tests.support import User

@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 
 from scripts.local.home import Local
-from service.requests.store import DataRequest
-from service.resources import Resources
+from service.platform.resources import Resources
+from service.privacy.store import DataRequest
 from tests.fakes.gotrue import GoTrue
 from tests.jobs import new_queue
 from tests.requests.estate import Connection, furnish, wiped_clean

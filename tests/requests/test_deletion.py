@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from service.database import LeaseLost
 from service.jobs.store import ClaimedJob
-from service.resources import Resources
+from service.platform.database import LeaseLost
+from service.platform.resources import Resources
 from tests.client import Client
 from tests.jobs import finished, new_queue, queue_job
 from tests.photos import photo

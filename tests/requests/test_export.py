@@ -12,8 +12,8 @@ import orjson
 import pytest
 
 from scripts.local.home import Local
-from service.resources import Resources, open_resources
-from service.settings import load_settings
+from service.platform.resources import Resources, open_resources
+from service.platform.settings import load_settings
 from tests.client import Client
 from tests.jobs import new_queue
 from tests.requests.estate import Connection, ended, furnish, rows_of

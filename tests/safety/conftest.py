@@ -15,7 +15,7 @@ import pytest
 
 from scripts.local.check import clamd_program
 from scripts.local.home import any_free_port
-from service.safety.clamd import Clamd, ScannerError
+from service.moderation.clamd import Clamd, ScannerError
 
 EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
 KNOWN = b"a file that is bad as a whole, by its digest\n"

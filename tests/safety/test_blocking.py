@@ -18,16 +18,16 @@ from PIL import Image
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.database import OutputGone, cache_key
-from service.errors import ProblemError
-from service.intake.hits import hit_key, remember
+from service.cache.hot_answers import hit_key, remember
 from service.intake.schemas import IntakeRequest
 from service.library.promote import promote
 from service.library.store import DueOriginal
-from service.resources import Resources
-from service.safety.blocking import block, unblock
-from service.safety.errors import refused
-from service.safety.moderation import BlockedHashes, Exhibit, Moderator, Refusal
+from service.moderation.blocking import block, unblock
+from service.moderation.errors import refused
+from service.moderation.moderators import BlockedHashes, Exhibit, Moderator, Refusal
+from service.platform.database import OutputGone, cache_key
+from service.platform.errors import ProblemError
+from service.platform.resources import Resources
 from tests.client import Client
 from tests.jobs import ask, finished, new_queue, queue_job
 from tests.library.people import person

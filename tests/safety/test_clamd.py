@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, PngImagePlugin
 
-from service.safety.clamd import Clamd, ScannerError
-from service.settings import SettingsError
+from service.moderation.clamd import Clamd, ScannerError
+from service.platform.settings import SettingsError
 from tests.photos import photo
 from tests.safety.conftest import EICAR, KNOWN, MARKER, STREAM_BYTES, Daemon
 from tests.service.conftest import settings_with

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.downloads import MAX_BYTES, download_url, suggested_name
-from service.resources import Resources
+from service.platform.downloads import MAX_BYTES, download_url, suggested_name
+from service.platform.resources import Resources
 from tests.client import Client
 from tests.photos import photo
 

@@ -9,11 +9,11 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.errors import DependencyError, ProblemError
 from service.library.promote import promote
-from service.resources import Resources, open_resources
-from service.safety.errors import infected
-from service.settings import load_settings
+from service.moderation.errors import infected
+from service.platform.errors import DependencyError, ProblemError
+from service.platform.resources import Resources, open_resources
+from service.platform.settings import load_settings
 from tests.library.people import Connection, Person, person
 from tests.photos import photo
 from tests.safety.conftest import MARKER, Daemon

@@ -15,11 +15,11 @@ from scripts.local.process import Child
 from service.admin import acts, lists
 from service.admin.schemas import ReviewFilter
 from service.admin.store import Actor
-from service.errors import ProblemError
 from service.library.promote import promote
-from service.resources import Resources, open_resources
-from service.safety.moderation import Nsfw, NsfwPolicy
-from service.settings import load_settings
+from service.moderation.moderators import Nsfw, NsfwPolicy
+from service.platform.errors import ProblemError
+from service.platform.resources import Resources, open_resources
+from service.platform.settings import load_settings
 from tests.client import Client
 from tests.jobs import new_queue, queue_job
 from tests.library.people import Connection, Person, person

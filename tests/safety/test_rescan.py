@@ -11,8 +11,8 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.resources import Resources, open_resources
-from service.settings import load_settings
+from service.platform.resources import Resources, open_resources
+from service.platform.settings import load_settings
 from tests.library.people import Connection, Person, person
 from tests.photos import photo
 from tests.safety.conftest import MARKER, STREAM_BYTES, Daemon

@@ -15,8 +15,8 @@ import pytest
 from service.app import create_app
 from service.intake.store import IntakeParameters
 from service.jobs.store import JobRow
-from service.resources import open_resources
-from service.settings import load_settings
+from service.platform.resources import open_resources
+from service.platform.settings import load_settings
 from tests.jobs import new_queue
 from tests.photos import Photo, photo
 from tests.safety.conftest import EICAR, MARKER, Daemon

@@ -11,11 +11,11 @@ from PIL import Image
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.errors import ProblemError, unsupported_type
 from service.intake.intake import check
 from service.intake.schemas import IntakeRequest
-from service.resources import open_resources
-from service.settings import load_settings
+from service.platform.errors import ProblemError, unsupported_type
+from service.platform.resources import open_resources
+from service.platform.settings import load_settings
 from tests.client import Client
 from tests.library.people import Connection, person
 from tests.safety.drawings import drawing

@@ -16,11 +16,11 @@ from redis.asyncio import Redis
 
 from scripts.local.home import Local, any_free_port
 from scripts.local.process import Child, Command, until_ready
-from service import problems
-from service.middleware import BodyLimitMiddleware, SecurityHeadersMiddleware
-from service.resources import Resources, open_resources
-from service.settings import Settings, load_settings
-from service.telemetry import TelemetryMiddleware
+from service.platform import problems
+from service.platform.middleware import BodyLimitMiddleware, SecurityHeadersMiddleware
+from service.platform.resources import Resources, open_resources
+from service.platform.settings import Settings, load_settings
+from service.platform.telemetry import TelemetryMiddleware
 
 PUBLISHABLE = "sb_publishable_" + "p" * 30
 SECRET = "sb_secret_" + "s" * 30

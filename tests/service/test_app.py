@@ -17,8 +17,10 @@ from starlette.routing import Mount, Route
 
 from scripts.local.home import Local
 from service.app import create_app
-from service.billing.credit_errors import insufficient_credits
-from service.errors import (
+from service.credits.errors import insufficient_credits
+from service.intake.errors import too_many_jobs
+from service.ops.registry import parse
+from service.platform.errors import (
     bad_parameter,
     known,
     malformed_json,
@@ -27,9 +29,7 @@ from service.errors import (
     unknown_op,
     unsupported_type,
 )
-from service.intake.errors import too_many_jobs
-from service.ops.registry import parse
-from service.settings import Settings, SettingsError, get_settings
+from service.platform.settings import Settings, SettingsError, get_settings
 from tests.service.conftest import RedisServer, settings_for, settings_with
 
 AppFor = Callable[[Settings], AbstractAsyncContextManager[httpx.AsyncClient]]

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from starlette.requests import Request
 
 from scripts.local.home import REPOSITORY, Local
-from service.auth import Authenticator, Principal, client_ip
-from service.errors import DependencyError, ProblemError, expired_token, invalid_token
-from service.settings import Settings
+from service.access.auth import Authenticator, Principal, client_ip
+from service.platform.errors import DependencyError, ProblemError, expired_token, invalid_token
+from service.platform.settings import Settings
 from tests.service.conftest import JWT_SECRET, PUBLISHABLE, SECRET, Jwks, settings_for, settings_with
 from tests.support import User
 

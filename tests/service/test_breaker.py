@@ -1,6 +1,6 @@
 """The circuit breaker, by a clock moved by hand."""
 
-from service.breaker import Breaker
+from service.platform.breaker import Breaker
 
 
 class Clock:

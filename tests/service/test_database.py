@@ -18,21 +18,21 @@ from postgrest.exceptions import APIError
 from pydantic import ValidationError
 
 from scripts.local.home import REPOSITORY
-from service.billing.plan_store import UsageRow
-from service.database import ATTEMPTS, Trouble, json_text, trouble_of
-from service.errors import (
+from service.access.store import KeyRow
+from service.collections.store import CollectionRow, ImageRow
+from service.jobs.errors import job_finished
+from service.library.store import Profile
+from service.ops.inputs import Stroke, Strokes
+from service.plans.store import UsageRow
+from service.platform.database import ATTEMPTS, Trouble, json_text, trouble_of
+from service.platform.errors import (
     DatabaseReadOnlyError,
     DependencyError,
     ProblemError,
     database_read_only,
     dependency_unavailable,
 )
-from service.jobs.errors import job_finished
-from service.keys.store import KeyRow
-from service.library.shelves import CollectionRow, ImageRow
-from service.library.store import Profile
-from service.ops.inputs import Stroke, Strokes
-from service.resources import Resources, open_resources
+from service.platform.resources import Resources, open_resources
 from tests.service.conftest import settings_with
 from tests.support import User
 from tests.upgrade.calls import calls_of, unresolved

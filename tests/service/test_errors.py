@@ -14,7 +14,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from scripts.local.home import REPOSITORY
 from service.error_codes import CODES
-from service.errors import (
+from service.jobs.errors import op_failed
+from service.platform.errors import (
     Code,
     DependencyError,
     Problem,
@@ -31,8 +32,7 @@ from service.errors import (
     problem,
     too_large,
 )
-from service.jobs.errors import op_failed
-from service.problems import COMMON, responses, validated
+from service.platform.problems import COMMON, responses, validated
 
 ClientOf = Callable[[FastAPI], httpx.AsyncClient]
 SECRET_INPUT = "hunter2"
@@ -224,7 +224,7 @@ def test_every_module_of_codes_is_collected_and_names_them_as_they_are_called() 
             name for name, code in re.findall(r'^(\w+) = Code\(\s*"(\w+)"', source, re.M) if name == code
         }
         module = ".".join(file.relative_to(REPOSITORY).with_suffix("").parts)
-        assert module == "service.errors" or f"import {module} " in COLLECTED, module
+        assert module == "service.platform.errors" or f"import {module} " in COLLECTED, module
     assert names == set(CODES)
 
 

@@ -8,7 +8,7 @@ import jsonschema_rs  # schemathesis brings it
 import pytest
 
 from service.app import create_app
-from service.examples import ABSENT, example
+from service.platform.examples import ABSENT, example
 from tests.service.conftest import settings_with
 
 Answer = tuple[str, dict[str, Any]]

@@ -318,7 +318,14 @@ async def test_every_way_to_start_the_api_has_these_limits(
 ) -> None:
     port, metrics_port = any_free_port(), any_free_port()
     environment = stack.environment(QUICK | {"DARKROOM_METRICS_PORT": str(metrics_port)})
-    argv = [sys.executable, "-m", "uvicorn", "--factory", "--http", "service.http_protocol:HttpProtocol"]
+    argv = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "--factory",
+        "--http",
+        "service.platform.http_protocol:HttpProtocol",
+    ]
     argv += ["--no-proxy-headers", "--port", str(port), "service.app:create_app"]
     if way == "several processes":
         (tmp_path / "metrics").mkdir()

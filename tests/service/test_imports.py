@@ -12,20 +12,20 @@ from scripts.local.home import REPOSITORY
 
 OURS = {"cli", "service", "workers", "scripts", "tests"}
 MAY: dict[str, tuple[str, ...]] = {
-    "service/media.py": (),
-    "service/outputs.py": (),
+    "service/platform/media.py": (),
+    "service/ops/outputs.py": (),
     "service/ops": ("service.ops",),
     "workers/imaging": (
         "workers.imaging",
         "service.ops.inputs",
         "workers.models",
         "workers.sandbox",
-        "service.media",
-        "service.outputs",
+        "service.platform.media",
+        "service.ops.outputs",
         "service.ops.weights",
     ),
     "workers/models": ("workers.models", "workers.imaging.errors", "service.ops.weights"),
-    "workers/sandbox": ("workers.sandbox", "service.protections"),
+    "workers/sandbox": ("workers.sandbox", "service.platform.protections"),
     "cli": ("cli", "workers", "service", "scripts.bench"),
     "workers": ("workers", "service"),
     "service": ("service",),
@@ -66,5 +66,5 @@ def test_a_module_imports_what_its_room_may(path: Path) -> None:
 def test_only_database_talks_to_postgrest(path: Path) -> None:
     """It alone knows that parameters of SQL functions begin with `p_`."""
     source = (REPOSITORY / path).read_text("utf-8")
-    if path.as_posix() != "service/database.py":
+    if path.as_posix() != "service/platform/database.py":
         assert not re.search(r"""["']p_|import postgrest|from postgrest|/rest/v1""", source)

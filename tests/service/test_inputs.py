@@ -16,11 +16,11 @@ import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from scripts.local.process import Child
+from service.access.schemas import KeyChange
 from service.app import create_app
-from service.inputs import Input, Moment
+from service.collections.routes import CollectionChange
 from service.intake.schemas import IntakeRequest
-from service.keys.schemas import KeyChange
-from service.library.collections import CollectionChange
+from service.platform.fields import Input, Moment
 from service.teams.schemas import TeamChange
 from tests.service.conftest import settings_with
 from tests.support import User

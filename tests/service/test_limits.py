@@ -13,13 +13,13 @@ from redis.asyncio import Redis
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.auth import Authenticator, Principal
-from service.billing.addresses import pseudonym
-from service.breaker import Breaker
-from service.errors import ProblemError, rate_limited
-from service.gcra import SITE_FACTOR, Admission, Kept, Limit, Limiter, Standing, by_address, networks
-from service.limits import Admitted, limits_of
-from service.resources import Resources, open_resources
+from service.access.addresses import pseudonym
+from service.access.auth import Authenticator, Principal
+from service.access.limits import Admitted, limits_of
+from service.platform.breaker import Breaker
+from service.platform.errors import ProblemError, rate_limited
+from service.platform.gcra import SITE_FACTOR, Admission, Kept, Limit, Limiter, Standing, by_address, networks
+from service.platform.resources import Resources, open_resources
 from tests.service.conftest import RedisServer, settings_for, settings_with
 from tests.support import User
 

@@ -14,9 +14,9 @@ from scripts.local.home import Local
 from scripts.local.process import Child
 from service.intake.load import Load
 from service.library.store import Profile
-from service.maintenance import Maintenance, QueueLoad
-from service.resources import Resources, open_resources
-from service.settings import Settings
+from service.maintenance.store import Maintenance, QueueLoad
+from service.platform.resources import Resources, open_resources
+from service.platform.settings import Settings
 from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.photos import photo

@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from service.media import ACCEPTED, CONTENT_TYPES, EXTENSIONS, SourceFormat, claimed_type
+from service.platform.media import ACCEPTED, CONTENT_TYPES, EXTENSIONS, SourceFormat, claimed_type
 
 
 @pytest.mark.parametrize(

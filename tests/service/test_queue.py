@@ -11,9 +11,9 @@ from arq.worker import Worker, func
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
-from service.breaker import Breaker
-from service.queue import DRAIN, MAX_RINGS, Doorbell, deserialise, queue_key, wake_key
-from service.resources import open_resources
+from service.platform.breaker import Breaker
+from service.platform.queue import DRAIN, MAX_RINGS, Doorbell, deserialise, queue_key, wake_key
+from service.platform.resources import open_resources
 from tests.service.conftest import RedisServer, settings_with
 
 

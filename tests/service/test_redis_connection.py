@@ -7,7 +7,7 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import DataError
 
 from scripts.local.home import Local
-from service.redis_connection import QuickConnection
+from service.platform.redis import QuickConnection
 from tests.support import new_sha256
 
 

@@ -21,15 +21,15 @@ from redis.asyncio import Redis
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.billing import meter
-from service.breaker import Breaker
-from service.database import cache_key
-from service.freshness import Freshness, version_key
-from service.gcra import Kept, Limit, Limiter
-from service.intake.hits import hit_key, seal, unseal
+from service.cache.hot_answers import hit_key, seal, unseal
 from service.jobs.progress import channel
-from service.queue import DRAIN, Doorbell, queue_key, serialise, wake_key
-from service.resources import Resources
+from service.platform.breaker import Breaker
+from service.platform.database import cache_key
+from service.platform.freshness import Freshness, version_key
+from service.platform.gcra import Kept, Limit, Limiter
+from service.platform.queue import DRAIN, Doorbell, queue_key, serialise, wake_key
+from service.platform.resources import Resources
+from service.usage import meter
 from tests.client import Client
 from tests.photos import photo
 from tests.service.conftest import RedisServer, settings_with

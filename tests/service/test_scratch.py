@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from scripts.local.home import REPOSITORY
-from service.scratch import Scratch, ScratchError
+from service.platform.scratch import Scratch, ScratchError
 
 HOLDER = (
     "import sys, signal, pathlib\n"
-    "from service.scratch import Scratch\n"
+    "from service.platform.scratch import Scratch\n"
     "with Scratch(pathlib.Path(sys.argv[1])).directory() as directory:\n"
     "    (directory / 'picture').write_bytes(b'private')\n"
     "    print(directory, flush=True)\n"

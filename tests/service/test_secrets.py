@@ -2,7 +2,7 @@
 
 from pydantic import SecretStr
 
-from service.secrets import derive
+from service.platform.secrets import derive
 
 ONE, OTHER = SecretStr("1" * 32), SecretStr("2" * 32)
 

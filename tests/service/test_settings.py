@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.settings import SettingsError, load_settings
+from service.platform.settings import SettingsError, load_settings
 from tests.service.conftest import DARKROOM_SECRET, PUBLISHABLE, SECRET, settings_with
 
 

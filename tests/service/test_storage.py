@@ -12,9 +12,9 @@ import pytest
 from aiohttp import web
 
 from scripts.local.home import Local
-from service.errors import DependencyError
-from service.resources import Resources, open_resources
-from service.storage import (
+from service.platform.errors import DependencyError
+from service.platform.resources import Resources, open_resources
+from service.platform.storage import (
     ObjectExistsError,
     ObjectNotFoundError,
     ObjectTooLargeError,
@@ -181,7 +181,7 @@ async def test_more_objects_than_one_call_removes(storage: Storage, path: str) -
 async def test_listing_goes_through_folders_and_pages(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.storage.PAGE", 2)
+    monkeypatch.setattr("service.platform.storage.PAGE", 2)
     folder = f"{uuid.uuid4()}"
     names = sorted([f"{folder}/{letter}/original" for letter in "abcde"])
     for name in names:

@@ -15,8 +15,8 @@ import pytest
 from redis.asyncio import Redis
 
 from scripts.local.process import Child
-from service.auth import Principal
-from service.errors import DependencyError, ProblemError
+from service.access.auth import Principal
+from service.access.key_ring import VerifiedKey
 from service.jobs import progress
 from service.jobs.documents import document
 from service.jobs.errors import too_many_streams
@@ -24,8 +24,8 @@ from service.jobs.progress import HINTS, Progress
 from service.jobs.schemas import JobDocument
 from service.jobs.store import JobRow
 from service.jobs.streams import Streams
-from service.keys.ring import VerifiedKey
-from service.resources import Resources, open_resources
+from service.platform.errors import DependencyError, ProblemError
+from service.platform.resources import Resources, open_resources
 from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.photos import photo

@@ -15,8 +15,8 @@ import structlog
 from fastapi import FastAPI, Request
 from prometheus_client import REGISTRY
 
-from service import telemetry
-from service.telemetry import MASK, redact
+from service.platform import telemetry
+from service.platform.telemetry import MASK, redact
 from tests.service.conftest import SECRET, settings_with
 
 ClientOf = Callable[[FastAPI], httpx.AsyncClient]
@@ -187,7 +187,7 @@ def test_metrics_of_one_process() -> None:
 
 
 def test_metrics_of_several_processes_add_up(tmp_path: Path) -> None:
-    script = "from service.telemetry import JOBS; JOBS.labels('resize', 'done').inc(2)"
+    script = "from service.platform.telemetry import JOBS; JOBS.labels('resize', 'done').inc(2)"
     for _ in range(2):
         subprocess.run(
             [sys.executable, "-c", script], env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}, check=True

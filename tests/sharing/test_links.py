@@ -19,9 +19,9 @@ import pytest
 from PIL import Image
 
 from scripts.local.home import Local
-from service.errors import ProblemError, overloaded
 from service.library.errors import output_not_found
-from service.resources import Resources
+from service.platform.errors import ProblemError, overloaded
+from service.platform.resources import Resources
 from service.sharing.links import ADDRESS_GUESSES, GUESSES, LINK_GUESSES, PASSWORDS, SITE_GUESSES, make
 from service.sharing.passwords import MOST, _place, hash_password
 from service.sharing.schemas import ShareRequest

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from service.errors import ProblemError, overloaded, rate_limited
+from service.platform.errors import ProblemError, overloaded, rate_limited
 from service.sharing.passwords import (
     MAX_CHARACTERS,
     MOST,

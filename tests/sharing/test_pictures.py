@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from scripts.local.home import Local
-from service.resources import Resources
+from service.platform.resources import Resources
+from service.platform.storage import MAX_PASSING, StorageBusyError
 from service.sharing.tickets import is_valid, ticket
-from service.storage import MAX_PASSING, StorageBusyError
 from tests.client import Client
 from tests.leaks import texts_of
 from tests.sharing.conftest import Sharer

@@ -10,7 +10,7 @@ from service.error_codes import CODES
 from service.jobs.errors import worker_lost
 
 TRANSLATED = {"lease_lost", "output_not_found"}
-"""Refusals that service/database.py turns into exceptions of their own."""
+"""Refusals that platform/database.py turns into exceptions of their own."""
 BUGS = {"partial_settlement"}
 """Refusals of mistakes in our own code: nothing a caller does leads there, and the answer is a 500."""
 CAUGHT = {"user_busy", "address_busy"}

@@ -12,18 +12,6 @@ import asyncpg
 import pytest
 
 from service.error_codes import CODES
-from service.errors import (
-    Code,
-    account_suspended,
-    data_deletion_running,
-    dependency_unavailable,
-    internal,
-    known,
-    op_unavailable,
-    too_large,
-    too_many_pixels,
-    unsupported_type,
-)
 from service.input_documents.errors import input_not_found
 from service.jobs.errors import (
     corrupt_image,
@@ -38,7 +26,19 @@ from service.jobs.errors import (
     worker_lost,
 )
 from service.library.errors import original_missing
-from service.safety.errors import infected, refused
+from service.moderation.errors import infected, refused
+from service.platform.errors import (
+    Code,
+    account_suspended,
+    data_deletion_running,
+    dependency_unavailable,
+    internal,
+    known,
+    op_unavailable,
+    too_large,
+    too_many_pixels,
+    unsupported_type,
+)
 from tests.sql.fixtures import Opener
 from tests.sql.test_plans import plan, refusal
 from tests.sql.world import Document, World

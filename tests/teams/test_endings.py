@@ -10,8 +10,8 @@ import pytest
 
 from scripts.local.home import REPOSITORY
 from scripts.local.process import Child, Command
-from service.requests.store import DataRequest
-from service.resources import Resources
+from service.platform.resources import Resources
+from service.privacy.store import DataRequest
 from tests.library.people import objects
 from tests.photos import photo
 from tests.requests.estate import ended

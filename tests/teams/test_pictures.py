@@ -11,8 +11,8 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.intake.hits import hit_key
-from service.resources import Resources
+from service.cache.hot_answers import hit_key
+from service.platform.resources import Resources
 from tests.library.people import Connection, clean, objects
 from tests.photos import photo
 from tests.teams.crew import OP, Crew, crew

@@ -13,8 +13,8 @@ import pytest
 from scripts.local.process import Child
 from scripts.local.release import has_release, released_commit, unpack_release
 from scripts.local.stack import Stack
-from service.resources import Resources, open_resources
-from service.settings import load_settings
+from service.platform.resources import Resources, open_resources
+from service.platform.settings import load_settings
 from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.photos import photo

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from service.resources import Resources
+from service.platform.resources import Resources
 from tests.jobs import finished, new_queue, queue_job
 from tests.photos import photo
 from tests.support import SharedStack

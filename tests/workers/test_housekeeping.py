@@ -13,9 +13,9 @@ import pytest
 import redis.asyncio
 
 from service.health.presence import KEY, Presence, WorkerState
-from service.protections import Protections
-from service.resources import Resources
-from service.scratch import Scratch
+from service.platform.protections import Protections
+from service.platform.resources import Resources
+from service.platform.scratch import Scratch
 from tests.client import Client
 from tests.jobs import new_queue
 from tests.service.test_scratch import holder

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from scripts.local.home import Local
-from service.breaker import Breaker
+from service.platform.breaker import Breaker
 from workers.schedule import Schedule
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)

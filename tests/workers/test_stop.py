@@ -6,8 +6,8 @@ from datetime import datetime
 import pytest
 from arq import func
 
-from service.queue import DRAIN
-from service.resources import Resources
+from service.platform.queue import DRAIN
+from service.platform.resources import Resources
 from tests.support import new_sha256
 from workers.main import DoorbellWorker, drain
 from workers.schedule import Schedule

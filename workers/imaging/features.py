@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.outputs import Colour, Features
+from service.ops.outputs import Colour, Features
 from workers.imaging.encode import flatten
 from workers.imaging.resize import fit_size, resize
 

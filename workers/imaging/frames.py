@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import BinaryIO
 
-from service.media import SourceFormat
+from service.platform.media import SourceFormat
 
 _GIF_EXTENSION, _GIF_IMAGE = 0x21, 0x2C
 

@@ -22,7 +22,7 @@ from PIL import (  # each plugin registers its format: Image.open() with a list 
     WebPImagePlugin,  # noqa: F401
 )
 
-from service.media import SourceFormat
+from service.platform.media import SourceFormat
 from workers.imaging import bmp, isobmff, jpeg, png
 from workers.imaging.colour_space import ColourSpace
 from workers.imaging.errors import PixelError

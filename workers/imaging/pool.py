@@ -22,8 +22,8 @@ from typing import Annotated, Final, Self
 import structlog
 from pydantic import Field, TypeAdapter, ValidationError
 
-from service.media import CONTENT_TYPES
 from service.ops.weights import Installed
+from service.platform.media import CONTENT_TYPES
 from workers.imaging.children import Child, ChildLostError, Lease, NoChildError
 from workers.imaging.errors import CODES, PixelError
 from workers.imaging.marker import RASTERISING

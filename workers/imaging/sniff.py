@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from service.media import SourceFormat
+from service.platform.media import SourceFormat
 from workers.imaging.errors import PixelError
 
 HEAD_BYTES: Final = 4096

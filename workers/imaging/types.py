@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from service.media import SourceFormat
 from service.ops.inputs import InputDocument
-from service.outputs import Features, StepReport
+from service.ops.outputs import Features, StepReport
+from service.platform.media import SourceFormat
 
 OutputFormat = Literal["webp", "jpeg", "png", "avif"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
-from service.media import CONTENT_TYPES, SVG, SourceFormat
+from service.platform.media import CONTENT_TYPES, SVG, SourceFormat
 from workers.imaging.errors import PixelError
 from workers.imaging.frames import count_frames
 from workers.imaging.opening import open_picture

@@ -10,8 +10,8 @@ from PIL import Image
 
 from service.ops import framing, models, scenery
 from service.ops.inputs import InputDocument
+from service.ops.outputs import StepReport
 from service.ops.registry import Chain, parse
-from service.outputs import StepReport
 from workers.imaging.decode import decode
 from workers.imaging.features import measure
 from workers.imaging.moderation import Looks

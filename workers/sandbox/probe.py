@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from service.protections import Protections
+from service.platform.protections import Protections
 from workers.sandbox import kernel
 
 _PTRACE_SEIZE: Final = 0x4206

@@ -13,7 +13,7 @@ from PIL import Image
 from service.ops.catalogue import OPS
 from service.ops.registry import parse
 from service.ops.weights import BY_NAME, Installed
-from service.settings import Settings
+from service.platform.settings import Settings
 from workers.imaging.errors import PixelError
 from workers.models import sessions
 from workers.models.saliency import saliency

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
 from scripts.local.home import REPOSITORY
-from service.outputs import Features
+from service.ops.outputs import Features
 from workers.imaging.features import measure, thumbhash
 from workers.imaging.resize import fit_size, resize
 

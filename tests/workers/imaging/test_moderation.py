@@ -14,7 +14,7 @@ from PIL import Image
 
 from scripts.local.home import Local
 from service.ops.weights import Installed
-from service.weights import installed
+from service.platform.weights import installed
 from tests.nsfw import discs, doubtful
 from tests.service.conftest import settings_for
 from tests.workers.imaging.svg.drawn import image, svg

@@ -14,8 +14,8 @@ import pytest
 from scripts.local.home import REPOSITORY, Local
 from service.ops.variant import FULL, parse_variant, variant_for
 from service.ops.weights import BY_NAME, WEIGHTS, Installed
-from service.settings import OwnWeights, SettingsError
-from service.weights import WeightsError, check, installed
+from service.platform.settings import OwnWeights, SettingsError
+from service.platform.weights import WeightsError, check, installed
 from tests.service.conftest import settings_for
 from workers.imaging.errors import PixelError
 from workers.imaging.pool import PixelPool

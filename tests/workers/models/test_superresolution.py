@@ -11,8 +11,8 @@ from PIL import Image
 
 from scripts.docs.scene import mug
 from scripts.local.home import Local
-from service.settings import Settings
-from service.weights import installed
+from service.platform.settings import Settings
+from service.platform.weights import installed
 from tests.service.conftest import settings_for
 from workers.imaging.pool import PixelPool
 from workers.imaging.types import Claim, PixelResult, PixelTask

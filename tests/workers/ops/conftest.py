@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from service.ops.weights import BY_NAME
-from service.settings import Settings
-from service.weights import located
+from service.platform.settings import Settings
+from service.platform.weights import located
 from workers.models import sessions
 
 NAMES = ("u2netp", "realesr-animevideov3", "realesrgan-x4plus")

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from service.ops import models
-from service.outputs import StepReport
+from service.ops.outputs import StepReport
 from workers.imaging.types import Claim, PixelTask
 from workers.ops import pipeline
 from workers.ops.pixels import Reported

@@ -17,8 +17,8 @@ from PIL import Image
 from pydantic import BaseModel, TypeAdapter
 
 from scripts.local.home import REPOSITORY, Local
-from service.protections import Protections
-from service.scratch import Scratch
+from service.platform.protections import Protections
+from service.platform.scratch import Scratch
 from tests.workers.sandbox.misdeeds import MISDEEDS, Misdeed, Targets
 from workers.imaging.children import Lease
 from workers.imaging.errors import PixelError
@@ -259,7 +259,7 @@ assert os.access(os.path.realpath("/proc/self/exe"), os.X_OK)  # what this user 
 """
 MEASURE = """
 import asyncio, ctypes, os, sys
-from service.scratch import Scratch
+from service.platform.scratch import Scratch
 from workers.protections import measure
 from workers.sandbox import kernel
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from PIL import Image
 
-from service.media import CONTENT_TYPES, SourceFormat
+from service.platform.media import CONTENT_TYPES, SourceFormat
 from workers.imaging.errors import PixelError
 from workers.imaging.opening import open_picture
 from workers.imaging.sniff import HEAD_BYTES, sniff

@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 
 import py_svg_hush
 
-from service.media import CONTENT_TYPES
+from service.platform.media import CONTENT_TYPES
 from workers.imaging.errors import PixelError
 from workers.imaging.svg import embedded
 from workers.imaging.svg.css import brings_font, check_nested, clean_declarations, clean_sheet, is_inside

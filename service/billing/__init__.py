@@ -1,1 +1,0 @@
-"""Money: credits, plans, quotas and what is paid for them."""

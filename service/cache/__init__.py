@@ -1,0 +1,1 @@
+"""The compute cache: answers kept in Redis, and rows whose bytes are gone."""

@@ -1,0 +1,1 @@
+"""Credits: balances, grants and their history."""

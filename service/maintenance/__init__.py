@@ -1,0 +1,1 @@
+"""What keeps the tables tidy: expiry, tombstones, queue counts."""

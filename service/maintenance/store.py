@@ -1,0 +1,103 @@
+"""The SQL functions of sweep, cleanup and reconciliation, one typed method each; see platform/database.py, whose rules
+and errors hold here."""
+
+from datetime import timedelta
+from typing import Literal
+from uuid import UUID
+
+from service.platform.database import Database, Forget, Row, Tombstone
+
+
+class SweepReport(Row):
+    """`due`: jobs that wait now, by queue; `jobs`: those whose state the sweep changed."""
+
+    requeued: int
+    failed: int
+    expired: int
+    found: int
+    jobs: list[UUID]
+    due: dict[str, int]
+
+
+class ExpiryReport(Row):
+    expired_outputs: int
+    expired_uploads: int
+    forget: list[Forget]
+    more: bool
+
+
+class QueueStats(Row):
+    queued: int
+    running: int
+    oldest_due_seconds: float | None
+
+
+class QueueLoad(Row):
+    """Jobs of one queue: waiting, running, and finished by workers in the last minute."""
+
+    queued: int
+    running: int
+    finished: int
+
+
+class ByteCheck(Row):
+    """A row whose bytes are to be looked for; `id` of the output, or of the image whose original it is."""
+
+    kind: Literal["output", "original"]
+    id: UUID
+    bucket: str
+    paths: list[str]
+
+
+class Maintenance:
+    """Typed access to the functions that a worker calls by the clock."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def sweep(self) -> SweepReport:
+        return await self._database.one(SweepReport, "sweep")
+
+    async def queue_stats(self) -> dict[str, QueueStats]:
+        rows = await self._database.run("queue_stats")
+        return {queue: QueueStats.model_validate(row) for queue, row in rows.items()}
+
+    async def probe_write(self) -> None:
+        """Write one row. Raises DatabaseReadOnlyError, DependencyError."""
+        await self._database.run("probe_write")
+
+    async def queue_load(self, queue: str) -> QueueLoad:
+        return await self._database.one(QueueLoad, "queue_load", queue=queue)
+
+    async def expire_due(self, limit: int) -> ExpiryReport:
+        return await self._database.one(ExpiryReport, "expire_due", limit=limit)
+
+    async def expire_requests(self, limit: int) -> int:
+        return int(await self._database.run("expire_requests", limit=limit))
+
+    async def purge_shares(self, limit: int) -> int:
+        return int(await self._database.run("purge_shares", limit=limit))
+
+    async def prune_versions(self, limit: int) -> list[Forget] | None:
+        """Bury versions of up to `limit` images whose owner wants fewer by now; None when nobody does."""
+        rows = await self._database.run("prune_versions", limit=limit)
+        return None if rows is None else [Forget.model_validate(row) for row in rows]
+
+    async def due_tombstones(self, limit: int) -> list[Tombstone]:
+        return await self._database.many(Tombstone, "due_tombstones", limit=limit)
+
+    async def confirm_purged(self, ids: list[int]) -> int:
+        return int(await self._database.run("confirm_purged", ids=ids))
+
+    async def entomb_orphans(self, older_than_seconds: int, limit: int) -> int:
+        return int(
+            await self._database.run(
+                "entomb_orphans", older_than=timedelta(seconds=older_than_seconds), limit=limit
+            )
+        )
+
+    async def next_byte_checks(self, limit: int) -> list[ByteCheck]:
+        return await self._database.many(ByteCheck, "next_byte_checks", limit=limit)
+
+    async def bury_missing(self, limit: int) -> list[Forget]:
+        return await self._database.many(Forget, "bury_missing", limit=limit)

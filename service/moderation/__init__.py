@@ -1,0 +1,1 @@
+"""What a picture shows: blocked digests, the virus scanner, classifiers, review."""

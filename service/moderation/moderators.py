@@ -1,0 +1,131 @@
+"""The seam for moderation: a `Moderator` sees what a job has verified and made before any of it is stored, and what a
+promotion is about to keep. Two are built in: the list of blocked hashes, and the thresholds for what open_nsfw says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+from uuid import UUID
+
+from service.moderation.store import Safety
+from service.ops.weights import Installed
+from service.platform.database import Moderation
+from service.platform.settings import Settings
+
+NSFW_MODEL: Final = "open-nsfw"
+ADULT: Final = "adult"
+"""The category of what the model refuses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A file on disk, its media type and the hex digest of its bytes."""
+
+    file: Path
+    content_type: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """What is to be judged. sha256: hex, of the uploaded bytes; original: the verified original, sanitised where it is
+    a drawing; output: what was made of it. A job shows both, a promotion the output and then, when it follows, the
+    original. persistent: whether the library will keep them. nsfw: what open_nsfw says of the worst that
+    these pictures show, 0..1; None where it was not asked."""
+
+    sha256: str
+    original: Picture | None
+    output: Picture | None
+    user_id: UUID | None
+    persistent: bool
+    nsfw: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a picture is not accepted. category: [a-z0-9_-], told to the caller; reason: for operators; block: whether
+    its hash shall be refused from now on."""
+
+    category: str
+    reason: str = ""
+    block: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A picture that an operator is to decide about: until then its owner alone has it. category, reason: as of a
+    refusal."""
+
+    category: str
+    reason: str = ""
+
+
+class Moderator(Protocol):
+    """Decides about a picture. Raise DependencyError when no decision can be had now: it is tried again."""
+
+    looks_at_files: bool
+    """False for one that compares hashes: nothing is fetched for its sake."""
+
+    async def judge(self, exhibit: Exhibit) -> Refusal | Doubt | None:
+        """None: allowed."""
+
+
+class BlockedHashes:
+    """Refuses what is on the list, whichever end of the job it is: a hash may have been blocked since the intake, and
+    an op may make a blocked picture out of another one."""
+
+    looks_at_files = False
+
+    def __init__(self, safety: Safety) -> None:
+        self._safety = safety
+
+    async def judge(self, exhibit: Exhibit) -> Refusal | None:
+        hashes = [exhibit.sha256] if exhibit.output is None else [exhibit.sha256, exhibit.output.sha256]
+        category = await self._safety.blocked_category(hashes)
+        return None if category is None else Refusal(category)
+
+
+@dataclass(frozen=True, slots=True)
+class NsfwPolicy:
+    """What is made of the model's scores. model: the beginning of the digest of its weights; review, refuse: the scores
+    from which on an operator decides, and nobody need decide."""
+
+    model: str
+    review: float
+    refuse: float
+
+    @property
+    def name(self) -> str:
+        """Stands beside every verdict: another name, and the verdict is to be had again."""
+        return f"{self.model}:{self.review:g}"
+
+    def verdict(self, score: float | None) -> Moderation:
+        """Of a picture that is kept; of one that was too small to be looked at, none."""
+        if score is None:
+            return "none"
+        return "review" if score >= self.review else "clean"
+
+
+def nsfw_policy(settings: Settings, models: Mapping[str, Installed]) -> NsfwPolicy | None:
+    """None where pictures are not looked at: by setting, or for want of the model."""
+    model = models.get(NSFW_MODEL)
+    if settings.moderation == "off" or model is None:
+        return None
+    return NsfwPolicy(model.digests[-1][:12], settings.moderation_review, settings.moderation_refuse)
+
+
+class Nsfw:
+    """Judges by the score that a pixel child has brought along; a picture without one was looked at before, or will be
+    by the next rescan."""
+
+    looks_at_files = False
+
+    def __init__(self, policy: NsfwPolicy) -> None:
+        self._policy = policy
+
+    async def judge(self, exhibit: Exhibit) -> Refusal | Doubt | None:
+        score = exhibit.nsfw
+        if score is None or score < self._policy.review:
+            return None
+        reason = f"open_nsfw says {score:.3f}"
+        return Refusal(ADULT, reason) if score >= self._policy.refuse else Doubt(ADULT, reason)

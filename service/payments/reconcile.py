@@ -1,0 +1,188 @@
+"""Keeping Stripe and this database of one mind: what is sold, what happened, who is subscribed.
+
+Everything here may be repeated, and begun again anywhere.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import structlog
+
+from service.payments.client import Document, StripeRefusal
+from service.payments.handlers import HANDLERS, Handlers
+from service.payments.inbox import drain, summary
+from service.payments.objects import UnknownPrice
+from service.payments.store import Ware
+from service.platform.errors import DependencyError
+from service.platform.resources import Resources
+
+if TYPE_CHECKING:
+    from stripe.params import PriceCreateParams, ProductCreateParams
+
+log = structlog.get_logger()
+BATCH = 100
+INTERVALS = {"plan": {"interval": "month"}, "pack": None}
+
+
+@dataclass(slots=True)
+class SyncReport:
+    """What a sync found to do. `missed`: events that never came; `refused`: what an operator has to look at."""
+
+    prices_made: int = 0
+    missed: int = 0
+    handled: int = 0
+    subscriptions: int = 0
+    refused: int = 0
+
+
+async def sync(resources: Resources) -> SyncReport:
+    """Catalogue, missed events, subscriptions. Raises ProblemError (billing_disabled), DependencyError."""
+    report = SyncReport()
+    await sync_catalogue(resources, report)
+    await reconcile(resources, report)
+    return report
+
+
+async def reconcile(resources: Resources, report: SyncReport | None = None) -> SyncReport:
+    """Fetch what webhooks did not bring: every event of the 30 days that Stripe keeps them, then every subscription."""
+    report = report or SyncReport()
+    await _missed_events(resources, report)
+    report.handled = await drain(resources)
+    await _subscriptions(resources, report)
+    log.info("stripe_reconciled", missed=report.missed, subscriptions=report.subscriptions)
+    return report
+
+
+# What is sold
+
+
+async def sync_catalogue(resources: Resources, report: SyncReport) -> None:
+    """A product and a price at Stripe for each plan and pack that has one here. A price cannot be changed there: a new
+    one takes its place and its lookup key, and the old one is archived; who pays it goes on paying it."""
+    for ware in await resources.stripe_store.catalogue():
+        product_id = await _product(resources, ware)
+        price_id = await _price(resources, ware, product_id, report)
+        await resources.stripe_store.record_price(ware, product_id, price_id)
+
+
+async def _product(resources: Resources, ware: Ware) -> str:
+    stripe = resources.require_stripe()
+    product_id = f"darkroom-{ware.kind}-{ware.id}"
+    try:
+        product = await stripe.ask(stripe.v1.products.retrieve_async(product_id))
+    except StripeRefusal as refusal:
+        if not refusal.missing:
+            raise
+        wanted = {"id": product_id, "name": ware.name, "metadata": {ware.kind: ware.id}}
+        product = await stripe.ask(stripe.v1.products.create_async(cast("ProductCreateParams", wanted)))
+    if product["name"] != ware.name or not product["active"]:
+        await stripe.ask(stripe.v1.products.update_async(product_id, {"name": ware.name, "active": True}))
+    return product_id
+
+
+async def _price(resources: Resources, ware: Ware, product_id: str, report: SyncReport) -> str:
+    stripe = resources.require_stripe()
+    lookup_key = f"darkroom-{ware.kind}-{ware.id}"
+    found = [
+        price async for price in stripe.pages(stripe.v1.prices, lookup_keys=[lookup_key], product=product_id)
+    ]
+    current = next((price for price in found if price["active"] and _fits(price, ware)), None)
+    if current is None:
+        wanted: Document = {
+            "product": product_id,
+            "unit_amount": ware.amount,
+            "currency": ware.currency,
+            "lookup_key": lookup_key,
+            "transfer_lookup_key": True,
+            "metadata": {ware.kind: ware.id},
+        }
+        if INTERVALS[ware.kind]:
+            wanted["recurring"] = INTERVALS[ware.kind]
+        current = await stripe.ask(stripe.v1.prices.create_async(cast("PriceCreateParams", wanted)))
+        report.prices_made += 1
+        log.info("stripe_price_made", kind=ware.kind, ware=ware.id, price=current["id"], amount=ware.amount)
+    # Also those that a sync which died had left behind.
+    async for price in stripe.pages(stripe.v1.prices, product=product_id, active=True):
+        if price["id"] != current["id"]:
+            await stripe.ask(stripe.v1.prices.update_async(price["id"], {"active": False}))
+    return str(current["id"])
+
+
+def _fits(price: Document, ware: Ware) -> bool:
+    interval = (price["recurring"] or {}).get("interval")
+    wanted = (INTERVALS[ware.kind] or {}).get("interval")
+    return (price["unit_amount"], price["currency"], interval) == (ware.amount, ware.currency, wanted)
+
+
+# What happened
+
+
+async def _missed_events(resources: Resources, report: SyncReport) -> None:
+    stripe, store = resources.require_stripe(), resources.stripe_store
+    batch: list[Document] = []
+    async for event in stripe.pages(stripe.v1.events, types=list(HANDLERS)):  # Stripe takes up to twenty
+        batch.append(summary(event))
+        if len(batch) == BATCH:
+            report.missed += len(await store.receive(batch))
+            batch = []
+    if batch:
+        report.missed += len(await store.receive(batch))
+    if report.missed:
+        log.warning("stripe_events_missed", count=report.missed)
+
+
+async def _subscriptions(resources: Resources, report: SyncReport) -> None:
+    """Those that go on at Stripe, with their latest invoice; then those that go on here and did not come up."""
+    stripe, store, handlers = resources.require_stripe(), resources.stripe_store, Handlers(resources)
+    seen = set()
+    ticket = await store.ticket()
+    async for subscription in stripe.pages(stripe.v1.subscriptions, expand=["data.latest_invoice"]):
+        seen.add(subscription["id"])
+        try:
+            outcome = await handlers.apply_subscription(subscription, ticket)
+            if outcome != "not_ours" and subscription["latest_invoice"]:
+                await handlers.settle_invoice(subscription["latest_invoice"])
+        except (UnknownPrice, StripeRefusal) as error:
+            report.refused += 1
+            log.warning("subscription_refused", subscription=subscription["id"], reason=str(error))
+        report.subscriptions += 1
+    after = ""
+    while ids := await store.open_subscriptions(after, BATCH):
+        for subscription_id in ids:
+            if subscription_id not in seen:
+                await _ended(resources, handlers, subscription_id, report)
+        after = ids[-1]
+
+
+async def _ended(resources: Resources, handlers: Handlers, subscription_id: str, report: SyncReport) -> None:
+    try:
+        await handlers.subscription(subscription_id, await resources.stripe_store.ticket())
+    except (UnknownPrice, StripeRefusal) as error:
+        report.refused += 1
+        log.warning("subscription_refused", subscription=subscription_id, reason=str(error))
+    report.subscriptions += 1
+
+
+# Accounts that are gone
+
+
+async def close_customers(resources: Resources) -> int:
+    """Delete the customers of accounts that no longer exist: Stripe ends their subscriptions with them. Returns how
+    many went."""
+    stripe, store = resources.require_stripe(), resources.stripe_store
+    closed = 0
+    while (customer_id := await store.claim_closure()) is not None:
+        try:
+            await stripe.ask(stripe.v1.customers.delete_async(customer_id))
+        except StripeRefusal as refusal:
+            if not refusal.missing:
+                log.error("customer_not_closed", customer=customer_id, reason=str(refusal))
+                await store.end_closure(customer_id, str(refusal))
+                continue
+        except DependencyError as error:
+            await store.end_closure(customer_id, error.detail)
+            raise
+        await store.end_closure(customer_id)
+        log.info("customer_closed", customer=customer_id)
+        closed += 1
+    return closed

@@ -1,0 +1,1 @@
+"""Plans, prices, quotes and what each user's plan allows."""

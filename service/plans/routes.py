@@ -1,0 +1,93 @@
+"""GET /plans: what is on sale. POST /quote: what an op would cost."""
+
+import hashlib
+
+from fastapi import APIRouter, Request, Response
+
+from service.access.limits import Admitted
+from service.intake.intake import chain_of
+from service.ops.variant import variant_for
+from service.plans.quotes import sign
+from service.plans.schemas import PlanList, PlanOffer, QuoteAnswer, QuoteRequest
+from service.platform.database import cache_key
+from service.platform.errors import (
+    bad_op_key,
+    bad_parameter,
+    dependency_unavailable,
+    internal,
+    malformed_json,
+    op_unavailable,
+    unknown_op,
+)
+from service.platform.problems import responses
+from service.platform.resources import resources_of
+from service.platform.weights import weights_digest
+
+router = APIRouter(tags=["billing"])
+
+
+@router.get(
+    "/plans",
+    summary="List plans",
+    response_model=PlanList,
+    responses=responses(dependency_unavailable, internal, common=False),
+)
+async def list_plans(request: Request) -> Response:
+    """The plans on sale, with what they cost and allow. Public, and the same for everybody."""
+    plans = await resources_of(request).tariff.plans()
+    shown = PlanList(
+        plans=[
+            PlanOffer(**plan.model_dump(include=set(PlanOffer.model_fields))) for plan in plans if plan.public
+        ]
+    )
+    body = shown.model_dump_json().encode()
+    etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+    headers = {"ETag": etag, "Cache-Control": "public, max-age=60"}
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type="application/json", headers=headers)
+
+
+@router.post(
+    "/quote",
+    responses=responses(malformed_json, bad_op_key, unknown_op, bad_parameter, op_unavailable),
+)
+async def quote(body: QuoteRequest, request: Request, principal: Admitted) -> QuoteAnswer:
+    """What an op would cost the caller, whether it would be a hit, and how long it would take.
+
+    The prices hold for ten minutes: send `quote_id` with the intake.
+    """
+    resources = resources_of(request)
+    chain = chain_of(resources, body.op_key)
+    price = await resources.tariff.price(chain)
+    profile = await resources.profiles.of(principal.user_id)
+    key = None
+    if body.sha256 is not None and chain.cacheable != "never":
+        # Without its size a picture is taken to be one that is worked on as it is.
+        size = (body.width or 1, body.height or 1)
+        side, marked = (None, False) if profile is None else (profile.side, profile.watermark)
+        own = weights_digest(resources.settings, chain)
+        variant = variant_for(*size, side, marked=marked, weights=own)
+        key = cache_key(body.sha256, chain.key, variant)
+    settings = resources.settings
+    facts = await resources.plans.get_quote_facts(
+        principal.user_id,
+        key,
+        chain.key,
+        settings.queue,
+        size=body.size,
+        width=body.width,
+        height=body.height,
+    )
+    seconds = None if facts.work_seconds is None else round(facts.work_seconds + facts.wait_seconds, 2)
+    signed = sign(settings.secret, principal.user_id, chain.key, price)
+    return QuoteAnswer(
+        op_key=chain.key,
+        price=price.hit if facts.cached else price.job,
+        cached=facts.cached,
+        job_price=price.job,
+        hit_price=price.hit,
+        expected_seconds=0 if facts.cached else seconds,
+        quote_id=signed.quote_id,
+        expires_at=signed.expires_at,
+    )

@@ -1,0 +1,1 @@
+"""What every context stands on: settings, clients of the world outside, errors. Knows no context."""

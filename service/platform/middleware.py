@@ -1,0 +1,76 @@
+"""Pure ASGI middleware of the HTTP face: BaseHTTPMiddleware wraps responses in tasks and halves throughput."""
+
+from fastapi import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.platform.errors import body_too_large, problem
+from service.platform.problems import problem_response
+
+MAX_BODY_BYTES = 65_536
+LARGER = {"/webhooks/stripe": 1_048_576}
+"""Paths whose bodies may hold more: an invoice's event holds its lines."""
+EVERYWHERE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+HTTPS_ONLY = (b"strict-transport-security", b"max-age=31536000")
+NO_CONTENT = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+
+
+class SecurityHeadersMiddleware:
+    """Headers that belong on every answer. What has no content policy of its own may load nothing: it is data.
+
+    `https_only`: browsers that have come once by HTTPS come by nothing else for a year.
+    """
+
+    def __init__(self, app: ASGIApp, *, https_only: bool = False) -> None:
+        self.app = app
+        self.added = (*EVERYWHERE, HTTPS_ONLY) if https_only else EVERYWHERE
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [*message["headers"], *self.added]
+                if not any(name == b"content-security-policy" for name, _ in headers):
+                    headers.append(NO_CONTENT)
+                message["headers"] = headers
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class BodyLimitMiddleware:
+    """Refuses a body over the limit: by its announced length at once, else as soon as it has grown too long.
+
+    (FastAPI's own limiter answers in plain text, outside of CORS.)
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int = MAX_BODY_BYTES) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in {"GET", "HEAD", "OPTIONS"}:
+            await self.app(scope, receive, send)
+            return
+        limit = LARGER.get(scope["path"], self.max_bytes)
+        announced = next((value for name, value in scope["headers"] if name == b"content-length"), None)
+        if announced is not None:
+            if announced.isdigit() and int(announced) <= limit:
+                await self.app(scope, receive, send)
+                return
+            document = problem(body_too_large, _too_large(limit), request_id=scope.get("darkroom.request_id"))
+            await problem_response(document, {"Connection": "close"})(scope, receive, send)
+            return
+        received = 0
+
+        async def receive_counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit:
+                raise HTTPException(413, _too_large(limit), headers={"Connection": "close"})
+            return message
+
+        await self.app(scope, receive_counted, send)
+
+
+def _too_large(limit: int) -> str:
+    return f"A request body may hold at most {limit} bytes; pictures go to upload_url."

@@ -1,0 +1,107 @@
+"""The OpenAPI document: what FastAPI derives, with problems as the only shape of an error and optional sign-in."""
+
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+
+from service.access.key_format import PATTERN
+from service.access.scopes import scope_of
+from service.intake.schemas import BatchRequest, IntakeRequest
+from service.platform.errors import Problem
+from service.platform.examples import add_examples
+
+DESCRIPTION = """
+Darkroom turns pictures into processed pictures: hash a file, ask `POST /intake`, upload it to the signed URL if it
+was not known yet, and follow the job to its outputs.
+
+Callers are anonymous, or send a Supabase user's access token, or an API key of such a user. Every error is an RFC
+9457 problem document whose `code` is stable; failed, refused and canceled jobs cost nothing.
+"""
+# Models that routes refer to by name, since FastAPI does not see them in their signatures.
+_UNSEEN: tuple[type[BaseModel], ...] = (Problem, IntakeRequest, BatchRequest)
+TAGS = [
+    {"name": "intake", "description": "Ask for a processed picture: from the cache at once, or as a job."},
+    {"name": "jobs", "description": "Follow, confirm and cancel jobs."},
+    {"name": "ops", "description": "What can be done to a picture, and the keys that name it."},
+    {
+        "name": "sharing",
+        "description": "Links to one picture: made by its owner, opened by whoever has them.",
+    },
+    {
+        "name": "library",
+        "description": "The images of a signed-in user: list, versions, collections, archive.",
+    },
+    {
+        "name": "billing",
+        "description": "Plans and credits: what they cost, what was used, how they are bought.",
+    },
+    {"name": "api keys", "description": "Keys for programs: made, rotated and revoked by their owner."},
+    {"name": "me", "description": "All data of the caller: delete it, or take a copy along."},
+    {
+        "name": "admin",
+        "description": "For operators: accounts with a role in the table `admins`. Every change has a reason.",
+    },
+    {"name": "health", "description": "For load balancers and monitors."},
+]
+
+
+def install(app: FastAPI) -> None:
+    """Make `app.openapi()` build our document, once."""
+
+    def build() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = build  # type: ignore[method-assign] # the way FastAPI documents for extending it
+
+
+def body(app: FastAPI) -> bytes:
+    """The document as it is sent, written out once."""
+    if not hasattr(app.state, "openapi_body"):
+        app.state.openapi_body = orjson.dumps(app.openapi())
+    found: bytes = app.state.openapi_body
+    return found
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title,
+        version=app.version,
+        summary=app.summary,
+        description=DESCRIPTION,
+        routes=app.routes,
+        tags=TAGS,
+    )
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for model in _UNSEEN:
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(schema.pop("$defs", {}))
+        schemas[model.__name__] = schema
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    document["components"]["securitySchemes"] = {
+        "user": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "Access token of a Supabase user. Leave it out to be anonymous.",
+        },
+        "key": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": PATTERN,
+            "description": "API key of a user whose plan has API access, in the same header. What is named beside it "
+            "for a route is the scope that the key needs; where nothing is, keys are refused.",
+        },
+    }
+    document["security"] = [{}, {"user": []}]
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            if scope := scope_of(method.upper(), path):
+                operation["security"] = [{}, {"user": []}, {"key": [scope]}]
+    add_examples(document)
+    return document

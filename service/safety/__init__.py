@@ -1,1 +1,0 @@
-"""What may not be kept: blocked hashes, and the virus scanner."""

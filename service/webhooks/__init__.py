@@ -1,1 +1,0 @@
-"""Events that others send us: verified, kept, and dealt with afterwards."""
