@@ -1,4 +1,4 @@
-"""What the commands of `darkroom` share: settings or a clear exit, and a task with resources of its own."""
+"""What the commands of `darkroom` share: settings or a clear exit, and a task with platform of its own."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,7 +10,7 @@ from rich.console import Console
 from service.platform.settings import Settings, SettingsError, get_settings
 
 if TYPE_CHECKING:
-    from service.platform.resources import Resources
+    from service.platform.resources import Platform
 
 T = TypeVar("T")
 complaints = Console(stderr=True)
@@ -25,18 +25,18 @@ def settings_or_exit() -> Settings:
         raise typer.Exit(2) from None
 
 
-def run_task(name: str, task: "Callable[[Resources], Awaitable[T]]") -> T:
-    """The outcome of a task, which gets resources of its own; exit 1 when it is refused or a dependency is away."""
+def run_task(name: str, task: "Callable[[Platform], Awaitable[T]]") -> T:
+    """The outcome of a task, which gets platform of its own; exit 1 when it is refused or a dependency is away."""
     from service.platform import telemetry
     from service.platform.errors import ProblemError
-    from service.platform.resources import open_resources
+    from service.platform.resources import open_platform
 
     settings = settings_or_exit()
     telemetry.configure(settings, name)
 
     async def once() -> T:
-        async with open_resources(settings) as resources:
-            return await task(resources)
+        async with open_platform(settings) as platform:
+            return await task(platform)
 
     try:
         return asyncio.run(once())

@@ -11,10 +11,11 @@ from rich.table import Table
 
 from cli.admin import app as admin
 from cli.common import complaints, run_task, settings_or_exit
+from service.payments.store import StripeStore
 from service.platform.settings import CHECKOUT
 
 if TYPE_CHECKING:
-    from service.platform.resources import Resources
+    from service.platform.resources import Platform
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -110,9 +111,9 @@ def stripe_inbox(
 ) -> None:
     """Say how many events wait, and how many were given up."""
 
-    async def look(resources: "Resources") -> Any:
-        retried = await resources.stripe_store.retry() if retry else 0
-        return (await resources.stripe_store.inbox()).model_dump() | {"retried": retried}
+    async def look(platform: "Platform") -> Any:
+        retried = await StripeStore(platform.database).retry() if retry else 0
+        return (await StripeStore(platform.database).inbox()).model_dump() | {"retried": retried}
 
     _report("stripe inbox", look)
 
@@ -129,7 +130,7 @@ def ops() -> None:
     Console().print(table)
 
 
-def _report(name: str, task: "Callable[[Resources], Awaitable[Any]]") -> None:
+def _report(name: str, task: "Callable[[Platform], Awaitable[Any]]") -> None:
     """Run a task once and say what it did; exit 1 when that is nothing."""
     done = run_task(name, task)
     if done is None:

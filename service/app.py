@@ -1,7 +1,7 @@
 """The HTTP face. `create_app()` puts together what the folders beside this file hold:
 
     settings  errors  auth  limits  telemetry  middleware  openapi   what every route shares
-    resources  database  storage  queue  breaker                     the world outside
+    platform  database  storage  queue  breaker                     the world outside
     ops                                                              the op registry (pure)
     intake  jobs  catalogue  health  sharing  billing  webhooks      routes, their schemas, the module that works
     admin                                                            the same for operators, and their page at /admin
@@ -48,7 +48,7 @@ from service.plans.watch import watching
 from service.platform import openapi, problems, telemetry
 from service.platform.middleware import BodyLimitMiddleware, SecurityHeadersMiddleware
 from service.platform.pages import ADMIN, CLIENT, PLAYGROUND, PageFiles
-from service.platform.resources import open_resources
+from service.platform.resources import open_platform
 from service.platform.settings import Settings, get_settings
 from service.privacy.routes import router as requests_router
 from service.sharing.routes import router as sharing_router
@@ -136,12 +136,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     telemetry.configure(settings, "api")
-    async with open_resources(settings) as resources:
-        app.state.resources = resources
-        app.state.authenticator = Authenticator(settings, resources.http)
-        app.state.checks = Checks(resources)
+    async with open_platform(settings) as platform:
+        app.state.platform = platform
+        app.state.authenticator = Authenticator(settings, platform.http)
+        app.state.checks = Checks(platform)
         _spare_the_collector()
-        async with watching(resources):
+        async with watching(platform):
             yield
 
 

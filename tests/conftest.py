@@ -15,7 +15,7 @@ import structlog
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.platform.resources import Resources, open_resources
+from service.platform.resources import Platform, open_platform
 from service.platform.settings import load_settings
 from tests.client import Client
 from tests.support import SharedStack, User, end_stack, join_stack, make_room, sign_up
@@ -148,7 +148,7 @@ async def user_client(api: Child, worker: Child, user: User) -> AsyncIterator[Cl
 
 
 @pytest.fixture(scope="session")
-async def resources(stack: SharedStack) -> AsyncIterator[Resources]:
+async def platform(stack: SharedStack) -> AsyncIterator[Platform]:
     """The service's own clients, in this process, on the shared stack."""
-    async with open_resources(load_settings(**stack.environment())) as opened:
+    async with open_platform(load_settings(**stack.environment())) as opened:
         yield opened

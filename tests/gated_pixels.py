@@ -7,7 +7,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from workers.imaging.pool import PixelPool
 from workers.imaging.types import PixelResult, PixelTask
 from workers.ops import pipeline
@@ -16,8 +16,8 @@ from workers.ops import pipeline
 class GatedPool(PixelPool):
     """A pool of one child that waits at its gate; `workdirs` tells where, as tasks begin."""
 
-    def __init__(self, resources: Resources) -> None:
-        models = tuple(resources.models.values())
+    def __init__(self, platform: Platform) -> None:
+        models = tuple(platform.models.values())
         super().__init__(workers=1, entry="tests.gated_pixels:process", models=models)
         self.workdirs: asyncio.Queue[Path] = asyncio.Queue()
 

@@ -6,10 +6,11 @@ import asyncio
 import secrets
 from uuid import UUID
 
-from service.intake.store import IntakeParameters, IntakeResult
-from service.jobs.store import TERMINAL, JobRow
+from service.intake.store import IntakeParameters, IntakeResult, Intakes
+from service.jobs.progress import Progress
+from service.jobs.store import TERMINAL, JobRow, Jobs
 from service.ops.registry import parse
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from tests.photos import Photo
 
 
@@ -19,7 +20,7 @@ def new_queue() -> str:
 
 
 async def ask(
-    resources: Resources,
+    platform: Platform,
     photo: Photo,
     op_key: str,
     queue: str,
@@ -28,7 +29,7 @@ async def ask(
     price: int = 0,
 ) -> IntakeResult:
     """An intake under a price and queue of the test's choosing."""
-    return await resources.intakes.intake(
+    return await Intakes(platform.database).intake(
         IntakeParameters(
             user_id=user_id,
             sha256=photo.sha256,
@@ -51,7 +52,7 @@ async def ask(
 
 
 async def queue_job(
-    resources: Resources,
+    platform: Platform,
     photo: Photo,
     op_key: str,
     queue: str,
@@ -61,21 +62,21 @@ async def queue_job(
     data: bytes | None = None,
 ) -> UUID:
     """A job with its upload in place, queued by the trigger; nobody has been rung."""
-    result = await ask(resources, photo, op_key, queue, user_id=user_id, price=price)
+    result = await ask(platform, photo, op_key, queue, user_id=user_id, price=price)
     assert result.job is not None
-    await resources.storage.upload(
+    await platform.storage.upload(
         "uploads-ephemeral", result.job.upload_path, photo.data if data is None else data, photo.content_type
     )
     return result.job.job_id
 
 
 async def finished(
-    resources: Resources, job_id: UUID, user_id: UUID | None = None, *, seconds: float = 60
+    platform: Platform, job_id: UUID, user_id: UUID | None = None, *, seconds: float = 60
 ) -> JobRow:
     """The job once it has ended, heard over pub/sub and looked up in between."""
-    async with asyncio.timeout(seconds), resources.progress.listen(job_id) as listener:
+    async with asyncio.timeout(seconds), platform.shared(Progress).listen(job_id) as listener:
         while True:
-            row = await resources.jobs.get_job(job_id, user_id)
+            row = await Jobs(platform.database).get_job(job_id, user_id)
             assert row is not None
             if row.status in TERMINAL:
                 return row

@@ -13,10 +13,10 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.intake.store import IntakeParameters
-from service.jobs.store import ClaimedJob, JobRow
+from service.intake.store import IntakeParameters, Intakes
+from service.jobs.store import ClaimedJob, JobRow, Jobs
 from service.library.store import DueOriginal
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.storage import SignedUpload
 from tests.client import Client, overwrite
 from tests.gated_pixels import GatedPool, wait_for
@@ -39,48 +39,48 @@ Overwrite = Callable[[SignedUpload, bytes], Awaitable[None]]
 class Bench:
     """A worker of the test's own, whose pixels wait at a gate."""
 
-    resources: Resources
+    platform: Platform
     pixels: GatedPool
     queue: str
 
     async def upload(self, picture: Photo, op_key: str = OP, user_id: UUID | None = None) -> SignedUpload:
         """A job of this queue with its upload in place, and the token that put it there."""
-        result = await ask(self.resources, picture, op_key, self.queue, user_id=user_id)
+        result = await ask(self.platform, picture, op_key, self.queue, user_id=user_id)
         assert result.job is not None
-        signed = await self.resources.storage.sign_upload(UPLOADS, result.job.upload_path)
-        await self.resources.storage.upload(
+        signed = await self.platform.storage.sign_upload(UPLOADS, result.job.upload_path)
+        await self.platform.storage.upload(
             UPLOADS, result.job.upload_path, picture.data, picture.content_type
         )
         return signed
 
     async def claim(self) -> ClaimedJob:
-        job = await self.resources.jobs.claim_next(self.queue, "test", 30)
+        job = await Jobs(self.platform.database).claim_next(self.queue, "test", 30)
         assert job is not None
         return job
 
     async def run(self, job: ClaimedJob, meanwhile: Callable[[], Awaitable[None]] | None = None) -> JobRow:
         """Do the job; `meanwhile` happens after its bytes were read and before they are processed."""
-        running = asyncio.create_task(run_job(Workbench(self.resources, self.pixels, Slots(1), "test"), job))
+        running = asyncio.create_task(run_job(Workbench(self.platform, self.pixels, Slots(1), "test"), job))
         gate = await self.pixels.workdirs.get()
         if meanwhile is not None:
             await asyncio.to_thread(wait_for, gate / "entered")
             await meanwhile()
         (gate / "go").touch()
         await running
-        return await finished(self.resources, job.id, job.user_id)
+        return await finished(self.platform, job.id, job.user_id)
 
     async def refused(self, job: ClaimedJob) -> str:
         """The code of a job that ends before its pixels."""
-        await run_job(Workbench(self.resources, self.pixels, Slots(1), "test"), job)
-        row = await finished(self.resources, job.id, job.user_id)
+        await run_job(Workbench(self.platform, self.pixels, Slots(1), "test"), job)
+        row = await finished(self.platform, job.id, job.user_id)
         assert row.error is not None
         return str(row.error["code"])
 
 
 @pytest.fixture
-async def bench(resources: Resources) -> AsyncIterator[Bench]:
-    async with GatedPool(resources) as pixels:
-        yield Bench(resources, pixels, new_queue())
+async def bench(platform: Platform) -> AsyncIterator[Bench]:
+    async with GatedPool(platform) as pixels:
+        yield Bench(platform, pixels, new_queue())
 
 
 @pytest.fixture
@@ -91,9 +91,9 @@ async def library(local: Local, api: Child, worker: Child, db: Connection) -> As
 
 
 @pytest.fixture
-def overwriting(resources: Resources) -> Overwrite:
+def overwriting(platform: Platform) -> Overwrite:
     """Other bytes in place of an upload, by its token."""
-    url = f"{resources.settings.supabase_url}/storage/v1/upload/resumable/sign"
+    url = f"{platform.settings.supabase_url}/storage/v1/upload/resumable/sign"
 
     async def overwriting(signed: SignedUpload, data: bytes) -> None:
         await overwrite(url, signed.token, UPLOADS, signed.path, data)
@@ -101,9 +101,9 @@ def overwriting(resources: Resources) -> Overwrite:
     return overwriting
 
 
-async def _output(resources: Resources, row: JobRow, tmp_path: Path) -> bytes:
+async def _output(platform: Platform, row: JobRow, tmp_path: Path) -> bytes:
     assert row.output is not None, row
-    got = await resources.storage.download(
+    got = await platform.storage.download(
         row.output.bucket, row.output.path, tmp_path / "output", max_bytes=1_000_000
     )
     assert got.sha256 == row.output.sha256
@@ -135,7 +135,7 @@ async def test_with_the_same_bytes(bench: Bench, overwriting: Overwrite, tmp_pat
     await overwriting(signed, picture.data)
     row = await bench.run(await bench.claim(), lambda: overwriting(signed, picture.data))
     assert row.status == "done"
-    assert_looks_like(picture, await _output(bench.resources, row, tmp_path))
+    assert_looks_like(picture, await _output(bench.platform, row, tmp_path))
 
 
 async def test_while_the_job_computes(
@@ -146,9 +146,9 @@ async def test_while_the_job_computes(
     signed = await bench.upload(picture)
     row = await bench.run(await bench.claim(), lambda: overwriting(signed, photo().data))
     assert row.status == "done"
-    assert_looks_like(picture, await _output(bench.resources, row, tmp_path))
-    await cleanup(bench.resources)
-    assert await bench.resources.storage.info(UPLOADS, signed.path) is None
+    assert_looks_like(picture, await _output(bench.platform, row, tmp_path))
+    await cleanup(bench.platform)
+    assert await bench.platform.storage.info(UPLOADS, signed.path) is None
     assert await _marked(db, signed.path) == [("expired", True)]
 
 
@@ -160,12 +160,12 @@ async def test_while_the_job_computes_and_dies(
     signed = await bench.upload(picture)
     job = await bench.claim()
     await overwriting(signed, picture.data)
-    await bench.resources.jobs.snooze(job, 0)
+    await Jobs(bench.platform.database).snooze(job, 0)
     row = await bench.run(await bench.claim())
     assert row.status == "done"
-    assert_looks_like(picture, await _output(bench.resources, row, tmp_path))
-    await cleanup(bench.resources)
-    assert await bench.resources.storage.info(UPLOADS, signed.path) is None
+    assert_looks_like(picture, await _output(bench.platform, row, tmp_path))
+    await cleanup(bench.platform)
+    assert await bench.platform.storage.info(UPLOADS, signed.path) is None
 
 
 async def test_after_the_job(bench: Bench, overwriting: Overwrite, db: Connection, user: User) -> None:
@@ -179,18 +179,18 @@ async def test_after_the_job(bench: Bench, overwriting: Overwrite, db: Connectio
     for data in (photo().data, photo().data):
         await overwriting(signed, data)
     assert await _marked(db, signed.path) == [("overwritten", False)]
-    after = await bench.resources.jobs.get_job(row.job_id, user.id)
+    after = await Jobs(bench.platform.database).get_job(row.job_id, user.id)
     assert after is not None
     assert (after.status, after.output) == (row.status, row.output)
     assert await db.fetchval(events, row.job_id) == before
-    rerun = await ask(bench.resources, picture, OTHER_OP, bench.queue, user_id=user.id)
+    rerun = await ask(bench.platform, picture, OTHER_OP, bench.queue, user_id=user.id)
     assert rerun.job is not None
     assert rerun.job.status == "awaiting_upload"
-    await purge(bench.resources, CleanupReport())
-    assert await bench.resources.storage.info(UPLOADS, signed.path) is None
+    await purge(bench.platform, CleanupReport())
+    assert await bench.platform.storage.info(UPLOADS, signed.path) is None
     await overwriting(signed, photo().data)  # a new object now: an insert
-    await purge(bench.resources, CleanupReport())
-    assert await bench.resources.storage.info(UPLOADS, signed.path) is None
+    await purge(bench.platform, CleanupReport())
+    assert await bench.platform.storage.info(UPLOADS, signed.path) is None
     assert await _marked(db, signed.path) == [("overwritten", True), ("unexpected_upload", True)]
 
 
@@ -202,20 +202,20 @@ async def test_after_a_job_that_was_not_done(
     signed = await bench.upload(picture, user_id=user.id)
     job = await bench.claim()
     if ending == "error":
-        await bench.resources.jobs.fail_job(job, {"code": "op_failed"}, retry_seconds=None, drop_upload=False)
+        await Jobs(bench.platform.database).fail_job(
+            job, {"code": "op_failed"}, retry_seconds=None, drop_upload=False
+        )
     else:
-        assert await bench.resources.jobs.cancel_job(job.id, user.id) is not None
+        assert await Jobs(bench.platform.database).cancel_job(job.id, user.id) is not None
     await overwriting(signed, photo().data)
-    await purge(bench.resources, CleanupReport())
-    assert await bench.resources.storage.info(UPLOADS, signed.path) is None
+    await purge(bench.platform, CleanupReport())
+    assert await bench.platform.storage.info(UPLOADS, signed.path) is None
     row = await db.fetchrow("select status, upload_expires_at from public.jobs where id = $1", job.id)
     assert row is not None
     assert (row["status"], row["upload_expires_at"]) == (ending, None)
 
 
-async def test_a_slow_put_that_ends_after_the_job(
-    client: Client, db: Connection, resources: Resources
-) -> None:
+async def test_a_slow_put_that_ends_after_the_job(client: Client, db: Connection, platform: Platform) -> None:
     """Two PUTs on one token, let in at the same time: the later one replaces what was verified, and is removed."""
     picture = photo()
     answer = await client.intake(picture, OP)
@@ -234,8 +234,8 @@ async def test_a_slow_put_that_ends_after_the_job(
     done = await client.wait(answer["job_id"])
     go_on.set()
     assert (await slow).status_code == 200
-    await purge(resources, CleanupReport())
-    assert await resources.storage.info(UPLOADS, answer["upload_path"]) is None
+    await purge(platform, CleanupReport())
+    assert await platform.storage.info(UPLOADS, answer["upload_path"]) is None
     kept = "select upload_expires_at from public.jobs where id = $1::uuid"
     assert await db.fetchval(kept, answer["job_id"]) is None
     assert_looks_like(picture, (await client.download(done["output_urls"][0])).content)
@@ -244,9 +244,9 @@ async def test_a_slow_put_that_ends_after_the_job(
 async def test_a_chunked_put_over_every_limit(bench: Bench, db: Connection) -> None:
     """No limit of the bucket stops it. The worker reads no byte over the claim, and removes the object with the job."""
     picture = photo()
-    result = await ask(bench.resources, picture, OP, bench.queue)
+    result = await ask(bench.platform, picture, OP, bench.queue)
     assert result.job is not None
-    signed = await bench.resources.storage.sign_upload(UPLOADS, result.job.upload_path)
+    signed = await bench.platform.storage.sign_upload(UPLOADS, result.job.upload_path)
 
     async def chunks() -> AsyncIterator[bytes]:
         yield picture.data
@@ -257,15 +257,15 @@ async def test_a_chunked_put_over_every_limit(bench: Bench, db: Connection) -> N
         sent = await http.put(signed.url, content=chunks(), headers={"Content-Type": "image/jpeg"})
     assert sent.status_code == 200, "Storage holds a chunked body to no limit"
     assert await bench.refused(await bench.claim()) == "size_mismatch"
-    assert await bench.resources.storage.info(UPLOADS, signed.path) is None
-    await purge(bench.resources, CleanupReport())
+    assert await bench.platform.storage.info(UPLOADS, signed.path) is None
+    await purge(bench.platform, CleanupReport())
     assert await _marked(db, signed.path) == [("error", True)]
 
 
 # -- an upload that a re-run reads again
 
 
-async def test_overwritten_before_a_re_run_is_asked_for(user_client: Client, resources: Resources) -> None:
+async def test_overwritten_before_a_re_run_is_asked_for(user_client: Client, platform: Platform) -> None:
     """Hits serve what was verified; a re-run asks for an upload."""
     picture = photo()
     asked = await user_client.intake(picture, OP)
@@ -282,13 +282,13 @@ async def test_overwritten_before_a_re_run_is_asked_for(user_client: Client, res
     assert_looks_like(picture, (await user_client.download(again["output_urls"][0])).content)
 
 
-async def test_removed_and_put_again_before_a_re_run(user_client: Client, resources: Resources) -> None:
+async def test_removed_and_put_again_before_a_re_run(user_client: Client, platform: Platform) -> None:
     """The token works again when the name is free; by then the bytes are nobody's."""
     picture = photo()
     asked = await user_client.intake(picture, OP)
     await user_client.upload(asked, picture)
     await user_client.wait(asked["job_id"])
-    await resources.storage.remove(UPLOADS, [asked["upload_path"]])
+    await platform.storage.remove(UPLOADS, [asked["upload_path"]])
     missing = await user_client.intake(picture, "resize-v1:width-33")
     assert missing["upload_url"] is not None
     assert (await user_client.put(asked["upload_url"], photo().data)).status_code == 200
@@ -303,12 +303,12 @@ async def test_overwritten_before_the_worker_of_a_re_run_looks(
     picture = photo()
     signed = await bench.upload(picture, user_id=user.id)
     assert (await bench.run(await bench.claim())).status == "done"
-    rerun = await ask(bench.resources, picture, OTHER_OP, bench.queue, user_id=user.id)
+    rerun = await ask(bench.platform, picture, OTHER_OP, bench.queue, user_id=user.id)
     assert rerun.job is not None
     assert rerun.job.status == "queued"
     await overwriting(signed, photo().data)
     assert await bench.refused(await bench.claim()) == "original_missing"
-    again = await ask(bench.resources, picture, OTHER_OP, bench.queue, user_id=user.id)
+    again = await ask(bench.platform, picture, OTHER_OP, bench.queue, user_id=user.id)
     assert again.job is not None
     assert again.job.status == "awaiting_upload"
 
@@ -319,11 +319,11 @@ async def test_overwritten_while_a_re_run_computes(
     picture = photo()
     signed = await bench.upload(picture, user_id=user.id)
     assert (await bench.run(await bench.claim())).status == "done"
-    rerun = await ask(bench.resources, picture, OTHER_OP, bench.queue, user_id=user.id)
+    rerun = await ask(bench.platform, picture, OTHER_OP, bench.queue, user_id=user.id)
     assert rerun.job is not None
     row = await bench.run(await bench.claim(), lambda: overwriting(signed, photo().data))
     assert row.status == "done"
-    assert_looks_like(picture, await _output(bench.resources, row, tmp_path))
+    assert_looks_like(picture, await _output(bench.platform, row, tmp_path))
 
 
 async def test_a_re_run_with_another_size_is_a_new_upload(bench: Bench, user: User) -> None:
@@ -332,7 +332,7 @@ async def test_a_re_run_with_another_size_is_a_new_upload(bench: Bench, user: Us
     await bench.upload(picture, user_id=user.id)
     assert (await bench.run(await bench.claim())).status == "done"
     longer = Photo(picture.data + b"more", picture.width, picture.height, picture.content_type)
-    claim = await bench.resources.intakes.intake(
+    claim = await Intakes(bench.platform.database).intake(
         IntakeParameters(
             user_id=user.id,
             sha256=picture.sha256,
@@ -370,13 +370,13 @@ async def test_the_original_of_a_persistent_job_is_what_was_verified(
     assert row.status == "done"
     image = await library.image()
     assert image["original_path"] is not None
-    got = await bench.resources.storage.download(
+    got = await bench.platform.storage.download(
         "user-library", image["original_path"], tmp_path / "original", max_bytes=1_000_000
     )
     assert got.sha256 == picture.sha256
 
 
-async def test_overwritten_before_a_promotion(library: Person, resources: Resources) -> None:
+async def test_overwritten_before_a_promotion(library: Person, platform: Platform) -> None:
     """The output moves into the library; there is no original to be had."""
     picture = photo()
     asked = await library.intake(picture, OP)
@@ -395,7 +395,7 @@ async def test_overwritten_before_a_promotion(library: Person, resources: Resour
 
 
 async def test_overwritten_between_a_promotion_and_the_fetch_of_its_original(
-    library: Person, resources: Resources
+    library: Person, platform: Platform
 ) -> None:
     """A worker has been told where the original is, and finds other bytes there: it keeps none."""
     picture = photo()
@@ -415,13 +415,13 @@ async def test_overwritten_between_a_promotion_and_the_fetch_of_its_original(
         upload_path=asked["upload_path"],
     )
     await library.overwrite(asked, photo().data)
-    assert not await fetch_original(resources, due)
+    assert not await fetch_original(platform, due)
     assert (await library.image())["original_path"] is None
     assert await objects(library.db, f"{library.id}/{image['id']}/original.jpg") == set()
 
 
 async def test_an_original_is_stored_over_what_else_lies_there(
-    resources: Resources, user: User, tmp_path: Path
+    platform: Platform, user: User, tmp_path: Path
 ) -> None:
     """A name that exists is believed only when its bytes are the same."""
     picture, image = photo(), photo().sha256[:8]
@@ -429,9 +429,9 @@ async def test_an_original_is_stored_over_what_else_lies_there(
     file.write_bytes(picture.data)
     key = f"{user.id}/{image}/original.jpg"
     for before in (photo().data, picture.data + b"more", picture.data):
-        await resources.storage.remove("user-library", [key])
-        await resources.storage.upload("user-library", key, before, "image/jpeg")
-        assert await store_original(resources, user.id, image, file, "image/jpeg") == key
-        got = await resources.storage.download("user-library", key, tmp_path / "got", max_bytes=1_000_000)
+        await platform.storage.remove("user-library", [key])
+        await platform.storage.upload("user-library", key, before, "image/jpeg")
+        assert await store_original(platform, user.id, image, file, "image/jpeg") == key
+        got = await platform.storage.download("user-library", key, tmp_path / "got", max_bytes=1_000_000)
         assert got.sha256 == picture.sha256
-    await resources.storage.remove("user-library", [key])
+    await platform.storage.remove("user-library", [key])

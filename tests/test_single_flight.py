@@ -7,7 +7,7 @@ import asyncio
 import asyncpg
 
 from scripts.local.process import Child
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.jobs import new_queue
@@ -26,7 +26,7 @@ async def _two_workers(stack: SharedStack, queue: str) -> tuple[Child, list[Chil
 
 
 async def test_fifty_identical_intakes_cost_one_computation(
-    stack: SharedStack, resources: Resources, db: asyncpg.Connection[asyncpg.Record]
+    stack: SharedStack, platform: Platform, db: asyncpg.Connection[asyncpg.Record]
 ) -> None:
     api, workers = await _two_workers(stack, new_queue())
     picture = photo(640, 480)
@@ -57,4 +57,4 @@ async def test_fifty_identical_intakes_cost_one_computation(
     # Everybody holds their own bytes; the anonymous share theirs.
     assert len(owners) == len({row["user_id"] for row in owners}) == USERS + 1
     assert len({row["path"] for row in owners}) == USERS + 1
-    assert not await resources.database.check_invariants()
+    assert not await platform.database.check_invariants()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from service.platform.resources import Resources
+from service.maintenance.store import Maintenance
+from service.platform.resources import Platform
 from tests.client import Client
 from tests.photos import photo
 from tests.support import User, until_gone
@@ -15,7 +16,7 @@ OP = "resize-v1:width-64"
 
 
 async def test_output_and_upload_end_with_their_time(
-    client: Client, resources: Resources, db: asyncpg.Connection[asyncpg.Record]
+    client: Client, platform: Platform, db: asyncpg.Connection[asyncpg.Record]
 ) -> None:
     picture = photo()
     done = await client.process(picture, OP)
@@ -27,7 +28,7 @@ async def test_output_and_upload_end_with_their_time(
         "update jobs set upload_expires_at = now() - interval '1 s' where id = $1::uuid", done["job_id"]
     )
 
-    await cleanup(resources)
+    await cleanup(platform)
 
     assert await db.fetchval("select deleted_at is not null from image_outputs where id = $1", row["id"])
     for bucket, path in (
@@ -35,7 +36,7 @@ async def test_output_and_upload_end_with_their_time(
         ("outputs-ephemeral", row["thumb_path"]),
         ("uploads-ephemeral", f"{done['job_id']}/original"),
     ):
-        assert await resources.storage.info(bucket, path) is None
+        assert await platform.storage.info(bucket, path) is None
         assert await db.fetchval("select purged_at is not null from tombstones where path = $1", path)
     after = await client.job(done["job_id"])
     assert (after["status"], after["output"], after["output_urls"], after["thumbnail_url"]) == (
@@ -50,7 +51,7 @@ async def test_output_and_upload_end_with_their_time(
 
 
 async def test_an_upload_that_is_overwritten_after_its_time_is_removed(
-    client: Client, resources: Resources, db: asyncpg.Connection[asyncpg.Record]
+    client: Client, platform: Platform, db: asyncpg.Connection[asyncpg.Record]
 ) -> None:
     """Between its tombstone and its removal, and once more after that: the token outlives both."""
     picture = photo()
@@ -60,11 +61,11 @@ async def test_an_upload_that_is_overwritten_after_its_time_is_removed(
     await db.execute(
         "update jobs set upload_expires_at = now() - interval '1 s' where id = $1::uuid", asked["job_id"]
     )
-    await resources.maintenance.expire_due(1000)
+    await Maintenance(platform.database).expire_due(1000)
     for least in (1, 2):
         await client.overwrite(asked, photo().data)
-        await cleanup(resources)
-        assert await resources.storage.info("uploads-ephemeral", asked["upload_path"]) is None
+        await cleanup(platform)
+        assert await platform.storage.info("uploads-ephemeral", asked["upload_path"]) is None
         rows = await db.fetch("select * from tombstones where path = $1 order by id", asked["upload_path"])
         # A cleaner of another test may close a tombstone before the overwriting, which then needs one more.
         first, *later = (row["reason"] for row in rows)
@@ -128,37 +129,37 @@ async def test_a_hit_prolongs_an_ephemeral_output_of_the_callers_own(
 
 
 async def test_an_output_whose_object_is_gone_is_a_miss(
-    client: Client, resources: Resources, db: asyncpg.Connection[asyncpg.Record]
+    client: Client, platform: Platform, db: asyncpg.Connection[asyncpg.Record]
 ) -> None:
     """Storage lost the object, or an operator removed it: the answer is a miss, never a URL that gives 404."""
     picture = photo()
     done = await client.process(picture, OP)
     path = await db.fetchval("select path from image_outputs where job_id = $1::uuid", done["job_id"])
-    await resources.storage.remove("outputs-ephemeral", [path])
+    await platform.storage.remove("outputs-ephemeral", [path])
     answer = await client.intake(picture, OP)
     assert (answer["cached"], answer["output_urls"]) == (False, [])
     assert (await client.job(done["job_id"]))["output_urls"] == []
 
 
 async def test_abandoned_intakes_expire(
-    client: Client, resources: Resources, db: asyncpg.Connection[asyncpg.Record]
+    client: Client, platform: Platform, db: asyncpg.Connection[asyncpg.Record]
 ) -> None:
     answer = await client.intake(photo(), OP)
     await db.execute(
         "update jobs set expires_at = now() - interval '1 s' where id = $1::uuid", answer["job_id"]
     )
-    await resources.maintenance.sweep()
+    await Maintenance(platform.database).sweep()
     assert (await client.job(answer["job_id"]))["status"] == "expired"
 
 
 @pytest.mark.parametrize("bucket", ["outputs-ephemeral", "uploads-ephemeral"])
 async def test_orphans_are_found_both_ways(
-    user_client: Client, user: User, resources: Resources, db: asyncpg.Connection[asyncpg.Record], bucket: str
+    user_client: Client, user: User, platform: Platform, db: asyncpg.Connection[asyncpg.Record], bucket: str
 ) -> None:
     picture = photo()
     done = await user_client.process(picture, OP)
     name = f"{photo().sha256}/original"
-    await resources.storage.upload(bucket, name, picture.data, "image/jpeg")
+    await platform.storage.upload(bucket, name, picture.data, "image/jpeg")
     await db.execute(
         "delete from tombstones where path = $1", name
     )  # the trigger saw it; this test is of the net below
@@ -168,8 +169,8 @@ async def test_orphans_are_found_both_ways(
         name,
         done["job_id"],
     )
-    await reconcile(resources)
+    await reconcile(platform)
     # A worker's own reconciliation may have found it first, and be at it.
-    await until_gone(lambda: resources.storage.info(bucket, name))
+    await until_gone(lambda: platform.storage.info(bucket, name))
     hit = await user_client.intake(picture, OP)  # the neighbour with a row was left alone
     assert (await user_client.download(hit["output_urls"][0])).status_code == 200

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import asyncpg
 import pytest
 
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from tests.client import Client
 from tests.photos import Photo, photo
 from workers.cleanup import CleanupReport, purge
@@ -37,7 +37,7 @@ LIES = (
 
 @pytest.mark.parametrize("lie", LIES, ids=["content", "longer", "shorter", "dimensions"])
 async def test_bytes_that_differ_from_the_claim(
-    client: Client, resources: Resources, db: asyncpg.Connection[asyncpg.Record], lie: Lie
+    client: Client, platform: Platform, db: asyncpg.Connection[asyncpg.Record], lie: Lie
 ) -> None:
     picture = photo()
     claimed = lie.claimed(picture)
@@ -48,8 +48,8 @@ async def test_bytes_that_differ_from_the_claim(
     assert failed["error"]["retryable"] is lie.retryable
     assert (failed["output"], failed["output_urls"], failed["charged"]) == (None, [], 0)
 
-    await purge(resources, CleanupReport())
-    assert await resources.storage.info("uploads-ephemeral", answer["upload_path"]) is None
+    await purge(platform, CleanupReport())
+    assert await platform.storage.info("uploads-ephemeral", answer["upload_path"]) is None
     assert (
         await db.fetchval("select count(*) from image_outputs where input_sha256 = $1", picture.sha256) == 0
     )

@@ -7,7 +7,8 @@ import structlog
 
 from service.payments.inbox import drain
 from service.payments.reconcile import close_customers, reconcile
-from service.platform.resources import Resources
+from service.payments.store import StripeStore
+from service.platform.resources import Platform
 from service.platform.telemetry import STRIPE_INBOX
 
 log = structlog.get_logger()
@@ -23,18 +24,18 @@ class BillingReport:
     closed: int
 
 
-async def billing(resources: Resources) -> BillingReport | None:
+async def billing(platform: Platform) -> BillingReport | None:
     """What is due now. None where billing is off. Raises DependencyError."""
-    if resources.stripe is None:
+    if not platform.settings.billing:
         return None
-    store = resources.stripe_store
-    events = await drain(resources)
+    store = StripeStore(platform.database)
+    events = await drain(platform)
     ended = 0
     while (count := await store.end_subscriptions(BATCH)) > 0:
         ended += count
         if count < BATCH:
             break
-    closed = await close_customers(resources)
+    closed = await close_customers(platform)
     stats = await store.inbox()
     STRIPE_INBOX.labels("waiting").set(stats.waiting)
     STRIPE_INBOX.labels("failed").set(stats.failed)
@@ -44,10 +45,10 @@ async def billing(resources: Resources) -> BillingReport | None:
     return BillingReport(events, ended, closed)
 
 
-async def reconcile_billing(resources: Resources) -> None:
+async def reconcile_billing(platform: Platform) -> None:
     """Once a night: what webhooks did not bring; and events that were dealt with long ago are forgotten."""
-    if resources.stripe is None:
+    if not platform.settings.billing:
         return
-    await reconcile(resources)
-    while await resources.stripe_store.purge(KEEP_DAYS, BATCH) == BATCH:
+    await reconcile(platform)
+    while await StripeStore(platform.database).purge(KEEP_DAYS, BATCH) == BATCH:
         pass

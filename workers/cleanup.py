@@ -14,10 +14,14 @@ import structlog
 
 from service.cache.hot_answers import forget
 from service.cache.missing import bury, lose_original
-from service.maintenance.store import ByteCheck
+from service.collections.store import Shelves
+from service.credits.store import Credits
+from service.input_documents.store import Inputs
+from service.library.store import Library
+from service.maintenance.store import ByteCheck, Maintenance
 from service.platform.database import Tombstone
 from service.platform.errors import DependencyError
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.storage import StorageError
 from service.platform.telemetry import BYTES_LOOKED_FOR
 
@@ -57,66 +61,66 @@ def _silent(_report: CleanupReport) -> None:
     return None
 
 
-async def cleanup(resources: Resources, *, batch: int = BATCH, notice: Notice = _silent) -> CleanupReport:
+async def cleanup(platform: Platform, *, batch: int = BATCH, notice: Notice = _silent) -> CleanupReport:
     """Expire and purge until nothing is due. `notice` hears of every batch."""
     report = CleanupReport()
     while True:
         started = time.monotonic()
-        expired = await resources.maintenance.expire_due(batch)
+        expired = await Maintenance(platform.database).expire_due(batch)
         # Before the objects go: from here on no answer in Redis may name them. With Redis away they end in minutes.
-        await forget(resources.redis, expired.forget)
+        await forget(platform.redis, expired.forget)
         report.expired_outputs += expired.expired_outputs
         report.expired_uploads += expired.expired_uploads
         notice(report)
         if not expired.more:
             break
         await _rest(started)
-    while await resources.maintenance.expire_requests(batch) == batch:
+    while await Maintenance(platform.database).expire_requests(batch) == batch:
         pass
-    while (pruned := await resources.maintenance.prune_versions(batch)) is not None:
-        await forget(resources.redis, pruned)
+    while (pruned := await Maintenance(platform.database).prune_versions(batch)) is not None:
+        await forget(platform.redis, pruned)
     # Whoever deleted something may have died before it told Redis.
-    await forget(resources.redis, await resources.library.recently_buried())
-    await purge(resources, report, batch=batch, notice=notice)
-    await archive(resources, report, batch=batch)
-    await expire_credits(resources, report, batch=batch)
-    while await resources.maintenance.purge_shares(batch) == batch:
+    await forget(platform.redis, await Library(platform.database).recently_buried())
+    await purge(platform, report, batch=batch, notice=notice)
+    await archive(platform, report, batch=batch)
+    await expire_credits(platform, report, batch=batch)
+    while await Maintenance(platform.database).purge_shares(batch) == batch:
         pass
-    while await resources.inputs.expire_inputs(batch) == batch:
+    while await Inputs(platform.database).expire_inputs(batch) == batch:
         pass
     if report != CleanupReport():
         log.info("cleaned", **_fields(report))
     return report
 
 
-async def expire_credits(resources: Resources, report: CleanupReport, *, batch: int = BATCH) -> None:
+async def expire_credits(platform: Platform, report: CleanupReport, *, batch: int = BATCH) -> None:
     """Take the credits whose time is over out of all balances. Nobody can spend them before this, either: a hold looks
     for itself."""
-    while (expired := await resources.credits.expire_grants(batch)).accounts:
+    while (expired := await Credits(platform.database).expire_grants(batch)).accounts:
         report.expired_credits += expired.credits
 
 
-async def archive(resources: Resources, report: CleanupReport, *, batch: int = BATCH) -> None:
+async def archive(platform: Platform, report: CleanupReport, *, batch: int = BATCH) -> None:
     """Archive the images whose owners want it by their age. Their bytes stay where they are; a store with a cold
     class would be told here."""
-    while count := await resources.shelves.archive_due(batch):
+    while count := await Shelves(platform.database).archive_due(batch):
         report.archived += count
 
 
 async def purge(
-    resources: Resources, report: CleanupReport, *, batch: int = BATCH, notice: Notice = _silent
+    platform: Platform, report: CleanupReport, *, batch: int = BATCH, notice: Notice = _silent
 ) -> None:
     """Remove the objects of all open tombstones that are due."""
     started = time.monotonic()
-    while tombstones := await resources.maintenance.due_tombstones(batch):
+    while tombstones := await Maintenance(platform.database).due_tombstones(batch):
         by_bucket: dict[str, list[Tombstone]] = defaultdict(list)
         for tombstone in tombstones:
             by_bucket[tombstone.bucket].append(tombstone)
         results = await asyncio.gather(
-            *(_remove(resources, bucket, group) for bucket, group in by_bucket.items())
+            *(_remove(platform, bucket, group) for bucket, group in by_bucket.items())
         )
         gone = [tombstone_id for ids in results for tombstone_id in ids]
-        await resources.maintenance.confirm_purged(gone)
+        await Maintenance(platform.database).confirm_purged(gone)
         report.removed += len(gone)
         report.postponed += len(tombstones) - len(gone)
         notice(report)
@@ -129,47 +133,47 @@ async def _rest(started: float) -> None:
     await asyncio.sleep(REST * (time.monotonic() - started))
 
 
-async def _remove(resources: Resources, bucket: str, tombstones: list[Tombstone]) -> list[int]:
+async def _remove(platform: Platform, bucket: str, tombstones: list[Tombstone]) -> list[int]:
     """Ids of the tombstones whose objects are gone now. Storage answers with what it removed; what it does not
     name was gone before, which is just as good. A failure leaves the tombstones for later."""
     try:
-        await resources.storage.remove(bucket, [tombstone.path for tombstone in tombstones])
+        await platform.storage.remove(bucket, [tombstone.path for tombstone in tombstones])
     except (StorageError, DependencyError) as error:
         log.warning("purge_postponed", bucket=bucket, objects=len(tombstones), error=type(error).__name__)
         return []
     return [tombstone.id for tombstone in tombstones]
 
 
-async def restore(resources: Resources, *, notice: Notice = _silent) -> CleanupReport:
+async def restore(platform: Platform, *, notice: Notice = _silent) -> CleanupReport:
     """After a restore: walk through every row and give up those whose bytes are gone."""
     report = CleanupReport()
-    await look_for_bytes(resources, report, BATCH, whole=True)
-    await purge(resources, report, notice=notice)
+    await look_for_bytes(platform, report, BATCH, whole=True)
+    await purge(platform, report, notice=notice)
     log.info("restored", **_fields(report))
     return report
 
 
 async def reconcile(
-    resources: Resources, *, older_than_seconds: int = ORPHAN_SECONDS, notice: Notice = _silent
+    platform: Platform, *, older_than_seconds: int = ORPHAN_SECONDS, notice: Notice = _silent
 ) -> CleanupReport:
     """Find objects without rows and rows without objects or bytes; remove the former, bury the latter."""
     report = CleanupReport()
-    while count := await resources.maintenance.entomb_orphans(older_than_seconds, BATCH):
+    while count := await Maintenance(platform.database).entomb_orphans(older_than_seconds, BATCH):
         report.orphans += count
         notice(report)
-    while missing := await resources.maintenance.bury_missing(BATCH):
-        await forget(resources.redis, missing)
+    while missing := await Maintenance(platform.database).bury_missing(BATCH):
+        await forget(platform.redis, missing)
         report.missing += len(missing)
         notice(report)
-    await look_for_bytes(resources, report, resources.settings.byte_checks)
-    await purge(resources, report, notice=notice)
+    await look_for_bytes(platform, report, platform.settings.byte_checks)
+    await purge(platform, report, notice=notice)
     if report.orphans or report.missing or report.without_bytes:
         log.warning("reconciled", **_fields(report))
     return report
 
 
 async def look_for_bytes(
-    resources: Resources, report: CleanupReport, limit: int, *, whole: bool = False
+    platform: Platform, report: CleanupReport, limit: int, *, whole: bool = False
 ) -> None:
     """Look for the bytes of the next `limit` outputs and originals, and give up the rows that have none. A batch that
     finds any missing is followed by another, so the loss of a restore is found within one walk.
@@ -182,10 +186,12 @@ async def look_for_bytes(
     idle = 0
     while limit > 0 and idle < 2:  # the walk may have to begin anew to come back to where this one began
         checks = [
-            check for check in await resources.maintenance.next_byte_checks(limit) if check.id not in seen
+            check
+            for check in await Maintenance(platform.database).next_byte_checks(limit)
+            if check.id not in seen
         ]
         seen |= {check.id for check in checks}
-        missing = [check for check, there in await _look(resources, checks) if not there]
+        missing = [check for check, there in await _look(platform, checks) if not there]
         report.looked_for += len(checks)
         BYTES_LOOKED_FOR.inc(len(checks))
         if not whole and len(missing) >= MANY and len(missing) * 2 > len(checks):
@@ -193,23 +199,23 @@ async def look_for_bytes(
             return
         for check in missing:
             if check.kind == "output":
-                await bury(resources, check.id)
+                await bury(platform, check.id)
             else:
-                await lose_original(resources, check.id, check.paths[0])
+                await lose_original(platform, check.id, check.paths[0])
         report.without_bytes += len(missing)
         if not (missing or whole):
             return
         idle = 0 if checks else idle + 1
 
 
-async def _look(resources: Resources, checks: list[ByteCheck]) -> list[tuple[ByteCheck, bool]]:
+async def _look(platform: Platform, checks: list[ByteCheck]) -> list[tuple[ByteCheck, bool]]:
     """Each with whether its bytes are there, as far as Storage says: a few at a time, since nobody waits for this."""
     places = asyncio.Semaphore(AT_ONCE)
 
     async def there(check: ByteCheck) -> bool:
         try:
             async with places:
-                return all([await resources.storage.has_bytes(check.bucket, path) for path in check.paths])
+                return all([await platform.storage.has_bytes(check.bucket, path) for path in check.paths])
         except DependencyError:  # nothing is known, so nothing is given up; the others are looked at
             return True
 

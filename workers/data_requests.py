@@ -3,10 +3,11 @@
 import structlog
 from redis.exceptions import RedisError
 
+from service.jobs.progress import Progress
 from service.platform.database import LeaseLost
 from service.platform.errors import DependencyError, dependency_unavailable, internal, problem
 from service.platform.storage import StorageError
-from service.privacy.store import ClaimedRequest
+from service.privacy.store import ClaimedRequest, DataRequests
 from workers.export import export
 from workers.lease import RequestLease
 from workers.wipe import wipe
@@ -19,14 +20,14 @@ MAX_RETRY_SECONDS = 300.0
 
 async def run_request(bench: Workbench, request: ClaimedRequest) -> None:
     """Bring a claimed request to its end, or hand it back with what was done. Raises nothing but cancellation."""
-    resources = bench.resources
+    platform = bench.platform
     log.info("request_started", kind=request.kind)
     async with RequestLease(
-        resources.data_requests, resources.progress, request, resources.settings.lease_seconds
+        DataRequests(platform.database), platform.shared(Progress), request, platform.settings.lease_seconds
     ) as lease:
         work = wipe if request.kind == "delete" else export
         try:
-            status = await work(resources, lease)
+            status = await work(platform, lease)
         except LeaseLost:
             raise
         except Exception as error:

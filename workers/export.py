@@ -17,9 +17,9 @@ import orjson
 
 from service.cache.missing import bury, lose_original
 from service.platform.media import EXTENSIONS
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.storage import LIBRARY, ObjectExistsError, ObjectNotFoundError, ObjectTooLargeError
-from service.privacy.store import ClaimedRequest, StoredAt
+from service.privacy.store import ClaimedRequest, DataRequests, StoredAt
 from workers.lease import RequestLease
 
 BUCKET = "exports"
@@ -32,28 +32,28 @@ def export_path(user_id: UUID, request_id: UUID) -> str:
     return f"{user_id}/{request_id}.zip"
 
 
-async def export(resources: Resources, lease: RequestLease) -> str:
+async def export(platform: Platform, lease: RequestLease) -> str:
     """Build the file, store it, tell the database; the status of the request after this turn."""
-    settings, request = resources.settings, lease.request
+    settings, request = platform.settings, lease.request
     path = export_path(request.user_id, request.id)
-    with resources.scratch.directory() as directory:
-        builder = _Builder(resources, lease, directory)
+    with platform.scratch.directory() as directory:
+        builder = _Builder(platform, lease, directory)
         file = await builder.build()
         await lease.step("store", 0.9)
         with contextlib.suppress(ObjectExistsError):  # the attempt before this one came that far
-            await resources.storage.upload(BUCKET, path, file, "application/zip", cache_seconds=0)
-        stored = await resources.storage.info(BUCKET, path)
+            await platform.storage.upload(BUCKET, path, file, "application/zip", cache_seconds=0)
+        stored = await platform.storage.info(BUCKET, path)
         size = stored.size if stored is not None else file.stat().st_size
     await lease.step("stored", 0.95)
     seconds = settings.export_ttl_days * DAY
     return await lease.finish(
-        resources.data_requests.finish_export(request, path, size, builder.receipt(), seconds)
+        DataRequests(platform.database).finish_export(request, path, size, builder.receipt(), seconds)
     )
 
 
 @dataclass(slots=True)
 class _Builder:
-    resources: Resources
+    platform: Platform
     lease: RequestLease
     directory: Path
     files: int = 0
@@ -71,7 +71,7 @@ class _Builder:
     async def build(self) -> Path:
         """The finished zip in the directory."""
         target, manifest = self.directory / "export.zip", self.directory / "manifest.json"
-        tables = await self.resources.data_requests.personal_tables()
+        tables = await DataRequests(self.platform.database).personal_tables()
         # Pictures are compressed by themselves; only the manifest gains from deflating.
         with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
             with manifest.open("wb") as out:
@@ -91,7 +91,7 @@ class _Builder:
         after: str | None = None
         count = 0
         while True:
-            page = await self.resources.data_requests.export_page(self.request, table, after, PAGE)
+            page = await DataRequests(self.platform.database).export_page(self.request, table, after, PAGE)
             if table == "images":
                 await self._originals(archive, page.rows)
             elif table == "image_outputs":
@@ -105,7 +105,7 @@ class _Builder:
                 return
 
     async def _originals(self, archive: zipfile.ZipFile, rows: list[dict[str, Any]]) -> None:
-        places = await self.resources.data_requests.export_originals(
+        places = await DataRequests(self.platform.database).export_originals(
             self.request, [row["id"] for row in rows]
         )
         for row in rows:
@@ -124,9 +124,9 @@ class _Builder:
     async def _file(self, archive: zipfile.ZipFile, row: dict[str, Any], place: StoredAt, name: str) -> None:
         """Add one picture; its row says under which name, or why it is not there."""
         part = self.directory / "part"
-        room = self.resources.settings.export_max_bytes - self.bytes
+        room = self.platform.settings.export_max_bytes - self.bytes
         try:
-            got = await self.resources.storage.download(place.bucket, place.path, part, max_bytes=room)
+            got = await self.platform.storage.download(place.bucket, place.path, part, max_bytes=room)
         except (ObjectNotFoundError, ObjectTooLargeError) as error:
             row["left_out"] = "too large" if isinstance(error, ObjectTooLargeError) else "gone"
             self.left_out += 1
@@ -146,6 +146,6 @@ class _Builder:
     async def _give_up(self, row: dict[str, Any], place: StoredAt) -> None:
         """Trust a row no longer whose bytes are gone: an output, or the original of an image in the library."""
         if "bucket" in row:
-            await bury(self.resources, UUID(row["id"]))
+            await bury(self.platform, UUID(row["id"]))
         elif place.bucket == LIBRARY:
-            await lose_original(self.resources, UUID(row["id"]), place.path)
+            await lose_original(self.platform, UUID(row["id"]), place.path)

@@ -4,10 +4,10 @@ from typing import Any
 
 from service.jobs.store import ClaimedJob
 from service.moderation.judgement import moderate
-from service.moderation.moderators import Exhibit, Picture
+from service.moderation.moderators import Exhibit, Moderators, Picture
 from service.moderation.scanner import scan_files
 from service.platform.media import CONTENT_TYPES
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.settings import Settings
 from workers.imaging.errors import PixelError
 from workers.imaging.types import PixelResult
@@ -18,7 +18,7 @@ async def inspect(bench: Workbench, job: ClaimedJob, result: PixelResult) -> dic
     """What the rows of the output and of its original are to say of this. Raises ProblemError refused, and as
     scan_files does."""
     verdict = await moderate(
-        bench.resources,
+        bench.platform,
         Exhibit(
             sha256=job.sha256,
             original=Picture(result.original, CONTENT_TYPES[result.source_format], job.sha256),
@@ -29,7 +29,7 @@ async def inspect(bench: Workbench, job: ClaimedJob, result: PixelResult) -> dic
         ),
     )
     facts: dict[str, Any] = {"scan": "none", "moderation": verdict}
-    policy = bench.resources.nsfw
+    policy = bench.platform.shared(Moderators).policy
     if policy is not None and result.nsfw is not None:
         facts |= {
             "moderation_score": result.nsfw.worst,
@@ -38,14 +38,14 @@ async def inspect(bench: Workbench, job: ClaimedJob, result: PixelResult) -> dic
             "original_moderation_score": result.nsfw.source,
             "original_moderation_policy": policy.name,
         }
-    if wants_scan(bench.resources.settings, job):
-        facts["scan"] = await scan_files(bench.resources, (result.original, result.output), job.sha256)
+    if wants_scan(bench.platform.settings, job):
+        facts["scan"] = await scan_files(bench.platform, (result.original, result.output), job.sha256)
     return facts
 
 
-def require_moderation(resources: Resources) -> None:
+def require_moderation(platform: Platform) -> None:
     """Raises PixelError (op_unavailable, for another worker to try) where pictures must be looked at and cannot be."""
-    if resources.settings.moderation == "required" and resources.nsfw is None:
+    if platform.settings.moderation == "required" and platform.shared(Moderators).policy is None:
         raise PixelError(
             "op_unavailable",
             "This worker cannot look at what pictures show, which is required here; try again later.",

@@ -10,9 +10,10 @@ import time
 import structlog
 
 from service.cache.hot_answers import forget
-from service.moderation.store import DueLook
+from service.moderation.moderators import Moderators
+from service.moderation.store import DueLook, Safety
 from service.platform.errors import DependencyError
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.storage import ObjectNotFoundError, ObjectTooLargeError, StorageError
 from workers.imaging.errors import PixelError
 from workers.originals import examined
@@ -24,33 +25,34 @@ SECONDS = 40.0
 """A turn takes no longer, so that it has ended when the next minute begins."""
 
 
-async def look_again(resources: Resources, *, seconds: float = SECONDS) -> int:
+async def look_again(platform: Platform, *, seconds: float = SECONDS) -> int:
     """Judge anew, then look, until nothing is due or time is over. Returns how many pictures got a verdict."""
-    policy = resources.nsfw
+    policy = platform.shared(Moderators).policy
     if policy is None:
         return 0
     verdicts, end = 0, time.monotonic() + seconds
     while (
-        time.monotonic() < end and (judged := await resources.safety.judge_again(policy.name, JUDGED)).judged
+        time.monotonic() < end
+        and (judged := await Safety(platform.database).judge_again(policy.name, JUDGED)).judged
     ):
-        await forget(resources.redis, judged.forget)
+        await forget(platform.redis, judged.forget)
         verdicts += judged.judged
-    while time.monotonic() < end and (due := await resources.safety.due_looks(policy.name, BATCH)):
+    while time.monotonic() < end and (due := await Safety(platform.database).due_looks(policy.name, BATCH)):
         for picture in due:
-            verdicts += await _look(resources, policy.name, picture)
+            verdicts += await _look(platform, policy.name, picture)
     if verdicts:
         log.info("looked_again", pictures=verdicts)
     return verdicts
 
 
-async def _look(resources: Resources, policy: str, due: DueLook) -> bool:
+async def _look(platform: Platform, policy: str, due: DueLook) -> bool:
     """Whether there is a verdict now."""
     try:
-        with resources.scratch.directory() as directory:
+        with platform.scratch.directory() as directory:
             file = directory / "kept"
-            await resources.storage.download(due.bucket, due.path, file, max_bytes=due.size)
+            await platform.storage.download(due.bucket, due.path, file, max_bytes=due.size)
             found = await examined(
-                resources,
+                platform,
                 file,
                 size=due.size,
                 width=due.width,
@@ -63,5 +65,5 @@ async def _look(resources: Resources, policy: str, due: DueLook) -> bool:
         return False
     if found is None or found.nsfw is None:
         return False
-    await forget(resources.redis, await resources.safety.record_look(due, found.nsfw.worst, policy))
+    await forget(platform.redis, await Safety(platform.database).record_look(due, found.nsfw.worst, policy))
     return True

@@ -23,16 +23,19 @@ from arq.worker import Worker
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from service.health.presence import TELL_SECONDS
+from service.health.presence import TELL_SECONDS, Presence
+from service.jobs.store import Jobs
+from service.moderation.moderators import Moderators
 from service.plans.watch import watching
 from service.platform import telemetry
 from service.platform.errors import DependencyError
 from service.platform.protections import Protections
 from service.platform.queue import DRAIN, deserialise, mend, queue_key, serialise, take_rings, wake_key
 from service.platform.redis import is_wrong_type
-from service.platform.resources import Resources, open_resources
+from service.platform.resources import Platform, open_platform
 from service.platform.settings import Settings, get_settings
 from service.platform.weights import WeightsError, check
+from service.privacy.store import DataRequests
 from workers import environment
 from workers.billing import billing, reconcile_billing
 from workers.cleanup import cleanup, reconcile
@@ -228,7 +231,7 @@ async def drain(context: dict[str, Any]) -> None:
 
 
 async def _drain(bench: Workbench, stopping: asyncio.Event) -> None:
-    settings, jobs = bench.resources.settings, bench.resources.jobs
+    settings, jobs = bench.platform.settings, Jobs(bench.platform.database)
     while not stopping.is_set():
         try:
             job = await jobs.claim_next(settings.queue, bench.name, settings.lease_seconds)
@@ -248,12 +251,12 @@ async def _drain(bench: Workbench, stopping: asyncio.Event) -> None:
 
 async def _data_request(bench: Workbench) -> bool:
     """Take a due request, if there is one, and a turn at it."""
-    settings = bench.resources.settings
+    settings = bench.platform.settings
     if bench.slots.at_request:
         return False
     bench.slots.at_request = True
     try:
-        request = await bench.resources.data_requests.claim_request(
+        request = await DataRequests(bench.platform.database).claim_request(
             settings.queue, bench.name, settings.lease_seconds
         )
         if request is None:
@@ -270,13 +273,13 @@ async def _data_request(bench: Workbench) -> bool:
         bench.slots.at_request = False
 
 
-def _scheduled(task: Callable[[Resources], Awaitable[object]]) -> Callable[[dict[str, Any]], Awaitable[None]]:
+def _scheduled(task: Callable[[Platform], Awaitable[object]]) -> Callable[[dict[str, Any]], Awaitable[None]]:
     """A cron entry around a task of ours: a dependency that is away is a line in the log, not a failure."""
 
     async def run(context: dict[str, Any]) -> None:
         try:
             async with asyncio.timeout(TASK_SECONDS):
-                await task(context["bench"].resources)
+                await task(context["bench"].platform)
         except (DependencyError, RedisError, OSError) as error:
             log.warning("cron_skipped", task=task.__name__, error=type(error).__name__)
 
@@ -314,14 +317,14 @@ def worker_name() -> str:
 
 
 def _worker(bench: Workbench) -> DoorbellWorker:
-    settings, resources = bench.resources.settings, bench.resources
+    settings, platform = bench.platform.settings, bench.platform
     context: dict[str, Any] = {"bench": bench}
     worker = DoorbellWorker(
         queue=settings.queue,
-        redis=resources.redis,
-        blocking=resources.redis_blocking,
+        redis=platform.redis,
+        blocking=platform.redis_blocking,
         slots=bench.slots,
-        schedule=Schedule(cron_table(settings), resources.redis, resources.redis_breaker, settings.secret),
+        schedule=Schedule(cron_table(settings), platform.redis, platform.redis_breaker, settings.secret),
         functions=[func(drain, name=DRAIN)],  # type: ignore[arg-type] # arq types contexts loosely
         ctx=context,
         job_completion_wait=settings.drain_seconds,
@@ -331,18 +334,18 @@ def _worker(bench: Workbench) -> DoorbellWorker:
     return worker
 
 
-async def _confined(resources: Resources) -> Protections:
+async def _confined(platform: Platform) -> Protections:
     """What holds of pixel children here. Raises UnprotectedError when that is less than the settings demand."""
-    found = await measure(resources.scratch)
-    demand(found, resources.settings.demanded_protections)
+    found = await measure(platform.scratch)
+    demand(found, platform.settings.demanded_protections)
     missing = [name for name, held in found if not held]
     log.log(logging.WARNING if missing else logging.INFO, "pixel_sandbox", missing=missing)
     return found
 
 
-def _tell_moderation(resources: Resources) -> None:
+def _tell_moderation(platform: Platform) -> None:
     """Say in the log whether this worker looks at what pictures show, and why it does not."""
-    policy, wanted = resources.nsfw, resources.settings.moderation
+    policy, wanted = platform.shared(Moderators).policy, platform.settings.moderation
     if policy is not None:
         log.info("moderation_on", model=policy.model, review=policy.review, refuse=policy.refuse)
     elif wanted == "off":
@@ -360,7 +363,7 @@ def _tell_moderation(resources: Resources) -> None:
 @contextlib.asynccontextmanager
 async def _housekeeping(bench: Workbench, protections: Protections) -> AsyncIterator[None]:
     """Meanwhile, tell that this worker runs, and remove what killed processes have left in the temporary directory."""
-    resources = bench.resources
+    platform = bench.platform
 
     async def keep(seconds: float, act: Callable[[], Awaitable[object]]) -> None:
         while True:
@@ -374,10 +377,10 @@ async def _housekeeping(bench: Workbench, protections: Protections) -> AsyncIter
         asyncio.create_task(
             keep(
                 TELL_SECONDS,
-                lambda: resources.presence.tell(bench.name, resources.settings.queue, protections),
+                lambda: Presence(platform.redis).tell(bench.name, platform.settings.queue, protections),
             )
         ),
-        asyncio.create_task(keep(HOUSEKEEPING_SECONDS, lambda: asyncio.to_thread(resources.scratch.sweep))),
+        asyncio.create_task(keep(HOUSEKEEPING_SECONDS, lambda: asyncio.to_thread(platform.scratch.sweep))),
     ]
     try:
         yield
@@ -386,14 +389,14 @@ async def _housekeeping(bench: Workbench, protections: Protections) -> AsyncIter
             task.cancel()
         await asyncio.wait(tasks)
         with contextlib.suppress(RedisError, OSError):
-            await resources.presence.leave(bench.name)
+            await Presence(platform.redis).leave(bench.name)
 
 
 async def serve(settings: Settings) -> None:
     """Run one worker until SIGTERM or SIGINT: it takes nothing new, gives running jobs `drain_seconds` to end, and
     hands the rest to other workers."""
-    async with open_resources(settings) as resources:
-        weights = tuple(resources.models.values())
+    async with open_platform(settings) as platform:
+        weights = tuple(platform.models.values())
         await asyncio.to_thread(check, weights)
         pixels = PixelPool(
             workers=settings.worker_slots,
@@ -407,11 +410,11 @@ async def serve(settings: Settings) -> None:
             seconds=settings.model_seconds,
             models=weights,
         )
-        bench = Workbench(resources, pixels, Slots(settings.worker_slots), worker_name(), models)
+        bench = Workbench(platform, pixels, Slots(settings.worker_slots), worker_name(), models)
         worker = _worker(bench)
-        protections = await _confined(resources)
-        _tell_moderation(resources)
-        async with pixels, models, _housekeeping(bench, protections), watching(resources, bench.look_after):
+        protections = await _confined(platform)
+        _tell_moderation(platform)
+        async with pixels, models, _housekeeping(bench, protections), watching(platform, bench.look_after):
             log.info("worker_started", worker=bench.name, queue=settings.queue, slots=settings.worker_slots)
             try:
                 if not worker.stopping.is_set():  # a signal before arq's main task exists would be lost

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import structlog
 
-from service.library.store import DueOriginal
+from service.library.store import DueOriginal, Library
 from service.moderation.judgement import moderate
-from service.moderation.moderators import Exhibit, Picture
+from service.moderation.moderators import Exhibit, Moderators, Picture
 from service.moderation.scanner import scan_files
 from service.platform.errors import DependencyError, ProblemError
 from service.platform.media import EXTENSIONS, SVG
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.storage import (
     LIBRARY,
     UPLOADS,
@@ -40,54 +40,54 @@ def original_key(owner_id: object, image_id: object, content_type: str) -> str:
 
 
 async def store_original(
-    resources: Resources, owner_id: object, image_id: object, file: Path, content_type: str
+    platform: Platform, owner_id: object, image_id: object, file: Path, content_type: str
 ) -> str:
     """Upload verified bytes and return their key. What lies there already is replaced unless it is the same."""
     key = original_key(owner_id, image_id, content_type)
     try:
-        await resources.storage.upload(LIBRARY, key, file, content_type)
+        await platform.storage.upload(LIBRARY, key, file, content_type)
     except ObjectExistsError:
-        if not await _is_stored(resources, key, file):
+        if not await _is_stored(platform, key, file):
             log.warning("original_replaced", image_id=str(image_id))
-            await resources.storage.remove(LIBRARY, [key])
-            await resources.storage.upload(LIBRARY, key, file, content_type)
+            await platform.storage.remove(LIBRARY, [key])
+            await platform.storage.upload(LIBRARY, key, file, content_type)
     return key
 
 
-async def _is_stored(resources: Resources, key: str, file: Path) -> bool:
+async def _is_stored(platform: Platform, key: str, file: Path) -> bool:
     """Whether the library has the bytes of this file at `key`."""
     data = await asyncio.to_thread(file.read_bytes)
-    with resources.scratch.directory() as directory:
+    with platform.scratch.directory() as directory:
         try:
-            got = await resources.storage.download(LIBRARY, key, directory / "stored", max_bytes=len(data))
+            got = await platform.storage.download(LIBRARY, key, directory / "stored", max_bytes=len(data))
         except (ObjectNotFoundError, ObjectTooLargeError):
             return False
     return (got.size, got.sha256) == (len(data), hashlib.sha256(data).hexdigest())
 
 
-async def originals(resources: Resources) -> int:
+async def originals(platform: Platform) -> int:
     """Fetch what is due; how many originals were kept. One that fails is due again in a minute or more."""
     kept = 0
-    while due := await resources.library.due_originals(BATCH):
-        kept += sum(await asyncio.gather(*(fetch_original(resources, original) for original in due)))
+    while due := await Library(platform.database).due_originals(BATCH):
+        kept += sum(await asyncio.gather(*(fetch_original(platform, original) for original in due)))
     return kept
 
 
-async def fetch_original(resources: Resources, due: DueOriginal) -> bool:
+async def fetch_original(platform: Platform, due: DueOriginal) -> bool:
     """Whether the original of an image is in the library now, judged and scanned."""
     try:
-        with resources.scratch.directory() as directory:
+        with platform.scratch.directory() as directory:
             file = directory / "original"
             try:
-                got = await resources.storage.download(UPLOADS, due.upload_path, file, max_bytes=due.size)
+                got = await platform.storage.download(UPLOADS, due.upload_path, file, max_bytes=due.size)
             except (ObjectNotFoundError, ObjectTooLargeError):
                 got = None
             if got is None or (got.size, got.sha256) != (due.size, due.sha256):
                 log.warning("original_refused", image_id=str(due.image_id))
-                await resources.library.record_original(due.image_id, None)
+                await Library(platform.database).record_original(due.image_id, None)
                 return False
             found = await examined(
-                resources,
+                platform,
                 file,
                 size=due.size,
                 width=due.width,
@@ -99,13 +99,13 @@ async def fetch_original(resources: Resources, due: DueOriginal) -> bool:
             stored = hashlib.sha256(data).hexdigest()
             original = Picture(file, due.content_type, stored)
             looked = None if found is None else found.nsfw
-            score = None if looked is None else looked.worst
+            score, policy = None if looked is None else looked.worst, platform.shared(Moderators).policy
             verdict = await moderate(
-                resources, Exhibit(due.sha256, original, None, due.user_id, persistent=True, nsfw=score)
+                platform, Exhibit(due.sha256, original, None, due.user_id, persistent=True, nsfw=score)
             )
-            scan = await scan_files(resources, [file], due.sha256)
-            key = await store_original(resources, due.owner_id, due.image_id, file, due.content_type)
-        return await resources.library.record_original(
+            scan = await scan_files(platform, [file], due.sha256)
+            key = await store_original(platform, due.owner_id, due.image_id, file, due.content_type)
+        return await Library(platform.database).record_original(
             due.image_id,
             key,
             sha256=stored,
@@ -113,7 +113,7 @@ async def fetch_original(resources: Resources, due: DueOriginal) -> bool:
             scan=scan,
             moderation=verdict,
             moderation_score=score,
-            moderation_policy=None if looked is None or resources.nsfw is None else resources.nsfw.name,
+            moderation_policy=None if looked is None or policy is None else policy.name,
         )
     except (DependencyError, StorageError, OSError) as error:
         log.warning("original_postponed", image_id=str(due.image_id), error=type(error).__name__)
@@ -123,18 +123,18 @@ async def fetch_original(resources: Resources, due: DueOriginal) -> bool:
             log.warning("original_postponed", image_id=str(due.image_id), error=error.code)
             return False
         log.warning("original_refused", image_id=str(due.image_id), code=error.code)
-        await resources.library.record_original(due.image_id, None)
+        await Library(platform.database).record_original(due.image_id, None)
         return False
 
 
 async def examined(  # noqa: PLR0913
-    resources: Resources, file: Path, *, size: int, width: int, height: int, content_type: str
+    platform: Platform, file: Path, *, size: int, width: int, height: int, content_type: str
 ) -> PixelResult | None:
     """What is to be kept of a file that no job is run on, from a child of its own: a sanitised drawing, and what the
     picture shows. None where there is nothing to find out. size: bytes; width, height: pixels. Raises PixelError."""
-    settings = resources.settings
-    require_moderation(resources)
-    if content_type != SVG and resources.nsfw is None:
+    settings = platform.settings
+    require_moderation(platform)
+    if content_type != SVG and platform.shared(Moderators).policy is None:
         return None
     task = PixelTask(
         file,
@@ -142,13 +142,13 @@ async def examined(  # noqa: PLR0913
         "",
         Claim(width, height),
         Limits(max(size, settings.max_bytes), settings.max_side, settings.max_pixels),
-        moderate=resources.nsfw is not None,
+        moderate=platform.shared(Moderators).policy is not None,
     )
     async with PixelPool(
         workers=1,
         memory_mb=settings.pixel_memory_mb,
         seconds=settings.pixel_seconds,
         entry=ENTRY,
-        models=tuple(resources.models.values()),
+        models=tuple(platform.models.values()),
     ) as pool:
         return await pool.run(task)

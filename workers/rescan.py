@@ -14,9 +14,9 @@ from service.cache.missing import bury, lose_original
 from service.moderation.blocking import block
 from service.moderation.clamd import Clamd, ScannerError
 from service.moderation.scanner import INFECTED, scanner_of
-from service.moderation.store import Kept
+from service.moderation.store import Kept, Safety
 from service.platform.errors import DependencyError
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.storage import ObjectNotFoundError, ObjectTooLargeError, StorageError
 
 log = structlog.get_logger()
@@ -25,9 +25,9 @@ SECONDS = 40.0
 """A turn takes no longer, so that it has ended when the next minute begins."""
 
 
-async def rescan(resources: Resources, *, seconds: float = SECONDS) -> int:
+async def rescan(platform: Platform, *, seconds: float = SECONDS) -> int:
     """Scan what is due until nothing is, time is over or the scanner is away. Returns how many got a verdict."""
-    scanner = scanner_of(resources.settings)
+    scanner = scanner_of(platform.settings)
     if scanner is None:
         return 0
     verdicts, end = 0, time.monotonic() + seconds
@@ -37,50 +37,50 @@ async def rescan(resources: Resources, *, seconds: float = SECONDS) -> int:
         except ScannerError as error:
             log.warning("rescan_skipped", reason=str(error))
             break
-        due = await resources.safety.due_scans(BATCH)
+        due = await Safety(platform.database).due_scans(BATCH)
         if not due:
             break
-        verdicts += sum(await asyncio.gather(*(_scan(resources, scanner, kept) for kept in due)))
+        verdicts += sum(await asyncio.gather(*(_scan(platform, scanner, kept) for kept in due)))
     if verdicts:
         log.info("rescanned", files=verdicts)
     return verdicts
 
 
-async def _scan(resources: Resources, scanner: Clamd, kept: Kept) -> bool:
+async def _scan(platform: Platform, scanner: Clamd, kept: Kept) -> bool:
     """Whether there is a verdict now."""
     try:
-        with resources.scratch.directory() as directory:
+        with platform.scratch.directory() as directory:
             file = directory / "kept"
-            await resources.storage.download(kept.bucket, kept.path, file, max_bytes=kept.size)
+            await platform.storage.download(kept.bucket, kept.path, file, max_bytes=kept.size)
             signature = await scanner.scan(file)
     except ScannerError as error:
         if not error.retryable:
-            await resources.safety.record_scan(kept, "unscanned")
+            await Safety(platform.database).record_scan(kept, "unscanned")
         log.warning("not_scanned", kind=kept.kind, id=str(kept.id), reason=str(error))
         return False
     except ObjectNotFoundError:
-        await _give_up(resources, kept)
+        await _give_up(platform, kept)
         return False
     except (ObjectTooLargeError, StorageError, DependencyError) as error:
         # Not what was verified, or for the next time.
         log.warning("not_scanned", kind=kept.kind, id=str(kept.id), reason=type(error).__name__)
         return False
     if signature is None:
-        await resources.safety.record_scan(kept, "clean")
+        await Safety(platform.database).record_scan(kept, "clean")
         return True
     log.warning("kept_file_infected", kind=kept.kind, id=str(kept.id), signature=signature)
     # Said first: the hash once blocked, this file is not given out again.
-    await resources.safety.record_scan(kept, "infected", signature)
-    await block(resources, kept.sha256, category=INFECTED, reason=signature[:1000], by="clamd")
+    await Safety(platform.database).record_scan(kept, "infected", signature)
+    await block(platform, kept.sha256, category=INFECTED, reason=signature[:1000], by="clamd")
     return True
 
 
-async def _give_up(resources: Resources, kept: Kept) -> None:
+async def _give_up(platform: Platform, kept: Kept) -> None:
     """Trust a row no longer whose bytes are gone."""
     try:
         if kept.kind == "output":
-            await bury(resources, kept.id)
+            await bury(platform, kept.id)
         else:
-            await lose_original(resources, kept.id, kept.path)
+            await lose_original(platform, kept.id, kept.path)
     except (StorageError, DependencyError) as error:  # for the reconciler
         log.warning("not_given_up", kind=kept.kind, id=str(kept.id), reason=type(error).__name__)

@@ -18,10 +18,13 @@ import structlog
 from service.cache.hot_answers import forget
 from service.cache.missing import bury, has_bytes, lose_original
 from service.input_documents.errors import input_not_found
+from service.input_documents.store import Inputs
 from service.jobs.errors import sha256_mismatch, size_mismatch, upload_missing
-from service.jobs.store import CacheCheck, CachedOutput, ClaimedJob
+from service.jobs.progress import Progress
+from service.jobs.store import CacheCheck, CachedOutput, ClaimedJob, Jobs
 from service.library.errors import original_missing
 from service.moderation.errors import infected, refused
+from service.moderation.moderators import Moderators
 from service.ops.inputs import InputDocument
 from service.ops.registry import Chain, parse
 from service.ops.variant import parse_variant
@@ -40,7 +43,7 @@ from service.platform.errors import (
     too_many_pixels,
 )
 from service.platform.media import CONTENT_TYPES, says_drawing
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.storage import (
     LIBRARY,
     OUTPUTS,
@@ -106,10 +109,12 @@ def refusal(code: Code, detail: str, *, retryable: bool | None = None) -> Refuse
 
 async def run_job(bench: Workbench, job: ClaimedJob) -> None:
     """Bring a claimed job to its end, or leave it to whoever holds it by then. Raises nothing but cancellation."""
-    settings = bench.resources.settings
+    settings = bench.platform.settings
     clock = StepClock()
     log.info("job_started", op_key=job.op_key)
-    async with Lease(bench.resources.jobs, bench.resources.progress, job, settings.lease_seconds) as lease:
+    async with Lease(
+        Jobs(bench.platform.database), bench.platform.shared(Progress), job, settings.lease_seconds
+    ) as lease:
         bench.leases.add(lease)
         try:
             row = await _attempt(bench, lease, clock)
@@ -120,7 +125,7 @@ async def run_job(bench: Workbench, job: ClaimedJob) -> None:
             if failure.code is internal:
                 log.exception("job_attempt_crashed")
             try:
-                row = await _fail(bench.resources, lease, failure)
+                row = await _fail(bench.platform, lease, failure)
             except DependencyError:
                 # Nothing can be written: the lease ends by itself, and the sweep hands the job on.
                 log.warning("job_left_to_its_lease", code=failure.code)
@@ -146,7 +151,7 @@ class StepClock:
 
 
 async def _attempt(bench: Workbench, lease: Lease, clock: StepClock) -> str:
-    with bench.resources.scratch.directory() as workdir:
+    with bench.platform.scratch.directory() as workdir:
         await lease.step("download", 0.02)
         source = await _download(bench, lease.job, workdir)
         clock.lap("download")
@@ -172,8 +177,8 @@ async def _attempt(bench: Workbench, lease: Lease, clock: StepClock) -> str:
 
 
 async def _complete(bench: Workbench, lease: Lease, output: dict[str, Any]) -> str:
-    row = await lease.complete(output, bench.resources.settings.output_ttl_hours * 3600)
-    await forget(bench.resources.redis, row.forget)  # older versions that made way for this one
+    row = await lease.complete(output, bench.platform.settings.output_ttl_hours * 3600)
+    await forget(bench.platform.redis, row.forget)  # older versions that made way for this one
     return row.status
 
 
@@ -190,36 +195,38 @@ async def _from_cache(bench: Workbench, lease: Lease) -> str | None:
     except OutputGone:
         return None
     except ObjectNotFoundError:
-        await bury(bench.resources, found.output.output_id)
+        await bury(bench.platform, found.output.output_id)
         return None
     return await _complete(bench, lease, output)
 
 
 async def _cached(bench: Workbench, job: ClaimedJob) -> CacheCheck | None:
     """What the cache has for a job: scanned and looked at where it has to be, and with its bytes."""
-    settings = bench.resources.settings
+    settings = bench.platform.settings
     if job.cache_key is None:
         return None
-    found = await bench.resources.jobs.cached_output(job, settings.output_ttl_hours * 3600, verified=True)
+    found = await Jobs(bench.platform.database).cached_output(
+        job, settings.output_ttl_hours * 3600, verified=True
+    )
     if found is None or not (found.own or _is_inspected(bench, job, found.output)):
         return None
-    if found.own and not await has_bytes(bench.resources, found.output):
+    if found.own and not await has_bytes(bench.platform, found.output):
         # What is computed now would make way for a row that leads nowhere.
-        await bury(bench.resources, found.output.output_id)
+        await bury(bench.platform, found.output.output_id)
         return None
     return found
 
 
 def _is_inspected(bench: Workbench, job: ClaimedJob, output: CachedOutput) -> bool:
     """Whether another owner's output was scanned and looked at as one of this job's own would be."""
-    nsfw = bench.resources.nsfw
-    scanned = output.scan == "clean" or not wants_scan(bench.resources.settings, job)
+    nsfw = bench.platform.shared(Moderators).policy
+    scanned = output.scan == "clean" or not wants_scan(bench.platform.settings, job)
     return scanned and (nsfw is None or output.moderation_policy == nsfw.name)
 
 
 async def _copy(bench: Workbench, job: ClaimedJob, source: CachedOutput) -> dict[str, Any]:
     """Every owner holds its own bytes: copy another owner's output, inside Storage, under this job's keys."""
-    storage = bench.resources.storage
+    storage = bench.platform.storage
     bucket, path, thumb = output_target(job, Path(source.path).suffix)
     await asyncio.gather(
         storage.copy(source.bucket, source.path, path, target_bucket=bucket),
@@ -242,7 +249,7 @@ async def _download(bench: Workbench, job: ClaimedJob, workdir: Path) -> Path:
     size, sha256 = (job.size, job.sha256) if job.source is None else (job.source.size, job.source.sha256)
     source = workdir / "source"
     try:
-        got = await bench.resources.storage.download(
+        got = await bench.platform.storage.download(
             job.source_bucket, job.upload_path, source, max_bytes=size
         )
     except ObjectNotFoundError:
@@ -256,7 +263,7 @@ async def _download(bench: Workbench, job: ClaimedJob, workdir: Path) -> Path:
     if not own:
         # Else every intake of this picture would find the same original, and no one would be asked for another.
         if job.source_bucket == LIBRARY and job.image_id is not None:
-            await lose_original(bench.resources, job.image_id, job.upload_path)
+            await lose_original(bench.platform, job.image_id, job.upload_path)
         raise refusal(
             original_missing,
             "The picture that this job was to read again is gone or was overwritten: upload it again.",
@@ -274,14 +281,14 @@ async def _download(bench: Workbench, job: ClaimedJob, workdir: Path) -> Path:
 async def _pixels(bench: Workbench, job: ClaimedJob, source: Path, workdir: Path) -> PixelResult:
     """Run the job's chain in a child. Raises PixelError; op_unavailable, for another worker to try, where this one has
     other weights than the job's cache key stands for, or lacks those that moderation requires."""
-    settings = bench.resources.settings
+    settings = bench.platform.settings
     chain = parse(job.op_key)
     variant = parse_variant(job.variant)
     if variant.weights != weights_digest(settings, chain):
         raise PixelError(
             "op_unavailable", "This worker has other weights than this job needs.", retryable=True
         )
-    require_moderation(bench.resources)
+    require_moderation(bench.platform)
     inputs = await _inputs(bench, job, chain)
     task = PixelTask(
         source=source,
@@ -291,7 +298,7 @@ async def _pixels(bench: Workbench, job: ClaimedJob, source: Path, workdir: Path
         limits=Limits(settings.max_bytes, settings.max_side, settings.max_pixels, svg=settings.accept_svg),
         working_side=variant.side,
         marked=variant.marked,
-        moderate=bench.resources.nsfw is not None,
+        moderate=bench.platform.shared(Moderators).policy is not None,
         inputs=inputs,
     )
     return await bench.pool(chain).run(task)
@@ -312,7 +319,7 @@ async def _inputs(bench: Workbench, job: ClaimedJob, chain: Chain) -> dict[str, 
     """The input documents that the chain names. Raises ProblemError (input_not_found)."""
     if not chain.inputs:
         return {}
-    found = await bench.resources.inputs.get_inputs(job.user_id, chain.inputs)
+    found = await Inputs(bench.platform.database).get_inputs(job.user_id, chain.inputs)
     if missing := [digest for digest in chain.inputs if digest not in found]:
         raise ProblemError(
             input_not_found,
@@ -339,7 +346,7 @@ async def _store_original(
     """The verified bytes on disk, once per image; what they are, for the image's row."""
     if not job.store_original:
         return {}
-    path = await store_original(bench.resources, job.owner_id, job.image_id, result.original, content_type)
+    path = await store_original(bench.platform, job.owner_id, job.image_id, result.original, content_type)
     data = await asyncio.to_thread(result.original.read_bytes)
     return {
         "original_path": path,
@@ -351,7 +358,7 @@ async def _store_original(
 async def _store(bench: Workbench, job: ClaimedJob, result: PixelResult) -> dict[str, Any]:
     bucket, path, thumb = output_target(job, result.output.suffix)
     content_type = CONTENT_TYPES[result.source_format]
-    storage = bench.resources.storage
+    storage = bench.platform.storage
     original, _output, _thumb = await asyncio.gather(
         _store_original(bench, job, result, content_type),
         storage.upload(bucket, path, result.output, result.content_type),
@@ -395,7 +402,7 @@ def classify(error: Exception) -> Failure | None:
             return Failure(internal, "This attempt crashed; the error is logged.", "retry")
 
 
-async def _fail(resources: Resources, lease: Lease, failure: Failure) -> str:
+async def _fail(platform: Platform, lease: Lease, failure: Failure) -> str:
     job = lease.job
     pause = RETRY_SECONDS[min(job.attempt, len(RETRY_SECONDS)) - 1] if failure.decision == "retry" else None
     document = problem(
@@ -412,14 +419,14 @@ async def _fail(resources: Resources, lease: Lease, failure: Failure) -> str:
         drop_upload=failure.decision == "refused",
     )
     if row.upload_dropped:
-        await _remove_refused(resources, job.upload_path)
+        await _remove_refused(platform, job.upload_path)
     return row.status
 
 
-async def _remove_refused(resources: Resources, path: str) -> None:
+async def _remove_refused(platform: Platform, path: str) -> None:
     """Refused bytes go at once, since Storage holds a chunked upload to no limit; where that fails, the tombstone stays
     for the cleanup, which closes it in any case."""
     try:
-        await resources.storage.remove(UPLOADS, [path])
+        await platform.storage.remove(UPLOADS, [path])
     except (StorageError, DependencyError) as error:
         log.warning("removal_postponed", error=type(error).__name__)

@@ -6,9 +6,10 @@ from any number of places at once, every second.
 
 import structlog
 
-from service.maintenance.store import SweepReport
+from service.jobs.progress import Progress
+from service.maintenance.store import Maintenance, SweepReport
 from service.platform.errors import DependencyError, database_read_only
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.telemetry import DATABASE_WRITABLE, QUEUE_DEPTH
 
 log = structlog.get_logger()
@@ -16,10 +17,10 @@ MAX_RINGS = 64
 """More bells than slots wake nobody else: each drain goes on until nothing is due."""
 
 
-async def sweep(resources: Resources) -> SweepReport | None:
+async def sweep(platform: Platform) -> SweepReport | None:
     """One sweep; None when the database is away or read-only (the next one finds everything again)."""
     try:
-        report = await resources.maintenance.sweep()
+        report = await Maintenance(platform.database).sweep()
     except DependencyError as error:
         if error.code is database_read_only:
             DATABASE_WRITABLE.set(0)
@@ -28,9 +29,9 @@ async def sweep(resources: Resources) -> SweepReport | None:
     DATABASE_WRITABLE.set(1)
     for queue, count in report.due.items():
         QUEUE_DEPTH.labels(queue, "due").set(count)
-        await resources.doorbell.ring(queue, min(count, MAX_RINGS))
+        await platform.doorbell.ring(queue, min(count, MAX_RINGS))
     for job_id in report.jobs:
-        await resources.progress.publish(job_id, {"status": "swept"})
+        await platform.shared(Progress).publish(job_id, {"status": "swept"})
     if report.jobs:
         log.info(
             "swept",

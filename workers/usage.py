@@ -2,7 +2,8 @@
 
 import structlog
 
-from service.platform.resources import Resources
+from service.plans.store import Plans
+from service.platform.resources import Platform
 from service.usage.meter import drop, take
 
 log = structlog.get_logger()
@@ -10,15 +11,15 @@ FOLD_SECONDS = 15
 SETTLED_AT_ONCE = 10_000
 
 
-async def usage(resources: Resources) -> None:
+async def usage(platform: Platform) -> None:
     """One turn. Safe to be cut off anywhere, and to run in several workers. Raises DependencyError, RedisError."""
-    while await resources.plans.settle_storage(SETTLED_AT_ONCE):
+    while await Plans(platform.database).settle_storage(SETTLED_AT_ONCE):
         pass
-    await resources.plans.expire_usage()
-    taken = await take(resources.redis)
+    await Plans(platform.database).expire_usage()
+    taken = await take(platform.redis)
     if taken is None:
         return
     batch, counts = taken
-    added = await resources.plans.fold_usage(batch, counts)
-    await drop(resources.redis, batch)
+    added = await Plans(platform.database).fold_usage(batch, counts)
+    await drop(platform.redis, batch)
     log.info("usage_folded", batch=str(batch), users=len(counts), again=not added)

@@ -13,8 +13,10 @@ import structlog
 from redis.exceptions import RedisError
 
 from service.cache.hot_answers import forget, forget_user
+from service.maintenance.store import Maintenance
 from service.platform.errors import DependencyError, ProblemError, conflict
-from service.platform.resources import Resources
+from service.platform.resources import Platform
+from service.privacy.store import DataRequests
 from workers.lease import RequestLease
 
 log = structlog.get_logger()
@@ -26,33 +28,33 @@ DAY = 86_400
 AGAIN_SECONDS = 1.0
 
 
-async def wipe(resources: Resources, lease: RequestLease) -> str:
+async def wipe(platform: Platform, lease: RequestLease) -> str:
     """Delete until nothing is left; the status of the request after this turn."""
-    requests, request = resources.data_requests, lease.request
+    requests, request = DataRequests(platform.database), lease.request
     await lease.step("cache", 0.01)
     try:
-        await forget_user(resources.redis, request.user_id)
+        await forget_user(platform.redis, request.user_id)
     except (RedisError, OSError) as error:  # rows and objects need not wait for it; the last look below does
         log.warning("hits_not_forgotten", error=type(error).__name__)
     while True:
-        waiting = await _rows(resources, lease)
+        waiting = await _rows(platform, lease)
         if waiting is not None:
             await lease.step("settle", 0.1)
             await lease.wait(waiting)
             return "queued"
         await lease.step("objects", 0.6)
-        if not await _objects(resources, lease):
+        if not await _objects(platform, lease):
             break
     # An intake that had looked before the deletion began may have kept its answer until now.
     await lease.step("verify", 0.8)
-    await forget_user(resources.redis, request.user_id)
-    await resources.freshness.changed(request.user_id)  # their API keys are gone
+    await forget_user(platform.redis, request.user_id)
+    await platform.freshness.changed(request.user_id)  # their API keys are gone
     await lease.step("money", 0.85)
     await requests.wipe_money(request)
     await lease.step("account", 0.9)
-    account = await _account(resources, lease)
+    account = await _account(platform, lease)
     await lease.step("finish", 0.95)
-    receipt_seconds = resources.settings.receipt_ttl_days * DAY
+    receipt_seconds = platform.settings.receipt_ttl_days * DAY
     try:
         return await lease.finish(requests.finish_deletion(request, account, receipt_seconds))
     except ProblemError as error:
@@ -63,11 +65,11 @@ async def wipe(resources: Resources, lease: RequestLease) -> str:
         return "queued"
 
 
-async def _rows(resources: Resources, lease: RequestLease) -> float | None:
+async def _rows(platform: Platform, lease: RequestLease) -> float | None:
     """Delete rows until none is left; or how long to wait for workers that have lost their job, seconds."""
     while True:
-        batch = await resources.data_requests.wipe_batch(lease.request, ROWS)
-        await forget(resources.redis, batch.forget)
+        batch = await DataRequests(platform.database).wipe_batch(lease.request, ROWS)
+        await forget(platform.redis, batch.forget)
         if batch.wait_seconds is not None:
             return batch.wait_seconds
         if batch.done:
@@ -75,9 +77,9 @@ async def _rows(resources: Resources, lease: RequestLease) -> float | None:
         await lease.step(batch.step, 0.3)
 
 
-async def _objects(resources: Resources, lease: RequestLease) -> int:
+async def _objects(platform: Platform, lease: RequestLease) -> int:
     """Remove every object of the request, and what else lies in the user's folders. Returns how many there were."""
-    requests, storage, request = resources.data_requests, resources.storage, lease.request
+    requests, storage, request = DataRequests(platform.database), platform.storage, lease.request
     found = 0
     folders = [str(request.user_id), *request.options.get("team_ids", [])]
     for bucket, folder in itertools.product(FOLDERS, folders):
@@ -91,23 +93,23 @@ async def _objects(resources: Resources, lease: RequestLease) -> int:
         for bucket, gone in by_bucket.items():
             await storage.remove(bucket, gone)
         await lease.step("removed", 0.7)
-        await resources.maintenance.confirm_purged([tombstone.id for tombstone in tombstones])
+        await Maintenance(platform.database).confirm_purged([tombstone.id for tombstone in tombstones])
         found += len(tombstones)
     return found
 
 
-async def _account(resources: Resources, lease: RequestLease) -> str:
+async def _account(platform: Platform, lease: RequestLease) -> str:
     """Delete the account if that was asked for, by the Auth API where there is one, else in SQL."""
     request = lease.request
     if request.options.get("delete_account"):
-        settings = resources.settings
+        settings = platform.settings
         url = f"{settings.supabase_url}/auth/v1/admin/users/{request.user_id}"
         try:
-            answer = await resources.http.delete(url, headers=settings.service_headers)
+            answer = await platform.http.delete(url, headers=settings.service_headers)
         except httpx.HTTPError as error:
             raise DependencyError("auth") from error
         if answer.status_code == 429 or answer.status_code >= 500:
             raise DependencyError("auth")
         # 404: gone already, or an Auth without this route. What counts is whether the row is there.
         log.info("account_deletion", status=answer.status_code)
-    return await resources.data_requests.close_account(request)
+    return await DataRequests(platform.database).close_account(request)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from service.ops.chain import Chain
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from workers.imaging.pool import PixelPool
 from workers.lease import Lease
 
@@ -40,7 +40,7 @@ class Slots:
 
 @dataclass(frozen=True, slots=True)
 class Workbench:
-    resources: Resources
+    platform: Platform
     pixels: PixelPool
     slots: Slots
     name: str

@@ -14,7 +14,7 @@ from cli.common import complaints, run_task
 
 if TYPE_CHECKING:
     from service.admin.store import Actor
-    from service.platform.resources import Resources
+    from service.platform.resources import Platform
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 T = TypeVar("T")
@@ -42,7 +42,7 @@ def actor() -> "Actor":
     return Actor(None, machine_user())
 
 
-def run(task: "Callable[[Resources], Awaitable[T]]") -> T:
+def run(task: "Callable[[Platform], Awaitable[T]]") -> T:
     return run_task("admin", task)
 
 

@@ -20,6 +20,7 @@ from cli.admin.common import (
     run,
     show_page,
 )
+from service.admin.store import Admin
 
 app = typer.Typer()
 
@@ -90,5 +91,5 @@ def cancel(job_id: JobId, reason: Because) -> None:
 def refund(job_id: JobId, reason: Because) -> None:
     """Give back what a job was charged, once."""
     why = because(reason)
-    done = run(lambda r: r.admin.refund_job(job_id, actor(), why))
+    done = run(lambda r: Admin(r.database).refund_job(job_id, actor(), why))
     console.say(f"{job_id}: {'refunded' if done else 'was refunded before'}")

@@ -8,9 +8,10 @@ import typer
 
 from cli.admin import console
 from cli.admin.common import AsJson, Limit, checked, run, show_page
+from service.admin.store import Admin
 
 if TYPE_CHECKING:
-    from service.platform.resources import Resources
+    from service.platform.resources import Platform
 
 app = typer.Typer()
 
@@ -20,7 +21,7 @@ def abuse(as_json: AsJson = False) -> None:
     """List accounts that look like abuse."""
     from service.admin.schemas import AbuseList
 
-    found = run(lambda r: r.admin.list_abuse(200))
+    found = run(lambda r: Admin(r.database).list_abuse(200))
     columns = {"email": "email", "id": "user_id", "plan": "plan_id", "signals": "signals", "jobs": "jobs"}
     columns |= {
         "refused": "refused",
@@ -63,9 +64,9 @@ def system(
     class Report(SystemPage, InvariantReport):
         """Both at once."""
 
-    async def look(resources: "Resources") -> Report:
-        state = await lists.system(resources, Checks(resources))
-        broken = await resources.database.check_invariants() if invariants else []
+    async def look(platform: "Platform") -> Report:
+        state = await lists.system(platform, Checks(platform))
+        broken = await platform.database.check_invariants() if invariants else []
         return Report(**dict(state), violations=broken)
 
     found = run(look)

@@ -21,9 +21,10 @@ from cli.admin.common import (
     run,
     show_page,
 )
+from service.admin.store import Admin
 
 if TYPE_CHECKING:
-    from service.platform.resources import Resources
+    from service.platform.resources import Platform
 
 app = typer.Typer()
 
@@ -43,7 +44,7 @@ def grant(
     if role not in roles:
         raise typer.BadParameter("admin or support", param_hint="--role")
     why = because(reason)
-    change = run(lambda r: r.admin.grant_role(who, roles[role], machine_user(), why))
+    change = run(lambda r: Admin(r.database).grant_role(who, roles[role], machine_user(), why))
     console.say(f"{who} is {change.role} now; before: {change.before or 'nothing'}.")
 
 
@@ -51,14 +52,14 @@ def grant(
 def revoke(who: Who, reason: Because) -> None:
     """Take an operator's role away, from their next request on."""
     why = because(reason)
-    change = run(lambda r: r.admin.revoke_role(who, machine_user(), why))
+    change = run(lambda r: Admin(r.database).revoke_role(who, machine_user(), why))
     console.say(f"{who} is no operator; before: {change.before or 'nothing'}.")
 
 
 @app.command()
 def operators() -> None:
     """List who has a role."""
-    rows = run(lambda r: r.admin.list_admins())
+    rows = run(lambda r: Admin(r.database).list_admins())
     columns = {"email": "email", "id": "user_id", "role": "role", "by": "granted_by", "since": "created_at"}
     console.show_rows("Operators", rows, columns)
 
@@ -104,7 +105,7 @@ def users(
 @app.command()
 def user(who: Who, as_json: AsJson = False) -> None:
     """Show an account: plan, credits, grants, jobs, keys, subscription, flag, storage."""
-    found = run(lambda r: r.admin.get_user(who))
+    found = run(lambda r: Admin(r.database).get_user(who))
     if as_json:
         console.show_json(found)
         return
@@ -126,9 +127,9 @@ def plan(who: Who, plan_id: Annotated[str, typer.Argument(help="Id of a plan.")]
 
     wanted = checked(PlanChange, plan_id=plan_id, reason=reason)
 
-    async def act(resources: "Resources") -> tuple[str, str]:
-        before = await resources.admin.get_user(who)
-        after = await acts.set_plan(resources, before.user_id, wanted.plan_id, actor(), wanted.reason)
+    async def act(platform: "Platform") -> tuple[str, str]:
+        before = await Admin(platform.database).get_user(who)
+        after = await acts.set_plan(platform, before.user_id, wanted.plan_id, actor(), wanted.reason)
         return before.plan_id, after.plan_id
 
     before, after = run(act)
@@ -153,9 +154,9 @@ def credits(
     wanted = checked(CreditsTaken, amount=amount, reference=reference, reason=reason)
     sign = 1 if give is not None else -1
 
-    async def act(resources: "Resources") -> Any:
-        found = await resources.admin.get_user(who)
-        return await resources.admin.change_credits(
+    async def act(platform: "Platform") -> Any:
+        found = await Admin(platform.database).get_user(who)
+        return await Admin(platform.database).change_credits(
             found.user_id, sign * wanted.amount, wanted.reference, actor(), wanted.reason
         )
 
@@ -176,9 +177,9 @@ def flag(
     """Mark an account for operators to look at; it works as before."""
     why = because(reason)
 
-    async def act(resources: "Resources") -> Any:
-        found = await resources.admin.get_user(who)
-        return await resources.admin.flag(found.user_id, actor(), why, flagged=not off)
+    async def act(platform: "Platform") -> Any:
+        found = await Admin(platform.database).get_user(who)
+        return await Admin(platform.database).flag(found.user_id, actor(), why, flagged=not off)
 
     console.say(f"{who}: {'not flagged' if run(act).flagged_at is None else 'flagged'}")
 
@@ -190,9 +191,9 @@ def suspend(who: Who, reason: Because) -> None:
 
     why = because(reason)
 
-    async def act(resources: "Resources") -> Any:
-        found = await resources.admin.get_user(who)
-        return await acts.suspend(resources, found.user_id, actor(), why)
+    async def act(platform: "Platform") -> Any:
+        found = await Admin(platform.database).get_user(who)
+        return await acts.suspend(platform, found.user_id, actor(), why)
 
     console.say(f"{who}: {run(act).state}")
 
@@ -204,8 +205,8 @@ def restore(who: Who, reason: Because) -> None:
 
     why = because(reason)
 
-    async def act(resources: "Resources") -> Any:
-        found = await resources.admin.get_user(who)
-        return await acts.restore(resources, found.user_id, actor(), why)
+    async def act(platform: "Platform") -> Any:
+        found = await Admin(platform.database).get_user(who)
+        return await acts.restore(platform, found.user_id, actor(), why)
 
     console.say(f"{who}: {run(act).state}")

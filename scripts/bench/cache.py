@@ -145,7 +145,7 @@ def _check_disk(rows: int) -> None:
 
 @contextlib.asynccontextmanager
 async def _shelf(rows: int) -> AsyncIterator[Shelf]:
-    async with site({"shared_buffers": f"{_quarter_of_memory()}MB"}) as stack, clients(stack) as resources:
+    async with site({"shared_buffers": f"{_quarter_of_memory()}MB"}) as stack, clients(stack) as platform:
         connection = await asyncpg.connect(stack.local.database_url)
         try:
             started = time.perf_counter()
@@ -157,7 +157,7 @@ async def _shelf(rows: int) -> AsyncIterator[Shelf]:
                 time.perf_counter() - started,
                 connection,
                 await connection.prepare(lookup_sql()),
-                resources.intakes,
+                Intakes(platform.database),
             )
         finally:
             await connection.close()

@@ -22,7 +22,7 @@ import asyncpg
 from scripts.bench.cache import FEW, OP_KEY, load, lookup_sql, sha256_of
 from scripts.bench.measure import Row, Sample, at_most, sample_row
 from scripts.bench.site import clients, site
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.storage import Storage
 from workers.cleanup import BATCH, cleanup
 
@@ -49,7 +49,7 @@ class _Elsewhere(Storage):
 async def run(*, rows: int = 20_000, rounds: int = 10, batch: int = BATCH) -> list[Row]:
     """`rows` outputs in all, in as many cleanups as rounds, beside ten thousand that live."""
     share = max(1, rows // rounds)
-    async with site() as stack, clients(stack) as resources:
+    async with site() as stack, clients(stack) as platform:
         connection = await asyncpg.connect(stack.local.database_url)
         try:
             await load(connection, FEW)
@@ -59,7 +59,7 @@ async def run(*, rows: int = 20_000, rounds: int = 10, batch: int = BATCH) -> li
                     await connection.execute(_EXPIRED, share, OP_KEY, number)
                     calm.append(visitors.between(*await _window(asyncio.sleep(SECONDS))))
                     beside.append(visitors.between(*await _window(_compute(connection))))
-                    work = await _window(_clean(resources, share, batch))
+                    work = await _window(_clean(platform, share, batch))
                     busy.append(visitors.between(*work))
                     spent += work[1] - work[0]
         finally:
@@ -87,8 +87,8 @@ async def _compute(connection: asyncpg.Connection[asyncpg.Record]) -> None:
         await connection.fetchval("select count(*) from generate_series(1, 20000) n where n % 7 = 1")
 
 
-async def _clean(resources: Resources, rows: int, batch: int) -> None:
-    report = await cleanup(dataclasses.replace(resources, storage=_Elsewhere()), batch=batch)
+async def _clean(platform: Platform, rows: int, batch: int) -> None:
+    report = await cleanup(dataclasses.replace(platform, storage=_Elsewhere()), batch=batch)
     if (report.expired_outputs, report.removed) != (rows, 2 * rows):
         raise RuntimeError(f"not all was cleaned: {report}")
 

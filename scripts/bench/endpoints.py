@@ -23,7 +23,7 @@ from service.intake.schemas import IntakeAnswer, IntakeRequest
 from service.jobs.schemas import Output
 from service.platform.database import cache_key
 from service.platform.problems import validated
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.settings import Settings, get_settings
 from service.platform.weights import installed
 
@@ -64,19 +64,19 @@ def bare(settings: Settings) -> FastAPI:
     """An application of the two endpoints, and an empty one that shows what routing and the server cost."""
     app = FastAPI(telemetry={"tracing": False, "metrics": False, "logs": False})  # as service/app.py
     # What check() reads.
-    resources = cast("Resources", SimpleNamespace(settings=settings, models=installed(settings)))
+    platform = cast("Platform", SimpleNamespace(settings=settings, models=installed(settings)))
 
     @app.post(PLAIN)
     async def plain(claim: IntakeRequest) -> IntakeAnswer:
         """As FastAPI's tutorial has it: the model in, the model out."""
-        chain = check(claim, resources)
+        chain = check(claim, platform)
         hit_key(cache_key(claim.sha256, chain.key), None)
         return _answer(chain.key)
 
     async def raw(request: Request) -> Response:
         """As service/intake/routes.py has it: bytes in, bytes out."""
         claim = validated(_REQUEST, await request.body())
-        chain = check(claim, resources)
+        chain = check(claim, platform)
         hit_key(cache_key(claim.sha256, chain.key), None)
         body = _answer(chain.key).model_dump_json().encode()
         return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})

@@ -31,7 +31,7 @@ from service.platform.database import cache_key
 from service.platform.gcra import Kept
 from service.platform.middleware import BodyLimitMiddleware, SecurityHeadersMiddleware
 from service.platform.problems import validated
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.telemetry import TelemetryMiddleware
 
 Case = Callable[[], Awaitable[object]]
@@ -128,7 +128,7 @@ def _endpoints(caller: Caller, dispatcher: Dispatcher) -> dict[str, Case]:
 
 def _stages(caller: Caller, service: FastAPI) -> dict[str, Case]:
     """The product's own steps of a hit, one by one, each with what the step before it has made."""
-    resources: Resources = service.state.resources
+    platform: Platform = service.state.platform
     authenticator: Authenticator = service.state.authenticator
     request = Request(caller.scope(SERVICE) | {"app": service})
 
@@ -141,14 +141,14 @@ def _stages(caller: Caller, service: FastAPI) -> dict[str, Case]:
     claim = validated(_REQUEST, caller.body)
 
     async def checked() -> None:
-        chain = check(claim, resources)
+        chain = check(claim, platform)
         hit_key(cache_key(claim.sha256, chain.key), None)
 
     async def admit() -> None:
         who = await authenticator.principal(request)
-        key = hit_key(cache_key(claim.sha256, check(claim, resources).key), who.user_id)
-        admission = await resources.limiter.admit(
-            limits_of(who, resources.settings), get=Kept(key, claimed(claim))
+        key = hit_key(cache_key(claim.sha256, check(claim, platform).key), who.user_id)
+        admission = await platform.limiter.admit(
+            limits_of(who, platform.settings), get=Kept(key, claimed(claim))
         )
         if admission.value is None:
             raise RuntimeError("this was no hit")

@@ -46,10 +46,10 @@ async def _prepare(stack: Stack, rounds: int, batch: int) -> tuple[bytes, bytes,
     user_id, token = await sign_up(stack.local)
     picture = Camera(stack.home.root).picture()
     worker = await stack.start_worker()
-    async with clients(stack) as resources:
-        job_id = await submit(resources, picture, user_id=user_id)
-        await resources.doorbell.ring(resources.settings.queue)
-        await finished(resources, job_id, user_id)
+    async with clients(stack) as platform:
+        job_id = await submit(platform, picture, user_id=user_id)
+        await platform.doorbell.ring(platform.settings.queue)
+        await finished(platform, job_id, user_id)
     await worker.stop()
     claim = claim_body(picture.sha256, len(picture.data), RESIZE)
     # A caller who asks to keep the output is never answered from Redis: the product's own long way.

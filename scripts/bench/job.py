@@ -21,8 +21,10 @@ from scripts.bench.measure import Row, Sample, at_most, sample_row
 from scripts.bench.queue import running
 from scripts.bench.site import Camera, clients, finished, site, submit
 from scripts.local.stack import Stack
+from service.jobs.progress import Progress
+from service.platform.database import Database
 from service.platform.queue import DRAIN
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from workers.imaging.pool import PixelPool
 from workers.imaging.types import PixelResult, PixelTask
 from workers.main import DoorbellWorker, drain
@@ -68,9 +70,24 @@ class Watched:
         return timed
 
 
+class WatchedDatabase(Database):
+    """Leaves the time of each SQL function under the function's name."""
+
+    def __init__(self, platform: Platform, spans: list[Span]) -> None:
+        settings = platform.settings
+        super().__init__(settings.supabase_url, settings.service_headers, platform.http)
+        self._spans = spans
+
+    async def run(self, function: str, /, **arguments: Any) -> Any:
+        started = time.perf_counter()
+        result = await super().run(function, **arguments)
+        self._spans.append(Span(function, started, time.perf_counter()))
+        return result
+
+
 class WatchedPixels(PixelPool):
-    def __init__(self, spans: list[Span], resources: Resources) -> None:
-        memory, models = resources.settings.pixel_memory_mb, tuple(resources.models.values())
+    def __init__(self, spans: list[Span], platform: Platform) -> None:
+        memory, models = platform.settings.pixel_memory_mb, tuple(platform.models.values())
         super().__init__(workers=1, memory_mb=memory, models=models)
         self._spans = spans
 
@@ -108,39 +125,38 @@ async def _steps(stack: Stack, jobs: int) -> list[dict[str, float]]:
     spans: list[Span] = []
     camera = Camera(stack.home.root)
     rung = 0.0
-    async with clients(stack) as resources, _worker(resources, spans):
+    async with clients(stack) as platform, _worker(platform, spans):
 
         async def ring() -> None:
             nonlocal rung
             rung = time.perf_counter()
-            await resources.doorbell.ring(resources.settings.queue)
+            await platform.doorbell.ring(platform.settings.queue)
 
         taken = []
         for _ in range(jobs + 2):
-            job_id = await submit(resources, camera.picture())
+            job_id = await submit(platform, camera.picture())
             spans.clear()
-            await finished(resources, job_id, ring=ring)
+            await finished(platform, job_id, ring=ring)
             taken.append(_split(rung, spans))
     return taken[2:]
 
 
 @contextlib.asynccontextmanager
-async def _worker(resources: Resources, spans: list[Span]) -> AsyncIterator[None]:
+async def _worker(platform: Platform, spans: list[Span]) -> AsyncIterator[None]:
     """The product's worker with one slot, without its cron."""
     watched = dataclasses.replace(
-        resources,
-        jobs=cast("Any", Watched(resources.jobs, spans)),
-        safety=cast("Any", Watched(resources.safety, spans)),
-        storage=cast("Any", Watched(resources.storage, spans)),
-        progress=cast("Any", Watched(resources.progress, spans)),
+        platform,
+        database=WatchedDatabase(platform, spans),
+        storage=cast("Any", Watched(platform.storage, spans)),
     )
-    settings, slots = resources.settings, Slots(1)
-    async with WatchedPixels(spans, resources) as pixels:
+    watched.share(Progress, cast("Any", Watched(platform.shared(Progress), spans)))
+    settings, slots = platform.settings, Slots(1)
+    async with WatchedPixels(spans, platform) as pixels:
         context: dict[str, Any] = {"bench": Workbench(watched, pixels, slots, "bench")}
         context["worker"] = worker = DoorbellWorker(
             queue=settings.queue,
-            redis=resources.redis,
-            blocking=resources.redis_blocking,
+            redis=platform.redis,
+            blocking=platform.redis_blocking,
             slots=slots,
             functions=[func(drain, name=DRAIN)],  # type: ignore[arg-type] # as in workers/main.py
             ctx=context,
@@ -178,19 +194,19 @@ def _split(rung: float, spans: list[Span]) -> dict[str, float]:
 async def _rate(stack: Stack, burst: int) -> tuple[float, int]:
     """Jobs per second of a worker process that finds `burst` of them waiting, and its slots."""
     camera = Camera(stack.home.root)
-    async with clients(stack) as resources:
+    async with clients(stack) as platform:
         gate = asyncio.Semaphore(SUBMITTERS)
 
         async def one() -> Any:
             async with gate:
-                return await submit(resources, camera.picture())
+                return await submit(platform, camera.picture())
 
         job_ids = await asyncio.gather(*(one() for _ in range(burst)))
         worker = await stack.start_worker()
         for job_id in job_ids:
-            await finished(resources, job_id)
+            await finished(platform, job_id)
         await worker.stop()
-        slots = resources.settings.worker_slots
+        slots = platform.settings.worker_slots
     database = await asyncpg.connect(stack.local.database_url)
     try:
         seconds = await database.fetchval(

@@ -102,17 +102,17 @@ async def run(*, samples: int = 300, jobs: int = 100) -> list[Row]:
 @contextlib.asynccontextmanager
 async def _ours(stack: Stack) -> AsyncIterator[Line]:
     line = Line()
-    async with clients(stack, queue="bench") as resources:
+    async with clients(stack, queue="bench") as platform:
         worker = DoorbellWorker(
             queue="bench",
-            redis=resources.redis,
-            blocking=resources.redis_blocking,
+            redis=platform.redis,
+            blocking=platform.redis_blocking,
             slots=line.slots,
             functions=[func(line.work, name=DRAIN)],  # type: ignore[arg-type] # as in workers/main.py
             handle_signals=False,
         )
-        line.redis = resources.redis
-        line.ring = lambda: resources.doorbell.ring("bench")
+        line.redis = platform.redis
+        line.ring = lambda: platform.doorbell.ring("bench")
         async with running(worker):
             yield line
 

@@ -12,7 +12,8 @@ from scripts.bench.measure import Row, Sample, at_most, sample_row
 from scripts.bench.site import Camera, clients, finished, site, submit
 from scripts.local.process import Child
 from scripts.local.stack import Stack
-from service.platform.resources import Resources
+from service.jobs.progress import Progress
+from service.platform.resources import Platform
 
 TITLE = "Recovery"
 LEASE_SECONDS = 2
@@ -25,9 +26,9 @@ READY_SECONDS = 60
 class Crew:
     """Two workers; whoever is killed is replaced."""
 
-    def __init__(self, stack: Stack, resources: Resources) -> None:
+    def __init__(self, stack: Stack, platform: Platform) -> None:
         self._stack = stack
-        self._resources = resources
+        self._platform = platform
         self._workers: list[Child] = []
 
     async def complete(self) -> None:
@@ -38,7 +39,7 @@ class Crew:
             )
         async with asyncio.timeout(READY_SECONDS):
             # Both wait for rings by then, and Redis tells nobody when that begins.
-            while (await self._resources.redis.info("clients"))["blocked_clients"] < 2:  # noqa: ASYNC110
+            while (await self._platform.redis.info("clients"))["blocked_clients"] < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
     def kill(self, pid: int) -> None:
@@ -49,8 +50,8 @@ class Crew:
 
 
 async def run(*, repetitions: int = 5) -> list[Row]:
-    async with site() as stack, clients(stack) as resources:
-        crew = Crew(stack, resources)
+    async with site() as stack, clients(stack) as platform:
+        crew = Crew(stack, platform)
         camera = Camera(stack.home.root)
         undisturbed: list[float] = []
         recovered: list[tuple[float, float]] = []
@@ -59,9 +60,9 @@ async def run(*, repetitions: int = 5) -> list[Row]:
             for _ in range(repetitions):
                 await crew.complete()
                 started = time.perf_counter()
-                await finished(resources, await _begin(resources, camera))
+                await finished(platform, await _begin(platform, camera))
                 undisturbed.append(time.perf_counter() - started)
-                recovered.append(await _kill_one(resources, camera, crew, database))
+                recovered.append(await _kill_one(platform, camera, crew, database))
         finally:
             await database.close()
     claimed, done = (Sample(seconds) for seconds in zip(*recovered, strict=True))
@@ -79,26 +80,26 @@ async def run(*, repetitions: int = 5) -> list[Row]:
     ]
 
 
-async def _begin(resources: Resources, camera: Camera) -> UUID:
-    job_id = await submit(resources, camera.picture(), SLOW_OP)
-    await resources.doorbell.ring(resources.settings.queue)
+async def _begin(platform: Platform, camera: Camera) -> UUID:
+    job_id = await submit(platform, camera.picture(), SLOW_OP)
+    await platform.doorbell.ring(platform.settings.queue)
     return job_id
 
 
 async def _kill_one(
-    resources: Resources, camera: Camera, crew: Crew, database: asyncpg.Connection[asyncpg.Record]
+    platform: Platform, camera: Camera, crew: Crew, database: asyncpg.Connection[asyncpg.Record]
 ) -> tuple[float, float]:
     """Seconds from killing the worker that computes a job to its claim by another one, and to its end."""
-    job_id = await submit(resources, camera.picture(), SLOW_OP)
-    async with resources.progress.listen(job_id) as listener:
-        await resources.doorbell.ring(resources.settings.queue)
+    job_id = await submit(platform, camera.picture(), SLOW_OP)
+    async with platform.shared(Progress).listen(job_id) as listener:
+        await platform.doorbell.ring(platform.settings.queue)
         async with asyncio.timeout(READY_SECONDS):
             while (await listener.next(1) or {}).get("step") != "pixels":
                 pass
     question = "select worker, clock_timestamp() as at from public.jobs where id = $1"
     [victim] = await database.fetch(question, job_id)
     crew.kill(int(victim["worker"].rpartition(":")[2]))
-    row = await finished(resources, job_id)
+    row = await finished(platform, job_id)
     if row.attempts != 2 or row.finished_at is None:
         raise RuntimeError(f"the job was done at attempt {row.attempts}: the kill came too late")
     claims = "select max(created_at) from public.job_events where job_id = $1 and type = 'running'"

@@ -20,9 +20,10 @@ from PIL import Image
 
 from scripts.local.home import Local
 from scripts.local.stack import Stack
-from service.intake.store import IntakeParameters
-from service.jobs.store import JobRow
-from service.platform.resources import Resources, open_resources
+from service.intake.store import IntakeParameters, Intakes
+from service.jobs.progress import Progress
+from service.jobs.store import JobRow, Jobs
+from service.platform.resources import Platform, open_platform
 from service.platform.settings import load_settings
 
 UPLOADS = "uploads-ephemeral"
@@ -51,10 +52,10 @@ async def site(postgres_settings: Mapping[str, str] | None = None) -> AsyncItera
 
 
 @contextlib.asynccontextmanager
-async def clients(stack: Stack, **changed: object) -> AsyncIterator[Resources]:
+async def clients(stack: Stack, **changed: object) -> AsyncIterator[Platform]:
     """The service's own clients, in this process."""
-    async with open_resources(load_settings(**stack.environment(UNLIMITED), **changed)) as resources:
-        yield resources
+    async with open_platform(load_settings(**stack.environment(UNLIMITED), **changed)) as platform:
+        yield platform
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +85,11 @@ class Camera:
 
 
 async def submit(
-    resources: Resources, picture: Picture, op_key: str = RESIZE, user_id: UUID | None = None
+    platform: Platform, picture: Picture, op_key: str = RESIZE, user_id: UUID | None = None
 ) -> UUID:
     """A job with its upload in place, queued; nobody has rung."""
-    settings = resources.settings
-    result = await resources.intakes.intake(
+    settings = platform.settings
+    result = await Intakes(platform.database).intake(
         IntakeParameters(
             user_id=user_id,
             sha256=picture.sha256,
@@ -110,15 +111,15 @@ async def submit(
     )
     if result.job is None:
         raise RuntimeError("this picture was known already")
-    await resources.storage.upload(UPLOADS, result.job.upload_path, picture.data, "image/jpeg")
-    row = await resources.jobs.mark_uploaded(result.job.job_id, user_id)
+    await platform.storage.upload(UPLOADS, result.job.upload_path, picture.data, "image/jpeg")
+    row = await Jobs(platform.database).mark_uploaded(result.job.job_id, user_id)
     if row is None or row.status != "queued":
         raise RuntimeError("the job did not get into the queue")
     return result.job.job_id
 
 
 async def finished(
-    resources: Resources,
+    platform: Platform,
     job_id: UUID,
     user_id: UUID | None = None,
     ring: Callable[[], Awaitable[object]] | None = None,
@@ -127,7 +128,7 @@ async def finished(
 
     Like the service's own event stream it looks when a transition is announced, and else now and then.
     """
-    async with resources.progress.listen(job_id) as listener:
+    async with platform.shared(Progress).listen(job_id) as listener:
         look = ring is None
         if ring is not None:
             await ring()
@@ -135,7 +136,7 @@ async def finished(
         while True:
             if look or time.perf_counter() - looked > LOOK_SECONDS:
                 looked = time.perf_counter()
-                row = await resources.jobs.get_job(job_id, user_id)
+                row = await Jobs(platform.database).get_job(job_id, user_id)
                 if row is not None and row.terminal:
                     if row.status != "done":
                         raise RuntimeError(f"job {job_id} ended as {row.status}: {row.error}")

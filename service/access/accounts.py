@@ -12,13 +12,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, TypeVar
+from typing import Literal, Self, TypeVar
 from uuid import UUID
 
 from service.platform.database import Database, Row
 from service.platform.errors import DependencyError, ProblemError, account_gone, account_suspended
 from service.platform.freshness import REMEMBERED_SECONDS, UNCONFIRMED_SECONDS, Freshness
 from service.platform.gcra import Admission
+from service.platform.resources import Platform
 
 REMEMBERED_ACCOUNTS = 10_000
 WHAT_TO_DO = "Write to whoever runs this service; what the account holds is kept."
@@ -67,6 +68,10 @@ class Accounts:
         self._clock = clock
         self._known: OrderedDict[UUID, _Known] = OrderedDict()
         self._streams: dict[UUID, set[asyncio.Event]] = {}
+
+    @classmethod
+    def open(cls, platform: Platform) -> Self:
+        return cls(platform.database, platform.freshness)
 
     async def confirm(self, user_id: UUID, admission: Admission, *, may_be_deleted: bool = False) -> None:
         """Refuse an account that may not be used, asking the database unless what the admission has read along the

@@ -315,9 +315,9 @@ async def caller(request: Request) -> Principal:
 
 
 async def _key_holder(request: Request, key: str) -> Principal:
-    resources = request.app.state.resources
-    ip = address_of(request, resources.settings.trusted_hops)
-    verified = await resources.key_ring.verify(key, ip)
+    platform = request.app.state.platform
+    ip = address_of(request, platform.settings.trusted_hops)
+    verified = await platform.key_ring.verify(key, ip)
     scope = scope_of(request.method, request.scope["route"].path)
     if scope is None:
         raise ProblemError(

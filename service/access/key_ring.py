@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Self
 from uuid import UUID
 
 import structlog
@@ -32,6 +33,7 @@ from service.platform.errors import (
 )
 from service.platform.freshness import REMEMBERED_SECONDS, UNCONFIRMED_SECONDS, Freshness
 from service.platform.gcra import MINUTE, Admission, Limit, Limiter, Networks, by_address, networks
+from service.platform.resources import Platform
 from service.platform.secrets import derive
 from service.platform.settings import Settings
 
@@ -79,6 +81,10 @@ class KeyRing:
         self._verified: OrderedDict[bytes, VerifiedKey] = OrderedDict()
         self._touched: OrderedDict[UUID, float] = OrderedDict()
         self._touching: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    def open(cls, platform: Platform) -> Self:
+        return cls(ApiKeys(platform.database), platform.freshness, platform.limiter, platform.settings)
 
     def digest(self, key: str) -> bytes:
         """What the database keeps of a key."""

@@ -13,7 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
+from service.access.accounts import Accounts
 from service.access.auth import Caller, Principal
+from service.access.key_ring import KeyRing
 from service.platform.errors import ProblemError, sign_in_required
 from service.platform.freshness import version_key
 from service.platform.gcra import (
@@ -27,7 +29,7 @@ from service.platform.gcra import (
     by_address,
     networks,
 )
-from service.platform.resources import Resources, resources_of
+from service.platform.resources import Platform, platform_of
 from service.platform.settings import Settings
 from service.usage.meter import COUNTS
 
@@ -79,7 +81,7 @@ def _account(user_id: UUID) -> tuple[str, str]:
 
 
 async def admit(  # noqa: PLR0913
-    resources: Resources,
+    platform: Platform,
     principal: Principal,
     scope: Scope,
     *,
@@ -93,10 +95,10 @@ async def admit(  # noqa: PLR0913
     verified it, or that the account may not be used; one that is deleted passes where `may_be_deleted`. `times`: as how
     many requests it counts."""
     user_id = principal.user_id
-    limits = limits_of(principal, resources.settings, follow_up=follow_up)
+    limits = limits_of(principal, platform.settings, follow_up=follow_up)
     if times > 1:
         limits = tuple(limit._replace(cost=min(times, limit.burst)) for limit in limits)
-    admission = await resources.limiter.admit(
+    admission = await platform.limiter.admit(
         limits,
         get=get,
         # Whether the account and the API key still stand.
@@ -107,15 +109,15 @@ async def admit(  # noqa: PLR0913
     scope["darkroom.admission"] = admission
     admission.require()
     if principal.key is not None:
-        await resources.key_ring.confirm(principal.key, admission)
+        await platform.shared(KeyRing).confirm(principal.key, admission)
     elif user_id is not None:
-        await resources.accounts.confirm(user_id, admission, may_be_deleted=may_be_deleted)
+        await platform.shared(Accounts).confirm(user_id, admission, may_be_deleted=may_be_deleted)
     return admission
 
 
 async def rate_limit(request: Request, response: Response, principal: Caller) -> Principal:
     """Dependency of ordinary routes: admits the caller or raises 429, and sets the RateLimit headers."""
-    admission = await admit(resources_of(request), principal, request.scope, follow_up=True)
+    admission = await admit(platform_of(request), principal, request.scope, follow_up=True)
     response.headers.update(admission.headers())
     return principal
 
@@ -125,7 +127,7 @@ Admitted = Annotated[Principal, Depends(rate_limit)]
 
 async def _perhaps_deleted(request: Request, response: Response, principal: Caller) -> Principal:
     admission = await admit(
-        resources_of(request), principal, request.scope, follow_up=True, may_be_deleted=True
+        platform_of(request), principal, request.scope, follow_up=True, may_be_deleted=True
     )
     response.headers.update(admission.headers())
     return principal

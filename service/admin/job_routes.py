@@ -10,13 +10,14 @@ from service.admin.access import REFUSALS, AdminUser, StaffUser
 from service.admin.errors import user_not_found
 from service.admin.rows import AdminJob, AdminJobDetail
 from service.admin.schemas import Act, JobFilter, JobPage, RefundAnswer
+from service.admin.store import Admin
 from service.credits.errors import insufficient_credits, not_charged
 from service.jobs.errors import job_finished, job_not_found
 from service.library.errors import original_missing
 from service.moderation.errors import refused
 from service.platform.errors import conflict, data_deletion_running, malformed_json
 from service.platform.problems import responses
-from service.platform.resources import resources_of
+from service.platform.resources import platform_of
 
 router = APIRouter(prefix="/admin/api/jobs", tags=["admin"])
 
@@ -24,13 +25,13 @@ router = APIRouter(prefix="/admin/api/jobs", tags=["admin"])
 @router.get("", responses=responses(*REFUSALS, user_not_found, conflict))
 async def search_jobs(request: Request, _caller: StaffUser, wanted: Annotated[JobFilter, Query()]) -> JobPage:
     """Jobs of all users and visitors, newest first."""
-    return await lists.jobs(resources_of(request), wanted)
+    return await lists.jobs(platform_of(request), wanted)
 
 
 @router.get("/{job_id}", responses=responses(*REFUSALS, job_not_found))
 async def get_any_job(job_id: UUID, request: Request, _caller: StaffUser) -> AdminJobDetail:
     """One job with its transitions, what it cost, and whether its bytes are still there."""
-    return await acts.job_detail(resources_of(request), job_id)
+    return await acts.job_detail(platform_of(request), job_id)
 
 
 @router.post(
@@ -53,7 +54,7 @@ async def replay_job(job_id: UUID, request: Request, actor: AdminUser, wanted: A
 
     It is a job of its own, for the same owner, and holds the price of the first one anew.
     """
-    return await acts.replay(resources_of(request), job_id, actor, wanted.reason)
+    return await acts.replay(platform_of(request), job_id, actor, wanted.reason)
 
 
 @router.post(
@@ -62,7 +63,7 @@ async def replay_job(job_id: UUID, request: Request, actor: AdminUser, wanted: A
 )
 async def cancel_any_job(job_id: UUID, request: Request, actor: AdminUser, wanted: Act) -> AdminJob:
     """End a job that has not ended. It costs nothing, and its upload is removed."""
-    return await acts.cancel(resources_of(request), job_id, actor, wanted.reason)
+    return await acts.cancel(platform_of(request), job_id, actor, wanted.reason)
 
 
 @router.post(
@@ -71,5 +72,5 @@ async def cancel_any_job(job_id: UUID, request: Request, actor: AdminUser, wante
 )
 async def refund_job(job_id: UUID, request: Request, actor: AdminUser, wanted: Act) -> RefundAnswer:
     """Give back what a job was charged, once. Its result stays."""
-    refunded = await resources_of(request).admin.refund_job(job_id, actor, wanted.reason)
+    refunded = await Admin(platform_of(request).database).refund_job(job_id, actor, wanted.reason)
     return RefundAnswer(refunded=refunded)

@@ -22,10 +22,10 @@ from service.admin.schemas import (
     UserFilter,
     UserPage,
 )
-from service.admin.store import Place
+from service.admin.store import Admin, Place
 from service.health.checks import Checks
 from service.platform.cursors import cursor_at, place_of, unreadable
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 
 REVIEWED = {"false": False, "true": True, "all": None}
 
@@ -54,8 +54,8 @@ def _place(cursor: str | None) -> Place | None:
         raise unreadable() from None
 
 
-async def users(resources: Resources, wanted: UserFilter) -> UserPage:
-    rows = await resources.admin.list_users(
+async def users(platform: Platform, wanted: UserFilter) -> UserPage:
+    rows = await Admin(platform.database).list_users(
         limit=wanted.limit,
         after=_place(wanted.cursor),
         query=wanted.query,
@@ -66,9 +66,9 @@ async def users(resources: Resources, wanted: UserFilter) -> UserPage:
     return UserPage(users=rows, next_cursor=_more(rows, wanted.limit, lambda row: row.user_id))
 
 
-async def jobs(resources: Resources, wanted: JobFilter) -> JobPage:
+async def jobs(platform: Platform, wanted: JobFilter) -> JobPage:
     """Raises ProblemError (user_not_found, conflict)."""
-    rows = await resources.admin.list_jobs(
+    rows = await Admin(platform.database).list_jobs(
         limit=wanted.limit,
         after=_place(wanted.cursor),
         status=wanted.status,
@@ -81,17 +81,17 @@ async def jobs(resources: Resources, wanted: JobFilter) -> JobPage:
     return JobPage(jobs=rows, next_cursor=_more(rows, wanted.limit, lambda row: row.job_id))
 
 
-async def refused(resources: Resources, wanted: RefusedFilter) -> RefusedPage:
-    rows = await resources.admin.list_refused(
+async def refused(platform: Platform, wanted: RefusedFilter) -> RefusedPage:
+    rows = await Admin(platform.database).list_refused(
         limit=wanted.limit, after=_place(wanted.cursor), reviewed=REVIEWED[wanted.reviewed]
     )
     return RefusedPage(jobs=rows, next_cursor=_more(rows, wanted.limit, lambda row: row.job_id))
 
 
-async def in_review(resources: Resources, wanted: ReviewFilter) -> ReviewPage:
+async def in_review(platform: Platform, wanted: ReviewFilter) -> ReviewPage:
     """Each picture with a URL that shows it."""
-    rows = await resources.admin.list_in_review(limit=wanted.limit, after=_place(wanted.cursor))
-    storage, seconds = resources.storage, resources.settings.signed_url_seconds
+    rows = await Admin(platform.database).list_in_review(limit=wanted.limit, after=_place(wanted.cursor))
+    storage, seconds = platform.storage, platform.settings.signed_url_seconds
     buckets = sorted({row.bucket for row in rows})
     signed = await asyncio.gather(
         *(storage.sign_downloads(b, [r.path for r in rows if r.bucket == b], seconds) for b in buckets)
@@ -103,8 +103,8 @@ async def in_review(resources: Resources, wanted: ReviewFilter) -> ReviewPage:
     )
 
 
-async def blocked(resources: Resources, wanted: BlockedFilter) -> BlockedPage:
-    rows = await resources.admin.list_blocked(
+async def blocked(platform: Platform, wanted: BlockedFilter) -> BlockedPage:
+    rows = await Admin(platform.database).list_blocked(
         limit=wanted.limit,
         after=None if wanted.cursor is None else place_of(wanted.cursor),
         sha256=wanted.sha256,
@@ -113,9 +113,9 @@ async def blocked(resources: Resources, wanted: BlockedFilter) -> BlockedPage:
     return BlockedPage(hashes=rows, next_cursor=_more(rows, wanted.limit, lambda row: row.sha256))
 
 
-async def audit(resources: Resources, wanted: AuditFilter) -> AuditPage:
+async def audit(platform: Platform, wanted: AuditFilter) -> AuditPage:
     """Raises ProblemError (user_not_found, conflict)."""
-    rows = await resources.admin.list_audit(
+    rows = await Admin(platform.database).list_audit(
         limit=wanted.limit,
         before=wanted.cursor,
         actor=wanted.actor,
@@ -125,13 +125,13 @@ async def audit(resources: Resources, wanted: AuditFilter) -> AuditPage:
     return AuditPage(entries=rows, next_cursor=rows[-1].id if len(rows) == wanted.limit else None)
 
 
-async def system(resources: Resources, checks: Checks) -> SystemPage:
+async def system(platform: Platform, checks: Checks) -> SystemPage:
     """What is waiting, late or open, and whether what the service needs answers."""
-    settings = resources.settings
+    settings = platform.settings
     return SystemPage(
         version=__version__,
         release=settings.release,
         environment=settings.environment,
         readiness=await checks.readiness(),
-        report=await resources.admin.system_report(settings.paid_priority),
+        report=await Admin(platform.database).system_report(settings.paid_priority),
     )

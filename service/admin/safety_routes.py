@@ -25,7 +25,7 @@ from service.jobs.errors import job_not_found
 from service.moderation.errors import hash_not_blocked
 from service.platform.errors import conflict, malformed_json
 from service.platform.problems import responses
-from service.platform.resources import resources_of
+from service.platform.resources import platform_of
 
 router = APIRouter(prefix="/admin/api", tags=["admin"])
 
@@ -35,7 +35,7 @@ async def list_refused(
     request: Request, _caller: StaffUser, wanted: Annotated[RefusedFilter, Query()]
 ) -> RefusedPage:
     """Jobs that moderation refused, newest first. Their bytes are gone: what is left is what was said of them."""
-    return await lists.refused(resources_of(request), wanted)
+    return await lists.refused(platform_of(request), wanted)
 
 
 @router.post(
@@ -48,7 +48,7 @@ async def review_refused(
     """Decide about a refused job: `keep` leaves its picture free to be sent again, `block` blocks its hash. The latest
     decision stands, but to keep does not unblock."""
     return await acts.review(
-        resources_of(request), job_id, wanted.decision, actor, wanted.reason, category=wanted.category
+        platform_of(request), job_id, wanted.decision, actor, wanted.reason, category=wanted.category
     )
 
 
@@ -57,7 +57,7 @@ async def list_in_review(
     request: Request, _caller: StaffUser, wanted: Annotated[ReviewFilter, Query()]
 ) -> ReviewPage:
     """Pictures that moderation is in doubt about, newest first. Until one is decided about, its owner alone has it."""
-    return await lists.in_review(resources_of(request), wanted)
+    return await lists.in_review(platform_of(request), wanted)
 
 
 @router.post(
@@ -70,11 +70,11 @@ async def decide_about_picture(
 ) -> None:
     """Decide about a picture in review: `approve` lets it be shared, `refuse` blocks the upload that it was made from
     and takes away all that was made of it. 409 `conflict` when nothing is to be decided any more."""
-    resources = resources_of(request)
+    platform = platform_of(request)
     if wanted.decision == "approve":
-        await acts.approve(resources, kind, picture_id, actor, wanted.reason)
+        await acts.approve(platform, kind, picture_id, actor, wanted.reason)
     else:
-        await acts.refuse(resources, kind, picture_id, actor, wanted.reason, category=wanted.category)
+        await acts.refuse(platform, kind, picture_id, actor, wanted.reason, category=wanted.category)
 
 
 @router.get("/blocked", responses=responses(*REFUSALS))
@@ -82,14 +82,14 @@ async def list_blocked(
     request: Request, _caller: StaffUser, wanted: Annotated[BlockedFilter, Query()]
 ) -> BlockedPage:
     """Blocked hashes, newest first."""
-    return await lists.blocked(resources_of(request), wanted)
+    return await lists.blocked(platform_of(request), wanted)
 
 
 @router.post("/blocked", responses=responses(*REFUSALS, malformed_json))
 async def block_hash(request: Request, actor: AdminUser, wanted: BlockRequest) -> BlockAnswer:
     """Refuse these bytes from now on, and take away what exists of them. Repeating it completes it."""
     done = await acts.block(
-        resources_of(request), wanted.sha256, actor, wanted.reason, category=wanted.category
+        platform_of(request), wanted.sha256, actor, wanted.reason, category=wanted.category
     )
     return BlockAnswer(
         sha256=wanted.sha256,
@@ -109,4 +109,4 @@ async def unblock_hash(
     sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")], request: Request, actor: AdminUser, wanted: Act
 ) -> None:
     """Accept these bytes again; what was taken away does not come back."""
-    await acts.unblock(resources_of(request), sha256, actor, wanted.reason)
+    await acts.unblock(platform_of(request), sha256, actor, wanted.reason)

@@ -16,11 +16,12 @@ from service.admin.schemas import (
     Me,
     SystemPage,
 )
+from service.admin.store import Admin
 from service.health.checks import Checks
 from service.platform.errors import ProblemError, conflict
 from service.platform.pages import ADMIN
 from service.platform.problems import responses
-from service.platform.resources import resources_of
+from service.platform.resources import platform_of
 from service.platform.settings import Settings
 
 MAX_ABUSE = 200
@@ -31,7 +32,7 @@ page = APIRouter(include_in_schema=False)
 @router.get("/me", responses=responses(*REFUSALS))
 async def get_me(request: Request, user_id: StaffUser) -> Me:
     """The caller's role."""
-    role = await resources_of(request).admin.role(user_id)
+    role = await Admin(platform_of(request).database).role(user_id)
     if role is None:  # revoked between the two questions
         raise ProblemError(admin_required)
     return Me(user_id=user_id, role=role)
@@ -41,19 +42,19 @@ async def get_me(request: Request, user_id: StaffUser) -> Me:
 async def get_system(request: Request, _caller: StaffUser) -> SystemPage:
     """What is waiting, late or open, and whether what the service needs answers."""
     checks: Checks = request.app.state.checks
-    return await lists.system(resources_of(request), checks)
+    return await lists.system(platform_of(request), checks)
 
 
 @router.get("/invariants", responses=responses(*REFUSALS))
 async def get_invariants(request: Request, _caller: StaffUser) -> InvariantReport:
     """Sentences about money and state that do not hold. It reads whole tables: ask seldom."""
-    return InvariantReport(violations=await resources_of(request).database.check_invariants())
+    return InvariantReport(violations=await platform_of(request).database.check_invariants())
 
 
 @router.get("/abuse", responses=responses(*REFUSALS))
 async def list_abuse(request: Request, _caller: StaffUser) -> AbuseList:
     """Accounts that look like abuse: `refusals`, `burst`, `shared_address`. To judge them is for people."""
-    return AbuseList(accounts=await resources_of(request).admin.list_abuse(MAX_ABUSE))
+    return AbuseList(accounts=await Admin(platform_of(request).database).list_abuse(MAX_ABUSE))
 
 
 @router.get("/audit", responses=responses(*REFUSALS, user_not_found, conflict))
@@ -61,7 +62,7 @@ async def list_audit(
     request: Request, _caller: StaffUser, wanted: Annotated[AuditFilter, Query()]
 ) -> AuditPage:
     """The audit log, newest first."""
-    return await lists.audit(resources_of(request), wanted)
+    return await lists.audit(platform_of(request), wanted)
 
 
 def admin_policy(settings: Settings) -> str:

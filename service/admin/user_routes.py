@@ -10,10 +10,11 @@ from service.admin.access import REFUSALS, AdminUser, StaffUser
 from service.admin.errors import user_not_found
 from service.admin.rows import AdminUserDetail, CreditChange
 from service.admin.schemas import Act, CreditsGiven, CreditsTaken, PlanChange, UserFilter, UserPage
+from service.admin.store import Admin
 from service.plans.errors import plan_not_found
 from service.platform.errors import conflict, malformed_json
 from service.platform.problems import responses
-from service.platform.resources import resources_of
+from service.platform.resources import platform_of
 
 router = APIRouter(prefix="/admin/api/users", tags=["admin"])
 _ONE = responses(*REFUSALS, user_not_found)
@@ -25,13 +26,13 @@ async def list_users(
     request: Request, _caller: StaffUser, wanted: Annotated[UserFilter, Query()]
 ) -> UserPage:
     """Accounts, newest first."""
-    return await lists.users(resources_of(request), wanted)
+    return await lists.users(platform_of(request), wanted)
 
 
 @router.get("/{user_id}", responses=_ONE)
 async def get_user(user_id: UUID, request: Request, _caller: StaffUser) -> AdminUserDetail:
     """One account: plan, credits and grants, last jobs, names of its keys, subscription, flag, storage."""
-    return await resources_of(request).admin.get_user(str(user_id))
+    return await Admin(platform_of(request).database).get_user(str(user_id))
 
 
 @router.post(
@@ -40,7 +41,7 @@ async def get_user(user_id: UUID, request: Request, _caller: StaffUser) -> Admin
 )
 async def set_plan(user_id: UUID, request: Request, actor: AdminUser, wanted: PlanChange) -> AdminUserDetail:
     """Give an account another plan, at once. Nothing is deleted; a subscription is not touched."""
-    return await acts.set_plan(resources_of(request), user_id, wanted.plan_id, actor, wanted.reason)
+    return await acts.set_plan(platform_of(request), user_id, wanted.plan_id, actor, wanted.reason)
 
 
 @router.post("/{user_id}/credits/give", responses=_ACT)
@@ -48,7 +49,7 @@ async def give_credits(
     user_id: UUID, request: Request, actor: AdminUser, wanted: CreditsGiven
 ) -> CreditChange:
     """Give credits, once for each reference. A debt is paid first."""
-    return await resources_of(request).admin.change_credits(
+    return await Admin(platform_of(request).database).change_credits(
         user_id, wanted.amount, wanted.reference, actor, wanted.reason, expires_at=wanted.expires_at
     )
 
@@ -58,7 +59,7 @@ async def take_credits(
     user_id: UUID, request: Request, actor: AdminUser, wanted: CreditsTaken
 ) -> CreditChange:
     """Take credits back, once for each reference. The balance does not go below zero: the rest becomes a debt."""
-    return await resources_of(request).admin.change_credits(
+    return await Admin(platform_of(request).database).change_credits(
         user_id, -wanted.amount, wanted.reference, actor, wanted.reason
     )
 
@@ -69,22 +70,22 @@ async def take_credits(
 )
 async def suspend_user(user_id: UUID, request: Request, actor: AdminUser, wanted: Act) -> AdminUserDetail:
     """Stop an account at once: sessions, API keys, jobs, share links, event streams. Nothing of it is deleted."""
-    return await acts.suspend(resources_of(request), user_id, actor, wanted.reason)
+    return await acts.suspend(platform_of(request), user_id, actor, wanted.reason)
 
 
 @router.post("/{user_id}/restore", responses=_ACT)
 async def restore_user(user_id: UUID, request: Request, actor: AdminUser, wanted: Act) -> AdminUserDetail:
     """Let a suspended account be used again. Canceled jobs stay canceled; a ban in Supabase Auth is lifted there."""
-    return await acts.restore(resources_of(request), user_id, actor, wanted.reason)
+    return await acts.restore(platform_of(request), user_id, actor, wanted.reason)
 
 
 @router.post("/{user_id}/flag", responses=_ACT)
 async def flag_user(user_id: UUID, request: Request, actor: AdminUser, wanted: Act) -> AdminUserDetail:
     """Mark an account for operators to look at. It works as before."""
-    return await resources_of(request).admin.flag(user_id, actor, wanted.reason, flagged=True)
+    return await Admin(platform_of(request).database).flag(user_id, actor, wanted.reason, flagged=True)
 
 
 @router.post("/{user_id}/unflag", responses=_ACT)
 async def unflag_user(user_id: UUID, request: Request, actor: AdminUser, wanted: Act) -> AdminUserDetail:
     """Take the mark away."""
-    return await resources_of(request).admin.flag(user_id, actor, wanted.reason, flagged=False)
+    return await Admin(platform_of(request).database).flag(user_id, actor, wanted.reason, flagged=False)

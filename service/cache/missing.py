@@ -10,29 +10,30 @@ import structlog
 from redis.exceptions import RedisError
 
 from service.cache.hot_answers import forget
+from service.library.store import Library
 from service.platform.database import OutputRow
 from service.platform.errors import DatabaseReadOnlyError
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.storage import LIBRARY
 from service.platform.telemetry import MISSING_BYTES
 
 log = structlog.get_logger()
 
 
-async def has_bytes(resources: Resources, output: OutputRow) -> bool:
+async def has_bytes(platform: Platform, output: OutputRow) -> bool:
     """Whether the bytes of an output and of its thumbnail are there. Raises DependencyError."""
     found = await asyncio.gather(
-        resources.storage.has_bytes(output.bucket, output.path),
-        resources.storage.has_bytes(output.bucket, output.thumb_path),
+        platform.storage.has_bytes(output.bucket, output.path),
+        platform.storage.has_bytes(output.bucket, output.thumb_path),
     )
     return all(found)
 
 
-async def bury(resources: Resources, output_id: UUID) -> None:
+async def bury(platform: Platform, output_id: UUID) -> None:
     """Take an output whose bytes are gone out of lists and caches. Does nothing while the database is read-only:
     whoever looks next finds them gone again."""
     try:
-        gone = await resources.database.bury_output(output_id)
+        gone = await platform.database.bury_output(output_id)
     except DatabaseReadOnlyError:
         gone = None
     if gone is None:
@@ -40,16 +41,16 @@ async def bury(resources: Resources, output_id: UUID) -> None:
     MISSING_BYTES.labels("output").inc()
     log.warning("output_without_bytes", output_id=str(output_id))
     try:
-        await forget(resources.redis, [gone])
+        await forget(platform.redis, [gone])
     except (RedisError, OSError) as error:  # what it holds dies within minutes
         log.warning("output_not_forgotten", output_id=str(output_id), error=type(error).__name__)
 
 
-async def lose_original(resources: Resources, image_id: UUID, path: str) -> None:
+async def lose_original(platform: Platform, image_id: UUID, path: str) -> None:
     """Let an image name its original at `path` no longer, since its bytes are gone: the next intake asks for them
     again. The object goes first, so that the new one finds its key free. Raises StorageError,
     DependencyError."""
-    await resources.storage.remove(LIBRARY, [path])
-    if await resources.library.lose_original(image_id, path):
+    await platform.storage.remove(LIBRARY, [path])
+    if await Library(platform.database).lose_original(image_id, path):
         MISSING_BYTES.labels("original").inc()
         log.warning("original_without_bytes", image_id=str(image_id))

@@ -9,10 +9,10 @@ from service.catalogue.schemas import Catalogue, InputLimits, ModerationStatemen
 from service.intake.intake import accepted_types
 from service.moderation.moderators import NSFW_MODEL
 from service.ops.registry import catalogue
-from service.plans.tariff import Price
+from service.plans.tariff import Price, Tariff
 from service.platform.errors import internal
 from service.platform.problems import responses
-from service.platform.resources import resources_of
+from service.platform.resources import platform_of
 from service.platform.settings import Settings
 
 router = APIRouter(tags=["ops"])
@@ -58,10 +58,10 @@ def build(settings: Settings, prices: Mapping[str, Price], models: Collection[st
 async def list_ops(request: Request) -> Response:
     """Every op, with the JSON schema of its parameters, its price and example keys, and what an upload may be."""
     state = request.app.state
-    resources = resources_of(request)
-    prices = await resources.tariff.prices()
+    platform = platform_of(request)
+    prices = await platform.shared(Tariff).prices()
     if getattr(state, "catalogue_prices", None) != prices:
-        body = build(state.settings, prices, resources.models).model_dump_json().encode()
+        body = build(state.settings, prices, platform.models).model_dump_json().encode()
         state.catalogue = body, f'"{hashlib.sha256(body).hexdigest()[:16]}"'
         state.catalogue_prices = prices
     body, etag = state.catalogue

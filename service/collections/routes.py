@@ -14,13 +14,13 @@ from service.collections.errors import (
     no_such_collection,
     too_many_collections,
 )
-from service.collections.store import CollectionRow
+from service.collections.store import CollectionRow, Shelves
 from service.library.errors import image_not_found
 from service.library.images import TEAM_REFUSALS, change_one
 from service.platform.errors import data_deletion_running, malformed_json, sign_in_required
 from service.platform.fields import Id, Input, Name
 from service.platform.problems import responses
-from service.platform.resources import resources_of
+from service.platform.resources import platform_of
 from service.teams.errors import team_not_found
 
 router = APIRouter(prefix="/collections", tags=["library"])
@@ -72,7 +72,7 @@ async def list_collections(
     request: Request, user_id: SignedIn, team_id: UUID | None = None
 ) -> CollectionList:
     """All of the caller's collections, or of a team's, at most 500."""
-    rows = await resources_of(request).shelves.list_collections(user_id, team_id)
+    rows = await Shelves(platform_of(request).database).list_collections(user_id, team_id)
     return CollectionList(collections=[_shown(row) for row in rows])
 
 
@@ -94,7 +94,7 @@ _REFUSALS = (
 async def create_collection(request: Request, user_id: SignedIn, wanted: NewCollection) -> Collection:
     """A new, empty collection."""
     return _shown(
-        await resources_of(request).shelves.create_collection(
+        await Shelves(platform_of(request).database).create_collection(
             user_id, wanted.name, wanted.parent_id, wanted.team_id
         )
     )
@@ -105,7 +105,7 @@ async def update_collection(
     collection_id: UUID, request: Request, user_id: SignedIn, wanted: CollectionChange
 ) -> Collection:
     """Rename a collection, or move it into another or out of one."""
-    row = await resources_of(request).shelves.update_collection(
+    row = await Shelves(platform_of(request).database).update_collection(
         collection_id,
         user_id,
         name=wanted.name,
@@ -124,7 +124,7 @@ async def update_collection(
 )
 async def delete_collection(collection_id: UUID, request: Request, user_id: SignedIn) -> None:
     """Delete a collection and those that lie in it. Their images stay."""
-    if not await resources_of(request).shelves.delete_collection(collection_id, user_id):
+    if not await Shelves(platform_of(request).database).delete_collection(collection_id, user_id):
         raise no_such_collection(collection_id)
 
 
@@ -140,10 +140,10 @@ _MEMBER = responses(
 @router.put("/{collection_id}/images/{image_id}", status_code=204, responses=_MEMBER)
 async def add_image(collection_id: UUID, image_id: UUID, request: Request, user_id: SignedIn) -> None:
     """Put an image into a collection; it stays in those it is in. Repeating it changes nothing."""
-    await change_one(resources_of(request), user_id, image_id, "add", collection_id)
+    await change_one(platform_of(request), user_id, image_id, "add", collection_id)
 
 
 @router.delete("/{collection_id}/images/{image_id}", status_code=204, responses=_MEMBER)
 async def remove_image(collection_id: UUID, image_id: UUID, request: Request, user_id: SignedIn) -> None:
     """Take an image out of a collection. The image stays; repeating it changes nothing."""
-    await change_one(resources_of(request), user_id, image_id, "remove", collection_id)
+    await change_one(platform_of(request), user_id, image_id, "remove", collection_id)

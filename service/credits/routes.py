@@ -6,10 +6,11 @@ from fastapi import APIRouter, Query, Request
 
 from service.access.limits import SignedIn
 from service.credits.schemas import CreditBalance, CreditHistory, CreditMovement, HistoryPage
+from service.credits.store import Credits
 from service.platform.cursors import cursor_at, place_of, unreadable
 from service.platform.errors import account_gone, sign_in_required
 from service.platform.problems import responses
-from service.platform.resources import resources_of
+from service.platform.resources import platform_of
 
 router = APIRouter(prefix="/credits", tags=["billing"])
 MAX_ID = 2**63
@@ -18,7 +19,7 @@ MAX_ID = 2**63
 @router.get("/balance", responses=responses(sign_in_required))
 async def get_balance(request: Request, user_id: SignedIn) -> CreditBalance:
     """What can be spent now, what is set aside for jobs, what is owed, and what ends when."""
-    row = await resources_of(request).credits.get_credits(user_id)
+    row = await Credits(platform_of(request).database).get_credits(user_id)
     if row is None:
         raise account_gone()
     return CreditBalance(**row.model_dump())
@@ -31,7 +32,7 @@ async def list_history(
     """Every movement of the caller's credits, newest first, each with the grants it used. Pages do not shift."""
     before = None if wanted.cursor is None else _id(wanted.cursor)
     # One more than the page holds tells whether there is another.
-    rows = await resources_of(request).credits.history(user_id, before, wanted.limit + 1)
+    rows = await Credits(platform_of(request).database).history(user_id, before, wanted.limit + 1)
     page = rows[: wanted.limit]
     return CreditHistory(
         movements=[CreditMovement(**row.model_dump()) for row in page],

@@ -15,12 +15,15 @@ from redis.exceptions import (
     RedisError,
 )
 
+from service.health.presence import Presence
 from service.health.schemas import Check, Dependency, Readiness
+from service.maintenance.store import Maintenance
 from service.moderation.clamd import ScannerError
+from service.moderation.moderators import Moderators
 from service.moderation.scanner import scanner_of
 from service.platform.errors import DatabaseReadOnlyError, DependencyError
 from service.platform.protections import Protections
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.storage import UPLOADS
 from service.platform.telemetry import DATABASE_WRITABLE, QUEUE_DEPTH
 
@@ -44,8 +47,8 @@ log = structlog.get_logger()
 class Checks:
     """The readiness of one process."""
 
-    def __init__(self, resources: Resources) -> None:
-        self._resources = resources
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
         self._lock = asyncio.Lock()
         self._last: Readiness | None = None
         self._asked_at = float("-inf")
@@ -88,17 +91,17 @@ class Checks:
 
     async def _redis(self) -> None:
         """Reading is not enough: a Redis that is full answers reads."""
-        await self._resources.redis.set(READY_KEY, b"1", ex=READY_SECONDS)
+        await self._platform.redis.set(READY_KEY, b"1", ex=READY_SECONDS)
 
     async def _pixels(self) -> Protections | None:
         try:
             async with asyncio.timeout(CHECK_SECONDS):
-                return await self._resources.presence.protections()
+                return await Presence(self._platform.redis).protections()
         except (RedisError, OSError, TimeoutError):
             return None
 
     async def _database(self) -> None:
-        for queue, stats in (await self._resources.maintenance.queue_stats()).items():
+        for queue, stats in (await Maintenance(self._platform.database).queue_stats()).items():
             QUEUE_DEPTH.labels(queue, "queued").set(stats.queued)
             QUEUE_DEPTH.labels(queue, "running").set(stats.running)
 
@@ -106,34 +109,34 @@ class Checks:
         """Whether the database takes writes, by writing; one that succeeded is not repeated for some seconds."""
         fresh = time.monotonic() - self._written_at < WRITE_SECONDS
         if self._written is None or not (self._written.ok and fresh):
-            self._written = await _check("database_writes", self._resources.maintenance.probe_write)
+            self._written = await _check("database_writes", Maintenance(self._platform.database).probe_write)
             self._written_at = time.monotonic()
             DATABASE_WRITABLE.set(self._written.ok)
         return self._written
 
     async def _clamd(self) -> Check:
-        scanner = scanner_of(self._resources.settings)
+        scanner = scanner_of(self._platform.settings)
         return Check(ok=True, ms=0, detail="off") if scanner is None else await _check("clamd", scanner.ping)
 
     def _moderation(self) -> Check:
         """Whether pictures are looked at here. Where that is required and cannot be, jobs fail."""
-        if self._resources.nsfw is not None:
+        if self._platform.shared(Moderators).policy is not None:
             return Check(ok=True, ms=0)
-        required = self._resources.settings.moderation == "required"
+        required = self._platform.settings.moderation == "required"
         return Check(
             ok=not required, ms=0, detail="the model open-nsfw is not installed" if required else "off"
         )
 
     def _billing(self) -> Check:
         """Whether it is on, and can hear; Stripe itself is not asked: nothing that runs depends on it."""
-        settings = self._resources.settings
+        settings = self._platform.settings
         if not settings.billing:
             return Check(ok=True, ms=0, detail="off")
         deaf = settings.stripe_webhook_secret is None
         return Check(ok=not deaf, ms=0, detail="STRIPE_WEBHOOK_SECRET is unset" if deaf else None)
 
     async def _storage(self) -> None:
-        await self._resources.storage.ping(UPLOADS)
+        await self._platform.storage.ping(UPLOADS)
 
 
 async def _check(name: str, ask: Callable[[], Awaitable[None]]) -> Check:

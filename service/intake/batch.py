@@ -22,41 +22,45 @@ from service.intake.intake import (
     require_bulk,
     variant_of,
 )
+from service.intake.load import Load
 from service.intake.schemas import BatchAnswer, BatchItem, BatchRequest, IntakeAnswer, IntakeRequest
-from service.intake.store import IntakeResult
+from service.intake.store import IntakeResult, Intakes
+from service.library.store import Library
 from service.ops.registry import Chain
-from service.plans.tariff import Price
+from service.plans.profiles import Profiles
+from service.plans.tariff import Price, Tariff
 from service.platform.errors import ProblemError, overloaded
 from service.platform.gcra import Admission
 from service.platform.media import claimed_type
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.storage import SignedUpload
 from service.platform.telemetry import SHED
 from service.platform.weights import weights_digest
+from service.teams.store import Teams
 
 
 async def intake_batch(
-    resources: Resources, principal: Principal, claim: BatchRequest, scope: Scope
+    platform: Platform, principal: Principal, claim: BatchRequest, scope: Scope
 ) -> tuple[BatchAnswer, Admission]:
     """Answer a claim for every op_key, and the admission for the headers. Raises ProblemError for what concerns all of
     them: the picture, the caller, credits, quotas."""
-    check_picture(claim, resources.settings)
-    check_wishes(claim, principal, resources.settings)
+    check_picture(claim, platform.settings)
+    check_wishes(claim, principal, platform.settings)
     chains: dict[str, Chain] = {}
     problems: dict[str, ProblemError] = {}
     for op_key in claim.op_keys:
         try:
-            chains[op_key] = chain_of(resources, op_key)
+            chains[op_key] = chain_of(platform, op_key)
         except ProblemError as error:
             problems[op_key] = error
     different = {chain.key: chain for chain in chains.values()}
-    admission = await admit(resources, principal, scope, times=max(1, len(different)))
-    desks = await _desks(resources, principal, claim, list(different.values()), scope)
+    admission = await admit(platform, principal, scope, times=max(1, len(different)))
+    desks = await _desks(platform, principal, claim, list(different.values()), scope)
     refused = {desk.chain.key: await desk.refusal() for desk in desks}
     problems |= {
         op_key: reason for op_key, chain in chains.items() if (reason := refused[chain.key]) is not None
     }
-    answers = await _answers(resources, [desk for desk in desks if refused[desk.chain.key] is None])
+    answers = await _answers(platform, [desk for desk in desks if refused[desk.chain.key] is None])
     items = [
         BatchItem(op_key=op_key, problem=problems[op_key].problem(scope.get("darkroom.request_id")))
         if op_key in problems
@@ -66,13 +70,13 @@ async def intake_batch(
     return BatchAnswer(items=items, charged=sum(answer.charged for answer in answers.values())), admission
 
 
-async def _answers(resources: Resources, desks: list[Desk]) -> dict[str, IntakeAnswer]:
+async def _answers(platform: Platform, desks: list[Desk]) -> dict[str, IntakeAnswer]:
     """By canonical op_key."""
     if not desks:
         return {}
     references = [str(uuid4()) for _ in desks]
-    results = await _ask(resources, desks, references)
-    sign = _once(resources.storage.sign_upload)
+    results = await _ask(platform, desks, references)
+    sign = _once(platform.storage.sign_upload)
     answers = {}
     for desk, reference, result in zip(desks, references, results, strict=True):
         told = await desk.tell(result, reference, sign)
@@ -84,46 +88,46 @@ async def _answers(resources: Resources, desks: list[Desk]) -> dict[str, IntakeA
 
 
 async def _desks(
-    resources: Resources, principal: Principal, claim: BatchRequest, chains: list[Chain], scope: Scope
+    platform: Platform, principal: Principal, claim: BatchRequest, chains: list[Chain], scope: Scope
 ) -> list[Desk]:
     if not chains:
         return []
-    profile = await resources.profiles.of(principal.user_id)
+    profile = await platform.shared(Profiles).of(principal.user_id)
     if profile is None:
-        profile = await resources.library.get_profile(principal.user_id)
+        profile = await Library(platform.database).get_profile(principal.user_id)
     if profile is not None:
-        await require_bulk(resources, profile, len(chains))
+        await require_bulk(platform, profile, len(chains))
     team = None
     if claim.team_id is not None and principal.user_id is not None:
-        team = await resources.teams.get_profile(claim.team_id, principal.user_id)
+        team = await Teams(platform.database).get_profile(claim.team_id, principal.user_id)
     common = claim.model_dump(exclude={"op_keys"})
     desks = []
     for chain in chains:
         one = IntakeRequest.model_construct(**common, op_key=chain.key)
-        price: Price = await resources.tariff.price(chain)
+        price: Price = await platform.shared(Tariff).price(chain)
         desks.append(
             Desk(
-                resources,
+                platform,
                 principal.user_id,
                 one,
                 chain,
                 scope.get("darkroom.request_id"),
-                variant=variant_of(team or profile, one, weights_digest(resources.settings, chain)),
+                variant=variant_of(team or profile, one, weights_digest(platform.settings, chain)),
                 profile=profile,
                 team=team,
                 price=price,
                 key_id=principal.key_id,
-                address=pseudonym(resources.settings.secret, principal.ip),
+                address=pseudonym(platform.settings.secret, principal.ip),
             )
         )
     return desks
 
 
-async def _ask(resources: Resources, desks: list[Desk], references: list[str]) -> list[IntakeResult]:
+async def _ask(platform: Platform, desks: list[Desk], references: list[str]) -> list[IntakeResult]:
     """Raises ProblemError: what intake() refuses, and `overloaded` for work when too much waits."""
-    first, settings = desks[0], resources.settings
+    first, settings = desks[0], platform.settings
     claim = first.claim
-    overload = await resources.load.refusal(first.profile)
+    overload = await platform.shared(Load).refusal(first.profile)
     common = {
         "sha256": claim.sha256,
         "filename": claim.filename,
@@ -156,7 +160,7 @@ async def _ask(resources: Resources, desks: list[Desk], references: list[str]) -
         for desk, reference in zip(desks, references, strict=True)
     ]
     try:
-        return await resources.intakes.intake_batch(first.user_id, common, items)
+        return await Intakes(platform.database).intake_batch(first.user_id, common, items)
     except ProblemError as error:
         if overload is None or error.code is not overloaded:
             raise

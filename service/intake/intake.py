@@ -18,20 +18,23 @@ from service.access.auth import Principal
 from service.access.limits import admit
 from service.cache.hot_answers import bound, claimed, hit_key, remember, unseal
 from service.cache.missing import bury
+from service.intake.load import Load
 from service.intake.schemas import IntakeAnswer, IntakeRequest, PictureClaim
-from service.intake.store import IntakeParameters, IntakeResult
+from service.intake.store import IntakeParameters, IntakeResult, Intakes
 from service.jobs.documents import SIGN_UP, SignedOutput, describe, sign_checked
 from service.jobs.store import JobRow
 from service.library.promote import promote
-from service.library.store import Profile
+from service.library.store import Library, Profile
 from service.ops.errors import OpKeyError
 from service.ops.models import UpscaleV2
 from service.ops.registry import Chain, parse
 from service.ops.size import planned_side
 from service.ops.size import refusal as size_refusal
 from service.ops.variant import variant_for
+from service.plans.profiles import Profiles
 from service.plans.quotes import honour
-from service.plans.tariff import Price
+from service.plans.store import Plans
+from service.plans.tariff import Price, Tariff
 from service.platform.database import OutputGone, OutputRow, cache_key
 from service.platform.downloads import download_url, suggested_name
 from service.platform.errors import (
@@ -48,7 +51,7 @@ from service.platform.errors import (
 )
 from service.platform.gcra import Admission, Kept
 from service.platform.media import ACCEPTED, SVG, claimed_type, says_drawing
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.settings import Settings
 from service.platform.storage import (
     OUTPUTS,
@@ -60,7 +63,7 @@ from service.platform.storage import (
 )
 from service.platform.telemetry import CACHE, SHED
 from service.platform.weights import require, weights_digest
-from service.teams.store import TeamProfile
+from service.teams.store import TeamProfile, Teams
 from service.usage.meter import Label
 
 HOT = CACHE.labels("hot")
@@ -75,10 +78,10 @@ def accepted_types(settings: Settings) -> frozenset[str]:
     return ACCEPTED if settings.accept_svg else ACCEPTED - {SVG}
 
 
-def check(claim: IntakeRequest, resources: Resources) -> Chain:
+def check(claim: IntakeRequest, platform: Platform) -> Chain:
     """What can be refused on the claim alone. Raises ProblemError."""
-    check_picture(claim, resources.settings)
-    return chain_of(resources, claim.op_key)
+    check_picture(claim, platform.settings)
+    return chain_of(platform, claim.op_key)
 
 
 def check_picture(claim: PictureClaim, settings: Settings) -> None:
@@ -109,18 +112,18 @@ def check_picture(claim: PictureClaim, settings: Settings) -> None:
         )
 
 
-def chain_of(resources: Resources, op_key: str) -> Chain:
+def chain_of(platform: Platform, op_key: str) -> Chain:
     """The chain that an op_key names. Raises ProblemError: bad_op_key, unknown_op, bad_parameter, op_unavailable."""
     try:
         chain = parse(op_key)
     except OpKeyError as error:
         raise ProblemError(known(error.code), error.detail) from None
-    require(resources.models, chain)
+    require(platform.models, chain)
     return chain
 
 
 async def intake(
-    resources: Resources, principal: Principal, claim: IntakeRequest, scope: Scope
+    platform: Platform, principal: Principal, claim: IntakeRequest, scope: Scope
 ) -> tuple[bytes, Admission]:
     """Answer a claim: the body of an IntakeAnswer, and the admission for its headers. Raises ProblemError. `scope` is
     the request's.
@@ -128,38 +131,38 @@ async def intake(
     A hit that Redis knows costs one round trip, rate limit included; everything else is one RPC and one call of
     Storage, two for a copy. Beside the signing of a hit its bytes are looked for.
     """
-    chain = check(claim, resources)
-    check_wishes(claim, principal, resources.settings)
-    settings = resources.settings
+    chain = check(claim, platform)
+    check_wishes(claim, principal, platform.settings)
+    settings = platform.settings
     if claim.quote_id is not None:
         price = honour(settings.secret, claim.quote_id, principal.user_id, chain.key)
     else:
-        price = await resources.tariff.price(chain)
+        price = await platform.shared(Tariff).price(chain)
     # What costs is the database's to answer, which charges it.
     cacheable = chain.cacheable != "never" and price.hit == 0
-    profile = await resources.profiles.of(principal.user_id)
+    profile = await platform.shared(Profiles).of(principal.user_id)
     own_weights = weights_digest(settings, chain)
     variant = variant_of(profile, claim, own_weights)
     key = hit_key(cache_key(claim.sha256, chain.key, variant), principal.user_id)
     # A hot answer knows nothing of what is to be kept, nor of who is in a team at this moment.
     plain = not claim.wants_persist and claim.keep_for_days is None and claim.team_id is None
     said = claimed(claim)
-    admission = await admit(resources, principal, scope, get=Kept(key, said) if cacheable and plain else None)
+    admission = await admit(platform, principal, scope, get=Kept(key, said) if cacheable and plain else None)
     if admission.value is not None:
         answer = unseal(settings.secret, bound(key, said), admission.value)
         if answer is not None:
             HOT.inc()
             return answer, admission
     if profile is None:  # unknown while the database was away: what is made must be the right variant
-        profile = await resources.library.get_profile(principal.user_id)
+        profile = await Library(platform.database).get_profile(principal.user_id)
         variant = variant_of(profile, claim, own_weights)
         key = hit_key(cache_key(claim.sha256, chain.key, variant), principal.user_id)
     team = None
     if claim.team_id is not None and principal.user_id is not None:
-        team = await resources.teams.get_profile(claim.team_id, principal.user_id)
+        team = await Teams(platform.database).get_profile(claim.team_id, principal.user_id)
         variant = variant_of(team, claim, own_weights)
     desk = Desk(
-        resources,
+        platform,
         principal.user_id,
         claim,
         chain,
@@ -184,10 +187,10 @@ def check_wishes(claim: PictureClaim, principal: Principal, settings: Settings) 
         raise ProblemError(sign_in_required, "Sign in to work for a team.")
 
 
-async def require_bulk(resources: Resources, profile: Profile, ops: int) -> None:
+async def require_bulk(platform: Platform, profile: Profile, ops: int) -> None:
     """Raises ProblemError (plan_required) for several ops at once where the plan allows one."""
     if ops > 1 and not profile.bulk:
-        raise await resources.tariff.refusal(
+        raise await platform.shared(Tariff).refusal(
             profile.plan_rank,
             "bulk",
             f"The plan {profile.plan_name} allows one op at a time.",
@@ -225,7 +228,7 @@ class Told(NamedTuple):
 
 
 async def refusal(
-    resources: Resources,
+    platform: Platform,
     chain: Chain,
     claim: IntakeRequest,
     profile: Profile | None,
@@ -241,7 +244,7 @@ async def refusal(
         return ProblemError(too_many_pixels, reason[0].upper() + reason[1:] + ".")
     large = any(isinstance(step.params, UpscaleV2) and step.params.model == "large" for step in chain.steps)
     if large and rules.watermark:
-        return await resources.tariff.refusal(
+        return await platform.shared(Tariff).refusal(
             0 if profile is None else profile.plan_rank,
             "large_model",
             "A plan that gives previews does not include the large model: leave model-large out.",
@@ -256,7 +259,7 @@ class Desk:
 
     def __init__(  # noqa: PLR0913 - all that an intake depends on
         self,
-        resources: Resources,
+        platform: Platform,
         user_id: UUID | None,
         claim: IntakeRequest,
         chain: Chain,
@@ -270,8 +273,8 @@ class Desk:
         key_id: UUID | None = None,
         address: str | None = None,
     ) -> None:
-        self.resources = resources
-        self.settings = resources.settings
+        self.platform = platform
+        self.settings = platform.settings
         self.user_id = user_id
         self.claim = claim
         self.chain = chain
@@ -293,7 +296,7 @@ class Desk:
 
     async def refusal(self) -> ProblemError | None:
         """Why this is not done for this caller; None: it is."""
-        return await refusal(self.resources, self.chain, self.claim, self.profile, self.team)
+        return await refusal(self.platform, self.chain, self.claim, self.profile, self.team)
 
     async def answer(self, key: str | None) -> bytes:
         refused = await self.refusal()
@@ -302,10 +305,10 @@ class Desk:
         for lookup in range(MAX_LOOKUPS + 1):
             reference = str(uuid4())
             result = await self._ask(reference, use_cache=lookup < MAX_LOOKUPS)
-            told = await self.tell(result, reference, self.resources.storage.sign_upload)
+            told = await self.tell(result, reference, self.platform.storage.sign_upload)
             if told is not None:
                 body = told.answer.model_dump_json().encode()
-                if key is not None and told.output is not None and self.resources.redis_breaker.closed:
+                if key is not None and told.output is not None and self.platform.redis_breaker.closed:
                     await self._remember(key, body, told.output, told.url_seconds)
                 return body
         raise DependencyError("storage")
@@ -330,8 +333,8 @@ class Desk:
             raise DatabaseReadOnlyError
         try:
             if self.persists and output.bucket == OUTPUTS and self.user_id is not None:
-                output = await promote(self.resources, self.user_id, output_id=output.output_id, charge=False)
-            signed = await sign_checked(self.resources, output)
+                output = await promote(self.platform, self.user_id, output_id=output.output_id, charge=False)
+            signed = await sign_checked(self.platform, output)
         except ProblemError:
             await self._refund(charged, reference)
             raise
@@ -342,7 +345,7 @@ class Desk:
 
     async def _remember(self, key: str, body: bytes, output: OutputRow, url_seconds: int) -> None:
         await remember(
-            self.resources.redis,
+            self.platform.redis,
             self.settings.secret,
             key,
             body,
@@ -355,11 +358,11 @@ class Desk:
     async def _refund(self, charged: int, reference: str) -> None:
         """Give back the price of a hit that cannot be given."""
         if charged and self.user_id is not None:
-            await self.resources.plans.refund_hit(self.user_id, reference, self.key_id)
+            await Plans(self.platform.database).refund_hit(self.user_id, reference, self.key_id)
 
     async def _ask(self, reference: str, *, use_cache: bool) -> IntakeResult:
         """Raises ProblemError: what intake() refuses, and `overloaded` for work when too much waits."""
-        overload = await self.resources.load.refusal(self.profile)
+        overload = await self.platform.shared(Load).refusal(self.profile)
         try:
             return await self._intake(reference, use_cache=use_cache, may_queue=overload is None)
         except ProblemError as error:
@@ -370,7 +373,7 @@ class Desk:
 
     async def _intake(self, reference: str, *, use_cache: bool, may_queue: bool) -> IntakeResult:
         claim, settings = self.claim, self.settings
-        return await self.resources.intakes.intake(
+        return await Intakes(self.platform.database).intake(
             IntakeParameters(
                 user_id=self.user_id,
                 sha256=claim.sha256,
@@ -406,13 +409,13 @@ class Desk:
         """Copy an output under a key of the caller's; None when it went away meanwhile."""
         object_key = uuid4()
         path, thumb = output_names(object_key, PurePosixPath(source.path).suffix)
-        storage, resources = self.resources.storage, self.resources
+        storage, platform = self.platform.storage, self.platform
         try:
             await asyncio.gather(
                 storage.copy(source.bucket, source.path, path, target_bucket=OUTPUTS),
                 storage.copy(source.bucket, source.thumb_path, thumb, target_bucket=OUTPUTS),
             )
-            return await resources.intakes.adopt_output(
+            return await Intakes(platform.database).adopt_output(
                 job_id=uuid4(),
                 object_key=object_key,
                 user_id=self.user_id,
@@ -428,7 +431,7 @@ class Desk:
                 team_id=self.claim.team_id,
             )
         except ObjectNotFoundError:
-            await bury(resources, source.output_id)
+            await bury(platform, source.output_id)
             return None
         except OutputGone:
             return None
@@ -464,7 +467,7 @@ class Desk:
         )
         if job.status != "awaiting_upload":
             if created:
-                await self.resources.doorbell.ring(job.queue)
+                await self.platform.doorbell.ring(job.queue)
             return answer
         try:
             signed = await sign(UPLOADS, job.upload_path)

@@ -11,12 +11,14 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
+from typing import Self
 
 import structlog
 
 from service.library.store import Profile
 from service.maintenance.store import Maintenance, QueueLoad
 from service.platform.errors import DependencyError, ProblemError, overloaded
+from service.platform.resources import Platform
 from service.platform.settings import Settings
 from service.platform.telemetry import QUEUE_DEPTH
 
@@ -52,6 +54,10 @@ class Load:
         self._load: QueueLoad | None = None
         self._at = float("-inf")
         self._asking: asyncio.Task[None] | None = None
+
+    @classmethod
+    def open(cls, platform: Platform) -> Self:
+        return cls(Maintenance(platform.database), platform.settings)
 
     async def refusal(self, profile: Profile | None) -> OverloadedError | None:
         """Why a caller with this profile (None: unknown, treated as a visitor) gets no new job now; None: they do."""

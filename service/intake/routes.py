@@ -36,7 +36,7 @@ from service.platform.errors import (
     unsupported_type,
 )
 from service.platform.problems import responses, validated
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.teams.errors import role_required, team_not_found
 
 
@@ -102,10 +102,10 @@ async def post_intake(request: Request) -> Response:
 
     The body is parsed in one pass and the answer is sent as it is stored: this is the hot route.
     """
-    resources: Resources = request.app.state.resources
+    platform: Platform = request.app.state.platform
     principal = await caller(request)
     claim = validated(_REQUEST, await request.body())
-    body, admission = await intake(resources, principal, claim, request.scope)
+    body, admission = await intake(platform, principal, claim, request.scope)
     return Response(
         body, media_type="application/json", headers={**admission.headers(), "Cache-Control": "no-store"}
     )
@@ -128,10 +128,10 @@ async def post_intake_batch(request: Request) -> Response:
     Credits are held for all new jobs or for none; an op_key that cannot be run is told as a problem beside the answers
     to the others.
     """
-    resources: Resources = request.app.state.resources
+    platform: Platform = request.app.state.platform
     principal = await caller(request)
     claim = validated(_BATCH, await request.body())
-    answer, admission = await intake_batch(resources, principal, claim, request.scope)
+    answer, admission = await intake_batch(platform, principal, claim, request.scope)
     return Response(
         answer.model_dump_json(),
         media_type="application/json",

@@ -10,7 +10,8 @@ from service.jobs.store import JobRow
 from service.platform.database import OutputRow
 from service.platform.downloads import download_url, suggested_name
 from service.platform.errors import Problem, problem
-from service.platform.resources import Resources
+from service.platform.resources import Platform
+from service.usage.meter import Meter
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,27 +27,27 @@ LOOK_AFTER = timedelta(hours=1)
 """The bytes of a job that ended longer ago are looked for before it is signed: a younger one has just been stored."""
 
 
-async def sign_checked(resources: Resources, output: OutputRow) -> SignedOutput | None:
+async def sign_checked(platform: Platform, output: OutputRow) -> SignedOutput | None:
     """Sign an output whose bytes are there. None when it is about to expire, or when they are gone: it is buried then.
 
     For an answer about one output: signing alone would lead to nothing once the bytes are lost.
     """
-    signed, there = await asyncio.gather(sign_output(resources, output), has_bytes(resources, output))
+    signed, there = await asyncio.gather(sign_output(platform, output), has_bytes(platform, output))
     if signed is not None and there:
         return signed
     if output.expires_at is None or output.expires_at > datetime.now(UTC) + timedelta(seconds=1):
-        await bury(resources, output.output_id)
+        await bury(platform, output.output_id)
     return None
 
 
-async def sign_output(resources: Resources, output: OutputRow) -> SignedOutput | None:
+async def sign_output(platform: Platform, output: OutputRow) -> SignedOutput | None:
     """Sign both objects of an output in one call; None when it is about to expire or an object's row is gone."""
-    seconds = resources.settings.signed_url_seconds
+    seconds = platform.settings.signed_url_seconds
     if output.expires_at is not None:
         seconds = min(seconds, int((output.expires_at - datetime.now(UTC)).total_seconds()))
     if seconds <= 0:
         return None
-    urls = await resources.storage.sign_downloads(output.bucket, [output.path, output.thumb_path], seconds)
+    urls = await platform.storage.sign_downloads(output.bucket, [output.path, output.thumb_path], seconds)
     url, thumbnail = urls.get(output.path), urls.get(output.thumb_path)
     if url is None or thumbnail is None:
         return None
@@ -60,15 +61,15 @@ def describe(output: OutputRow) -> Output:
 SIGN_UP = "Visitors' results are removed at expires_at. Sign up, then POST /jobs/claim with the job's id to keep it."
 
 
-async def document(resources: Resources, row: JobRow) -> JobDocument:
+async def document(platform: Platform, row: JobRow) -> JobDocument:
     """The document of a job, with fresh URLs when it has an output."""
     signed = None
     if row.output is not None:
         old = row.finished_at is not None and row.finished_at < datetime.now(UTC) - LOOK_AFTER
-        signed = await (sign_checked if old else sign_output)(resources, row.output)
+        signed = await (sign_checked if old else sign_output)(platform, row.output)
     shown = row.output if signed is not None else None
     if shown is not None:
-        await resources.meter.served(shown.user_id, shown.size)
+        await platform.shared(Meter).served(shown.user_id, shown.size)
     return JobDocument(
         **row.model_dump(include=_PLAIN),
         expires_at=shown.expires_at if shown else None if row.terminal else row.expires_at,

@@ -13,9 +13,9 @@ from starlette.types import Receive, Scope, Send
 
 from service.jobs.documents import document
 from service.jobs.schemas import JobDocument
-from service.jobs.store import JobRow
-from service.jobs.streams import Place
-from service.platform.resources import Resources
+from service.jobs.store import JobRow, Jobs
+from service.jobs.streams import Place, Streams
+from service.platform.resources import Platform
 
 PING_SECONDS = 15
 SEND_SECONDS = 30
@@ -42,18 +42,18 @@ class EventStream(EventSourceResponse):
 
 
 async def stream(
-    resources: Resources, row: JobRow, user_id: UUID | None, last_event_id: int
+    platform: Platform, row: JobRow, user_id: UUID | None, last_event_id: int
 ) -> AsyncIterator[ServerSentEvent]:
     """The present state, no older than `row`, or what was missed since `last_event_id`; then every change until the job
     has ended."""
     job_id, present = row.job_id, row.last_event_id or 0
 
     async def look() -> tuple[JobRow, JobDocument] | None:
-        found = await resources.jobs.get_job(job_id, user_id)
-        return None if found is None else (found, await document(resources, found))
+        found = await Jobs(platform.database).get_job(job_id, user_id)
+        return None if found is None else (found, await document(platform, found))
 
     told = None
-    async with resources.streams.watch(job_id, user_id, look) as watch:
+    async with platform.shared(Streams).watch(job_id, user_id, look) as watch:
         watch.expect(present)
         async for seen in watch.changes():
             if seen.row is None or seen.shown is None:
@@ -63,7 +63,7 @@ async def stream(
                 continue  # another stream's look, from before
             if told is None or latest > told:
                 since = last_event_id if told is None else told
-                for event in await _missed(resources, seen.row, seen.shown, user_id, since):
+                for event in await _missed(platform, seen.row, seen.shown, user_id, since):
                     yield event
                 yield _event(seen.row.status, seen.shown, seen.row.last_event_id)
                 told = latest
@@ -74,12 +74,12 @@ async def stream(
 
 
 async def _missed(
-    resources: Resources, row: JobRow, shown: JobDocument, user_id: UUID | None, told: int
+    platform: Platform, row: JobRow, shown: JobDocument, user_id: UUID | None, told: int
 ) -> list[ServerSentEvent]:
     """Transitions between `told` and the present one, for a client that has been told some."""
     if told == 0:
         return []
-    events = await resources.jobs.get_job_events(row.job_id, user_id, told)
+    events = await Jobs(platform.database).get_job_events(row.job_id, user_id, told)
     return [_event(event.type, shown, event.id) for event in events if event.id != row.last_event_id]
 
 

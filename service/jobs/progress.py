@@ -10,7 +10,7 @@ import re
 from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import orjson
@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 
 from service.platform.breaker import Breaker
 from service.platform.redis import dropped
+from service.platform.resources import Platform
 
 log = structlog.get_logger()
 HINTS = 32
@@ -92,6 +93,10 @@ class Progress:
         self._connection: Any = None
         self._away = False
         self._hearing: asyncio.Task[None] | None = None
+
+    @classmethod
+    def open(cls, platform: Platform) -> Self:
+        return cls(platform.redis, platform.redis_blocking, platform.redis_breaker)
 
     async def publish(self, job_id: UUID, message: dict[str, Any]) -> None:
         if not self._breaker.allows():

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Self
 from uuid import UUID
 
 import structlog
@@ -16,6 +17,7 @@ from service.jobs.schemas import JobDocument
 from service.jobs.store import JobRow
 from service.platform.errors import DependencyError, ProblemError
 from service.platform.gcra import SITE_FACTOR, networks
+from service.platform.resources import Platform
 from service.platform.settings import Settings
 from service.platform.telemetry import STREAMS, STREAMS_REFUSED
 
@@ -135,6 +137,10 @@ class Streams:
         self._settings = settings
         self._held: Counter[str] = Counter()
         self._watches: dict[tuple[UUID, UUID | None], Watch] = {}
+
+    @classmethod
+    def open(cls, platform: Platform) -> Self:
+        return cls(platform.shared(Progress), platform.settings)
 
     def admit(self, principal: Principal) -> Place:
         """A place for one more stream of this caller. Raises ProblemError (too_many_streams)."""

@@ -12,27 +12,27 @@ from uuid import UUID, uuid4
 
 from service.cache.missing import bury
 from service.jobs.errors import job_not_found
-from service.library.store import Claimable
+from service.library.store import Claimable, Library
 from service.platform.errors import ProblemError
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.storage import OUTPUTS, ObjectNotFoundError, output_names
 
 MAX_ROUNDS = 3
 """A job may end between the copying and the claim; after this many rounds the rest is left to the next call."""
 
 
-async def claim(resources: Resources, user_id: UUID, job_ids: Sequence[UUID]) -> dict[UUID, UUID]:
+async def claim(platform: Platform, user_id: UUID, job_ids: Sequence[UUID]) -> dict[UUID, UUID]:
     """For those of `job_ids` that could be claimed, in the order given, the ids of the caller's jobs: the same, or for
     a shared one that of the caller's own. Raises ProblemError (job_not_found) for none."""
     mine: dict[UUID, UUID] = {}
     todo = list(dict.fromkeys(job_ids))
     for _round in range(MAX_ROUNDS):
-        found = await resources.library.find_claimable(todo, user_id)
+        found = await Library(platform.database).find_claimable(todo, user_id)
         if not found:
             break
-        claims = await asyncio.gather(*(_copied(resources, job) for job in found))
-        answer = await resources.library.claim_jobs(
-            user_id, claims, resources.settings.output_ttl_hours * 3600
+        claims = await asyncio.gather(*(_copied(platform, job) for job in found))
+        answer = await Library(platform.database).claim_jobs(
+            user_id, claims, platform.settings.output_ttl_hours * 3600
         )
         mine |= answer.jobs
         todo = answer.again
@@ -43,7 +43,7 @@ async def claim(resources: Resources, user_id: UUID, job_ids: Sequence[UUID]) ->
     return {job_id: mine[job_id] for job_id in job_ids if job_id in mine}
 
 
-async def _copied(resources: Resources, job: Claimable) -> dict[str, Any]:
+async def _copied(platform: Platform, job: Claimable) -> dict[str, Any]:
     """The claim of one job, its output copied under a key of the caller's."""
     source = job.output
     if source is None:
@@ -51,10 +51,10 @@ async def _copied(resources: Resources, job: Claimable) -> dict[str, Any]:
     path, thumb = output_names(uuid4(), PurePosixPath(source.path).suffix)
     try:
         await asyncio.gather(
-            resources.storage.copy(source.bucket, source.path, path, target_bucket=OUTPUTS),
-            resources.storage.copy(source.bucket, source.thumb_path, thumb, target_bucket=OUTPUTS),
+            platform.storage.copy(source.bucket, source.path, path, target_bucket=OUTPUTS),
+            platform.storage.copy(source.bucket, source.thumb_path, thumb, target_bucket=OUTPUTS),
         )
     except ObjectNotFoundError:
-        await bury(resources, source.output_id)
+        await bury(platform, source.output_id)
         return {"job_id": job.job_id, "path": None, "thumb_path": None}
     return {"job_id": job.job_id, "path": path, "thumb_path": thumb}

@@ -13,7 +13,7 @@ from service.library.image_schemas import BulkAnswer, BulkRequest, ImageDocument
 from service.library.images import TEAM_REFUSALS
 from service.platform.errors import data_deletion_running, malformed_json, sign_in_required
 from service.platform.problems import responses
-from service.platform.resources import resources_of
+from service.platform.resources import platform_of
 from service.teams.errors import team_not_found
 
 router = APIRouter(prefix="/images", tags=["library"])
@@ -24,7 +24,7 @@ async def list_images(
     request: Request, user_id: SignedIn, wanted: Annotated[ImageFilter, Query()]
 ) -> ImagePage:
     """The caller's images, or a team's, newest first, a page at a time. Pages do not shift meanwhile."""
-    return await images.list_page(resources_of(request), user_id, wanted)
+    return await images.list_page(platform_of(request), user_id, wanted)
 
 
 @router.post(
@@ -42,13 +42,13 @@ async def change_images(request: Request, user_id: SignedIn, wanted: BulkRequest
 
     Ids that are not the caller's are told apart and change nothing for the others. Repeating a request is harmless.
     """
-    return await images.change_many(resources_of(request), user_id, wanted)
+    return await images.change_many(platform_of(request), user_id, wanted)
 
 
 @router.get("/{image_id}", responses=responses(sign_in_required, image_not_found))
 async def get_image(image_id: UUID, request: Request, user_id: SignedIn) -> ImageDocument:
     """An image with all its versions, newest first, and signed URLs; the original's where it is kept."""
-    return await images.image_document(resources_of(request), user_id, image_id)
+    return await images.image_document(platform_of(request), user_id, image_id)
 
 
 @router.post(
@@ -58,7 +58,7 @@ async def get_image(image_id: UUID, request: Request, user_id: SignedIn) -> Imag
 )
 async def archive_image(image_id: UUID, request: Request, user_id: SignedIn) -> None:
     """Take an image out of lists. Its bytes stay, and so do its collections; repeating it changes nothing."""
-    await images.change_one(resources_of(request), user_id, image_id, "archive")
+    await images.change_one(platform_of(request), user_id, image_id, "archive")
 
 
 @router.post(
@@ -68,4 +68,4 @@ async def archive_image(image_id: UUID, request: Request, user_id: SignedIn) -> 
 )
 async def unarchive_image(image_id: UUID, request: Request, user_id: SignedIn) -> None:
     """Bring an image back into lists. Its time until it is archived by age begins anew."""
-    await images.change_one(resources_of(request), user_id, image_id, "unarchive")
+    await images.change_one(platform_of(request), user_id, image_id, "unarchive")

@@ -11,7 +11,7 @@ import structlog
 
 from service.cache.hot_answers import forget
 from service.cache.missing import bury
-from service.collections.store import ImageChange, ImageRow, VersionRow
+from service.collections.store import ImageChange, ImageRow, Shelves, VersionRow
 from service.library.cursors import cursor_of, place
 from service.library.errors import no_such_image
 from service.library.image_schemas import (
@@ -27,9 +27,10 @@ from service.library.image_schemas import (
 )
 from service.plans.errors import plan_required
 from service.platform.downloads import download_url, suggested_name
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.storage import LIBRARY, ObjectNotFoundError
 from service.teams.errors import role_required, team_suspended
+from service.usage.meter import Meter
 
 log = structlog.get_logger()
 ORIGINAL_SECONDS = 120
@@ -42,9 +43,9 @@ ARCHIVED = {"false": False, "true": True, "all": None}
 Urls = dict[tuple[str, str], str | None]
 
 
-async def list_page(resources: Resources, user_id: UUID, wanted: ImageFilter) -> ImagePage:
+async def list_page(platform: Platform, user_id: UUID, wanted: ImageFilter) -> ImagePage:
     """A page of the user's images: one query, one call of Storage for each bucket. Raises ProblemError."""
-    rows = await resources.shelves.list_images(
+    rows = await Shelves(platform.database).list_images(
         user_id,
         limit=wanted.limit + 1,
         after=place(wanted.cursor) if wanted.cursor is not None else None,
@@ -58,9 +59,9 @@ async def list_page(resources: Resources, user_id: UUID, wanted: ImageFilter) ->
     )
     page = rows[: wanted.limit]
     shown = [row.current for row in page if row.current is not None]
-    urls = await _sign(resources, shown, thumbnails_only=True)
+    urls = await _sign(platform, shown, thumbnails_only=True)
     await _bury(
-        resources, [output for output in shown if urls.get((output.bucket, output.thumb_path), "") is None]
+        platform, [output for output in shown if urls.get((output.bucket, output.thumb_path), "") is None]
     )
     return ImagePage(
         images=[Image(**_facts(row, urls)) for row in page],
@@ -68,13 +69,13 @@ async def list_page(resources: Resources, user_id: UUID, wanted: ImageFilter) ->
     )
 
 
-async def image_document(resources: Resources, user_id: UUID, image_id: UUID) -> ImageDocument:
+async def image_document(platform: Platform, user_id: UUID, image_id: UUID) -> ImageDocument:
     """One image with its outputs and, where it is kept, its original. Raises ProblemError."""
-    row = await resources.shelves.get_image(image_id, user_id)
+    row = await Shelves(platform.database).get_image(image_id, user_id)
     if row is None:
         raise no_such_image(image_id)
     urls, original_url = await asyncio.gather(
-        _sign(resources, row.outputs, thumbnails_only=False), _original_url(resources, row)
+        _sign(platform, row.outputs, thumbnails_only=False), _original_url(platform, row)
     )
     signed, lost = [], []
     for output in row.outputs:
@@ -91,9 +92,9 @@ async def image_document(resources: Resources, user_id: UUID, image_id: UUID) ->
                     download_url=download_url(url, name),
                 )
             )
-    await _bury(resources, lost)
+    await _bury(platform, lost)
     original = row.size if original_url is not None else 0
-    await resources.meter.served(user_id, original + sum(version.size for version in signed))
+    await platform.shared(Meter).served(user_id, original + sum(version.size for version in signed))
     gone = {output.output_id for output in lost}
     if row.current is not None and row.current.output_id in gone:
         left = [output for output in row.outputs if output.output_id not in gone]
@@ -103,23 +104,25 @@ async def image_document(resources: Resources, user_id: UUID, image_id: UUID) ->
 
 
 async def change_one(
-    resources: Resources,
+    platform: Platform,
     user_id: UUID,
     image_id: UUID,
     action: ImageChange,
     collection_id: UUID | None = None,
 ) -> None:
     """Archive, unarchive, add to or remove from a collection. Repeating it is harmless. Raises ProblemError."""
-    changed = await resources.shelves.change_images(user_id, [image_id], action, collection_id)
+    changed = await Shelves(platform.database).change_images(user_id, [image_id], action, collection_id)
     if not changed.done:
         raise no_such_image(image_id)
 
 
-async def change_many(resources: Resources, user_id: UUID, request: BulkRequest) -> BulkAnswer:
+async def change_many(platform: Platform, user_id: UUID, request: BulkRequest) -> BulkAnswer:
     """All in one transaction: what is the caller's is done, or after a failure nothing. Raises ProblemError."""
     image_ids = list(dict.fromkeys(request.image_ids))
-    changed = await resources.shelves.change_images(user_id, image_ids, request.action, request.collection_id)
-    await forget(resources.redis, changed.forget)
+    changed = await Shelves(platform.database).change_images(
+        user_id, image_ids, request.action, request.collection_id
+    )
+    await forget(platform.redis, changed.forget)
     done = set(changed.done)
     return BulkAnswer(
         results=[
@@ -131,12 +134,12 @@ async def change_many(resources: Resources, user_id: UUID, request: BulkRequest)
     )
 
 
-async def _sign(resources: Resources, outputs: Sequence[VersionRow], *, thumbnails_only: bool) -> Urls:
+async def _sign(platform: Platform, outputs: Sequence[VersionRow], *, thumbnails_only: bool) -> Urls:
     """URLs by bucket and path, one call of Storage for each bucket; None where there is no object. Outputs at the
     very end of their life are left out."""
     now = datetime.now(UTC)
     paths: dict[str, list[str]] = defaultdict(list)
-    seconds: dict[str, int] = defaultdict(lambda: resources.settings.signed_url_seconds)
+    seconds: dict[str, int] = defaultdict(lambda: platform.settings.signed_url_seconds)
     for output in outputs:
         if output.expires_at is not None:
             left = int((output.expires_at - now).total_seconds())
@@ -145,28 +148,28 @@ async def _sign(resources: Resources, outputs: Sequence[VersionRow], *, thumbnai
             seconds[output.bucket] = min(seconds[output.bucket], left)
         paths[output.bucket] += [output.thumb_path] if thumbnails_only else [output.thumb_path, output.path]
     found = await asyncio.gather(
-        *(resources.storage.sign_downloads(bucket, names, seconds[bucket]) for bucket, names in paths.items())
+        *(platform.storage.sign_downloads(bucket, names, seconds[bucket]) for bucket, names in paths.items())
     )
     return {
         (bucket, path): url for bucket, urls in zip(paths, found, strict=True) for path, url in urls.items()
     }
 
 
-async def _original_url(resources: Resources, row: ImageRow) -> str | None:
+async def _original_url(platform: Platform, row: ImageRow) -> str | None:
     if row.original_path is None:
         return None
     try:
-        url = await resources.storage.sign_download(LIBRARY, row.original_path, ORIGINAL_SECONDS)
+        url = await platform.storage.sign_download(LIBRARY, row.original_path, ORIGINAL_SECONDS)
     except ObjectNotFoundError:
         log.warning("original_missing", image_id=str(row.image_id))
         return None
     return download_url(url, suggested_name(row.filename, "", row.original_path))
 
 
-async def _bury(resources: Resources, lost: Iterable[VersionRow]) -> None:
+async def _bury(platform: Platform, lost: Iterable[VersionRow]) -> None:
     """Take rows without an object out of lists and caches: nobody may be sent there again."""
     for output in lost:
-        await bury(resources, output.output_id)
+        await bury(platform, output.output_id)
 
 
 def _facts(row: ImageRow, urls: Urls) -> dict[str, Any]:

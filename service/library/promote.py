@@ -12,20 +12,21 @@ from service.cache.hot_answers import forget
 from service.cache.missing import bury
 from service.jobs.errors import job_not_found
 from service.library.errors import no_such_output, output_removed
-from service.library.store import LibraryOutput
+from service.library.store import Library, LibraryOutput
 from service.moderation.errors import in_review
 from service.moderation.judgement import moderate
-from service.moderation.moderators import Exhibit, Picture
+from service.moderation.moderators import Exhibit, Moderators, Picture
 from service.moderation.scanner import scan_files
+from service.moderation.store import Safety
 from service.platform.database import Scan
 from service.platform.errors import ProblemError
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.storage import LIBRARY, ObjectNotFoundError, output_names
 from service.teams.moves import give_images
 
 
 async def promote(  # noqa: PLR0913
-    resources: Resources,
+    platform: Platform,
     user_id: UUID,
     *,
     output_id: UUID | None = None,
@@ -40,10 +41,10 @@ async def promote(  # noqa: PLR0913
     Raises ProblemError: output_not_found, output_expired, plan_required, insufficient_credits, conflict, infected,
     refused, team_not_found, role_required, in_review; spend_cap_reached of the API key `key_id`.
     """
-    library = resources.library
+    library = Library(platform.database)
     found = await library.find_promotable(user_id, output_id=output_id, job_id=job_id, team_id=team_id)
     if found is not None and team_id is not None and found.team_id is None:
-        moved = await give_images(resources, user_id, team_id, [found.image_id])
+        moved = await give_images(platform, user_id, team_id, [found.image_id])
         if moved.in_review:
             raise ProblemError(
                 in_review,
@@ -61,46 +62,46 @@ async def promote(  # noqa: PLR0913
     folder = f"{found.owner_id}/{found.image_id}/output/"
     path, thumb = output_names(name.name.partition(".")[0], name.suffix, folder)
     try:
-        scan = await _inspect(resources, user_id, found)
+        scan = await _inspect(platform, user_id, found)
         await asyncio.gather(
-            resources.storage.copy(found.bucket, found.path, path, target_bucket=LIBRARY),
-            resources.storage.copy(found.bucket, found.thumb_path, thumb, target_bucket=LIBRARY),
+            platform.storage.copy(found.bucket, found.path, path, target_bucket=LIBRARY),
+            platform.storage.copy(found.bucket, found.thumb_path, thumb, target_bucket=LIBRARY),
         )
     except ObjectNotFoundError:
-        return await _without_objects(resources, user_id, found)
+        return await _without_objects(platform, user_id, found)
     promoted = await library.promote_output(
         found.output_id, user_id, path, thumb, charge=charge, api_key_id=key_id
     )
     if promoted is None:
         raise no_such_output(found.output_id)
-    await forget(resources.redis, promoted.forget)
+    await forget(platform.redis, promoted.forget)
     if scan != promoted.scan:
-        await resources.safety.mark_scanned(promoted.output_id, scan)
+        await Safety(platform.database).mark_scanned(promoted.output_id, scan)
     return promoted.model_copy(update={"scan": scan})
 
 
-async def _inspect(resources: Resources, user_id: UUID, found: LibraryOutput) -> Scan:
+async def _inspect(platform: Platform, user_id: UUID, found: LibraryOutput) -> Scan:
     """What was made in passing is judged and scanned again when it is to be kept; hashes that were blocked meanwhile
     have no output any more. Raises as moderate and scan_files do."""
-    moderated = any(moderator.looks_at_files for moderator in resources.moderators)
-    scanned = resources.settings.clamd_url is not None and found.scan != "clean"
+    moderated = any(moderator.looks_at_files for moderator in platform.shared(Moderators).all)
+    scanned = platform.settings.clamd_url is not None and found.scan != "clean"
     if not moderated and not scanned:
         return found.scan
-    with resources.scratch.directory() as directory:
+    with platform.scratch.directory() as directory:
         file = directory / "output"
-        await resources.storage.download(found.bucket, found.path, file, max_bytes=found.size)
+        await platform.storage.download(found.bucket, found.path, file, max_bytes=found.size)
         if moderated:
-            source = await resources.library.get_image_source(found.image_id, user_id)
+            source = await Library(platform.database).get_image_source(found.image_id, user_id)
             output = Picture(file, found.content_type, found.sha256)
             sha256 = found.sha256 if source is None else source.sha256
-            await moderate(resources, Exhibit(sha256, None, output, user_id, persistent=True))
-        return await scan_files(resources, [file], found.sha256) if scanned else found.scan
+            await moderate(platform, Exhibit(sha256, None, output, user_id, persistent=True))
+        return await scan_files(platform, [file], found.sha256) if scanned else found.scan
 
 
-async def _without_objects(resources: Resources, user_id: UUID, found: LibraryOutput) -> LibraryOutput:
+async def _without_objects(platform: Platform, user_id: UUID, found: LibraryOutput) -> LibraryOutput:
     """The objects have gone between the question and the copy: moved by another call, or removed."""
-    again = await resources.library.find_promotable(user_id, output_id=found.output_id, job_id=None)
+    again = await Library(platform.database).find_promotable(user_id, output_id=found.output_id, job_id=None)
     if again is not None and again.bucket == LIBRARY:
         return again
-    await bury(resources, found.output_id)
+    await bury(platform, found.output_id)
     raise output_removed()

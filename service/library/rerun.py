@@ -7,13 +7,17 @@ from service.intake.intake import Desk, chain_of, require_bulk, variant_of
 from service.intake.schemas import IntakeAnswer, IntakeRequest
 from service.library.errors import no_such_image
 from service.library.schemas import RerunResult
+from service.library.store import Library
+from service.plans.profiles import Profiles
+from service.plans.tariff import Tariff
 from service.platform.errors import ProblemError
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.weights import weights_digest
+from service.teams.store import Teams
 
 
 async def rerun(  # noqa: PLR0913 - who asks, for what
-    resources: Resources,
+    platform: Platform,
     user_id: UUID,
     image_id: UUID,
     op_keys: Sequence[str],
@@ -25,16 +29,16 @@ async def rerun(  # noqa: PLR0913 - who asks, for what
 
     Raises ProblemError: image_not_found, original_missing, bad_op_key …, and whatever an intake refuses.
     """
-    chains = {chain.key: chain for chain in (chain_of(resources, key) for key in op_keys)}
-    source = await resources.library.get_image_source(image_id, user_id)
+    chains = {chain.key: chain for chain in (chain_of(platform, key) for key in op_keys)}
+    source = await Library(platform.database).get_image_source(image_id, user_id)
     if source is None:
         raise no_such_image(image_id)
-    profile = await resources.profiles.of(user_id)
+    profile = await platform.shared(Profiles).of(user_id)
     if profile is not None:
-        await require_bulk(resources, profile, len(chains))
+        await require_bulk(platform, profile, len(chains))
     team = None
     if source.team_id is not None:
-        team = await resources.teams.get_profile(source.team_id, user_id)
+        team = await Teams(platform.database).get_profile(source.team_id, user_id)
     results: list[RerunResult] = []
     for chain in chains.values():
         request = IntakeRequest(
@@ -49,15 +53,15 @@ async def rerun(  # noqa: PLR0913 - who asks, for what
             team_id=source.team_id,
         )
         desk = Desk(
-            resources,
+            platform,
             user_id,
             request,
             chain,
             request_id,
-            variant=variant_of(team or profile, request, weights_digest(resources.settings, chain)),
+            variant=variant_of(team or profile, request, weights_digest(platform.settings, chain)),
             profile=profile,
             team=team,
-            price=await resources.tariff.price(chain),
+            price=await platform.shared(Tariff).price(chain),
             may_upload=False,
             key_id=key_id,
         )

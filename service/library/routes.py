@@ -8,6 +8,7 @@ from service.access.errors import spend_cap_reached
 from service.access.limits import Admitted, SignedIn
 from service.cache.hot_answers import forget
 from service.collections.errors import collection_not_found
+from service.collections.store import Shelves
 from service.credits.errors import insufficient_credits
 from service.intake.errors import too_many_jobs
 from service.intake.intake import check_days
@@ -41,9 +42,10 @@ from service.library.schemas import (
     Settings,
     SettingsChange,
 )
-from service.library.store import LibraryOutput, Profile
+from service.library.store import Library, LibraryOutput, Profile
 from service.moderation.errors import in_review, infected, refused
 from service.plans.errors import plan_required, quota_exceeded, storage_full
+from service.plans.profiles import Profiles
 from service.platform.database import Forget
 from service.platform.downloads import download_url, suggested_name
 from service.platform.errors import (
@@ -59,14 +61,15 @@ from service.platform.errors import (
     unknown_op,
 )
 from service.platform.problems import responses
-from service.platform.resources import Resources, resources_of
+from service.platform.resources import Platform, platform_of
 from service.teams.errors import team_not_found
+from service.usage.meter import Meter
 from service.usage.report import library_of
 
 router = APIRouter(tags=["library"])
 
 
-def _me(resources: Resources, profile: Profile | None) -> Me:
+def _me(platform: Platform, profile: Profile | None) -> Me:
     if profile is None or profile.user_id is None:
         raise account_gone()
     return Me(
@@ -74,19 +77,19 @@ def _me(resources: Resources, profile: Profile | None) -> Me:
         plan=Plan(id=profile.plan_id, name=profile.plan_name, **profile.model_dump(include=_PLAN)),
         settings=Settings(**profile.model_dump(include=set(Settings.model_fields))),
         credits=profile.balance,
-        library=library_of(resources.settings, profile.over_quota_since),
+        library=library_of(platform.settings, profile.over_quota_since),
     )
 
 
 _PLAN = set(Plan.model_fields) - {"id", "name"}
 
 
-async def _document(resources: Resources, output: LibraryOutput) -> OutputDocument:
+async def _document(platform: Platform, output: LibraryOutput) -> OutputDocument:
     """An output with fresh URLs. Raises ProblemError (output_expired) when its objects are gone."""
-    signed = await sign_checked(resources, output)
+    signed = await sign_checked(platform, output)
     if signed is None:
         raise output_removed()
-    await resources.meter.served(output.user_id, output.size)
+    await platform.shared(Meter).served(output.user_id, output.size)
     fields = output.model_dump(include=set(OutputDocument.model_fields))
     return OutputDocument(
         **fields,
@@ -99,17 +102,17 @@ async def _document(resources: Resources, output: LibraryOutput) -> OutputDocume
 @router.get("/me", responses=responses(sign_in_required))
 async def get_me(request: Request, user_id: SignedIn) -> Me:
     """Plan, settings and credits of the caller."""
-    resources = resources_of(request)
-    return _me(resources, await resources.library.get_profile(user_id))
+    platform = platform_of(request)
+    return _me(platform, await Library(platform.database).get_profile(user_id))
 
 
 @router.patch("/me", responses=responses(sign_in_required, malformed_json, plan_required))
 async def patch_me(body: SettingsChange, request: Request, user_id: SignedIn) -> Me:
     """Change settings. Fewer `versions_to_keep` take effect within minutes, on every image."""
-    resources = resources_of(request)
-    profile = await resources.library.set_profile(user_id, body.model_dump(exclude_unset=True))
-    resources.profiles.put(user_id, profile)
-    return _me(resources, profile)
+    platform = platform_of(request)
+    profile = await Library(platform.database).set_profile(user_id, body.model_dump(exclude_unset=True))
+    platform.shared(Profiles).put(user_id, profile)
+    return _me(platform, profile)
 
 
 @router.get(
@@ -121,11 +124,11 @@ async def get_output(output_id: UUID, request: Request, user_id: SignedIn) -> Ou
 
     `job_id` is a job of yours that has this output; null where others of a team have made it.
     """
-    resources = resources_of(request)
-    output = await resources.library.get_output(output_id, user_id)
+    platform = platform_of(request)
+    output = await Library(platform.database).get_output(output_id, user_id)
     if output is None:
         raise no_such_output(output_id)
-    return await _document(resources, output)
+    return await _document(platform, output)
 
 
 @router.patch(
@@ -142,14 +145,14 @@ async def keep_output(
     output_id: UUID, body: KeepRequest, request: Request, user_id: SignedIn
 ) -> OutputDocument:
     """Keep an ephemeral output for some days from now; it never gets fewer than it has."""
-    resources = resources_of(request)
-    check_days(body.keep_for_days, resources.settings)
-    output = await resources.library.keep_output(output_id, user_id, body.keep_for_days)
+    platform = platform_of(request)
+    check_days(body.keep_for_days, platform.settings)
+    output = await Library(platform.database).keep_output(output_id, user_id, body.keep_for_days)
     if output is None:
         raise no_such_output(output_id)
     # A hot answer would still tell the earlier end.
-    await forget(resources.redis, [Forget(cache_key=output.cache_key, owner_id=output.owner_id)])
-    return await _document(resources, output)
+    await forget(platform.redis, [Forget(cache_key=output.cache_key, owner_id=output.owner_id)])
+    return await _document(platform, output)
 
 
 @router.post(
@@ -182,11 +185,11 @@ async def promote(
     were signed for. The original follows within seconds, where its upload still lives and `keep_original` is on. With
     `team_id` the image moves to that team first, as by `POST /teams/{team_id}/images`.
     """
-    resources = resources_of(request)
+    platform = platform_of(request)
     if body.collection_id is not None:  # asked before anything is moved
-        await resources.shelves.change_images(user_id, [], "add", body.collection_id)
+        await Shelves(platform.database).change_images(user_id, [], "add", body.collection_id)
     output = await promotion.promote(
-        resources,
+        platform,
         user_id,
         output_id=body.output_id,
         job_id=body.job_id,
@@ -194,8 +197,8 @@ async def promote(
         key_id=caller.key_id,
     )
     if body.collection_id is not None:
-        await change_one(resources, user_id, output.image_id, "add", body.collection_id)
-    return await _document(resources, output)
+        await change_one(platform, user_id, output.image_id, "add", body.collection_id)
+    return await _document(platform, output)
 
 
 @router.post(
@@ -204,11 +207,11 @@ async def promote(
 )
 async def restore_output(output_id: UUID, request: Request, user_id: SignedIn) -> OutputDocument:
     """Make an earlier version the one that its image shows. No version is made or lost."""
-    resources = resources_of(request)
-    output = await resources.library.restore_output(output_id, user_id)
+    platform = platform_of(request)
+    output = await Library(platform.database).restore_output(output_id, user_id)
     if output is None:
         raise no_such_output(output_id)
-    return await _document(resources, output)
+    return await _document(platform, output)
 
 
 @router.delete(
@@ -218,11 +221,11 @@ async def restore_output(output_id: UUID, request: Request, user_id: SignedIn) -
 )
 async def delete_output(output_id: UUID, request: Request, user_id: SignedIn) -> None:
     """Remove one output. Its bytes go within minutes; the newest version left is shown in its place."""
-    resources = resources_of(request)
-    gone = await resources.library.delete_output(output_id, user_id)
+    platform = platform_of(request)
+    gone = await Library(platform.database).delete_output(output_id, user_id)
     if gone is None:
         raise no_such_output(output_id)
-    await forget(resources.redis, gone)
+    await forget(platform.redis, gone)
 
 
 @router.delete(
@@ -232,11 +235,11 @@ async def delete_output(output_id: UUID, request: Request, user_id: SignedIn) ->
 )
 async def delete_image(image_id: UUID, request: Request, user_id: SignedIn) -> None:
     """Remove an image: its original, every output, every upload it came from. Other people's copies are theirs."""
-    resources = resources_of(request)
-    gone = await resources.library.delete_image(image_id, user_id)
+    platform = platform_of(request)
+    gone = await Library(platform.database).delete_image(image_id, user_id)
     if gone is None:
         raise no_such_image(image_id)
-    await forget(resources.redis, gone)
+    await forget(platform.redis, gone)
 
 
 @router.post(
@@ -269,9 +272,9 @@ async def rerun_image(
     Each op is a hit or a job, as of an intake; several at once are for comparing.
     """
     request_id = request.scope.get("darkroom.request_id")
-    resources = resources_of(request)
+    platform = platform_of(request)
     return RerunAnswer(
-        results=await rerun(resources, user_id, image_id, body.wanted, request_id, key_id=caller.key_id)
+        results=await rerun(platform, user_id, image_id, body.wanted, request_id, key_id=caller.key_id)
     )
 
 
@@ -285,7 +288,7 @@ async def claim_jobs(body: ClaimRequest, request: Request, user_id: SignedIn) ->
     What visitors share (the job and the output of a hit) stays theirs: the caller gets a job and an output of their
     own, under other ids. A job for which the caller has an unfinished one already stays as it is.
     """
-    mine = await claim(resources_of(request), user_id, body.job_ids)
+    mine = await claim(platform_of(request), user_id, body.job_ids)
     return ClaimAnswer(
         job_ids=list(dict.fromkeys(mine.values())),
         claims=[ClaimedJob(claimed_id=claimed_id, job_id=job_id) for claimed_id, job_id in mine.items()],

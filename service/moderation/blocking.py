@@ -7,7 +7,8 @@ import structlog
 from redis.exceptions import RedisError
 
 from service.cache.hot_answers import bar, forget, unbar
-from service.platform.resources import Resources
+from service.moderation.store import Safety
+from service.platform.resources import Platform
 
 log = structlog.get_logger()
 
@@ -23,7 +24,7 @@ class Blocked:
 
 
 async def block(  # noqa: PLR0913
-    resources: Resources, sha256: str, *, category: str, reason: str, by: str, actor: UUID | None = None
+    platform: Platform, sha256: str, *, category: str, reason: str, by: str, actor: UUID | None = None
 ) -> Blocked:
     """Refuse these bytes from now on, and take away what exists of them; repeating it completes it.
 
@@ -31,25 +32,25 @@ async def block(  # noqa: PLR0913
     Raises DependencyError.
     """
     forgotten = True
-    seconds = resources.settings.signed_url_seconds
+    seconds = platform.settings.signed_url_seconds
     try:
-        await bar(resources.redis, sha256, seconds)
+        await bar(platform.redis, sha256, seconds)
     except (RedisError, OSError) as error:
         forgotten = False
         log.warning("block_not_in_redis", error=type(error).__name__)
-    report = await resources.safety.block_hash(sha256, category, reason, by, actor)
-    forgotten = await forget(resources.redis, report.forget) and forgotten
+    report = await Safety(platform.database).block_hash(sha256, category, reason, by, actor)
+    forgotten = await forget(platform.redis, report.forget) and forgotten
     log.warning("hash_blocked", sha256=sha256, category=category, by=by, outputs=report.outputs)
     return Blocked(report.outputs, report.originals, report.uploads, forgotten)
 
 
 async def unblock(
-    resources: Resources, sha256: str, *, reason: str, by: str, actor: UUID | None = None
+    platform: Platform, sha256: str, *, reason: str, by: str, actor: UUID | None = None
 ) -> bool:
     """Accept these bytes again; False when they were not blocked. Raises DependencyError."""
-    found = await resources.safety.unblock_hash(sha256, reason, by, actor)
+    found = await Safety(platform.database).unblock_hash(sha256, reason, by, actor)
     try:
-        await unbar(resources.redis, sha256)
+        await unbar(platform.redis, sha256)
     except (RedisError, OSError) as error:  # the bar ends by itself; until then hits cost an RPC
         log.warning("bar_not_lifted", error=type(error).__name__)
     return found

@@ -4,22 +4,22 @@ import structlog
 
 from service.moderation.blocking import block
 from service.moderation.errors import refused
-from service.moderation.moderators import Doubt, Exhibit
+from service.moderation.moderators import Doubt, Exhibit, Moderators
 from service.platform.database import Moderation
 from service.platform.errors import ProblemError
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 
 log = structlog.get_logger()
 
 
-async def moderate(resources: Resources, exhibit: Exhibit) -> Moderation:
+async def moderate(platform: Platform, exhibit: Exhibit) -> Moderation:
     """`review` when an operator is to decide, `clean` when the built-in model found nothing, `none` when it was not
     asked.
 
     Raises ProblemError (refused, with the category of the first who refuses), DependencyError.
     """
     verdict: Moderation = "none" if exhibit.nsfw is None else "clean"
-    for moderator in resources.moderators:
+    for moderator in platform.shared(Moderators).all:
         said = await moderator.judge(exhibit)
         if said is None:
             continue
@@ -30,6 +30,6 @@ async def moderate(resources: Resources, exhibit: Exhibit) -> Moderation:
             continue
         log.warning("refused", category=said.category, by=by, reason=said.reason)
         if said.block:
-            await block(resources, exhibit.sha256, category=said.category, reason=said.reason, by=by)
+            await block(platform, exhibit.sha256, category=said.category, reason=said.reason, by=by)
         raise ProblemError(refused, category=said.category)
     return verdict

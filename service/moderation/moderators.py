@@ -4,12 +4,13 @@ promotion is about to keep. Two are built in: the list of blocked hashes, and th
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 from uuid import UUID
 
 from service.moderation.store import Safety
 from service.ops.weights import Installed
 from service.platform.database import Moderation
+from service.platform.resources import Platform
 from service.platform.settings import Settings
 
 NSFW_MODEL: Final = "open-nsfw"
@@ -129,3 +130,17 @@ class Nsfw:
             return None
         reason = f"open_nsfw says {score:.3f}"
         return Refusal(ADULT, reason) if score >= self._policy.refuse else Doubt(ADULT, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Moderators:
+    """Who judges in this deployment, in order. policy: of open_nsfw, None where pictures are not looked at."""
+
+    policy: NsfwPolicy | None
+    all: tuple[Moderator, ...]
+
+    @classmethod
+    def open(cls, platform: Platform) -> Self:
+        policy = nsfw_policy(platform.settings, platform.models)
+        blocked = BlockedHashes(Safety(platform.database))
+        return cls(policy, (blocked,) if policy is None else (blocked, Nsfw(policy)))

@@ -10,7 +10,7 @@ from service.moderation.clamd import Clamd, ScannerError
 from service.moderation.errors import infected
 from service.platform.database import Scan
 from service.platform.errors import DependencyError, ProblemError, too_large
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.settings import Settings
 
 log = structlog.get_logger()
@@ -24,13 +24,13 @@ def scanner_of(settings: Settings) -> Clamd | None:
     return Clamd(settings.clamd_url, max_bytes=settings.scan_max_bytes, seconds=settings.scan_seconds)
 
 
-async def scan_files(resources: Resources, files: Iterable[Path], sha256: str) -> Scan:
+async def scan_files(platform: Platform, files: Iterable[Path], sha256: str) -> Scan:
     """Scan files before they are kept; a find blocks `sha256`.
 
     Raises ProblemError infected, too_large where the scanner cannot take a file; DependencyError when no verdict can
     be had now. A deployment that goes on without a verdict gets "unscanned" instead of the last two.
     """
-    scanner = scanner_of(resources.settings)
+    scanner = scanner_of(platform.settings)
     if scanner is None:
         return "none"
     try:
@@ -38,12 +38,12 @@ async def scan_files(resources: Resources, files: Iterable[Path], sha256: str) -
             signature = await scanner.scan(file)
             if signature is not None:
                 log.warning("infected", signature=signature)
-                await block(resources, sha256, category=INFECTED, reason=signature[:1000], by="clamd")
+                await block(platform, sha256, category=INFECTED, reason=signature[:1000], by="clamd")
                 raise ProblemError(
                     infected, f"The virus scanner found {signature} in this file.", category=INFECTED
                 )
     except ScannerError as error:
-        if resources.settings.scan_when_away == "open":
+        if platform.settings.scan_when_away == "open":
             log.warning("not_scanned", reason=str(error))
             return "unscanned"
         log.warning("scan_failed", reason=str(error))

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import structlog
 
-from service.payments.client import Document, StripeRefusal
+from service.payments.client import Document, Stripe, StripeRefusal
 from service.payments.errors import (
     already_subscribed,
     no_subscription,
@@ -20,10 +20,10 @@ from service.payments.errors import (
     return_url_refused,
 )
 from service.payments.handlers import Handlers
-from service.payments.store import Offer, SubscriptionRow
+from service.payments.store import Offer, StripeStore, SubscriptionRow
 from service.plans.errors import plan_not_found
 from service.platform.errors import ProblemError, conflict
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.settings import Settings
 
 if TYPE_CHECKING:
@@ -68,9 +68,9 @@ def _with_outcome(url: str, outcome: str) -> str:
     return urlunsplit(parts._replace(query=query))
 
 
-async def customer_of(resources: Resources, user_id: UUID) -> str:
+async def customer_of(platform: Platform, user_id: UUID) -> str:
     """The user's customer at Stripe, made when there is none: one, however many ask at once. Raises ProblemError."""
-    stripe, store = resources.require_stripe(), resources.stripe_store
+    stripe, store = platform.shared(Stripe), StripeStore(platform.database)
     known = await store.customer(user_id)
     if known.customer_id is not None:
         return known.customer_id
@@ -84,19 +84,19 @@ async def customer_of(resources: Resources, user_id: UUID) -> str:
 
 
 async def check_out(
-    resources: Resources, user_id: UUID, *, plan_id: str | None, pack_id: str | None, return_url: str | None
+    platform: Platform, user_id: UUID, *, plan_id: str | None, pack_id: str | None, return_url: str | None
 ) -> str:
     """The address of a page of Stripe's where the plan or the pack is paid. Raises ProblemError."""
-    stripe = resources.require_stripe()
-    back = return_address(resources.settings, return_url)
-    offer = await _offer(resources, plan_id, pack_id)
-    if plan_id is not None and _goes_on(await resources.stripe_store.subscription(user_id)):
+    stripe = platform.shared(Stripe)
+    back = return_address(platform.settings, return_url)
+    offer = await _offer(platform, plan_id, pack_id)
+    if plan_id is not None and _goes_on(await StripeStore(platform.database).subscription(user_id)):
         raise ProblemError(
             already_subscribed, "Change the subscription with POST /billing/change, or in the portal."
         )
     metadata = {"darkroom_user": str(user_id), "credits": str(offer.credits)}
     parameters: Document = {
-        "customer": await customer_of(resources, user_id),
+        "customer": await customer_of(platform, user_id),
         "client_reference_id": str(user_id),
         "line_items": [{"price": offer.price_id, "quantity": 1}],
         "success_url": _with_outcome(back, "success"),
@@ -113,42 +113,42 @@ async def check_out(
     return str(session["url"])
 
 
-async def open_portal(resources: Resources, user_id: UUID, return_url: str | None) -> str:
+async def open_portal(platform: Platform, user_id: UUID, return_url: str | None) -> str:
     """The address of Stripe's portal: cards, invoices, addresses. Raises ProblemError."""
-    stripe = resources.require_stripe()
-    back = return_address(resources.settings, return_url)
+    stripe = platform.shared(Stripe)
+    back = return_address(platform.settings, return_url)
     session = await stripe.ask(
         stripe.v1.billing_portal.sessions.create_async(
-            {"customer": await customer_of(resources, user_id), "return_url": back}
+            {"customer": await customer_of(platform, user_id), "return_url": back}
         )
     )
     return str(session["url"])
 
 
-async def cancel(resources: Resources, user_id: UUID, *, at_period_end: bool) -> SubscriptionRow:
+async def cancel(platform: Platform, user_id: UUID, *, at_period_end: bool) -> SubscriptionRow:
     """Cancel at the period's end, or take that back while it lasts. Raises ProblemError (no_subscription)."""
-    subscription = await _subscribed(resources, user_id)
+    subscription = await _subscribed(platform, user_id)
     change: Document = {"cancel_at_period_end": at_period_end}
     if not at_period_end:
-        stripe = resources.require_stripe()
+        stripe = platform.shared(Stripe)
         fetched = await stripe.ask(stripe.v1.subscriptions.retrieve_async(subscription.subscription_id))
         if fetched["cancel_at"] and not fetched["cancel_at_period_end"]:
             change = {"cancel_at": ""}  # as the portal cancels in flexible billing mode
-    return await _update(resources, user_id, subscription, change)
+    return await _update(platform, user_id, subscription, change)
 
 
-async def change_plan(resources: Resources, user_id: UUID, plan_id: str) -> SubscriptionRow:
+async def change_plan(platform: Platform, user_id: UUID, plan_id: str) -> SubscriptionRow:
     """Another plan from now on: Stripe works out what is owed for the time that is left, and bills or credits it at
     once. When that cannot be paid nothing changes. Raises ProblemError."""
-    stripe = resources.require_stripe()
-    offer = await _offer(resources, plan_id, None)
-    subscription = await _subscribed(resources, user_id)
+    stripe = platform.shared(Stripe)
+    offer = await _offer(platform, plan_id, None)
+    subscription = await _subscribed(platform, user_id)
     if subscription.plan_id == plan_id:
         return subscription
     fetched = await stripe.ask(stripe.v1.subscriptions.retrieve_async(subscription.subscription_id))
     items = [{"id": fetched["items"]["data"][0]["id"], "price": offer.price_id}]
     return await _update(
-        resources,
+        platform,
         user_id,
         subscription,
         {
@@ -160,8 +160,8 @@ async def change_plan(resources: Resources, user_id: UUID, plan_id: str) -> Subs
     )
 
 
-async def _offer(resources: Resources, plan_id: str | None, pack_id: str | None) -> Offer:
-    offer = await resources.stripe_store.offer(plan_id=plan_id, pack_id=pack_id)
+async def _offer(platform: Platform, plan_id: str | None, pack_id: str | None) -> Offer:
+    offer = await StripeStore(platform.database).offer(plan_id=plan_id, pack_id=pack_id)
     if offer is None:
         missing = plan_not_found if pack_id is None else pack_not_found
         raise ProblemError(missing, f"There is no {plan_id or pack_id}.")
@@ -181,18 +181,18 @@ def _goes_on(subscription: SubscriptionRow | None) -> bool:
     )
 
 
-async def _subscribed(resources: Resources, user_id: UUID) -> SubscriptionRow:
-    resources.require_stripe()
-    subscription = await resources.stripe_store.subscription(user_id)
+async def _subscribed(platform: Platform, user_id: UUID) -> SubscriptionRow:
+    platform.shared(Stripe)
+    subscription = await StripeStore(platform.database).subscription(user_id)
     if subscription is None or not _goes_on(subscription):
         raise ProblemError(no_subscription, "There is no subscription that goes on.")
     return subscription
 
 
 async def _update(
-    resources: Resources, user_id: UUID, subscription: SubscriptionRow, change: Document
+    platform: Platform, user_id: UUID, subscription: SubscriptionRow, change: Document
 ) -> SubscriptionRow:
-    stripe, store, handlers = resources.require_stripe(), resources.stripe_store, Handlers(resources)
+    stripe, store, handlers = platform.shared(Stripe), StripeStore(platform.database), Handlers(platform)
     parameters = cast("SubscriptionUpdateParams", change | {"expand": EXPAND})
     ticket = await store.ticket()
     try:

@@ -7,12 +7,13 @@ Reading is retried by the library; what changes something carries an idempotency
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 
-from service.platform.errors import DependencyError
-from service.platform.settings import Settings
+from service.payments.errors import billing_disabled
+from service.platform.errors import DependencyError, ProblemError
+from service.platform.resources import Platform
 
 if TYPE_CHECKING:
     import stripe
@@ -47,6 +48,25 @@ class Stripe:
         self.places = asyncio.Semaphore(EVENTS_AT_ONCE)
         self._transport = transport
 
+    @classmethod
+    def open(cls, platform: Platform) -> Self:
+        """The client under the settings; nothing is connected yet. Raises ProblemError (billing_disabled)."""
+        settings = platform.settings
+        if settings.stripe_secret_key is None:
+            raise ProblemError(billing_disabled, "This deployment has no payment provider.")
+        import stripe  # takes a fifth of a second: only those who bill pay for it
+
+        logging.getLogger("stripe").setLevel(logging.WARNING)  # it tells of each request, twice
+        transport = stripe.HTTPXClient(timeout=SECONDS)
+        base = settings.stripe_api_base
+        client = stripe.StripeClient(
+            settings.stripe_secret_key.get_secret_value(),
+            http_client=transport,
+            max_network_retries=RETRIES,
+            base_addresses={"api": base.rstrip("/")} if base else {},
+        )
+        return cls(client, transport)
+
     async def ask(self, call: Awaitable[Any]) -> Document:
         """The answer to a call of the library's, as a plain document. Raises StripeRefusal, DependencyError."""
         import stripe
@@ -76,23 +96,5 @@ class Stripe:
                 return
             params["starting_after"] = page["data"][-1]["id"]
 
-    async def aclose(self) -> None:
+    async def close(self) -> None:
         await self._transport.close_async()  # type: ignore[no-untyped-call] # of the library
-
-
-def open_stripe(settings: Settings) -> Stripe | None:
-    """The client under these settings; None where billing is off. Nothing is connected yet."""
-    if settings.stripe_secret_key is None:
-        return None
-    import stripe  # takes a fifth of a second: only those who bill pay for it
-
-    logging.getLogger("stripe").setLevel(logging.WARNING)  # it tells of each request, twice
-    transport = stripe.HTTPXClient(timeout=SECONDS)
-    base = settings.stripe_api_base
-    client = stripe.StripeClient(
-        settings.stripe_secret_key.get_secret_value(),
-        http_client=transport,
-        max_network_retries=RETRIES,
-        base_addresses={"api": base.rstrip("/")} if base else {},
-    )
-    return Stripe(client, transport)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from service.payments.client import Document, StripeRefusal
+from service.payments.client import Document, Stripe, StripeRefusal
 from service.payments.objects import (
     UnknownPrice,
     id_of,
@@ -19,8 +19,8 @@ from service.payments.objects import (
     subscription_facts,
     subscription_of,
 )
-from service.payments.store import Applied, InboxEvent
-from service.platform.resources import Resources
+from service.payments.store import Applied, InboxEvent, StripeStore
+from service.platform.resources import Platform
 
 log = structlog.get_logger()
 DAY = 86_400
@@ -30,12 +30,12 @@ FAILING = {"past_due", "unpaid"}
 class Handlers:
     """Applies objects of Stripe's. Methods return a word for the inbox: applied, stale, unpaid, not_ours, gone."""
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, platform: Platform) -> None:
         """Raises ProblemError (billing_disabled)."""
-        self._stripe = resources.require_stripe()
-        self._store = resources.stripe_store
-        self._freshness = resources.freshness
-        self._grace_seconds = resources.settings.billing_grace_days * DAY
+        self._stripe = platform.shared(Stripe)
+        self._store = StripeStore(platform.database)
+        self._freshness = platform.freshness
+        self._grace_seconds = platform.settings.billing_grace_days * DAY
 
     async def handle(self, event: InboxEvent) -> str:
         """Raises StripeRefusal, UnknownPrice, DependencyError: what could not be applied."""

@@ -16,7 +16,7 @@ from service.payments.objects import UnknownPrice
 from service.payments.store import InboxEvent, StripeStore
 from service.payments.webhook_errors import bad_signature, stale_signature
 from service.platform.errors import DependencyError, ProblemError, malformed_json
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.telemetry import STRIPE_EVENTS
 
 log = structlog.get_logger()
@@ -80,13 +80,13 @@ def _word(value: Any) -> str:
     return value
 
 
-async def attempt(resources: Resources, event_id: str | None = None) -> InboxEvent | None:
+async def attempt(platform: Platform, event_id: str | None = None) -> InboxEvent | None:
     """Take one event, the one named or the longest due, and deal with it. None: there was none to take.
 
     Raises ProblemError: billing_disabled; DependencyError when the database is away: the event is due again when its
     lease ends.
     """
-    store, handlers = resources.stripe_store, Handlers(resources)
+    store, handlers = StripeStore(platform.database), Handlers(platform)
     event = await store.claim(event_id, LEASE_SECONDS)
     if event is None:
         return None
@@ -125,9 +125,9 @@ async def _failed(store: StripeStore, event: InboxEvent, error: Exception) -> No
         log.error("stripe_event_failed", type=event.type, reason=reason)
 
 
-async def drain(resources: Resources) -> int:
+async def drain(platform: Platform) -> int:
     """Deal with whatever is due. Returns how many events were taken."""
     taken = 0
-    while await attempt(resources) is not None:
+    while await attempt(platform) is not None:
         taken += 1
     return taken

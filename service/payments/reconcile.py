@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, cast
 
 import structlog
 
-from service.payments.client import Document, StripeRefusal
+from service.payments.client import Document, Stripe, StripeRefusal
 from service.payments.handlers import HANDLERS, Handlers
 from service.payments.inbox import drain, summary
 from service.payments.objects import UnknownPrice
-from service.payments.store import Ware
+from service.payments.store import StripeStore, Ware
 from service.platform.errors import DependencyError
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 
 if TYPE_CHECKING:
     from stripe.params import PriceCreateParams, ProductCreateParams
@@ -35,20 +35,20 @@ class SyncReport:
     refused: int = 0
 
 
-async def sync(resources: Resources) -> SyncReport:
+async def sync(platform: Platform) -> SyncReport:
     """Catalogue, missed events, subscriptions. Raises ProblemError (billing_disabled), DependencyError."""
     report = SyncReport()
-    await sync_catalogue(resources, report)
-    await reconcile(resources, report)
+    await sync_catalogue(platform, report)
+    await reconcile(platform, report)
     return report
 
 
-async def reconcile(resources: Resources, report: SyncReport | None = None) -> SyncReport:
+async def reconcile(platform: Platform, report: SyncReport | None = None) -> SyncReport:
     """Fetch what webhooks did not bring: every event of the 30 days that Stripe keeps them, then every subscription."""
     report = report or SyncReport()
-    await _missed_events(resources, report)
-    report.handled = await drain(resources)
-    await _subscriptions(resources, report)
+    await _missed_events(platform, report)
+    report.handled = await drain(platform)
+    await _subscriptions(platform, report)
     log.info("stripe_reconciled", missed=report.missed, subscriptions=report.subscriptions)
     return report
 
@@ -56,17 +56,17 @@ async def reconcile(resources: Resources, report: SyncReport | None = None) -> S
 # What is sold
 
 
-async def sync_catalogue(resources: Resources, report: SyncReport) -> None:
+async def sync_catalogue(platform: Platform, report: SyncReport) -> None:
     """A product and a price at Stripe for each plan and pack that has one here. A price cannot be changed there: a new
     one takes its place and its lookup key, and the old one is archived; who pays it goes on paying it."""
-    for ware in await resources.stripe_store.catalogue():
-        product_id = await _product(resources, ware)
-        price_id = await _price(resources, ware, product_id, report)
-        await resources.stripe_store.record_price(ware, product_id, price_id)
+    for ware in await StripeStore(platform.database).catalogue():
+        product_id = await _product(platform, ware)
+        price_id = await _price(platform, ware, product_id, report)
+        await StripeStore(platform.database).record_price(ware, product_id, price_id)
 
 
-async def _product(resources: Resources, ware: Ware) -> str:
-    stripe = resources.require_stripe()
+async def _product(platform: Platform, ware: Ware) -> str:
+    stripe = platform.shared(Stripe)
     product_id = f"darkroom-{ware.kind}-{ware.id}"
     try:
         product = await stripe.ask(stripe.v1.products.retrieve_async(product_id))
@@ -80,8 +80,8 @@ async def _product(resources: Resources, ware: Ware) -> str:
     return product_id
 
 
-async def _price(resources: Resources, ware: Ware, product_id: str, report: SyncReport) -> str:
-    stripe = resources.require_stripe()
+async def _price(platform: Platform, ware: Ware, product_id: str, report: SyncReport) -> str:
+    stripe = platform.shared(Stripe)
     lookup_key = f"darkroom-{ware.kind}-{ware.id}"
     found = [
         price async for price in stripe.pages(stripe.v1.prices, lookup_keys=[lookup_key], product=product_id)
@@ -117,8 +117,8 @@ def _fits(price: Document, ware: Ware) -> bool:
 # What happened
 
 
-async def _missed_events(resources: Resources, report: SyncReport) -> None:
-    stripe, store = resources.require_stripe(), resources.stripe_store
+async def _missed_events(platform: Platform, report: SyncReport) -> None:
+    stripe, store = platform.shared(Stripe), StripeStore(platform.database)
     batch: list[Document] = []
     async for event in stripe.pages(stripe.v1.events, types=list(HANDLERS)):  # Stripe takes up to twenty
         batch.append(summary(event))
@@ -131,9 +131,9 @@ async def _missed_events(resources: Resources, report: SyncReport) -> None:
         log.warning("stripe_events_missed", count=report.missed)
 
 
-async def _subscriptions(resources: Resources, report: SyncReport) -> None:
+async def _subscriptions(platform: Platform, report: SyncReport) -> None:
     """Those that go on at Stripe, with their latest invoice; then those that go on here and did not come up."""
-    stripe, store, handlers = resources.require_stripe(), resources.stripe_store, Handlers(resources)
+    stripe, store, handlers = platform.shared(Stripe), StripeStore(platform.database), Handlers(platform)
     seen = set()
     ticket = await store.ticket()
     async for subscription in stripe.pages(stripe.v1.subscriptions, expand=["data.latest_invoice"]):
@@ -150,13 +150,13 @@ async def _subscriptions(resources: Resources, report: SyncReport) -> None:
     while ids := await store.open_subscriptions(after, BATCH):
         for subscription_id in ids:
             if subscription_id not in seen:
-                await _ended(resources, handlers, subscription_id, report)
+                await _ended(platform, handlers, subscription_id, report)
         after = ids[-1]
 
 
-async def _ended(resources: Resources, handlers: Handlers, subscription_id: str, report: SyncReport) -> None:
+async def _ended(platform: Platform, handlers: Handlers, subscription_id: str, report: SyncReport) -> None:
     try:
-        await handlers.subscription(subscription_id, await resources.stripe_store.ticket())
+        await handlers.subscription(subscription_id, await StripeStore(platform.database).ticket())
     except (UnknownPrice, StripeRefusal) as error:
         report.refused += 1
         log.warning("subscription_refused", subscription=subscription_id, reason=str(error))
@@ -166,10 +166,10 @@ async def _ended(resources: Resources, handlers: Handlers, subscription_id: str,
 # Accounts that are gone
 
 
-async def close_customers(resources: Resources) -> int:
+async def close_customers(platform: Platform) -> int:
     """Delete the customers of accounts that no longer exist: Stripe ends their subscriptions with them. Returns how
     many went."""
-    stripe, store = resources.require_stripe(), resources.stripe_store
+    stripe, store = platform.shared(Stripe), StripeStore(platform.database)
     closed = 0
     while (customer_id := await store.claim_closure()) is not None:
         try:

@@ -5,8 +5,10 @@ from fastapi import APIRouter, Request
 from starlette.background import BackgroundTask
 from starlette.responses import JSONResponse
 
+from service.payments.client import Stripe
 from service.payments.errors import billing_disabled
 from service.payments.inbox import attempt, summary, verify
+from service.payments.store import StripeStore
 from service.payments.webhook_errors import bad_signature, stale_signature, webhook_disabled
 from service.payments.webhook_schemas import Received
 from service.platform.errors import (
@@ -18,7 +20,7 @@ from service.platform.errors import (
     malformed_json,
 )
 from service.platform.problems import responses
-from service.platform.resources import Resources, resources_of
+from service.platform.resources import Platform, platform_of
 
 log = structlog.get_logger()
 router = APIRouter(prefix="/webhooks", tags=["billing"])
@@ -60,25 +62,25 @@ router = APIRouter(prefix="/webhooks", tags=["billing"])
 async def stripe_webhook(request: Request) -> JSONResponse:
     """Takes an event that Stripe has signed. It is kept before the answer goes out, and dealt with after it; sending
     it again changes nothing."""
-    resources = resources_of(request)
-    resources.require_stripe()
-    secret = resources.settings.stripe_webhook_secret
+    platform = platform_of(request)
+    platform.shared(Stripe)
+    secret = platform.settings.stripe_webhook_secret
     if secret is None:
         raise ProblemError(webhook_disabled, "No secret is set: no event could be verified.")
     signature = request.headers.get("stripe-signature")
     kept = summary(verify(await request.body(), signature, secret.get_secret_value()))
-    new = await resources.stripe_store.receive([kept])
-    task = BackgroundTask(_at_once, resources, kept["id"]) if new and kept["ours"] else None
+    new = await StripeStore(platform.database).receive([kept])
+    task = BackgroundTask(_at_once, platform, kept["id"]) if new and kept["ours"] else None
     return JSONResponse({"received": True, "duplicate": not new}, background=task)
 
 
-async def _at_once(resources: Resources, event_id: str) -> None:
+async def _at_once(platform: Platform, event_id: str) -> None:
     """Deal with it now that the answer is out; under load, leave it to the workers' sweep."""
-    places = resources.require_stripe().places
+    places = platform.shared(Stripe).places
     if places.locked():
         return
     async with places:
         try:
-            await attempt(resources, event_id)
+            await attempt(platform, event_id)
         except DependencyError as error:
             log.warning("stripe_event_left_to_sweep", reason=error.detail)

@@ -1,10 +1,12 @@
 """Profiles as the hot path sees them: asked of the database once a minute for each user, in each process."""
 
 import time
+from typing import Self
 from uuid import UUID
 
 from service.library.store import Library, Profile
 from service.platform.errors import DependencyError
+from service.platform.resources import Platform
 
 FRESH_SECONDS = 60.0
 MAX_PROFILES = 10_000
@@ -17,6 +19,10 @@ class Profiles:
     def __init__(self, library: Library) -> None:
         self._library = library
         self._kept: dict[UUID | None, tuple[float, Profile | None]] = {}
+
+    @classmethod
+    def open(cls, platform: Platform) -> Self:
+        return cls(Library(platform.database))
 
     async def of(self, user_id: UUID | None) -> Profile | None:
         """None for an account that no longer exists; `user_id` None: a visitor's.

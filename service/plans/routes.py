@@ -7,8 +7,11 @@ from fastapi import APIRouter, Request, Response
 from service.access.limits import Admitted
 from service.intake.intake import chain_of
 from service.ops.variant import variant_for
+from service.plans.profiles import Profiles
 from service.plans.quotes import sign
 from service.plans.schemas import PlanList, PlanOffer, QuoteAnswer, QuoteRequest
+from service.plans.store import Plans
+from service.plans.tariff import Tariff
 from service.platform.database import cache_key
 from service.platform.errors import (
     bad_op_key,
@@ -20,7 +23,7 @@ from service.platform.errors import (
     unknown_op,
 )
 from service.platform.problems import responses
-from service.platform.resources import resources_of
+from service.platform.resources import platform_of
 from service.platform.weights import weights_digest
 
 router = APIRouter(tags=["billing"])
@@ -34,7 +37,7 @@ router = APIRouter(tags=["billing"])
 )
 async def list_plans(request: Request) -> Response:
     """The plans on sale, with what they cost and allow. Public, and the same for everybody."""
-    plans = await resources_of(request).tariff.plans()
+    plans = await platform_of(request).shared(Tariff).plans()
     shown = PlanList(
         plans=[
             PlanOffer(**plan.model_dump(include=set(PlanOffer.model_fields))) for plan in plans if plan.public
@@ -57,20 +60,20 @@ async def quote(body: QuoteRequest, request: Request, principal: Admitted) -> Qu
 
     The prices hold for ten minutes: send `quote_id` with the intake.
     """
-    resources = resources_of(request)
-    chain = chain_of(resources, body.op_key)
-    price = await resources.tariff.price(chain)
-    profile = await resources.profiles.of(principal.user_id)
+    platform = platform_of(request)
+    chain = chain_of(platform, body.op_key)
+    price = await platform.shared(Tariff).price(chain)
+    profile = await platform.shared(Profiles).of(principal.user_id)
     key = None
     if body.sha256 is not None and chain.cacheable != "never":
         # Without its size a picture is taken to be one that is worked on as it is.
         size = (body.width or 1, body.height or 1)
         side, marked = (None, False) if profile is None else (profile.side, profile.watermark)
-        own = weights_digest(resources.settings, chain)
+        own = weights_digest(platform.settings, chain)
         variant = variant_for(*size, side, marked=marked, weights=own)
         key = cache_key(body.sha256, chain.key, variant)
-    settings = resources.settings
-    facts = await resources.plans.get_quote_facts(
+    settings = platform.settings
+    facts = await Plans(platform.database).get_quote_facts(
         principal.user_id,
         key,
         chain.key,

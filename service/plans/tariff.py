@@ -3,12 +3,13 @@ once when the watch of changes says so."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from service.ops.chain import Chain
 from service.plans.errors import plan_required
 from service.plans.store import PlanRow, Plans
 from service.platform.errors import DependencyError, ProblemError
+from service.platform.resources import Platform
 
 FRESH_SECONDS = 60.0
 
@@ -29,6 +30,10 @@ class Tariff:
         self._prices_until = 0.0
         self._plans: Sequence[PlanRow] = ()
         self._plans_until = 0.0
+
+    @classmethod
+    def open(cls, platform: Platform) -> Self:
+        return cls(Plans(platform.database))
 
     def forget(self, *, plans: bool, prices: bool) -> None:
         """Ask again the next time."""

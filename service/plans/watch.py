@@ -14,11 +14,12 @@ from uuid import UUID
 
 import structlog
 
+from service.access.accounts import Accounts
 from service.plans.profiles import Profiles
 from service.plans.store import Plans
 from service.plans.tariff import Tariff
 from service.platform.errors import DependencyError
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 
 log = structlog.get_logger()
 EVERY_SECONDS = 0.5
@@ -72,16 +73,18 @@ class Watch:
 
 @asynccontextmanager
 async def watching(
-    resources: Resources, tell: Callable[[UUID], Awaitable[None]] | None = None
+    platform: Platform, tell: Callable[[UUID], Awaitable[None]] | None = None
 ) -> AsyncIterator[None]:
     """Keep what this process remembers true for as long as the block lasts. `tell` hears of each user that changed, by
     default every process and the event streams of this one."""
 
     async def tell_all(user_id: UUID) -> None:
-        await resources.freshness.changed(user_id)
-        await resources.accounts.changed(user_id)
+        await platform.freshness.changed(user_id)
+        await platform.shared(Accounts).changed(user_id)
 
-    watch = Watch(resources.plans, resources.profiles, resources.tariff, tell or tell_all)
+    watch = Watch(
+        Plans(platform.database), platform.shared(Profiles), platform.shared(Tariff), tell or tell_all
+    )
     task = asyncio.create_task(watch.run(), name="watch")
     try:
         yield

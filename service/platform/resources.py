@@ -1,4 +1,5 @@
-"""Resources: every client of the process, opened once and closed together, for the API, workers and tests.
+"""The platform: the settings and the clients of one process, opened once and closed together, for the API, workers and
+tests. It knows no context.
 
 One HTTP client (HTTP/1.1 over aiohttp, whose CPU cost a call is a quarter of httpx's own transport under
 high concurrency) serves PostgREST, Storage and Auth. Nothing connects until it is used, so that a process
@@ -7,7 +8,8 @@ starts while a dependency is away.
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self, TypeVar
 
 import httpx
 from httpx_aiohttp import HttpxAiohttpClient
@@ -15,34 +17,9 @@ from redis.asyncio import Redis
 from starlette.requests import Request
 from storage3 import AsyncStorageClient
 
-import service.error_codes  # noqa: F401 - what SQL functions refuse with is known by then
-from service.access.accounts import Accounts
-from service.access.key_ring import KeyRing
-from service.access.store import ApiKeys
-from service.admin.store import Admin
-from service.collections.store import Shelves
-from service.credits.store import Credits
-from service.health.presence import Presence
-from service.input_documents.store import Inputs
-from service.intake.load import Load
-from service.intake.store import Intakes
-from service.jobs.progress import Progress
-from service.jobs.store import Jobs
-from service.jobs.streams import Streams
-from service.library.store import Library
-from service.maintenance.store import Maintenance
-from service.moderation.moderators import BlockedHashes, Moderator, Nsfw, NsfwPolicy, nsfw_policy
-from service.moderation.store import Safety
 from service.ops.weights import Installed
-from service.payments.client import Stripe, open_stripe
-from service.payments.errors import billing_disabled
-from service.payments.store import StripeStore
-from service.plans.profiles import Profiles
-from service.plans.store import Plans
-from service.plans.tariff import Tariff
 from service.platform.breaker import Breaker
 from service.platform.database import Database
-from service.platform.errors import ProblemError
 from service.platform.freshness import Freshness
 from service.platform.gcra import Limiter
 from service.platform.queue import Doorbell
@@ -51,10 +28,6 @@ from service.platform.scratch import Scratch
 from service.platform.settings import Settings
 from service.platform.storage import Storage
 from service.platform.weights import installed
-from service.privacy.store import DataRequests
-from service.sharing.store import ShareLinks
-from service.teams.store import Teams
-from service.usage.meter import Meter
 
 HTTP_TIMEOUT = httpx.Timeout(30, connect=5, pool=10)
 # Shorter than the keep-alive of Supabase's gateways: a call seldom meets a connection about to close.
@@ -63,9 +36,21 @@ REDIS_CONNECT_SECONDS = 0.5
 REDIS_SECONDS = 2.0
 
 
+class Shared(Protocol):
+    """What a process has once: a cache, a subscription, a vendor's client. One with a coroutine `close` is closed
+    before the platform is."""
+
+    @classmethod
+    def open(cls, platform: "Platform") -> Self: ...
+
+
+S = TypeVar("S", bound=Shared)
+
+
 @dataclass(frozen=True, slots=True)
-class Resources:
-    """The clients of one process. `redis_blocking` has no read timeout: for BLPOP and the subscription only."""
+class Platform:
+    """The clients of one process. `redis_blocking` has no read timeout: for BLPOP and the subscription only; `models`:
+    those whose weights are here, by name."""
 
     settings: Settings
     redis: Redis
@@ -73,132 +58,71 @@ class Resources:
     redis_breaker: Breaker
     http: httpx.AsyncClient
     database: Database
-    intakes: Intakes
-    inputs: Inputs
-    load: Load
-    jobs: Jobs
-    maintenance: Maintenance
-    safety: Safety
-    moderators: tuple[Moderator, ...]
-    nsfw: NsfwPolicy | None
-    admin: Admin
-    share_links: ShareLinks
-    data_requests: DataRequests
-    library: Library
-    shelves: Shelves
-    teams: Teams
-    profiles: Profiles
-    plans: Plans
-    tariff: Tariff
-    meter: Meter
-    credits: Credits
     storage: Storage
-    stripe: Stripe | None
-    stripe_store: StripeStore
     limiter: Limiter
     freshness: Freshness
-    accounts: Accounts
-    api_keys: ApiKeys
-    key_ring: KeyRing
     doorbell: Doorbell
-    progress: Progress
-    streams: Streams
-    presence: Presence
     scratch: Scratch
     models: Mapping[str, Installed]
+    _shared: dict[type, Any] = field(default_factory=dict, init=False, repr=False)
 
-    def require_stripe(self) -> Stripe:
-        """Raises ProblemError (billing_disabled)."""
-        if self.stripe is None:
-            raise ProblemError(billing_disabled, "This deployment has no payment provider.")
-        return self.stripe
+    def shared(self, kind: type[S]) -> S:
+        """The one of its kind in this process, opened when it is first asked for."""
+        found: S | None = self._shared.get(kind)
+        if found is None:
+            found = self._shared[kind] = kind.open(self)
+        return found
+
+    def share(self, kind: type[S], one: S) -> None:
+        """Let `shared` give this one from now on: a deployment's own in place of the default."""
+        self._shared[kind] = one
+
+    async def close_shared(self) -> None:
+        """Close what was shared, the last opened first: it may use what was opened before it."""
+        for one in reversed(self._shared.values()):
+            if close := getattr(one, "close", None):
+                await close()
+        self._shared.clear()
 
 
 @asynccontextmanager
-async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
+async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
     """Build the clients and, at the end, close them. Nothing but temporary files is touched on the way in."""
-    async with Scratch(settings.temp_dir) as scratch, _clients(settings, scratch) as resources:
-        yield resources
+    async with Scratch(settings.temp_dir) as scratch, _clients(settings, scratch) as platform:
+        yield platform
 
 
 @asynccontextmanager
-async def _clients(settings: Settings, scratch: Scratch) -> AsyncIterator[Resources]:
+async def _clients(settings: Settings, scratch: Scratch) -> AsyncIterator[Platform]:
     pool = _pool(settings.redis_url, read_timeout=REDIS_SECONDS)
     blocking_pool = _pool(settings.redis_url, read_timeout=None)
     http = HttpxAiohttpClient(timeout=HTTP_TIMEOUT, limits=HTTP_LIMITS, follow_redirects=False)
     redis: Redis = Redis(connection_pool=pool)
-    blocking: Redis = Redis(connection_pool=blocking_pool)
     breaker = Breaker()
     headers = settings.service_headers
     storage_url = f"{settings.supabase_url}/storage/v1/"
     database = Database(settings.supabase_url, headers, http)
-    library = Library(database)
-    safety = Safety(database)
-    plans = Plans(database)
-    limiter, freshness, api_keys = Limiter(redis, breaker), Freshness(redis, breaker), ApiKeys(database)
-    key_ring = KeyRing(api_keys, freshness, limiter, settings)
-    maintenance = Maintenance(database)
-    load = Load(maintenance, settings)
-    stripe = open_stripe(settings)
-    progress = Progress(redis, blocking, breaker)
-    streams = Streams(progress, settings)
-    models = installed(settings)
-    nsfw = nsfw_policy(settings, models)
+    platform = Platform(
+        settings=settings,
+        redis=redis,
+        redis_blocking=Redis(connection_pool=blocking_pool),
+        redis_breaker=breaker,
+        http=http,
+        database=database,
+        storage=Storage(
+            AsyncStorageClient(storage_url, headers, http_client=http), http, storage_url, headers
+        ),
+        limiter=Limiter(redis, breaker),
+        freshness=Freshness(redis, breaker),
+        doorbell=Doorbell(redis, breaker),
+        scratch=scratch,
+        models=installed(settings),
+    )
     try:
-        yield Resources(
-            settings=settings,
-            redis=redis,
-            redis_blocking=blocking,
-            redis_breaker=breaker,
-            http=http,
-            database=database,
-            intakes=Intakes(database),
-            inputs=Inputs(database),
-            load=load,
-            jobs=Jobs(database),
-            maintenance=maintenance,
-            safety=safety,
-            moderators=(
-                BlockedHashes(safety),
-                *([] if nsfw is None else [Nsfw(nsfw)]),
-            ),  # a vendor's goes behind
-            nsfw=nsfw,
-            admin=Admin(database),
-            share_links=ShareLinks(database),
-            data_requests=DataRequests(database),
-            library=library,
-            shelves=Shelves(database),
-            teams=Teams(database),
-            profiles=Profiles(library),
-            plans=plans,
-            tariff=Tariff(plans),
-            meter=Meter(redis, breaker),
-            credits=Credits(database),
-            storage=Storage(
-                AsyncStorageClient(storage_url, headers, http_client=http), http, storage_url, headers
-            ),
-            stripe=stripe,
-            stripe_store=StripeStore(database),
-            limiter=limiter,
-            freshness=freshness,
-            accounts=Accounts(database, freshness),
-            api_keys=api_keys,
-            key_ring=key_ring,
-            doorbell=Doorbell(redis, breaker),
-            progress=progress,
-            streams=streams,
-            presence=Presence(redis),
-            scratch=scratch,
-            models=models,
-        )
+        yield platform
     finally:
-        await streams.close()
-        await progress.close()
-        await load.close()
-        await key_ring.close()
-        await freshness.close()
-        if stripe is not None:
-            await stripe.aclose()
+        await platform.close_shared()
+        await platform.freshness.close()
         await http.aclose()
         await pool.aclose()
         await blocking_pool.aclose()
@@ -216,7 +140,7 @@ def _pool(url: str, *, read_timeout: float | None) -> QuickPool:
     )
 
 
-def resources_of(request: Request) -> Resources:
-    """What the application of this request has opened."""
-    resources: Resources = request.app.state.resources
-    return resources
+def platform_of(request: Request) -> Platform:
+    """That of the application which serves this request."""
+    platform: Platform = request.app.state.platform
+    return platform

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from service.access.limits import AdmittedOrDeleted, SignedIn
 from service.platform.errors import data_deletion_running, malformed_json, sign_in_required
 from service.platform.problems import responses
-from service.platform.resources import resources_of
+from service.platform.resources import platform_of
 from service.privacy.data_requests import current_export, find_deletion, start_deletion
 from service.privacy.errors import request_not_found
 from service.privacy.schemas import DeletionDocument, DeletionRequest, ExportDocument
@@ -27,7 +27,7 @@ async def delete_my_data(
     A worker does it, and starts at once. While it runs nothing new can be made, and asking again gives the same
     request. What is kept, and why, stands in the receipt. Other people's copies of a picture are theirs.
     """
-    document = await start_deletion(resources_of(request), user_id, delete_account=wanted.delete_account)
+    document = await start_deletion(platform_of(request), user_id, delete_account=wanted.delete_account)
     response.headers["Location"] = f"/me/data/{document.request_id}"
     return document
 
@@ -35,7 +35,7 @@ async def delete_my_data(
 @router.get("/data/{request_id}", responses=responses(request_not_found))
 async def get_deletion(request_id: UUID, request: Request, caller: AdmittedOrDeleted) -> DeletionDocument:
     """How far a deletion is, and then its receipt. Once the account is gone, the id alone is enough."""
-    return await find_deletion(resources_of(request), request_id, caller.user_id)
+    return await find_deletion(platform_of(request), request_id, caller.user_id)
 
 
 @router.get("/export", responses=_EXPORT)
@@ -44,13 +44,13 @@ async def get_export(request: Request, response: Response, user_id: SignedIn) ->
 
     Starts one when there is none. It is kept for a week; POST makes a new one.
     """
-    return _answer(response, await current_export(resources_of(request), user_id, renew=False))
+    return _answer(response, await current_export(platform_of(request), user_id, renew=False))
 
 
 @router.post("/export", responses=_EXPORT)
 async def renew_export(request: Request, response: Response, user_id: SignedIn) -> ExportDocument:
     """The same, made anew unless there is one that is younger than a day or still being made."""
-    return _answer(response, await current_export(resources_of(request), user_id, renew=True))
+    return _answer(response, await current_export(platform_of(request), user_id, renew=True))
 
 
 def _answer(response: Response, document: ExportDocument) -> ExportDocument:

@@ -17,7 +17,7 @@ from service.library.errors import output_expired
 from service.platform.database import OutputRow
 from service.platform.downloads import suggested_name
 from service.platform.errors import ProblemError, known, overloaded
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.storage import ObjectNotFoundError, StorageBusyError
 from service.sharing.errors import range_not_satisfiable, share_used_up
 from service.sharing.links import admit_address, find, refusal
@@ -36,10 +36,10 @@ HEADERS = {
 }
 
 
-async def deliver(resources: Resources, token: str, part: Part, headers: Headers, ip: str) -> Response:
+async def deliver(platform: Platform, token: str, part: Part, headers: Headers, ip: str) -> Response:
     """The picture, or a part of it, for whoever holds a ticket. Raises ProblemError, each refusal with its own code."""
-    await admit_address(resources, ip)
-    found = await find(resources, token)
+    await admit_address(platform, ip)
+    found = await find(platform, token)
     # A view that was the last one is being looked at.
     if found.status not in {"active", share_used_up}:
         raise refusal(known(found.status))
@@ -48,7 +48,7 @@ async def deliver(resources: Resources, token: str, part: Part, headers: Headers
     plain = _headers(found, found.output, part)
     if _matches(headers.get("if-none-match"), plain["ETag"]):
         return Response(status_code=304, headers={name: plain[name] for name in ("ETag", "Cache-Control")})
-    return Delivery(resources, found.output, plain, _span(headers, plain["ETag"], found.output.size))
+    return Delivery(platform, found.output, plain, _span(headers, plain["ETag"], found.output.size))
 
 
 def _headers(found: FoundShare, output: OutputRow, part: Part) -> dict[str, str]:
@@ -94,10 +94,10 @@ class Delivery(StreamingResponse):
     """A picture on its way from Storage to a stranger, piece by piece."""
 
     def __init__(
-        self, resources: Resources, output: OutputRow, headers: dict[str, str], span: tuple[int, int] | None
+        self, platform: Platform, output: OutputRow, headers: dict[str, str], span: tuple[int, int] | None
     ) -> None:
         super().__init__(iter(()), headers=headers)
-        self._resources = resources
+        self._platform = platform
         self._output = output
         self._span = span
 
@@ -106,7 +106,7 @@ class Delivery(StreamingResponse):
         try:
             async with (
                 timeout(STREAM_SECONDS),
-                self._resources.storage.stream(output.bucket, output.path, span) as found,
+                self._platform.storage.stream(output.bucket, output.path, span) as found,
             ):
                 if found.partial and span is not None:
                     self.status_code = 206
@@ -116,7 +116,7 @@ class Delivery(StreamingResponse):
                 await super().__call__(scope, receive, send)
         except ObjectNotFoundError:
             # A row without its object: nobody may be sent there again.
-            await self._resources.database.bury_output(output.output_id)
+            await self._platform.database.bury_output(output.output_id)
             raise refusal(output_expired) from None
         except StorageBusyError:
             raise ProblemError(

@@ -21,7 +21,7 @@ from service.library.errors import no_such_output, output_expired
 from service.platform.database import OutputRow
 from service.platform.errors import Code, DependencyError, ProblemError, known
 from service.platform.gcra import HOUR, MINUTE, Admission, Limit, Networks, by_address, networks
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.sharing.errors import (
     no_such_share,
     password_required,
@@ -32,8 +32,9 @@ from service.sharing.errors import (
 )
 from service.sharing.passwords import hash_password, matches
 from service.sharing.schemas import ShareRequest
-from service.sharing.store import FoundShare, ShareRow
+from service.sharing.store import FoundShare, ShareLinks, ShareRow
 from service.sharing.tickets import ticket
+from service.usage.meter import Meter
 
 TOKEN_BYTES = 16
 TOKEN = re.compile(r"[\w-]{22}", re.ASCII)
@@ -63,19 +64,19 @@ class Shared:
 
 
 async def make(
-    resources: Resources, output_id: UUID, user_id: UUID, wanted: ShareRequest
+    platform: Platform, output_id: UUID, user_id: UUID, wanted: ShareRequest
 ) -> tuple[ShareRow, str]:
     """A new link and its path. Raises ProblemError (output_not_found, output_expired, too_many_shares)."""
     password_hash = None
     if wanted.password is not None:
         # Hashing is dear: whatever can be refused is refused before.
-        if not await resources.share_links.may_share(output_id, user_id):
+        if not await ShareLinks(platform.database).may_share(output_id, user_id):
             raise no_such_output(output_id)
         limit = Limit("passwords", f"darkroom:rate:share:passwords:{user_id}", PASSWORDS, 10 * MINUTE)
-        (await resources.limiter.admit([limit])).require()
+        (await platform.limiter.admit([limit])).require()
         password_hash = await hash_password(wanted.password, str(user_id))
     token = secrets.token_urlsafe(TOKEN_BYTES)
-    row = await resources.share_links.create_share(
+    row = await ShareLinks(platform.database).create_share(
         output_id=output_id,
         user_id=user_id,
         token_hash=digest(token),
@@ -85,26 +86,26 @@ async def make(
     )
     if row is None:
         raise no_such_output(output_id)
-    return row, _public_address(resources, token)
+    return row, _public_address(platform, token)
 
 
-async def renew(resources: Resources, share_id: UUID, user_id: UUID) -> tuple[ShareRow, str]:
+async def renew(platform: Platform, share_id: UUID, user_id: UUID) -> tuple[ShareRow, str]:
     """The link under a new address, with no guess counted against it; the address before leads nowhere. Raises
     ProblemError (share_not_found, or how the link has ended)."""
     token = secrets.token_urlsafe(TOKEN_BYTES)
-    row = await resources.share_links.renew_share(share_id, user_id, digest(token))
+    row = await ShareLinks(platform.database).renew_share(share_id, user_id, digest(token))
     if row is None:
         raise no_such_share(share_id)
-    await resources.limiter.forgive([_link_limit(share_id)])
-    return row, _public_address(resources, token)
+    await platform.limiter.forgive([_link_limit(share_id)])
+    return row, _public_address(platform, token)
 
 
-async def locked_until(resources: Resources, rows: Sequence[ShareRow]) -> dict[UUID, datetime]:
+async def locked_until(platform: Platform, rows: Sequence[ShareRow]) -> dict[UUID, datetime]:
     """When each link that has been guessed at too often takes passwords again."""
     guarded = [row.share_id for row in rows if row.has_password and row.status == "active"]
     if not guarded:
         return {}
-    admission = await resources.limiter.admit([_link_limit(share_id, cost=0) for share_id in guarded])
+    admission = await platform.limiter.admit([_link_limit(share_id, cost=0) for share_id in guarded])
     now = datetime.now(UTC)
     return {
         share_id: now + timedelta(seconds=standing.retry_after_s)
@@ -113,61 +114,61 @@ async def locked_until(resources: Resources, rows: Sequence[ShareRow]) -> dict[U
     }
 
 
-def _public_address(resources: Resources, token: str) -> str:
-    return f"{(resources.settings.public_url or '').rstrip('/')}/s/{token}"
+def _public_address(platform: Platform, token: str) -> str:
+    return f"{(platform.settings.public_url or '').rstrip('/')}/s/{token}"
 
 
-def door(resources: Resources, token: str) -> str:
+def door(platform: Platform, token: str) -> str:
     """The path of a link, on whatever host it was opened."""
-    return f"{urlsplit(resources.settings.public_url or '').path.rstrip('/')}/s/{token}"
+    return f"{urlsplit(platform.settings.public_url or '').path.rstrip('/')}/s/{token}"
 
 
-async def open_link(resources: Resources, token: str, password: str | None, ip: str) -> Shared:
+async def open_link(platform: Platform, token: str, password: str | None, ip: str) -> Shared:
     """The picture behind a token, its view counted. Raises ProblemError, each refusal with a code of its own."""
-    found = await check(resources, token, password, ip)
-    shared = await _address(resources, token, found)
+    found = await check(platform, token, password, ip)
+    shared = await _address(platform, token, found)
     try:
-        await resources.share_links.open_share(found.share_id)
+        await ShareLinks(platform.database).open_share(found.share_id)
     except DependencyError:
         raise
     except ProblemError as error:
         raise refusal(error.code) from None
-    await resources.meter.served(shared.output.user_id, shared.output.size)
+    await platform.shared(Meter).served(shared.output.user_id, shared.output.size)
     return shared
 
 
-async def check(resources: Resources, token: str, password: str | None, ip: str) -> FoundShare:
+async def check(platform: Platform, token: str, password: str | None, ip: str) -> FoundShare:
     """All that can be refused without counting: rate, token, end of the link, password. Raises ProblemError."""
     where = networks(ip)
-    await admit_address(resources, ip)
-    found = await find(resources, token)
+    await admit_address(platform, ip)
+    found = await find(platform, token)
     if found.status != "active":
         raise refusal(known(found.status))
     if found.password_hash is not None:
         if not password:
             raise refusal(password_required)
-        await _check_password(resources, found.share_id, password, found.password_hash, where)
+        await _check_password(platform, found.share_id, password, found.password_hash, where)
     return found
 
 
-async def admit_address(resources: Resources, ip: str) -> None:
+async def admit_address(platform: Platform, ip: str) -> None:
     """Raises ProblemError (429) for an address that asks for too many links."""
     limits = by_address(
-        "ip", "darkroom:rate:share", resources.settings.rate_per_ip_minute, MINUTE, networks(ip)
+        "ip", "darkroom:rate:share", platform.settings.rate_per_ip_minute, MINUTE, networks(ip)
     )
-    (await resources.limiter.admit(limits)).require()
+    (await platform.limiter.admit(limits)).require()
 
 
-async def find(resources: Resources, token: str) -> FoundShare:
+async def find(platform: Platform, token: str) -> FoundShare:
     """What a token leads to. Raises ProblemError (share_not_found)."""
-    found = await resources.share_links.find_share(digest(token)) if TOKEN.fullmatch(token) else None
+    found = await ShareLinks(platform.database).find_share(digest(token)) if TOKEN.fullmatch(token) else None
     if found is None:
         raise refusal(share_not_found)
     return found
 
 
 async def _check_password(
-    resources: Resources, share_id: UUID, password: str, stored: str, where: Networks
+    platform: Platform, share_id: UUID, password: str, stored: str, where: Networks
 ) -> None:
     """Raises ProblemError: wrong_password, or 429 where too many wrong ones came before.
 
@@ -181,18 +182,18 @@ async def _check_password(
         *by_address("guesses", "darkroom:rate:share:guesses", ADDRESS_GUESSES, 10 * MINUTE, where),
         link,
     ]
-    admission = await resources.limiter.admit(limits)
+    admission = await platform.limiter.admit(limits)
     if not admission.allowed and limits[admission.answer[0] - 1] is link:
         raise _locked(admission)
     admission.require()
     try:
         right = await matches(password, stored, where.subscriber, where.site)
     except ProblemError:
-        await resources.limiter.give_back(limits)
+        await platform.limiter.give_back(limits)
         raise
     if not right:
         raise refusal(wrong_password)
-    await resources.limiter.give_back(limits)
+    await platform.limiter.give_back(limits)
 
 
 def _link_limit(share_id: UUID, cost: int = 1) -> Limit:
@@ -209,7 +210,7 @@ def _locked(admission: Admission) -> ProblemError:
     )
 
 
-async def _address(resources: Resources, token: str, found: FoundShare) -> Shared:
+async def _address(platform: Platform, token: str, found: FoundShare) -> Shared:
     """URLs that outlive neither the link nor the picture."""
     output = found.output
     if output is None:
@@ -222,11 +223,11 @@ async def _address(resources: Resources, token: str, found: FoundShare) -> Share
     seconds = min(URL_SECONDS, int((end - now).total_seconds()))
     if seconds <= 0:
         raise refusal(why)
-    if not await resources.storage.has_bytes(output.bucket, output.path):
+    if not await platform.storage.has_bytes(output.bucket, output.path):
         # A row without its object, or without the bytes: nobody may be sent there again.
-        await bury(resources, output.output_id)
+        await bury(platform, output.output_id)
         raise refusal(output_expired)
-    here, query = door(resources, token), f"ticket={ticket(resources.settings.secret, token, seconds)}"
+    here, query = door(platform, token), f"ticket={ticket(platform.settings.secret, token, seconds)}"
     return Shared(f"{here}/picture?{query}", f"{here}/download?{query}", found.filename or "picture", output)
 
 

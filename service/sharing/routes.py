@@ -21,7 +21,7 @@ from service.platform.errors import (
     sign_in_required,
 )
 from service.platform.problems import responses
-from service.platform.resources import resources_of
+from service.platform.resources import platform_of
 from service.sharing.deliver import Part, deliver
 from service.sharing.errors import (
     no_such_share,
@@ -38,6 +38,7 @@ from service.sharing.errors import (
 from service.sharing.links import check, door, locked_until, make, open_link, renew
 from service.sharing.page import HEADERS, picture_page, refusal_page
 from service.sharing.schemas import NewShare, Share, ShareList, ShareRequest
+from service.sharing.store import ShareLinks
 from service.sharing.tickets import is_valid
 from service.teams.errors import role_required
 
@@ -78,7 +79,7 @@ async def share_output(
     output_id: UUID, wanted: ShareRequest, request: Request, response: Response, user_id: SignedIn
 ) -> NewShare:
     """A link to an output of yours. Its address is in this answer and never again."""
-    row, url = await make(resources_of(request), output_id, user_id, wanted)
+    row, url = await make(platform_of(request), output_id, user_id, wanted)
     response.headers["Cache-Control"] = "no-store"
     return NewShare(**row.model_dump(), url=url)
 
@@ -86,10 +87,10 @@ async def share_output(
 @router.get("/outputs/{output_id}/shares", responses=responses(sign_in_required, output_not_found))
 async def list_shares(output_id: UUID, request: Request, user_id: SignedIn) -> ShareList:
     """The links of an output of yours, with their views."""
-    rows = await resources_of(request).share_links.list_shares(output_id, user_id)
+    rows = await ShareLinks(platform_of(request).database).list_shares(output_id, user_id)
     if rows is None:
         raise no_such_output(output_id)
-    locked = await locked_until(resources_of(request), rows)
+    locked = await locked_until(platform_of(request), rows)
     return ShareList(
         shares=[Share(**row.model_dump(), locked_until=locked.get(row.share_id)) for row in rows]
     )
@@ -110,7 +111,7 @@ async def list_shares(output_id: UUID, request: Request, user_id: SignedIn) -> S
 )
 async def renew_share(share_id: UUID, request: Request, response: Response, user_id: SignedIn) -> NewShare:
     """Give a link another address, with the same password and end; the one before it leads nowhere from now on."""
-    row, url = await renew(resources_of(request), share_id, user_id)
+    row, url = await renew(platform_of(request), share_id, user_id)
     response.headers["Cache-Control"] = "no-store"
     return NewShare(**row.model_dump(), url=url)
 
@@ -118,7 +119,7 @@ async def renew_share(share_id: UUID, request: Request, response: Response, user
 @router.delete("/shares/{share_id}", responses=responses(sign_in_required, share_not_found, role_required))
 async def revoke_share(share_id: UUID, request: Request, user_id: SignedIn) -> Share:
     """End a link at once. Repeating it changes nothing."""
-    row = await resources_of(request).share_links.revoke_share(share_id, user_id)
+    row = await ShareLinks(platform_of(request).database).revoke_share(share_id, user_id)
     if row is None:
         raise no_such_share(share_id)
     return Share(**row.model_dump())
@@ -163,7 +164,7 @@ async def post_share(token: str, request: Request) -> Response:
 async def head_share(token: str, request: Request) -> Response:
     """Whether GET would open the link. Names no URL, so it is no view."""
     try:
-        await check(resources_of(request), token, None, _ip(request))
+        await check(platform_of(request), token, None, _ip(request))
     except ProblemError as error:
         error.headers.update(HEADERS)
         raise
@@ -171,10 +172,10 @@ async def head_share(token: str, request: Request) -> Response:
 
 
 async def _opened(token: str, request: Request, password: str | None, redirect: int) -> Response:
-    resources = resources_of(request)
+    platform = platform_of(request)
     page = "text/html" in request.headers.get("accept", "").lower()
     try:
-        shared = await open_link(resources, token, password, _ip(request))
+        shared = await open_link(platform, token, password, _ip(request))
     except ProblemError as error:
         if page:
             return refusal_page(error)
@@ -215,18 +216,18 @@ async def download_shared_picture(token: str, request: Request, ticket: str = ""
 
 
 async def _delivered(token: str, request: Request, ticket: str, part: Part) -> Response:
-    resources = resources_of(request)
-    if not is_valid(resources.settings.secret, token, ticket):
-        return RedirectResponse(door(resources, quote(token, safe="")), 302, headers=HEADERS)
+    platform = platform_of(request)
+    if not is_valid(platform.settings.secret, token, ticket):
+        return RedirectResponse(door(platform, quote(token, safe="")), 302, headers=HEADERS)
     try:
-        return await deliver(resources, token, part, request.headers, _ip(request))
+        return await deliver(platform, token, part, request.headers, _ip(request))
     except ProblemError as error:
         error.headers.update(HEADERS)
         raise
 
 
 def _ip(request: Request) -> str:
-    return address_of(request, resources_of(request).settings.trusted_hops)
+    return address_of(request, platform_of(request).settings.trusted_hops)
 
 
 def _password(body: bytes) -> str | None:

@@ -5,32 +5,32 @@ from typing import TypeVar
 from uuid import UUID
 
 from service.cache.hot_answers import forget
-from service.platform.resources import Resources
-from service.teams.store import Deleted, Moved
+from service.platform.resources import Platform
+from service.teams.store import Deleted, Moved, Teams
 
 MovedT = TypeVar("MovedT", bound=Moved)
 
 
-async def give_images(resources: Resources, user_id: UUID, team_id: UUID, image_ids: Sequence[UUID]) -> Moved:
+async def give_images(platform: Platform, user_id: UUID, team_id: UUID, image_ids: Sequence[UUID]) -> Moved:
     """The user's own images into a team; others are left out. Raises ProblemError."""
     return await _forgotten(
-        resources, await resources.teams.move_images(user_id, team_id, image_ids, out=False)
+        platform, await Teams(platform.database).move_images(user_id, team_id, image_ids, out=False)
     )
 
 
-async def take_images(resources: Resources, user_id: UUID, team_id: UUID, image_ids: Sequence[UUID]) -> Moved:
+async def take_images(platform: Platform, user_id: UUID, team_id: UUID, image_ids: Sequence[UUID]) -> Moved:
     """Images of a team into its owner's own library; others are left out. Raises ProblemError."""
     return await _forgotten(
-        resources, await resources.teams.move_images(user_id, team_id, image_ids, out=True)
+        platform, await Teams(platform.database).move_images(user_id, team_id, image_ids, out=True)
     )
 
 
-async def delete_team(resources: Resources, user_id: UUID, team_id: UUID, name: str) -> Deleted:
+async def delete_team(platform: Platform, user_id: UUID, team_id: UUID, name: str) -> Deleted:
     """Repeating it answers the same. Raises ProblemError."""
-    return await _forgotten(resources, await resources.teams.delete(team_id, user_id, name))
+    return await _forgotten(platform, await Teams(platform.database).delete(team_id, user_id, name))
 
 
-async def _forgotten(resources: Resources, moved: MovedT) -> MovedT:
+async def _forgotten(platform: Platform, moved: MovedT) -> MovedT:
     """Answers in Redis name the old owner."""
-    await forget(resources.redis, moved.forget)
+    await forget(platform.redis, moved.forget)
     return moved

@@ -16,7 +16,7 @@ from service.platform.errors import (
     sign_in_required,
 )
 from service.platform.problems import responses
-from service.platform.resources import resources_of
+from service.platform.resources import platform_of
 from service.teams import moves
 from service.teams.errors import (
     already_member,
@@ -48,7 +48,7 @@ from service.teams.schemas import (
     TeamDocument,
     TeamList,
 )
-from service.teams.store import InvitationRow, Moved, TeamRow
+from service.teams.store import InvitationRow, Moved, TeamRow, Teams
 
 router = APIRouter(tags=["teams"])
 _OWNER = (sign_in_required, malformed_json, team_not_found, role_required)
@@ -107,25 +107,27 @@ def _answer(image_ids: Sequence[UUID], moved: Moved) -> MoveAnswer:
 )
 async def create_team(body: NewTeam, request: Request, user_id: SignedIn) -> Team:
     """A new team of the caller's, whose plan is the team's: its seats, its library."""
-    return _team(await resources_of(request).teams.create(user_id, body.name))
+    return _team(await Teams(platform_of(request).database).create(user_id, body.name))
 
 
 @router.get("/teams", responses=responses(sign_in_required))
 async def list_teams(request: Request, user_id: SignedIn) -> TeamList:
     """The teams that the caller is in."""
-    return TeamList(teams=[_team(row) for row in await resources_of(request).teams.of(user_id)])
+    return TeamList(teams=[_team(row) for row in await Teams(platform_of(request).database).of(user_id)])
 
 
 @router.get("/teams/{team_id}", responses=responses(sign_in_required, team_not_found))
 async def get_team(team_id: UUID, request: Request, user_id: SignedIn) -> TeamDocument:
     """A team with its members."""
-    return _document(await resources_of(request).teams.get(team_id, user_id))
+    return _document(await Teams(platform_of(request).database).get(team_id, user_id))
 
 
 @router.patch("/teams/{team_id}", responses=responses(*_OWNER, plan_required))
 async def update_team(team_id: UUID, body: TeamChange, request: Request, user_id: SignedIn) -> Team:
     """Rename a team, or change how many versions it keeps; its owner does."""
-    row = await resources_of(request).teams.update(team_id, user_id, body.name, body.versions_to_keep)
+    row = await Teams(platform_of(request).database).update(
+        team_id, user_id, body.name, body.versions_to_keep
+    )
     return _team(row)
 
 
@@ -136,7 +138,7 @@ async def delete_team(team_id: UUID, body: TeamDeletion, request: Request, user_
     Members lose access at once, and what they have in the making for the team is canceled. A large library takes a
     while: repeat the call when no answer comes.
     """
-    deleted = await moves.delete_team(resources_of(request), user_id, team_id, body.name)
+    deleted = await moves.delete_team(platform_of(request), user_id, team_id, body.name)
     return DeletedTeam(images=deleted.images)
 
 
@@ -151,7 +153,9 @@ async def set_role(
     team_id: UUID, member_id: UUID, body: RoleChange, request: Request, user_id: SignedIn
 ) -> TeamDocument:
     """Make a member an editor or a viewer, or hand the team over; its owner does."""
-    return _document(await resources_of(request).teams.set_role(team_id, user_id, member_id, body.role))
+    return _document(
+        await Teams(platform_of(request).database).set_role(team_id, user_id, member_id, body.role)
+    )
 
 
 @router.delete(
@@ -170,7 +174,7 @@ async def remove_member(team_id: UUID, member_id: UUID, request: Request, user_i
 
     Unfinished jobs of the member for the team are canceled, and links that the member has given out are revoked.
     """
-    await resources_of(request).teams.remove_member(team_id, user_id, member_id)
+    await Teams(platform_of(request).database).remove_member(team_id, user_id, member_id)
 
 
 # Invitations
@@ -186,7 +190,7 @@ async def invite(team_id: UUID, body: NewInvitation, request: Request, user_id: 
 
     Darkroom sends no mail: tell them, or let them find it under `GET /me/invitations`.
     """
-    row = await resources_of(request).teams.invite(team_id, user_id, body.email, body.role)
+    row = await Teams(platform_of(request).database).invite(team_id, user_id, body.email, body.role)
     return _invitation(row, row.invitation_id)
 
 
@@ -196,7 +200,7 @@ async def invite(team_id: UUID, body: NewInvitation, request: Request, user_id: 
 )
 async def list_invitations(team_id: UUID, request: Request, user_id: SignedIn) -> InvitationList:
     """The invitations that have not been accepted, at most 100; for the owner."""
-    rows = await resources_of(request).teams.invitations(team_id, user_id)
+    rows = await Teams(platform_of(request).database).invitations(team_id, user_id)
     return InvitationList(invitations=[_invitation(row, row.invitation_id) for row in rows])
 
 
@@ -214,14 +218,14 @@ async def revoke_invitation(
     team_id: UUID, invitation_id: UUID, request: Request, user_id: SignedIn
 ) -> Invitation:
     """Take an invitation back, and its seat. Repeating it changes nothing."""
-    row = await resources_of(request).teams.revoke(team_id, user_id, invitation_id)
+    row = await Teams(platform_of(request).database).revoke(team_id, user_id, invitation_id)
     return _invitation(row, invitation_id)
 
 
 @router.get("/me/invitations", responses=responses(sign_in_required))
 async def my_invitations(request: Request, user_id: SignedIn) -> InvitationList:
     """Open invitations to the address that the caller's account has confirmed."""
-    rows = await resources_of(request).teams.my_invitations(user_id)
+    rows = await Teams(platform_of(request).database).my_invitations(user_id)
     return InvitationList(invitations=[_invitation(row, row.invitation_id) for row in rows])
 
 
@@ -237,7 +241,7 @@ async def my_invitations(request: Request, user_id: SignedIn) -> InvitationList:
 )
 async def accept_invitation(invitation_id: UUID, request: Request, user_id: SignedIn) -> Team:
     """Join a team. The invitation must be to an address that the caller's account has confirmed."""
-    row = await resources_of(request).teams.accept(invitation_id, user_id)
+    row = await Teams(platform_of(request).database).accept(invitation_id, user_id)
     if row is None:
         raise _invitation_not_found(invitation_id)
     return _team(row)
@@ -249,7 +253,9 @@ async def accept_invitation(invitation_id: UUID, request: Request, user_id: Sign
 )
 async def decline_invitation(invitation_id: UUID, request: Request, user_id: SignedIn) -> Invitation:
     """Decline an invitation, which frees its seat."""
-    return _invitation(await resources_of(request).teams.decline(invitation_id, user_id), invitation_id)
+    return _invitation(
+        await Teams(platform_of(request).database).decline(invitation_id, user_id), invitation_id
+    )
 
 
 # Pictures
@@ -272,7 +278,7 @@ async def give_images(team_id: UUID, body: ImageIds, request: Request, user_id: 
     They leave the caller's collections. Where the team has a picture of the same bytes the two become one: versions
     are counted on behind those that are there. What an operator has yet to approve is left out as `in_review`.
     """
-    moved = await moves.give_images(resources_of(request), user_id, team_id, body.image_ids)
+    moved = await moves.give_images(platform_of(request), user_id, team_id, body.image_ids)
     return _answer(body.image_ids, moved)
 
 
@@ -282,5 +288,5 @@ async def give_images(team_id: UUID, body: ImageIds, request: Request, user_id: 
 )
 async def take_images(team_id: UUID, body: ImageIds, request: Request, user_id: SignedIn) -> MoveAnswer:
     """Move images of the team into its owner's own library; the owner does."""
-    moved = await moves.take_images(resources_of(request), user_id, team_id, body.image_ids)
+    moved = await moves.take_images(platform_of(request), user_id, team_id, body.image_ids)
     return _answer(body.image_ids, moved)

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, Self, cast
 from uuid import UUID, uuid4
 
 import structlog
@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 
 from service.platform.breaker import Breaker
 from service.platform.redis import dropped, is_wrong_type
+from service.platform.resources import Platform
 
 log = structlog.get_logger()
 COUNTS = "darkroom:usage:counts"
@@ -63,6 +64,10 @@ class Meter:
     def __init__(self, redis: Redis, breaker: Breaker) -> None:
         self._redis = redis
         self._breaker = breaker
+
+    @classmethod
+    def open(cls, platform: Platform) -> Self:
+        return cls(platform.redis, platform.redis_breaker)
 
     async def served(self, user_id: UUID | None, size: int) -> None:
         """URLs to so many bytes were handed out on behalf of a user. With Redis away it is not counted."""

@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 
 from service.access.limits import SignedIn
+from service.plans.store import Plans
 from service.platform.errors import sign_in_required
 from service.platform.problems import responses
-from service.platform.resources import resources_of
+from service.platform.resources import platform_of
 from service.usage.report import Savings, Usage, describe, period, savings_of, to_csv
 
 router = APIRouter(tags=["billing"])
@@ -36,12 +37,12 @@ async def usage(
 ) -> Response:
     """Usage by UTC day, with averages and what has been used of the plan's quotas. At most 366 days at once."""
     begin, end = period(first, last)
-    resources = resources_of(request)
-    row = await resources.plans.get_usage(user_id, begin, end)
+    platform = platform_of(request)
+    row = await Plans(platform.database).get_usage(user_id, begin, end)
     if form == "csv" or (form is None and request.headers.get("accept", "").startswith(CSV)):
         name = f'attachment; filename="usage-{begin}-{end}.csv"'
         return Response(to_csv(row.days), media_type=CSV, headers={"Content-Disposition": name})
-    shown = describe(row, begin, end, resources.settings)
+    shown = describe(row, begin, end, platform.settings)
     return Response(shown.model_dump_json(by_alias=True), media_type="application/json")
 
 
@@ -49,4 +50,4 @@ async def usage(
 async def savings(request: Request, user_id: SignedIn, first: First = None, last: Last = None) -> Savings:
     """What the cache saved: credits and vendor cost that hits did not cost."""
     begin, end = period(first, last)
-    return savings_of(await resources_of(request).plans.get_usage(user_id, begin, end), begin, end)
+    return savings_of(await Plans(platform_of(request).database).get_usage(user_id, begin, end), begin, end)

@@ -10,7 +10,8 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.platform.resources import Resources
+from service.admin.store import Admin
+from service.platform.resources import Platform
 from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.keys.conftest import ALL_SCOPES, Db
@@ -63,9 +64,9 @@ async def processes(
 
 
 @pytest.fixture
-async def operator(processes: Processes, local: Local, resources: Resources) -> AsyncIterator[Operator]:
+async def operator(processes: Processes, local: Local, platform: Platform) -> AsyncIterator[Operator]:
     user = await sign_up(local)
-    await resources.admin.grant_role(str(user.id), "admin", "cli:test", "tests")
+    await Admin(platform.database).grant_role(str(user.id), "admin", "cli:test", "tests")
     async with httpx.AsyncClient(base_url=processes.urls[0], timeout=30, trust_env=False) as http:
         yield Operator(http, user)
 

@@ -15,8 +15,10 @@ import pytest
 from scripts.local.home import Local
 from service.admin import acts
 from service.admin.store import Actor
+from service.jobs.progress import Progress
+from service.jobs.store import Jobs
 from service.plans.watch import watching
-from service.platform.resources import Resources, open_resources
+from service.platform.resources import Platform, open_platform
 from tests.accounts.conftest import Account, Operator, Processes
 from tests.client import Client
 from tests.gated_pixels import GatedPool, wait_for
@@ -121,22 +123,22 @@ async def test_event_streams_end(
 
 
 async def test_a_hit_out_of_redis_is_not_served_to_a_suspended_account(
-    client: Client, user_client: Client, resources: Resources, user: Any
+    client: Client, user_client: Client, platform: Platform, user: Any
 ) -> None:
     picture = photo()
     await user_client.process(picture, OP)
     for _ in range(2):
         assert (await user_client.intake(picture, OP))["cached"]
-    await acts.suspend(resources, user.id, Actor(None, "cli:test"), "test")
+    await acts.suspend(platform, user.id, Actor(None, "cli:test"), "test")
     refused = await user_client.http.post("/intake", json=picture.claim(OP))
     assert (refused.status_code, refused.json()["code"]) == (403, "account_suspended")
 
 
 async def test_links_answer_as_revoked_and_open_again_after_the_restore(
-    user_client: Client, resources: Resources, user: Any
+    user_client: Client, platform: Platform, user: Any
 ) -> None:
     done = await user_client.process(photo(), OP)
-    outputs = await resources.jobs.get_job(done["job_id"], user.id)
+    outputs = await Jobs(platform.database).get_job(done["job_id"], user.id)
     assert outputs is not None
     assert outputs.output is not None
     made = await user_client.http.post(
@@ -145,10 +147,10 @@ async def test_links_answer_as_revoked_and_open_again_after_the_restore(
     token = made.json()["url"].rpartition("/")[2]
     async with httpx.AsyncClient(base_url=user_client.http.base_url, trust_env=False) as anybody:
         assert (await anybody.get(f"/s/{token}")).status_code == 302
-        await acts.suspend(resources, user.id, Actor(None, "cli:test"), "test")
+        await acts.suspend(platform, user.id, Actor(None, "cli:test"), "test")
         refused = await anybody.get(f"/s/{token}")
         assert (refused.status_code, refused.json()["code"]) == (410, "share_revoked")
-        await acts.restore(resources, user.id, Actor(None, "cli:test"), "test")
+        await acts.restore(platform, user.id, Actor(None, "cli:test"), "test")
         assert (await anybody.get(f"/s/{token}")).status_code == 302
 
 
@@ -181,34 +183,32 @@ async def test_the_receipt_of_a_deletion_is_told_to_the_token_of_the_account_tha
 @pytest.fixture(params=["redis", "no redis"])
 async def worker_resources(
     request: pytest.FixtureRequest, local: Local, own_redis: RedisServer
-) -> AsyncIterator[tuple[Resources, RedisServer | None]]:
+) -> AsyncIterator[tuple[Platform, RedisServer | None]]:
     redis = own_redis if request.param == "no redis" else None
     settings = settings_for(local, **({} if redis is None else {"redis_url": redis.url}))
-    async with open_resources(settings) as opened:
+    async with open_platform(settings) as opened:
         yield opened, redis
 
 
 async def test_a_running_job_is_dropped_and_costs_nothing(
-    worker_resources: tuple[Resources, RedisServer | None], local: Local, auth: Db
+    worker_resources: tuple[Platform, RedisServer | None], local: Local, auth: Db
 ) -> None:
     """Its pixels are at work, and its next heartbeat is ten seconds away."""
-    resources, redis = worker_resources
+    platform, redis = worker_resources
     user, picture, queue = await sign_up(local), photo(), new_queue()
-    await resources.database.run(
-        "grant_credits", user_id=user.id, amount=10, source="purchase", reference="t"
-    )
+    await platform.database.run("grant_credits", user_id=user.id, amount=10, source="purchase", reference="t")
     before = await auth.fetchval("select balance from public.credits where user_id = $1", user.id)
-    job_id = await queue_job(resources, picture, OP, queue, user_id=user.id, price=5)
-    job = await resources.jobs.claim_next(queue, "test", 30)
+    job_id = await queue_job(platform, picture, OP, queue, user_id=user.id, price=5)
+    job = await Jobs(platform.database).claim_next(queue, "test", 30)
     assert job is not None
-    pixels = GatedPool(resources)
-    bench = Workbench(resources, pixels, Slots(1), "test")
-    async with pixels, watching(resources, bench.look_after):
+    pixels = GatedPool(platform)
+    bench = Workbench(platform, pixels, Slots(1), "test")
+    async with pixels, watching(platform, bench.look_after):
         running = asyncio.create_task(run_job(bench, job))
         await asyncio.to_thread(wait_for, await pixels.workdirs.get() / "entered")
         if redis is not None:
             await redis.kill()
-        await acts.suspend(resources, user.id, Actor(None, "cli:test"), "test")
+        await acts.suspend(platform, user.id, Actor(None, "cli:test"), "test")
         suspended_at = time.monotonic()
         await running
         seconds = time.monotonic() - suspended_at
@@ -222,26 +222,26 @@ async def test_a_running_job_is_dropped_and_costs_nothing(
 
 
 async def test_a_worker_process_watches_for_suspensions(
-    stack: SharedStack, resources: Resources, local: Local
+    stack: SharedStack, platform: Platform, local: Local
 ) -> None:
     """The worker as it is deployed: its pixel children are stopped, so that the job would stay at work."""
     user, queue = await sign_up(local), new_queue()
     worker = await stack.start_worker({"DARKROOM_QUEUE": queue})
-    first = await queue_job(resources, photo(), OP, queue, user_id=user.id)
-    await resources.doorbell.ring(queue)
-    assert (await finished(resources, first, user.id)).status == "done"
+    first = await queue_job(platform, photo(), OP, queue, user_id=user.id)
+    await platform.doorbell.ring(queue)
+    assert (await finished(platform, first, user.id)).status == "done"
     process = psutil.Process(worker.pid)  # its children fork those that do the pixels
     children = [child for server in process.children() for child in server.children()]
     assert children
     for child in children:
         child.suspend()
     try:
-        job_id = await queue_job(resources, photo(), OP, queue, user_id=user.id)
-        async with resources.progress.listen(job_id) as listener, asyncio.timeout(30):
-            await resources.doorbell.ring(queue)
+        job_id = await queue_job(platform, photo(), OP, queue, user_id=user.id)
+        async with platform.shared(Progress).listen(job_id) as listener, asyncio.timeout(30):
+            await platform.doorbell.ring(queue)
             while (hint := await listener.next(5)) is None or hint.get("step") != "pixels":
                 pass
-        await acts.suspend(resources, user.id, Actor(None, "cli:test"), "test")
+        await acts.suspend(platform, user.id, Actor(None, "cli:test"), "test")
         suspended_at = time.monotonic()
         await asyncio.to_thread(_until_one_is_killed, children)
         seconds = time.monotonic() - suspended_at

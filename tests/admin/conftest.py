@@ -10,7 +10,8 @@ import pytest
 from scripts.local.home import Local
 from scripts.local.process import Child
 from service.admin.rows import Role
-from service.platform.resources import Resources
+from service.admin.store import Admin
+from service.platform.resources import Platform
 from tests.client import Client
 from tests.support import User, sign_up
 
@@ -35,14 +36,14 @@ Opener = Callable[[Role | None], Awaitable[Caller]]
 
 
 @pytest.fixture
-async def caller(api: Child, local: Local, resources: Resources) -> AsyncIterator[Opener]:
+async def caller(api: Child, local: Local, platform: Platform) -> AsyncIterator[Opener]:
     """Makes callers with an account of their own and a role."""
     opened: list[Caller] = []
 
     async def opener(role: Role | None) -> Caller:
         user = await sign_up(local)
         if role is not None:
-            await resources.admin.grant_role(str(user.id), role, "cli:test", "tests")
+            await Admin(platform.database).grant_role(str(user.id), role, "cli:test", "tests")
         opened.append(Caller(api.url, user))
         return opened[-1]
 

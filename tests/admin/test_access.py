@@ -11,7 +11,8 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.platform.resources import Resources
+from service.admin.store import Admin
+from service.platform.resources import Platform
 from tests.admin.conftest import Caller, Opener
 from tests.sql.test_schema import CALLABLE_BY_SERVICE
 from tests.support import new_sha256
@@ -85,11 +86,11 @@ async def test_users_are_refused(caller: Opener, routes: list[Route]) -> None:
 
 
 async def test_who_was_an_operator_is_refused_at_once(
-    caller: Opener, routes: list[Route], resources: Resources
+    caller: Opener, routes: list[Route], platform: Platform
 ) -> None:
     former = await caller("admin")
     await former.say("GET", "/me")
-    await resources.admin.revoke_role(str(former.user.id), "cli:test", "left")
+    await Admin(platform.database).revoke_role(str(former.user.id), "cli:test", "left")
     assert set((await answers(former.http, routes)).values()) == {(403, "admin_required")}
 
 
@@ -109,7 +110,7 @@ async def test_a_role_in_the_tokens_metadata_is_none(api: Child, local: Local, r
 
 
 async def test_an_operators_api_key_opens_nothing(
-    api: Child, caller: Opener, routes: list[Route], resources: Resources
+    api: Child, caller: Opener, routes: list[Route], platform: Platform
 ) -> None:
     """Keys lie about in programs: what an operator does, they do themselves."""
     admin = await caller("admin")

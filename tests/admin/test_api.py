@@ -14,7 +14,9 @@ import pytest
 
 from scripts.local.process import Child
 from scripts.local.stack import Stack
-from service.platform.resources import Resources, open_resources
+from service.admin.store import Admin
+from service.jobs.store import Jobs
+from service.platform.resources import Platform, open_platform
 from service.platform.settings import load_settings
 from tests.admin.conftest import Caller, Opener
 from tests.client import Client
@@ -29,12 +31,12 @@ OP = "resize-v1:width-16"
 WHY = {"reason": "because"}
 
 
-async def fail(resources: Resources, queue: str, code: str = "op_failed", **more: Any) -> None:
+async def fail(platform: Platform, queue: str, code: str = "op_failed", **more: Any) -> None:
     """Let the only job of a queue end in an error, its upload kept."""
-    claimed = await resources.jobs.claim_next(queue, "test", 60)
+    claimed = await Jobs(platform.database).claim_next(queue, "test", 60)
     assert claimed is not None
     error = {"code": code, "detail": "It broke.", **more}
-    await resources.jobs.fail_job(claimed, error, retry_seconds=None, drop_upload=False)
+    await Jobs(platform.database).fail_job(claimed, error, retry_seconds=None, drop_upload=False)
 
 
 async def last_act(db: Db, subject: object) -> tuple[str, str, dict[str, Any]]:
@@ -50,18 +52,18 @@ async def last_act(db: Db, subject: object) -> tuple[str, str, dict[str, Any]]:
 
 @pytest.mark.usefixtures("worker")
 async def test_a_job_that_failed_is_repeated_by_a_worker(
-    admin: Caller, resources: Resources, user: User, db: Db
+    admin: Caller, platform: Platform, user: User, db: Db
 ) -> None:
     queue = new_queue()
-    job_id = await queue_job(resources, photo(), OP, queue, user_id=user.id, price=3)
-    await fail(resources, queue)
+    job_id = await queue_job(platform, photo(), OP, queue, user_id=user.id, price=3)
+    await fail(platform, queue)
     found = await admin.say("GET", f"/jobs?user={user.email}&status=error&error=op_failed&op=resize")
     assert [row["job_id"] for row in found["jobs"]] == [str(job_id)]
     assert (await admin.say("GET", f"/jobs/{job_id}"))["bytes_kept"] is True
     # Its queue is nobody's but the test's; the worker's is where a user's jobs are.
     await db.execute("update jobs set queue = 'default' where id = $1", job_id)
     new = await admin.say("POST", f"/jobs/{job_id}/replay", WHY, status=201)
-    done = await finished(resources, uuid.UUID(new["job_id"]), user.id)
+    done = await finished(platform, uuid.UUID(new["job_id"]), user.id)
     assert (done.status, done.charged) == ("done", 3)
     actor, action, data = await last_act(db, job_id)
     assert (actor, action) == (str(admin.user.id), "job.replay")
@@ -107,7 +109,7 @@ async def test_blocking_takes_away_and_unblocking_lets_in(admin: Caller, api: Ch
 
 
 async def test_a_plan_holds_from_the_next_request_on(
-    admin: Caller, resources: Resources, api: Child, user: User
+    admin: Caller, platform: Platform, api: Child, user: User
 ) -> None:
     """What processes and Redis remember of the old one is forgotten."""
     async with Client(api.url, user.token) as owner:
@@ -150,18 +152,18 @@ async def test_an_account_is_suspended_and_restored(admin: Caller, caller: Opene
     ]
 
 
-async def test_a_refused_picture_is_reviewed(admin: Caller, resources: Resources, db: Db) -> None:
+async def test_a_refused_picture_is_reviewed(admin: Caller, platform: Platform, db: Db) -> None:
     queue, picture = new_queue(), photo()
-    job_id = await queue_job(resources, picture, OP, queue)
-    await fail(resources, queue, "refused", category="nudity")
+    job_id = await queue_job(platform, picture, OP, queue)
+    await fail(platform, queue, "refused", category="nudity")
     waiting = (await admin.say("GET", "/refused?limit=200"))["jobs"]
     assert [row["category"] for row in waiting if row["job_id"] == str(job_id)] == ["nudity"]
     reviewed = await admin.say("POST", f"/refused/{job_id}/review", {"decision": "block", **WHY})
     assert (reviewed["review"]["decision"], reviewed["blocked"]) == ("block", "nudity")
     assert (await last_act(db, picture.sha256))[:2] == (str(admin.user.id), "hash.block")
     assert (await last_act(db, job_id))[:2] == (str(admin.user.id), "job.review")
-    other = await queue_job(resources, photo(), OP, queue)
-    await fail(resources, queue)
+    other = await queue_job(platform, photo(), OP, queue)
+    await fail(platform, queue)
     for decision in ("keep", "block"):
         answer = await admin.say(
             "POST", f"/refused/{other}/review", {"decision": decision, **WHY}, status=409
@@ -198,9 +200,9 @@ async def test_pictures_in_review_are_seen_and_decided_about(
             assert left == (decision == "approve")
 
 
-async def test_pages_follow_each_other(admin: Caller, resources: Resources, user: User) -> None:
+async def test_pages_follow_each_other(admin: Caller, platform: Platform, user: User) -> None:
     queue = new_queue()
-    made = {str(await queue_job(resources, photo(), OP, queue, user_id=user.id)) for _ in range(5)}
+    made = {str(await queue_job(platform, photo(), OP, queue, user_id=user.id)) for _ in range(5)}
     for path, key in (
         (f"/jobs?user={user.id}", "jobs"),
         ("/users?flagged=false", "users"),
@@ -268,8 +270,8 @@ async def test_no_request_of_an_operator_breaks_the_service(tmp_path: Path) -> N
     cancels must not be what other tests are using."""
     async with Stack(tmp_path / "home", api_port=0, supabase_port=0) as stack:
         api, user = await stack.start_api(UNLIMITED), await sign_up(stack.local)
-        async with open_resources(load_settings(**stack.environment())) as own:
-            await own.admin.grant_role(str(user.id), "admin", "cli:test", "tests")
+        async with open_platform(load_settings(**stack.environment())) as own:
+            await Admin(own.database).grant_role(str(user.id), "admin", "cli:test", "tests")
         command = [sys.executable, "-m", "schemathesis.cli", "run", f"{api.url}/openapi.json", "--no-color"]
         command += [
             "--include-path-regex",

@@ -11,7 +11,7 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from tests.sql.world import World, open_connection
 from tests.support import User, sign_up
 from workers.cleanup import cleanup
@@ -123,7 +123,7 @@ async def test_pages_of_the_history_do_not_shift(mine: httpx.AsyncClient, user: 
 
 
 async def test_expired_credits_are_not_counted_and_are_taken_by_the_cleanup(
-    mine: httpx.AsyncClient, user: User, world: World, resources: Resources
+    mine: httpx.AsyncClient, user: User, world: World, platform: Platform
 ) -> None:
     end = datetime.now(UTC) + timedelta(days=2)
     await world.grant(user.id, 30, "subscription", "in_1", expires_at=end)
@@ -134,7 +134,7 @@ async def test_expired_credits_are_not_counted_and_are_taken_by_the_cleanup(
     assert (await get(mine, "/credits/balance"))["balance"] == SIGNUP
     assert (await get(mine, "/me"))["credits"] == SIGNUP
     assert await world.balance(user.id) == SIGNUP + 30  # nobody has been by
-    report = await cleanup(resources)
+    report = await cleanup(platform)
     assert report.expired_credits >= 30
     assert await world.balance(user.id) == SIGNUP
     (expiry, *_) = await movements(mine)

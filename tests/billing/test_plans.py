@@ -8,7 +8,8 @@ import httpx
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.platform.resources import Resources
+from service.plans.store import Plans
+from service.platform.resources import Platform
 from tests.library.people import Connection, person
 from tests.photos import photo
 from tests.support import User
@@ -57,14 +58,14 @@ async def test_a_new_account_is_free_and_sees_its_limits(local: Local, api: Chil
 
 
 async def test_another_plan_is_seen_by_a_running_process_within_seconds(
-    local: Local, api: Child, db: Connection, resources: Resources
+    local: Local, api: Child, db: Connection, platform: Platform
 ) -> None:
     """The variant of an answer is decided by what the process remembers of the plan."""
     async with person(local, api.url, db, plan="free") as someone:
         variant = "select variant from public.jobs where id = $1::text::uuid"
         first = await someone.intake(photo(), "resize-v1:width-64")
         assert await db.fetchval(variant, first["job_id"]) == "marked"
-        await resources.plans.set_plan(someone.id, "pro", "test")
+        await Plans(platform.database).set_plan(someone.id, "pro", "test")
         loop = asyncio.get_running_loop()
         changed = loop.time()
         while True:
@@ -82,7 +83,7 @@ async def test_another_plan_is_seen_by_a_running_process_within_seconds(
 
 
 async def test_a_downgrade_makes_the_library_read_only_with_a_date(
-    local: Local, api: Child, db: Connection, worker: Child, resources: Resources
+    local: Local, api: Child, db: Connection, worker: Child, platform: Platform
 ) -> None:
     async with person(local, api.url, db, plan="pro") as someone:
         await someone.process(photo(), "resize-v1:width-64", wants_persist=True)
@@ -92,7 +93,7 @@ async def test_a_downgrade_makes_the_library_read_only_with_a_date(
             " values ($1, 'Tiny', 2, 50, true, 1)",
             plan,
         )
-        await resources.plans.set_plan(someone.id, plan, "downgrade")
+        await Plans(platform.database).set_plan(someone.id, plan, "downgrade")
         me = await someone.say("GET", "/me")
         assert me["library"]["read_only"] is True
         assert me["library"]["kept_until"] > me["library"]["over_quota_since"]
@@ -108,7 +109,7 @@ async def test_a_downgrade_makes_the_library_read_only_with_a_date(
         usage = await someone.say("GET", "/usage")
         assert usage["library"] == me["library"]
         await someone.say("DELETE", f"/images/{image['id']}", status=204)
-        await settle(resources)  # as a worker does every few seconds
+        await settle(platform)  # as a worker does every few seconds
         assert (await someone.say("GET", "/me"))["library"]["read_only"] is False
 
 

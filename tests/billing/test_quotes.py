@@ -17,7 +17,7 @@ from scripts.local.process import Child
 from service.plans import quotes
 from service.plans.tariff import Price
 from service.platform.errors import ProblemError
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.secrets import derive
 from tests.client import Client
 from tests.conftest import UNLIMITED
@@ -247,13 +247,13 @@ async def test_a_copy_that_is_refused_at_the_end_is_refunded(
 
 
 async def test_a_hit_whose_object_is_gone_is_refunded(
-    local: Local, priced: Child, db: Connection, worker: Child, resources: Resources
+    local: Local, priced: Child, db: Connection, worker: Child, platform: Platform
 ) -> None:
     async with person(local, priced.url, db) as someone:
         picture = photo()
         await someone.process(picture, OP)
         row = (await someone.outputs())[0]
-        await resources.storage.remove(row["bucket"], [row["path"]])
+        await platform.storage.remove(row["bucket"], [row["path"]])
         answer = await someone.intake(picture, OP)
         assert answer["cached"] is False  # made again, from the upload that is still there
         await someone.wait(answer["job_id"])

@@ -11,8 +11,10 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.platform.resources import Resources
+from service.plans.store import Plans
+from service.platform.resources import Platform
 from service.usage import meter
+from service.usage.meter import Meter
 from tests.library.people import Connection, person
 from tests.photos import photo
 from workers.usage import usage
@@ -21,7 +23,7 @@ OP = "resize-v1:width-64"
 
 
 async def test_days_of_a_user(
-    local: Local, api: Child, worker: Child, db: Connection, resources: Resources
+    local: Local, api: Child, worker: Child, db: Connection, platform: Platform
 ) -> None:
     async with person(local, api.url, db) as someone:
         picture = photo()
@@ -30,7 +32,7 @@ async def test_days_of_a_user(
         hot = [await someone.intake(picture, OP) for _ in range(3)]
         assert all(answer["cached"] and answer["output_urls"] for answer in hot)
         await someone.process(picture, "resize-v1:width-32")
-        await usage(resources)
+        await usage(platform)
         told = await someone.say("GET", "/usage")
         (day,) = told["days"]
         assert day["day"] == datetime.now(UTC).date().isoformat()
@@ -48,26 +50,26 @@ async def test_days_of_a_user(
 
 
 async def test_counts_are_added_once_whatever_dies_in_between(
-    local: Local, api: Child, db: Connection, resources: Resources
+    local: Local, api: Child, db: Connection, platform: Platform
 ) -> None:
     async with person(local, api.url, db) as someone:
-        await resources.meter.served(someone.id, 100)
-        taken = await meter.take(resources.redis)
+        await platform.shared(Meter).served(someone.id, 100)
+        taken = await meter.take(platform.redis)
         assert taken is not None
         batch, counts = taken
         mine = next(row for row in counts if row["user_id"] == str(someone.id))
         assert mine["bytes_served"] == 100
         # The first worker adds and dies before it lets go; meanwhile more is counted.
-        await resources.plans.fold_usage(batch, counts)
-        await resources.meter.served(someone.id, 7)
-        again = await meter.take(resources.redis)
+        await Plans(platform.database).fold_usage(batch, counts)
+        await platform.shared(Meter).served(someone.id, 7)
+        again = await meter.take(platform.redis)
         if again is not None and again[0] == batch:  # unless the worker of another test was quicker
-            assert not await resources.plans.fold_usage(*again)
-            await meter.drop(resources.redis, uuid.uuid4())  # not the batch that is aside
-            assert await resources.redis.exists(meter.FOLDING)
-            await meter.drop(resources.redis, batch)
-        await usage(resources)
-        await usage(resources)
+            assert not await Plans(platform.database).fold_usage(*again)
+            await meter.drop(platform.redis, uuid.uuid4())  # not the batch that is aside
+            assert await platform.redis.exists(meter.FOLDING)
+            await meter.drop(platform.redis, batch)
+        await usage(platform)
+        await usage(platform)
         assert (
             await db.fetchval("select bytes_served from public.usage_daily where user_id = $1", someone.id)
             == 107
@@ -129,17 +131,17 @@ async def test_nobody_sees_anothers_usage(local: Local, api: Child, db: Connecti
 
 
 async def test_a_shared_picture_is_served_on_its_owners_account(
-    local: Local, api: Child, worker: Child, db: Connection, resources: Resources
+    local: Local, api: Child, worker: Child, db: Connection, platform: Platform
 ) -> None:
     async with person(local, api.url, db) as owner:
         done = await owner.process(photo(), OP)
-        await usage(resources)
+        await usage(platform)
         before = await db.fetchval("select bytes_served from public.usage_daily where user_id = $1", owner.id)
         link = await owner.say(
             "POST", f"/outputs/{done['output']['output_id']}/share", {"expires_in": 3600}, status=201
         )
         owner.http.headers.pop("Authorization")
         assert (await owner.http.get(link["url"])).status_code == 302
-        await usage(resources)
+        await usage(platform)
         after = await db.fetchval("select bytes_served from public.usage_daily where user_id = $1", owner.id)
         assert after - before == done["output"]["size"]

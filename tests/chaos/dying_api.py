@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from service.intake.intake import Desk
-from service.library import rerun
+from service.library import promote, rerun, routes
 from service.library.store import Library, Promoted
 from service.platform.database import Forget
 
@@ -46,8 +46,8 @@ _STEP, _PORT = (sys.argv[1], sys.argv[2]) if len(sys.argv) > 2 else ("", "0")
 
 if __name__ == "__main__":
     from cli import main
-    from service.platform import resources
 
-    setattr(resources, "Library", DyingLibrary)  # noqa: B010 - modules' attributes, replaced from outside
+    for module in (promote, routes):
+        setattr(module, "Library", DyingLibrary)  # noqa: B010 - modules' attributes, replaced from outside
     setattr(rerun, "Desk", DyingDesk)  # noqa: B010
     main.api(host="127.0.0.1", port=int(_PORT), workers=1)

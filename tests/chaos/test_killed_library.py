@@ -15,9 +15,9 @@ from scripts.local.apps import answers
 from scripts.local.home import REPOSITORY, Local, any_free_port
 from scripts.local.process import Child, Command
 from service.cache.hot_answers import hit_key
-from service.intake.store import IntakeParameters
+from service.intake.store import IntakeParameters, Intakes
 from service.ops.registry import parse
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from tests.conftest import UNLIMITED
 from tests.jobs import finished, new_queue
 from tests.library.people import OP, Connection, Person, clean, consistent, objects, objects_of, person
@@ -70,7 +70,7 @@ async def _call_and_die(
 
 @pytest.mark.parametrize("step", ["copied", "promoted"])
 async def test_a_promotion(
-    stack: SharedStack, resources: Resources, db: Connection, paid: Person, step: str
+    stack: SharedStack, platform: Platform, db: Connection, paid: Person, step: str
 ) -> None:
     done = await paid.process(photo(), OP)
     balance = await paid.balance()
@@ -83,50 +83,50 @@ async def test_a_promotion(
     assert await paid.balance() == balance - PRICE
     async with asyncio.timeout(90):
         while (await paid.image())["original_due_at"] is not None:
-            await originals(resources)
+            await originals(platform)
     output, image = (await paid.outputs())[0], await paid.image()
-    await purge(resources, CleanupReport())
+    await purge(platform, CleanupReport())
     assert await objects_of(db, paid.id) == {output["path"], output["thumb_path"], image["original_path"]}
     await consistent(db, paid.id)
-    assert not await resources.database.check_invariants()
+    assert not await platform.database.check_invariants()
 
 
-async def test_an_original_that_follows(resources: Resources, db: Connection, paid: Person) -> None:
+async def test_an_original_that_follows(platform: Platform, db: Connection, paid: Person) -> None:
     """The worker died between storing the original and its row: the next fetch takes it over."""
     picture = photo()
     done = await paid.process(picture, OP)
     image = await paid.image()
     key = original_key(paid.id, image["id"], "image/jpeg")
-    await resources.storage.upload("user-library", key, picture.data, "image/jpeg")
+    await platform.storage.upload("user-library", key, picture.data, "image/jpeg")
     await paid.say("POST", "/outputs/promote", {"job_id": done["job_id"]})
     async with asyncio.timeout(90):
         while (await paid.image())["original_due_at"] is not None:
-            await originals(resources)
+            await originals(platform)
     assert (await paid.image())["original_path"] == key
     await consistent(db, paid.id)
 
 
 async def test_a_deletion_of_which_redis_was_not_told(
-    stack: SharedStack, resources: Resources, db: Connection, paid: Person
+    stack: SharedStack, platform: Platform, db: Connection, paid: Person
 ) -> None:
     picture = photo()
     await paid.process(picture, OP, wants_persist=True)
     await paid.intake(picture, OP)
     output, image = (await paid.outputs())[0], await paid.image()
     hot = hit_key(output["cache_key"].hex(), paid.id)
-    assert await resources.redis.exists(hot)
+    assert await platform.redis.exists(hot)
     await _call_and_die(stack, paid, "deleted", "DELETE", f"/images/{image['id']}")
     assert await paid.refused("DELETE", f"/images/{image['id']}", None, 404) == "image_not_found"
-    await cleanup(resources)
-    assert not await resources.redis.exists(hot)
+    await cleanup(platform)
+    assert not await platform.redis.exists(hot)
     paths = {output["path"], output["thumb_path"], image["original_path"]}
-    await clean(resources, db, *paths)
+    await clean(platform, db, *paths)
     assert await objects(db, *paths) == set()
     assert not (await paid.intake(picture, OP))["cached"]
 
 
 async def test_a_re_run_of_two_ops(
-    stack: SharedStack, resources: Resources, db: Connection, paid: Person
+    stack: SharedStack, platform: Platform, db: Connection, paid: Person
 ) -> None:
     await paid.process(photo(), OP, wants_persist=True)
     path = f"/images/{(await paid.image())['id']}/rerun"
@@ -139,13 +139,13 @@ async def test_a_re_run_of_two_ops(
     live = await paid.outputs()
     assert sorted(row["op_key"] for row in live) == sorted([OP, *wanted])
     await consistent(db, paid.id)
-    assert not await resources.database.check_invariants()
+    assert not await platform.database.check_invariants()
 
 
 @pytest.mark.parametrize("source", ["upload", "library"])
 @pytest.mark.parametrize("step", ["download", "store", "stored", "completed"])
 async def test_a_worker_that_writes_to_the_library(
-    stack: SharedStack, resources: Resources, db: Connection, paid: Person, *, step: str, source: str
+    stack: SharedStack, platform: Platform, db: Connection, paid: Person, *, step: str, source: str
 ) -> None:
     """First from an upload, whose original it keeps, or as a re-run from a kept one; paid for once."""
     picture = photo()
@@ -157,11 +157,11 @@ async def test_a_worker_that_writes_to_the_library(
         "DARKROOM_LEASE_SECONDS": str(LEASE_SECONDS),
         "DARKROOM_WORKER_SLOTS": "1",
     }
-    job_id = await _queued(resources, paid.id, picture, queue)
+    job_id = await _queued(platform, paid.id, picture, queue)
     row = await db.fetchrow("select source_bucket, upload_path from public.jobs where id = $1", job_id)
     assert row is not None
     if source == "upload":
-        await resources.storage.upload("uploads-ephemeral", row["upload_path"], picture.data, "image/jpeg")
+        await platform.storage.upload("uploads-ephemeral", row["upload_path"], picture.data, "image/jpeg")
     else:
         assert row["source_bucket"] == "user-library"
     command = Command(
@@ -171,29 +171,29 @@ async def test_a_worker_that_writes_to_the_library(
         cwd=REPOSITORY,
     )
     dying = await Child.start(command, stack.home / "logs" / f"dying-library-{step}.log")
-    await resources.doorbell.ring(queue)
+    await platform.doorbell.ring(queue)
     await asyncio.wait_for(dying.wait(), 90)
     survivor = await stack.start_worker(env)
-    done = await finished(resources, job_id, paid.id)
+    done = await finished(platform, job_id, paid.id)
     await survivor.stop()
 
     assert (done.status, done.charged) == ("done", PRICE)
     live, image = await paid.outputs(), await paid.image()
     assert [output["version"] for output in live] == list(range(1, len(live) + 1))
     assert image["current_output_id"] == live[-1]["id"]
-    await purge(resources, CleanupReport())
+    await purge(platform, CleanupReport())
     named = {path for output in live for path in (output["path"], output["thumb_path"])}
     assert await objects_of(db, paid.id) == named | {image["original_path"]}
     ledger = await db.fetch(
         "select reason from public.credit_ledger where user_id = $1 and reference = $2", paid.id, str(job_id)
     )
     assert sorted(entry["reason"] for entry in ledger) == ["capture", "hold"]
-    assert not await resources.database.check_invariants()
+    assert not await platform.database.check_invariants()
 
 
-async def _queued(resources: Resources, user_id: UUID, picture: Photo, queue: str) -> UUID:
+async def _queued(platform: Platform, user_id: UUID, picture: Photo, queue: str) -> UUID:
     """A job for the library on a queue of its own."""
-    result = await resources.intakes.intake(
+    result = await Intakes(platform.database).intake(
         IntakeParameters(
             user_id=user_id,
             sha256=picture.sha256,

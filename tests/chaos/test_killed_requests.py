@@ -9,8 +9,8 @@ import pytest
 
 from scripts.local.home import REPOSITORY
 from scripts.local.process import Child, Command
-from service.platform.resources import Resources
-from service.privacy.store import DataRequest
+from service.platform.resources import Platform
+from service.privacy.store import DataRequest, DataRequests
 from tests.jobs import new_queue
 from tests.requests.estate import Connection, ended, furnish, objects_of, wiped_clean
 from tests.support import SharedStack, User
@@ -27,7 +27,7 @@ EXPORT = ("claimed", "collect", "store", "stored", "finished")
 
 
 async def _kill_one_then_survive(
-    stack: SharedStack, resources: Resources, step: str, queue: str, request: DataRequest
+    stack: SharedStack, platform: Platform, step: str, queue: str, request: DataRequest
 ) -> None:
     """The first worker kills itself at the step; a second one brings the request to its end."""
     env = {
@@ -40,27 +40,29 @@ async def _kill_one_then_survive(
     dying = await Child.start(
         command, stack.home / "logs" / f"dying-requester-{step}-{request.request_id}.log"
     )
-    await resources.doorbell.ring(queue)
+    await platform.doorbell.ring(queue)
     await asyncio.wait_for(dying.wait(), 60)
     survivor = await stack.start_worker(env)
-    row = await ended(resources, request.request_id, request.user_id)
+    row = await ended(platform, request.request_id, request.user_id)
     await survivor.stop()
     assert (row.status, row.error) == ("done", None)
 
 
 @pytest.mark.parametrize("step", DELETION)
 async def test_a_deletion_is_completed(
-    stack: SharedStack, resources: Resources, user: User, db: Connection, step: str
+    stack: SharedStack, platform: Platform, user: User, db: Connection, step: str
 ) -> None:
     account = step in {"account", "finish", "finished", "jobs"}
     silent = SILENT_SECONDS if step == "settle" else 1.0
-    estate = await furnish(resources, db, user, silent_seconds=silent)
+    estate = await furnish(platform, db, user, silent_seconds=silent)
     queue = new_queue()
-    request = await resources.data_requests.request_deletion(user.id, delete_account=account, queue=queue)
+    request = await DataRequests(platform.database).request_deletion(
+        user.id, delete_account=account, queue=queue
+    )
     there = len(await objects_of(db, estate))
-    await _kill_one_then_survive(stack, resources, step, queue, request)
-    await wiped_clean(db, resources, estate, account=account)
-    row = await resources.data_requests.get_request(request.request_id, None if account else user.id)
+    await _kill_one_then_survive(stack, platform, step, queue, request)
+    await wiped_clean(db, platform, estate, account=account)
+    row = await DataRequests(platform.database).get_request(request.request_id, None if account else user.id)
     assert row is not None
     assert row.receipt is not None
     assert row.receipt["account"] == ("deleted" if account else "kept")
@@ -71,11 +73,11 @@ async def test_a_deletion_is_completed(
 
 @pytest.mark.parametrize("step", EXPORT)
 async def test_an_export_is_completed(
-    stack: SharedStack, resources: Resources, user: User, db: Connection, step: str
+    stack: SharedStack, platform: Platform, user: User, db: Connection, step: str
 ) -> None:
-    estate = await furnish(resources, db, user)
+    estate = await furnish(platform, db, user)
     queue = new_queue()
-    request = await resources.data_requests.request_export(user.id, queue, None)
-    await _kill_one_then_survive(stack, resources, step, queue, request)
+    request = await DataRequests(platform.database).request_export(user.id, queue, None)
+    await _kill_one_then_survive(stack, platform, step, queue, request)
     exports = {path for bucket, path in await objects_of(db, estate) if bucket == "exports"}
     assert exports == {f"{user.id}/{request.request_id}.zip"}

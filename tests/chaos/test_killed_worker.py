@@ -14,7 +14,7 @@ import pytest
 
 from scripts.local.home import REPOSITORY
 from scripts.local.process import Child, Command
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from tests.jobs import finished, new_queue, queue_job
 from tests.photos import photo
 from tests.support import SharedStack, User
@@ -31,7 +31,7 @@ PRICE = 7
 async def test_another_worker_finishes_the_job_once(
     tmp_path: Path,
     stack: SharedStack,
-    resources: Resources,
+    platform: Platform,
     user: User,
     db: asyncpg.Connection[asyncpg.Record],
     *,
@@ -50,15 +50,15 @@ async def test_another_worker_finishes_the_job_once(
         env=stack.environment(env),
         cwd=REPOSITORY,
     )
-    job_id = await queue_job(resources, photo(), "resize-v1:width-64", queue, user_id=user.id, price=PRICE)
+    job_id = await queue_job(platform, photo(), "resize-v1:width-64", queue, user_id=user.id, price=PRICE)
     dying = await Child.start(command, stack.home / "logs" / f"dying-{step}.log")
-    await resources.doorbell.ring(queue)
+    await platform.doorbell.ring(queue)
     await asyncio.wait_for(dying.wait(), 90)
     left = {path.name for path in (tmp_path / "temporary").iterdir()}
     assert len(left) == 1  # the directory of the dead worker, with its pictures
 
     survivor = await stack.start_worker(env)
-    row = await finished(resources, job_id, user.id, seconds=120)
+    row = await finished(platform, job_id, user.id, seconds=120)
     async with asyncio.timeout(90):
         while left & {path.name for path in (tmp_path / "temporary").iterdir()}:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.01)
@@ -76,11 +76,11 @@ async def test_another_worker_finishes_the_job_once(
     assert [tuple(entry) for entry in ledger] == [("hold", -PRICE), ("capture", 0)]
     outputs = await db.fetch("select path, thumb_path from image_outputs where job_id = $1", job_id)
     assert len(outputs) == 1
-    await purge(resources, CleanupReport())  # what the first attempt left is marked for removal
+    await purge(platform, CleanupReport())  # what the first attempt left is marked for removal
     stored = await db.fetch(
         "select o.name from public.jobs j join storage.objects o on o.name like j.object_key || '%'"
         " where j.id = $1 and o.bucket_id = 'outputs-ephemeral'",
         job_id,
     )
     assert {entry["name"] for entry in stored} == {outputs[0]["path"], outputs[0]["thumb_path"]}
-    assert not await resources.database.check_invariants()
+    assert not await platform.database.check_invariants()

@@ -10,7 +10,8 @@ import pytest
 
 from scripts.local.apps import answers
 from scripts.local.stack import Stack
-from service.platform.resources import Resources, open_resources
+from service.jobs.progress import Progress
+from service.platform.resources import Platform, open_platform
 from service.platform.settings import load_settings
 from tests.client import Client
 from tests.conftest import UNLIMITED
@@ -32,12 +33,12 @@ async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[S
 
 
 @pytest.fixture
-async def own(own_stack: Stack) -> AsyncIterator[Resources]:
-    async with open_resources(load_settings(**own_stack.environment(ENV))) as opened:
+async def own(own_stack: Stack) -> AsyncIterator[Platform]:
+    async with open_platform(load_settings(**own_stack.environment(ENV))) as opened:
         yield opened
 
 
-async def test_redis_killed_and_restarted_empty(own_stack: Stack, own: Resources) -> None:
+async def test_redis_killed_and_restarted_empty(own_stack: Stack, own: Platform) -> None:
     jobs = [await queue_job(own, photo(), OP, "default") for _ in range(6)]
     for _ in jobs:
         await own.doorbell.ring("default")
@@ -50,12 +51,12 @@ async def test_redis_killed_and_restarted_empty(own_stack: Stack, own: Resources
     await worker.stop()
 
 
-async def test_redis_killed_under_a_working_worker(own_stack: Stack, own: Resources) -> None:
+async def test_redis_killed_under_a_working_worker(own_stack: Stack, own: Platform) -> None:
     """The worker outlives it: what it was doing goes on, what comes later is found by the sweep."""
     worker = await own_stack.start_worker(ENV)
     first = [await queue_job(own, photo(1200, 900), OP, "default") for _ in range(6)]
     await own.doorbell.ring("default", len(first))
-    async with own.progress.listen(first[0]) as listener:
+    async with own.shared(Progress).listen(first[0]) as listener:
         await listener.next(20)
     await own_stack.kill_redis()
     second = [await queue_job(own, photo(), OP, "default") for _ in range(3)]
@@ -66,7 +67,7 @@ async def test_redis_killed_under_a_working_worker(own_stack: Stack, own: Resour
     await worker.stop()
 
 
-async def test_postgres_restarted_under_load(own_stack: Stack, own: Resources) -> None:
+async def test_postgres_restarted_under_load(own_stack: Stack, own: Platform) -> None:
     user = await sign_up(own_stack.local)
     api, worker = await own_stack.start_api(ENV), await own_stack.start_worker(ENV)
     async with Client(api.url, user.token) as client:
@@ -87,12 +88,12 @@ async def test_postgres_restarted_under_load(own_stack: Stack, own: Resources) -
     await api.stop()
 
 
-async def test_a_worker_that_is_told_to_stop_hands_over(own_stack: Stack, own: Resources) -> None:
+async def test_a_worker_that_is_told_to_stop_hands_over(own_stack: Stack, own: Platform) -> None:
     """SIGTERM with no time to drain: the job goes back without an attempt spent, and another worker takes it."""
     env = ENV | {"DARKROOM_DRAIN_SECONDS": "1", "DARKROOM_LEASE_SECONDS": "60", "DARKROOM_WORKER_SLOTS": "1"}
     leaving = await own_stack.start_worker(env)
     jobs = [await queue_job(own, photo(1200, 900), "bgremove-v1+shadow-v1", "default") for _ in range(2)]
-    async with own.progress.listen(jobs[0]) as listener:
+    async with own.shared(Progress).listen(jobs[0]) as listener:
         await own.doorbell.ring("default")
         await listener.next(20)
     await leaving.stop()

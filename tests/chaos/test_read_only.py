@@ -12,8 +12,11 @@ import asyncpg
 import pytest
 
 from scripts.local.stack import Stack
+from service.jobs.progress import Progress
+from service.jobs.store import Jobs
+from service.maintenance.store import Maintenance
 from service.platform.errors import DatabaseReadOnlyError
-from service.platform.resources import Resources, open_resources
+from service.platform.resources import Platform, open_platform
 from service.platform.settings import load_settings
 from tests.client import Client
 from tests.conftest import UNLIMITED
@@ -37,8 +40,8 @@ async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[S
 
 
 @pytest.fixture(scope="module")
-async def own(own_stack: Stack) -> AsyncIterator[Resources]:
-    async with open_resources(load_settings(**own_stack.environment(ENV))) as opened:
+async def own(own_stack: Stack) -> AsyncIterator[Platform]:
+    async with open_platform(load_settings(**own_stack.environment(ENV))) as opened:
         yield opened
 
 
@@ -50,7 +53,7 @@ async def api_url(own_stack: Stack) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def read_only(stack: Stack, own: Resources) -> AsyncIterator[None]:
+async def read_only(stack: Stack, own: Platform) -> AsyncIterator[None]:
     """The database of the stack refuses writes inside this block."""
     connection = await asyncpg.connect(stack.local.database_url)
     try:
@@ -65,12 +68,12 @@ async def read_only(stack: Stack, own: Resources) -> AsyncIterator[None]:
         await _until_writable(own, True)
 
 
-async def _until_writable(own: Resources, wanted: bool) -> None:
+async def _until_writable(own: Platform, wanted: bool) -> None:
     """Sessions hear of the change one by one: wait until a dozen calls at once agree."""
 
     async def writable() -> bool:
         try:
-            await own.maintenance.probe_write()
+            await Maintenance(own.database).probe_write()
         except DatabaseReadOnlyError:
             return False
         return True
@@ -89,7 +92,7 @@ async def _ready(client: Client, status: str) -> dict[str, dict[str, object]]:
     return checks
 
 
-async def test_every_route_reads_on_or_says_why_not(own_stack: Stack, own: Resources, api_url: str) -> None:
+async def test_every_route_reads_on_or_says_why_not(own_stack: Stack, own: Platform, api_url: str) -> None:
     worker = await own_stack.start_worker(ENV)
     account = await furnish(own_stack.local, api_url)
     async with Client(api_url) as visitor, Client(api_url, account.user.token) as client:
@@ -140,7 +143,7 @@ def _in_order(answer: Answer) -> bool:
     return answer.status < 500 or answer.code == "database_read_only"
 
 
-async def _hits_are_answered(own: Resources, client: Client, visitor: Client, account: Account) -> None:
+async def _hits_are_answered(own: Platform, client: Client, visitor: Client, account: Account) -> None:
     """From the database, and then from Redis, which the first answer has filled."""
     for caller, picture in ((client, account.hit), (visitor, account.shared)):
         async for key in own.redis.scan_iter(match="darkroom:hot:*"):
@@ -170,13 +173,13 @@ async def _a_new_job_is_refused(client: Client, visitor: Client) -> None:
         assert int(refusal.headers["retry-after"]) > 0
 
 
-async def test_jobs_wait_and_go_on(own_stack: Stack, own: Resources, api_url: str) -> None:
+async def test_jobs_wait_and_go_on(own_stack: Stack, own: Platform, api_url: str) -> None:
     """Made read-only under load, with jobs waiting and under way: none fails, and all are done afterwards."""
     user: User = await sign_up(own_stack.local)
     await set_plan(own_stack.local, user.id, "pro")
     worker = await own_stack.start_worker(ENV)
     under_way = [await queue_job(own, photo(1600, 1200), OP, "default", user_id=user.id) for _ in range(6)]
-    async with own.progress.listen(under_way[0]) as listener:
+    async with own.shared(Progress).listen(under_way[0]) as listener:
         await own.doorbell.ring("default", len(under_way))
         await listener.next(PATIENCE)
     waiting = [await queue_job(own, photo(), OP, "default", user_id=user.id) for _ in range(3)]
@@ -189,7 +192,7 @@ async def test_jobs_wait_and_go_on(own_stack: Stack, own: Resources, api_url: st
             refusal = await client.http.post("/intake", json=photo().claim(OP))
             assert refusal.json()["code"] == "database_read_only"
         for job_id in waiting:
-            row = await own.jobs.get_job(job_id, user.id)
+            row = await Jobs(own.database).get_job(job_id, user.id)
             assert row is not None
             assert row.status != "error"
     rows = await asyncio.gather(*(finished(own, job, user.id) for job in (*under_way, *waiting)))

@@ -14,8 +14,9 @@ import pytest
 
 from scripts.local.home import REPOSITORY
 from scripts.local.stack import Stack
+from service.maintenance.store import Maintenance
 from service.platform.database import Tombstone
-from service.platform.resources import Resources, open_resources
+from service.platform.resources import Platform, open_platform
 from service.platform.settings import load_settings
 from tests.client import Client
 from tests.conftest import UNLIMITED
@@ -38,8 +39,8 @@ async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[S
 
 
 @pytest.fixture
-async def own(own_stack: Stack) -> AsyncIterator[Resources]:
-    async with open_resources(load_settings(**own_stack.environment(UNLIMITED))) as opened:
+async def own(own_stack: Stack) -> AsyncIterator[Platform]:
+    async with open_platform(load_settings(**own_stack.environment(UNLIMITED))) as opened:
         yield opened
 
 
@@ -78,7 +79,7 @@ async def _darkroom(stack: Stack, *arguments: str) -> str:
 
 
 async def test_bytes_that_a_restore_has_lost(
-    own_stack: Stack, own: Resources, db: asyncpg.Connection[asyncpg.Record]
+    own_stack: Stack, own: Platform, db: asyncpg.Connection[asyncpg.Record]
 ) -> None:
     user = await sign_up(own_stack.local)
     api, worker = await own_stack.start_api(UNLIMITED), await own_stack.start_worker()
@@ -116,7 +117,7 @@ async def test_bytes_that_a_restore_has_lost(
 
 
 async def test_objects_that_storage_has_no_row_of(
-    own_stack: Stack, own: Resources, db: asyncpg.Connection[asyncpg.Record]
+    own_stack: Stack, own: Platform, db: asyncpg.Connection[asyncpg.Record]
 ) -> None:
     """A database restored from before an upload has no row of it in storage.objects either. Storage's own API answers
     from that table: such bytes are neither listed nor removed by it, and their keys are never used again."""
@@ -145,7 +146,7 @@ async def test_objects_that_storage_has_no_row_of(
         await db.execute("update storage.objects set created_at = now() - interval '2 hours'")
         assert (await reconcile(own)).orphans >= 2
         assert [item.path async for item in own.storage.list_objects("outputs-ephemeral")] == []
-    left: list[Tombstone] = await own.maintenance.due_tombstones(10)
+    left: list[Tombstone] = await Maintenance(own.database).due_tombstones(10)
     assert left == []
     await worker.stop()
     await api.stop()

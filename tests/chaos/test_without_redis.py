@@ -15,9 +15,11 @@ from redis.asyncio import Redis
 
 from scripts.local.process import Child
 from scripts.local.stack import Stack
+from service.jobs.store import Jobs
 from service.platform.queue import wake_key
-from service.platform.resources import Resources, open_resources
+from service.platform.resources import Platform, open_platform
 from service.platform.settings import load_settings
+from service.privacy.store import DataRequests
 from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.jobs import finished, queue_job
@@ -42,8 +44,8 @@ async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[S
 
 
 @pytest.fixture
-async def own(own_stack: Stack) -> AsyncIterator[Resources]:
-    async with open_resources(load_settings(**own_stack.environment(ENV))) as opened:
+async def own(own_stack: Stack) -> AsyncIterator[Platform]:
+    async with open_platform(load_settings(**own_stack.environment(ENV))) as opened:
         yield opened
 
 
@@ -67,7 +69,7 @@ async def ready(api: Child, status: str) -> httpx.Response:
 
 
 @pytest.mark.parametrize("how", ["full", "gone"])
-async def test_work_goes_on(own_stack: Stack, own: Resources, how: str) -> None:
+async def test_work_goes_on(own_stack: Stack, own: Platform, how: str) -> None:
     user = await sign_up(own_stack.local)
     api, worker = await own_stack.start_api(ENV), await own_stack.start_worker(ENV)
     database = await asyncpg.connect(own_stack.local.database_url)
@@ -81,7 +83,7 @@ async def test_work_goes_on(own_stack: Stack, own: Resources, how: str) -> None:
             assert check["detail"] == "full: maxmemory is reached"
         # For the sweep: a job whose worker is dead. For the cleanup: an output whose time is over.
         orphan = await queue_job(own, photo(), OP, "abandoned")
-        claimed = await own.jobs.claim_next("abandoned", "a worker that died", 1)
+        claimed = await Jobs(own.database).claim_next("abandoned", "a worker that died", 1)
         assert claimed is not None
         await database.execute("update public.jobs set queue = 'default' where id = $1", orphan)
         await database.execute(
@@ -135,7 +137,7 @@ async def _blocked(stack: Stack) -> None:
             pass
 
 
-async def test_rings_are_heard_as_soon_as_redis_is_back(own_stack: Stack, own: Resources) -> None:
+async def test_rings_are_heard_as_soon_as_redis_is_back(own_stack: Stack, own: Platform) -> None:
     worker = await own_stack.start_worker(ENV | {"DARKROOM_SWEEP_SECONDS": "60", "DARKROOM_QUEUE": "bells"})
     await own_stack.worker_ready("bells")
     await own_stack.kill_redis()
@@ -155,7 +157,7 @@ async def test_rings_are_heard_as_soon_as_redis_is_back(own_stack: Stack, own: R
     await worker.stop()
 
 
-async def test_a_worker_stops_without_redis(own_stack: Stack, own: Resources) -> None:
+async def test_a_worker_stops_without_redis(own_stack: Stack, own: Platform) -> None:
     """It gives its jobs their time, hands over what is left, and ends well."""
     env = ENV | {"DARKROOM_DRAIN_SECONDS": "1", "DARKROOM_LEASE_SECONDS": "60", "DARKROOM_WORKER_SLOTS": "1"}
     env |= {"DARKROOM_QUEUE": "stopping"}
@@ -164,13 +166,13 @@ async def test_a_worker_stops_without_redis(own_stack: Stack, own: Resources) ->
     await own_stack.kill_redis()
     jobs = [await queue_job(own, photo(1200, 900), "bgremove-v1+shadow-v1", "stopping") for _ in range(2)]
     async with asyncio.timeout(30):
-        while all([(await own.jobs.get_job(job, None)).status == "queued" for job in jobs]):  # type: ignore[union-attr]
+        while all([(await Jobs(own.database).get_job(job, None)).status == "queued" for job in jobs]):  # type: ignore[union-attr]
             pass
     started = time.monotonic()
     await leaving.stop()
     assert leaving.returncode == 0
     assert time.monotonic() - started < BOUND_SECONDS
-    rows = [await own.jobs.get_job(job, None) for job in jobs]
+    rows = [await Jobs(own.database).get_job(job, None) for job in jobs]
     assert {row.status for row in rows if row is not None} <= {
         "queued",
         "done",
@@ -184,7 +186,7 @@ async def test_a_worker_stops_without_redis(own_stack: Stack, own: Resources) ->
     await own_stack.start_redis()
 
 
-async def test_a_deletion_of_all_data_ends_when_redis_is_back(own_stack: Stack, own: Resources) -> None:
+async def test_a_deletion_of_all_data_ends_when_redis_is_back(own_stack: Stack, own: Platform) -> None:
     """Rows and objects go without Redis; that no answer of the user's is left in it can only be said with it."""
     user = await sign_up(own_stack.local)
     api, worker = await own_stack.start_api(ENV), await own_stack.start_worker(ENV)
@@ -198,7 +200,7 @@ async def test_a_deletion_of_all_data_ends_when_redis_is_back(own_stack: Stack, 
         async with asyncio.timeout(60):
             while await database.fetchval("select count(*) from public.jobs where user_id = $1", user.id):  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.05)
-        request = await own.data_requests.get_request(request_id, user.id)
+        request = await DataRequests(own.database).get_request(request_id, user.id)
         assert request is not None
         assert request.status != "done"
         await own_stack.start_redis()

@@ -15,7 +15,9 @@ from typer.testing import CliRunner, Result
 
 from cli.main import app
 from scripts.local.home import Local
-from service.platform.resources import Resources
+from service.admin.store import Admin
+from service.jobs.store import Jobs
+from service.platform.resources import Platform
 from service.platform.settings import get_settings
 from tests.jobs import finished, new_queue, queue_job
 from tests.photos import photo
@@ -58,10 +60,10 @@ async def last_act(db: Db, subject: object) -> dict[str, Any]:
     return {"action": row["action"], **data}
 
 
-async def test_the_first_operator_is_made_here(run: Run, local: Local, db: Db, resources: Resources) -> None:
+async def test_the_first_operator_is_made_here(run: Run, local: Local, db: Db, platform: Platform) -> None:
     user = await sign_up(local)
     assert "is admin now" in (await run("grant", user.email, "--reason", "the first one")).stdout
-    assert await resources.admin.role(user.id) == "admin"
+    assert await Admin(platform.database).role(user.id) == "admin"
     act = await last_act(db, user.id)
     assert (act["action"], act["by"], act["reason"]) == (
         "admin.grant",
@@ -70,20 +72,20 @@ async def test_the_first_operator_is_made_here(run: Run, local: Local, db: Db, r
     )
     assert user.email in (await run("operators")).stdout
     await run("grant", str(user.id), "--role", "support", "--reason", "less")
-    assert await resources.admin.role(user.id) == "support"
+    assert await Admin(platform.database).role(user.id) == "support"
     await run("revoke", user.email, "--reason", "left")
-    assert await resources.admin.role(user.id) is None
+    assert await Admin(platform.database).role(user.id) is None
     await run("grant", user.email, "--role", "king", "--reason", "x", code=2)
 
 
-async def test_a_reason_is_asked_for_and_needed(run: Run, user: User, resources: Resources) -> None:
+async def test_a_reason_is_asked_for_and_needed(run: Run, user: User, platform: Platform) -> None:
     asked = await asyncio.to_thread(CliRunner().invoke, app, ["admin", "flag", user.email], input="spam\n")
     assert "Reason: " in asked.stdout
-    assert (await resources.admin.get_user(str(user.id))).flag_reason == "spam"
+    assert (await Admin(platform.database).get_user(str(user.id))).flag_reason == "spam"
     await run("flag", user.email, "--reason", "  ", code=2)
     await run("flag", user.email, "--reason", "x" * 501, code=2)
     await run("flag", user.email, "--off", "--reason", "a mistake")
-    assert (await resources.admin.get_user(str(user.id))).flagged_at is None
+    assert (await Admin(platform.database).get_user(str(user.id))).flagged_at is None
 
 
 async def test_an_account_is_suspended_and_restored(run: Run, user: User, db: Db) -> None:
@@ -121,17 +123,17 @@ async def test_users_plans_and_credits(run: Run, user: User, db: Db) -> None:
     assert "No account" in (await run("user", "nobody@example.com", code=1)).stderr
 
 
-async def test_jobs(run: Run, user: User, db: Db, resources: Resources) -> None:
+async def test_jobs(run: Run, user: User, db: Db, platform: Platform) -> None:
     queue = new_queue()
-    job_id = await queue_job(resources, photo(), OP, queue, user_id=user.id, price=4)
+    job_id = await queue_job(platform, photo(), OP, queue, user_id=user.id, price=4)
     page = await said(run, "jobs", "--user", user.email, "--status", "queued", "--op", "resize")
     assert [row["job_id"] for row in page["jobs"]] == [str(job_id)]
     assert str(job_id) in (await run("jobs", "--user", str(user.id))).stdout
 
-    claimed = await resources.jobs.claim_next(queue, "test", 60)
+    claimed = await Jobs(platform.database).claim_next(queue, "test", 60)
     assert claimed is not None
     error = {"code": "op_failed", "detail": "It broke."}
-    await resources.jobs.fail_job(claimed, error, retry_seconds=None, drop_upload=False)
+    await Jobs(platform.database).fail_job(claimed, error, retry_seconds=None, drop_upload=False)
     await run("replay", str(job_id), "--reason", "mended")
     act = await last_act(db, job_id)
     new_id = act["after"]["job_id"]
@@ -147,24 +149,24 @@ async def test_jobs(run: Run, user: User, db: Db, resources: Resources) -> None:
 
 
 @pytest.mark.usefixtures("worker")
-async def test_a_refund(run: Run, user: User, resources: Resources) -> None:
-    job_id = await queue_job(resources, photo(), OP, "default", user_id=user.id, price=4)
-    await resources.doorbell.ring("default")
-    assert (await finished(resources, job_id, user.id)).charged == 4
-    before = (await resources.admin.get_user(str(user.id))).balance
+async def test_a_refund(run: Run, user: User, platform: Platform) -> None:
+    job_id = await queue_job(platform, photo(), OP, "default", user_id=user.id, price=4)
+    await platform.doorbell.ring("default")
+    assert (await finished(platform, job_id, user.id)).charged == 4
+    before = (await Admin(platform.database).get_user(str(user.id))).balance
     assert "refunded" in (await run("refund", str(job_id), "--reason", "blurred")).stdout
     assert "before" in (await run("refund", str(job_id), "--reason", "blurred")).stdout
-    assert (await resources.admin.get_user(str(user.id))).balance == before + 4
+    assert (await Admin(platform.database).get_user(str(user.id))).balance == before + 4
 
 
-async def test_refused_and_blocked(run: Run, resources: Resources, db: Db) -> None:
+async def test_refused_and_blocked(run: Run, platform: Platform, db: Db) -> None:
     queue = new_queue()
     picture = photo()
-    job_id = await queue_job(resources, picture, OP, queue)
-    claimed = await resources.jobs.claim_next(queue, "test", 60)
+    job_id = await queue_job(platform, picture, OP, queue)
+    claimed = await Jobs(platform.database).claim_next(queue, "test", 60)
     assert claimed is not None
     error = {"code": "refused", "detail": "No.", "category": "nudity"}
-    await resources.jobs.fail_job(claimed, error, retry_seconds=None, drop_upload=True)
+    await Jobs(platform.database).fail_job(claimed, error, retry_seconds=None, drop_upload=True)
     waiting = await said(run, "refused", "--limit", "200")
     assert str(job_id) in {row["job_id"] for row in waiting["jobs"]}
     assert "nudity" in (await run("refused", "--limit", "200")).stdout
@@ -179,12 +181,12 @@ async def test_refused_and_blocked(run: Run, resources: Resources, db: Db) -> No
     assert (await said(run, "job", str(job_id)))["review"]["decision"] == "keep"
 
 
-async def test_pictures_in_review(run: Run, resources: Resources, db: Db) -> None:
+async def test_pictures_in_review(run: Run, platform: Platform, db: Db) -> None:
     decided = {}
     for choice in ("--approve", "--refuse"):
-        job_id = await queue_job(resources, photo(), OP, "default")
-        await resources.doorbell.ring("default")
-        done = await finished(resources, job_id)
+        job_id = await queue_job(platform, photo(), OP, "default")
+        await platform.doorbell.ring("default")
+        done = await finished(platform, job_id)
         assert done.output is not None
         await db.execute(
             "update image_outputs set moderation = 'review', moderation_score = 0.4217 where id = $1",
@@ -251,9 +253,9 @@ async def test_nothing_is_cut_on_a_narrow_terminal(
 
 
 async def test_nothing_a_user_typed_reaches_the_terminal_as_it_is(
-    run: Run, resources: Resources, db: Db, user: User
+    run: Run, platform: Platform, db: Db, user: User
 ) -> None:
-    job_id = await queue_job(resources, photo(), OP, new_queue(), user_id=user.id)
+    job_id = await queue_job(platform, photo(), OP, new_queue(), user_id=user.id)
     evil = "\x1b[31m\x07[bold]x[/bold]\u202e"
     await db.execute("update jobs set filename = $2 where id = $1", job_id, evil)
     shown = (await run("job", str(job_id))).stdout

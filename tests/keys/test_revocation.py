@@ -14,11 +14,12 @@ from redis.asyncio import Redis
 from scripts.local.home import Local
 from scripts.local.process import Child
 from service.access.auth import Principal
+from service.access.key_ring import KeyRing
 from service.access.limits import admit
 from service.platform.breaker import Breaker
 from service.platform.errors import ProblemError
 from service.platform.freshness import Freshness, version_key
-from service.platform.resources import Resources, open_resources
+from service.platform.resources import Platform, open_platform
 from tests.conftest import UNLIMITED
 from tests.keys.conftest import Owner, bearer, refused
 from tests.photos import photo
@@ -111,16 +112,16 @@ async def test_a_rotation_without_overlap_and_a_lower_rate_are_felt_as_well(
 
 
 @pytest.fixture
-async def process(local: Local, own_redis: RedisServer) -> AsyncIterator[Resources]:
+async def process(local: Local, own_redis: RedisServer) -> AsyncIterator[Platform]:
     """What a process holds, with a Redis that can be taken away."""
-    async with open_resources(settings_for(local, redis_url=own_redis.url, **NO_LIMITS)) as opened:
+    async with open_platform(settings_for(local, redis_url=own_redis.url, **NO_LIMITS)) as opened:
         yield opened
 
 
-async def _use(process: Resources, key: str) -> str:
+async def _use(process: Platform, key: str) -> str:
     """One request's worth of it: "ok" or the code of the refusal."""
     try:
-        verified = await process.key_ring.verify(key, "192.0.2.1")
+        verified = await process.shared(KeyRing).verify(key, "192.0.2.1")
         caller = Principal(verified.user_id, "authenticated", "192.0.2.1", key=verified)
         await admit(process, caller, {}, follow_up=True)
     except ProblemError as error:
@@ -129,7 +130,7 @@ async def _use(process: Resources, key: str) -> str:
 
 
 async def test_without_redis_a_revocation_is_felt_within_a_second(
-    owner: Owner, process: Resources, own_redis: RedisServer
+    owner: Owner, process: Platform, own_redis: RedisServer
 ) -> None:
     made = await owner.make()
     assert [await _use(process, made["key"]) for _ in range(3)] == ["ok"] * 3
@@ -146,7 +147,7 @@ async def test_without_redis_a_revocation_is_felt_within_a_second(
 
 
 async def test_a_redis_that_forgot_is_not_believed(
-    owner: Owner, process: Resources, own_redis: RedisServer
+    owner: Owner, process: Platform, own_redis: RedisServer
 ) -> None:
     """Killed after a revocation was told, and back without memory: nothing that was remembered before counts."""
     made = await owner.make()
@@ -160,7 +161,7 @@ async def test_a_redis_that_forgot_is_not_believed(
     assert await _use(process, made["key"]) == "api_key_revoked"
 
 
-async def test_a_verified_key_costs_no_lookup(owner: Owner, process: Resources) -> None:
+async def test_a_verified_key_costs_no_lookup(owner: Owner, process: Platform) -> None:
     made = await owner.make()
     assert [await _use(process, made["key"]) for _ in range(3)] == ["ok"] * 3
     calls: list[str] = []
@@ -173,7 +174,7 @@ async def test_a_verified_key_costs_no_lookup(owner: Owner, process: Resources) 
     assert calls.count("find_api_key") == 0
 
 
-async def test_a_change_is_told_when_redis_is_back(process: Resources, own_redis: RedisServer) -> None:
+async def test_a_change_is_told_when_redis_is_back(process: Platform, own_redis: RedisServer) -> None:
     freshness = Freshness(process.redis, Breaker())
     user = uuid.uuid4()
     before = await freshness.version(user)

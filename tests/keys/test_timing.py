@@ -16,8 +16,9 @@ import pytest
 
 from scripts.local.home import REPOSITORY, Local
 from service.access.key_format import checksum, make_key
+from service.access.key_ring import KeyRing
 from service.platform.errors import ProblemError, invalid_api_key
-from service.platform.resources import Resources, open_resources
+from service.platform.resources import Platform, open_platform
 from tests.keys.conftest import Owner
 from tests.service.conftest import settings_for
 
@@ -26,8 +27,8 @@ PLENTY = {"key_guesses_per_minute": 1_000_000}
 
 
 @pytest.fixture
-async def process(local: Local) -> AsyncIterator[Resources]:
-    async with open_resources(settings_for(local, **PLENTY)) as opened:
+async def process(local: Local) -> AsyncIterator[Platform]:
+    async with open_platform(settings_for(local, **PLENTY)) as opened:
         yield opened
 
 
@@ -41,9 +42,9 @@ def wrong(made: dict[str, Any]) -> str:
     return body + checksum(body)
 
 
-async def refuse(process: Resources, key: str) -> None:
+async def refuse(process: Platform, key: str) -> None:
     with pytest.raises(ProblemError) as refusal:
-        await process.key_ring.verify(key, "192.0.2.7")
+        await process.shared(KeyRing).verify(key, "192.0.2.7")
     assert refusal.value.code is invalid_api_key
 
 
@@ -61,7 +62,7 @@ class Steps:
             name = getattr(argument, "__name__", "") if event.startswith("c_") else frame.f_code.co_qualname
             self.taken.append(f"{event} {Path(file).name} {name}")
 
-    async def of(self, process: Resources, key: str) -> list[str]:
+    async def of(self, process: Platform, key: str) -> list[str]:
         self.taken = []
         sys.setprofile(self)
         try:
@@ -71,7 +72,7 @@ class Steps:
         return self.taken
 
 
-async def test_the_same_steps_are_taken(owner: Owner, process: Resources) -> None:
+async def test_the_same_steps_are_taken(owner: Owner, process: Platform) -> None:
     made = await owner.make()
     requests: list[tuple[str, int]] = []
     answers: list[set[str]] = []
@@ -93,7 +94,7 @@ async def test_the_same_steps_are_taken(owner: Owner, process: Resources) -> Non
     assert answers[0] == answers[1]
 
 
-async def test_the_times_are_alike(owner: Owner, process: Resources) -> None:
+async def test_the_times_are_alike(owner: Owner, process: Platform) -> None:
     """Taken in turns, so that whatever else the machine does meets both. The bound is wide: a path that saved or added
     a lookup would double the time."""
     made = await owner.make()
@@ -109,7 +110,7 @@ async def test_the_times_are_alike(owner: Owner, process: Resources) -> None:
     assert 0.6 < medians["unknown"] / medians["wrong"] < 1.67
 
 
-async def test_a_bad_checksum_asks_nobody(process: Resources) -> None:
+async def test_a_bad_checksum_asks_nobody(process: Platform) -> None:
     asked: list[str] = []
 
     async def sent(request: httpx.Request) -> None:
@@ -123,12 +124,12 @@ async def test_a_bad_checksum_asks_nobody(process: Resources) -> None:
 
 async def test_an_address_that_guesses_is_stopped(owner: Owner, local: Local) -> None:
     made = await owner.make()
-    async with open_resources(settings_for(local, key_guesses_per_minute=3)) as process:
+    async with open_platform(settings_for(local, key_guesses_per_minute=3)) as process:
         here, there = f"2001:db8:{owner.user.id.hex[:4]}:1::1", f"2001:db8:{owner.user.id.hex[:4]}:2::1"
 
         async def attempt(key: str, ip: str) -> str:
             try:
-                await process.key_ring.verify(key, ip)
+                await process.shared(KeyRing).verify(key, ip)
             except ProblemError as error:
                 return str(error.code)
             return "ok"
@@ -147,7 +148,7 @@ async def test_an_address_that_guesses_is_stopped(owner: Owner, local: Local) ->
 
 async def test_right_keys_are_no_guesses(owner: Owner, local: Local) -> None:
     keys = [(await owner.make())["key"] for _ in range(6)]
-    async with open_resources(settings_for(local, key_guesses_per_minute=3)) as process:
+    async with open_platform(settings_for(local, key_guesses_per_minute=3)) as process:
         ip = f"2001:db8:{owner.user.id.hex[:4]}:3::1"
         for key in keys:
-            assert (await process.key_ring.verify(key, ip)).user_id == owner.user.id
+            assert (await process.shared(KeyRing).verify(key, ip)).user_id == owner.user.id

@@ -9,15 +9,15 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from tests.library.shelf import Connection, Shelf
 from tests.support import User, sign_up
 
 
 @pytest.fixture
-def shelf(db: Connection, resources: Resources, user: User) -> Shelf:
+def shelf(db: Connection, platform: Platform, user: User) -> Shelf:
     """Makes images of the fixture `user`."""
-    return Shelf(db, resources, user.id)
+    return Shelf(db, platform, user.id)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import asyncpg
 
 from scripts.local.home import Local
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from tests.client import Client
 from tests.support import ROOMY, sign_up
 from workers.cleanup import CleanupReport, cleanup, purge
@@ -83,14 +83,14 @@ async def objects_of(db: Connection, user_id: uuid.UUID) -> set[str]:
     return {row["name"] for row in rows}
 
 
-async def clean(resources: Resources, db: Connection, *paths: str) -> None:
+async def clean(platform: Platform, db: Connection, *paths: str) -> None:
     """A cleanup for which the tombstones of `paths`, postponed ones too, are due."""
-    await cleanup(resources)
+    await cleanup(platform)
     await db.execute(
         "update public.tombstones set not_before = now() where path = any ($1) and purged_at is null",
         list(paths),
     )
-    await purge(resources, CleanupReport())
+    await purge(platform, CleanupReport())
 
 
 async def consistent(db: Connection, user_id: uuid.UUID) -> None:

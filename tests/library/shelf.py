@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from tests.support import new_sha256
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -21,9 +21,9 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 class Shelf:
     """One user's images. Times are the test's to choose; objects are small but real."""
 
-    def __init__(self, db: Connection, resources: Resources, user_id: uuid.UUID) -> None:
+    def __init__(self, db: Connection, platform: Platform, user_id: uuid.UUID) -> None:
         self.db = db
-        self.resources = resources
+        self.platform = platform
         self.user_id = user_id
 
     async def image(
@@ -39,7 +39,7 @@ class Shelf:
         image_id = uuid.uuid4()
         path = f"{self.user_id}/{image_id}/original.jpg" if original is not None else None
         if path is not None and original is not None:
-            await self.resources.storage.upload(LIBRARY, path, original, "image/jpeg")
+            await self.platform.storage.upload(LIBRARY, path, original, "image/jpeg")
         await self.db.execute(
             "insert into public.images (id, user_id, sha256, filename, prompt, content_type, width, height, size,"
             " original_path, created_at) values ($1, $2, $3, $4, $5, 'image/jpeg', 40, 30, 1000, $6, $7)",
@@ -65,7 +65,7 @@ class Shelf:
         folder = "" if version is None else f"{self.user_id}/{image_id}/output/"
         paths = (f"{folder}{name}.webp", f"{folder}{name}.thumb.webp")
         for path in paths if objects else ():
-            await self.resources.storage.upload(bucket, path, path.encode(), "image/webp")
+            await self.platform.storage.upload(bucket, path, path.encode(), "image/webp")
         await self.db.execute(
             "insert into public.image_outputs (id, image_id, user_id, cache_key, input_sha256, input_content_type,"
             " input_width, input_height, input_size, op_key, variant, bucket, path, thumb_path, content_type, width,"

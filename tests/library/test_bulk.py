@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from service.cache.hot_answers import hit_key
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from tests.library.shelf import LIBRARY, Shelf
 from tests.library.test_collections import create, refused
 from tests.library.test_listing import names
@@ -29,7 +29,7 @@ async def bulk(client: httpx.AsyncClient, action: str, *images: object, **more: 
 
 
 async def test_delete_takes_objects_rows_and_hits(
-    mine: httpx.AsyncClient, theirs: httpx.AsyncClient, shelf: Shelf, resources: Resources
+    mine: httpx.AsyncClient, theirs: httpx.AsyncClient, shelf: Shelf, platform: Platform
 ) -> None:
     kept = await shelf.image("kept.jpg")
     gone = await shelf.image("gone.jpg", original=b"the original")
@@ -37,7 +37,7 @@ async def test_delete_takes_objects_rows_and_hits(
     row = await shelf.row("image_outputs", output)
     original = (await shelf.row("images", gone))["original_path"]
     key = hit_key(row["cache_key"].hex(), shelf.user_id)
-    await resources.redis.set(key, b"{}")
+    await platform.redis.set(key, b"{}")
     unknown = uuid4()
 
     assert await bulk(theirs, "delete", gone) == {str(gone): "image_not_found"}
@@ -45,12 +45,12 @@ async def test_delete_takes_objects_rows_and_hits(
         str(gone): None,
         str(unknown): "image_not_found",
     }
-    assert await resources.redis.get(key) is None
+    assert await platform.redis.get(key) is None
     assert await names(mine) == ["kept.jpg"]
     refused(await mine.get(f"/images/{gone}"), 404, "image_not_found")
-    await cleanup(resources)
+    await cleanup(platform)
     for path in (row["path"], row["thumb_path"], original):
-        assert await resources.storage.info(LIBRARY, path) is None
+        assert await platform.storage.info(LIBRARY, path) is None
     assert await bulk(mine, "delete", gone) == {str(gone): "image_not_found"}
     audited = await shelf.db.fetch("select action from public.audit_log where subject = $1", str(gone))
     assert [row["action"] for row in audited] == ["image.delete"]
@@ -145,7 +145,7 @@ async def test_changes_of_the_same_images_at_once_do_not_block_each_other(
 
 
 async def test_age_archives_where_its_owner_wants_it(
-    mine: httpx.AsyncClient, shelf: Shelf, resources: Resources
+    mine: httpx.AsyncClient, shelf: Shelf, platform: Platform
 ) -> None:
     now = datetime.now(UTC)
     old, older = now - timedelta(days=40), now - timedelta(days=400)
@@ -153,19 +153,19 @@ async def test_age_archives_where_its_owner_wants_it(
     aged = await shelf.image("aged.jpg", created_at=old, op_keys=["resize-v1:width-20"])
     worked_on = await shelf.image("worked-on.jpg", created_at=older)
     await shelf.output(worked_on, created_at=now - timedelta(days=1))
-    await cleanup(resources)
+    await cleanup(platform)
     assert len(await names(mine)) == 3, "nobody asked"
 
     await shelf.db.execute(
         "update public.profiles set archive_after_days = 30 where user_id = $1", shelf.user_id
     )
-    await cleanup(resources)
+    await cleanup(platform)
     assert sorted(await names(mine)) == ["new.jpg", "worked-on.jpg"]
     assert await names(mine, archived="true") == ["aged.jpg"]
 
     await mine.post(f"/images/{aged}/unarchive")
-    await cleanup(resources)
+    await cleanup(platform)
     assert "aged.jpg" in await names(mine), "whoever took it out wants to see it"
     await shelf.db.execute("update public.images set listed_since = $2 where id = $1", aged, old)
-    await cleanup(resources)
+    await cleanup(platform)
     assert await names(mine, archived="true") == ["aged.jpg"]

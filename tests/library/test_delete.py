@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from tests.conftest import UNLIMITED
 from tests.library.people import OP, Connection, Person, clean, objects, objects_of, person
 from tests.photos import photo
@@ -12,7 +12,7 @@ from tests.support import SharedStack, sign_up
 
 
 async def test_the_others_copy_stays_readable(
-    local: Local, api: Child, worker: Child, db: Connection, resources: Resources
+    local: Local, api: Child, worker: Child, db: Connection, platform: Platform
 ) -> None:
     picture = photo()
     async with person(local, api.url, db, plan="pro") as one, person(local, api.url, db, plan="pro") as two:
@@ -28,7 +28,7 @@ async def test_the_others_copy_stays_readable(
         again = await one.process(picture, OP)  # from the copy that the other one has, for the same bytes
         assert again["output_urls"] != hot["output_urls"]
         assert not any(path in url for path in gone for url in again["output_urls"])
-        await clean(resources, db, *gone)
+        await clean(platform, db, *gone)
         assert await objects(db, *gone) == set()
         assert (await one.download(hot["output_urls"][0])).status_code >= 400
         document = await two.say("GET", f"/images/{(await two.image())['id']}")
@@ -38,7 +38,7 @@ async def test_the_others_copy_stays_readable(
 
 
 async def test_nothing_of_a_deleted_image_is_found_again(
-    local: Local, api: Child, worker: Child, db: Connection, resources: Resources
+    local: Local, api: Child, worker: Child, db: Connection, platform: Platform
 ) -> None:
     """Original, versions, ephemeral outputs and the upload: without other owners, the picture must be sent anew."""
     picture = photo()
@@ -62,7 +62,7 @@ async def test_nothing_of_a_deleted_image_is_found_again(
             assert answer["upload_url"] is not None
         paths = [path for row in outputs for path in (row["path"], row["thumb_path"])]
         paths += [row["upload_path"] for row in uploads]
-        await clean(resources, db, *paths)
+        await clean(platform, db, *paths)
         assert await objects(db, *paths) == set()
         assert await objects_of(db, paid.id) == set()
         assert (await paid.job(kept["job_id"]))["output"] is None
@@ -73,7 +73,7 @@ async def test_nothing_of_a_deleted_image_is_found_again(
 
 
 async def test_an_image_may_come_back_after_its_deletion(
-    local: Local, api: Child, worker: Child, db: Connection, resources: Resources
+    local: Local, api: Child, worker: Child, db: Connection, platform: Platform
 ) -> None:
     """Under a folder of its own: what was deleted is still on its way out."""
     picture = photo()
@@ -84,7 +84,7 @@ async def test_an_image_may_come_back_after_its_deletion(
         await paid.process(picture, OP, wants_persist=True)
         second = await paid.image()
         assert second["id"] != first["id"]
-        await clean(resources, db, first["original_path"])
+        await clean(platform, db, first["original_path"])
         assert await objects(db, first["original_path"], second["original_path"]) == {second["original_path"]}
 
 

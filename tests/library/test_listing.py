@@ -16,7 +16,7 @@ from scripts.local.process import Child
 from service.cache.hot_answers import hit_key
 from service.library.image_schemas import ImageFilter
 from service.library.images import list_page
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from tests.library.shelf import EPHEMERAL, LIBRARY, NOON, Shelf
 from tests.support import User
 
@@ -151,7 +151,7 @@ async def test_a_filter_that_makes_no_sense_is_refused(
 
 
 async def test_thumbnails_lead_somewhere_and_a_lost_one_is_buried(
-    mine: httpx.AsyncClient, shelf: Shelf, resources: Resources
+    mine: httpx.AsyncClient, shelf: Shelf, platform: Platform
 ) -> None:
     good = await shelf.image("good.jpg", created_at=NOON + DAY)
     await shelf.output(good)
@@ -159,7 +159,7 @@ async def test_thumbnails_lead_somewhere_and_a_lost_one_is_buried(
     older = await shelf.output(lost, created_at=NOON - DAY)
     missing = await shelf.output(lost, objects=False)
     key = hit_key((await shelf.row("image_outputs", missing))["cache_key"].hex(), shelf.user_id)
-    await resources.redis.set(key, b"{}")
+    await platform.redis.set(key, b"{}")
 
     first, second = await listed(mine)
     async with httpx.AsyncClient(trust_env=False) as plain:
@@ -170,14 +170,14 @@ async def test_thumbnails_lead_somewhere_and_a_lost_one_is_buried(
     )
     assert (second["thumbnail_url"], second["current"], second["versions"]) == (None, None, 1)
     assert (await shelf.row("image_outputs", missing))["deleted_at"] is not None
-    assert await resources.redis.get(key) is None
+    assert await platform.redis.get(key) is None
 
     second = (await listed(mine))[1]
     assert second["current"]["output_id"] == str(older)
     assert second["thumbnail_url"] is not None
 
 
-async def test_a_page_is_signed_by_one_call_for_each_bucket(shelf: Shelf, resources: Resources) -> None:
+async def test_a_page_is_signed_by_one_call_for_each_bucket(shelf: Shelf, platform: Platform) -> None:
     for number in range(3):
         image = await shelf.image(created_at=NOON + number * DAY)
         await shelf.output(image)
@@ -188,11 +188,11 @@ async def test_a_page_is_signed_by_one_call_for_each_bucket(shelf: Shelf, resour
     async def note(request: httpx.Request) -> None:
         calls.append(request.url.path)
 
-    resources.http.event_hooks["request"].append(note)
+    platform.http.event_hooks["request"].append(note)
     try:
-        page = await list_page(resources, shelf.user_id, ImageFilter())
+        page = await list_page(platform, shelf.user_id, ImageFilter())
     finally:
-        resources.http.event_hooks["request"].remove(note)
+        platform.http.event_hooks["request"].remove(note)
     assert len(page.images) == 6
     assert all(image.thumbnail_url for image in page.images)
     assert sorted(calls) == [
@@ -248,10 +248,10 @@ async def test_the_newest_is_current_until_one_is_chosen(mine: httpx.AsyncClient
 
 
 async def test_an_original_that_is_gone_is_not_linked(
-    mine: httpx.AsyncClient, shelf: Shelf, resources: Resources
+    mine: httpx.AsyncClient, shelf: Shelf, platform: Platform
 ) -> None:
     image_id = await shelf.image(original=b"x")
-    await resources.storage.remove(LIBRARY, [(await shelf.row("images", image_id))["original_path"]])
+    await platform.storage.remove(LIBRARY, [(await shelf.row("images", image_id))["original_path"]])
     answer = await mine.get(f"/images/{image_id}")
     assert answer.status_code == 200
     assert answer.json()["original_url"] is None

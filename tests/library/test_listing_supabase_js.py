@@ -14,7 +14,7 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from tests.library.shelf import NOON, Shelf
 from tests.library.test_collections import create
 from tests.node_cases import Results, cases_in, check, run_cases
@@ -26,12 +26,12 @@ SCRIPT = Path(__file__).parent / "node" / "listing.mjs"
 CASES = cases_in(SCRIPT)
 
 
-async def _scene(local: Local, api: Child, resources: Resources) -> dict[str, str]:
+async def _scene(local: Local, api: Child, platform: Platform) -> dict[str, str]:
     """Four images of a user, one of them archived, one in a nested collection; and a stranger."""
     user, stranger = await sign_up(local), await sign_up(local)
     connection = await asyncpg.connect(local.database_url)
     try:
-        shelf = Shelf(connection, resources, user.id)
+        shelf = Shelf(connection, platform, user.id)
         day = timedelta(days=1)
         await shelf.image("cat.jpg", created_at=NOON, op_keys=["resize-v1:width-20"])
         mug = await shelf.image(
@@ -64,8 +64,8 @@ async def _scene(local: Local, api: Child, resources: Resources) -> dict[str, st
 
 
 @pytest.fixture(scope="session")
-async def results(local: Local, api: Child, resources: Resources) -> Results:
-    return await run_cases(SCRIPT, "LISTING", await _scene(local, api, resources), seconds=120)
+async def results(local: Local, api: Child, platform: Platform) -> Results:
+    return await run_cases(SCRIPT, "LISTING", await _scene(local, api, platform), seconds=120)
 
 
 @pytest.mark.parametrize("name", CASES)

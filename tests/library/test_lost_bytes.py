@@ -10,7 +10,7 @@ from scripts.local.home import Local
 from scripts.local.process import Child
 from service.cache.hot_answers import hit_key
 from service.platform.database import cache_key
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from tests.client import Client
 from tests.jobs import finished, new_queue, queue_job
 from tests.library.people import OP, Connection, Person, person
@@ -26,9 +26,9 @@ async def _kept(paid: Person, picture: Photo) -> Any:
     return (await paid.outputs())[0]
 
 
-async def _answers_in_redis(resources: Resources, picture: Photo, person: Person) -> int:
+async def _answers_in_redis(platform: Platform, picture: Photo, person: Person) -> int:
     keys = [hit_key(cache_key(picture.sha256, OP), person.id)]
-    return int(await resources.redis.exists(*keys))
+    return int(await platform.redis.exists(*keys))
 
 
 @pytest.mark.parametrize("lost", ["path", "thumb_path"])
@@ -38,7 +38,7 @@ async def test_an_intake_computes_anew(  # noqa: PLR0917
     api: Child,
     worker: Child,
     db: Connection,
-    resources: Resources,
+    platform: Platform,
     lost: str,
 ) -> None:
     async with person(local, api.url, db) as caller:
@@ -46,7 +46,7 @@ async def test_an_intake_computes_anew(  # noqa: PLR0917
         first = await caller.process(picture, OP)
         row = (await caller.outputs())[0]
         await lose(db, stack.home, [row[lost]])
-        assert not await _answers_in_redis(resources, picture, caller)
+        assert not await _answers_in_redis(platform, picture, caller)
         answer = await caller.intake(picture, OP)
         assert (answer["cached"], answer["output_urls"]) == (False, [])
         again = await caller.wait(answer["job_id"])  # the upload is still there: nobody is asked for it
@@ -58,14 +58,14 @@ async def test_an_intake_computes_anew(  # noqa: PLR0917
 
 
 async def test_a_dead_link_in_redis_is_forgotten_with_its_row(  # noqa: PLR0917
-    local: Local, stack: SharedStack, api: Child, worker: Child, db: Connection, resources: Resources
+    local: Local, stack: SharedStack, api: Child, worker: Child, db: Connection, platform: Platform
 ) -> None:
     """What Redis answers is not looked at; asking for the job is how a caller reports a dead link."""
     async with person(local, api.url, db) as caller:
         picture = photo()
         job = await caller.process(picture, OP)
         assert (await caller.intake(picture, OP))["cached"]
-        assert await _answers_in_redis(resources, picture, caller)
+        assert await _answers_in_redis(platform, picture, caller)
         row = (await caller.outputs())[0]
         await lose(db, stack.home, [row["path"]])
         assert (await caller.intake(picture, OP))["cached"]  # the dead link
@@ -73,7 +73,7 @@ async def test_a_dead_link_in_redis_is_forgotten_with_its_row(  # noqa: PLR0917
         await db.execute(old, row["job_id"])
         document = await caller.job(job["job_id"])
         assert (document["status"], document["output_urls"], document["output"]) == ("done", [], None)
-        assert not await _answers_in_redis(resources, picture, caller)
+        assert not await _answers_in_redis(platform, picture, caller)
         assert not (await caller.intake(picture, OP))["cached"]
 
 
@@ -95,27 +95,27 @@ async def test_links_and_the_library_say_that_it_is_gone(  # noqa: PLR0917
 
 
 async def test_a_worker_does_not_reuse_or_copy_what_has_no_bytes(  # noqa: PLR0917
-    local: Local, stack: SharedStack, api: Child, client: Client, db: Connection, resources: Resources
+    local: Local, stack: SharedStack, api: Child, client: Client, db: Connection, platform: Platform
 ) -> None:
     """One visitor's job and one user's wait while another visitor's finishes the same; its bytes are lost."""
     picture, queue = photo(), new_queue()
     async with person(local, api.url, db) as caller:
-        own = await queue_job(resources, picture, OP, queue)
-        theirs = await queue_job(resources, picture, OP, queue, user_id=caller.id)
+        own = await queue_job(platform, picture, OP, queue)
+        theirs = await queue_job(platform, picture, OP, queue, user_id=caller.id)
         first = await client.process(picture, OP)
         find = "select id, path, thumb_path from public.image_outputs where id = $1"
         row = await db.fetchrow(find, first["output"]["output_id"])
         assert row is not None
         await lose(db, stack.home, [row["path"], row["thumb_path"]])
         late = await stack.start_worker({"DARKROOM_QUEUE": queue})
-        await resources.doorbell.ring(queue)
-        done = [await finished(resources, own), await finished(resources, theirs, caller.id)]
+        await platform.doorbell.ring(queue)
+        done = [await finished(platform, own), await finished(platform, theirs, caller.id)]
         await late.stop()
     for job in done:
         assert job.status == "done"
         assert job.output is not None
         assert job.output.output_id != row["id"]
-        assert await resources.storage.has_bytes(job.output.bucket, job.output.path)
+        assert await platform.storage.has_bytes(job.output.bucket, job.output.path)
     assert await db.fetchval("select deleted_at from public.image_outputs where id = $1", row["id"])
 
 

@@ -8,7 +8,7 @@ import httpx
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from tests.library.people import OP, Connection, person
 from tests.photos import photo
 
@@ -34,12 +34,12 @@ async def test_an_output_is_signed_anew(local: Local, api: Child, worker: Child,
 
 
 async def test_an_output_whose_object_is_gone(
-    local: Local, api: Child, worker: Child, db: Connection, resources: Resources
+    local: Local, api: Child, worker: Child, db: Connection, platform: Platform
 ) -> None:
     async with person(local, api.url, db) as someone:
         done = await someone.process(photo(), OP)
         [row] = await someone.outputs()
-        await resources.storage.remove(row["bucket"], [row["path"]])
+        await platform.storage.remove(row["bucket"], [row["path"]])
         path = f"/outputs/{done['output']['output_id']}"
         assert await someone.refused("GET", path, None, 410) == "output_expired"
         assert await someone.refused("GET", path, None, 404) == "output_not_found"

@@ -9,7 +9,7 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from tests.client import Client
 from tests.library.people import OP, Connection, Person, clean, consistent, objects, person
 from tests.photos import photo
@@ -33,17 +33,17 @@ async def priced(db: Connection) -> str:
     return plan
 
 
-async def _original(resources: Resources, who: Person) -> str | None:
+async def _original(platform: Platform, who: Person) -> str | None:
     """Key of the original once nobody is about to fetch it: by this test or by the worker's cron."""
     async with asyncio.timeout(30):
         while (row := await who.image())["original_due_at"] is not None:
-            await originals(resources)
+            await originals(platform)
     path: str | None = row["original_path"]
     return path
 
 
 async def test_output_and_original_move_into_the_library(
-    local: Local, api: Child, db: Connection, resources: Resources, priced: str
+    local: Local, api: Child, db: Connection, platform: Platform, priced: str
 ) -> None:
     async with person(local, api.url, db, plan=priced) as paid:
         picture = photo()
@@ -62,12 +62,12 @@ async def test_output_and_original_move_into_the_library(
         assert again["version"] == 1
         assert await paid.balance() == balance - PRICE
         row = await paid.image()
-        assert await _original(resources, paid) == f"{paid.id}/{row['id']}/original.jpg"
+        assert await _original(platform, paid) == f"{paid.id}/{row['id']}/original.jpg"
         document = await paid.say("GET", f"/images/{row['id']}")
         assert (await paid.download(document["original_url"])).content == picture.data
         hit = await paid.intake(picture, OP)
         assert (hit["cached"], hit["expires_at"]) == (True, None)
-        await clean(resources, db, before["path"], before["thumb_path"])
+        await clean(platform, db, before["path"], before["thumb_path"])
         assert await objects(db, before["path"], before["thumb_path"]) == set()
         await consistent(db, paid.id)
         spent = "select count(*) from public.audit_log where actor = $1 and subject = $2"
@@ -91,9 +91,7 @@ async def test_many_at_once_give_one_result_and_one_charge(
         await consistent(db, paid.id)
 
 
-async def test_who_may_not(
-    local: Local, api: Child, db: Connection, resources: Resources, priced: str
-) -> None:
+async def test_who_may_not(local: Local, api: Child, db: Connection, platform: Platform, priced: str) -> None:
     async with (
         person(local, api.url, db, plan=priced) as paid,
         person(local, api.url, db, plan="pro") as other,
@@ -115,12 +113,12 @@ async def test_who_may_not(
             output["output_id"],
         )
         assert await paid.refused("POST", "/outputs/promote", job, 410) == "output_expired"
-        await clean(resources, db)
+        await clean(platform, db)
         assert await paid.refused("POST", "/outputs/promote", output, 410) == "output_expired"
 
 
 async def test_the_upload_key_is_not_trusted(
-    local: Local, api: Child, db: Connection, resources: Resources
+    local: Local, api: Child, db: Connection, platform: Platform
 ) -> None:
     async with person(local, api.url, db, plan="pro") as paid:
         answer = await paid.intake(photo(), OP)
@@ -128,10 +126,10 @@ async def test_the_upload_key_is_not_trusted(
         answer = await paid.intake(honest, OP)
         await paid.upload(answer, honest)
         await paid.wait(answer["job_id"])
-        await resources.storage.remove("uploads-ephemeral", [answer["upload_path"]])
-        await resources.storage.upload("uploads-ephemeral", answer["upload_path"], photo().data, "image/jpeg")
+        await platform.storage.remove("uploads-ephemeral", [answer["upload_path"]])
+        await platform.storage.upload("uploads-ephemeral", answer["upload_path"], photo().data, "image/jpeg")
         await paid.say("POST", "/outputs/promote", {"job_id": answer["job_id"]})
-        assert await _original(resources, paid) is None
+        assert await _original(platform, paid) is None
         await consistent(db, paid.id)
 
 

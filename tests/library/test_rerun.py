@@ -6,7 +6,7 @@ from typing import Any
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from tests.library.people import OP, Connection, Person, clean, consistent, objects, person
 from tests.photos import photo
 
@@ -66,7 +66,7 @@ async def test_what_cannot_be_re_run(local: Local, api: Child, worker: Child, db
 
 
 async def test_a_changed_original_is_asked_for_again(
-    local: Local, api: Child, worker: Child, db: Connection, resources: Resources
+    local: Local, api: Child, worker: Child, db: Connection, platform: Platform
 ) -> None:
     """It is not used, not shown and not kept: as if it were missing, until the picture is uploaded again."""
     async with person(local, api.url, db, plan="pro") as paid:
@@ -74,8 +74,8 @@ async def test_a_changed_original_is_asked_for_again(
         await paid.process(picture, OP, wants_persist=True)
         await _forget_uploads(db, paid)
         image = await paid.image()
-        await resources.storage.remove("user-library", [image["original_path"]])
-        await resources.storage.upload("user-library", image["original_path"], photo().data, "image/jpeg")
+        await platform.storage.remove("user-library", [image["original_path"]])
+        await platform.storage.upload("user-library", image["original_path"], photo().data, "image/jpeg")
         path = f"/images/{image['id']}/rerun"
         answer = await paid.say("POST", path, {"op_key": "resize-v1:width-40"})
         done = await paid.wait(answer["results"][0]["answer"]["job_id"])
@@ -83,7 +83,7 @@ async def test_a_changed_original_is_asked_for_again(
         assert (await paid.image())["original_path"] is None
         assert (await paid.say("GET", f"/images/{image['id']}"))["original_url"] is None
         assert await paid.refused("POST", path, {"op_key": "resize-v1:width-40"}, 410) == "original_missing"
-        await clean(resources, db, image["original_path"])
+        await clean(platform, db, image["original_path"])
         assert await objects(db, image["original_path"]) == set()
         asked = await paid.intake(picture, "resize-v1:width-40", wants_persist=True)
         await paid.upload(asked, picture)

@@ -6,7 +6,7 @@ import uuid
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from tests.library.people import Connection, clean, consistent, objects, objects_of, person
 from tests.photos import photo
 from workers.cleanup import cleanup
@@ -15,7 +15,7 @@ KEPT = 2
 
 
 async def test_only_the_newest_versions_stay(
-    local: Local, api: Child, worker: Child, db: Connection, resources: Resources
+    local: Local, api: Child, worker: Child, db: Connection, platform: Platform
 ) -> None:
     async with person(local, api.url, db, plan="pro", versions_to_keep=KEPT) as paid:
         picture = photo()
@@ -34,14 +34,14 @@ async def test_only_the_newest_versions_stay(
             again = await paid.intake(picture, f"resize-v1:width-{width}")
             assert not again["cached"]
             await paid.say("DELETE", f"/jobs/{again['job_id']}")
-        await clean(resources, db, *pruned)
+        await clean(platform, db, *pruned)
         assert await objects(db, *pruned, *kept) == kept
         original = (await paid.image())["original_path"]
         assert await objects_of(db, paid.id) == kept | {original}
 
 
 async def test_a_lower_number_takes_effect_on_every_image(
-    local: Local, api: Child, worker: Child, db: Connection, resources: Resources
+    local: Local, api: Child, worker: Child, db: Connection, platform: Platform
 ) -> None:
     async with (
         person(local, api.url, db, plan="pro") as paid,
@@ -57,17 +57,17 @@ async def test_a_lower_number_takes_effect_on_every_image(
         await paid.say("POST", f"/outputs/{first['id']}/restore")
         before = await objects_of(db, paid.id)
         await paid.say("PATCH", "/me", {"versions_to_keep": KEPT + 2})
-        await cleanup(resources)
+        await cleanup(platform)
         assert await objects_of(db, paid.id) == before
         await paid.say("PATCH", "/me", {"versions_to_keep": KEPT})
-        await cleanup(resources)
+        await cleanup(platform)
         left = await paid.outputs()
         # Of the first image the one that is shown and the newest, of the second the newest two.
         kept = {(row["image_id"] == first["image_id"], row["version"]) for row in left}
         assert kept == {(True, 1), (True, KEPT + 2), (False, KEPT + 1), (False, KEPT + 2)}
         paths = {path for row in left for path in (row["path"], row["thumb_path"])}
         gone = {path for path in before if "/output/" in path} - paths
-        await clean(resources, db, *gone)
+        await clean(platform, db, *gone)
         assert {path for path in await objects_of(db, paid.id) if "/output/" in path} == paths
         assert len(await other.outputs()) == KEPT + 2
         hit = await paid.intake(picture, "resize-v1:width-64")
@@ -81,7 +81,7 @@ async def test_a_lower_number_takes_effect_on_every_image(
 
 
 async def test_an_old_version_is_restored_and_the_shown_one_deleted(
-    local: Local, api: Child, worker: Child, db: Connection, resources: Resources
+    local: Local, api: Child, worker: Child, db: Connection, platform: Platform
 ) -> None:
     async with person(local, api.url, db, plan="pro") as paid, person(local, api.url, db) as other:
         picture = photo()
@@ -97,7 +97,7 @@ async def test_an_old_version_is_restored_and_the_shown_one_deleted(
         await paid.say("DELETE", f"/outputs/{first}", status=204)
         assert str((await paid.image())["current_output_id"]) == third
         assert await paid.refused("DELETE", f"/outputs/{first}", None, 404) == "output_not_found"
-        await clean(resources, db, doomed["path"], doomed["thumb_path"])
+        await clean(platform, db, doomed["path"], doomed["thumb_path"])
         assert await objects(db, doomed["path"], doomed["thumb_path"]) == set()
         assert {str(row["id"]) for row in await paid.outputs()} == {second, third}
         done = await paid.process(picture, "resize-v1:width-67", wants_persist=True)

@@ -16,7 +16,7 @@ from scripts.local.home import Local
 from service.app import create_app
 from service.payments.inbox import drain
 from service.payments.reconcile import SyncReport, sync
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.settings import load_settings
 from tests.conftest import UNLIMITED
 from tests.fakes.stripe import Account, Post, StripeServer, checkout
@@ -58,7 +58,7 @@ class Shop:
     account: Account
     server: StripeServer
     http: httpx.AsyncClient
-    resources: Resources
+    platform: Platform
     post: Post
     delivered: int = 0
     _people: list[Person] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Shop:
 
     async def sync(self) -> SyncReport:
         """What `darkroom stripe sync` does."""
-        return await sync(self.resources)
+        return await sync(self.platform)
 
     async def news(self) -> None:
         """Deliver what has happened since, in order, each once."""
@@ -80,7 +80,7 @@ class Shop:
     async def due(self) -> int:
         """What a worker's sweep does; events that wait for another try are tried now."""
         await self.db.execute("update public.stripe_events set run_at = now() where status = 'waiting'")
-        return await drain(self.resources)
+        return await drain(self.platform)
 
     async def buy(self, person: Person, *, later: bool = False, **what: str) -> Object:
         """Checkout from the API's answer to the payment; the session."""
@@ -175,4 +175,4 @@ async def open_shop(
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=transport, base_url="http://darkroom") as http,
         ):
-            yield Shop(local, db, account, server, http, app.state.resources, Post(http))
+            yield Shop(local, db, account, server, http, app.state.platform, Post(http))

@@ -11,6 +11,7 @@ import pytest
 
 from scripts.local.stack import Stack
 from service.payments.reconcile import close_customers, reconcile
+from service.payments.store import StripeStore
 from tests.fakes.stripe import payments, subscriptions
 from tests.fakes.stripe.account import DAY, MONTH, Object
 from tests.fakes.stripe.api import answer
@@ -118,7 +119,7 @@ async def test_an_account_that_goes_takes_its_subscription_along(shop: Shop, til
         )
         assert begun.status_code == 202, begun.text
         worker = await till.start_worker()
-        row = await ended(shop.resources, UUID(begun.json()["request_id"]), person.id)
+        row = await ended(shop.platform, UUID(begun.json()["request_id"]), person.id)
         assert row.receipt is not None
         assert row.receipt["account"] == "deleted"
         await worker.stop()
@@ -126,10 +127,10 @@ async def test_an_account_that_goes_takes_its_subscription_along(shop: Shop, til
         await shop.db.execute("delete from auth.users where id = $1", person.id)
     shop.server.failing = 3
     with pytest.raises(Exception, match="payment provider"):
-        await close_customers(shop.resources)
+        await close_customers(shop.platform)
     assert made["status"] == "active"  # Stripe was away
     await shop.db.execute("update public.stripe_closures set run_at = now()")
-    report = await billing(shop.resources)
+    report = await billing(shop.platform)
     assert report is not None
     assert report.closed == 1
     assert made["status"] == "canceled"
@@ -149,7 +150,7 @@ async def test_a_grace_period_ends_without_an_event_and_a_payment_brings_the_pla
     assert (shown["status"], shown["entitled"], await shop.plan(person)) == ("past_due", True, "pro")
     assert shown["grace_until"] is not None
     await shop.db.execute("update public.subscriptions set grace_until = now()")
-    report = await billing(shop.resources)
+    report = await billing(shop.platform)
     assert report is not None
     assert (report.ended, await shop.plan(person)) == (1, "free")
     shop.account.bad_cards.clear()
@@ -185,8 +186,8 @@ async def test_a_canceled_subscription_ends_with_its_period_though_stripe_says_n
     await shop.news()
     await person.post("/billing/cancel")
     await shop.db.execute("update public.subscriptions set current_period_end = now()")
-    assert await shop.resources.stripe_store.end_subscriptions(10) == 1
-    assert await shop.resources.stripe_store.end_subscriptions(10) == 0
+    assert await StripeStore(shop.platform.database).end_subscriptions(10) == 1
+    assert await StripeStore(shop.platform.database).end_subscriptions(10) == 0
     assert await shop.plan(person) == "free"
 
 
@@ -198,7 +199,7 @@ async def test_the_night_finds_subscriptions_by_themselves(shop: Shop) -> None:
     await shop.subscribe(begun, "basic")
     subscriptions.end(shop.account, gone)
     shop.account.events.clear()
-    await reconcile_billing(shop.resources)
+    await reconcile_billing(shop.platform)
     assert (await shop.plan(begun), await shop.balance(begun)) == ("basic", 400)
     assert await shop.plan(over) == "free"
 
@@ -207,7 +208,7 @@ async def test_the_night_fetches_events_that_never_came_once(shop: Shop) -> None
     person = await shop.person()
     session = await shop.buy(person, pack_id="pack-500")
     payments.refund(shop.account, session["payment_intent"], 400)
-    first, second = await reconcile(shop.resources), await reconcile(shop.resources)
+    first, second = await reconcile(shop.platform), await reconcile(shop.platform)
     assert first.missed == first.handled == 3
     assert (second.missed, second.handled) == (0, 0)
     assert await shop.balance(person) == 100 + 500 - 100
@@ -217,12 +218,12 @@ async def test_old_events_are_forgotten_and_those_that_wait_are_not(shop: Shop) 
     await shop.buy(await shop.person(), pack_id="pack-500")
     await shop.news()
     kept = await shop.value("select count(*) from public.stripe_events")
-    assert await shop.resources.stripe_store.purge(45, 100) == 0
+    assert await StripeStore(shop.platform.database).purge(45, 100) == 0
     await shop.db.execute("update public.stripe_events set handled_at = now() - interval '46 days'")
     await shop.db.execute(
         "update public.stripe_events set status = 'waiting', handled_at = null where type = 'charge.succeeded'"
     )
-    assert await shop.resources.stripe_store.purge(45, 100) == kept - 1
+    assert await StripeStore(shop.platform.database).purge(45, 100) == kept - 1
 
 
 async def test_a_subscription_is_shown_to_its_owner_alone(shop: Shop) -> None:

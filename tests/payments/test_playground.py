@@ -17,7 +17,7 @@ from scripts.local.home import any_free_port
 from scripts.local.stack import Stack
 from service.payments.inbox import drain
 from service.payments.reconcile import sync
-from service.platform.resources import Resources, open_resources
+from service.platform.resources import Platform, open_platform
 from service.platform.settings import load_settings
 from tests.browser.test_browser import CHROMIUM
 from tests.conftest import UNLIMITED
@@ -33,10 +33,10 @@ SCRIPT = Path(__file__).parent / "node" / "buying.mjs"
 class Till:
     """Stripe's own pages: whoever comes to one pays, and is led back once the events are delivered."""
 
-    def __init__(self, account: Account, api_url: str, resources: Resources) -> None:
+    def __init__(self, account: Account, api_url: str, platform: Platform) -> None:
         self.account = account
         self.api_url = api_url
-        self.resources = resources
+        self.platform = platform
         self._delivered = 0
 
     async def pay(self, request: web.Request) -> web.Response:
@@ -45,7 +45,7 @@ class Till:
         async with httpx.AsyncClient(base_url=self.api_url, trust_env=False) as client:
             await Post(client).deliver(self.account.events[self._delivered :])
         self._delivered = len(self.account.events)
-        await drain(self.resources)
+        await drain(self.platform)
         raise web.HTTPSeeOther(session["success_url"])
 
     async def portal(self, _request: web.Request) -> web.Response:
@@ -88,10 +88,10 @@ async def results(till: Stack, tmp_path_factory: pytest.TempPathFactory) -> Resu
         settings = load_settings(**apps.environment(till.local, keys), billing_return_url=back)
         try:
             async with (
-                open_resources(settings) as resources,
-                open_till(Till(account, api.url, resources)) as address,
+                open_platform(settings) as platform,
+                open_till(Till(account, api.url, platform)) as address,
             ):
-                await sync(resources)
+                await sync(platform)
                 scene = {
                     "local": till.local.model_dump(mode="json") | {"api_url": api.url},
                     "pictures": {},

@@ -13,6 +13,7 @@ import pytest
 
 from scripts.local.stack import Stack
 from service.payments.inbox import MAX_ATTEMPTS, attempt, drain
+from service.payments.store import StripeStore
 from tests.fakes.stripe import Account, Post, subscriptions
 from tests.fakes.stripe.account import Object
 from tests.fakes.stripe.delivery import WEBHOOK_SECRET, signed
@@ -107,7 +108,7 @@ async def test_unknown_types_are_kept_and_ignored(shop: Shop) -> None:
     row = await _inbox(shop, event["id"])
     assert row is not None
     assert (row["status"], row["type"], row["attempts"]) == ("ignored", "invoice.upcoming", 0)
-    assert await drain(shop.resources) == 0
+    assert await drain(shop.platform) == 0
 
 
 async def test_the_inbox_keeps_no_word_of_what_an_event_says(shop: Shop) -> None:
@@ -173,8 +174,8 @@ async def test_sweeps_at_once_take_each_event_once(shop: Shop) -> None:
         | {"object_id": event["data"]["object"]["id"]}
         for event in ours
     ]
-    assert len(await shop.resources.stripe_store.receive(listed)) == 3
-    taken = await asyncio.gather(*(drain(shop.resources) for _ in range(4)))
+    assert len(await StripeStore(shop.platform.database).receive(listed)) == 3
+    taken = await asyncio.gather(*(drain(shop.platform) for _ in range(4)))
     assert sum(taken) == 3
     assert [await shop.balance(person) for person in people] == [200, 200, 200]
 
@@ -189,8 +190,8 @@ async def test_while_stripe_is_away_events_wait_and_are_tried_again(shop: Shop) 
     assert row is not None
     assert (row["status"], row["attempts"]) == ("waiting", 1)
     assert row["error"]
-    assert await drain(shop.resources) == 0  # not before its time
-    stats = await shop.resources.stripe_store.inbox()
+    assert await drain(shop.platform) == 0  # not before its time
+    stats = await StripeStore(shop.platform.database).inbox()
     assert (stats.waiting, stats.failed) == (1, 0)
     assert await shop.due() == 1
     assert await shop.balance(person) == 200
@@ -209,27 +210,27 @@ async def test_an_event_that_never_works_is_given_up_and_seen(shop: Shop) -> Non
     assert row is not None
     assert (row["status"], row["attempts"]) == ("failed", MAX_ATTEMPTS)
     assert "UnknownPrice" in row["error"]
-    assert (await shop.resources.stripe_store.inbox()).failed == 1
+    assert (await StripeStore(shop.platform.database).inbox()).failed == 1
     assert await shop.plan(person) == "free"
     await shop.sync()  # knows the price again
     assert await shop.plan(person) == "pro"
-    assert await shop.resources.stripe_store.retry() == 1
+    assert await StripeStore(shop.platform.database).retry() == 1
     assert await shop.due() == 1
-    assert (await shop.resources.stripe_store.inbox()).failed == 0
+    assert (await StripeStore(shop.platform.database).inbox()).failed == 0
 
 
 async def test_a_handler_that_died_is_followed_by_another_and_cannot_close_after_it(shop: Shop) -> None:
     person = await shop.person()
     await shop.buy(person, pack_id="pack-100")
-    store = shop.resources.stripe_store
+    store = StripeStore(shop.platform.database)
     (event,) = [found for found in shop.account.events if found["type"] == "checkout.session.completed"]
     about = {"object_type": "checkout.session", "object_id": event["data"]["object"]["id"]}
     await store.receive([{"id": event["id"], "type": event["type"], "occurred_at": 0, "ours": True} | about])
     dead = await store.claim(None, 60)
     assert dead is not None
-    assert await attempt(shop.resources) is None  # leased
+    assert await attempt(shop.platform) is None  # leased
     await shop.db.execute("update public.stripe_events set run_at = now() where id = $1", event["id"])
-    living = await attempt(shop.resources)
+    living = await attempt(shop.platform)
     assert living is not None
     assert living.lease > dead.lease
     assert await store.finish(dead, "applied") is False
@@ -242,7 +243,7 @@ async def test_a_handler_that_died_is_followed_by_another_and_cannot_close_after
 async def test_an_older_fetch_never_overwrites_a_newer_one(shop: Shop) -> None:
     person = await shop.person()
     made = await shop.subscribe(person, "basic")
-    store = shop.resources.stripe_store
+    store = StripeStore(shop.platform.database)
     await shop.news()
     facts = {
         "id": made["id"],

@@ -10,9 +10,12 @@ from uuid import UUID
 import asyncpg
 
 from service.cache.hot_answers import hit_key
+from service.collections.store import Shelves
+from service.jobs.progress import Progress
+from service.jobs.store import Jobs
 from service.platform.database import cache_key
-from service.platform.resources import Resources
-from service.privacy.store import DataRequest
+from service.platform.resources import Platform
+from service.privacy.store import DataRequest, DataRequests
 from tests.jobs import ask, finished, new_queue, queue_job
 from tests.photos import Photo, photo
 from tests.support import User
@@ -37,7 +40,7 @@ class Estate:
     objects: set[tuple[str, str]] = field(default_factory=set)
 
 
-async def furnish(resources: Resources, db: Connection, user: User, *, silent_seconds: float = 1.0) -> Estate:
+async def furnish(platform: Platform, db: Connection, user: User, *, silent_seconds: float = 1.0) -> Estate:
     """Jobs in every state, one of them paid for; outputs live and buried; the library, a collection, a link, an
     answer in Redis. Needs a worker on the default queue.
 
@@ -46,19 +49,19 @@ async def furnish(resources: Resources, db: Connection, user: User, *, silent_se
     await db.execute("update public.profiles set plan_id = 'pro' where user_id = $1", user.id)
     picture = photo()
     estate = Estate(user.id, picture, 0)
-    paid = await queue_job(resources, picture, OP, "default", user_id=user.id, price=PRICE)
-    await resources.doorbell.ring("default")
-    done = await finished(resources, paid, user.id)
+    paid = await queue_job(platform, picture, OP, "default", user_id=user.id, price=PRICE)
+    await platform.doorbell.ring("default")
+    done = await finished(platform, paid, user.id)
     assert done.output is not None
-    buried = await queue_job(resources, photo(), OP, "default", user_id=user.id)
-    await resources.doorbell.ring("default")
-    gone = await finished(resources, buried, user.id)
+    buried = await queue_job(platform, photo(), OP, "default", user_id=user.id)
+    await platform.doorbell.ring("default")
+    gone = await finished(platform, buried, user.id)
     assert gone.output is not None
-    await resources.database.bury_output(gone.output.output_id)
-    await _library(resources, db, user.id, done.output.output_id)
-    await resources.redis.set(hit_key(cache_key(picture.sha256, OP), user.id), b"an answer", ex=600)
+    await platform.database.bury_output(gone.output.output_id)
+    await _library(platform, db, user.id, done.output.output_id)
+    await platform.redis.set(hit_key(cache_key(picture.sha256, OP), user.id), b"an answer", ex=600)
     estate.balance = int(await db.fetchval("select balance from public.credits where user_id = $1", user.id))
-    await _unfinished(resources, user.id, silent_seconds)
+    await _unfinished(platform, user.id, silent_seconds)
     rows = await db.fetch("select id, object_key from public.jobs where user_id = $1", user.id)
     estate.jobs = [row["id"] for row in rows]
     estate.names = [str(value) for row in rows for value in row.values()]
@@ -71,7 +74,7 @@ async def furnish(resources: Resources, db: Connection, user: User, *, silent_se
     return estate
 
 
-async def _library(resources: Resources, db: Connection, user_id: UUID, output_id: UUID) -> None:
+async def _library(platform: Platform, db: Connection, user_id: UUID, output_id: UUID) -> None:
     """The original of an output's image in the library, the image in a nested collection, its output shared."""
     image_id, sha256 = await db.fetchrow(
         "select i.id, i.sha256 from public.images i join public.image_outputs o on o.image_id = i.id where o.id = $1",
@@ -81,14 +84,14 @@ async def _library(resources: Resources, db: Connection, user_id: UUID, output_i
     upload = await db.fetchval(
         "select id || '/original' from public.jobs where user_id = $1 and sha256 = $2", user_id, sha256
     )
-    await resources.storage.copy("uploads-ephemeral", upload, path, target_bucket="user-library")
+    await platform.storage.copy("uploads-ephemeral", upload, path, target_bucket="user-library")
     await db.execute(
         "update public.images set original_path = $2, prompt = 'a mug' where id = $1", image_id, path
     )
     # Somebody's leftover in the user's folder, of which no row knows.
-    await resources.storage.upload("user-library", f"{user_id}/{image_id}/stray.webp", b"stray", "image/webp")
-    parent = await resources.shelves.create_collection(user_id, "Mugs", None)
-    child = await resources.shelves.create_collection(user_id, "Blue", parent.collection_id)
+    await platform.storage.upload("user-library", f"{user_id}/{image_id}/stray.webp", b"stray", "image/webp")
+    parent = await Shelves(platform.database).create_collection(user_id, "Mugs", None)
+    child = await Shelves(platform.database).create_collection(user_id, "Blue", parent.collection_id)
     await db.execute(
         "insert into public.collection_items (collection_id, image_id, user_id) values ($1, $2, $3)",
         child.collection_id,
@@ -108,16 +111,16 @@ async def _library(resources: Resources, db: Connection, user_id: UUID, output_i
     )
 
 
-async def _unfinished(resources: Resources, user_id: UUID, silent_seconds: float) -> None:
+async def _unfinished(platform: Platform, user_id: UUID, silent_seconds: float) -> None:
     """A job that waits for its upload, one in the queue, and one whose worker fell silent; each with a hold."""
-    await ask(resources, photo(), OP, new_queue(), user_id=user_id, price=PRICE)
-    await queue_job(resources, photo(), OP, new_queue(), user_id=user_id, price=PRICE)
+    await ask(platform, photo(), OP, new_queue(), user_id=user_id, price=PRICE)
+    await queue_job(platform, photo(), OP, new_queue(), user_id=user_id, price=PRICE)
     queue = new_queue()
-    await queue_job(resources, photo(), OP, queue, user_id=user_id, price=PRICE)
-    claimed = await resources.jobs.claim_next(queue, "silent", silent_seconds)
+    await queue_job(platform, photo(), OP, queue, user_id=user_id, price=PRICE)
+    claimed = await Jobs(platform.database).claim_next(queue, "silent", silent_seconds)
     assert claimed is not None
     # What it had stored before it fell silent.
-    await resources.storage.upload(
+    await platform.storage.upload(
         "outputs-ephemeral", f"{claimed.object_key}.0a0b0c0d.webp", b"half", "image/webp"
     )
 
@@ -147,19 +150,19 @@ async def rows_of(db: Connection, user_id: UUID) -> dict[str, int]:
 
 
 async def ended(
-    resources: Resources, request_id: UUID, user_id: UUID | None, *, seconds: float = 60
+    platform: Platform, request_id: UUID, user_id: UUID | None, *, seconds: float = 60
 ) -> DataRequest:
     """The request once it has ended, heard over pub/sub and looked up in between."""
-    async with asyncio.timeout(seconds), resources.progress.listen(request_id) as listener:
+    async with asyncio.timeout(seconds), platform.shared(Progress).listen(request_id) as listener:
         while True:
-            row = await resources.data_requests.get_request(request_id, user_id)
+            row = await DataRequests(platform.database).get_request(request_id, user_id)
             assert row is not None
             if row.status in {"done", "error"}:
                 return row
             await listener.next(0.5)
 
 
-async def wiped_clean(db: Connection, resources: Resources, estate: Estate, *, account: bool) -> None:
+async def wiped_clean(db: Connection, platform: Platform, estate: Estate, *, account: bool) -> None:
     """Nothing of the estate is left, anywhere, but what must be kept; and the money adds up."""
     assert await objects_of(db, estate) == set()
     rows = await rows_of(db, estate.user_id)
@@ -178,7 +181,7 @@ async def wiped_clean(db: Connection, resources: Resources, estate: Estate, *, a
         f"{estate.user_id}/",
     )
     assert [dict(row) for row in marks] == []
-    keys = [key async for key in resources.redis.scan_iter(match=f"darkroom:hot:{estate.user_id}:*")]
+    keys = [key async for key in platform.redis.scan_iter(match=f"darkroom:hot:{estate.user_id}:*")]
     assert keys == []
     ledger = await db.fetch(
         "select user_id, delta, reason from public.credit_ledger where reference = any ($1) and reason <> 'capture'",
@@ -197,4 +200,4 @@ async def wiped_clean(db: Connection, resources: Resources, estate: Estate, *, a
         "select count(*) from public.audit_log where strpos(audit_log::text, $1) > 0", str(estate.user_id)
     )
     assert await db.fetchval("select count(*) from public.audit_log where actor = $1", pseudonym) > 0
-    assert not await resources.database.check_invariants()
+    assert not await platform.database.check_invariants()

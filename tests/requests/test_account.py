@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 
 from scripts.local.home import Local
-from service.platform.resources import Resources
-from service.privacy.store import DataRequest
+from service.platform.resources import Platform
+from service.privacy.store import DataRequest, DataRequests
 from tests.fakes.gotrue import GoTrue
 from tests.jobs import new_queue
 from tests.requests.estate import Connection, furnish, wiped_clean
@@ -29,24 +29,26 @@ async def auth(db: Connection, local: Local) -> AsyncIterator[GoTrue]:
 
 
 @pytest.fixture
-def bench(resources: Resources, auth: GoTrue) -> Workbench:
+def bench(platform: Platform, auth: GoTrue) -> Workbench:
     """A worker of this process; database and Storage are the stack's, Auth is the fake."""
-    settings = resources.settings.model_copy(update={"supabase_url": auth.url})
-    own = dataclasses.replace(resources, settings=settings)
+    settings = platform.settings.model_copy(update={"supabase_url": auth.url})
+    own = dataclasses.replace(platform, settings=settings)
     return Workbench(own, PixelPool(workers=1, memory_mb=256), Slots(1), "account")
 
 
-async def asked(resources: Resources, user_id: UUID) -> DataRequest:
-    return await resources.data_requests.request_deletion(user_id, delete_account=True, queue=new_queue())
+async def asked(platform: Platform, user_id: UUID) -> DataRequest:
+    return await DataRequests(platform.database).request_deletion(
+        user_id, delete_account=True, queue=new_queue()
+    )
 
 
 async def turn(bench: Workbench, db: Connection, request: DataRequest) -> DataRequest:
     """One turn of a worker, as soon as there may be one."""
     await db.execute("update public.data_requests set run_at = now() where id = $1", request.request_id)
-    claimed = await bench.resources.data_requests.claim_request(request.queue, bench.name, 30)
+    claimed = await DataRequests(bench.platform.database).claim_request(request.queue, bench.name, 30)
     assert claimed is not None
     await run_request(bench, claimed)
-    row = await bench.resources.data_requests.get_request(request.request_id, request.user_id)
+    row = await DataRequests(bench.platform.database).get_request(request.request_id, request.user_id)
     assert row is not None
     return row
 
@@ -66,20 +68,20 @@ def account(row: DataRequest) -> str:
 
 
 async def test_the_auth_api_deletes_the_account(
-    bench: Workbench, resources: Resources, auth: GoTrue, db: Connection, user: User
+    bench: Workbench, platform: Platform, auth: GoTrue, db: Connection, user: User
 ) -> None:
-    estate = await furnish(resources, db, user, silent_seconds=0.01)
-    row = await ended(bench, db, await asked(resources, user.id))
+    estate = await furnish(platform, db, user, silent_seconds=0.01)
+    row = await ended(bench, db, await asked(platform, user.id))
     assert account(row) == "deleted"
     assert auth.requests == [("DELETE", f"/auth/v1/admin/users/{user.id}")]
     assert not await db.fetchval("select count(*) from auth.users where id = $1", user.id)
-    await wiped_clean(db, resources, estate, account=True)
+    await wiped_clean(db, platform, estate, account=True)
 
 
 @pytest.mark.parametrize("faults", [[500], [504, 500], [429], ["lost"]], ids=str)
 async def test_an_auth_that_fails_is_asked_again(  # noqa: PLR0917
     bench: Workbench,
-    resources: Resources,
+    platform: Platform,
     auth: GoTrue,
     db: Connection,
     user: User,
@@ -87,7 +89,7 @@ async def test_an_auth_that_fails_is_asked_again(  # noqa: PLR0917
 ) -> None:
     """`lost`: the account had gone, and only the answer was missing; the next one is 404."""
     auth.faults = list(faults)
-    request = await asked(resources, user.id)
+    request = await asked(platform, user.id)
     told = set()
     row = request
     while row.status != "done":
@@ -105,9 +107,9 @@ async def test_an_auth_that_fails_is_asked_again(  # noqa: PLR0917
 
 
 async def test_an_account_that_has_gone_already(
-    bench: Workbench, resources: Resources, auth: GoTrue, db: Connection, user: User
+    bench: Workbench, platform: Platform, auth: GoTrue, db: Connection, user: User
 ) -> None:
-    request = await asked(resources, user.id)
+    request = await asked(platform, user.id)
     await db.execute("delete from auth.users where id = $1", user.id)
     row = await ended(bench, db, request)
     assert account(row) == "deleted"
@@ -115,17 +117,19 @@ async def test_an_account_that_has_gone_already(
 
 
 async def test_where_the_auth_api_refuses_the_database_does_it(
-    bench: Workbench, resources: Resources, auth: GoTrue, db: Connection, user: User
+    bench: Workbench, platform: Platform, auth: GoTrue, db: Connection, user: User
 ) -> None:
     auth.faults = [403]
-    row = await ended(bench, db, await asked(resources, user.id))
+    row = await ended(bench, db, await asked(platform, user.id))
     assert account(row) == "deleted"
     assert not await db.fetchval("select count(*) from auth.users where id = $1", user.id)
 
 
 async def test_without_the_wish_auth_is_not_asked(
-    bench: Workbench, resources: Resources, auth: GoTrue, db: Connection, user: User
+    bench: Workbench, platform: Platform, auth: GoTrue, db: Connection, user: User
 ) -> None:
-    request = await resources.data_requests.request_deletion(user.id, delete_account=False, queue=new_queue())
+    request = await DataRequests(platform.database).request_deletion(
+        user.id, delete_account=False, queue=new_queue()
+    )
     assert account(await ended(bench, db, request)) == "kept"
     assert auth.requests == []

@@ -8,9 +8,11 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from service.jobs.store import ClaimedJob
+from service.jobs.progress import Progress
+from service.jobs.store import ClaimedJob, Jobs
 from service.platform.database import LeaseLost
-from service.platform.resources import Resources
+from service.platform.resources import Platform
+from service.privacy.store import DataRequests
 from tests.client import Client
 from tests.jobs import finished, new_queue, queue_job
 from tests.photos import photo
@@ -30,17 +32,17 @@ async def test_everything_goes_and_a_receipt_stays(  # noqa: PLR0917
     user_client: Client,
     client: Client,
     stranger_client: Client,
-    resources: Resources,
+    platform: Platform,
     db: Connection,
     user: User,
 ) -> None:
-    estate = await furnish(resources, db, user)
+    estate = await furnish(platform, db, user)
     answer = await delete(user_client, CONFIRMED)
     assert answer.status_code == 202, answer.text
     started = answer.json()
     where = f"/me/data/{started['request_id']}"
     assert answer.headers["location"] == where
-    await ended(resources, UUID(started["request_id"]), user.id)
+    await ended(platform, UUID(started["request_id"]), user.id)
     document = (await user_client.http.get(where)).json()
     assert (document["status"], document["progress"], document["error"]) == ("done", 1, None)
     receipt = document["receipt"]
@@ -64,7 +66,7 @@ async def test_everything_goes_and_a_receipt_stays(  # noqa: PLR0917
     }
     assert all(line["why"] and line["rows"] > 0 for line in kept.values())
     assert receipt["account"] == "kept"
-    await wiped_clean(db, resources, estate, account=False)
+    await wiped_clean(db, platform, estate, account=False)
     for other in (client, stranger_client):
         refusal = await other.http.get(where)
         assert (refusal.status_code, refusal.json()["code"]) == (404, "request_not_found")
@@ -78,7 +80,7 @@ async def test_everything_goes_and_a_receipt_stays(  # noqa: PLR0917
 
 
 async def test_other_peoples_copies_stay_and_the_cache_forgets(
-    user_client: Client, client: Client, stranger_client: Client, resources: Resources, user: User
+    user_client: Client, client: Client, stranger_client: Client, platform: Platform, user: User
 ) -> None:
     shared, own = photo(), photo()
     first = await user_client.process(shared, OP)
@@ -90,12 +92,12 @@ async def test_other_peoples_copies_stay_and_the_cache_forgets(
     before = (await client.download(theirs["output_urls"][0])).content
     mine = await client.download(first["output_urls"][0])
     assert mine.content == before
-    assert [key async for key in resources.redis.scan_iter(match=f"darkroom:hot:{user.id}:*")]
+    assert [key async for key in platform.redis.scan_iter(match=f"darkroom:hot:{user.id}:*")]
 
     request_id = (await delete(user_client, CONFIRMED)).json()["request_id"]
-    assert (await ended(resources, UUID(request_id), user.id)).status == "done"
+    assert (await ended(platform, UUID(request_id), user.id)).status == "done"
 
-    assert not [key async for key in resources.redis.scan_iter(match=f"darkroom:hot:{user.id}:*")]
+    assert not [key async for key in platform.redis.scan_iter(match=f"darkroom:hot:{user.id}:*")]
     for document in (first, alone):
         for url in (*document["output_urls"], document["thumbnail_url"]):
             assert (await client.download(url)).status_code >= 400
@@ -119,17 +121,17 @@ async def test_the_account_goes_as_well(  # noqa: PLR0917
     user_client: Client,
     client: Client,
     stranger_client: Client,
-    resources: Resources,
+    platform: Platform,
     db: Connection,
     user: User,
 ) -> None:
-    estate = await furnish(resources, db, user)
+    estate = await furnish(platform, db, user)
     started = (await delete(user_client, CONFIRMED | {"delete_account": True})).json()
-    row = await ended(resources, UUID(started["request_id"]), user.id)
+    row = await ended(platform, UUID(started["request_id"]), user.id)
     assert row.receipt is not None
     assert row.receipt["account"] == "deleted"
     assert not await db.fetchval("select count(*) from auth.users where id = $1", user.id)
-    await wiped_clean(db, resources, estate, account=True)
+    await wiped_clean(db, platform, estate, account=True)
     # The account is gone, so the random id alone leads to the receipt.
     for caller in (client, stranger_client):
         document = (await caller.http.get(f"/me/data/{started['request_id']}")).json()
@@ -175,12 +177,14 @@ async def test_the_anonymous_have_nothing_to_delete(client: Client) -> None:
 
 
 async def test_while_it_runs_it_is_one_and_nothing_new_begins(
-    user_client: Client, stranger_client: Client, resources: Resources, db: Connection, user: User
+    user_client: Client, stranger_client: Client, platform: Platform, db: Connection, user: User
 ) -> None:
     picture = photo()
     await user_client.process(picture, OP)
     # On a queue that nobody serves: it is under way for as long as the test likes.
-    running = await resources.data_requests.request_deletion(user.id, delete_account=False, queue=new_queue())
+    running = await DataRequests(platform.database).request_deletion(
+        user.id, delete_account=False, queue=new_queue()
+    )
     again = (await delete(user_client, CONFIRMED | {"delete_account": True})).json()
     assert (again["request_id"], again["status"]) == (str(running.request_id), "queued")
     assert await db.fetchval(
@@ -200,43 +204,45 @@ async def test_while_it_runs_it_is_one_and_nothing_new_begins(
 
 
 async def test_a_worker_that_lost_its_job_to_a_deletion_finishes_nothing(
-    resources: Resources, db: Connection, user: User
+    platform: Platform, db: Connection, user: User
 ) -> None:
     """It finds its lease gone, and the deletion waits until it must have noticed."""
     queue = new_queue()
-    job_id = await queue_job(resources, photo(), OP, queue, user_id=user.id, price=3)
-    job = await resources.jobs.claim_next(queue, "slow", 30)
+    job_id = await queue_job(platform, photo(), OP, queue, user_id=user.id, price=3)
+    job = await Jobs(platform.database).claim_next(queue, "slow", 30)
     assert isinstance(job, ClaimedJob)
-    request = await resources.data_requests.request_deletion(user.id, delete_account=False, queue=queue)
-    claimed = await resources.data_requests.claim_request(queue, "deleter", 30)
+    request = await DataRequests(platform.database).request_deletion(
+        user.id, delete_account=False, queue=queue
+    )
+    claimed = await DataRequests(platform.database).claim_request(queue, "deleter", 30)
     assert claimed is not None
     assert claimed.id == request.request_id
-    steps = [await resources.data_requests.wipe_batch(claimed, 100) for _ in range(2)]
+    steps = [await DataRequests(platform.database).wipe_batch(claimed, 100) for _ in range(2)]
     assert [batch.step for batch in steps] == ["cancel", "settle"]
     assert 20 < (steps[1].wait_seconds or 0) <= 30
-    assert await resources.jobs.get_job(job_id, user.id) is not None
+    assert await Jobs(platform.database).get_job(job_id, user.id) is not None
     with pytest.raises(LeaseLost):
-        await resources.jobs.heartbeat(job, 30)
+        await Jobs(platform.database).heartbeat(job, 30)
     with pytest.raises(LeaseLost):
-        await resources.jobs.complete_job(job, {}, 60)
+        await Jobs(platform.database).complete_job(job, {}, 60)
     balance = "select balance from public.credits where user_id = $1"
     assert await db.fetchval(balance, user.id) == 100
-    assert not await resources.database.check_invariants()
+    assert not await platform.database.check_invariants()
 
 
 async def test_a_job_that_is_done_meanwhile_keeps_nothing_and_costs_nothing(
-    worker: object, resources: Resources, db: Connection, user: User
+    worker: object, platform: Platform, db: Connection, user: User
 ) -> None:
     """A worker ends it after the request was made and before the deletion has canceled it."""
-    job_id = await queue_job(resources, photo(), OP, "default", user_id=user.id, price=3)
-    await resources.data_requests.request_deletion(user.id, delete_account=False, queue=new_queue())
-    await resources.doorbell.ring("default")
-    row = await finished(resources, job_id, user.id)
+    job_id = await queue_job(platform, photo(), OP, "default", user_id=user.id, price=3)
+    await DataRequests(platform.database).request_deletion(user.id, delete_account=False, queue=new_queue())
+    await platform.doorbell.ring("default")
+    row = await finished(platform, job_id, user.id)
     assert row.status == "error"
     assert row.error is not None
     assert (row.error["code"], row.charged) == ("data_deletion_running", 0)
     assert not await db.fetchval("select count(*) from public.image_outputs where user_id = $1", user.id)
-    assert not await resources.database.check_invariants()
+    assert not await platform.database.check_invariants()
 
 
 class _Interrupted(RequestLease):
@@ -256,22 +262,26 @@ class _Interrupted(RequestLease):
 
 
 async def test_a_mark_that_appears_at_the_end_is_looked_at_again(
-    resources: Resources, db: Connection, user: User
+    platform: Platform, db: Connection, user: User
 ) -> None:
     """The deletion is refused its end, hands itself back, and ends at its next turn with nothing open."""
     queue, late = new_queue(), f"{user.id}/{uuid4()}/late.webp"
-    await resources.storage.upload("user-library", late, b"late", "image/webp")
-    request = await resources.data_requests.request_deletion(user.id, delete_account=False, queue=queue)
+    await platform.storage.upload("user-library", late, b"late", "image/webp")
+    request = await DataRequests(platform.database).request_deletion(
+        user.id, delete_account=False, queue=queue
+    )
     for expected in ("queued", "done"):
         await db.execute("update public.data_requests set run_at = now() where id = $1", request.request_id)
-        claimed = await resources.data_requests.claim_request(queue, "deleter", 30)
+        claimed = await DataRequests(platform.database).claim_request(queue, "deleter", 30)
         assert claimed is not None
-        async with _Interrupted(resources.data_requests, resources.progress, claimed, 30) as lease:
+        async with _Interrupted(
+            DataRequests(platform.database), platform.shared(Progress), claimed, 30
+        ) as lease:
             lease.db, lease.late = db, late if expected == "queued" else None
-            assert await wipe(resources, lease) == expected
+            assert await wipe(platform, lease) == expected
     marks = "select count(*) from public.tombstones where starts_with(path, $1)"
     assert await db.fetchval(marks, f"{user.id}/") == 0
-    receipt = await resources.data_requests.get_request(request.request_id, user.id)
+    receipt = await DataRequests(platform.database).get_request(request.request_id, user.id)
     assert receipt is not None
     assert receipt.receipt is not None
     assert receipt.error is None

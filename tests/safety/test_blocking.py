@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import io
 import json
 import secrets
@@ -20,18 +19,22 @@ from scripts.local.home import Local
 from scripts.local.process import Child
 from service.cache.hot_answers import hit_key, remember
 from service.intake.schemas import IntakeRequest
+from service.intake.store import Intakes
+from service.jobs.store import Jobs
 from service.library.promote import promote
 from service.library.store import DueOriginal
 from service.moderation.blocking import block, unblock
 from service.moderation.errors import refused
-from service.moderation.moderators import BlockedHashes, Exhibit, Moderator, Refusal
+from service.moderation.moderators import BlockedHashes, Exhibit, Moderator, Moderators, Refusal
+from service.moderation.store import Safety
 from service.platform.database import OutputGone, cache_key
 from service.platform.errors import ProblemError
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from tests.client import Client
 from tests.jobs import ask, finished, new_queue, queue_job
 from tests.library.people import person
 from tests.photos import Photo, photo
+from tests.safety.judging import judged_by
 from tests.support import User, new_sha256
 from workers.cleanup import CleanupReport, purge
 from workers.imaging.pool import PixelPool
@@ -43,8 +46,8 @@ OP = "resize-v1:width-16"
 Db: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
-async def _block(resources: Resources, sha256: str, category: str = "test") -> None:
-    done = await block(resources, sha256, category=category, reason="because", by="tests")
+async def _block(platform: Platform, sha256: str, category: str = "test") -> None:
+    done = await block(platform, sha256, category=category, reason="because", by="tests")
     assert done.forgotten
 
 
@@ -57,17 +60,17 @@ async def _refused(client: Client, picture: Photo, category: str = "test") -> No
 
 
 async def test_a_blocked_hash_is_refused_at_the_door(
-    client: Client, user_client: Client, resources: Resources
+    client: Client, user_client: Client, platform: Platform
 ) -> None:
     picture = photo()
-    await _block(resources, picture.sha256)
+    await _block(platform, picture.sha256)
     await _refused(client, picture)
     await _refused(user_client, picture)
     assert (await client.intake(photo(), OP))["cached"] is False
 
 
 async def test_blocking_takes_away_what_everybody_has(
-    client: Client, user_client: Client, resources: Resources, db: Db, user: User
+    client: Client, user_client: Client, platform: Platform, db: Db, user: User
 ) -> None:
     picture = photo()
     done = await user_client.process(picture, OP)
@@ -75,17 +78,17 @@ async def test_blocking_takes_away_what_everybody_has(
     for caller in (client, user_client):
         assert (await caller.intake(picture, OP))["cached"] is True  # by now both are answered by Redis
     for owner in (None, user.id):
-        assert await resources.redis.exists(hit_key(cache_key(picture.sha256, OP), owner)) == 1
+        assert await platform.redis.exists(hit_key(cache_key(picture.sha256, OP), owner)) == 1
 
-    await _block(resources, picture.sha256)
+    await _block(platform, picture.sha256)
     await _refused(client, picture)
     await _refused(user_client, picture)
     for owner in (None, user.id):
-        assert await resources.redis.exists(hit_key(cache_key(picture.sha256, OP), owner)) == 0
+        assert await platform.redis.exists(hit_key(cache_key(picture.sha256, OP), owner)) == 0
     for caller, job in ((user_client, done), (client, copied)):
         document = await caller.job(job["job_id"])
         assert (document["output"], document["output_urls"]) == (None, [])
-    await purge(resources, CleanupReport())
+    await purge(platform, CleanupReport())
     for url in (done["output_urls"][0], copied["output_urls"][0], done["thumbnail_url"]):
         assert (await client.download(url)).status_code == 400
     audit = await db.fetchrow("select * from audit_log where subject = $1", picture.sha256)
@@ -95,10 +98,10 @@ async def test_blocking_takes_away_what_everybody_has(
     assert data["uploads"] == 2  # a digest gives nobody what another one has: both have sent the bytes
 
 
-async def test_an_output_can_be_blocked_by_its_own_hash(client: Client, resources: Resources) -> None:
+async def test_an_output_can_be_blocked_by_its_own_hash(client: Client, platform: Platform) -> None:
     picture = photo()
     done = await client.process(picture, OP)
-    await _block(resources, done["output"]["sha256"])
+    await _block(platform, done["output"]["sha256"])
     assert (await client.job(done["job_id"]))["output"] is None
     again = await client.process(picture, OP)
     assert (again["status"], again["error"]["code"], again["error"]["category"]) == (
@@ -108,13 +111,13 @@ async def test_an_output_can_be_blocked_by_its_own_hash(client: Client, resource
     )
 
 
-async def test_unblocking(client: Client, resources: Resources, db: Db) -> None:
+async def test_unblocking(client: Client, platform: Platform, db: Db) -> None:
     picture = photo()
-    await _block(resources, picture.sha256)
-    await _block(resources, picture.sha256, "other")  # the latest word counts
+    await _block(platform, picture.sha256)
+    await _block(platform, picture.sha256, "other")  # the latest word counts
     await _refused(client, picture, "other")
-    assert await unblock(resources, picture.sha256, reason="a mistake", by="tests") is True
-    assert await unblock(resources, picture.sha256, reason="a mistake", by="tests") is False
+    assert await unblock(platform, picture.sha256, reason="a mistake", by="tests") is True
+    assert await unblock(platform, picture.sha256, reason="a mistake", by="tests") is False
     assert (await client.process(picture, OP))["status"] == "done"
     assert (await client.intake(picture, OP))["cached"] is True
     actions = await db.fetch("select action from audit_log where subject = $1 order by id", picture.sha256)
@@ -122,49 +125,49 @@ async def test_unblocking(client: Client, resources: Resources, db: Db) -> None:
 
 
 async def test_an_answer_that_was_on_its_way_is_not_kept(
-    resources: Resources, redis_client: redis.asyncio.Redis
+    platform: Platform, redis_client: redis.asyncio.Redis
 ) -> None:
     """An intake looks up, the hash is blocked and forgotten, and only then the intake remembers its answer."""
     sha256, other = new_sha256(), new_sha256()
-    await _block(resources, sha256)
+    await _block(platform, sha256)
     for digest, kept in ((sha256, 0), (other, 1)):
         key = hit_key(cache_key(digest, OP), None)
         claim = IntakeRequest(sha256=digest, filename="x", size=1, width=1, height=1, op_key=OP)
-        secret = resources.settings.secret
-        await remember(resources.redis, secret, key, b"{}", claim=claim, url_seconds=60, expires_at=None)
+        secret = platform.settings.secret
+        await remember(platform.redis, secret, key, b"{}", claim=claim, url_seconds=60, expires_at=None)
         assert await redis_client.exists(key) == kept
 
 
-async def test_a_job_that_waits_is_refused_by_its_worker(resources: Resources, db: Db) -> None:
+async def test_a_job_that_waits_is_refused_by_its_worker(platform: Platform, db: Db) -> None:
     picture, queue = photo(), new_queue()
-    job_id = await queue_job(resources, picture, OP, queue)
-    await _block(resources, picture.sha256)
-    row = await _work(resources, queue, BlockedHashes(resources.safety))
+    job_id = await queue_job(platform, picture, OP, queue)
+    await _block(platform, picture.sha256)
+    row = await _work(platform, queue, BlockedHashes(Safety(platform.database)))
     assert row == ("error", "refused", "test")
-    final = await finished(resources, job_id)
+    final = await finished(platform, job_id)
     assert (final.charged, final.output) == (0, None)
     gone = "select count(*) from tombstones where bucket = 'uploads-ephemeral' and path = $1"
     assert await db.fetchval(gone, final.upload_path) == 1
 
 
-async def _work(resources: Resources, queue: str, *moderators: Moderator) -> tuple[str, str, str | None]:
-    job = await resources.jobs.claim_next(queue, "test", 30)
+async def _work(platform: Platform, queue: str, *moderators: Moderator) -> tuple[str, str, str | None]:
+    job = await Jobs(platform.database).claim_next(queue, "test", 30)
     assert job is not None
-    async with PixelPool(workers=1, models=tuple(resources.models.values())) as pixels:
-        judged = dataclasses.replace(resources, moderators=moderators)
+    async with PixelPool(workers=1, models=tuple(platform.models.values())) as pixels:
+        judged = judged_by(platform, *moderators)
         await run_job(Workbench(judged, pixels, Slots(1), "test"), job)
-    row = await resources.jobs.get_job(job.id, job.user_id)
+    row = await Jobs(platform.database).get_job(job.id, job.user_id)
     assert row is not None
     error = row.error or {}
     return row.status, str(error.get("code")), error.get("category")
 
 
-async def test_a_job_without_moderators_cannot_record_blocked_bytes_either(resources: Resources) -> None:
+async def test_a_job_without_moderators_cannot_record_blocked_bytes_either(platform: Platform) -> None:
     """The last word is the transaction's that writes the output."""
     picture, queue = photo(), new_queue()
-    await queue_job(resources, picture, OP, queue)
-    await _block(resources, picture.sha256)
-    assert await _work(resources, queue) == ("error", "refused", "test")
+    await queue_job(platform, picture, OP, queue)
+    await _block(platform, picture.sha256)
+    assert await _work(platform, queue) == ("error", "refused", "test")
 
 
 async def test_blocking_and_recording_exclude_each_other(local_pair: tuple[Db, Db]) -> None:
@@ -226,12 +229,12 @@ def _black() -> Photo:
 
 @pytest.mark.parametrize("blocks", [True, False])
 async def test_a_moderator_refuses_what_it_sees(
-    resources: Resources, client: Client, user: User, db: Db, blocks: bool
+    platform: Platform, client: Client, user: User, db: Db, blocks: bool
 ) -> None:
     picture, queue, moderator = _black(), new_queue(), Darkness(blocks)
     before = await db.fetchval("select balance from credits where user_id = $1", user.id)
-    await queue_job(resources, picture, OP, queue, user_id=user.id, price=3)
-    assert await _work(resources, queue, moderator) == ("error", "refused", "darkness")
+    await queue_job(platform, picture, OP, queue, user_id=user.id, price=3)
+    assert await _work(platform, queue, moderator) == ("error", "refused", "darkness")
     assert await db.fetchval("select balance from credits where user_id = $1", user.id) == before
     [exhibit] = moderator.seen
     assert exhibit.original is not None
@@ -243,19 +246,19 @@ async def test_a_moderator_refuses_what_it_sees(
         assert (await client.intake(picture, OP))["cached"] is False
 
 
-async def test_a_moderator_lets_pass_what_it_likes(resources: Resources) -> None:
+async def test_a_moderator_lets_pass_what_it_likes(platform: Platform) -> None:
     queue, moderator = new_queue(), Darkness(True)
-    await queue_job(resources, photo(), OP, queue)
-    assert (await _work(resources, queue, BlockedHashes(resources.safety), moderator))[0] == "done"
+    await queue_job(platform, photo(), OP, queue)
+    assert (await _work(platform, queue, BlockedHashes(Safety(platform.database)), moderator))[0] == "done"
     assert len(moderator.seen) == 1
 
 
 @pytest.mark.parametrize("blocks", [True, False])
 async def test_a_moderator_sees_what_is_promoted(  # noqa: PLR0917
-    local: Local, api: Child, worker: Child, resources: Resources, db: Db, blocks: bool
+    local: Local, api: Child, worker: Child, platform: Platform, db: Db, blocks: bool
 ) -> None:
     moderator = Darkness(blocks)
-    judged = dataclasses.replace(resources, moderators=(*resources.moderators, moderator))
+    judged = judged_by(platform, *platform.shared(Moderators).all, moderator)
     async with person(local, api.url, db, plan="pro") as paid:
         picture = _black()
         done = await paid.process(picture, OP)
@@ -270,16 +273,16 @@ async def test_a_moderator_sees_what_is_promoted(  # noqa: PLR0917
 
 
 async def test_a_moderator_sees_the_original_that_follows(
-    local: Local, api: Child, resources: Resources, db: Db
+    local: Local, api: Child, platform: Platform, db: Db
 ) -> None:
     moderator, queue = Darkness(False), new_queue()
-    judged = dataclasses.replace(resources, moderators=(moderator,))
+    judged = judged_by(platform, moderator)
     # Kept originals are off, so that no worker fetches this one before the test does.
     async with person(local, api.url, db, plan="pro", keep_original=False) as paid:
         picture = _black()
-        await queue_job(resources, picture, OP, queue, user_id=paid.id)
-        assert (await _work(resources, queue))[0] == "done"
-        await promote(resources, paid.id, output_id=(await paid.outputs())[0]["id"])
+        await queue_job(platform, picture, OP, queue, user_id=paid.id)
+        assert (await _work(platform, queue))[0] == "done"
+        await promote(platform, paid.id, output_id=(await paid.outputs())[0]["id"])
         image = await paid.image()
         upload = await db.fetchval("select upload_path from public.jobs where user_id = $1", paid.id)
         facts = {
@@ -291,19 +294,19 @@ async def test_a_moderator_sees_the_original_that_follows(
         assert (await paid.image())["original_path"] is None
         [exhibit] = moderator.seen
         assert (exhibit.sha256, exhibit.output, exhibit.persistent) == (picture.sha256, None, True)
-        assert await fetch_original(resources, due)
+        assert await fetch_original(platform, due)
         assert (await paid.image())["original_path"] is not None
 
 
-async def test_a_copy_of_blocked_bytes_cannot_be_adopted(resources: Resources, user: User) -> None:
+async def test_a_copy_of_blocked_bytes_cannot_be_adopted(platform: Platform, user: User) -> None:
     picture, queue = photo(), new_queue()
-    await queue_job(resources, picture, OP, queue)
-    assert (await _work(resources, queue))[0] == "done"
-    found = await ask(resources, picture, OP, queue)
+    await queue_job(platform, picture, OP, queue)
+    assert (await _work(platform, queue))[0] == "done"
+    found = await ask(platform, picture, OP, queue)
     assert found.output is not None
-    await _block(resources, picture.sha256)
+    await _block(platform, picture.sha256)
     with pytest.raises(OutputGone):  # and the intake that looks again is refused
-        await resources.intakes.adopt_output(
+        await Intakes(platform.database).adopt_output(
             job_id=found.output.output_id,
             user_id=user.id,
             source_id=found.output.output_id,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.platform.downloads import MAX_BYTES, download_url, suggested_name
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from tests.client import Client
 from tests.photos import photo
 
@@ -95,9 +95,9 @@ async def test_a_hit_tells_a_visitor_no_name_of_another_one(client: Client, user
     assert own["download_url"].endswith("download=mine-resize.webp")
 
 
-async def test_no_object_is_named_by_a_user(client: Client, resources: Resources) -> None:
+async def test_no_object_is_named_by_a_user(client: Client, platform: Platform) -> None:
     name = "../../outputs-ephemeral/else.png"
     answer = await client.intake(photo(32, 24), RESIZE, filename=name)
     assert answer["upload_path"] == f"{answer['job_id']}/original"
     assert "else" not in answer["upload_url"]
-    assert await resources.storage.info("outputs-ephemeral", "else.png") is None
+    assert await platform.storage.info("outputs-ephemeral", "else.png") is None

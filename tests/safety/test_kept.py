@@ -11,8 +11,9 @@ from scripts.local.home import Local
 from scripts.local.process import Child
 from service.library.promote import promote
 from service.moderation.errors import infected
+from service.moderation.store import Safety
 from service.platform.errors import DependencyError, ProblemError
-from service.platform.resources import Resources, open_resources
+from service.platform.resources import Platform, open_platform
 from service.platform.settings import load_settings
 from tests.library.people import Connection, Person, person
 from tests.photos import photo
@@ -26,27 +27,27 @@ SCRIPT = "<script>alert(1)</script>"
 OP = "resize-v1:width-64"
 
 
-async def _kept(resources: Resources, who: Person) -> bytes:
+async def _kept(platform: Platform, who: Person) -> bytes:
     """The original in the library, as its row describes it."""
     row = await who.image()
     assert row["original_path"] is not None
-    url = await resources.storage.sign_download("user-library", row["original_path"], 60)
+    url = await platform.storage.sign_download("user-library", row["original_path"], 60)
     data = (await who.download(url)).content
     assert (row["original_sha256"], row["original_size"]) == (hashlib.sha256(data).hexdigest(), len(data))
     assert row["original_path"].endswith("/original.svg")
     return data
 
 
-async def _fetched(resources: Resources, who: Person) -> None:
+async def _fetched(platform: Platform, who: Person) -> None:
     """Once nobody is about to fetch the original, this test or the worker's cron."""
     async with asyncio.timeout(60):
         while (await who.image())["original_due_at"] is not None:
-            await originals(resources)
+            await originals(platform)
 
 
 @pytest.mark.parametrize("way", ["kept at once", "promoted"])
 async def test_the_sanitised_drawing_is_what_is_kept(
-    local: Local, api: Child, db: Connection, resources: Resources, way: str
+    local: Local, api: Child, db: Connection, platform: Platform, way: str
 ) -> None:
     async with person(local, api.url, db, plan="pro") as paid:
         picture = drawing(f"{SCRIPT}<rect onclick='x()' width='5' height='5'/>")
@@ -54,8 +55,8 @@ async def test_the_sanitised_drawing_is_what_is_kept(
         assert done["status"] == "done", done
         if way == "promoted":
             await paid.say("POST", "/outputs/promote", {"job_id": done["job_id"]})
-        await _fetched(resources, paid)
-        kept = (await _kept(resources, paid)).decode()
+        await _fetched(platform, paid)
+        kept = (await _kept(platform, paid)).decode()
         assert "alert" not in kept
         assert "onclick" not in kept
         assert 'id="square"' in kept
@@ -70,7 +71,7 @@ async def test_what_is_promoted_is_scanned(
 ) -> None:
     async with (
         person(local, api.url, db, plan="pro") as paid,
-        open_resources(load_settings(**stack.environment(), clamd_url=clamd.unix)) as scanning,
+        open_platform(load_settings(**stack.environment(), clamd_url=clamd.unix)) as scanning,
     ):
         done = await paid.process(photo(), OP)
         assert done["output"]["scan"] == "none"
@@ -85,7 +86,7 @@ async def test_an_infected_output_is_not_promoted(
     """Whatever put it there: the object is exchanged behind Darkroom's back."""
     async with (
         person(local, api.url, db, plan="pro") as paid,
-        open_resources(load_settings(**stack.environment(), clamd_url=clamd.tcp)) as scanning,
+        open_platform(load_settings(**stack.environment(), clamd_url=clamd.tcp)) as scanning,
     ):
         done = await paid.process(photo(), OP)
         [row] = await paid.outputs()
@@ -107,7 +108,7 @@ async def test_nothing_is_promoted_while_the_scanner_is_away(
             settings = load_settings(
                 **stack.environment(), clamd_url=mortal_clamd.tcp, scan_when_away=when_away
             )
-            async with open_resources(settings) as scanning:
+            async with open_platform(settings) as scanning:
                 if when_away == "closed":
                     with pytest.raises(DependencyError):
                         await promote(scanning, paid.id, output_id=done["output"]["output_id"])
@@ -118,15 +119,15 @@ async def test_nothing_is_promoted_while_the_scanner_is_away(
 
 
 async def test_blocking_removes_kept_originals(
-    local: Local, api: Child, db: Connection, resources: Resources
+    local: Local, api: Child, db: Connection, platform: Platform
 ) -> None:
     async with person(local, api.url, db, plan="pro") as paid:
         picture = photo()
         done = await paid.process(picture, OP, wants_persist=True)
         assert done["status"] == "done"
-        await _fetched(resources, paid)
+        await _fetched(platform, paid)
         path = (await paid.image())["original_path"]
-        report = await resources.safety.block_hash(picture.sha256, "test", "", "tests")
+        report = await Safety(platform.database).block_hash(picture.sha256, "test", "", "tests")
         assert (report.outputs, report.originals) == (1, 1)
         assert (await paid.image())["original_path"] is None
         reason = "select reason from tombstones where bucket = 'user-library' and path = $1"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,16 +14,19 @@ from scripts.local.process import Child
 from service.admin import acts, lists
 from service.admin.schemas import ReviewFilter
 from service.admin.store import Actor
+from service.jobs.store import Jobs
 from service.library.promote import promote
-from service.moderation.moderators import Nsfw, NsfwPolicy
+from service.moderation.moderators import Moderators, Nsfw, NsfwPolicy
+from service.moderation.store import Safety
 from service.platform.errors import ProblemError
-from service.platform.resources import Resources, open_resources
+from service.platform.resources import Platform, open_platform
 from service.platform.settings import load_settings
 from tests.client import Client
 from tests.jobs import new_queue, queue_job
 from tests.library.people import Connection, Person, person
 from tests.nsfw import as_photo, discs, doubtful
 from tests.photos import Photo, photo
+from tests.safety.judging import judged_by
 from tests.support import SharedStack, until_gone
 from workers.imaging.pool import PixelPool
 from workers.look_again import look_again
@@ -55,8 +57,8 @@ def hidden() -> Photo:
     return as_photo(picture, "PNG", dpi=(int.from_bytes(photo().sha256[:4].encode()) % 5000 + 1, 1))
 
 
-async def in_review(resources: Resources, output_id: object) -> bool:
-    page = await lists.in_review(resources, ReviewFilter(limit=200))
+async def in_review(platform: Platform, output_id: object) -> bool:
+    page = await lists.in_review(platform, ReviewFilter(limit=200))
     return any(str(picture.id) == str(output_id) for picture in page.pictures)
 
 
@@ -87,7 +89,7 @@ async def test_a_harmless_picture_is_clean(shop: Person) -> None:
 
 
 async def test_a_picture_in_review_is_its_owners_alone_until_it_is_approved(
-    shop: Person, local: Local, api: Child, db: Connection, resources: Resources
+    shop: Person, local: Local, api: Child, db: Connection, platform: Platform
 ) -> None:
     picture = as_photo(doubtful())
     done = await shop.process(picture, OP)
@@ -97,19 +99,19 @@ async def test_a_picture_in_review_is_its_owners_alone_until_it_is_approved(
     promoted = await shop.say("POST", "/outputs/promote", {"output_id": output_id})
     assert (promoted["version"], promoted["moderation"]) == (1, "review")
     assert await shop.refused("POST", f"/outputs/{output_id}/share", {"expires_in": 3600}, 409) == "in_review"
-    assert await in_review(resources, output_id)
+    assert await in_review(platform, output_id)
     # Somebody else with the same bytes has a look, and a review, of their own.
     async with person(local, api.url, db) as other:
         again = await other.process(picture, OP)
         assert again["output"]["moderation"] == "review"
 
-        await acts.approve(resources, "output", output_id, OPERATOR, "a lamp")
-        assert not await in_review(resources, again["output"]["output_id"])  # the same bytes
+        await acts.approve(platform, "output", output_id, OPERATOR, "a lamp")
+        assert not await in_review(platform, again["output"]["output_id"])  # the same bytes
     link = await shop.say("POST", f"/outputs/{output_id}/share", {"expires_in": 3600}, status=201)
     assert link["status"] == "active"
     assert (await shop.intake(picture, OP))["cached"] is True
     with pytest.raises(ProblemError) as decided:
-        await acts.approve(resources, "output", output_id, OPERATOR, "again")
+        await acts.approve(platform, "output", output_id, OPERATOR, "again")
     assert decided.value.code == "conflict"
     said = "select data from audit_log where action = 'picture.approve' and subject = $1"
     assert await db.fetchval(said, picture.sha256) is not None
@@ -127,15 +129,15 @@ async def test_what_a_visitor_has_in_review_answers_no_other_visitor(api: Child,
 
 
 async def test_a_picture_that_an_operator_refuses_is_taken_away(
-    shop: Person, db: Connection, resources: Resources
+    shop: Person, db: Connection, platform: Platform
 ) -> None:
     picture = as_photo(doubtful())
     done = await shop.process(picture, OP)
     output_id = done["output"]["output_id"]
     await shop.say("POST", "/outputs/promote", {"output_id": output_id})
-    await acts.refuse(resources, "output", output_id, OPERATOR, "clear case", category="adult")
+    await acts.refuse(platform, "output", output_id, OPERATOR, "clear case", category="adult")
     assert await shop.outputs() == []
-    assert not await in_review(resources, output_id)
+    assert not await in_review(platform, output_id)
     gone = "select count(*) from tombstones where bucket = 'user-library' and reason = 'blocked' and path like $1"
     assert await db.fetchval(gone, f"{shop.id}/%") >= 2
     answer = await shop.http.post("/intake", json=picture.claim(OP))
@@ -143,13 +145,13 @@ async def test_a_picture_that_an_operator_refuses_is_taken_away(
 
 
 async def test_an_original_that_follows_a_promotion_is_looked_at(
-    shop: Person, resources: Resources, db: Connection
+    shop: Person, platform: Platform, db: Connection
 ) -> None:
     """It was not looked at when its output was made: moderation was off then."""
     for picture, verdict in ((as_photo(discs()), None), (as_photo(doubtful()), "review"), (photo(), "clean")):
-        output_id = await _made_without_moderation(shop, resources, picture)
-        await promote(resources, shop.id, output_id=output_id)
-        await originals(resources)
+        output_id = await _made_without_moderation(shop, platform, picture)
+        await promote(platform, shop.id, output_id=output_id)
+        await originals(platform)
         row = await db.fetchrow(
             "select original_path, original_moderation from images where user_id = $1 and sha256 = $2",
             shop.id,
@@ -166,15 +168,15 @@ async def test_the_original_of_a_kept_result_has_a_verdict_of_its_own(shop: Pers
 
 
 async def test_what_was_kept_before_moderation_is_looked_at_later(
-    shop: Person, resources: Resources, db: Connection
+    shop: Person, platform: Platform, db: Connection
 ) -> None:
     picture = as_photo(discs())
-    output_id = await _made_without_moderation(shop, resources, picture)
-    off = dataclasses.replace(resources, nsfw=None, moderators=resources.moderators[:1])
+    output_id = await _made_without_moderation(shop, platform, picture)
+    off = judged_by(platform, platform.shared(Moderators).all[0], looks=False)
     await promote(off, shop.id, output_id=output_id)
     link = await shop.say("POST", f"/outputs/{output_id}/share", {"expires_in": 3600}, status=201)
     while await _moderation(db, output_id) == "none":
-        assert await look_again(resources) > 0
+        assert await look_again(platform) > 0
     # Nothing is taken away but by an operator; what was shared is shared no more.
     assert await _moderation(db, output_id) == "review"
     opened = await shop.http.get(link["url"])
@@ -182,42 +184,42 @@ async def test_what_was_kept_before_moderation_is_looked_at_later(
 
 
 async def test_another_threshold_judges_by_what_was_seen(
-    shop: Person, resources: Resources, db: Connection
+    shop: Person, platform: Platform, db: Connection
 ) -> None:
     done = await shop.process(as_photo(doubtful()), OP)
     output_id = done["output"]["output_id"]
     await shop.say("POST", "/outputs/promote", {"output_id": output_id})
-    assert resources.nsfw is not None
-    for review, verdict in ((0.8, "clean"), (resources.nsfw.review, "review")):
-        policy = NsfwPolicy(resources.nsfw.model, review, 0.85)
-        other = dataclasses.replace(resources, nsfw=policy)
+    own = platform.shared(Moderators).policy
+    assert own is not None
+    for review, verdict in ((0.8, "clean"), (own.review, "review")):
+        policy = NsfwPolicy(own.model, review, 0.85)
         for _ in range(50):
-            await other.safety.judge_again(policy.name, 1000)
+            await Safety(platform.database).judge_again(policy.name, 1000)
             if await _moderation(db, output_id) == verdict:
                 break
         assert await _moderation(db, output_id) == verdict
 
 
 @asynccontextmanager
-async def _bench(resources: Resources, *, models: bool) -> AsyncIterator[Workbench]:
-    weights = tuple(resources.models.values()) if models else ()
+async def _bench(platform: Platform, *, models: bool) -> AsyncIterator[Workbench]:
+    weights = tuple(platform.models.values()) if models else ()
     async with PixelPool(workers=1, models=weights) as pixels:
-        yield Workbench(resources, pixels, Slots(1), "test")
+        yield Workbench(platform, pixels, Slots(1), "test")
 
 
-async def _run(resources: Resources, queue: str, *, models: bool = True) -> Any:
-    job = await resources.jobs.claim_next(queue, "test", 30)
+async def _run(platform: Platform, queue: str, *, models: bool = True) -> Any:
+    job = await Jobs(platform.database).claim_next(queue, "test", 30)
     assert job is not None
-    async with _bench(resources, models=models) as bench:
+    async with _bench(platform, models=models) as bench:
         await run_job(bench, job)
-    return await resources.jobs.get_job(job.id, job.user_id)
+    return await Jobs(platform.database).get_job(job.id, job.user_id)
 
 
-async def _made_without_moderation(owner: Person, resources: Resources, picture: Photo) -> Any:
+async def _made_without_moderation(owner: Person, platform: Platform, picture: Photo) -> Any:
     """An ephemeral output of a picture that nobody has looked at."""
-    off = dataclasses.replace(resources, nsfw=None, moderators=resources.moderators[:1])
+    off = judged_by(platform, platform.shared(Moderators).all[0], looks=False)
     queue = new_queue()
-    await queue_job(resources, picture, OP, queue, user_id=owner.id)
+    await queue_job(platform, picture, OP, queue, user_id=owner.id)
     row = await _run(off, queue)
     assert (row.status, row.output.moderation) == ("done", "none")
     return row.output.output_id
@@ -227,41 +229,41 @@ async def _moderation(db: Connection, output_id: object) -> str:
     return str(await db.fetchval("select moderation from image_outputs where id = $1", output_id))
 
 
-async def test_where_moderation_is_off_everything_passes(stack: SharedStack, resources: Resources) -> None:
+async def test_where_moderation_is_off_everything_passes(stack: SharedStack, platform: Platform) -> None:
     queue = new_queue()
-    await queue_job(resources, as_photo(discs()), OP, queue)
-    async with open_resources(load_settings(**stack.environment(), moderation="off")) as off:
+    await queue_job(platform, as_photo(discs()), OP, queue)
+    async with open_platform(load_settings(**stack.environment(), moderation="off")) as off:
         row = await _run(off, queue, models=False)
     assert (row.status, row.output.moderation) == ("done", "none")
 
 
 @pytest.mark.parametrize(("wanted", "status"), [("auto", "done"), ("required", "queued")])
 async def test_without_the_model_pictures_pass_only_where_that_is_allowed(
-    stack: SharedStack, resources: Resources, tmp_path: Any, wanted: Any, status: str
+    stack: SharedStack, platform: Platform, tmp_path: Any, wanted: Any, status: str
 ) -> None:
     queue = new_queue()
-    await queue_job(resources, as_photo(discs()), OP, queue)
+    await queue_job(platform, as_photo(discs()), OP, queue)
     settings = load_settings(**stack.environment(), moderation=wanted, models_dir=tmp_path)
-    async with open_resources(settings) as slim:
+    async with open_platform(settings) as slim:
         row = await _run(slim, queue, models=False)
     assert row.status == status
     if status == "queued":  # tried again, perhaps by a worker that has it
         assert (row.error or {})["code"] == "op_unavailable"
 
 
-async def test_a_worker_whose_children_lack_the_model_lets_nothing_pass(resources: Resources) -> None:
+async def test_a_worker_whose_children_lack_the_model_lets_nothing_pass(platform: Platform) -> None:
     queue = new_queue()
-    await queue_job(resources, as_photo(discs()), OP, queue)
-    row = await _run(resources, queue, models=False)
+    await queue_job(platform, as_photo(discs()), OP, queue)
+    row = await _run(platform, queue, models=False)
     assert (row.status, (row.error or {})["code"]) == ("queued", "op_unavailable")
 
 
-async def test_the_thresholds_are_settings(stack: SharedStack, resources: Resources) -> None:
+async def test_the_thresholds_are_settings(stack: SharedStack, platform: Platform) -> None:
     queue = new_queue()
-    await queue_job(resources, as_photo(doubtful()), OP, queue)
+    await queue_job(platform, as_photo(doubtful()), OP, queue)
     strict = load_settings(**stack.environment(), moderation_review=0.3, moderation_refuse=0.5)
-    async with open_resources(strict) as own:
-        assert any(isinstance(moderator, Nsfw) for moderator in own.moderators)
+    async with open_platform(strict) as own:
+        assert any(isinstance(moderator, Nsfw) for moderator in own.shared(Moderators).all)
         row = await _run(own, queue)
     assert (row.status, (row.error or {})["category"]) == ("error", "adult")
 

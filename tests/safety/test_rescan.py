@@ -11,7 +11,8 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.platform.resources import Resources, open_resources
+from service.moderation.store import Safety
+from service.platform.resources import Platform, open_platform
 from service.platform.settings import load_settings
 from tests.library.people import Connection, Person, person
 from tests.photos import photo
@@ -25,10 +26,10 @@ OP = "resize-v1:width-64"
 
 
 @pytest.fixture
-async def scanning(stack: SharedStack, clamd: Daemon) -> AsyncIterator[Resources]:
+async def scanning(stack: SharedStack, clamd: Daemon) -> AsyncIterator[Platform]:
     settings = load_settings(**stack.environment(), clamd_url=clamd.unix, scan_max_bytes=STREAM_BYTES)
-    async with open_resources(settings) as resources:
-        yield resources
+    async with open_platform(settings) as platform:
+        yield platform
 
 
 @pytest.fixture
@@ -47,16 +48,18 @@ async def scans(paid: Person) -> tuple[list[str], str]:
     return [row["scan"] for row in await paid.outputs()], (await paid.image())["original_scan"]
 
 
-async def due(resources: Resources, paid: Person) -> set[str]:
+async def due(platform: Platform, paid: Person) -> set[str]:
     """What is given out to be scanned, of this user's."""
     image = await paid.image()
-    return {kept.kind for kept in await resources.safety.due_scans(100) if kept.image_id == image["id"]}
+    return {
+        kept.kind for kept in await Safety(platform.database).due_scans(100) if kept.image_id == image["id"]
+    }
 
 
-async def exchange(resources: Resources, bucket: str, path: str, data: bytes) -> None:
+async def exchange(platform: Platform, bucket: str, path: str, data: bytes) -> None:
     """Other bytes at the same place, behind Darkroom's back."""
-    await resources.storage.remove(bucket, [path])
-    await resources.storage.upload(bucket, path, data, "image/webp")
+    await platform.storage.remove(bucket, [path])
+    await platform.storage.upload(bucket, path, data, "image/webp")
 
 
 async def audited(db: Connection, image_id: Any) -> list[dict[str, Any]]:
@@ -68,22 +71,22 @@ async def audited(db: Connection, image_id: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("way", ["kept at once", "promoted"])
 async def test_what_was_kept_is_scanned_later(
-    paid: Person, resources: Resources, scanning: Resources, way: str
+    paid: Person, platform: Platform, scanning: Platform, way: str
 ) -> None:
     done = await paid.process(photo(), OP, wants_persist=way == "kept at once")
     if way == "promoted":
         await paid.say("POST", "/outputs/promote", {"job_id": done["job_id"]})
         async with asyncio.timeout(60):
             while (await paid.image())["original_due_at"] is not None:
-                await originals(resources)
+                await originals(platform)
     assert await scans(paid) == (["none"], "none")
-    assert await rescan(resources) == 0  # no scanner
+    assert await rescan(platform) == 0  # no scanner
     assert await rescan(scanning) >= 2
     assert await scans(paid) == (["clean"], "clean")
 
 
 async def test_an_infected_original_goes_with_all_that_was_made_of_it(
-    paid: Person, scanning: Resources, db: Connection
+    paid: Person, scanning: Platform, db: Connection
 ) -> None:
     picture = photo()
     await paid.process(picture, OP, wants_persist=True)
@@ -98,7 +101,7 @@ async def test_an_infected_original_goes_with_all_that_was_made_of_it(
     assert (entry["kind"], entry["signature"]) == ("original", "Test.Marker.UNOFFICIAL")
 
 
-async def test_an_infected_output_goes(paid: Person, scanning: Resources, db: Connection) -> None:
+async def test_an_infected_output_goes(paid: Person, scanning: Platform, db: Connection) -> None:
     await paid.process(photo(), OP, wants_persist=True)
     [output] = await paid.outputs()
     await exchange(scanning, output["bucket"], output["path"], MARKER)
@@ -108,7 +111,7 @@ async def test_an_infected_output_goes(paid: Person, scanning: Resources, db: Co
 
 
 async def test_what_cannot_be_scanned_stays_and_holds_nothing_up(
-    paid: Person, scanning: Resources, db: Connection
+    paid: Person, scanning: Platform, db: Connection
 ) -> None:
     await paid.process(photo(), OP, wants_persist=True)
     [output] = await paid.outputs()
@@ -126,12 +129,12 @@ async def test_what_cannot_be_scanned_stays_and_holds_nothing_up(
 
 
 async def test_a_scanner_that_is_away_is_waited_for(
-    stack: SharedStack, paid: Person, resources: Resources, mortal_clamd: Daemon
+    stack: SharedStack, paid: Person, platform: Platform, mortal_clamd: Daemon
 ) -> None:
     await mortal_clamd.kill()
     await paid.process(photo(), OP, wants_persist=True)
     settings = load_settings(**stack.environment(), clamd_url=mortal_clamd.tcp, scan_when_away="open")
-    async with open_resources(settings) as alone:
+    async with open_platform(settings) as alone:
         assert await rescan(alone) == 0
         assert await scans(paid) == (["none"], "none")
         assert await due(alone, paid) == {"output", "original"}  # nothing was given out in vain

@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from service.app import create_app
-from service.intake.store import IntakeParameters
-from service.jobs.store import JobRow
-from service.platform.resources import open_resources
+from service.intake.store import IntakeParameters, Intakes
+from service.jobs.store import JobRow, Jobs
+from service.platform.resources import open_platform
 from service.platform.settings import load_settings
 from tests.jobs import new_queue
 from tests.photos import Photo, photo
@@ -33,10 +33,10 @@ Db: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 @asynccontextmanager
 async def _bench(stack: SharedStack, **settings: Any) -> AsyncIterator[Workbench]:
     async with (
-        open_resources(load_settings(**stack.environment(), **settings)) as resources,
-        PixelPool(workers=1, models=tuple(resources.models.values())) as pixels,
+        open_platform(load_settings(**stack.environment(), **settings)) as platform,
+        PixelPool(workers=1, models=tuple(platform.models.values())) as pixels,
     ):
-        yield Workbench(resources, pixels, Slots(1), "test")
+        yield Workbench(platform, pixels, Slots(1), "test")
 
 
 async def _run(
@@ -44,7 +44,7 @@ async def _run(
 ) -> JobRow:
     """One attempt at a job on a picture."""
     queue = new_queue()
-    asked = await bench.resources.intakes.intake(
+    asked = await Intakes(bench.platform.database).intake(
         IntakeParameters(
             user_id=user_id,
             sha256=picture.sha256,
@@ -65,14 +65,14 @@ async def _run(
         )
     )
     assert asked.job is not None
-    await bench.resources.storage.upload(
+    await bench.platform.storage.upload(
         "uploads-ephemeral", asked.job.upload_path, picture.data, picture.content_type
     )
-    job = await bench.resources.jobs.claim_next(queue, "test", 30)
+    job = await Jobs(bench.platform.database).claim_next(queue, "test", 30)
     assert job is not None
     assert job.wants_persist is persist
     await run_job(bench, job)
-    row = await bench.resources.jobs.get_job(job.id, user_id)
+    row = await Jobs(bench.platform.database).get_job(job.id, user_id)
     assert row is not None
     return row
 

@@ -14,7 +14,7 @@ from scripts.local.process import Child
 from service.intake.intake import check
 from service.intake.schemas import IntakeRequest
 from service.platform.errors import ProblemError, unsupported_type
-from service.platform.resources import open_resources
+from service.platform.resources import open_platform
 from service.platform.settings import load_settings
 from tests.client import Client
 from tests.library.people import Connection, person
@@ -97,10 +97,10 @@ async def test_a_deployment_may_refuse_drawings(stack: SharedStack, changed: dic
     claim = IntakeRequest.model_validate(drawing().claim("convert-v1") | {"content_type": None} | changed)
     for accepts in (True, False):
         settings = load_settings(**stack.environment(), accept_svg=accepts)
-        async with open_resources(settings) as resources:
+        async with open_platform(settings) as platform:
             if accepts:
-                assert check(claim, resources).key == "convert-v1"
+                assert check(claim, platform).key == "convert-v1"
                 continue
             with pytest.raises(ProblemError, match="not accepted here") as refusal:
-                check(claim, resources)
+                check(claim, platform)
             assert refusal.value.code is unsupported_type

@@ -18,7 +18,7 @@ from scripts.local.home import Local, any_free_port
 from scripts.local.process import Child, Command, until_ready
 from service.platform import problems
 from service.platform.middleware import BodyLimitMiddleware, SecurityHeadersMiddleware
-from service.platform.resources import Resources, open_resources
+from service.platform.resources import Platform, open_platform
 from service.platform.settings import Settings, load_settings
 from service.platform.telemetry import TelemetryMiddleware
 
@@ -70,9 +70,9 @@ def settings_for(local: Local, **values: Any) -> Settings:
 
 
 @pytest.fixture
-async def resources(local: Local) -> AsyncIterator[Resources]:
+async def platform(local: Local) -> AsyncIterator[Platform]:
     """The clients of a process on the shared stack."""
-    async with open_resources(settings_for(local)) as opened:
+    async with open_platform(settings_for(local)) as opened:
         yield opened
 
 

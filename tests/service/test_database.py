@@ -19,11 +19,12 @@ from pydantic import ValidationError
 
 from scripts.local.home import REPOSITORY
 from service.access.store import KeyRow
-from service.collections.store import CollectionRow, ImageRow
+from service.collections.store import CollectionRow, ImageRow, Shelves
+from service.input_documents.store import Inputs
 from service.jobs.errors import job_finished
 from service.library.store import Profile
 from service.ops.inputs import Stroke, Strokes
-from service.plans.store import UsageRow
+from service.plans.store import Plans, UsageRow
 from service.platform.database import ATTEMPTS, Trouble, json_text, trouble_of
 from service.platform.errors import (
     DatabaseReadOnlyError,
@@ -32,7 +33,7 @@ from service.platform.errors import (
     database_read_only,
     dependency_unavailable,
 )
-from service.platform.resources import Resources, open_resources
+from service.platform.resources import Platform, open_platform
 from tests.service.conftest import settings_with
 from tests.support import User
 from tests.upgrade.calls import calls_of, unresolved
@@ -114,8 +115,8 @@ async def answering(
     await site.start()
     try:
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        async with open_resources(settings_with(supabase_url=url)) as resources:
-            yield lambda: resources.database.run("sweep"), asked
+        async with open_platform(settings_with(supabase_url=url)) as platform:
+            yield lambda: platform.database.run("sweep"), asked
     finally:
         await runner.cleanup()
 
@@ -175,19 +176,19 @@ async def test_every_call_of_a_store_finds_its_function(db: asyncpg.Connection[a
 
 
 @pytest.mark.parametrize("name", ["Sommer & Söhne", '["a", 1]', '{"a": 1}', "null", "\\x00", "{a,b}", "42"])
-async def test_a_text_stays_that_text(resources: Resources, user: User, name: str) -> None:
-    row = await resources.database.one(
+async def test_a_text_stays_that_text(platform: Platform, user: User, name: str) -> None:
+    row = await platform.database.one(
         CollectionRow, "create_collection", user_id=user.id, name=name, parent_id=None, team_id=None
     )
     assert row.name == name
-    assert [made.name for made in await resources.shelves.list_collections(user.id)] == [name]
+    assert [made.name for made in await Shelves(platform.database).list_collections(user.id)] == [name]
 
 
-async def test_times_arrays_and_numbers_arrive_as_they_are(resources: Resources, user: User) -> None:
+async def test_times_arrays_and_numbers_arrive_as_they_are(platform: Platform, user: User) -> None:
     """A key's time to the microsecond, from another time zone; an array of texts."""
-    await resources.plans.set_plan(user.id, "pro", "test")
+    await Plans(platform.database).set_plan(user.id, "pro", "test")
     end = datetime.now(timezone(timedelta(hours=-5))) + timedelta(days=3)
-    key = await resources.database.one(
+    key = await platform.database.one(
         KeyRow,
         "create_api_key",
         user_id=user.id,
@@ -203,15 +204,15 @@ async def test_times_arrays_and_numbers_arrive_as_they_are(resources: Resources,
     assert (key.rate_per_minute, key.spend_cap) == (7, None)
 
 
-async def test_arrays_of_ids_may_be_empty(resources: Resources, user: User) -> None:
+async def test_arrays_of_ids_may_be_empty(platform: Platform, user: User) -> None:
     for job_ids in ([], [uuid4()], [uuid4(), uuid4()]):
-        found = await resources.database.run("find_claimable", job_ids=job_ids, user_id=user.id)
+        found = await platform.database.run("find_claimable", job_ids=job_ids, user_id=user.id)
         assert found == []
 
 
-async def test_documents_are_given_as_json(resources: Resources, user: User) -> None:
+async def test_documents_are_given_as_json(platform: Platform, user: User) -> None:
     """A mapping, lists of them, an empty one too, a model."""
-    profile = await resources.database.maybe(
+    profile = await platform.database.maybe(
         Profile, "set_profile", user_id=user.id, changes=MappingProxyType({"versions_to_keep": 7})
     )
     assert profile is not None
@@ -221,32 +222,32 @@ async def test_documents_are_given_as_json(resources: Resources, user: User) -> 
     count = {"user_id": user.id, "day": today, "bytes_served": 2**40} | none
     for counts in ([count], (count, count), []):
         told = json_text(counts)
-        assert await resources.database.run("fold_usage", batch=uuid4(), counts=told) is True
-    usage = await resources.database.one(
+        assert await platform.database.run("fold_usage", batch=uuid4(), counts=told) is True
+    usage = await platform.database.one(
         UsageRow, "get_usage", user_id=user.id, **{"from": today, "to": today}
     )
     assert usage.days[0].bytes_served == 3 * 2**40
     stroke = Stroke(mode="keep", width=0.1, points=[(secrets.randbelow(10_000) / 10_000, 1)])
     document = Strokes(kind="strokes", strokes=[stroke])
-    kept = await resources.inputs.keep_input(user.id, document)
+    kept = await Inputs(platform.database).keep_input(user.id, document)
     assert kept.document == document
 
 
-async def test_a_span_of_time_is_an_interval(resources: Resources) -> None:
+async def test_a_span_of_time_is_an_interval(platform: Platform) -> None:
     span = timedelta(days=365, minutes=1, milliseconds=250)
-    assert await resources.database.run("entomb_orphans", older_than=span, limit=1) == 0
+    assert await platform.database.run("entomb_orphans", older_than=span, limit=1) == 0
 
 
 @pytest.mark.parametrize("value", [b"bytes", {1, 2}, object(), [b"x"], [{"a": 1}], {"a": object()}])
-async def test_what_no_function_takes_is_refused_here(resources: Resources, value: object) -> None:
+async def test_what_no_function_takes_is_refused_here(platform: Platform, value: object) -> None:
     with pytest.raises(TypeError):
-        await resources.database.run("get_profile", user_id=value)
+        await platform.database.run("get_profile", user_id=value)
 
 
-async def test_null_is_none_and_no_row(resources: Resources, user: User) -> None:
-    assert await resources.database.maybe(ImageRow, "get_image", image_id=uuid4(), user_id=user.id) is None
+async def test_null_is_none_and_no_row(platform: Platform, user: User) -> None:
+    assert await platform.database.maybe(ImageRow, "get_image", image_id=uuid4(), user_id=user.id) is None
     with pytest.raises(ValidationError):
-        await resources.database.one(ImageRow, "get_image", image_id=uuid4(), user_id=user.id)
+        await platform.database.one(ImageRow, "get_image", image_id=uuid4(), user_id=user.id)
     assert (
-        await resources.database.many(CollectionRow, "list_collections", user_id=user.id, team_id=None) == []
+        await platform.database.many(CollectionRow, "list_collections", user_id=user.id, team_id=None) == []
     )

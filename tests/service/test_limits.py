@@ -19,7 +19,7 @@ from service.access.limits import Admitted, limits_of
 from service.platform.breaker import Breaker
 from service.platform.errors import ProblemError, rate_limited
 from service.platform.gcra import SITE_FACTOR, Admission, Kept, Limit, Limiter, Standing, by_address, networks
-from service.platform.resources import Resources, open_resources
+from service.platform.resources import Platform, open_platform
 from tests.service.conftest import RedisServer, settings_for, settings_with
 from tests.support import User
 
@@ -226,9 +226,9 @@ async def test_at_once_no_more_than_the_burst(redis_client: Redis) -> None:
 async def test_redis_killed_and_back(own_redis: RedisServer) -> None:
     breaker_clock = Clock()
     settings = settings_with(redis_url=own_redis.url)
-    async with open_resources(settings) as resources:
+    async with open_platform(settings) as platform:
         breaker = Breaker(open_seconds=2, clock=breaker_clock)
-        limiter = Limiter(resources.redis, breaker)
+        limiter = Limiter(platform.redis, breaker)
         rule = limit(3, 3600)
         assert (await limiter.admit([rule])).allowed
         await own_redis.kill()
@@ -262,26 +262,26 @@ def test_what_counts_as_one_caller(ip: str, expected: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["2001:db8:{site}:{host:x}::1", "203.{site}.7.{host}"])
-async def test_an_attacker_with_a_whole_network_is_limited(resources: Resources, prefix: str) -> None:
+async def test_an_attacker_with_a_whole_network_is_limited(platform: Platform, prefix: str) -> None:
     """Every address of a /48 or /24 has its own limit, and all of them together SITE_FACTOR times as much."""
     site, key = secrets.randbelow(256), f"darkroom:rate:test:{uuid.uuid4()}"
 
     async def spend(site: int, host: int) -> bool:
         where = networks(prefix.format(site=site, host=host))
-        return (await resources.limiter.admit(by_address("ip", key, 2, 3600, where))).allowed
+        return (await platform.limiter.admit(by_address("ip", key, 2, 3600, where))).allowed
 
     allowed = [await spend(site, host) for host in range(SITE_FACTOR * 2 + 5)]
     assert allowed == [True] * SITE_FACTOR * 2 + [False] * 5
     assert await spend((site + 1) % 256, 1)
 
 
-async def test_a_request_is_given_back(resources: Resources) -> None:
+async def test_a_request_is_given_back(platform: Platform) -> None:
     limit = Limit("x", f"darkroom:rate:test:{uuid.uuid4()}", 2, 3600)
-    assert [(await resources.limiter.admit([limit])).allowed for _ in range(3)] == [True, True, False]
-    await resources.limiter.give_back([limit])
-    assert [(await resources.limiter.admit([limit])).allowed for _ in range(2)] == [True, False]
-    await resources.limiter.forgive([limit])
-    assert [(await resources.limiter.admit([limit])).allowed for _ in range(3)] == [True, True, False]
+    assert [(await platform.limiter.admit([limit])).allowed for _ in range(3)] == [True, True, False]
+    await platform.limiter.give_back([limit])
+    assert [(await platform.limiter.admit([limit])).allowed for _ in range(2)] == [True, False]
+    await platform.limiter.forgive([limit])
+    assert [(await platform.limiter.admit([limit])).allowed for _ in range(3)] == [True, True, False]
 
 
 def test_a_pseudonym_tells_the_network_apart_from_the_address() -> None:
@@ -315,8 +315,8 @@ async def test_the_dependency(
     local: Local, probe: FastAPI, client_of: Callable[[FastAPI], httpx.AsyncClient]
 ) -> None:
     settings = settings_for(local, rate_per_ip_minute=1, trusted_hops=1)
-    async with open_resources(settings) as opened:
-        probe.state.resources = opened
+    async with open_platform(settings) as opened:
+        probe.state.platform = opened
         probe.state.authenticator = Authenticator(settings, opened.http)
 
         @probe.get("/limited")
@@ -359,8 +359,8 @@ async def test_nobody_escapes_a_limit_by_what_they_write(
     one caller; another address behind the same proxies is another."""
     settings = settings_for(local, rate_per_ip_minute=1, trusted_hops=hops)
     tag = f"2001:db8:{uuid.uuid4().hex[:4]}"
-    async with open_resources(settings) as opened:
-        probe.state.resources = opened
+    async with open_platform(settings) as opened:
+        probe.state.platform = opened
         probe.state.authenticator = Authenticator(settings, opened.http)
 
         @probe.get(f"/limited/{hops}")

@@ -15,7 +15,7 @@ from scripts.local.process import Child
 from service.intake.load import Load
 from service.library.store import Profile
 from service.maintenance.store import Maintenance, QueueLoad
-from service.platform.resources import Resources, open_resources
+from service.platform.resources import Platform, open_platform
 from service.platform.settings import Settings
 from tests.client import Client
 from tests.conftest import UNLIMITED
@@ -74,10 +74,10 @@ async def priorities(world: World) -> dict[str, Profile | None]:
 
 
 async def test_each_class_has_its_depth(
-    world: World, resources: Resources, priorities: dict[str, Profile | None]
+    world: World, platform: Platform, priorities: dict[str, Profile | None]
 ) -> None:
     queue, clock = secrets.token_hex(6), Clock()
-    load = Load(resources.maintenance, settings_with(**DEPTHS, queue=queue), clock=clock)
+    load = Load(Maintenance(platform.database), settings_with(**DEPTHS, queue=queue), clock=clock)
     shed: dict[int, list[str]] = {}
     for depth in range(8):
         clock.now += 100
@@ -87,9 +87,9 @@ async def test_each_class_has_its_depth(
     assert shed == {0: [], 1: [], 2: anonymous, 3: anonymous, 4: free, 5: free, 6: everybody, 7: everybody}
 
 
-async def test_the_wait_is_what_workers_need_for_the_queue(world: World, resources: Resources) -> None:
+async def test_the_wait_is_what_workers_need_for_the_queue(world: World, platform: Platform) -> None:
     queue, clock = secrets.token_hex(6), Clock()
-    load = Load(resources.maintenance, settings_with(**DEPTHS, queue=queue), clock=clock)
+    load = Load(Maintenance(platform.database), settings_with(**DEPTHS, queue=queue), clock=clock)
     for _ in range(4):
         await world.queued(queue=queue)
     idle = await load.refusal(None)
@@ -121,8 +121,8 @@ class Counting(Maintenance):
         return await super().queue_load(queue)
 
 
-async def test_the_database_is_asked_once_a_second(resources: Resources) -> None:
-    maintenance, clock = Counting(resources.database), Clock()
+async def test_the_database_is_asked_once_a_second(platform: Platform) -> None:
+    maintenance, clock = Counting(platform.database), Clock()
     load = Load(maintenance, settings_with(queue=secrets.token_hex(6)), clock=clock)
     for _ in range(100):
         await load.refusal(None)
@@ -134,8 +134,8 @@ async def test_the_database_is_asked_once_a_second(resources: Resources) -> None
 
 
 async def test_nobody_is_refused_for_what_is_not_known() -> None:
-    async with open_resources(settings_with(shed_anonymous_depth=0)) as nowhere:
-        assert await nowhere.load.refusal(None) is None
+    async with open_platform(settings_with(shed_anonymous_depth=0)) as nowhere:
+        assert await nowhere.shared(Load).refusal(None) is None
 
 
 class Asker:

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from service.platform.breaker import Breaker
 from service.platform.queue import DRAIN, MAX_RINGS, Doorbell, deserialise, queue_key, wake_key
-from service.platform.resources import open_resources
+from service.platform.resources import open_platform
 from tests.service.conftest import RedisServer, settings_with
 
 
@@ -72,14 +72,14 @@ async def test_the_wake_list_and_the_jobs_do_not_grow_for_ever(redis_client: Red
 
 
 async def test_with_redis_away_a_ring_is_lost_and_counted(own_redis: RedisServer, queue: str) -> None:
-    async with open_resources(settings_with(redis_url=own_redis.url)) as resources:
-        assert await resources.doorbell.ring(queue)
+    async with open_platform(settings_with(redis_url=own_redis.url)) as platform:
+        assert await platform.doorbell.ring(queue)
         await own_redis.kill()
         before = rings("lost")
-        assert not await resources.doorbell.ring(queue)
-        assert not await resources.doorbell.ring(queue)  # by the breaker, without asking
+        assert not await platform.doorbell.ring(queue)
+        assert not await platform.doorbell.ring(queue)  # by the breaker, without asking
         assert rings("lost") == before + 2
         await own_redis.start()
-        resources.redis_breaker.succeeded()
-        assert await resources.doorbell.ring(queue)
-        assert await cast("Awaitable[int]", resources.redis.llen(wake_key(queue))) == 1
+        platform.redis_breaker.succeeded()
+        assert await platform.doorbell.ring(queue)
+        assert await cast("Awaitable[int]", platform.redis.llen(wake_key(queue))) == 1

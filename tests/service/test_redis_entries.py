@@ -22,13 +22,13 @@ from redis.asyncio import Redis
 from scripts.local.home import Local
 from scripts.local.process import Child
 from service.cache.hot_answers import hit_key, seal, unseal
-from service.jobs.progress import channel
+from service.jobs.progress import Progress, channel
 from service.platform.breaker import Breaker
 from service.platform.database import cache_key
 from service.platform.freshness import Freshness, version_key
 from service.platform.gcra import Kept, Limit, Limiter
 from service.platform.queue import DRAIN, Doorbell, queue_key, serialise, wake_key
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.usage import meter
 from tests.client import Client
 from tests.photos import photo
@@ -62,12 +62,12 @@ class Bomb:
 class Ears:
     """A worker of the product in this process, whose drain only says that it was rung."""
 
-    def __init__(self, resources: Resources, queue: str) -> None:
+    def __init__(self, platform: Platform, queue: str) -> None:
         self.heard: asyncio.Queue[None] = asyncio.Queue()
         self.worker = DoorbellWorker(
             queue=queue,
-            redis=resources.redis,
-            blocking=resources.redis_blocking,
+            redis=platform.redis,
+            blocking=platform.redis_blocking,
             slots=Slots(2),
             functions=[func(self._drain, name=DRAIN)],  # type: ignore[arg-type] # arq types contexts loosely
             handle_signals=False,
@@ -78,8 +78,8 @@ class Ears:
 
 
 @pytest.fixture
-async def ears(resources: Resources, queue: str) -> AsyncIterator[Ears]:
-    listening = Ears(resources, queue)
+async def ears(platform: Platform, queue: str) -> AsyncIterator[Ears]:
+    listening = Ears(platform, queue)
     main = asyncio.create_task(listening.worker.main())
     yield listening
     main.cancel()
@@ -191,11 +191,11 @@ async def test_a_flood_of_foreign_entries_stalls_nothing(redis_client: Redis, ea
         b'{"status": "%s"}' % (b"x" * 1000),
     ],
 )
-async def test_a_malformed_hint_is_dropped(resources: Resources, redis_client: Redis, message: bytes) -> None:
+async def test_a_malformed_hint_is_dropped(platform: Platform, redis_client: Redis, message: bytes) -> None:
     before, job_id = dropped("progress"), uuid.uuid4()
-    async with resources.progress.listen(job_id) as listener:
+    async with platform.shared(Progress).listen(job_id) as listener:
         await redis_client.publish(channel(job_id), message)
-        await resources.progress.publish(job_id, {"step": "pixels", "progress": 0.5})
+        await platform.shared(Progress).publish(job_id, {"step": "pixels", "progress": 0.5})
         assert await listener.next(10) == {"step": "pixels", "progress": 0.5}
     assert dropped("progress") == before + 1
 

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from scripts.local.home import Local
 from service.platform.errors import DependencyError
-from service.platform.resources import Resources, open_resources
+from service.platform.resources import Platform, open_platform
 from service.platform.storage import (
     ObjectExistsError,
     ObjectNotFoundError,
@@ -31,8 +31,8 @@ BYTES = b"RIFF....WEBPVP8 " + bytes(range(256)) * 400
 
 
 @pytest.fixture
-def storage(resources: Resources) -> Storage:
-    return resources.storage
+def storage(platform: Platform) -> Storage:
+    return platform.storage
 
 
 @pytest.fixture
@@ -243,8 +243,8 @@ class TestAway:
 
     @pytest.fixture
     async def broken(self, behaviour: dict[str, str]) -> AsyncIterator[Storage]:
-        async with open_resources(settings_with(supabase_url=behaviour["url"])) as resources:
-            yield resources.storage
+        async with open_platform(settings_with(supabase_url=behaviour["url"])) as platform:
+            yield platform.storage
 
     @pytest.mark.parametrize("kind", ["503", "429"])
     async def test_idempotent_calls_are_tried_twice(
@@ -300,17 +300,17 @@ class TestAway:
         assert os.listdir(tmp_path) == []
 
     async def test_nobody_listens(self, tmp_path: Path) -> None:
-        async with open_resources(settings_with()) as resources:
+        async with open_platform(settings_with()) as platform:
             with pytest.raises(DependencyError):
-                await resources.storage.ping(OUTPUTS)
+                await platform.storage.ping(OUTPUTS)
             with pytest.raises(DependencyError):
-                await resources.storage.download(OUTPUTS, "x", tmp_path / "x", max_bytes=10)
+                await platform.storage.download(OUTPUTS, "x", tmp_path / "x", max_bytes=10)
 
 
 async def test_a_wrong_key_is_refused_not_retried(local: Local, path: str) -> None:
-    async with open_resources(settings_for(local, supabase_secret_key="sb_secret_" + "w" * 30)) as resources:
+    async with open_platform(settings_for(local, supabase_secret_key="sb_secret_" + "w" * 30)) as platform:
         with pytest.raises(StorageError):
-            await resources.storage.sign_download(OUTPUTS, path, 60)
+            await platform.storage.sign_download(OUTPUTS, path, 60)
 
 
 async def test_bytes_are_told_from_rows(

@@ -25,7 +25,7 @@ from service.jobs.schemas import JobDocument
 from service.jobs.store import JobRow
 from service.jobs.streams import Streams
 from service.platform.errors import DependencyError, ProblemError
-from service.platform.resources import Resources, open_resources
+from service.platform.resources import Platform, open_platform
 from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.photos import photo
@@ -67,11 +67,11 @@ def a_key(user_id: uuid.UUID) -> VerifiedKey:
 
 
 class TestCaps:
-    async def test_by_address_user_key_and_process(self, resources: Resources) -> None:
+    async def test_by_address_user_key_and_process(self, platform: Platform) -> None:
         settings = settings_with(
             streams_per_visitor=2, streams_per_user=4, streams_per_key=3, streams_per_process=9
         )
-        streams = Streams(resources.progress, settings)
+        streams = Streams(platform.shared(Progress), settings)
         user_id = uuid.uuid4()
         key = a_key(user_id)
         session = Principal(user_id, "authenticated", "203.0.113.7")
@@ -187,30 +187,32 @@ async def test_a_refused_caller_is_not_looked_up(capped: Child) -> None:
 
 
 @pytest.fixture
-async def own(own_redis: RedisServer) -> AsyncIterator[Resources]:
-    async with open_resources(settings_with(redis_url=own_redis.url)) as opened:
+async def own(own_redis: RedisServer) -> AsyncIterator[Platform]:
+    async with open_platform(settings_with(redis_url=own_redis.url)) as opened:
         yield opened
 
 
 class TestOneSubscription:
-    async def test_for_all_listeners_of_a_process(self, own: Resources) -> None:
+    async def test_for_all_listeners_of_a_process(self, own: Platform) -> None:
         jobs = [uuid.uuid4() for _ in range(40)]
         async with contextlib.AsyncExitStack() as listening:
-            heard = [await listening.enter_async_context(own.progress.listen(job)) for job in jobs * 5]
+            heard = [
+                await listening.enter_async_context(own.shared(Progress).listen(job)) for job in jobs * 5
+            ]
             assert await subscribers(own.redis) == 1
             for job in jobs:
-                await own.progress.publish(job, {"status": "queued"})
+                await own.shared(Progress).publish(job, {"status": "queued"})
             assert [await one.next(10) for one in heard] == [{"status": "queued"}] * 200
         async with asyncio.timeout(10):
             while await own.redis.pubsub_channels():
                 pass
-        async with own.progress.listen(jobs[0]) as listener:  # and joins anew
-            await own.progress.publish(jobs[0], {"status": "done"})
+        async with own.shared(Progress).listen(jobs[0]) as listener:  # and joins anew
+            await own.shared(Progress).publish(jobs[0], {"status": "done"})
             assert await listener.next(10) == {"status": "done"}
 
-    async def test_it_comes_back_with_redis(self, own: Resources, own_redis: RedisServer) -> None:
+    async def test_it_comes_back_with_redis(self, own: Platform, own_redis: RedisServer) -> None:
         job_id = uuid.uuid4()
-        async with own.progress.listen(job_id) as listener:
+        async with own.shared(Progress).listen(job_id) as listener:
             await own_redis.kill()
             await own_redis.start()
             # Whatever was missed meanwhile is a reason to look.
@@ -222,35 +224,35 @@ class TestOneSubscription:
                     pass
             assert await listener.next(10) == {"status": "done"}
 
-    async def test_it_outlives_silence(self, own: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_it_outlives_silence(self, own: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
         """Pings are answered in two forms: with and without a channel that is subscribed to."""
         monkeypatch.setattr(progress, "PING_SECONDS", 0.01)
         job_id = uuid.uuid4()
-        async with own.progress.listen(job_id):
+        async with own.shared(Progress).listen(job_id):
             pass
         [connection] = await subscribed_or_idle(own.redis)
         for channels in (0, 1):
             async with contextlib.AsyncExitStack() as listening:
                 if channels:
-                    await listening.enter_async_context(own.progress.listen(job_id))
+                    await listening.enter_async_context(own.shared(Progress).listen(job_id))
                 async with asyncio.timeout(10):
                     for _ in range(5):
                         await pinged(own.redis, connection)
             assert await subscribed_or_idle(own.redis) == [connection]
 
     async def test_without_redis_a_listener_waits_in_vain(
-        self, own: Resources, own_redis: RedisServer
+        self, own: Platform, own_redis: RedisServer
     ) -> None:
         await own_redis.kill()
-        async with asyncio.timeout(5), own.progress.listen(uuid.uuid4()) as listener:
+        async with asyncio.timeout(5), own.shared(Progress).listen(uuid.uuid4()) as listener:
             assert await listener.next(0.1) is None
 
-    async def test_a_slow_listener_keeps_the_latest(self, own: Resources) -> None:
+    async def test_a_slow_listener_keeps_the_latest(self, own: Platform) -> None:
         job_id = uuid.uuid4()
-        async with own.progress.listen(job_id) as slow, own.progress.listen(job_id) as quick:
+        async with own.shared(Progress).listen(job_id) as slow, own.shared(Progress).listen(job_id) as quick:
             for number in range(HINTS * 3):
-                await own.progress.publish(job_id, {"step": str(number), "progress": 0.5})
-            await own.progress.publish(job_id, {"status": "done"})
+                await own.shared(Progress).publish(job_id, {"step": str(number), "progress": 0.5})
+            await own.shared(Progress).publish(job_id, {"status": "done"})
             while await quick.next(10) != {"status": "done"}:
                 pass
             waiting = []
@@ -276,7 +278,7 @@ def a_row() -> JobRow:
 
 
 class TestOneLook:
-    async def test_for_all_streams_of_a_caller_on_a_job(self, own: Resources) -> None:
+    async def test_for_all_streams_of_a_caller_on_a_job(self, own: Platform) -> None:
         row, looks = a_row(), 0
 
         async def look() -> tuple[JobRow, JobDocument]:
@@ -285,7 +287,7 @@ class TestOneLook:
             row = row.model_copy(update={"last_event_id": looks})
             return row, await document(own, row)
 
-        streams = own.streams
+        streams = own.shared(Streams)
         async with contextlib.AsyncExitStack() as opened:
             watches = [
                 await opened.enter_async_context(streams.watch(row.job_id, None, look)) for _ in range(200)
@@ -293,8 +295,8 @@ class TestOneLook:
             changes = [watch.changes() for watch in watches]
             seen = [await anext(change) for change in changes]
             assert {one.row.last_event_id for one in seen if one.row is not None} == {1}
-            async with own.progress.listen(row.job_id):
-                await own.progress.publish(row.job_id, {"status": "running"})
+            async with own.shared(Progress).listen(row.job_id):
+                await own.shared(Progress).publish(row.job_id, {"status": "running"})
                 seen = [await anext(change) for change in changes]
             assert {one.row.last_event_id for one in seen if one.row is not None} == {2}
             assert looks == 2
@@ -303,7 +305,7 @@ class TestOneLook:
             assert (await anext(changes[0])).row is not None
             assert looks == 3
 
-    async def test_what_a_look_raises_reaches_the_streams(self, own: Resources) -> None:
+    async def test_what_a_look_raises_reaches_the_streams(self, own: Platform) -> None:
         tries = 0
 
         async def look() -> tuple[JobRow, JobDocument] | None:
@@ -313,11 +315,11 @@ class TestOneLook:
                 raise DependencyError("database")  # is tried again
             raise ValueError("a bug")
 
-        async with own.streams.watch(uuid.uuid4(), None, look) as watch:
+        async with own.shared(Streams).watch(uuid.uuid4(), None, look) as watch:
             with pytest.raises(ValueError, match="a bug"):
                 await anext(watch.changes())
 
-    async def test_more_jobs_are_looked_at_less_often(self, own: Resources) -> None:
+    async def test_more_jobs_are_looked_at_less_often(self, own: Platform) -> None:
         streams = Streams(Progress(own.redis, own.redis_blocking, own.redis_breaker), own.settings)
 
         async def look() -> tuple[JobRow, JobDocument]:

@@ -21,7 +21,7 @@ from PIL import Image
 from scripts.local.home import Local
 from service.library.errors import output_not_found
 from service.platform.errors import ProblemError, overloaded
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.sharing.links import ADDRESS_GUESSES, GUESSES, LINK_GUESSES, PASSWORDS, SITE_GUESSES, make
 from service.sharing.passwords import MOST, _place, hash_password
 from service.sharing.schemas import ShareRequest
@@ -124,7 +124,7 @@ async def test_each_end_has_its_own_answer(
 
 @pytest.mark.parametrize("how", ["expired", "buried", "deleted", "object gone"])
 async def test_a_picture_that_is_gone(
-    share: Sharer, visitor: httpx.AsyncClient, resources: Resources, db: Connection, how: str
+    share: Sharer, visitor: httpx.AsyncClient, platform: Platform, db: Connection, how: str
 ) -> None:
     link = await share()
     output_id = link["output_id"]
@@ -133,7 +133,7 @@ async def test_a_picture_that_is_gone(
     if how == "expired":
         await end(db, "image_outputs", output_id, "expires_at")
     elif how == "buried":
-        await resources.database.bury_output(row["id"])
+        await platform.database.bury_output(row["id"])
     elif how == "deleted":
         assert await db.fetchval("select delete_image($1, $2)", row["image_id"], row["user_id"]) is not None
         await db.execute(
@@ -141,7 +141,7 @@ async def test_a_picture_that_is_gone(
         )  # as a wipe does: no job without its output
         await db.execute("delete from image_outputs where id = $1", row["id"])
     else:
-        await resources.storage.remove(row["bucket"], [row["path"]])
+        await platform.storage.remove(row["bucket"], [row["path"]])
     for _ in range(2):
         assert refused(await visitor.get(link["url"])) == (410, "output_expired")
     assert await views(db, link) == 0
@@ -272,7 +272,7 @@ async def test_a_short_password_of_an_older_link_goes_on_working(
 
 
 async def test_nothing_is_hashed_for_an_output_that_is_not_there(
-    resources: Resources, user: User, output_id: str
+    platform: Platform, user: User, output_id: str
 ) -> None:
     """With no place left for hashing, an output that cannot be shared is still refused for that alone."""
     wanted = ShareRequest(expires_in=3600, password="open sesame")
@@ -281,12 +281,12 @@ async def test_nothing_is_hashed_for_an_output_that_is_not_there(
             places.enter_context(_place(f"caller {number}"))
         for _ in range(PASSWORDS + 1):
             with pytest.raises(ProblemError) as missing:
-                await make(resources, uuid4(), user.id, wanted)
+                await make(platform, uuid4(), user.id, wanted)
             assert missing.value.code is output_not_found
         with pytest.raises(ProblemError) as full:
-            await make(resources, UUID(output_id), user.id, wanted)
+            await make(platform, UUID(output_id), user.id, wanted)
         assert full.value.code is overloaded
-    row, _ = await make(resources, UUID(output_id), user.id, wanted)
+    row, _ = await make(platform, UUID(output_id), user.id, wanted)
     assert row.has_password
 
 
@@ -392,7 +392,7 @@ async def test_only_the_owner_makes_lists_and_revokes(
 
 
 async def test_an_output_that_is_gone_cannot_be_shared(
-    user_client: Client, resources: Resources, db: Connection, output_id: str
+    user_client: Client, platform: Platform, db: Connection, output_id: str
 ) -> None:
     await end(db, "image_outputs", output_id, "expires_at")
     answer = await user_client.http.post(f"/outputs/{output_id}/share", json={"expires_in": 60})
@@ -426,13 +426,13 @@ async def test_making_and_revoking_leave_a_trace(share: Sharer, user_client: Cli
 
 
 async def test_the_cleanup_forgets_links_a_month_after_their_end(
-    share: Sharer, user_client: Client, visitor: httpx.AsyncClient, resources: Resources, db: Connection
+    share: Sharer, user_client: Client, visitor: httpx.AsyncClient, platform: Platform, db: Connection
 ) -> None:
     old, fresh, revoked = await share(), await share(), await share()
     await end(db, "share_links", old["share_id"], "expires_at", "-31 days")
     await end(db, "share_links", fresh["share_id"], "expires_at", "-29 days")
     await end(db, "share_links", revoked["share_id"], "revoked_at", "-31 days")
-    await cleanup(resources)
+    await cleanup(platform)
     kept = await db.fetch(
         "select share_id::text from share_secrets where share_id = any ($1::uuid[])",
         [link["share_id"] for link in (old, fresh, revoked)],

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from scripts.local.home import Local
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.storage import MAX_PASSING, StorageBusyError
 from service.sharing.tickets import is_valid, ticket
 from tests.client import Client
@@ -116,10 +116,10 @@ async def test_conditions_and_ranges(share: Sharer, visitor: httpx.AsyncClient) 
 
 
 async def test_without_a_ticket_one_goes_through_the_door(
-    share: Sharer, visitor: httpx.AsyncClient, db: Connection, resources: Resources
+    share: Sharer, visitor: httpx.AsyncClient, db: Connection, platform: Platform
 ) -> None:
     link, other = await share(password="open sesame"), await share()
-    secret, token = resources.settings.secret, link["url"].removeprefix("/s/")
+    secret, token = platform.settings.secret, link["url"].removeprefix("/s/")
     good = ticket(secret, token, 60)
     assert is_valid(secret, token, good)
     bad = [
@@ -160,33 +160,33 @@ async def test_what_ends_a_link_ends_its_picture(
 
 
 async def test_a_picture_whose_object_is_gone_is_buried(
-    share: Sharer, visitor: httpx.AsyncClient, resources: Resources, db: Connection
+    share: Sharer, visitor: httpx.AsyncClient, platform: Platform, db: Connection
 ) -> None:
     link = await share()
     url = await opened(visitor, link)
     row = await db.fetchrow("select * from image_outputs where id = $1::uuid", link["output_id"])
     assert row is not None
-    await resources.storage.remove(row["bucket"], [row["path"]])
+    await platform.storage.remove(row["bucket"], [row["path"]])
     assert refused(await visitor.get(url)) == (410, "output_expired")
     buried = "select deleted_at is not null from image_outputs where id = $1"
     assert await db.fetchval(buried, row["id"])
 
 
 async def test_a_large_object_is_passed_on_piece_by_piece_and_only_so_many_at_once(
-    resources: Resources,
+    platform: Platform,
 ) -> None:
     """Nothing is read that the reader does not take, and slow readers leave connections for everybody else."""
     data = secrets.token_bytes(8_000_000)
     path = f"{uuid.uuid4()}.webp"
-    await resources.storage.upload("outputs-ephemeral", path, data, "image/webp")
-    async with resources.storage.stream("outputs-ephemeral", path) as found:
+    await platform.storage.upload("outputs-ephemeral", path, data, "image/webp")
+    async with platform.storage.stream("outputs-ephemeral", path) as found:
         sizes = [len(chunk) async for chunk in found.chunks]
     assert (sum(sizes), max(sizes) <= 65_536, found.partial) == (len(data), True, False)
 
     reading, go = asyncio.Barrier(MAX_PASSING + 1), asyncio.Event()
 
     async def read_slowly() -> int:
-        async with resources.storage.stream("outputs-ephemeral", path, (0, 99)) as found:
+        async with platform.storage.stream("outputs-ephemeral", path, (0, 99)) as found:
             await reading.wait()
             await go.wait()
             return sum([len(chunk) async for chunk in found.chunks])
@@ -195,8 +195,8 @@ async def test_a_large_object_is_passed_on_piece_by_piece_and_only_so_many_at_on
         readers = [group.create_task(read_slowly()) for _ in range(MAX_PASSING)]
         await reading.wait()
         with pytest.raises(StorageBusyError):
-            async with resources.storage.stream("outputs-ephemeral", path):
+            async with platform.storage.stream("outputs-ephemeral", path):
                 pass
-        assert await resources.storage.info("outputs-ephemeral", path) is not None
+        assert await platform.storage.info("outputs-ephemeral", path) is not None
         go.set()
     assert {reader.result() for reader in readers} == {100}

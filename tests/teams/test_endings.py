@@ -10,8 +10,8 @@ import pytest
 
 from scripts.local.home import REPOSITORY
 from scripts.local.process import Child, Command
-from service.platform.resources import Resources
-from service.privacy.store import DataRequest
+from service.platform.resources import Platform
+from service.privacy.store import DataRequest, DataRequests
 from tests.library.people import objects
 from tests.photos import photo
 from tests.requests.estate import ended
@@ -21,9 +21,9 @@ from tests.teams.crew import OP, Crew, Hand
 CONFIRMED = {"confirm": "delete my data"}
 
 
-async def _wipe(hand: Hand, resources: Resources, **more: Any) -> DataRequest:
+async def _wipe(hand: Hand, platform: Platform, **more: Any) -> DataRequest:
     started = await hand.say("DELETE", "/me/data", CONFIRMED | more, status=202)
-    row = await ended(resources, uuid.UUID(started["request_id"]), hand.id)
+    row = await ended(platform, uuid.UUID(started["request_id"]), hand.id)
     assert (row.status, row.error) == ("done", None)
     return row
 
@@ -42,9 +42,9 @@ async def _roles(shop: Crew) -> dict[uuid.UUID, str]:
     return {row["user_id"]: row["role"] for row in await shop.rows("team_members")}
 
 
-async def test_a_members_data_goes_and_the_teams_stays(shop: Crew, resources: Resources) -> None:
+async def test_a_members_data_goes_and_the_teams_stays(shop: Crew, platform: Platform) -> None:
     """The editor made the picture, in a job of their own; nobody's team loses it."""
-    await _wipe(shop["editor"], resources)
+    await _wipe(shop["editor"], platform)
     assert await _roles(shop) == {shop["owner"].id: "owner", shop["viewer"].id: "viewer"}
     await _readable(shop, "viewer")
     assert await shop["editor"].refused("GET", shop.path, status=404) == "team_not_found"
@@ -52,7 +52,7 @@ async def test_a_members_data_goes_and_the_teams_stays(shop: Crew, resources: Re
 
 @pytest.mark.parametrize("bucket", ["user-library", "outputs-ephemeral"])
 async def test_what_was_moved_into_a_team_survives_its_former_owner(
-    team: Crew, resources: Resources, bucket: str
+    team: Crew, platform: Platform, bucket: str
 ) -> None:
     """Its objects lie in the folder of the user whose data is deleted, or bear the id of their job: rows decide."""
     await team.plan("editor", "pro")
@@ -65,7 +65,7 @@ async def test_what_was_moved_into_a_team_survives_its_former_owner(
     if bucket == "user-library":
         paths.append((await team.rows("images"))[0]["original_path"])
         assert all(path.startswith(f"{team['editor'].id}/") for path in paths)
-    row = await _wipe(team["editor"], resources)
+    row = await _wipe(team["editor"], platform)
     assert row.receipt is not None
     assert "images" not in row.receipt["rows"]
     assert await objects(team.db, *paths) == set(paths)
@@ -74,10 +74,10 @@ async def test_what_was_moved_into_a_team_survives_its_former_owner(
 
 
 async def test_an_owners_team_goes_on_under_its_longest_standing_editor(
-    shop: Crew, resources: Resources
+    shop: Crew, platform: Platform
 ) -> None:
     await shop.join("stranger", "editor")
-    await _wipe(shop["owner"], resources, delete_account=True)
+    await _wipe(shop["owner"], platform, delete_account=True)
     assert await _roles(shop) == {
         shop["editor"].id: "owner",
         shop["viewer"].id: "viewer",
@@ -95,9 +95,9 @@ async def test_an_owners_team_goes_on_under_its_longest_standing_editor(
     assert names == 0
 
 
-async def test_without_editors_a_viewer_becomes_the_owner(shop: Crew, resources: Resources) -> None:
+async def test_without_editors_a_viewer_becomes_the_owner(shop: Crew, platform: Platform) -> None:
     await shop.leave("editor")
-    await _wipe(shop["owner"], resources)
+    await _wipe(shop["owner"], platform)
     assert await _roles(shop) == {shop["viewer"].id: "owner"}
     await _readable(shop, "viewer")
 
@@ -127,15 +127,15 @@ async def _alone(shop: Crew) -> tuple[set[str], uuid.UUID]:
     return {row["path"], row["thumb_path"], image["original_path"], stray}, image["id"]
 
 
-async def test_a_team_without_others_goes_with_its_owner(shop: Crew, resources: Resources) -> None:
+async def test_a_team_without_others_goes_with_its_owner(shop: Crew, platform: Platform) -> None:
     paths, image_id = await _alone(shop)
     stray = next(path for path in paths if str(image_id) not in path)
     thumb = next(path for path in paths if path.endswith(".thumb.webp"))
-    await resources.storage.copy("user-library", thumb, stray, target_bucket="user-library")
+    await platform.storage.copy("user-library", thumb, stray, target_bucket="user-library")
     assert await objects(shop.db, *paths) == paths
     invited = {"email": shop["stranger"].user.email, "role": "viewer"}
     invitation = await shop["owner"].say("POST", f"{shop.path}/invitations", invited, status=201)
-    row = await _wipe(shop["owner"], resources)
+    row = await _wipe(shop["owner"], platform)
     assert row.receipt is not None
     assert row.receipt["rows"]["images"] == 1
     assert row.receipt["objects"]["user-library"] == len(paths)
@@ -157,12 +157,12 @@ async def test_a_team_without_others_goes_with_its_owner(shop: Crew, resources: 
 @pytest.mark.chaos
 @pytest.mark.parametrize("step", ["claimed", "images", "objects", "removed"])
 async def test_a_killed_deletion_of_such_a_team_is_completed(
-    shop: Crew, resources: Resources, stack: SharedStack, step: str
+    shop: Crew, platform: Platform, stack: SharedStack, step: str
 ) -> None:
     paths, _ = await _alone(shop)
     paths = await objects(shop.db, *paths)
     queue = f"test-{uuid.uuid4().hex}"
-    request = await resources.data_requests.request_deletion(
+    request = await DataRequests(platform.database).request_deletion(
         shop["owner"].id, delete_account=False, queue=queue
     )
     env = {"DARKROOM_QUEUE": queue, "DARKROOM_LEASE_SECONDS": "2", "DARKROOM_WORKER_SLOTS": "1"}
@@ -173,10 +173,10 @@ async def test_a_killed_deletion_of_such_a_team_is_completed(
         cwd=REPOSITORY,
     )
     dying = await Child.start(command, stack.home / "logs" / f"dying-team-{step}-{queue}.log")
-    await resources.doorbell.ring(queue)
+    await platform.doorbell.ring(queue)
     await dying.wait()
     survivor = await stack.start_worker(env)
-    row = await ended(resources, request.request_id, shop["owner"].id)
+    row = await ended(platform, request.request_id, shop["owner"].id)
     await survivor.stop()
     assert (row.status, row.error) == ("done", None)
     assert await objects(shop.db, *paths) == set()
@@ -184,23 +184,21 @@ async def test_a_killed_deletion_of_such_a_team_is_completed(
 
 
 async def test_nobody_joins_or_founds_a_team_while_their_data_is_deleted(
-    team: Crew, resources: Resources
+    team: Crew, platform: Platform
 ) -> None:
     hand = team["stranger"]
     body = {"email": hand.user.email, "role": "viewer"}
     await team.plan("stranger", "pro")
-    await resources.data_requests.request_deletion(hand.id, delete_account=False, queue="nobody")
+    await DataRequests(platform.database).request_deletion(hand.id, delete_account=False, queue="nobody")
     invitation = await team["owner"].say("POST", f"{team.path}/invitations", body, status=201)
     path = f"/invitations/{invitation['invitation_id']}/accept"
     assert await hand.refused("POST", path, status=409) == "data_deletion_running"
     assert await hand.refused("POST", "/teams", {"name": "Mine"}, status=409) == "data_deletion_running"
 
 
-async def test_an_export_holds_memberships_and_not_the_teams_pictures(
-    shop: Crew, resources: Resources
-) -> None:
+async def test_an_export_holds_memberships_and_not_the_teams_pictures(shop: Crew, platform: Platform) -> None:
     started = await shop["editor"].say("POST", "/me/export", status=202)
-    row = await ended(resources, uuid.UUID(started["request_id"]), shop["editor"].id)
+    row = await ended(platform, uuid.UUID(started["request_id"]), shop["editor"].id)
     assert row.receipt is not None
     assert row.receipt["rows"]["team_members"] == 1
     assert row.receipt["rows"]["images"] == 0

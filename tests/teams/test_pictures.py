@@ -12,7 +12,7 @@ import pytest
 from scripts.local.home import Local
 from scripts.local.process import Child
 from service.cache.hot_answers import hit_key
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from tests.library.people import Connection, clean, objects
 from tests.photos import photo
 from tests.teams.crew import OP, Crew, crew
@@ -36,7 +36,7 @@ async def _own(team: Crew, role: str, **changed: Any) -> tuple[Any, str]:
     return picture, str(row["id"])
 
 
-async def test_what_is_made_for_a_team_is_kept_in_its_library(shop: Crew, resources: Resources) -> None:
+async def test_what_is_made_for_a_team_is_kept_in_its_library(shop: Crew, platform: Platform) -> None:
     """The editor's plan keeps nothing; the team's does. The cost is the editor's, the bytes lie under the team."""
     image, output = (await shop.rows("images"))[0], (await shop.rows("image_outputs"))[0]
     assert (image["user_id"], output["user_id"]) == (None, None)
@@ -56,14 +56,14 @@ async def test_what_is_made_for_a_team_is_kept_in_its_library(shop: Crew, resour
 
 
 async def test_asking_again_is_a_hit_for_every_editor_and_lies_in_no_cache_of_redis(
-    shop: Crew, resources: Resources
+    shop: Crew, platform: Platform
 ) -> None:
     for role in ("editor", "owner"):
         again = await shop[role].intake(shop.picture, OP, team_id=shop.team_id)
         assert (again["cached"], again["expires_at"]) == (True, None)
     row = (await shop.rows("image_outputs"))[0]
     for owner in (uuid.UUID(shop.team_id), shop["editor"].id, shop["owner"].id):
-        assert await resources.redis.exists(hit_key(row["cache_key"].hex(), owner)) == 0
+        assert await platform.redis.exists(hit_key(row["cache_key"].hex(), owner)) == 0
     assert len(await shop.rows("image_outputs")) == 1
 
 
@@ -107,18 +107,18 @@ async def test_editors_run_ops_on_the_teams_originals(shop: Crew) -> None:
     assert (restored["version"], restored["current"], restored["team_id"]) == (1, True, shop.team_id)
 
 
-async def test_a_team_keeps_as_many_versions_as_it_wants(shop: Crew, resources: Resources) -> None:
+async def test_a_team_keeps_as_many_versions_as_it_wants(shop: Crew, platform: Platform) -> None:
     await shop["owner"].say("PATCH", shop.path, {"versions_to_keep": 2})
     for width in (40, 41, 42):
         await shop.make("editor", shop.picture, f"resize-v1:width-{width}")
     live = [row for row in await shop.rows("image_outputs") if row["deleted_at"] is None]
     assert sorted(row["version"] for row in live) == [3, 4]
     gone = [row["path"] for row in await shop.rows("image_outputs") if row["deleted_at"] is not None]
-    await clean(resources, shop.db, *gone)
+    await clean(platform, shop.db, *gone)
     assert await objects(shop.db, *gone) == set()
 
 
-async def test_deleting_takes_the_bytes_and_leaves_a_trace(shop: Crew, resources: Resources) -> None:
+async def test_deleting_takes_the_bytes_and_leaves_a_trace(shop: Crew, platform: Platform) -> None:
     image = (await shop.rows("images"))[0]
     output = (await shop.rows("image_outputs"))[0]
     await shop["editor"].say("DELETE", f"/outputs/{shop.output_id}", status=204)
@@ -126,13 +126,11 @@ async def test_deleting_takes_the_bytes_and_leaves_a_trace(shop: Crew, resources
     assert [row["actor"] for row in await shop.audited("image.delete")] == [shop["editor"].id]
     assert [row["actor"] for row in await shop.audited("output.delete")] == [shop["editor"].id]
     paths = (image["original_path"], output["path"], output["thumb_path"])
-    await clean(resources, shop.db, *paths)
+    await clean(platform, shop.db, *paths)
     assert await objects(shop.db, *paths) == set()
 
 
-async def test_own_pictures_move_into_a_team_with_all_that_is_of_them(
-    team: Crew, resources: Resources
-) -> None:
+async def test_own_pictures_move_into_a_team_with_all_that_is_of_them(team: Crew, platform: Platform) -> None:
     """Objects stay under the keys they have; rows, links, jobs and caches know the new owner."""
     owner = team["owner"]
     picture, image_id = await _own(team, "owner", wants_persist=True)
@@ -161,7 +159,7 @@ async def test_own_pictures_move_into_a_team_with_all_that_is_of_them(
     assert row["original_path"].startswith(f"{owner.id}/")
     shares = await team["editor"].say("GET", f"/outputs/{output['id']}/shares")
     assert [share["share_id"] for share in shares["shares"]] == [link["share_id"]]
-    assert await resources.redis.exists(hit_key(output["cache_key"].hex(), owner.id)) == 0
+    assert await platform.redis.exists(hit_key(output["cache_key"].hex(), owner.id)) == 0
     assert [
         json.loads(row["data"])["images"][0]["image_id"] for row in await team.audited("images.give")
     ] == [image_id]
@@ -177,7 +175,7 @@ async def test_only_editors_move_pictures_in_and_only_their_own(team: Crew) -> N
     assert len(await _images(team, "viewer", own=True)) == 1
 
 
-async def test_pictures_of_the_same_bytes_become_one(shop: Crew, resources: Resources) -> None:
+async def test_pictures_of_the_same_bytes_become_one(shop: Crew, platform: Platform) -> None:
     """Versions are counted on, the same result is kept once, one original goes; the owner takes the picture out."""
     owner = shop["owner"]
     for op in (OP, "resize-v1:width-40"):
@@ -195,7 +193,7 @@ async def test_pictures_of_the_same_bytes_become_one(shop: Crew, resources: Reso
     live = [row for row in await shop.rows("image_outputs") if row["deleted_at"] is None]
     assert sorted((row["op_key"], row["version"]) for row in live) == [("resize-v1:width-40", 2), (OP, 1)]
     doomed = (own_image["original_path"], double["path"], double["thumb_path"])
-    await clean(resources, shop.db, *doomed)
+    await clean(platform, shop.db, *doomed)
     assert await objects(shop.db, *doomed) == set()
     document = await shop["viewer"].say("GET", f"/images/{shop.image_id}")
     assert (await owner.download(document["original_url"])).content == shop.picture.data
@@ -218,7 +216,7 @@ async def test_a_job_forgets_a_picture_that_has_gone_to_somebody_else(shop: Crew
     assert (await shop["editor"].job(str(job)))["output"] is None
 
 
-async def test_promoting_into_a_team(team: Crew, resources: Resources) -> None:
+async def test_promoting_into_a_team(team: Crew, platform: Platform) -> None:
     """A free editor's result, which would go in a day, with its original; once, however often it is asked for."""
     picture = photo()
     done = await team["editor"].process(picture, OP)
@@ -233,7 +231,7 @@ async def test_promoting_into_a_team(team: Crew, resources: Resources) -> None:
     assert {answer.json()["team_id"] for answer in answers} == {team.team_id}
     async with asyncio.timeout(30):
         while (image := (await team.rows("images"))[0])["original_due_at"] is not None:
-            await originals(resources)
+            await originals(platform)
     assert image["original_path"] == f"{team.team_id}/{image['id']}/original.jpg"
     live = [row for row in await team.rows("image_outputs") if row["deleted_at"] is None]
     assert [row["version"] for row in live] == [1]

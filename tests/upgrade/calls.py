@@ -44,7 +44,7 @@ def calls_of(tree: Path) -> list[Call]:
 
 NAME_AT = {"run": 0, "one": 1, "maybe": 1, "many": 1}
 """Which argument names the function, by the method of Database."""
-DATABASES = {"self", "self._database", "self.database", "resources.database"}
+DATABASES = {"self", "self._database", "self.database", "platform.database"}
 
 
 def _calls(file: Path, name: str) -> Iterator[Call]:

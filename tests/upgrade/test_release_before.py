@@ -13,7 +13,7 @@ import pytest
 from scripts.local.process import Child
 from scripts.local.release import has_release, released_commit, unpack_release
 from scripts.local.stack import Stack
-from service.platform.resources import Resources, open_resources
+from service.platform.resources import Platform, open_platform
 from service.platform.settings import load_settings
 from tests.client import Client
 from tests.conftest import UNLIMITED
@@ -112,8 +112,8 @@ async def _migrate(stack: Stack) -> None:
 
 
 @pytest.fixture(scope="module")
-async def resources(upgraded: Upgraded) -> AsyncIterator[Resources]:
-    async with open_resources(load_settings(**upgraded.stack.environment(NEW_QUEUE))) as opened:
+async def platform(upgraded: Upgraded) -> AsyncIterator[Platform]:
+    async with open_platform(load_settings(**upgraded.stack.environment(NEW_QUEUE))) as opened:
         yield opened
 
 
@@ -128,8 +128,8 @@ def _looked(answers: list[Answer]) -> dict[str, tuple[int, str | None]]:
     return {answer.path: (answer.status, answer.code) for answer in answers if answer.method == "get"}
 
 
-async def test_the_data_of_the_release_before_adds_up(upgraded: Upgraded, resources: Resources) -> None:
-    assert await resources.database.check_invariants() == []
+async def test_the_data_of_the_release_before_adds_up(upgraded: Upgraded, platform: Platform) -> None:
+    assert await platform.database.check_invariants() == []
 
 
 async def test_every_sql_function_it_calls_is_there(
@@ -171,7 +171,7 @@ async def test_its_routes_answer_as_before(upgraded: Upgraded) -> None:
     assert [str(answer) for answer in answers if answer.status >= 500] == []
 
 
-async def test_this_release_goes_on_with_what_it_finds(upgraded: Upgraded, resources: Resources) -> None:
+async def test_this_release_goes_on_with_what_it_finds(upgraded: Upgraded, platform: Platform) -> None:
     """API and worker of this tree, beside those of the release before, and then alone."""
     api = await upgraded.stack.start_api(NEW_QUEUE)
     worker = await upgraded.stack.start_worker(NEW_QUEUE)
@@ -182,7 +182,7 @@ async def test_this_release_goes_on_with_what_it_finds(upgraded: Upgraded, resou
     assert [str(answer) for answer in answers if answer.status >= 500] == []
     await worker.stop()
     await api.stop()
-    assert await resources.database.check_invariants() == []
+    assert await platform.database.check_invariants() == []
 
 
 async def test_a_renamed_parameter_would_be_found(

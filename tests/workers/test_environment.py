@@ -9,18 +9,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from tests.jobs import finished, new_queue, queue_job
 from tests.photos import photo
 from tests.support import SharedStack
 
 
-async def test_no_secret_stands_in_any_environment(stack: SharedStack, resources: Resources) -> None:
+async def test_no_secret_stands_in_any_environment(stack: SharedStack, platform: Platform) -> None:
     queue = new_queue()
     worker = await stack.start_worker({"DARKROOM_QUEUE": queue, "SOME_VENDORS_TOKEN": "token-of-a-vendor"})
-    job_id = await queue_job(resources, photo(), "resize-v1:width-64", queue)
-    await resources.doorbell.ring(queue)
-    assert (await finished(resources, job_id)).status == "done"
+    job_id = await queue_job(platform, photo(), "resize-v1:width-64", queue)
+    await platform.doorbell.ring(queue)
+    assert (await finished(platform, job_id)).status == "done"
     local = stack.local
     secrets = (
         local.secret_key,
@@ -45,14 +45,14 @@ async def test_no_secret_stands_in_any_environment(stack: SharedStack, resources
 
 @pytest.mark.skipif(os.getuid() != 0, reason="makes processes of another user")
 async def test_processes_of_the_same_user_cannot_look_into_a_worker(
-    stack: SharedStack, resources: Resources
+    stack: SharedStack, platform: Platform
 ) -> None:
     """As a process without privileges, the kernel protects a worker and its family from those beside it."""
     queue = new_queue()
     worker = await stack.start_worker({"DARKROOM_QUEUE": queue})
-    job_id = await queue_job(resources, photo(), "resize-v1:width-64", queue)
-    await resources.doorbell.ring(queue)
-    assert (await finished(resources, job_id)).status == "done"
+    job_id = await queue_job(platform, photo(), "resize-v1:width-64", queue)
+    await platform.doorbell.ring(queue)
+    assert (await finished(platform, job_id)).status == "done"
     family = [worker.pid, *(child.pid for child in psutil.Process(worker.pid).children(recursive=True))]
     for pid in family:
         looking = await asyncio.create_subprocess_exec(

@@ -14,7 +14,7 @@ import redis.asyncio
 
 from service.health.presence import KEY, Presence, WorkerState
 from service.platform.protections import Protections
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from service.platform.scratch import Scratch
 from tests.client import Client
 from tests.jobs import new_queue
@@ -29,11 +29,11 @@ ALL = Protections(**dict.fromkeys(Protections.model_fields, True))
 
 
 async def test_a_running_worker_sweeps_after_others(
-    resources: Resources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(main, "HOUSEKEEPING_SECONDS", 0.01)
     scratch = Scratch(tmp_path / "scratch")
-    own = dataclasses.replace(resources, scratch=scratch)
+    own = dataclasses.replace(platform, scratch=scratch)
     bench = Workbench(own, PixelPool(workers=1), Slots(1), f"sweeping-{tmp_path.name}")
     dying, left = await asyncio.to_thread(holder, scratch.parent)
     async with main._housekeeping(bench, ALL):
@@ -42,9 +42,9 @@ async def test_a_running_worker_sweeps_after_others(
         async with asyncio.timeout(10):
             while await asyncio.to_thread(left.parent.exists):  # noqa: ASYNC110 - the event is on the disk
                 await asyncio.sleep(0.005)
-            while bench.name not in await resources.presence.workers():  # noqa: ASYNC110 - nor does Redis tell
+            while bench.name not in await Presence(platform.redis).workers():  # noqa: ASYNC110 - nor does Redis tell
                 await asyncio.sleep(0.005)
-    assert bench.name not in await resources.presence.workers()
+    assert bench.name not in await Presence(platform.redis).workers()
 
 
 async def test_what_holds_is_what_holds_in_every_worker(redis_client: redis.asyncio.Redis) -> None:
@@ -79,16 +79,16 @@ async def test_an_unknown_protection_is_no_setting(stack: SharedStack) -> None:
 
 
 async def test_a_worker_does_not_start_without_what_is_demanded(
-    resources: Resources,
+    platform: Platform,
 ) -> None:
     """The file that is another picture's stands where a child may read: that protection does not hold."""
-    demanding = resources.settings.model_copy(update={"pixel_sandbox": ("network", "reads")})
+    demanding = platform.settings.model_copy(update={"pixel_sandbox": ("network", "reads")})
     readable = Scratch(Path(sysconfig.get_paths()["purelib"]) / f"scratch-{os.getpid()}")
-    own = dataclasses.replace(resources, settings=demanding, scratch=readable)
+    own = dataclasses.replace(platform, settings=demanding, scratch=readable)
     try:
         with pytest.raises(UnprotectedError, match="missing: reads"):
             await main._confined(own)
-        assert not (await main._confined(dataclasses.replace(own, settings=resources.settings))).reads
+        assert not (await main._confined(dataclasses.replace(own, settings=platform.settings))).reads
     finally:
         readable.close()
         readable.parent.rmdir()

@@ -7,18 +7,18 @@ import pytest
 from arq import func
 
 from service.platform.queue import DRAIN
-from service.platform.resources import Resources
+from service.platform.resources import Platform
 from tests.support import new_sha256
 from workers.main import DoorbellWorker, drain
 from workers.schedule import Schedule
 from workers.workbench import Slots
 
 
-def worker_of(resources: Resources, schedule: Schedule | None = None) -> DoorbellWorker:
+def worker_of(platform: Platform, schedule: Schedule | None = None) -> DoorbellWorker:
     return DoorbellWorker(
         queue=new_sha256()[:16],
-        redis=resources.redis,
-        blocking=resources.redis_blocking,
+        redis=platform.redis,
+        blocking=platform.redis_blocking,
         slots=Slots(1),
         schedule=schedule,
         functions=[func(drain, name=DRAIN)],  # type: ignore[arg-type]
@@ -26,8 +26,8 @@ def worker_of(resources: Resources, schedule: Schedule | None = None) -> Doorbel
     )
 
 
-async def test_cancellation_that_meets_a_ring_is_not_lost(resources: Resources) -> None:
-    worker = worker_of(resources)
+async def test_cancellation_that_meets_a_ring_is_not_lost(platform: Platform) -> None:
+    worker = worker_of(platform)
     polled = asyncio.Event()
     poll = worker._poll_iteration
 
@@ -44,11 +44,11 @@ async def test_cancellation_that_meets_a_ring_is_not_lost(resources: Resources) 
         await asyncio.wait_for(asyncio.shield(main), 10)
 
 
-async def test_a_worker_does_not_go_on_without_its_schedule(resources: Resources) -> None:
+async def test_a_worker_does_not_go_on_without_its_schedule(platform: Platform) -> None:
     def broken() -> datetime:
         raise ValueError("a bug")
 
-    settings = resources.settings
-    schedule = Schedule([], resources.redis, resources.redis_breaker, settings.secret, clock=broken)
+    settings = platform.settings
+    schedule = Schedule([], platform.redis, platform.redis_breaker, settings.secret, clock=broken)
     with pytest.raises(ValueError, match="a bug"):
-        await asyncio.wait_for(worker_of(resources, schedule).main(), 10)
+        await asyncio.wait_for(worker_of(platform, schedule).main(), 10)
