@@ -1,6 +1,6 @@
 """The HTTP face. `create_app()` puts together what the folders beside this file hold:
 
-    settings  errors  auth  limits  telemetry  middleware  openapi   what every route shares
+    settings  errors  problems  auth  limits  telemetry  middleware  openapi   what every route shares
     resources  database  storage  queue  breaker                     the world outside
     ops                                                              the op registry (pure)
     intake  jobs  catalogue  health  sharing  billing  webhooks      routes, their schemas, the module that works
