@@ -1,6 +1,6 @@
 """The HTTP face. `create_app()` puts together what the folders beside this file hold:
 
-    settings  errors  auth  limits  telemetry  middleware  openapi   what every route shares
+    settings  errors  problems  auth  limits  telemetry  middleware  openapi   what every route shares
     platform  database  storage  queue  breaker                     the world outside
     ops                                                              the op registry (pure)
     intake  jobs  catalogue  health  sharing  billing  webhooks      routes, their schemas, the module that works
@@ -26,6 +26,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse, Response
 
+import service.error_codes  # noqa: F401 - so that every code is known
 from service import __version__
 from service.access.auth import Authenticator
 from service.access.routes import router as keys_router

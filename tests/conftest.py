@@ -13,6 +13,7 @@ import pytest
 import redis.asyncio
 import structlog
 
+import service.error_codes  # noqa: F401 - so that every code is known
 from scripts.local.home import Local
 from scripts.local.process import Child
 from service.platform.resources import Platform, open_platform

@@ -23,6 +23,7 @@ from arq.worker import Worker
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+import service.error_codes  # noqa: F401 - so that every code is known
 from service.health.presence import TELL_SECONDS, Presence
 from service.jobs.store import Jobs
 from service.moderation.moderators import Moderators

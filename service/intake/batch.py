@@ -6,6 +6,7 @@ and told as a problem. New jobs read one upload.
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import uuid4
 
 from starlette.types import Scope
@@ -125,10 +126,23 @@ async def _desks(
 
 async def _ask(platform: Platform, desks: list[Desk], references: list[str]) -> list[IntakeResult]:
     """Raises ProblemError: what intake() refuses, and `overloaded` for work when too much waits."""
-    first, settings = desks[0], platform.settings
-    claim = first.claim
+    first = desks[0]
     overload = await platform.shared(Load).refusal(first.profile)
-    common = {
+    common = _common(first) | {"may_queue": overload is None}
+    items = [_own(desk, reference) for desk, reference in zip(desks, references, strict=True)]
+    try:
+        return await Intakes(platform.database).intake_batch(first.user_id, common, items)
+    except ProblemError as error:
+        if overload is None or error.code is not overloaded:
+            raise
+        SHED.labels(overload.caller).inc()
+        raise overload from None
+
+
+def _common(desk: Desk) -> dict[str, Any]:
+    """What the intakes of a batch have in common, by the names of IntakeParameters."""
+    claim, settings = desk.claim, desk.settings
+    return {
         "sha256": claim.sha256,
         "filename": claim.filename,
         "content_type": claimed_type(claim.content_type),
@@ -139,33 +153,26 @@ async def _ask(platform: Platform, desks: list[Desk], references: list[str]) -> 
         "wants_persist": claim.wants_persist,
         "await_seconds": settings.await_upload_seconds,
         "upload_seconds": settings.upload_ttl_hours * 3600,
-        "output_seconds": first.output_seconds,
-        "request_id": first.request_id,
+        "output_seconds": desk.output_seconds,
+        "request_id": desk.request_id,
         "keep_days": claim.keep_for_days,
         "team_id": claim.team_id,
-        "api_key_id": first.key_id,
-        "ip": first.address,
-        "may_queue": overload is None,
+        "api_key_id": desk.key_id,
+        "ip": desk.address,
     }
-    items = [
-        {
-            "op_key": desk.chain.key,
-            "variant": desk.variant,
-            "cacheable": desk.chain.cacheable != "never",
-            "price": desk.price.job,
-            "hit_price": desk.price.hit,
-            "output_side": desk.output_side,
-            "hit_reference": reference,
-        }
-        for desk, reference in zip(desks, references, strict=True)
-    ]
-    try:
-        return await Intakes(platform.database).intake_batch(first.user_id, common, items)
-    except ProblemError as error:
-        if overload is None or error.code is not overloaded:
-            raise
-        SHED.labels(overload.caller).inc()
-        raise overload from None
+
+
+def _own(desk: Desk, reference: str) -> dict[str, Any]:
+    """What is one intake's own."""
+    return {
+        "op_key": desk.chain.key,
+        "variant": desk.variant,
+        "cacheable": desk.chain.cacheable != "never",
+        "price": desk.price.job,
+        "hit_price": desk.price.hit,
+        "output_side": desk.output_side,
+        "hit_reference": reference,
+    }
 
 
 def _once(sign: SignUpload) -> SignUpload:

@@ -21,7 +21,7 @@ class Code(str):
     # succeed later with nothing changed; `facts`: further fields of the documentation's example.
     __slots__ = ("detail", "facts", "retryable", "status", "title")
     status: int
-    title: str
+    title: str  # type: ignore[assignment] # a method of str, which nobody needs of a code
     detail: str
     retryable: bool
     facts: Mapping[str, Any]

@@ -75,12 +75,10 @@ begin
     return false;
   end if;
   if v_role = 'viewer' then
-    raise exception using errcode = 'PT403', message = 'role_required',
-      detail = 'Viewers of a team look and download: its owner can make you an editor.';
+    raise exception using errcode = 'PT403', message = 'role_required';
   end if;
   if public.is_blocked(public.payer_of(p_owner_id)) then
-    raise exception using errcode = 'PT403', message = 'team_suspended',
-      detail = 'The account of this team''s owner is suspended: the team can be read, and not changed.';
+    raise exception using errcode = 'PT403', message = 'team_suspended';
   end if;
   v_plan := public.library_plan(p_owner_id);
   if v_plan.seats = 0 or not v_plan.persistent then

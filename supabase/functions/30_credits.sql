@@ -12,7 +12,7 @@ declare
 begin
   select * into v_account from public.credits where user_id = p_user_id for update;
   if not found then
-    raise exception using errcode = 'PT404', message = 'no_credit_account', detail = 'This user has no credit account.';
+    raise exception using errcode = 'PT404', message = 'no_credit_account';
   end if;
   return v_account;
 end $$;

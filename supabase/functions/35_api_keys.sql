@@ -84,7 +84,7 @@ declare
 begin
   select * into v_key from public.api_keys where id = p_key_id and user_id = p_user_id for no key update;
   if not found then
-    raise exception using errcode = 'PT404', message = 'api_key_not_found', detail = 'No key of yours has this id.';
+    raise exception using errcode = 'PT404', message = 'api_key_not_found';
   end if;
   if p_active and (v_key.revoked_at is not null or v_key.expires_at <= now()) then
     raise exception using errcode = 'PT409', message = 'conflict', detail = 'This key has ended: make a new one.';

@@ -21,8 +21,7 @@ declare
   v_category text := public.blocked_category(p_sha256s);
 begin
   if v_category is not null then
-    raise exception using errcode = 'PT403', message = 'refused', hint = v_category,
-      detail = 'This picture is not accepted here.';
+    raise exception using errcode = 'PT403', message = 'refused', hint = v_category;
   end if;
 end $$;
 

@@ -43,7 +43,7 @@ declare
 begin
   perform public.require_team(p_team_id, p_user_id);
   if exists (select 1 from public.team_members m where m.team_id = p_team_id and public.address_of(m.user_id) = v_email) then
-    raise exception using errcode = 'PT409', message = 'already_member', detail = 'A member of this team has this address.';
+    raise exception using errcode = 'PT409', message = 'already_member';
   end if;
   if public.seats_taken(p_team_id, v_email) >= v_plan.seats then
     raise exception using errcode = 'PT409', message = 'no_seats',

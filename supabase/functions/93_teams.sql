@@ -108,7 +108,7 @@ language plpgsql stable security definer set search_path = ''
 as $$
 begin
   if (select count(*) from public.team_members m where m.user_id = p_user_id and m.role = 'owner') >= 20 then
-    raise exception using errcode = 'PT409', message = 'too_many_teams', detail = 'One account owns at most 20 teams.';
+    raise exception using errcode = 'PT409', message = 'too_many_teams';
   end if;
 end $$;
 
@@ -230,7 +230,7 @@ begin
   select m.role into v_old from public.team_members m
   where m.team_id = p_team_id and m.user_id = p_member_id for update;
   if not found then
-    raise exception using errcode = 'PT404', message = 'member_not_found', detail = 'Nobody of this id is in the team.';
+    raise exception using errcode = 'PT404', message = 'member_not_found';
   end if;
   if v_old = p_role then
     return public.get_team(p_team_id, p_user_id);
@@ -273,10 +273,9 @@ begin
   select m.role into v_role from public.team_members m
   where m.team_id = p_team_id and m.user_id = p_member_id for update;
   if not found then
-    raise exception using errcode = 'PT404', message = 'member_not_found', detail = 'Nobody of this id is in the team.';
+    raise exception using errcode = 'PT404', message = 'member_not_found';
   elsif v_role = 'owner' then
-    raise exception using errcode = 'PT409', message = 'team_owner',
-      detail = 'The owner cannot leave: make another member the owner, or delete the team.';
+    raise exception using errcode = 'PT409', message = 'team_owner';
   end if;
   delete from public.team_members where team_id = p_team_id and user_id = p_member_id;
   perform public.end_links(p_team_id, p_member_id);

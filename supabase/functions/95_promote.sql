@@ -52,7 +52,7 @@ begin
     raise exception using errcode = 'PT410', message = 'output_expired', detail = 'This output has been removed.';
   end if;
   if not (public.library_plan(p_owner_id)).persistent then
-    raise exception using errcode = 'PT402', message = 'plan_required', detail = 'The library is part of a paid plan.',
+    raise exception using errcode = 'PT402', message = 'plan_required',
       hint = jsonb_build_object(
         'violated_policies', jsonb_build_array('persistent'),
         'plan_required', public.plan_allowing((public.library_plan(p_owner_id)).rank, '{"persistent": true}'))::text;

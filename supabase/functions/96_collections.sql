@@ -241,8 +241,7 @@ begin
   end if;
   perform public.check_place(v_owner_id, null, p_parent_id, p_name);
   if (select count(*) from public.collections c where c.owner_id = v_owner_id) >= 500 then
-    raise exception using errcode = 'PT409', message = 'too_many_collections',
-      detail = 'At most 500 collections are kept: delete one first.';
+    raise exception using errcode = 'PT409', message = 'too_many_collections';
   end if;
   insert into public.collections (user_id, team_id, parent_id, name)
   values (case when p_team_id is null then p_user_id end, p_team_id, p_parent_id, p_name)

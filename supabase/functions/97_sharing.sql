@@ -55,8 +55,7 @@ begin
   end if;
   if (select count(*) from public.share_links l
       where l.output_id = p_output_id and l.revoked_at is null and l.expires_at > now()) >= 100 then
-    raise exception using errcode = 'PT409', message = 'too_many_shares',
-      detail = 'This picture has 100 links already; revoke one first.';
+    raise exception using errcode = 'PT409', message = 'too_many_shares';
   end if;
   return true;
 end $$;

@@ -29,7 +29,7 @@ declare
     limit 2);
 begin
   if cardinality(v_ids) = 0 then
-    raise exception using errcode = 'PT404', message = 'user_not_found', detail = 'No account has this id or address.';
+    raise exception using errcode = 'PT404', message = 'user_not_found';
   elsif cardinality(v_ids) > 1 then
     raise exception using errcode = 'PT409', message = 'conflict', detail = 'Several accounts have this address: say which by its id.';
   end if;

@@ -273,12 +273,10 @@ begin
     return false;
   end if;
   if v_role = 'viewer' then
-    raise exception using errcode = 'PT403', message = 'role_required',
-      detail = 'Viewers of a team look and download: its owner can make you an editor.';
+    raise exception using errcode = 'PT403', message = 'role_required';
   end if;
   if public.is_blocked(public.payer_of(p_owner_id)) then
-    raise exception using errcode = 'PT403', message = 'team_suspended',
-      detail = 'The account of this team''s owner is suspended: the team can be read, and not changed.';
+    raise exception using errcode = 'PT403', message = 'team_suspended';
   end if;
   v_plan := public.library_plan(p_owner_id);
   if v_plan.seats = 0 or not v_plan.persistent then
@@ -335,6 +333,25 @@ as $$
   where o.cache_key = p_cache_key and o.owner_id = p_owner_id and o.deleted_at is null
     and (o.expires_at is null or o.expires_at > now())
 $$;
+
+-- Money, by double entry. A row of credit_ledger is one movement of an account; its credit_uses say which grants it put
+-- credits into or took them out of. The ledger is append-only and unique on (user_id, reason, reference), so that
+-- every movement may be repeated without effect; the balance changes with it, hence is always its sum.
+-- The account's row in credits is locked before anything of it is read, and guards its grants as well.
+-- These are building blocks, callable by nobody: they run inside intake, completion and what 31_grants.sql offers.
+
+create or replace function public.lock_credits(p_user_id uuid) returns public.credits
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_account public.credits;
+begin
+  select * into v_account from public.credits where user_id = p_user_id for update;
+  if not found then
+    raise exception using errcode = 'PT404', message = 'no_credit_account';
+  end if;
+  return v_account;
+end $$;
 
 -- What processes that keep profiles, plans and prices must ask for again: all that changed in the last p_seconds. Asked
 -- more often than that, so that a change which commits late is seen as well.
@@ -566,6 +583,23 @@ begin
     'name', p_name, 'scopes', p_scopes, 'expires_at', p_expires_at, 'rate_per_minute', p_rate_per_minute,
     'spend_cap', p_spend_cap));
   return public.api_key_document(v_key);
+end $$;
+
+-- The caller's key under lock; refuses when they have none such. Where p_active, also one that has ended.
+create or replace function public.lock_api_key(p_key_id uuid, p_user_id uuid, p_active boolean) returns public.api_keys
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_key public.api_keys;
+begin
+  select * into v_key from public.api_keys where id = p_key_id and user_id = p_user_id for no key update;
+  if not found then
+    raise exception using errcode = 'PT404', message = 'api_key_not_found';
+  end if;
+  if p_active and (v_key.revoked_at is not null or v_key.expires_at <= now()) then
+    raise exception using errcode = 'PT409', message = 'conflict', detail = 'This key has ended: make a new one.';
+  end if;
+  return v_key;
 end $$;
 
 -- What a shown key is to be compared with and may do. A key of an account that may not be used is told as revoked, and
@@ -943,6 +977,18 @@ begin
     perform public.entomb(v_new.bucket, v_new.thumb_path, 'duplicate');
   end if;
   return v_output;
+end $$;
+
+-- Raises 'refused', with the category as hint, when one of the hashes is blocked.
+create or replace function public.refuse_blocked(p_sha256s text[]) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_category text := public.blocked_category(p_sha256s);
+begin
+  if v_category is not null then
+    raise exception using errcode = 'PT403', message = 'refused', hint = v_category;
+  end if;
 end $$;
 
 -- Input documents: what an op takes that is too long for its key. A digest opens what its owner or a visitor has sent.
@@ -2325,6 +2371,35 @@ as $$
     else 'open' end
 $$;
 
+-- Invites an address, whether or not there is an account of it: the answer is the same. Doing it again prolongs the
+-- invitation that is open and gives it the new role.
+create or replace function public.create_invitation(p_team_id uuid, p_user_id uuid, p_email text, p_role text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_team public.teams := public.lock_team(p_team_id, p_user_id, true);
+  v_email text := lower(btrim(p_email));
+  v_plan public.plans := public.library_plan(p_team_id);
+  v_invitation public.team_invitations;
+begin
+  perform public.require_team(p_team_id, p_user_id);
+  if exists (select 1 from public.team_members m where m.team_id = p_team_id and public.address_of(m.user_id) = v_email) then
+    raise exception using errcode = 'PT409', message = 'already_member';
+  end if;
+  if public.seats_taken(p_team_id, v_email) >= v_plan.seats then
+    raise exception using errcode = 'PT409', message = 'no_seats',
+      detail = format('This plan gives a team %s seats, and all are taken or kept for open invitations.', v_plan.seats);
+  end if;
+  insert into public.team_invitations (team_id, email, role, expires_at)
+  values (p_team_id, v_email, p_role, now() + interval '7 days')
+  on conflict (team_id, email) where accepted_at is null and declined_at is null and revoked_at is null
+  do update set role = excluded.role, expires_at = excluded.expires_at
+  returning * into v_invitation;
+  insert into public.audit_log (actor, action, subject, data)
+  values (p_user_id, 'team.invite', v_invitation.id::text, jsonb_build_object('team_id', p_team_id, 'role', p_role));
+  return public.invitation_document(v_invitation);
+end $$;
+
 -- Ends what lock_team_jobs gave, after the pictures have been dealt with: credits come last. What p_actor ends of their own
 -- while a worker is at it counts as a failure of theirs, as it does in cancel_job.
 create or replace function public.cancel_team_jobs(p_job_ids uuid[], p_actor uuid default null) returns void
@@ -2342,6 +2417,15 @@ begin
         perform public.note_failure(v_job);
       end if;
     end loop;
+  end if;
+end $$;
+
+create or replace function public.refuse_another_team(p_user_id uuid) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if (select count(*) from public.team_members m where m.user_id = p_user_id and m.role = 'owner') >= 20 then
+    raise exception using errcode = 'PT409', message = 'too_many_teams';
   end if;
 end $$;
 
@@ -2401,7 +2485,7 @@ begin
   select m.role into v_old from public.team_members m
   where m.team_id = p_team_id and m.user_id = p_member_id for update;
   if not found then
-    raise exception using errcode = 'PT404', message = 'member_not_found', detail = 'Nobody of this id is in the team.';
+    raise exception using errcode = 'PT404', message = 'member_not_found';
   end if;
   if v_old = p_role then
     return public.get_team(p_team_id, p_user_id);
@@ -2444,10 +2528,9 @@ begin
   select m.role into v_role from public.team_members m
   where m.team_id = p_team_id and m.user_id = p_member_id for update;
   if not found then
-    raise exception using errcode = 'PT404', message = 'member_not_found', detail = 'Nobody of this id is in the team.';
+    raise exception using errcode = 'PT404', message = 'member_not_found';
   elsif v_role = 'owner' then
-    raise exception using errcode = 'PT409', message = 'team_owner',
-      detail = 'The owner cannot leave: make another member the owner, or delete the team.';
+    raise exception using errcode = 'PT409', message = 'team_owner';
   end if;
   delete from public.team_members where team_id = p_team_id and user_id = p_member_id;
   perform public.end_links(p_team_id, p_member_id);
@@ -2625,6 +2708,24 @@ as $$
   from public.images i where i.id = p_image_id and public.may_read(i.owner_id, p_user_id)
     and public.is_original_shown(i, p_user_id)
 $$;
+
+create or replace function public.refuse_promotion(p_output public.image_outputs, p_owner_id uuid) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if p_output.deleted_at is not null or p_output.expires_at <= now() then
+    raise exception using errcode = 'PT410', message = 'output_expired', detail = 'This output has been removed.';
+  end if;
+  if not (public.library_plan(p_owner_id)).persistent then
+    raise exception using errcode = 'PT402', message = 'plan_required',
+      hint = jsonb_build_object(
+        'violated_policies', jsonb_build_array('persistent'),
+        'plan_required', public.plan_allowing((public.library_plan(p_owner_id)).rank, '{"persistent": true}'))::text;
+  end if;
+  if p_output.version is null then
+    perform public.refuse_full_storage(public.payer_of(p_owner_id));
+  end if;
+end $$;
 
 -- Moves the row of an ephemeral output to the copies that the service has made in user-library: next version, shown,
 -- older ones pruned, paid for once. Repeated, or behind another call, it answers the same and marks the copies it
@@ -2923,6 +3024,28 @@ begin
   end if;
 end $$;
 
+create or replace function public.create_collection(
+  p_user_id uuid, p_name text, p_parent_id uuid, p_team_id uuid default null
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_owner_id uuid := coalesce(p_team_id, p_user_id);
+  v_collection public.collections;
+begin
+  if not public.lock_library(v_owner_id, p_user_id) then
+    perform public.require_team(p_team_id, p_user_id);
+  end if;
+  perform public.check_place(v_owner_id, null, p_parent_id, p_name);
+  if (select count(*) from public.collections c where c.owner_id = v_owner_id) >= 500 then
+    raise exception using errcode = 'PT409', message = 'too_many_collections';
+  end if;
+  insert into public.collections (user_id, team_id, parent_id, name)
+  values (case when p_team_id is null then p_user_id end, p_team_id, p_parent_id, p_name)
+  returning * into v_collection;
+  return public.collection_document(v_collection);
+end $$;
+
 -- Share links: made and revoked by the output's owner, opened by whoever has the token.
 
 -- 'active', or the code that opening the link answers with. A link counts as revoked while the account of whoever made
@@ -2969,8 +3092,7 @@ begin
   end if;
   if (select count(*) from public.share_links l
       where l.output_id = p_output_id and l.revoked_at is null and l.expires_at > now()) >= 100 then
-    raise exception using errcode = 'PT409', message = 'too_many_shares',
-      detail = 'This picture has 100 links already; revoke one first.';
+    raise exception using errcode = 'PT409', message = 'too_many_shares';
   end if;
   return true;
 end $$;
@@ -3379,6 +3501,25 @@ begin
   insert into public.audit_log (action, subject, data)
   values ('data.delete.done', p_request_id::text, v_request.receipt - 'kept');
   return public.request_document(v_request);
+end $$;
+
+-- The account that an operator names by its id or its address.
+create or replace function public.account_of(p_who text) returns uuid
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_ids uuid[] := array(
+    select u.id from auth.users u
+    where case when p_who ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$' then u.id = p_who::uuid
+               else lower(u.email) = lower(p_who) end
+    limit 2);
+begin
+  if cardinality(v_ids) = 0 then
+    raise exception using errcode = 'PT404', message = 'user_not_found';
+  elsif cardinality(v_ids) > 1 then
+    raise exception using errcode = 'PT409', message = 'conflict', detail = 'Several accounts have this address: say which by its id.';
+  end if;
+  return v_ids[1];
 end $$;
 
 -- Roles

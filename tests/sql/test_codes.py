@@ -73,6 +73,15 @@ def test_no_other_way_of_raising_is_used() -> None:
     assert not re.search(r"\braise\s+(?:sqlstate|\w+_\w+)\b", SOURCE)
 
 
+def test_sql_repeats_no_sentence_of_a_code() -> None:
+    """A refusal without a detail is told in the code's own words."""
+    sentences = {code.detail.replace("'", "''") for code in CODES.values()}
+    repeated = {
+        text for statement in RAISE.findall(SOURCE) for text in sentences if f"detail = '{text}'" in statement
+    }
+    assert repeated == set()
+
+
 def test_every_code_that_sql_stores_is_known() -> None:
     """In the error of a job or of a request."""
     stored = set(STORED.findall(SOURCE))
