@@ -29,7 +29,9 @@ from starlette.responses import HTMLResponse, Response
 import service.error_codes  # noqa: F401 - so that every code is known
 from service import __version__
 from service.access.auth import Authenticator
+from service.access.key_format import PATTERN
 from service.access.routes import router as keys_router
+from service.access.scopes import scope_of
 from service.admin.routes import router as admin_router
 from service.admin.system_routes import admin_policy
 from service.catalogue.routes import router as catalogue_router
@@ -38,7 +40,9 @@ from service.credits.routes import router as credits_router
 from service.health.checks import Checks
 from service.health.routes import router as health_router
 from service.input_documents.routes import router as inputs_router
+from service.intake.rerun_routes import router as rerun_router
 from service.intake.routes import router as intake_router
+from service.intake.schemas import BatchRequest, IntakeRequest
 from service.jobs.routes import router as jobs_router
 from service.library.image_routes import router as images_router
 from service.library.routes import router as library_router
@@ -79,6 +83,7 @@ ROUTERS = (
     inputs_router,
     catalogue_router,
     library_router,
+    rerun_router,
     images_router,
     collections_router,
     requests_router,
@@ -114,7 +119,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     problems.install(app)
-    openapi.install(app)
+    openapi.install(app, models=(IntakeRequest, BatchRequest), key_pattern=PATTERN, scope_of=scope_of)
     app.mount(DOCS_FILES, StaticFiles(packages=[("fastapi_offline", "static")]), name="docs")
     app.mount("/static", PageFiles(PLAYGROUND, CLIENT, policy=page_policy(settings)), name="static")
     app.mount("/admin/static", PageFiles(ADMIN, policy=admin_policy(settings)), name="admin")

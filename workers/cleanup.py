@@ -13,10 +13,11 @@ from uuid import UUID
 import structlog
 
 from service.cache.hot_answers import forget
-from service.cache.missing import bury, lose_original
-from service.collections.store import Shelves
+from service.cache.missing import bury
 from service.credits.store import Credits
 from service.input_documents.store import Inputs
+from service.library.image_store import Images
+from service.library.originals import lose_original
 from service.library.store import Library
 from service.maintenance.store import ByteCheck, Maintenance
 from service.platform.database import Tombstone
@@ -103,7 +104,7 @@ async def expire_credits(platform: Platform, report: CleanupReport, *, batch: in
 async def archive(platform: Platform, report: CleanupReport, *, batch: int = BATCH) -> None:
     """Archive the images whose owners want it by their age. Their bytes stay where they are; a store with a cold
     class would be told here."""
-    while count := await Shelves(platform.database).archive_due(batch):
+    while count := await Images(platform.database).archive_due(batch):
         report.archived += count
 
 

@@ -15,7 +15,8 @@ from uuid import UUID
 
 import orjson
 
-from service.cache.missing import bury, lose_original
+from service.cache.missing import bury
+from service.library.originals import lose_original
 from service.platform.media import EXTENSIONS
 from service.platform.resources import Platform
 from service.platform.storage import LIBRARY, ObjectExistsError, ObjectNotFoundError, ObjectTooLargeError

@@ -10,7 +10,8 @@ import time
 
 import structlog
 
-from service.cache.missing import bury, lose_original
+from service.cache.missing import bury
+from service.library.originals import lose_original
 from service.moderation.blocking import block
 from service.moderation.clamd import Clamd, ScannerError
 from service.moderation.scanner import INFECTED, scanner_of

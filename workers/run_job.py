@@ -16,13 +16,14 @@ from uuid import UUID
 import structlog
 
 from service.cache.hot_answers import forget
-from service.cache.missing import bury, has_bytes, lose_original
+from service.cache.missing import bury, has_bytes
 from service.input_documents.errors import input_not_found
 from service.input_documents.store import Inputs
 from service.jobs.errors import sha256_mismatch, size_mismatch, upload_missing
 from service.jobs.progress import Progress
 from service.jobs.store import CacheCheck, CachedOutput, ClaimedJob, Jobs
 from service.library.errors import original_missing
+from service.library.originals import lose_original
 from service.moderation.errors import infected, refused
 from service.moderation.moderators import Moderators
 from service.ops.inputs import InputDocument

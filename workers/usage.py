@@ -2,9 +2,9 @@
 
 import structlog
 
-from service.plans.store import Plans
 from service.platform.resources import Platform
 from service.usage.meter import drop, take
+from service.usage.store import UsageDays
 
 log = structlog.get_logger()
 FOLD_SECONDS = 15
@@ -13,13 +13,13 @@ SETTLED_AT_ONCE = 10_000
 
 async def usage(platform: Platform) -> None:
     """One turn. Safe to be cut off anywhere, and to run in several workers. Raises DependencyError, RedisError."""
-    while await Plans(platform.database).settle_storage(SETTLED_AT_ONCE):
+    while await UsageDays(platform.database).settle_storage(SETTLED_AT_ONCE):
         pass
-    await Plans(platform.database).expire_usage()
+    await UsageDays(platform.database).expire_usage()
     taken = await take(platform.redis)
     if taken is None:
         return
     batch, counts = taken
-    added = await Plans(platform.database).fold_usage(batch, counts)
+    added = await UsageDays(platform.database).fold_usage(batch, counts)
     await drop(platform.redis, batch)
     log.info("usage_folded", batch=str(batch), users=len(counts), again=not added)

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.app import create_app as create_service
 from service.cache.hot_answers import hit_key
-from service.intake.intake import check
+from service.intake.checks import check
 from service.intake.routes import PlainRoute
 from service.intake.schemas import IntakeAnswer, IntakeRequest
 from service.jobs.schemas import Output

@@ -8,7 +8,6 @@ token's metadata. Verifying costs about 100 us, so the outcome is kept by the he
 
 import asyncio
 import hashlib
-import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from starlette.requests import Request
 from service.access.key_format import looks_like_key
 from service.access.key_ring import VerifiedKey
 from service.access.scopes import scope_of
+from service.platform.addresses import address_of
 from service.platform.errors import (
     DependencyError,
     ProblemError,
@@ -261,28 +261,6 @@ def bearer(authorization: str) -> str:
             "This is an API key, not a user's access token; without a session, send no Authorization header."
         )
     return token
-
-
-def address_of(request: Request, hops: int) -> str:
-    """The address that a request came from, behind `hops` trusted proxies."""
-    peer = request.client.host if request.client else ""
-    return client_ip(peer, request.headers.getlist("x-forwarded-for"), hops) if hops else peer
-
-
-def client_ip(peer: str, forwarded_for: list[str], hops: int) -> str:
-    """The caller's address: the peer's, or the first of the `hops` entries that trusted proxies append.
-
-    Entries to the left of it were written by the caller and prove nothing. A request with fewer entries has not come
-    through all the proxies, so that whoever sent it may have written them: then, and where the entry is no address,
-    only the peer's is certain.
-    """
-    chain = [entry.strip() for value in forwarded_for for entry in value.split(",")]
-    if not hops or len(chain) < hops:
-        return peer
-    try:
-        return str(ipaddress.ip_address(chain[-hops]))
-    except ValueError:
-        return peer
 
 
 def invalid(detail: str) -> ProblemError:

@@ -23,6 +23,7 @@ import structlog
 
 from service.access.key_format import is_well_formed, keyed_hash, prefix_of
 from service.access.store import ApiKeys, FoundKey
+from service.platform.addresses import Networks, networks
 from service.platform.errors import (
     DependencyError,
     ProblemError,
@@ -32,7 +33,7 @@ from service.platform.errors import (
     invalid_api_key,
 )
 from service.platform.freshness import REMEMBERED_SECONDS, UNCONFIRMED_SECONDS, Freshness
-from service.platform.gcra import MINUTE, Admission, Limit, Limiter, Networks, by_address, networks
+from service.platform.gcra import MINUTE, Admission, Limit, Limiter, by_address
 from service.platform.resources import Platform
 from service.platform.secrets import derive
 from service.platform.settings import Settings

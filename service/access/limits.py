@@ -16,22 +16,12 @@ from starlette.types import Scope
 from service.access.accounts import Accounts
 from service.access.auth import Caller, Principal
 from service.access.key_ring import KeyRing
+from service.platform.addresses import Networks, networks
 from service.platform.errors import ProblemError, sign_in_required
 from service.platform.freshness import version_key
-from service.platform.gcra import (
-    HOUR,
-    LOCAL_KEYS,
-    MINUTE,
-    Admission,
-    Kept,
-    Limit,
-    Networks,
-    by_address,
-    networks,
-)
+from service.platform.gcra import COUNTS, HOUR, LOCAL_KEYS, MINUTE, Admission, Kept, Limit, by_address
 from service.platform.resources import Platform, platform_of
 from service.platform.settings import Settings
-from service.usage.meter import COUNTS
 
 FOLLOW_UPS_PER_INTAKE = 10
 

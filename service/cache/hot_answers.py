@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
 from hmac import compare_digest
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from uuid import UUID
 
 import structlog
@@ -23,7 +23,6 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from service.intake.schemas import IntakeRequest
 from service.platform.database import Forget
 from service.platform.redis import dropped
 from service.platform.secrets import derive
@@ -34,6 +33,19 @@ ON_THE_WAY_SECONDS = 120
 """More than an intake that has begun can take."""
 MAC_BYTES = 16
 END_BYTES = 8
+
+
+class Claim(Protocol):
+    """What a caller says of a picture: hex digest, bytes, pixels."""
+
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
 
 
 def hit_key(cache_key: str, owner_id: UUID | None) -> str:
@@ -74,7 +86,7 @@ def unseal(secret: SecretStr, key: str, entry: bytes) -> bytes | None:
     return sealed[END_BYTES:]
 
 
-def claimed(claim: IntakeRequest) -> str:
+def claimed(claim: Claim) -> str:
     """What must agree with the verified picture beside its digest: `{bytes}:{longer side}:{shorter side}`. Which side
     is called width depends on whether the client has looked at the EXIF orientation."""
     width, height = claim.width, claim.height
@@ -92,7 +104,7 @@ async def remember(  # noqa: PLR0913
     key: str,
     answer: bytes,
     *,
-    claim: IntakeRequest,
+    claim: Claim,
     url_seconds: int,
     expires_at: datetime | None,
     label: Label = Label(0, 0, 0),  # noqa: B008 - it has no state

@@ -10,11 +10,9 @@ import structlog
 from redis.exceptions import RedisError
 
 from service.cache.hot_answers import forget
-from service.library.store import Library
 from service.platform.database import OutputRow
 from service.platform.errors import DatabaseReadOnlyError
 from service.platform.resources import Platform
-from service.platform.storage import LIBRARY
 from service.platform.telemetry import MISSING_BYTES
 
 log = structlog.get_logger()
@@ -44,13 +42,3 @@ async def bury(platform: Platform, output_id: UUID) -> None:
         await forget(platform.redis, [gone])
     except (RedisError, OSError) as error:  # what it holds dies within minutes
         log.warning("output_not_forgotten", output_id=str(output_id), error=type(error).__name__)
-
-
-async def lose_original(platform: Platform, image_id: UUID, path: str) -> None:
-    """Let an image name its original at `path` no longer, since its bytes are gone: the next intake asks for them
-    again. The object goes first, so that the new one finds its key free. Raises StorageError,
-    DependencyError."""
-    await platform.storage.remove(LIBRARY, [path])
-    if await Library(platform.database).lose_original(image_id, path):
-        MISSING_BYTES.labels("original").inc()
-        log.warning("original_without_bytes", image_id=str(image_id))

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from fastapi import APIRouter, Request, Response
 
 from service.catalogue.schemas import Catalogue, InputLimits, ModerationStatement, OpEntry
-from service.intake.intake import accepted_types
+from service.intake.checks import accepted_types
 from service.moderation.moderators import NSFW_MODEL
 from service.ops.registry import catalogue
 from service.plans.tariff import Price, Tariff

@@ -2,11 +2,9 @@
 
 from uuid import UUID
 
+from service.library.errors import collection_not_found
 from service.platform.errors import Code, ProblemError
 
-collection_not_found = Code(
-    "collection_not_found", 404, "There is no such collection", "No collection of yours has this id."
-)
 collection_exists = Code(
     "collection_exists",
     409,

@@ -9,19 +9,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.access.limits import SignedIn
 from service.collections.errors import (
     collection_exists,
-    collection_not_found,
     collection_too_deep,
     no_such_collection,
     too_many_collections,
 )
-from service.collections.store import CollectionRow, Shelves
-from service.library.errors import image_not_found
-from service.library.images import TEAM_REFUSALS, change_one
+from service.collections.store import CollectionRow, Collections
+from service.library.errors import collection_not_found, image_not_found
+from service.library.images import change_one
 from service.platform.errors import data_deletion_running, malformed_json, sign_in_required
 from service.platform.fields import Id, Input, Name
 from service.platform.problems import responses
 from service.platform.resources import platform_of
-from service.teams.errors import team_not_found
+from service.teams.errors import TEAM_REFUSALS, team_not_found
 
 router = APIRouter(prefix="/collections", tags=["library"])
 
@@ -72,7 +71,7 @@ async def list_collections(
     request: Request, user_id: SignedIn, team_id: UUID | None = None
 ) -> CollectionList:
     """All of the caller's collections, or of a team's, at most 500."""
-    rows = await Shelves(platform_of(request).database).list_collections(user_id, team_id)
+    rows = await Collections(platform_of(request).database).list_collections(user_id, team_id)
     return CollectionList(collections=[_shown(row) for row in rows])
 
 
@@ -94,7 +93,7 @@ _REFUSALS = (
 async def create_collection(request: Request, user_id: SignedIn, wanted: NewCollection) -> Collection:
     """A new, empty collection."""
     return _shown(
-        await Shelves(platform_of(request).database).create_collection(
+        await Collections(platform_of(request).database).create_collection(
             user_id, wanted.name, wanted.parent_id, wanted.team_id
         )
     )
@@ -105,7 +104,7 @@ async def update_collection(
     collection_id: UUID, request: Request, user_id: SignedIn, wanted: CollectionChange
 ) -> Collection:
     """Rename a collection, or move it into another or out of one."""
-    row = await Shelves(platform_of(request).database).update_collection(
+    row = await Collections(platform_of(request).database).update_collection(
         collection_id,
         user_id,
         name=wanted.name,
@@ -124,7 +123,7 @@ async def update_collection(
 )
 async def delete_collection(collection_id: UUID, request: Request, user_id: SignedIn) -> None:
     """Delete a collection and those that lie in it. Their images stay."""
-    if not await Shelves(platform_of(request).database).delete_collection(collection_id, user_id):
+    if not await Collections(platform_of(request).database).delete_collection(collection_id, user_id):
         raise no_such_collection(collection_id)
 
 

@@ -6,36 +6,27 @@ and told as a problem. New jobs read one upload.
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import uuid4
 
 from starlette.types import Scope
 
-from service.access.addresses import pseudonym
 from service.access.auth import Principal
 from service.access.limits import admit
-from service.intake.intake import (
-    Desk,
-    SignUpload,
-    chain_of,
-    check_picture,
-    check_wishes,
-    require_bulk,
-    variant_of,
-)
-from service.intake.load import Load
+from service.intake.answer import SignUpload, answer, answer_to, may_queue
+from service.intake.checks import check_picture, check_wishes, refusal, require_bulk
+from service.intake.order import Order, variant_of
 from service.intake.schemas import BatchAnswer, BatchItem, BatchRequest, IntakeAnswer, IntakeRequest
 from service.intake.store import IntakeResult, Intakes
-from service.library.store import Library
 from service.ops.registry import Chain
 from service.plans.profiles import Profiles
-from service.plans.tariff import Price, Tariff
-from service.platform.errors import ProblemError, overloaded
+from service.plans.store import Plans
+from service.plans.tariff import Tariff
+from service.platform.addresses import pseudonym
+from service.platform.chains import chain_of
+from service.platform.errors import ProblemError
 from service.platform.gcra import Admission
-from service.platform.media import claimed_type
 from service.platform.resources import Platform
 from service.platform.storage import SignedUpload
-from service.platform.telemetry import SHED
 from service.platform.weights import weights_digest
 from service.teams.store import Teams
 
@@ -56,12 +47,12 @@ async def intake_batch(
             problems[op_key] = error
     different = {chain.key: chain for chain in chains.values()}
     admission = await admit(platform, principal, scope, times=max(1, len(different)))
-    desks = await _desks(platform, principal, claim, list(different.values()), scope)
-    refused = {desk.chain.key: await desk.refusal() for desk in desks}
+    orders = await _orders(platform, principal, claim, list(different.values()), scope)
+    refused = {order.chain.key: await refusal(platform, order) for order in orders}
     problems |= {
         op_key: reason for op_key, chain in chains.items() if (reason := refused[chain.key]) is not None
     }
-    answers = await _answers(platform, [desk for desk in desks if refused[desk.chain.key] is None])
+    answers = await _answers(platform, [order for order in orders if refused[order.chain.key] is None])
     items = [
         BatchItem(op_key=op_key, problem=problems[op_key].problem(scope.get("darkroom.request_id")))
         if op_key in problems
@@ -71,108 +62,65 @@ async def intake_batch(
     return BatchAnswer(items=items, charged=sum(answer.charged for answer in answers.values())), admission
 
 
-async def _answers(platform: Platform, desks: list[Desk]) -> dict[str, IntakeAnswer]:
+async def _answers(platform: Platform, orders: list[Order]) -> dict[str, IntakeAnswer]:
     """By canonical op_key."""
-    if not desks:
+    if not orders:
         return {}
-    references = [str(uuid4()) for _ in desks]
-    results = await _ask(platform, desks, references)
+    references = [str(uuid4()) for _ in orders]
+    results = await _ask(platform, orders, references)
     sign = _once(platform.storage.sign_upload)
     answers = {}
-    for desk, reference, result in zip(desks, references, results, strict=True):
-        told = await desk.tell(result, reference, sign)
-        if told is None:  # found, and gone since: as an intake of its own
-            answers[desk.chain.key] = IntakeAnswer.model_validate_json(await desk.answer(None))
+    for order, reference, result in zip(orders, references, results, strict=True):
+        found = await answer_to(platform, order, result, reference, sign)
+        if found is None:  # what was found is gone since: as an intake of its own
+            answers[order.chain.key] = IntakeAnswer.model_validate_json(await answer(platform, order))
         else:
-            answers[desk.chain.key] = told.answer
+            answers[order.chain.key] = found.answer
     return answers
 
 
-async def _desks(
+async def _orders(
     platform: Platform, principal: Principal, claim: BatchRequest, chains: list[Chain], scope: Scope
-) -> list[Desk]:
+) -> list[Order]:
     if not chains:
         return []
     profile = await platform.shared(Profiles).of(principal.user_id)
     if profile is None:
-        profile = await Library(platform.database).get_profile(principal.user_id)
+        profile = await Plans(platform.database).get_profile(principal.user_id)
     if profile is not None:
         await require_bulk(platform, profile, len(chains))
     team = None
     if claim.team_id is not None and principal.user_id is not None:
         team = await Teams(platform.database).get_profile(claim.team_id, principal.user_id)
     common = claim.model_dump(exclude={"op_keys"})
-    desks = []
+    orders = []
     for chain in chains:
         one = IntakeRequest.model_construct(**common, op_key=chain.key)
-        price: Price = await platform.shared(Tariff).price(chain)
-        desks.append(
-            Desk(
-                platform,
-                principal.user_id,
-                one,
-                chain,
-                scope.get("darkroom.request_id"),
+        orders.append(
+            Order(
+                claim=one,
+                chain=chain,
+                user_id=principal.user_id,
                 variant=variant_of(team or profile, one, weights_digest(platform.settings, chain)),
                 profile=profile,
                 team=team,
-                price=price,
+                price=await platform.shared(Tariff).price(chain),
+                request_id=scope.get("darkroom.request_id"),
                 key_id=principal.key_id,
                 address=pseudonym(platform.settings.secret, principal.ip),
             )
         )
-    return desks
+    return orders
 
 
-async def _ask(platform: Platform, desks: list[Desk], references: list[str]) -> list[IntakeResult]:
+async def _ask(platform: Platform, orders: list[Order], references: list[str]) -> list[IntakeResult]:
     """Raises ProblemError: what intake() refuses, and `overloaded` for work when too much waits."""
-    first = desks[0]
-    overload = await platform.shared(Load).refusal(first.profile)
-    common = _common(first) | {"may_queue": overload is None}
-    items = [_own(desk, reference) for desk, reference in zip(desks, references, strict=True)]
-    try:
-        return await Intakes(platform.database).intake_batch(first.user_id, common, items)
-    except ProblemError as error:
-        if overload is None or error.code is not overloaded:
-            raise
-        SHED.labels(overload.caller).inc()
-        raise overload from None
-
-
-def _common(desk: Desk) -> dict[str, Any]:
-    """What the intakes of a batch have in common, by the names of IntakeParameters."""
-    claim, settings = desk.claim, desk.settings
-    return {
-        "sha256": claim.sha256,
-        "filename": claim.filename,
-        "content_type": claimed_type(claim.content_type),
-        "size": claim.size,
-        "width": claim.width,
-        "height": claim.height,
-        "queue": settings.queue,
-        "wants_persist": claim.wants_persist,
-        "await_seconds": settings.await_upload_seconds,
-        "upload_seconds": settings.upload_ttl_hours * 3600,
-        "output_seconds": desk.output_seconds,
-        "request_id": desk.request_id,
-        "keep_days": claim.keep_for_days,
-        "team_id": claim.team_id,
-        "api_key_id": desk.key_id,
-        "ip": desk.address,
-    }
-
-
-def _own(desk: Desk, reference: str) -> dict[str, Any]:
-    """What is one intake's own."""
-    return {
-        "op_key": desk.chain.key,
-        "variant": desk.variant,
-        "cacheable": desk.chain.cacheable != "never",
-        "price": desk.price.job,
-        "hit_price": desk.price.hit,
-        "output_side": desk.output_side,
-        "hit_reference": reference,
-    }
+    async with may_queue(platform, orders[0].profile) as may:
+        parameters = [
+            order.parameters(platform.settings, reference, may_queue=may)
+            for order, reference in zip(orders, references, strict=True)
+        ]
+        return await Intakes(platform.database).intake_batch(parameters)
 
 
 def _once(sign: SignUpload) -> SignUpload:

@@ -15,8 +15,8 @@ from typing import Self
 
 import structlog
 
-from service.library.store import Profile
 from service.maintenance.store import Maintenance, QueueLoad
+from service.plans.store import Profile
 from service.platform.errors import DependencyError, ProblemError, overloaded
 from service.platform.resources import Platform
 from service.platform.settings import Settings

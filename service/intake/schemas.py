@@ -1,18 +1,15 @@
 """What a client says about its file, and what it is told."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
 from service.jobs.schemas import MAX_BATCH, Output
 from service.jobs.store import Status
 from service.platform.errors import Problem
-from service.platform.fields import Composed, Id, Input
-
-MAX_CLAIM = 2**31 - 1
-
+from service.platform.fields import MAX_CLAIM, Composed, Id, Input
 
 _CLAIM: dict[str, JsonValue] = {
     "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
@@ -162,3 +159,43 @@ class BatchAnswer(BaseModel):
 
     items: list[BatchItem]
     charged: int = Field(0, description="credits, of all hits together")
+
+
+MAX_RERUNS = 8
+
+
+class RerunRequest(Input):
+    """One op, or several to compare."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"op_keys": ["bgremove-v2", "bgremove-v2+shadow-v2"]}]},
+    )
+
+    op_key: OpKey | None = None
+    op_keys: list[OpKey] | None = Field(None, min_length=1, max_length=MAX_RERUNS)
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.op_key is None) == (self.op_keys is None):
+            raise ValueError("give either op_key or op_keys")
+        return self
+
+    @property
+    def wanted(self) -> list[str]:
+        return self.op_keys if self.op_keys is not None else [self.op_key or ""]
+
+
+class RerunResult(BaseModel):
+    """What became of one op: `answer` as of an intake, or why it was refused."""
+
+    model_config = ConfigDict(frozen=True)
+
+    op_key: str = Field(description="canonical form")
+    answer: IntakeAnswer | None = None
+    error: Problem | None = None
+
+
+class RerunAnswer(BaseModel):
+    """One result for each op, doubles left out."""
+
+    results: list[RerunResult]

@@ -1,8 +1,8 @@
 """The SQL functions of the intake, one typed method each; see platform/database.py, whose rules and errors hold."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 from service.jobs.store import JobRow
@@ -69,13 +69,16 @@ class Intakes:
         """Look up the cache, else find or make the job, count it and hold its price, in one transaction."""
         return await self._database.one(IntakeResult, "intake", **asdict(parameters))
 
-    async def intake_batch(
-        self, user_id: UUID | None, claim: Mapping[str, Any], items: Sequence[Mapping[str, Any]]
-    ) -> list[IntakeResult]:
-        """What `intake` answers for each of the items, in one transaction. `claim`: the parameters that they have in
-        common, by the names of IntakeParameters; `items`: the others."""
+    async def intake_batch(self, parameters: Sequence[IntakeParameters]) -> list[IntakeResult]:
+        """What `intake` answers for each, in one transaction, all or none. Of what they have in common the first one's
+        value counts."""
+        first = parameters[0]
         return await self._database.many(
-            IntakeResult, "intake_batch", user_id=user_id, claim=claim, items=json_text(items)
+            IntakeResult,
+            "intake_batch",
+            user_id=first.user_id,
+            claim=asdict(first),
+            items=json_text([asdict(one) for one in parameters]),
         )
 
     async def adopt_output(  # noqa: PLR0913 - the SQL function's own

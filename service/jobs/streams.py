@@ -15,8 +15,9 @@ from service.jobs.errors import too_many_streams
 from service.jobs.progress import Listener, Progress
 from service.jobs.schemas import JobDocument
 from service.jobs.store import JobRow
+from service.platform.addresses import networks
 from service.platform.errors import DependencyError, ProblemError
-from service.platform.gcra import SITE_FACTOR, networks
+from service.platform.gcra import SITE_FACTOR
 from service.platform.resources import Platform
 from service.platform.settings import Settings
 from service.platform.telemetry import STREAMS, STREAMS_REFUSED

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from service.collections.store import ImageRow
+from service.library.image_store import ImageRow
 from service.platform.cursors import cursor_at, place_of, unreadable
 
 

@@ -32,3 +32,8 @@ def no_such_output(output_id: UUID) -> ProblemError:
 
 def output_removed() -> ProblemError:
     return ProblemError(output_expired, "The picture has been removed; make it again.")
+
+
+collection_not_found = Code(
+    "collection_not_found", 404, "There is no such collection", "No collection of yours has this id."
+)

@@ -6,15 +6,13 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 
 from service.access.limits import SignedIn
-from service.collections.errors import collection_not_found
 from service.library import images
-from service.library.errors import image_not_found
+from service.library.errors import collection_not_found, image_not_found
 from service.library.image_schemas import BulkAnswer, BulkRequest, ImageDocument, ImageFilter, ImagePage
-from service.library.images import TEAM_REFUSALS
 from service.platform.errors import data_deletion_running, malformed_json, sign_in_required
 from service.platform.problems import responses
 from service.platform.resources import platform_of
-from service.teams.errors import team_not_found
+from service.teams.errors import TEAM_REFUSALS, team_not_found
 
 router = APIRouter(prefix="/images", tags=["library"])
 

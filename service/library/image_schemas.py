@@ -7,10 +7,9 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from service.jobs.schemas import Output
-from service.platform.fields import Id, Input
+from service.platform.fields import MAX_BULK, Id, Input
 
 MAX_PAGE = 100
-MAX_BULK = 100
 
 
 def utc(value: datetime) -> datetime:

@@ -11,7 +11,6 @@ import structlog
 
 from service.cache.hot_answers import forget
 from service.cache.missing import bury
-from service.collections.store import ImageChange, ImageRow, Shelves, VersionRow
 from service.library.cursors import cursor_of, place
 from service.library.errors import no_such_image
 from service.library.image_schemas import (
@@ -25,19 +24,16 @@ from service.library.image_schemas import (
     ImageVersion,
     SignedVersion,
 )
-from service.plans.errors import plan_required
+from service.library.image_store import ImageChange, ImageRow, Images, VersionRow
 from service.platform.downloads import download_url, suggested_name
 from service.platform.resources import Platform
 from service.platform.storage import LIBRARY, ObjectNotFoundError
-from service.teams.errors import role_required, team_suspended
 from service.usage.meter import Meter
 
 log = structlog.get_logger()
 ORIGINAL_SECONDS = 120
 LEAST_SECONDS = 30
 """An output with less life than this gets no URL any more: a batch is signed for as long as its shortest lives."""
-TEAM_REFUSALS = (role_required, plan_required, team_suspended)
-"""Of whatever changes a picture, should it be a team's."""
 ARCHIVED = {"false": False, "true": True, "all": None}
 
 Urls = dict[tuple[str, str], str | None]
@@ -45,7 +41,7 @@ Urls = dict[tuple[str, str], str | None]
 
 async def list_page(platform: Platform, user_id: UUID, wanted: ImageFilter) -> ImagePage:
     """A page of the user's images: one query, one call of Storage for each bucket. Raises ProblemError."""
-    rows = await Shelves(platform.database).list_images(
+    rows = await Images(platform.database).list_images(
         user_id,
         limit=wanted.limit + 1,
         after=place(wanted.cursor) if wanted.cursor is not None else None,
@@ -71,7 +67,7 @@ async def list_page(platform: Platform, user_id: UUID, wanted: ImageFilter) -> I
 
 async def image_document(platform: Platform, user_id: UUID, image_id: UUID) -> ImageDocument:
     """One image with its outputs and, where it is kept, its original. Raises ProblemError."""
-    row = await Shelves(platform.database).get_image(image_id, user_id)
+    row = await Images(platform.database).get_image(image_id, user_id)
     if row is None:
         raise no_such_image(image_id)
     urls, original_url = await asyncio.gather(
@@ -111,7 +107,7 @@ async def change_one(
     collection_id: UUID | None = None,
 ) -> None:
     """Archive, unarchive, add to or remove from a collection. Repeating it is harmless. Raises ProblemError."""
-    changed = await Shelves(platform.database).change_images(user_id, [image_id], action, collection_id)
+    changed = await Images(platform.database).change_images(user_id, [image_id], action, collection_id)
     if not changed.done:
         raise no_such_image(image_id)
 
@@ -119,7 +115,7 @@ async def change_one(
 async def change_many(platform: Platform, user_id: UUID, request: BulkRequest) -> BulkAnswer:
     """All in one transaction: what is the caller's is done, or after a failure nothing. Raises ProblemError."""
     image_ids = list(dict.fromkeys(request.image_ids))
-    changed = await Shelves(platform.database).change_images(
+    changed = await Images(platform.database).change_images(
         user_id, image_ids, request.action, request.collection_id
     )
     await forget(platform.redis, changed.forget)

@@ -7,27 +7,24 @@ from fastapi import APIRouter, Request
 from service.access.errors import spend_cap_reached
 from service.access.limits import Admitted, SignedIn
 from service.cache.hot_answers import forget
-from service.collections.errors import collection_not_found
-from service.collections.store import Shelves
 from service.credits.errors import insufficient_credits
-from service.intake.errors import too_many_jobs
-from service.intake.intake import check_days
 from service.jobs.documents import sign_checked
 from service.jobs.errors import job_not_found
 from service.library import promote as promotion
 from service.library.claim import claim
 from service.library.errors import (
+    collection_not_found,
     image_not_found,
     no_such_image,
     no_such_output,
     not_in_library,
-    original_missing,
     output_expired,
     output_not_found,
     output_removed,
 )
-from service.library.images import TEAM_REFUSALS, change_one
-from service.library.rerun import rerun
+from service.library.image_store import Images
+from service.library.images import change_one
+from service.library.keep import check_days
 from service.library.schemas import (
     ClaimAnswer,
     ClaimedJob,
@@ -37,32 +34,26 @@ from service.library.schemas import (
     OutputDocument,
     Plan,
     PromoteRequest,
-    RerunAnswer,
-    RerunRequest,
     Settings,
     SettingsChange,
 )
-from service.library.store import Library, LibraryOutput, Profile
+from service.library.store import Library, LibraryOutput
 from service.moderation.errors import in_review, infected, refused
-from service.plans.errors import plan_required, quota_exceeded, storage_full
+from service.plans.errors import plan_required, storage_full
 from service.plans.profiles import Profiles
+from service.plans.store import Plans, Profile
 from service.platform.database import Forget
 from service.platform.downloads import download_url, suggested_name
 from service.platform.errors import (
     account_gone,
-    bad_op_key,
-    bad_parameter,
     conflict,
     data_deletion_running,
     malformed_json,
-    op_unavailable,
-    overloaded,
     sign_in_required,
-    unknown_op,
 )
 from service.platform.problems import responses
 from service.platform.resources import Platform, platform_of
-from service.teams.errors import team_not_found
+from service.teams.errors import TEAM_REFUSALS, team_not_found
 from service.usage.meter import Meter
 from service.usage.report import library_of
 
@@ -103,14 +94,14 @@ async def _document(platform: Platform, output: LibraryOutput) -> OutputDocument
 async def get_me(request: Request, user_id: SignedIn) -> Me:
     """Plan, settings and credits of the caller."""
     platform = platform_of(request)
-    return _me(platform, await Library(platform.database).get_profile(user_id))
+    return _me(platform, await Plans(platform.database).get_profile(user_id))
 
 
 @router.patch("/me", responses=responses(sign_in_required, malformed_json, plan_required))
 async def patch_me(body: SettingsChange, request: Request, user_id: SignedIn) -> Me:
     """Change settings. Fewer `versions_to_keep` take effect within minutes, on every image."""
     platform = platform_of(request)
-    profile = await Library(platform.database).set_profile(user_id, body.model_dump(exclude_unset=True))
+    profile = await Plans(platform.database).set_profile(user_id, body.model_dump(exclude_unset=True))
     platform.shared(Profiles).put(user_id, profile)
     return _me(platform, profile)
 
@@ -187,7 +178,7 @@ async def promote(
     """
     platform = platform_of(request)
     if body.collection_id is not None:  # asked before anything is moved
-        await Shelves(platform.database).change_images(user_id, [], "add", body.collection_id)
+        await Images(platform.database).change_images(user_id, [], "add", body.collection_id)
     output = await promotion.promote(
         platform,
         user_id,
@@ -240,42 +231,6 @@ async def delete_image(image_id: UUID, request: Request, user_id: SignedIn) -> N
     if gone is None:
         raise no_such_image(image_id)
     await forget(platform.redis, gone)
-
-
-@router.post(
-    "/images/{image_id}/rerun",
-    responses=responses(
-        sign_in_required,
-        malformed_json,
-        image_not_found,
-        original_missing,
-        *TEAM_REFUSALS,
-        bad_op_key,
-        unknown_op,
-        bad_parameter,
-        op_unavailable,
-        insufficient_credits,
-        spend_cap_reached,
-        plan_required,
-        quota_exceeded,
-        storage_full,
-        too_many_jobs,
-        data_deletion_running,
-        overloaded,
-    ),
-)
-async def rerun_image(
-    image_id: UUID, body: RerunRequest, request: Request, user_id: SignedIn, caller: Admitted
-) -> RerunAnswer:
-    """Other ops on the same original without an upload: from the library, or from an upload that still lives.
-
-    Each op is a hit or a job, as of an intake; several at once are for comparing.
-    """
-    request_id = request.scope.get("darkroom.request_id")
-    platform = platform_of(request)
-    return RerunAnswer(
-        results=await rerun(platform, user_id, image_id, body.wanted, request_id, key_id=caller.key_id)
-    )
 
 
 @router.post(

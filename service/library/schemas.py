@@ -5,14 +5,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from service.intake.schemas import IntakeAnswer
 from service.library.image_schemas import SignedVersion
-from service.platform.errors import Problem
 from service.platform.fields import Id, Input
 from service.usage.report import Library
 
 MAX_KEEP_DAYS = 30
-MAX_RERUNS = 8
 MAX_CLAIMS = 50
 OpKey = Annotated[str, StringConstraints(max_length=512)]
 
@@ -112,43 +109,6 @@ class OutputDocument(SignedVersion):
     image_id: UUID
     team_id: UUID | None = Field(None, description="the team whose picture it is; null: the caller's own")
     current: bool = Field(description="whether its image shows this version")
-
-
-class RerunRequest(Input):
-    """One op, or several to compare."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"op_keys": ["bgremove-v2", "bgremove-v2+shadow-v2"]}]},
-    )
-
-    op_key: OpKey | None = None
-    op_keys: list[OpKey] | None = Field(None, min_length=1, max_length=MAX_RERUNS)
-
-    @model_validator(mode="after")
-    def _one_of_them(self) -> Self:
-        if (self.op_key is None) == (self.op_keys is None):
-            raise ValueError("give either op_key or op_keys")
-        return self
-
-    @property
-    def wanted(self) -> list[str]:
-        return self.op_keys if self.op_keys is not None else [self.op_key or ""]
-
-
-class RerunResult(BaseModel):
-    """What became of one op: `answer` as of an intake, or why it was refused."""
-
-    model_config = ConfigDict(frozen=True)
-
-    op_key: str = Field(description="canonical form")
-    answer: IntakeAnswer | None = None
-    error: Problem | None = None
-
-
-class RerunAnswer(BaseModel):
-    """One result for each op, doubles left out."""
-
-    results: list[RerunResult]
 
 
 class ClaimRequest(Input):

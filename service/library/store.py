@@ -8,44 +8,6 @@ from uuid import UUID
 from service.platform.database import Database, Forget, Moderation, OutputRow, Row, Scan, json_text
 
 
-class Profile(Row):
-    """A user's plan, settings and balance; `user_id` None: a visitor's. Sides in pixels, prices in credits."""
-
-    user_id: UUID | None
-    plan_id: str
-    plan_name: str
-    persistent: bool
-    working_side: int
-    promote_price: int
-    watermark: bool
-    max_running: int
-    max_pending: int
-    keep_original: bool
-    keep_full_res: bool
-    versions_to_keep: int
-    archive_after_days: int | None
-    balance: int
-    generations_per_day: int | None = None
-    generations_per_month: int | None = None
-    high_res_exports_per_month: int | None = None
-    bulk: bool = True
-    campaigns: bool = False
-    storage_bytes: int | None = None
-    max_pixels: int | None = None
-    api_access: bool = False
-    keep_days: int = 30
-    versions: int = 200
-    plan_rank: int = 0
-    priority: int = 0
-    over_quota_since: datetime | None = None
-
-    @property
-    def side(self) -> int | None:
-        """Longest side that pictures are worked on at, pixels; None: as large as they are."""
-        full = self.keep_full_res and self.high_res_exports_per_month != 0
-        return None if full else self.working_side
-
-
 class LibraryOutput(OutputRow):
     """An output of a user. `version` counts those in the library; `current`: the one its image shows."""
 
@@ -111,12 +73,6 @@ class Library:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    async def get_profile(self, user_id: UUID | None) -> Profile | None:
-        return await self._database.maybe(Profile, "get_profile", user_id=user_id)
-
-    async def set_profile(self, user_id: UUID, changes: Mapping[str, Any]) -> Profile | None:
-        return await self._database.maybe(Profile, "set_profile", user_id=user_id, changes=changes)
 
     async def keep_output(self, output_id: UUID, user_id: UUID, days: int) -> LibraryOutput | None:
         """Raises ProblemError (output_expired)."""

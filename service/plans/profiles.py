@@ -4,7 +4,7 @@ import time
 from typing import Self
 from uuid import UUID
 
-from service.library.store import Library, Profile
+from service.plans.store import Plans, Profile
 from service.platform.errors import DependencyError
 from service.platform.resources import Platform
 
@@ -16,13 +16,13 @@ class Profiles:
     """A change made elsewhere is seen within a minute, or as soon as the watch of changes says so; one made here, at
     once."""
 
-    def __init__(self, library: Library) -> None:
-        self._library = library
+    def __init__(self, plans: Plans) -> None:
+        self._plans = plans
         self._kept: dict[UUID | None, tuple[float, Profile | None]] = {}
 
     @classmethod
     def open(cls, platform: Platform) -> Self:
-        return cls(Library(platform.database))
+        return cls(Plans(platform.database))
 
     async def of(self, user_id: UUID | None) -> Profile | None:
         """None for an account that no longer exists; `user_id` None: a visitor's.
@@ -34,7 +34,7 @@ class Profiles:
         if kept is not None and kept[0] > time.monotonic():
             return kept[1]
         try:
-            profile = await self._library.get_profile(user_id)
+            profile = await self._plans.get_profile(user_id)
         except DependencyError:
             return None if kept is None else kept[1]
         self.put(user_id, profile)

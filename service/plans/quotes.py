@@ -45,7 +45,7 @@ def sign(secret: SecretStr, user_id: UUID | None, op_key: str, price: Price) -> 
     return Quote(token, datetime.fromtimestamp(expires, UTC))
 
 
-def honour(secret: SecretStr, quote_id: str, user_id: UUID | None, op_key: str) -> Price:
+def quoted_price(secret: SecretStr, quote_id: str, user_id: UUID | None, op_key: str) -> Price:
     """The prices of a quote. Raises ProblemError: quote_expired, or invalid_quote for one that is not of ours, of this
     caller, or for this op."""
     try:

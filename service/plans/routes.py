@@ -5,13 +5,13 @@ import hashlib
 from fastapi import APIRouter, Request, Response
 
 from service.access.limits import Admitted
-from service.intake.intake import chain_of
 from service.ops.variant import variant_for
 from service.plans.profiles import Profiles
 from service.plans.quotes import sign
 from service.plans.schemas import PlanList, PlanOffer, QuoteAnswer, QuoteRequest
 from service.plans.store import Plans
 from service.plans.tariff import Tariff
+from service.platform.chains import chain_of
 from service.platform.database import cache_key
 from service.platform.errors import (
     bad_op_key,

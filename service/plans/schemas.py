@@ -5,8 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from service.intake.schemas import MAX_CLAIM
-from service.platform.fields import Input
+from service.platform.fields import MAX_CLAIM, Input
 
 
 class PlanOffer(BaseModel):

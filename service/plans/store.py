@@ -1,12 +1,12 @@
 """Plans, prices and usage: the SQL functions of 32_plans.sql, 33_usage.sql and 34_storage.sql, one typed method each;
 see platform/database.py, whose rules and errors hold here."""
 
-from collections.abc import Sequence
-from datetime import date, datetime
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from service.platform.database import Database, Row, json_text
+from service.platform.database import Database, Row
 
 
 class PlanRow(Row):
@@ -65,41 +65,6 @@ class Changes(Row):
     prices: bool
 
 
-class UsageDay(Row):
-    """One UTC day of a user. Credits, millionths of a US dollar, bytes."""
-
-    day: date
-    jobs: int = 0
-    generations: int = 0
-    high_res_exports: int = 0
-    failures: int = 0
-    cache_hits: int = 0
-    credits: int = 0
-    saved_credits: int = 0
-    vendor_cost_micros: int = 0
-    saved_vendor_cost_micros: int = 0
-    bytes_stored: int = 0
-    bytes_served: int = 0
-
-
-class QuotaRow(Row):
-    """`limit` None: unlimited; `resets_at` None: it never begins anew."""
-
-    policy: str
-    limit: int | None
-    used: int
-    resets_at: datetime | None
-
-
-class UsageRow(Row):
-    """`designs`: how many different pictures were worked on; `over_quota_since`: the library is read-only."""
-
-    days: list[UsageDay]
-    designs: int
-    quotas: list[QuotaRow]
-    over_quota_since: datetime | None
-
-
 class QuoteFacts(Row):
     """`work_seconds` None: nobody has done these ops yet."""
 
@@ -108,8 +73,46 @@ class QuoteFacts(Row):
     wait_seconds: float
 
 
+class Profile(Row):
+    """A user's plan, settings and balance; `user_id` None: a visitor's. Sides in pixels, prices in credits."""
+
+    user_id: UUID | None
+    plan_id: str
+    plan_name: str
+    persistent: bool
+    working_side: int
+    promote_price: int
+    watermark: bool
+    max_running: int
+    max_pending: int
+    keep_original: bool
+    keep_full_res: bool
+    versions_to_keep: int
+    archive_after_days: int | None
+    balance: int
+    generations_per_day: int | None = None
+    generations_per_month: int | None = None
+    high_res_exports_per_month: int | None = None
+    bulk: bool = True
+    campaigns: bool = False
+    storage_bytes: int | None = None
+    max_pixels: int | None = None
+    api_access: bool = False
+    keep_days: int = 30
+    versions: int = 200
+    plan_rank: int = 0
+    priority: int = 0
+    over_quota_since: datetime | None = None
+
+    @property
+    def side(self) -> int | None:
+        """Longest side that pictures are worked on at, pixels; None: as large as they are."""
+        full = self.keep_full_res and self.high_res_exports_per_month != 0
+        return None if full else self.working_side
+
+
 class Plans:
-    """Typed access to the functions of plans and usage."""
+    """What plans there are, what they cost, and what the plan of a user or visitor allows."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -123,6 +126,12 @@ class Plans:
     async def recently_changed(self, seconds: float) -> Changes:
         return await self._database.one(Changes, "recently_changed", seconds=seconds)
 
+    async def get_profile(self, user_id: UUID | None) -> Profile | None:
+        return await self._database.maybe(Profile, "get_profile", user_id=user_id)
+
+    async def set_profile(self, user_id: UUID, changes: Mapping[str, Any]) -> Profile | None:
+        return await self._database.maybe(Profile, "set_profile", user_id=user_id, changes=changes)
+
     async def set_plan(self, user_id: UUID, plan_id: str, reason: str, actor: UUID | None = None) -> None:
         """Raises ProblemError (plan_not_found, user_not_found)."""
         await self._database.run("set_plan", user_id=user_id, plan_id=plan_id, reason=reason, actor=actor)
@@ -130,20 +139,6 @@ class Plans:
     async def flag_account(self, user_id: UUID, reason: str | None, actor: UUID | None = None) -> None:
         """`reason` None takes the flag away."""
         await self._database.run("flag_account", user_id=user_id, reason=reason, actor=actor)
-
-    async def get_usage(self, user_id: UUID, first: date, last: date) -> UsageRow:
-        return await self._database.one(UsageRow, "get_usage", user_id=user_id, **{"from": first, "to": last})
-
-    async def fold_usage(self, batch: UUID, counts: Sequence[dict[str, Any]]) -> bool:
-        """Add counts to the days of users; False when this batch was added before."""
-        return bool(await self._database.run("fold_usage", batch=batch, counts=json_text(counts)))
-
-    async def settle_storage(self, limit: int) -> bool:
-        """Whether there may be more to settle."""
-        return bool(await self._database.run("settle_storage", limit=limit))
-
-    async def expire_usage(self) -> None:
-        await self._database.run("expire_usage")
 
     async def get_quote_facts(  # noqa: PLR0913 - the SQL function's own
         self,

@@ -11,7 +11,13 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 
 _NUMBER = re.compile(r"\s*[+-]?[\d.]+\s*")
 
@@ -42,3 +48,9 @@ Name = Annotated[
 """What people call something of theirs."""
 Id = Annotated[UUID, Field(strict=False)]
 Moment = Annotated[datetime, BeforeValidator(_no_timestamp), Field(strict=False)]
+
+
+MAX_CLAIM = 2**31 - 1
+
+
+MAX_BULK = 100

@@ -12,13 +12,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, NamedTuple
 
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
+from service.platform.addresses import Networks
 from service.platform.breaker import Breaker
 from service.platform.errors import ProblemError, rate_limited
 from service.platform.telemetry import RATE_LIMIT
@@ -323,35 +323,6 @@ def _decided(
     return Admission(limits, answer, value, version, shared)
 
 
-class Networks(NamedTuple):
-    """The two sizes by which a caller's address is counted.
-
-    `subscriber`: an IPv4 address, or the /64 that an IPv6 subscriber is given whole. `site`: the /24 or /48 around it,
-    which one attacker may own; it is also where many strangers live, so it is allowed SITE_FACTOR times as much.
-    """
-
-    subscriber: str
-    site: str
-
-
-@lru_cache(maxsize=LOCAL_KEYS)
-def networks(ip: str) -> Networks:
-    """What an address is counted by; ("unknown", "unknown") for what is no address."""
-    try:
-        address: IPv4Address | IPv6Address = ip_address(ip)
-    except ValueError:
-        return Networks("unknown", "unknown")
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    if isinstance(address, IPv6Address):
-        return Networks(_prefix(address, 64), _prefix(address, 48))
-    return Networks(str(address), _prefix(address, 24))
-
-
-def _prefix(address: IPv4Address | IPv6Address, bits: int) -> str:
-    return str(ip_network((address.packed, bits), strict=False))
-
-
 def by_address(  # noqa: PLR0913, PLR0917 - a limit's own fields, for two sizes of network
     name: str, key: str, burst: int, period_s: float, where: Networks, cost: int = 1
 ) -> tuple[Limit, Limit]:
@@ -360,3 +331,6 @@ def by_address(  # noqa: PLR0913, PLR0917 - a limit's own fields, for two sizes 
         Limit(name, f"{key}:ip:{where.subscriber}", burst, period_s, cost),
         Limit("network", f"{key}:net:{where.site}", burst * SITE_FACTOR, period_s, cost),
     )
+
+
+COUNTS = "darkroom:usage:counts"

@@ -20,7 +20,7 @@ from typing import Any
 from starlette.datastructures import Headers
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from service.access.auth import client_ip
+from service.platform.addresses import Networks, client_ip, networks
 from service.platform.errors import (
     Code,
     head_too_large,
@@ -29,7 +29,7 @@ from service.platform.errors import (
     request_timeout,
     too_many_connections,
 )
-from service.platform.gcra import SITE_FACTOR, Networks, networks
+from service.platform.gcra import SITE_FACTOR
 from service.platform.middleware import EVERYWHERE, NO_CONTENT
 from service.platform.problems import problem_response
 from service.platform.settings import Settings, get_settings

@@ -1,5 +1,6 @@
 """The OpenAPI document: what FastAPI derives, with problems as the only shape of an error and optional sign-in."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -7,9 +8,6 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from service.access.key_format import PATTERN
-from service.access.scopes import scope_of
-from service.intake.schemas import BatchRequest, IntakeRequest
 from service.platform.errors import Problem
 from service.platform.examples import add_examples
 
@@ -20,8 +18,8 @@ was not known yet, and follow the job to its outputs.
 Callers are anonymous, or send a Supabase user's access token, or an API key of such a user. Every error is an RFC
 9457 problem document whose `code` is stable; failed, refused and canceled jobs cost nothing.
 """
-# Models that routes refer to by name, since FastAPI does not see them in their signatures.
-_UNSEEN: tuple[type[BaseModel], ...] = (Problem, IntakeRequest, BatchRequest)
+ScopeOf = Callable[[str, str], str | None]
+"""(method, path of a route) to the scope that an API key needs there; None: keys are refused."""
 TAGS = [
     {"name": "intake", "description": "Ask for a processed picture: from the cache at once, or as a job."},
     {"name": "jobs", "description": "Follow, confirm and cancel jobs."},
@@ -48,12 +46,16 @@ TAGS = [
 ]
 
 
-def install(app: FastAPI) -> None:
-    """Make `app.openapi()` build our document, once."""
+def install(app: FastAPI, *, models: Sequence[type[BaseModel]], key_pattern: str, scope_of: ScopeOf) -> None:
+    """Make `app.openapi()` build our document, once. models: those that routes refer to by name, since FastAPI does not
+    see them in their signatures; key_pattern: of an API key."""
 
     def build() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _document(app)
+            document = _document(app, models)
+            _secure(document, key_pattern, scope_of)
+            add_examples(document)
+            app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = build  # type: ignore[method-assign] # the way FastAPI documents for extending it
@@ -67,7 +69,7 @@ def body(app: FastAPI) -> bytes:
     return found
 
 
-def _document(app: FastAPI) -> dict[str, Any]:
+def _document(app: FastAPI, models: Sequence[type[BaseModel]]) -> dict[str, Any]:
     document = get_openapi(
         title=app.title,
         version=app.version,
@@ -77,12 +79,18 @@ def _document(app: FastAPI) -> dict[str, Any]:
         tags=TAGS,
     )
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    for model in _UNSEEN:
+    unseen: list[type[BaseModel]] = [Problem, *models]
+    for model in unseen:
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(schema.pop("$defs", {}))
         schemas[model.__name__] = schema
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
+    return document
+
+
+def _secure(document: dict[str, Any], key_pattern: str, scope_of: ScopeOf) -> None:
+    """Say who may call each route."""
     document["components"]["securitySchemes"] = {
         "user": {
             "type": "http",
@@ -93,7 +101,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
         "key": {
             "type": "http",
             "scheme": "bearer",
-            "bearerFormat": PATTERN,
+            "bearerFormat": key_pattern,
             "description": "API key of a user whose plan has API access, in the same header. What is named beside it "
             "for a route is the scope that the key needs; where nothing is, keys are refused.",
         },
@@ -103,5 +111,3 @@ def _document(app: FastAPI) -> dict[str, Any]:
         for method, operation in item.items():
             if scope := scope_of(method.upper(), path):
                 operation["security"] = [{}, {"user": []}, {"key": [scope]}]
-    add_examples(document)
-    return document

@@ -18,9 +18,10 @@ from uuid import UUID
 
 from service.cache.missing import bury
 from service.library.errors import no_such_output, output_expired
+from service.platform.addresses import Networks, networks
 from service.platform.database import OutputRow
 from service.platform.errors import Code, DependencyError, ProblemError, known
-from service.platform.gcra import HOUR, MINUTE, Admission, Limit, Networks, by_address, networks
+from service.platform.gcra import HOUR, MINUTE, Admission, Limit, by_address
 from service.platform.resources import Platform
 from service.sharing.errors import (
     no_such_share,

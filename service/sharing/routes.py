@@ -7,11 +7,10 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from starlette.responses import HTMLResponse, RedirectResponse
 
-from service.access.auth import address_of
 from service.access.limits import SignedIn
 from service.library.errors import no_such_output, output_expired, output_not_found
-from service.library.images import TEAM_REFUSALS
 from service.moderation.errors import in_review
+from service.platform.addresses import address_of
 from service.platform.errors import (
     ProblemError,
     data_deletion_running,
@@ -40,7 +39,7 @@ from service.sharing.page import HEADERS, picture_page, refusal_page
 from service.sharing.schemas import NewShare, Share, ShareList, ShareRequest
 from service.sharing.store import ShareLinks
 from service.sharing.tickets import is_valid
-from service.teams.errors import role_required
+from service.teams.errors import TEAM_REFUSALS, role_required
 
 router = APIRouter(tags=["sharing"])
 FORM = {

@@ -1,5 +1,6 @@
 """Error codes of teams and invitations to them."""
 
+from service.plans.errors import plan_required
 from service.platform.errors import Code
 
 team_not_found = Code("team_not_found", 404, "There is no such team", "No team of yours has this id.")
@@ -45,3 +46,7 @@ invitation_revoked = Code(
     "invitation_revoked", 410, "The invitation was revoked", "The owner of the team has taken it back."
 )
 invitation_expired = Code("invitation_expired", 410, "The invitation has expired", "Ask for a new one.")
+
+
+TEAM_REFUSALS = (role_required, plan_required, team_suspended)
+"""Of whatever changes a picture, should it be a team's."""

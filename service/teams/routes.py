@@ -6,7 +6,6 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 
 from service.access.limits import SignedIn
-from service.library.images import TEAM_REFUSALS
 from service.plans.errors import plan_required, storage_full
 from service.platform.errors import (
     ProblemError,
@@ -19,6 +18,7 @@ from service.platform.problems import responses
 from service.platform.resources import platform_of
 from service.teams import moves
 from service.teams.errors import (
+    TEAM_REFUSALS,
     already_member,
     invitation_accepted,
     invitation_declined,

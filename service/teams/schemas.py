@@ -6,8 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from service.library.image_schemas import MAX_BULK
-from service.platform.fields import Composed, Id, Input, Name
+from service.platform.fields import MAX_BULK, Composed, Id, Input, Name
 from service.teams.store import GivenRole, InvitationStatus, Role
 
 Email = Annotated[

@@ -19,11 +19,11 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from service.platform.breaker import Breaker
+from service.platform.gcra import COUNTS
 from service.platform.redis import dropped, is_wrong_type
 from service.platform.resources import Platform
 
 log = structlog.get_logger()
-COUNTS = "darkroom:usage:counts"
 FOLDING = "darkroom:usage:folding"
 _BATCH = "batch"
 DAY_SECONDS = 86_400

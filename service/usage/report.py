@@ -7,9 +7,9 @@ from datetime import UTC, date, datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.plans.store import QuotaRow, UsageDay, UsageRow
 from service.platform.errors import ProblemError, invalid_request
 from service.platform.settings import Settings
+from service.usage.store import QuotaRow, UsageDay, UsageRow
 
 MAX_DAYS = 366
 DEFAULT_DAYS = 30

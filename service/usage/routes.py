@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 
 from service.access.limits import SignedIn
-from service.plans.store import Plans
 from service.platform.errors import sign_in_required
 from service.platform.problems import responses
 from service.platform.resources import platform_of
 from service.usage.report import Savings, Usage, describe, period, savings_of, to_csv
+from service.usage.store import UsageDays
 
 router = APIRouter(tags=["billing"])
 First = Annotated[
@@ -38,7 +38,7 @@ async def usage(
     """Usage by UTC day, with averages and what has been used of the plan's quotas. At most 366 days at once."""
     begin, end = period(first, last)
     platform = platform_of(request)
-    row = await Plans(platform.database).get_usage(user_id, begin, end)
+    row = await UsageDays(platform.database).get_usage(user_id, begin, end)
     if form == "csv" or (form is None and request.headers.get("accept", "").startswith(CSV)):
         name = f'attachment; filename="usage-{begin}-{end}.csv"'
         return Response(to_csv(row.days), media_type=CSV, headers={"Content-Disposition": name})
@@ -50,4 +50,6 @@ async def usage(
 async def savings(request: Request, user_id: SignedIn, first: First = None, last: Last = None) -> Savings:
     """What the cache saved: credits and vendor cost that hits did not cost."""
     begin, end = period(first, last)
-    return savings_of(await Plans(platform_of(request).database).get_usage(user_id, begin, end), begin, end)
+    return savings_of(
+        await UsageDays(platform_of(request).database).get_usage(user_id, begin, end), begin, end
+    )

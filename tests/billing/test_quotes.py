@@ -189,7 +189,7 @@ async def test_a_quote_is_of_its_caller_and_op(local: Local, api: Child, db: Con
 
 def test_what_is_not_signed_for_quotes_is_refused(user: User) -> None:
     signed = quotes.sign(SECRET, user.id, OP, Price(4, 1))
-    assert quotes.honour(SECRET, signed.quote_id, user.id, OP) == Price(4, 1)
+    assert quotes.quoted_price(SECRET, signed.quote_id, user.id, OP) == Price(4, 1)
     claims = jwt.decode(signed.quote_id, options={"verify_signature": False})
     assert 595 < claims["exp"] - time.time() <= 600
     free = claims | {"price": 0}
@@ -202,10 +202,10 @@ def test_what_is_not_signed_for_quotes_is_refused(user: User) -> None:
     ]
     for token in forged:
         with pytest.raises(ProblemError, match="invalid_quote"):
-            quotes.honour(SECRET, token, user.id, OP)
+            quotes.quoted_price(SECRET, token, user.id, OP)
     late = jwt.encode(claims | {"exp": 1}, derive(SECRET, "quote"), algorithm="HS256")
     with pytest.raises(ProblemError, match="quote_expired"):
-        quotes.honour(SECRET, late, user.id, OP)
+        quotes.quoted_price(SECRET, late, user.id, OP)
 
 
 async def test_a_hit_that_is_refused_at_the_end_is_refunded(

@@ -11,10 +11,10 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.plans.store import Plans
 from service.platform.resources import Platform
 from service.usage import meter
 from service.usage.meter import Meter
+from service.usage.store import UsageDays
 from tests.library.people import Connection, person
 from tests.photos import photo
 from workers.usage import usage
@@ -60,11 +60,11 @@ async def test_counts_are_added_once_whatever_dies_in_between(
         mine = next(row for row in counts if row["user_id"] == str(someone.id))
         assert mine["bytes_served"] == 100
         # The first worker adds and dies before it lets go; meanwhile more is counted.
-        await Plans(platform.database).fold_usage(batch, counts)
+        await UsageDays(platform.database).fold_usage(batch, counts)
         await platform.shared(Meter).served(someone.id, 7)
         again = await meter.take(platform.redis)
         if again is not None and again[0] == batch:  # unless the worker of another test was quicker
-            assert not await Plans(platform.database).fold_usage(*again)
+            assert not await UsageDays(platform.database).fold_usage(*again)
             await meter.drop(platform.redis, uuid.uuid4())  # not the batch that is aside
             assert await platform.redis.exists(meter.FOLDING)
             await meter.drop(platform.redis, batch)

@@ -11,10 +11,13 @@ import sys
 from typing import Any
 from uuid import UUID
 
-from service.intake.intake import Desk
-from service.library import promote, rerun, routes
+from service.intake import rerun
+from service.intake.answer import answer
+from service.intake.order import Order
+from service.library import promote, routes
 from service.library.store import Library, Promoted
 from service.platform.database import Forget
+from service.platform.resources import Platform
 
 
 def _die_at(step: str) -> None:
@@ -35,11 +38,10 @@ class DyingLibrary(Library):
         return answer
 
 
-class DyingDesk(Desk):
-    async def answer(self, key: str | None) -> bytes:
-        body = await super().answer(key)
-        _die_at("first-op")
-        return body
+async def dying_answer(platform: Platform, order: Order) -> bytes:
+    body = await answer(platform, order)
+    _die_at("first-op")
+    return body
 
 
 _STEP, _PORT = (sys.argv[1], sys.argv[2]) if len(sys.argv) > 2 else ("", "0")
@@ -49,5 +51,5 @@ if __name__ == "__main__":
 
     for module in (promote, routes):
         setattr(module, "Library", DyingLibrary)  # noqa: B010 - modules' attributes, replaced from outside
-    setattr(rerun, "Desk", DyingDesk)  # noqa: B010
+    setattr(rerun, "answer", dying_answer)  # noqa: B010
     main.api(host="127.0.0.1", port=int(_PORT), workers=1)

@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from service.cache.hot_answers import hit_key
-from service.collections.store import Shelves
+from service.collections.store import Collections
 from service.jobs.progress import Progress
 from service.jobs.store import Jobs
 from service.platform.database import cache_key
@@ -90,8 +90,8 @@ async def _library(platform: Platform, db: Connection, user_id: UUID, output_id:
     )
     # Somebody's leftover in the user's folder, of which no row knows.
     await platform.storage.upload("user-library", f"{user_id}/{image_id}/stray.webp", b"stray", "image/webp")
-    parent = await Shelves(platform.database).create_collection(user_id, "Mugs", None)
-    child = await Shelves(platform.database).create_collection(user_id, "Blue", parent.collection_id)
+    parent = await Collections(platform.database).create_collection(user_id, "Mugs", None)
+    child = await Collections(platform.database).create_collection(user_id, "Blue", parent.collection_id)
     await db.execute(
         "insert into public.collection_items (collection_id, image_id, user_id) values ($1, $2, $3)",
         child.collection_id,

@@ -11,7 +11,7 @@ from PIL import Image
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.intake.intake import check
+from service.intake.checks import check
 from service.intake.schemas import IntakeRequest
 from service.platform.errors import ProblemError, unsupported_type
 from service.platform.resources import open_platform

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from starlette.requests import Request
 
 from scripts.local.home import REPOSITORY, Local
-from service.access.auth import Authenticator, Principal, client_ip
+from service.access.auth import Authenticator, Principal
+from service.platform.addresses import client_ip
 from service.platform.errors import DependencyError, ProblemError, expired_token, invalid_token
 from service.platform.settings import Settings
 from tests.service.conftest import JWT_SECRET, PUBLISHABLE, SECRET, Jwks, settings_for, settings_with

@@ -19,12 +19,12 @@ from pydantic import ValidationError
 
 from scripts.local.home import REPOSITORY
 from service.access.store import KeyRow
-from service.collections.store import CollectionRow, ImageRow, Shelves
+from service.collections.store import CollectionRow, Collections
 from service.input_documents.store import Inputs
 from service.jobs.errors import job_finished
-from service.library.store import Profile
+from service.library.image_store import ImageRow
 from service.ops.inputs import Stroke, Strokes
-from service.plans.store import Plans, UsageRow
+from service.plans.store import Plans, Profile
 from service.platform.database import ATTEMPTS, Trouble, json_text, trouble_of
 from service.platform.errors import (
     DatabaseReadOnlyError,
@@ -34,6 +34,7 @@ from service.platform.errors import (
     dependency_unavailable,
 )
 from service.platform.resources import Platform, open_platform
+from service.usage.store import UsageRow
 from tests.service.conftest import settings_with
 from tests.support import User
 from tests.upgrade.calls import calls_of, unresolved
@@ -181,7 +182,7 @@ async def test_a_text_stays_that_text(platform: Platform, user: User, name: str)
         CollectionRow, "create_collection", user_id=user.id, name=name, parent_id=None, team_id=None
     )
     assert row.name == name
-    assert [made.name for made in await Shelves(platform.database).list_collections(user.id)] == [name]
+    assert [made.name for made in await Collections(platform.database).list_collections(user.id)] == [name]
 
 
 async def test_times_arrays_and_numbers_arrive_as_they_are(platform: Platform, user: User) -> None:

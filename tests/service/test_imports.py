@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,40 @@ MAY: dict[str, tuple[str, ...]] = {
     "workers/sandbox": ("workers.sandbox", "service.platform.protections"),
     "cli": ("cli", "workers", "service", "scripts.bench"),
     "workers": ("workers", "service"),
+    "service/platform": ("service.platform", "service.ops"),
     "service": ("service",),
 }
 """Of ours, what the modules of a folder may import; the first that fits counts."""
+EDGES: dict[str, set[str]] = {
+    "access": set(),
+    "credits": {"access"},
+    "usage": {"access"},
+    "plans": {"access"},
+    "privacy": {"access"},
+    "input_documents": {"access"},
+    "maintenance": set(),
+    "cache": {"usage"},
+    "moderation": {"cache"},
+    "payments": {"access", "plans"},
+    "teams": {"access", "cache", "plans"},
+    "jobs": {"access", "cache", "usage"},
+    "library": {"access", "cache", "credits", "jobs", "moderation", "plans", "teams", "usage"},
+    "collections": {"access", "library", "teams"},
+    "sharing": {"access", "cache", "library", "moderation", "teams", "usage"},
+    "intake": {
+        *("access", "cache", "credits", "input_documents", "jobs", "library"),
+        *("maintenance", "moderation", "plans", "teams", "usage"),
+    },
+    "catalogue": {"intake", "moderation", "plans"},
+    "health": {"access", "maintenance", "moderation"},
+    "admin": {
+        *("access", "cache", "credits", "health", "jobs", "library"),
+        *("maintenance", "moderation", "plans"),
+    },
+}
+"""What each context of the service knows of others, beside platform and ops. A new edge is a decision."""
+WIRING = {"app", "error_codes"}
+"""Modules of service/ that put the contexts together."""
 
 
 def imports(source: str) -> set[str]:
@@ -68,3 +100,31 @@ def test_only_database_talks_to_postgrest(path: Path) -> None:
     source = (REPOSITORY / path).read_text("utf-8")
     if path.as_posix() != "service/platform/database.py":
         assert not re.search(r"""["']p_|import postgrest|from postgrest|/rest/v1""", source)
+
+
+def context(module: str) -> str:
+    """`service.intake.store` and names in it: intake."""
+    return module.split(".")[1]
+
+
+def edges() -> dict[str, set[str]]:
+    """By context: the others that its modules import."""
+    found: dict[str, set[str]] = {}
+    for path in modules():
+        if path.parts[0] != "service" or len(path.parts) == 2:
+            continue
+        named = {context(name) for name in imports((REPOSITORY / path).read_text("utf-8")) if "." in name}
+        found.setdefault(path.parts[1], set()).update(named - {path.parts[1], "platform", "ops"})
+    return found
+
+
+def test_contexts_know_of_each_other_what_the_table_says() -> None:
+    found = edges()
+    assert {name: found[name] for name in EDGES} == EDGES
+    assert set(found) == {*EDGES, "platform", "ops"}
+    assert not any(found[name] & WIRING for name in found)
+
+
+def test_no_context_knows_itself_through_others() -> None:
+    """The table can be put in an order in which each context knows earlier ones only."""
+    assert set(TopologicalSorter(EDGES).static_order()) == set(EDGES)

@@ -13,12 +13,12 @@ from redis.asyncio import Redis
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.access.addresses import pseudonym
 from service.access.auth import Authenticator, Principal
 from service.access.limits import Admitted, limits_of
+from service.platform.addresses import networks, pseudonym
 from service.platform.breaker import Breaker
 from service.platform.errors import ProblemError, rate_limited
-from service.platform.gcra import SITE_FACTOR, Admission, Kept, Limit, Limiter, Standing, by_address, networks
+from service.platform.gcra import SITE_FACTOR, Admission, Kept, Limit, Limiter, Standing, by_address
 from service.platform.resources import Platform, open_platform
 from tests.service.conftest import RedisServer, settings_for, settings_with
 from tests.support import User

@@ -13,8 +13,8 @@ import pytest
 from scripts.local.home import Local
 from scripts.local.process import Child
 from service.intake.load import Load
-from service.library.store import Profile
 from service.maintenance.store import Maintenance, QueueLoad
+from service.plans.store import Profile
 from service.platform.resources import Platform, open_platform
 from service.platform.settings import Settings
 from tests.client import Client

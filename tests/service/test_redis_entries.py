@@ -26,7 +26,7 @@ from service.jobs.progress import Progress, channel
 from service.platform.breaker import Breaker
 from service.platform.database import cache_key
 from service.platform.freshness import Freshness, version_key
-from service.platform.gcra import Kept, Limit, Limiter
+from service.platform.gcra import COUNTS, Kept, Limit, Limiter
 from service.platform.queue import DRAIN, Doorbell, queue_key, serialise, wake_key
 from service.platform.resources import Platform
 from service.usage import meter
@@ -315,7 +315,7 @@ async def test_counts_that_no_process_wrote_are_dropped(own_redis: RedisServer) 
     }
     async with Redis.from_url(own_redis.url) as redis:
         before = dropped("usage")
-        await cast("Awaitable[int]", redis.hset(meter.COUNTS, mapping=cast("Any", fields)))
+        await cast("Awaitable[int]", redis.hset(COUNTS, mapping=cast("Any", fields)))
         taken = await meter.take(redis)
         assert taken is not None
         assert taken[1] == [
@@ -336,10 +336,10 @@ async def test_counts_that_no_process_wrote_are_dropped(own_redis: RedisServer) 
         assert once_more is not None
         assert again[0] == once_more[0] != taken[0]
         await meter.drop(redis, again[0])
-        for key in (meter.COUNTS, meter.FOLDING):
+        for key in (COUNTS, meter.FOLDING):
             await redis.set(key, "no hash")
             assert await meter.take(redis) is None
-            assert not await redis.exists(meter.COUNTS, meter.FOLDING)
+            assert not await redis.exists(COUNTS, meter.FOLDING)
 
 
 async def test_a_real_worker_outlives_it_all(

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from service.intake.intake import Desk, chain_of, require_bulk, variant_of
-from service.intake.schemas import IntakeAnswer, IntakeRequest
+from service.intake.answer import answer
+from service.intake.checks import require_bulk
+from service.intake.order import Order, variant_of
+from service.intake.schemas import IntakeAnswer, IntakeRequest, RerunResult
 from service.library.errors import no_such_image
-from service.library.schemas import RerunResult
 from service.library.store import Library
 from service.plans.profiles import Profiles
 from service.plans.tariff import Tariff
+from service.platform.chains import chain_of
 from service.platform.errors import ProblemError
 from service.platform.resources import Platform
 from service.platform.weights import weights_digest
@@ -52,26 +54,25 @@ async def rerun(  # noqa: PLR0913 - who asks, for what
             wants_persist=True,
             team_id=source.team_id,
         )
-        desk = Desk(
-            platform,
-            user_id,
-            request,
-            chain,
-            request_id,
+        order = Order(
+            claim=request,
+            chain=chain,
+            user_id=user_id,
             variant=variant_of(team or profile, request, weights_digest(platform.settings, chain)),
             profile=profile,
             team=team,
             price=await platform.shared(Tariff).price(chain),
-            may_upload=False,
+            request_id=request_id,
             key_id=key_id,
+            may_upload=False,
         )
         try:
-            answer = IntakeAnswer.model_validate_json(await desk.answer(None))
+            answered = IntakeAnswer.model_validate_json(await answer(platform, order))
         except ProblemError as error:
             if not results:
                 raise
             refusal = error.problem(request_id)
             results.append(RerunResult(op_key=chain.key, error=refusal))
         else:
-            results.append(RerunResult(op_key=chain.key, answer=answer))
+            results.append(RerunResult(op_key=chain.key, answer=answered))
     return results
