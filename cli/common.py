@@ -27,6 +27,7 @@ def settings_or_exit() -> Settings:
 
 def run_task(name: str, task: "Callable[[Platform], Awaitable[T]]") -> T:
     """The outcome of a task, which gets platform of its own; exit 1 when it is refused or a dependency is away."""
+    import service.error_codes  # noqa: F401 - so that every code is known
     from service.platform import telemetry
     from service.platform.errors import ProblemError
     from service.platform.resources import open_platform

@@ -18,6 +18,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
+import service.error_codes  # noqa: F401 - so that every code is known
 from scripts.local.home import Local
 from scripts.local.stack import Stack
 from service.intake.store import IntakeParameters, Intakes

@@ -113,7 +113,11 @@ def edges() -> dict[str, set[str]]:
     for path in modules():
         if path.parts[0] != "service" or len(path.parts) == 2:
             continue
-        named = {context(name) for name in imports((REPOSITORY / path).read_text("utf-8")) if "." in name}
+        named = {
+            context(name)
+            for name in imports((REPOSITORY / path).read_text("utf-8"))
+            if name != "service.__version__"
+        }
         found.setdefault(path.parts[1], set()).update(named - {path.parts[1], "platform", "ops"})
     return found
 
