@@ -37,7 +37,7 @@ from service.admin.system_routes import admin_policy
 from service.catalogue.routes import router as catalogue_router
 from service.collections.routes import router as collections_router
 from service.credits.routes import router as credits_router
-from service.health.checks import Checks
+from service.health.checks import Checks, require_size_limits
 from service.health.routes import router as health_router
 from service.input_documents.routes import router as inputs_router
 from service.intake.rerun_routes import router as rerun_router
@@ -146,6 +146,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.platform = platform
         app.state.authenticator = Authenticator(settings, platform.http)
         app.state.checks = Checks(platform)
+        await require_size_limits(platform)
         _spare_the_collector()
         async with watching(platform):
             yield

@@ -3,7 +3,7 @@
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import orjson
@@ -35,7 +35,7 @@ class Client:
         self.http = httpx.AsyncClient(base_url=api_url, headers=headers, timeout=60, trust_env=False)
         self.plain = httpx.AsyncClient(timeout=60, trust_env=False)
 
-    async def __aenter__(self) -> "Client":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_error: object) -> None:

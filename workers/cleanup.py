@@ -68,8 +68,8 @@ async def cleanup(platform: Platform, *, batch: int = BATCH, notice: Notice = _s
     while True:
         started = time.monotonic()
         expired = await Maintenance(platform.database).expire_due(batch)
-        # Before the objects go: from here on no answer in Redis may name them. With Redis away they end in minutes.
-        await forget(platform.redis, expired.forget)
+        # Before the objects go: from here on no answer in Redis may name them.
+        await forget(platform.invalidation, expired.forget)
         report.expired_outputs += expired.expired_outputs
         report.expired_uploads += expired.expired_uploads
         notice(report)
@@ -79,9 +79,9 @@ async def cleanup(platform: Platform, *, batch: int = BATCH, notice: Notice = _s
     while await Maintenance(platform.database).expire_requests(batch) == batch:
         pass
     while (pruned := await Maintenance(platform.database).prune_versions(batch)) is not None:
-        await forget(platform.redis, pruned)
+        await forget(platform.invalidation, pruned)
     # Whoever deleted something may have died before it told Redis.
-    await forget(platform.redis, await Library(platform.database).recently_buried())
+    await forget(platform.invalidation, await Library(platform.database).recently_buried())
     await purge(platform, report, batch=batch, notice=notice)
     await archive(platform, report, batch=batch)
     await expire_credits(platform, report, batch=batch)
@@ -163,7 +163,7 @@ async def reconcile(
         report.orphans += count
         notice(report)
     while missing := await Maintenance(platform.database).bury_missing(BATCH):
-        await forget(platform.redis, missing)
+        await forget(platform.invalidation, missing)
         report.missing += len(missing)
         notice(report)
     await look_for_bytes(platform, report, platform.settings.byte_checks)

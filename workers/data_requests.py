@@ -9,7 +9,7 @@ from service.platform.errors import DependencyError, dependency_unavailable, int
 from service.platform.storage import StorageError
 from service.privacy.store import ClaimedRequest, DataRequests
 from workers.export import export
-from workers.lease import RequestLease
+from workers.lease import RequestLease, end_or_leave
 from workers.wipe import wipe
 from workers.workbench import Workbench
 
@@ -27,11 +27,13 @@ async def run_request(bench: Workbench, request: ClaimedRequest) -> None:
     ) as lease:
         work = wipe if request.kind == "delete" else export
         try:
-            status = await work(platform, lease)
+            status: str | None = await work(platform, lease)
         except LeaseLost:
             raise
         except Exception as error:
-            status = await _fail(lease, error)
+            status = await end_or_leave(_fail(lease, error))
+            if status is None:
+                return
         log.info("request_turned", kind=request.kind, status=status)
 
 

@@ -35,7 +35,7 @@ async def look_again(platform: Platform, *, seconds: float = SECONDS) -> int:
         time.monotonic() < end
         and (judged := await Safety(platform.database).judge_again(policy.name, JUDGED)).judged
     ):
-        await forget(platform.redis, judged.forget)
+        await forget(platform.invalidation, judged.forget)
         verdicts += judged.judged
     while time.monotonic() < end and (due := await Safety(platform.database).due_looks(policy.name, BATCH)):
         for picture in due:
@@ -65,5 +65,7 @@ async def _look(platform: Platform, policy: str, due: DueLook) -> bool:
         return False
     if found is None or found.nsfw is None:
         return False
-    await forget(platform.redis, await Safety(platform.database).record_look(due, found.nsfw.worst, policy))
+    await forget(
+        platform.invalidation, await Safety(platform.database).record_look(due, found.nsfw.worst, policy)
+    )
     return True

@@ -59,7 +59,7 @@ from service.platform.weights import weights_digest
 from workers.imaging.errors import PixelError
 from workers.imaging.types import Claim, Limits, PixelResult, PixelTask
 from workers.inspection import inspect, require_moderation, wants_scan
-from workers.lease import Lease
+from workers.lease import Lease, end_or_leave
 from workers.originals import store_original
 from workers.workbench import Workbench
 
@@ -118,23 +118,20 @@ async def run_job(bench: Workbench, job: ClaimedJob) -> None:
     ) as lease:
         bench.leases.add(lease)
         try:
-            row = await _attempt(bench, lease, clock)
+            status: str | None = await _attempt(bench, lease, clock)
         except Exception as error:
             failure = classify(error)
             if failure is None:
                 raise
             if failure.code is internal:
                 log.exception("job_attempt_crashed")
-            try:
-                row = await _fail(bench.platform, lease, failure)
-            except DependencyError:
-                # Nothing can be written: the lease ends by itself, and the sweep hands the job on.
-                log.warning("job_left_to_its_lease", code=failure.code)
+            status = await end_or_leave(_fail(bench.platform, lease, failure))
+            if status is None:
                 return
         finally:
             bench.leases.discard(lease)
-        JOBS.labels(job.op_key.partition(":")[0], row).inc()
-        log.info("job_ended", status=row, op_key=job.op_key, milliseconds=clock.milliseconds)
+        JOBS.labels(job.op_key.partition(":")[0], status).inc()
+        log.info("job_ended", status=status, op_key=job.op_key, milliseconds=clock.milliseconds)
 
 
 class StepClock:
@@ -179,7 +176,7 @@ async def _attempt(bench: Workbench, lease: Lease, clock: StepClock) -> str:
 
 async def _complete(bench: Workbench, lease: Lease, output: dict[str, Any]) -> str:
     row = await lease.complete(output, bench.platform.settings.output_ttl_hours * 3600)
-    await forget(bench.platform.redis, row.forget)  # older versions that made way for this one
+    await forget(bench.platform.invalidation, row.forget)  # older versions that made way for this one
     return row.status
 
 

@@ -18,7 +18,8 @@ MAX_RINGS = 64
 
 
 async def sweep(platform: Platform) -> SweepReport | None:
-    """One sweep; None when the database is away or read-only (the next one finds everything again)."""
+    """One sweep; None when the database is away or read-only (the next one finds everything again). While another is
+    under way it finds nothing."""
     try:
         report = await Maintenance(platform.database).sweep()
     except DependencyError as error:

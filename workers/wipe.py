@@ -69,7 +69,7 @@ async def _rows(platform: Platform, lease: RequestLease) -> float | None:
     """Delete rows until none is left; or how long to wait for workers that have lost their job, seconds."""
     while True:
         batch = await DataRequests(platform.database).wipe_batch(lease.request, ROWS)
-        await forget(platform.redis, batch.forget)
+        await forget(platform.invalidation, batch.forget)
         if batch.wait_seconds is not None:
             return batch.wait_seconds
         if batch.done:

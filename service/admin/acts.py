@@ -106,7 +106,7 @@ async def review(  # noqa: PLR0913
 async def approve(platform: Platform, kind: PictureKind, picture_id: UUID, actor: Actor, reason: str) -> None:
     """Let a picture in review be shared. Raises ProblemError (conflict)."""
     await forget(
-        platform.redis, await Admin(platform.database).approve_picture(kind, picture_id, actor, reason)
+        platform.invalidation, await Admin(platform.database).approve_picture(kind, picture_id, actor, reason)
     )
 
 

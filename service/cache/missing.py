@@ -7,7 +7,6 @@ import asyncio
 from uuid import UUID
 
 import structlog
-from redis.exceptions import RedisError
 
 from service.cache.hot_answers import forget
 from service.platform.database import OutputRow
@@ -38,7 +37,4 @@ async def bury(platform: Platform, output_id: UUID) -> None:
         return
     MISSING_BYTES.labels("output").inc()
     log.warning("output_without_bytes", output_id=str(output_id))
-    try:
-        await forget(platform.redis, [gone])
-    except (RedisError, OSError) as error:  # what it holds dies within minutes
-        log.warning("output_not_forgotten", output_id=str(output_id), error=type(error).__name__)
+    await forget(platform.invalidation, [gone])

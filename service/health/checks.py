@@ -24,7 +24,8 @@ from service.moderation.scanner import scanner_of
 from service.platform.errors import DatabaseReadOnlyError, DependencyError
 from service.platform.protections import Protections
 from service.platform.resources import Platform
-from service.platform.storage import UPLOADS
+from service.platform.settings import SettingsError
+from service.platform.storage import LIBRARY, UPLOADS, StorageError
 from service.platform.telemetry import DATABASE_WRITABLE, QUEUE_DEPTH
 
 CHECK_SECONDS = 3.0
@@ -137,6 +138,23 @@ class Checks:
 
     async def _storage(self) -> None:
         await self._platform.storage.ping(UPLOADS)
+
+
+async def require_size_limits(platform: Platform) -> None:
+    """Raise SettingsError where uploads are accepted that Storage would refuse; while it is away nobody knows."""
+    accepted = platform.settings.max_bytes
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            limits = {bucket: await platform.storage.size_limit(bucket) for bucket in (UPLOADS, LIBRARY)}
+    except (DependencyError, StorageError, TimeoutError) as error:
+        log.warning("size_limits_unknown", error=str(error))
+        return
+    for bucket, limit in limits.items():
+        if limit is not None and accepted > limit:
+            raise SettingsError(
+                f"Darkroom cannot start: DARKROOM_MAX_BYTES is {accepted}, but the bucket {bucket} takes files of at "
+                f"most {limit} bytes (file_size_limit). Lower the setting or raise the bucket's limit."
+            )
 
 
 async def _check(name: str, ask: Callable[[], Awaitable[None]]) -> Check:

@@ -118,7 +118,7 @@ async def change_many(platform: Platform, user_id: UUID, request: BulkRequest) -
     changed = await Images(platform.database).change_images(
         user_id, image_ids, request.action, request.collection_id
     )
-    await forget(platform.redis, changed.forget)
+    await forget(platform.invalidation, changed.forget)
     done = set(changed.done)
     return BulkAnswer(
         results=[

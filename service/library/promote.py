@@ -74,7 +74,7 @@ async def promote(  # noqa: PLR0913
     )
     if promoted is None:
         raise no_such_output(found.output_id)
-    await forget(platform.redis, promoted.forget)
+    await forget(platform.invalidation, promoted.forget)
     if scan != promoted.scan:
         await Safety(platform.database).mark_scanned(promoted.output_id, scan)
     return promoted.model_copy(update={"scan": scan})

@@ -142,7 +142,7 @@ async def keep_output(
     if output is None:
         raise no_such_output(output_id)
     # A hot answer would still tell the earlier end.
-    await forget(platform.redis, [Forget(cache_key=output.cache_key, owner_id=output.owner_id)])
+    await forget(platform.invalidation, [Forget(cache_key=output.cache_key, owner_id=output.owner_id)])
     return await _document(platform, output)
 
 
@@ -216,7 +216,7 @@ async def delete_output(output_id: UUID, request: Request, user_id: SignedIn) ->
     gone = await Library(platform.database).delete_output(output_id, user_id)
     if gone is None:
         raise no_such_output(output_id)
-    await forget(platform.redis, gone)
+    await forget(platform.invalidation, gone)
 
 
 @router.delete(
@@ -230,7 +230,7 @@ async def delete_image(image_id: UUID, request: Request, user_id: SignedIn) -> N
     gone = await Library(platform.database).delete_image(image_id, user_id)
     if gone is None:
         raise no_such_image(image_id)
-    await forget(platform.redis, gone)
+    await forget(platform.invalidation, gone)
 
 
 @router.post(

@@ -9,7 +9,8 @@ from service.platform.database import Database, Forget, Row, Tombstone
 
 
 class SweepReport(Row):
-    """`due`: jobs that wait now, by queue; `jobs`: those whose state the sweep changed."""
+    """`due`: jobs that wait now, by queue; `jobs`: those whose state the sweep changed. All of it is empty while
+    another sweep is under way."""
 
     requeued: int
     failed: int
@@ -82,6 +83,10 @@ class Maintenance:
         """Bury versions of up to `limit` images whose owner wants fewer by now; None when nobody does."""
         rows = await self._database.run("prune_versions", limit=limit)
         return None if rows is None else [Forget.model_validate(row) for row in rows]
+
+    async def lease_task(self, task: str, token: UUID, seconds: float) -> bool:
+        """Take, keep or (0 seconds) give back the lease of a scheduled task. False: another process has it."""
+        return bool(await self._database.run("lease_task", task=task, token=token, seconds=seconds))
 
     async def due_tombstones(self, limit: int) -> list[Tombstone]:
         return await self._database.many(Tombstone, "due_tombstones", limit=limit)

@@ -4,6 +4,8 @@ import time
 from typing import Self
 from uuid import UUID
 
+from cachetools import LRUCache
+
 from service.plans.store import Plans, Profile
 from service.platform.errors import DependencyError
 from service.platform.resources import Platform
@@ -18,7 +20,7 @@ class Profiles:
 
     def __init__(self, plans: Plans) -> None:
         self._plans = plans
-        self._kept: dict[UUID | None, tuple[float, Profile | None]] = {}
+        self._kept: LRUCache[UUID | None, tuple[float, Profile | None]] = LRUCache(MAX_PROFILES)
 
     @classmethod
     def open(cls, platform: Platform) -> Self:
@@ -50,7 +52,4 @@ class Profiles:
             self._kept[user_id] = (0.0, profile)
 
     def put(self, user_id: UUID | None, profile: Profile | None) -> None:
-        self._kept.pop(user_id, None)  # the last one in is the last one out
-        while len(self._kept) >= MAX_PROFILES:
-            del self._kept[next(iter(self._kept))]
         self._kept[user_id] = (time.monotonic() + FRESH_SECONDS, profile)

@@ -136,10 +136,6 @@ class Plans:
         """Raises ProblemError (plan_not_found, user_not_found)."""
         await self._database.run("set_plan", user_id=user_id, plan_id=plan_id, reason=reason, actor=actor)
 
-    async def flag_account(self, user_id: UUID, reason: str | None, actor: UUID | None = None) -> None:
-        """`reason` None takes the flag away."""
-        await self._database.run("flag_account", user_id=user_id, reason=reason, actor=actor)
-
     async def get_quote_facts(  # noqa: PLR0913 - the SQL function's own
         self,
         user_id: UUID | None,

@@ -22,6 +22,7 @@ from service.platform.breaker import Breaker
 from service.platform.database import Database
 from service.platform.freshness import Freshness
 from service.platform.gcra import Limiter
+from service.platform.invalidation import Invalidation
 from service.platform.queue import Doorbell
 from service.platform.redis import QuickConnection, QuickPool
 from service.platform.scratch import Scratch
@@ -61,6 +62,7 @@ class Platform:
     storage: Storage
     limiter: Limiter
     freshness: Freshness
+    invalidation: Invalidation
     doorbell: Doorbell
     scratch: Scratch
     models: Mapping[str, Installed]
@@ -102,6 +104,7 @@ async def _clients(settings: Settings, scratch: Scratch) -> AsyncIterator[Platfo
     headers = settings.service_headers
     storage_url = f"{settings.supabase_url}/storage/v1/"
     database = Database(settings.supabase_url, headers, http)
+    invalidation = Invalidation(redis)
     platform = Platform(
         settings=settings,
         redis=redis,
@@ -113,7 +116,8 @@ async def _clients(settings: Settings, scratch: Scratch) -> AsyncIterator[Platfo
             AsyncStorageClient(storage_url, headers, http_client=http), http, storage_url, headers
         ),
         limiter=Limiter(redis, breaker),
-        freshness=Freshness(redis, breaker),
+        freshness=Freshness(redis, breaker, invalidation),
+        invalidation=invalidation,
         doorbell=Doorbell(redis, breaker),
         scratch=scratch,
         models=installed(settings),
@@ -122,7 +126,7 @@ async def _clients(settings: Settings, scratch: Scratch) -> AsyncIterator[Platfo
         yield platform
     finally:
         await platform.close_shared()
-        await platform.freshness.close()
+        await invalidation.close()
         await http.aclose()
         await pool.aclose()
         await blocking_pool.aclose()

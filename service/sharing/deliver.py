@@ -15,12 +15,11 @@ from starlette.types import Receive, Scope, Send
 
 from service.library.errors import output_expired
 from service.platform.database import OutputRow
-from service.platform.downloads import suggested_name
 from service.platform.errors import ProblemError, known, overloaded
 from service.platform.resources import Platform
 from service.platform.storage import ObjectNotFoundError, StorageBusyError
 from service.sharing.errors import range_not_satisfiable, share_used_up
-from service.sharing.links import admit_address, find, refusal
+from service.sharing.links import admit_address, find, refusal, shown_name
 from service.sharing.store import FoundShare
 
 Part = Literal["picture", "download"]
@@ -52,7 +51,7 @@ async def deliver(platform: Platform, token: str, part: Part, headers: Headers, 
 
 
 def _headers(found: FoundShare, output: OutputRow, part: Part) -> dict[str, str]:
-    name = suggested_name(found.filename or "", "", output.path)
+    name = shown_name(found, output)
     kind = "attachment" if part == "download" else "inline"
     return {
         **HEADERS,

@@ -20,6 +20,7 @@ from service.cache.missing import bury
 from service.library.errors import no_such_output, output_expired
 from service.platform.addresses import Networks, networks
 from service.platform.database import OutputRow
+from service.platform.downloads import suggested_name
 from service.platform.errors import Code, DependencyError, ProblemError, known
 from service.platform.gcra import HOUR, MINUTE, Admission, Limit, by_address
 from service.platform.resources import Platform
@@ -55,8 +56,8 @@ PASSWORDS = 20
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """A picture that a link has opened. `url` shows it and `download_url` saves it, both for minutes only and under the
-    link's own address: they tell nothing that the link does not."""
+    """A picture that a link has opened. `url` shows it and `download_url` saves it as `filename`, both for minutes only
+    and under the link's own address: they tell nothing that the link does not."""
 
     url: str
     download_url: str
@@ -229,7 +230,12 @@ async def _address(platform: Platform, token: str, found: FoundShare) -> Shared:
         await bury(platform, output.output_id)
         raise refusal(output_expired)
     here, query = door(platform, token), f"ticket={ticket(platform.settings.secret, token, seconds)}"
-    return Shared(f"{here}/picture?{query}", f"{here}/download?{query}", found.filename or "picture", output)
+    return Shared(f"{here}/picture?{query}", f"{here}/download?{query}", shown_name(found, output), output)
+
+
+def shown_name(found: FoundShare, output: OutputRow) -> str:
+    """What strangers see a shared picture called, on its page and when they save it: not as the user typed it."""
+    return suggested_name(found.filename or "", "", output.path)
 
 
 def digest(token: str) -> str:

@@ -32,5 +32,5 @@ async def delete_team(platform: Platform, user_id: UUID, team_id: UUID, name: st
 
 async def _forgotten(platform: Platform, moved: MovedT) -> MovedT:
     """Answers in Redis name the old owner."""
-    await forget(platform.redis, moved.forget)
+    await forget(platform.invalidation, moved.forget)
     return moved

@@ -27,6 +27,7 @@ from service.platform.breaker import Breaker
 from service.platform.database import cache_key
 from service.platform.freshness import Freshness, version_key
 from service.platform.gcra import COUNTS, Kept, Limit, Limiter
+from service.platform.invalidation import Invalidation
 from service.platform.queue import DRAIN, Doorbell, queue_key, serialise, wake_key
 from service.platform.resources import Platform
 from service.usage import meter
@@ -290,7 +291,7 @@ async def test_keys_of_another_type_break_no_admission(redis_client: Redis) -> N
 
 async def test_a_version_of_another_type_is_made_anew(redis_client: Redis) -> None:
     breaker, user_id, before = Breaker(), uuid.uuid4(), dropped("version")
-    freshness = Freshness(redis_client, breaker)
+    freshness = Freshness(redis_client, breaker, Invalidation(redis_client))
     await cast("Awaitable[int]", redis_client.rpush(version_key(user_id), "no string"))
     assert await freshness.version(user_id) is None
     assert breaker.closed
