@@ -23,7 +23,7 @@ from service.maintenance.store import ByteCheck, Maintenance
 from service.platform.database import Tombstone
 from service.platform.errors import DependencyError
 from service.platform.resources import Platform
-from service.platform.storage import StorageError
+from service.platform.storage_errors import StorageError
 from service.platform.telemetry import BYTES_LOOKED_FOR
 
 log = structlog.get_logger()

@@ -6,7 +6,7 @@ from redis.exceptions import RedisError
 from service.jobs.progress import Progress
 from service.platform.database import LeaseLost
 from service.platform.errors import DependencyError, dependency_unavailable, internal, problem
-from service.platform.storage import StorageError
+from service.platform.storage_errors import StorageError
 from service.privacy.store import ClaimedRequest, DataRequests
 from workers.export import export
 from workers.lease import RequestLease, end_or_leave

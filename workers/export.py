@@ -19,7 +19,8 @@ from service.cache.missing import bury
 from service.library.originals import lose_original
 from service.platform.media import EXTENSIONS
 from service.platform.resources import Platform
-from service.platform.storage import LIBRARY, ObjectNotFoundError, ObjectTooLargeError
+from service.platform.storage import LIBRARY
+from service.platform.storage_errors import ObjectNotFoundError, ObjectTooLargeError
 from service.privacy.store import ClaimedRequest, DataRequests, StoredAt
 from workers.lease import RequestLease
 

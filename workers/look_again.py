@@ -14,7 +14,7 @@ from service.moderation.moderators import Moderators
 from service.moderation.store import DueLook, Safety
 from service.platform.errors import DependencyError
 from service.platform.resources import Platform
-from service.platform.storage import ObjectNotFoundError, ObjectTooLargeError, StorageError
+from service.platform.storage_errors import ObjectNotFoundError, ObjectTooLargeError, StorageError
 from workers.imaging.errors import PixelError
 from workers.originals import examined
 

@@ -16,9 +16,8 @@ from service.moderation.scanner import scan_files
 from service.platform.errors import DependencyError, ProblemError
 from service.platform.media import EXTENSIONS, SVG
 from service.platform.resources import Platform
-from service.platform.storage import (
-    LIBRARY,
-    UPLOADS,
+from service.platform.storage import LIBRARY, UPLOADS
+from service.platform.storage_errors import (
     ObjectExistsError,
     ObjectNotFoundError,
     ObjectTooLargeError,
@@ -76,45 +75,7 @@ async def originals(platform: Platform) -> int:
 async def fetch_original(platform: Platform, due: DueOriginal) -> bool:
     """Whether the original of an image is in the library now, judged and scanned."""
     try:
-        with platform.scratch.directory() as directory:
-            file = directory / "original"
-            try:
-                got = await platform.storage.download(UPLOADS, due.upload_path, file, max_bytes=due.size)
-            except (ObjectNotFoundError, ObjectTooLargeError):
-                got = None
-            if got is None or (got.size, got.sha256) != (due.size, due.sha256):
-                log.warning("original_refused", image_id=str(due.image_id))
-                await Library(platform.database).record_original(due.image_id, None)
-                return False
-            found = await examined(
-                platform,
-                file,
-                size=due.size,
-                width=due.width,
-                height=due.height,
-                content_type=due.content_type,
-            )
-            file = file if found is None else found.original
-            data = await asyncio.to_thread(file.read_bytes)
-            stored = hashlib.sha256(data).hexdigest()
-            original = Picture(file, due.content_type, stored)
-            looked = None if found is None else found.nsfw
-            score, policy = None if looked is None else looked.worst, platform.shared(Moderators).policy
-            verdict = await moderate(
-                platform, Exhibit(due.sha256, original, None, due.user_id, persistent=True, nsfw=score)
-            )
-            scan = await scan_files(platform, [file], due.sha256)
-            key = await store_original(platform, due.owner_id, due.image_id, file, due.content_type)
-        return await Library(platform.database).record_original(
-            due.image_id,
-            key,
-            sha256=stored,
-            size=len(data),
-            scan=scan,
-            moderation=verdict,
-            moderation_score=score,
-            moderation_policy=None if looked is None or policy is None else policy.name,
-        )
+        return await _keep(platform, due)
     except (DependencyError, StorageError, OSError) as error:
         log.warning("original_postponed", image_id=str(due.image_id), error=type(error).__name__)
         return False
@@ -125,6 +86,49 @@ async def fetch_original(platform: Platform, due: DueOriginal) -> bool:
         log.warning("original_refused", image_id=str(due.image_id), code=error.code)
         await Library(platform.database).record_original(due.image_id, None)
         return False
+
+
+async def _keep(platform: Platform, due: DueOriginal) -> bool:
+    """Raises what storage, the database, moderators and the pixel child raise."""
+    with platform.scratch.directory() as directory:
+        file = directory / "original"
+        try:
+            got = await platform.storage.download(UPLOADS, due.upload_path, file, max_bytes=due.size)
+        except (ObjectNotFoundError, ObjectTooLargeError):
+            got = None
+        if got is None or (got.size, got.sha256) != (due.size, due.sha256):
+            log.warning("original_refused", image_id=str(due.image_id))
+            await Library(platform.database).record_original(due.image_id, None)
+            return False
+        found = await examined(
+            platform,
+            file,
+            size=due.size,
+            width=due.width,
+            height=due.height,
+            content_type=due.content_type,
+        )
+        file = file if found is None else found.original
+        data = await asyncio.to_thread(file.read_bytes)
+        stored = hashlib.sha256(data).hexdigest()
+        original = Picture(file, due.content_type, stored)
+        looked = None if found is None else found.nsfw
+        score, policy = None if looked is None else looked.worst, platform.shared(Moderators).policy
+        verdict = await moderate(
+            platform, Exhibit(due.sha256, original, None, due.user_id, persistent=True, nsfw=score)
+        )
+        scan = await scan_files(platform, [file], due.sha256)
+        key = await store_original(platform, due.owner_id, due.image_id, file, due.content_type)
+    return await Library(platform.database).record_original(
+        due.image_id,
+        key,
+        sha256=stored,
+        size=len(data),
+        scan=scan,
+        moderation=verdict,
+        moderation_score=score,
+        moderation_policy=None if looked is None or policy is None else policy.name,
+    )
 
 
 async def examined(  # noqa: PLR0913

@@ -18,7 +18,7 @@ from service.moderation.scanner import INFECTED, scanner_of
 from service.moderation.store import Kept, Safety
 from service.platform.errors import DependencyError
 from service.platform.resources import Platform
-from service.platform.storage import ObjectNotFoundError, ObjectTooLargeError, StorageError
+from service.platform.storage_errors import ObjectNotFoundError, ObjectTooLargeError, StorageError
 
 log = structlog.get_logger()
 BATCH = 4

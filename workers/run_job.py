@@ -8,9 +8,8 @@ they stream, and never looked up again under the upload key.
 import asyncio
 import hashlib
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -24,38 +23,25 @@ from service.jobs.progress import Progress
 from service.jobs.store import CacheCheck, CachedOutput, ClaimedJob, Jobs
 from service.library.errors import original_missing
 from service.library.originals import lose_original
-from service.moderation.errors import infected, refused
 from service.moderation.moderators import Moderators
 from service.ops.inputs import InputDocument
 from service.ops.registry import Chain, parse
 from service.ops.variant import parse_variant
-from service.platform.database import LeaseLost, OutputGone
+from service.platform.database import OutputGone
 from service.platform.errors import (
-    Code,
     DependencyError,
     ProblemError,
-    account_suspended,
-    data_deletion_running,
-    dependency_unavailable,
     internal,
-    known,
     problem,
-    too_large,
     too_many_pixels,
 )
 from service.platform.media import CONTENT_TYPES, says_drawing
 from service.platform.resources import Platform
-from service.platform.storage import (
-    LIBRARY,
-    OUTPUTS,
-    UPLOADS,
-    ObjectNotFoundError,
-    ObjectTooLargeError,
-    StorageError,
-    output_names,
-)
+from service.platform.storage import LIBRARY, OUTPUTS, UPLOADS, output_names
+from service.platform.storage_errors import ObjectNotFoundError, ObjectTooLargeError, StorageError
 from service.platform.telemetry import JOB_STEPS, JOBS
 from service.platform.weights import weights_digest
+from workers.failures import Failure, classify, refusal
 from workers.imaging.errors import PixelError
 from workers.imaging.types import Claim, Limits, PixelResult, PixelTask
 from workers.inspection import inspect, require_moderation, wants_scan
@@ -67,45 +53,6 @@ log = structlog.get_logger()
 
 RETRY_SECONDS = (1.0, 5.0, 20.0)
 """Pause before the second, third and fourth attempt."""
-
-OP_FAILURES = frozenset({"op_failed", "pixel_timeout", "pixel_memory", "pixel_crash"})
-"""Of the op, not of the bytes."""
-
-Decision = Literal["retry", "permanent", "refused"]
-
-VERDICTS: dict[Code, Decision] = {
-    refused: "refused",
-    infected: "refused",
-    too_large: "refused",
-    data_deletion_running: "permanent",
-    account_suspended: "permanent",
-    input_not_found: "permanent",
-}
-"""What a service of ours may say of a job that is not to be tried again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a job did not end well. `refused`: the bytes are not what was announced or not acceptable. `retryable`:
-    whether asking anew can help, where that is not as the catalogue of errors has it."""
-
-    code: Code
-    detail: str
-    decision: Decision
-    category: str | None = None
-    retryable: bool | None = None
-
-
-class Refused(Exception):
-    """Raised by a step; carries the failure."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.detail)
-        self.failure = failure
-
-
-def refusal(code: Code, detail: str, *, retryable: bool | None = None) -> Refused:
-    return Refused(Failure(code, detail, "refused", retryable=retryable))
 
 
 async def run_job(bench: Workbench, job: ClaimedJob) -> None:
@@ -380,24 +327,6 @@ async def _store(bench: Workbench, job: ClaimedJob, result: PixelResult) -> dict
         "image_id": _text(job.image_id),
     }
     return {**made, **original}
-
-
-def classify(error: Exception) -> Failure | None:
-    """The retry decision as a value; None for what must travel on (a lost lease)."""
-    match error:
-        case LeaseLost():
-            return None
-        case Refused():
-            return error.failure
-        case PixelError():
-            final: Decision = "permanent" if error.code in OP_FAILURES else "refused"
-            return Failure(known(error.code), error.detail, "retry" if error.retryable else final)
-        case ProblemError() if error.code in VERDICTS:
-            return Failure(error.code, error.detail, VERDICTS[error.code], error.category)
-        case DependencyError() | StorageError() | OSError():
-            return Failure(dependency_unavailable, "A service that this job needs is away.", "retry")
-        case _:
-            return Failure(internal, "This attempt crashed; the error is logged.", "retry")
 
 
 async def _fail(platform: Platform, lease: Lease, failure: Failure) -> str:

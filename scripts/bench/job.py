@@ -25,9 +25,10 @@ from service.jobs.progress import Progress
 from service.platform.database import Database
 from service.platform.queue import DRAIN
 from service.platform.resources import Platform
+from workers.doorbell import DoorbellWorker
 from workers.imaging.pool import PixelPool
 from workers.imaging.types import PixelResult, PixelTask
-from workers.main import DoorbellWorker, drain
+from workers.main import drain
 from workers.workbench import Slots, Workbench
 
 TITLE = "Job"

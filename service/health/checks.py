@@ -25,7 +25,8 @@ from service.platform.errors import DatabaseReadOnlyError, DependencyError
 from service.platform.protections import Protections
 from service.platform.resources import Platform
 from service.platform.settings import SettingsError
-from service.platform.storage import LIBRARY, UPLOADS, StorageError
+from service.platform.storage import LIBRARY, UPLOADS
+from service.platform.storage_errors import StorageError
 from service.platform.telemetry import DATABASE_WRITABLE, QUEUE_DEPTH
 
 CHECK_SECONDS = 3.0

@@ -22,14 +22,8 @@ from service.platform.database import OutputGone, OutputRow
 from service.platform.downloads import download_url, suggested_name
 from service.platform.errors import DatabaseReadOnlyError, DependencyError, ProblemError, overloaded
 from service.platform.resources import Platform
-from service.platform.storage import (
-    OUTPUTS,
-    UPLOADS,
-    ObjectExistsError,
-    ObjectNotFoundError,
-    SignedUpload,
-    output_names,
-)
+from service.platform.storage import OUTPUTS, UPLOADS, SignedUpload, output_names
+from service.platform.storage_errors import ObjectExistsError, ObjectNotFoundError
 from service.platform.telemetry import CACHE, SHED
 from service.usage.meter import Label
 

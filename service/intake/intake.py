@@ -13,10 +13,11 @@ from service.intake.answer import answer
 from service.intake.checks import check, check_wishes
 from service.intake.order import Order, variant_of
 from service.intake.schemas import IntakeRequest
+from service.ops.registry import Chain
 from service.plans.profiles import Profiles
 from service.plans.quotes import quoted_price
-from service.plans.store import Plans
-from service.plans.tariff import Tariff
+from service.plans.store import Plans, Profile
+from service.plans.tariff import Price, Tariff
 from service.platform.addresses import pseudonym
 from service.platform.database import cache_key
 from service.platform.gcra import Admission, Kept
@@ -47,8 +48,7 @@ async def intake(
     # What costs is the database's to answer, which charges it.
     cacheable = chain.cacheable != "never" and price.hit == 0
     profile = await platform.shared(Profiles).of(principal.user_id)
-    own_weights = weights_digest(settings, chain)
-    variant = variant_of(profile, claim, own_weights)
+    variant = variant_of(profile, claim, weights_digest(settings, chain))
     key = hit_key(cache_key(claim.sha256, chain.key, variant), principal.user_id)
     # A hot answer knows nothing of what is to be kept, nor of who is in a team at this moment.
     plain = not claim.wants_persist and claim.keep_for_days is None and claim.team_id is None
@@ -59,24 +59,36 @@ async def intake(
         if kept is not None:
             HOT.inc()
             return kept, admission
-    if profile is None:  # unknown while the database was away: what is made must be the right variant
-        profile = await Plans(platform.database).get_profile(principal.user_id)
-        variant = variant_of(profile, claim, own_weights)
-        key = hit_key(cache_key(claim.sha256, chain.key, variant), principal.user_id)
+    order = await _order(platform, principal, claim, chain, price, profile, scope.get("darkroom.request_id"))
+    key = hit_key(cache_key(claim.sha256, chain.key, order.variant), principal.user_id)
+    return await answer(platform, order, key if cacheable and claim.team_id is None else None), admission
+
+
+async def _order(  # noqa: PLR0913, PLR0917 - what it is made of
+    platform: Platform,
+    principal: Principal,
+    claim: IntakeRequest,
+    chain: Chain,
+    price: Price,
+    profile: Profile | None,
+    request_id: str | None,
+) -> Order:
+    """With the profile where it was unknown, as while the database was away: what is made must be the right variant."""
+    database = platform.database
+    if profile is None:
+        profile = await Plans(database).get_profile(principal.user_id)
     team = None
     if claim.team_id is not None and principal.user_id is not None:
-        team = await Teams(platform.database).get_profile(claim.team_id, principal.user_id)
-        variant = variant_of(team, claim, own_weights)
-    order = Order(
+        team = await Teams(database).get_profile(claim.team_id, principal.user_id)
+    return Order(
         claim=claim,
         chain=chain,
         user_id=principal.user_id,
-        variant=variant,
+        variant=variant_of(team or profile, claim, weights_digest(platform.settings, chain)),
         profile=profile,
         team=team,
         price=price,
-        request_id=scope.get("darkroom.request_id"),
+        request_id=request_id,
         key_id=principal.key_id,
-        address=pseudonym(settings.secret, principal.ip),
+        address=pseudonym(platform.settings.secret, principal.ip),
     )
-    return await answer(platform, order, key if cacheable and claim.team_id is None else None), admission

@@ -8,7 +8,8 @@ from service.intake.checks import require_bulk
 from service.intake.order import Order, variant_of
 from service.intake.schemas import IntakeAnswer, IntakeRequest, RerunResult
 from service.library.errors import no_such_image
-from service.library.store import Library
+from service.library.store import ImageSource, Library
+from service.ops.registry import Chain
 from service.plans.profiles import Profiles
 from service.plans.tariff import Tariff
 from service.platform.chains import chain_of
@@ -43,17 +44,7 @@ async def rerun(  # noqa: PLR0913 - who asks, for what
         team = await Teams(platform.database).get_profile(source.team_id, user_id)
     results: list[RerunResult] = []
     for chain in chains.values():
-        request = IntakeRequest(
-            sha256=source.sha256,
-            filename=source.filename,
-            content_type=source.content_type,
-            size=source.size,
-            width=source.width,
-            height=source.height,
-            op_key=chain.key,
-            wants_persist=True,
-            team_id=source.team_id,
-        )
+        request = _request(source, chain)
         order = Order(
             claim=request,
             chain=chain,
@@ -71,8 +62,22 @@ async def rerun(  # noqa: PLR0913 - who asks, for what
         except ProblemError as error:
             if not results:
                 raise
-            refusal = error.problem(request_id)
-            results.append(RerunResult(op_key=chain.key, error=refusal))
+            results.append(RerunResult(op_key=chain.key, error=error.problem(request_id)))
         else:
             results.append(RerunResult(op_key=chain.key, answer=answered))
     return results
+
+
+def _request(source: ImageSource, chain: Chain) -> IntakeRequest:
+    """What an intake of this original would have said."""
+    return IntakeRequest(
+        sha256=source.sha256,
+        filename=source.filename,
+        content_type=source.content_type,
+        size=source.size,
+        width=source.width,
+        height=source.height,
+        op_key=chain.key,
+        wants_persist=True,
+        team_id=source.team_id,
+    )

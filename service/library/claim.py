@@ -15,7 +15,8 @@ from service.jobs.errors import job_not_found
 from service.library.store import Claimable, Library
 from service.platform.errors import ProblemError
 from service.platform.resources import Platform
-from service.platform.storage import OUTPUTS, ObjectNotFoundError, output_names
+from service.platform.storage import OUTPUTS, output_names
+from service.platform.storage_errors import ObjectNotFoundError
 
 MAX_ROUNDS = 3
 """A job may end between the copying and the claim; after this many rounds the rest is left to the next call."""

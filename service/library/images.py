@@ -27,7 +27,8 @@ from service.library.image_schemas import (
 from service.library.image_store import ImageChange, ImageRow, Images, VersionRow
 from service.platform.downloads import download_url, suggested_name
 from service.platform.resources import Platform
-from service.platform.storage import LIBRARY, ObjectNotFoundError
+from service.platform.storage import LIBRARY
+from service.platform.storage_errors import ObjectNotFoundError
 from service.usage.meter import Meter
 
 log = structlog.get_logger()

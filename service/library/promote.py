@@ -21,7 +21,8 @@ from service.moderation.store import Safety
 from service.platform.database import Scan
 from service.platform.errors import ProblemError
 from service.platform.resources import Platform
-from service.platform.storage import LIBRARY, ObjectNotFoundError, output_names
+from service.platform.storage import LIBRARY, output_names
+from service.platform.storage_errors import ObjectNotFoundError
 from service.teams.moves import give_images
 
 
@@ -42,19 +43,7 @@ async def promote(  # noqa: PLR0913
     refused, team_not_found, role_required, in_review; spend_cap_reached of the API key `key_id`.
     """
     library = Library(platform.database)
-    found = await library.find_promotable(user_id, output_id=output_id, job_id=job_id, team_id=team_id)
-    if found is not None and team_id is not None and found.team_id is None:
-        moved = await give_images(platform, user_id, team_id, [found.image_id])
-        if moved.in_review:
-            raise ProblemError(
-                in_review,
-                "An operator has yet to approve this picture: until then it cannot move to a team.",
-            )
-        found = await library.find_promotable(user_id, output_id=output_id, job_id=job_id, team_id=team_id)
-    if found is None:
-        if job_id is not None:
-            raise ProblemError(job_not_found, f"No job of yours has the id {job_id}.")
-        raise no_such_output(output_id or UUID(int=0))
+    found = await _promotable(platform, user_id, output_id, job_id, team_id)
     if found.bucket == LIBRARY:
         return found
     # Under the key that the output has already, so that promote_output finds what a call that died has copied.
@@ -78,6 +67,27 @@ async def promote(  # noqa: PLR0913
     if scan != promoted.scan:
         await Safety(platform.database).mark_scanned(promoted.output_id, scan)
     return promoted.model_copy(update={"scan": scan})
+
+
+async def _promotable(
+    platform: Platform, user_id: UUID, output_id: UUID | None, job_id: UUID | None, team_id: UUID | None
+) -> LibraryOutput:
+    """The output that is meant, its image in the team by now."""
+    library = Library(platform.database)
+    found = await library.find_promotable(user_id, output_id=output_id, job_id=job_id, team_id=team_id)
+    if found is not None and team_id is not None and found.team_id is None:
+        moved = await give_images(platform, user_id, team_id, [found.image_id])
+        if moved.in_review:
+            raise ProblemError(
+                in_review,
+                "An operator has yet to approve this picture: until then it cannot move to a team.",
+            )
+        found = await library.find_promotable(user_id, output_id=output_id, job_id=job_id, team_id=team_id)
+    if found is None:
+        if job_id is not None:
+            raise ProblemError(job_not_found, f"No job of yours has the id {job_id}.")
+        raise no_such_output(output_id or UUID(int=0))
+    return found
 
 
 async def _inspect(platform: Platform, user_id: UUID, found: LibraryOutput) -> Scan:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from service.ops import framing, models, scenery
+from service.ops import cutout, framing, models, scenery
 
 Cacheable = Literal["always", "by_seed", "never"]
 
@@ -52,7 +52,7 @@ OPS: tuple[Op, ...] = (
         "Remove background",
         "Cuts the subject out of a photograph, a product as well as a person or an animal, and leaves the rest "
         "transparent. It says how sure it is of the result. A picture that already has transparency is left as it is.",
-        models.BgremoveV2,
+        cutout.BgremoveV2,
         ("bgremove-v2", "bgremove-v2:trim-true", "bgremove-v2:shadow-keep+flatten-v1"),
         idempotent=True,
         models=("u2netp",),
@@ -64,7 +64,7 @@ OPS: tuple[Op, ...] = (
         "Cuts a product out of a plain background and leaves it transparent. The background may shade "
         "softly; a picture whose border is not plain is refused. One that already has "
         "transparency is left as it is.",
-        models.Bgremove,
+        cutout.Bgremove,
         ("bgremove-v1", "bgremove-v1:trim-true", "bgremove-v1+flatten-v1:color-white+shadow-v1"),
         idempotent=True,
         checked_by=("u2netp",),
@@ -75,7 +75,7 @@ OPS: tuple[Op, ...] = (
         "Studio scene",
         "Puts a cut-out on a studio background with a floor and a shadow. The background of a picture "
         "without transparency is removed first.",
-        models.Compose,
+        cutout.Compose,
         ("compose-v1", "compose-v1:aspect-1x1:color-e8ecf2", "compose-v1:color-ivory:style-gradient"),
         models=("u2netp",),
     ),
@@ -116,7 +116,7 @@ OPS: tuple[Op, ...] = (
         1,
         "Shadow",
         "Casts a shadow from what is not transparent.",
-        models.Shadow,
+        cutout.Shadow,
         ("shadow-v1:opacity-50", "shadow-v1:kind-contact", "bgremove-v2+shadow-v1"),
     ),
     Op(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from service.ops import framing, models, scenery
+from service.ops import cutout, framing, models, scenery
 from service.ops.catalogue import Cacheable, Op
 from service.ops.errors import OpKeyError
 from service.ops.values import encode
@@ -12,7 +12,7 @@ _STRICTNESS: tuple[Cacheable, ...] = ("always", "by_seed", "never")
 
 # Ops that may run before the background is laid: the result is the same, or what anyone asking for it means.
 _BEFORE_FLATTEN = (
-    models.Shadow,
+    cutout.Shadow,
     models.Resize,
     models.Crop,
     models.Enhance,
@@ -24,7 +24,7 @@ _BEFORE_FLATTEN = (
     scenery.FloorShadow,
 )
 # Ops that cut out what is not, as bgremove-v2 would.
-_CUT_THEMSELVES = (models.Compose, scenery.Scene)
+_CUT_THEMSELVES = (cutout.Compose, scenery.Scene)
 _OUTPUTS = (models.Convert, models.Compress)
 
 
@@ -123,7 +123,7 @@ def canonical_steps(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     for step in ordered:
         if kept and step == kept[-1] and step.op.idempotent and not step.inputs:
             continue
-        if kept and isinstance(step.params, _CUT_THEMSELVES) and kept[-1].params == models.BgremoveV2():
+        if kept and isinstance(step.params, _CUT_THEMSELVES) and kept[-1].params == cutout.BgremoveV2():
             kept.pop()
         kept.append(step)
     return _trim_end(kept)

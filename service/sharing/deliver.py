@@ -17,7 +17,7 @@ from service.library.errors import output_expired
 from service.platform.database import OutputRow
 from service.platform.errors import ProblemError, known, overloaded
 from service.platform.resources import Platform
-from service.platform.storage import ObjectNotFoundError, StorageBusyError
+from service.platform.storage_errors import ObjectNotFoundError, StorageBusyError
 from service.sharing.errors import range_not_satisfiable, share_used_up
 from service.sharing.links import admit_address, find, refusal, shown_name
 from service.sharing.store import FoundShare

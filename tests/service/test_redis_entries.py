@@ -35,7 +35,7 @@ from tests.client import Client
 from tests.photos import photo
 from tests.service.conftest import RedisServer, settings_with
 from tests.support import User
-from workers.main import DoorbellWorker
+from workers.doorbell import DoorbellWorker
 from workers.workbench import Slots
 
 RESIZE = "resize-v1:width-64"

@@ -14,11 +14,11 @@ from aiohttp import web
 from scripts.local.home import Local
 from service.platform.errors import DependencyError
 from service.platform.resources import Platform, open_platform
-from service.platform.storage import (
+from service.platform.storage import Storage
+from service.platform.storage_errors import (
     ObjectExistsError,
     ObjectNotFoundError,
     ObjectTooLargeError,
-    Storage,
     StorageError,
 )
 from tests.library.people import Connection

@@ -16,7 +16,8 @@ from PIL import Image
 
 from scripts.local.home import Local
 from service.platform.resources import Platform
-from service.platform.storage import MAX_PASSING, StorageBusyError
+from service.platform.storage import MAX_PASSING
+from service.platform.storage_errors import StorageBusyError
 from service.sharing.tickets import is_valid, ticket
 from tests.client import Client
 from tests.leaks import texts_of

@@ -42,8 +42,8 @@ from service.platform.errors import (
 from tests.sql.fixtures import Opener
 from tests.sql.test_plans import plan, refusal
 from tests.sql.world import Document, World
+from workers.failures import VERDICTS
 from workers.imaging.errors import CODES as PIXEL_CODES
-from workers.run_job import VERDICTS
 
 CALLERS = {
     sha256_mismatch,

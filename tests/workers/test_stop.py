@@ -10,7 +10,8 @@ from arq import func
 from service.platform.queue import DRAIN
 from service.platform.resources import Platform
 from tests.support import new_sha256
-from workers.main import DoorbellWorker, drain
+from workers.doorbell import DoorbellWorker
+from workers.main import drain
 from workers.schedule import Schedule
 from workers.workbench import Slots
 

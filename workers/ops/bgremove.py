@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from service.ops.models import Bgremove
+from service.ops.cutout import Bgremove
 from workers.imaging.encode import flatten
 from workers.imaging.errors import PixelError
 from workers.imaging.resize import fit_size, resize

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from scipy import ndimage
 
+from service.ops.cutout import BgremoveV2
 from service.ops.inputs import Strokes
-from service.ops.models import BgremoveV2
 from workers.imaging.encode import flatten
 from workers.imaging.errors import PixelError
 from workers.imaging.resize import fit_size, resize

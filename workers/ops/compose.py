@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.ops.models import Compose
+from service.ops.cutout import Compose
 from service.ops.values import ratio
 from workers.imaging.errors import PixelError
 from workers.imaging.resize import resize

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from service.ops import framing, models, scenery
+from service.ops import cutout, framing, models, scenery
 from service.ops.inputs import InputDocument
 from service.ops.outputs import StepReport
 from service.ops.registry import Chain, parse
@@ -48,14 +48,14 @@ APPLY: dict[type[models.Parameters], Callable[..., Image.Image | Reported]] = {
     framing.Pad: pad.apply,
     framing.Smartcrop: smartcrop.apply,
     framing.Trim: trim.apply,
-    models.Bgremove: bgremove.apply,
-    models.BgremoveV2: bgremove2.apply,
-    models.Compose: compose.apply,
+    cutout.Bgremove: bgremove.apply,
+    cutout.BgremoveV2: bgremove2.apply,
+    cutout.Compose: compose.apply,
     models.Crop: crop.apply,
     models.Enhance: enhance.apply,
     models.Flatten: flatten.apply,
     models.Resize: resize.apply,
-    models.Shadow: shadow.apply,
+    cutout.Shadow: shadow.apply,
     models.Upscale: upscale.apply,
     models.UpscaleV2: upscale2.apply,
     models.Watermark: watermark.apply,

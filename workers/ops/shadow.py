@@ -5,7 +5,7 @@ import math
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from service.ops.models import Shadow
+from service.ops.cutout import Shadow
 from service.ops.values import rgb
 from workers.ops.pixels import check_size, matte
 

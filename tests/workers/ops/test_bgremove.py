@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from scripts.docs.scene import Look, Scene, mug
-from service.ops.models import Bgremove
+from service.ops.cutout import Bgremove
 from tests.workers.ops.pictures import noise, on_grey, pixels, ramp, shirt, square
 from workers.imaging.errors import PixelError
 from workers.models import sessions

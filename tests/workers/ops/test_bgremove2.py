@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from scripts.docs.scene import Look, mug
-from service.ops.models import BgremoveV2
+from service.ops.cutout import BgremoveV2
 from tests.workers.ops.pictures import SIZE, noise, on_grey, pixels, shirt, square
 from workers.imaging.errors import PixelError
 from workers.models import sessions

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from scripts.docs.scene import mug
-from service.ops.models import BgremoveV2, Compose
+from service.ops.cutout import BgremoveV2, Compose
 from tests.workers.ops.pictures import noise, pixels, square
 from workers.imaging.errors import PixelError
 from workers.ops import bgremove2, compose

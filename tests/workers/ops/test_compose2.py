@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from scripts.docs.scene import mug
-from service.ops.models import BgremoveV2
+from service.ops.cutout import BgremoveV2
 from service.ops.registry import parse
 from service.ops.scenery import Scene
 from tests.workers.ops.pictures import pixels, square

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.ops.models import Shadow
+from service.ops.cutout import Shadow
 from tests.workers.ops.pictures import noise, pixels, square
 from workers.imaging.errors import PixelError
 from workers.ops import shadow

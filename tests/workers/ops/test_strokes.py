@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from scripts.docs.scene import mug
+from service.ops.cutout import BgremoveV2
 from service.ops.inputs import Strokes
-from service.ops.models import BgremoveV2
 from tests.workers.ops.pictures import Bytes, on_grey, pixels, shirt, square
 from workers.imaging.errors import PixelError
 from workers.ops import bgremove2, brush
