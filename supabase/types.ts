@@ -355,9 +355,9 @@ isOneToOne: false
                   ]
                 },"images": {
                   Row: {
-                    "archived_at": string | null,"content_type": string,"created_at": string,"current_output_id": string | null,"filename": string,"height": number,"id": string,"listed_since": string | null,"moderation_tried_at": string | null,"original_attempts": number,"original_due_at": string | null,"original_moderation": string,"original_moderation_policy": string | null,"original_moderation_score": number | null,"original_path": string | null,"original_scan": string,"original_sha256": string | null,"original_size": number | null,"owner_id": string | null,"prompt": string | null,"scan_tried_at": string | null,"search": unknown,"sha256": string,"size": number,"team_id": string | null,"user_id": string | null,"width": number,"image_document": Json | null,"is_in_review": boolean | null,"upload_of": string | null
+                    "archived_at": string | null,"content_type": string,"created_at": string,"current_output_id": string | null,"filename": string,"height": number,"id": string,"listed_since": string | null,"moderation_tried_at": string | null,"original_attempts": number,"original_due_at": string | null,"original_moderation": string,"original_moderation_policy": string | null,"original_moderation_score": number | null,"original_path": string | null,"original_scan": string,"original_sha256": string | null,"original_size": number | null,"owner_id": string | null,"prompt": string | null,"scan_tried_at": string | null,"search": unknown,"sha256": string,"size": number,"team_id": string | null,"user_id": string | null,"width": number,"is_in_review": boolean | null,"upload_of": string | null
                   }
-                  ComputedFields: "image_document" | "is_in_review" | "upload_of"
+                  ComputedFields: "is_in_review" | "upload_of"
                   Insert: {
                     "archived_at"?: string | null,"content_type": string,"created_at"?: string,"current_output_id"?: string | null,"filename": string,"height": number,"id"?: string,"listed_since"?: string | null,"moderation_tried_at"?: string | null,"original_attempts"?: number,"original_due_at"?: string | null,"original_moderation"?: string,"original_moderation_policy"?: string | null,"original_moderation_score"?: number | null,"original_path"?: string | null,"original_scan"?: string,"original_sha256"?: string | null,"original_size"?: number | null,"owner_id"?: never,"prompt"?: string | null,"scan_tried_at"?: string | null,"search": unknown,"sha256": string,"size": number,"team_id"?: string | null,"user_id"?: string | null,"width": number
                   }
@@ -1340,50 +1340,6 @@ isOneToOne: false
 { Args: { "p_pack_id": string,"p_plan_id": string }; Returns: Json
                            },
 "find_output":
-{ Args: { "p_cache_key": string,"p_owner_id": string,"p_ttl": string }; Returns: {
-              "bucket": string,
-"cache_key": string | null,
-"content_type": string,
-"created_at": string,
-"deleted_at": string | null,
-"expires_at": string | null,
-"features": Json | null,
-"height": number,
-"id": string,
-"image_id": string | null,
-"input_content_type": string,
-"input_height": number,
-"input_sha256": string,
-"input_size": number,
-"input_width": number,
-"job_id": string | null,
-"moderation": string,
-"moderation_policy": string | null,
-"moderation_score": number | null,
-"moderation_tried_at": string | null,
-"op_key": string,
-"ops": (string)[],
-"owner_id": string | null,
-"path": string,
-"report": NonNullable<Json>,
-"scan": string,
-"scan_tried_at": string | null,
-"sha256": string,
-"size": number,
-"team_id": string | null,
-"thumb_path": string,
-"user_id": string | null,
-"variant": string,
-"vendor_cost_micros": number,
-"version": number | null,
-"width": number
-            }
-                          SetofOptions: {
-        from: "*"
-        to: "image_outputs"
-        isOneToOne: true
-        isSetofReturn: false
-      } } |
 { Args: { "p_cache_key": string,"p_height": number,"p_owner_id": string,"p_size": number,"p_ttl": string,"p_user_id": string,"p_verified"?: boolean,"p_width": number }; Returns: {
               "bucket": string,
 "cache_key": string | null,
@@ -1573,8 +1529,6 @@ isOneToOne: false
 { Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']> }; Returns: undefined
                            },
 "image_document":
-{ Args: { "p_image": Omit<Database["public"]['Tables']["images"]['Row'], Database["public"]['Tables']["images"]['ComputedFields']> }; Returns: Json
-                           } |
 { Args: { "p_image": Omit<Database["public"]['Tables']["images"]['Row'], Database["public"]['Tables']["images"]['ComputedFields']>,"p_user_id": string }; Returns: Json
                            },
 "image_of_key":
@@ -1636,9 +1590,6 @@ isOneToOne: false
                            },
 "job_for_hit":
 { Args: { "p_api_key_id"?: string,"p_filename": string,"p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_request_id"?: string,"p_user_id": string }; Returns: string
-                           },
-"job_of_output":
-{ Args: { "p_path": string }; Returns: string
                            },
 "job_of_upload":
 { Args: { "p_path": string }; Returns: string

@@ -11,6 +11,7 @@ import pytest
 from scripts.local.check import TYPES
 from scripts.local.home import REPOSITORY, Local
 from scripts.local.migrate import supabase
+from scripts.local.migration import changes, sources
 from scripts.local.stack import HOSTED_LOCALE
 from tests.sql.scratch import dump_schema
 from tests.sql.world import World
@@ -105,14 +106,20 @@ _DEFINED = re.compile(r"^create or replace function public\.(\w+)", re.MULTILINE
 
 
 async def test_functions_and_policies_are_what_is_deployed(world: World, scratch: str) -> None:
+    """Applied once more they change nothing, and there is nothing that they do not make."""
     before = await dump_schema(scratch)
-    files = [*sorted((SUPABASE / "functions").glob("*.sql")), *sorted((SUPABASE / "policies").glob("*.sql"))]
-    assert len(files) > 8
-    for file in files:
-        await world.connection.execute(file.read_text("utf-8"))
+    texts = sources()
+    assert len(texts) > 8
+    assert await changes(world.connection, texts) == [], (
+        "`python -m scripts.local migration NAME` writes them"
+    )
+    for text in texts:
+        await world.connection.execute(text)
     after = await dump_schema(scratch)
-    changes = list(difflib.unified_diff(before.splitlines(), after.splitlines(), "migrations", "now", n=2))
-    assert not changes, "add a migration with the text of what was changed:\n" + "\n".join(changes[:60])
+    differences = list(
+        difflib.unified_diff(before.splitlines(), after.splitlines(), "migrations", "now", n=2)
+    )
+    assert not differences, "\n".join(differences[:60])
 
 
 def test_migrations_are_named_as_the_cli_orders_them() -> None:
@@ -160,21 +167,14 @@ async def test_the_types_for_typescript_are_current(local: Local) -> None:
 
 
 async def test_each_function_stands_once_in_the_files_and_once_in_the_database(world: World) -> None:
-    """A changed signature makes a second function of the name unless the old one is dropped. dropped.sql names those
-    that the next release drops."""
-    kept = [
-        name
-        for line in (SUPABASE / "dropped.sql").read_text("utf-8").splitlines()
-        if line.startswith("--   ")
-        for name in re.findall(r"(\w+)\(", line)
-    ]
+    """A changed signature makes a second function of the name unless the old one is dropped."""
     files = sorted((SUPABASE / "functions").glob("*.sql"))
     defined = [name for file in files for name in _DEFINED.findall(file.read_text("utf-8"))]
     rows = await world.connection.fetch(
         "select proname from pg_proc p where pronamespace = 'public'::regnamespace"
         " and not exists (select 1 from pg_depend d where d.objid = p.oid and d.deptype = 'e')"
     )
-    assert sorted(row["proname"] for row in rows) == sorted(defined + kept)
+    assert sorted(row["proname"] for row in rows) == sorted(defined)
     assert len(set(defined)) == len(defined)
 
 
