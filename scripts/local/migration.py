@@ -62,9 +62,11 @@ with schemas as (
 ), rights as (
   select f.oid::regprocedure::text as name, a.*
   from functions f, aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) a
+  where a.grantee <> f.proowner
   union all
   select r.oid::regclass::text, a.*
   from relations r, aclexplode(coalesce(r.relacl, acldefault('r', r.relowner))) a
+  where a.grantee <> r.relowner
   union all
   select format('%s.%I', c.attrelid::regclass, c.attname), a.*
   from pg_attribute c, aclexplode(c.attacl) a
@@ -137,14 +139,14 @@ async def changes(connection: Connection, texts: Sequence[str]) -> list[str]:
         before = await _objects(connection)
         async with _undone(connection):
             units, wanted = await _built_anew(connection, before, texts)
-        changed = {name for name in before.keys() | wanted.keys() if before.get(name) != wanted.get(name)}
+        changed = _different(before, wanted)
         gone = [name for name in _in_order_of_drops(before) if name not in wanted]
         while True:
             chosen = [unit for unit in units if unit.objects & changed]
             async with _undone(connection):
                 statements = await _rehearsed(connection, before, chosen, gone)
                 reached = await _objects(connection)
-            lost = {name for name in reached.keys() | wanted.keys() if reached.get(name) != wanted.get(name)}
+            lost = _different(reached, wanted)
             if not lost:
                 return statements
             if lost <= changed:
@@ -177,7 +179,7 @@ async def _built_anew(
     for sql in (unit for text in texts for unit in _units(text)):
         await _run(connection, sql)
         made = await _objects(connection)
-        new = {name for name in made if made[name] != objects.get(name)}
+        new = _different(objects, made)
         # Whoever makes a function gives it rights as well, but other statements say which it shall have.
         units.append(_Unit(sql, frozenset(new - {f"rights on {name.partition(' ')[2]}" for name in new})))
         objects = made
@@ -247,6 +249,10 @@ def _failed(sql: str, error: asyncpg.PostgresError) -> StackError:
 
 async def _objects(connection: Connection) -> Objects:
     return {row["name"]: row["definition"] for row in await connection.fetch(_OBJECTS)}
+
+
+def _different(one: Objects, other: Objects) -> set[str]:
+    return {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
 
 
 def _in_order_of_drops(objects: Objects) -> list[str]:

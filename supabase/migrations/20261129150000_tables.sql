@@ -5,6 +5,9 @@
 -- What is kept belongs to a user or to a team: user_id or team_id is set, and owner_id is whichever it is. What is asked
 -- about a person (their money, their data, their rows under RLS) goes by user_id, what is asked about a library by owner_id.
 
+create schema private;
+comment on schema private is 'Functions that other functions, triggers and policies call. Not exposed by PostgREST; closed to every role.';
+
 -- Rights --------------------------------------------------------------------------------------------------------------
 
 -- What is made in public is closed to anon and authenticated until it is granted: the default privileges that a platform

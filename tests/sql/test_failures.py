@@ -58,7 +58,7 @@ async def test_every_code_that_a_job_fails_with_is_somebodys(world: World) -> No
     """A code that pixel work or the worker's verdicts gain has to be put on one side."""
     assert {Code(code) for code in CODES} | set(VERDICTS) <= CALLERS | OURS
     for code in Code:
-        assert await world.call("is_callers_fault", p_code=code) == (code in CALLERS), code
+        assert await world.call("private.is_callers_fault", p_code=code) == (code in CALLERS), code
 
 
 @pytest.mark.parametrize("code", sorted(CALLERS))

@@ -132,7 +132,7 @@ async def test_the_cron_works_in_batches_and_waits_for_nobody(world: World, open
         await world.grant(user, 5, "subscription", "in_1", expires_at=days(1))
         await end(world, user, "in_1")
     async with world.connection.transaction():
-        await world.value("select public.lock_credits($1)", users[0])
+        await world.value("select private.lock_credits($1)", users[0])
         assert [await other.call("expire_grants", p_limit=2) for _ in range(3)] == [
             {"accounts": 2, "credits": 10},
             {"accounts": 1, "credits": 5},

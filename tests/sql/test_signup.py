@@ -48,7 +48,7 @@ async def leave(world: World, user: uuid.UUID) -> None:
     ],
 )
 async def test_addresses_of_one_mailbox_are_one(world: World, written: str, mailbox: str) -> None:
-    assert await world.call("mailbox_of", p_email=written) == mailbox
+    assert await world.call("private.mailbox_of", p_email=written) == mailbox
 
 
 async def test_credits_come_with_the_confirmation(world: World) -> None:
@@ -110,7 +110,7 @@ async def test_only_a_keyed_digest_of_the_address_is_kept(world: World) -> None:
     email = address()
     user = await sign_up(world, email)
     await leave(world, user)
-    digest = await world.call("address_digest", p_email=email)
+    digest = await world.call("private.address_digest", p_email=email)
     assert len(digest) == 32
     assert await world.value("select count(*) from public.signup_addresses where digest = $1", digest) == 1
     plain = await world.value(
