@@ -20,7 +20,7 @@ import asyncpg
 
 from scripts.local.home import REPOSITORY
 from scripts.local.migrate import supabase
-from scripts.local.migration import changes, sources, write_migration
+from scripts.local.migration import MIGRATIONS, changes, sources, write_migration
 from scripts.local.process import StackError
 from scripts.local.release import missing_release
 from scripts.local.stack import HOSTED_LOCALE, Stack
@@ -131,7 +131,9 @@ def _install(package: str) -> None:
 
 
 async def _database() -> bool:
-    """Migrations on an empty database, the CLI's advisors, and the committed types."""
+    """The lint of migrations; migrations on an empty database, the CLI's advisors, and the committed types."""
+    if not lint(sorted(MIGRATIONS.glob("*.sql"))):
+        return False
     try:
         async with _fresh_stack() as stack:
             url = stack.local.database_url
@@ -140,6 +142,12 @@ async def _database() -> bool:
     except StackError as error:
         print(error)
         return False
+
+
+def lint(migrations: list[Path]) -> bool:
+    """Whether squawk, by .squawk.toml, finds nothing that would hold locks for long or rewrite a table."""
+    argv = [str(Path(sys.executable).with_name("squawk")), "--reporter=gcc", *map(str, migrations)]
+    return subprocess.run(argv, cwd=REPOSITORY, check=False).returncode == 0
 
 
 async def generate_migration(name: str) -> Path | None:
