@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
 
+import asyncpg
 import httpx
 import pytest
 
@@ -73,6 +75,48 @@ async def test_the_platform_is_the_one_that_was_asked_for(world: World) -> None:
             "owns_auth": False,
             "as_people": True,
         }
+
+
+@pytest.mark.skipif(HOSTED_LOCALE not in os.environ, reason="the local superuser may do everything")
+@pytest.mark.parametrize(
+    ("statement", "refused"),
+    [
+        ("alter table storage.objects add column note text", True),
+        ("alter table storage.objects disable row level security", True),
+        ("drop table storage.objects cascade", True),
+        ("create index by_size on storage.objects ((metadata ->> 'size'))", True),
+        ("create table storage.notes (id bigint)", True),
+        ("alter table auth.users add column note text", True),
+        ("alter table auth.users disable trigger darkroom_new_user", True),
+        ("create policy mine on auth.users for select using (true)", True),
+        ("create table auth.notes (id bigint)", True),
+        ("create event trigger all_mine on ddl_command_end execute function private.touch()", True),
+        ("create policy mine on storage.objects for select using (true)", False),
+        ("drop policy darkroom_own_outputs on storage.objects", False),
+        (
+            "create trigger mine after insert on storage.objects for each row execute function private.touch()",
+            False,
+        ),
+        (
+            "create trigger mine after insert on auth.users for each row execute function private.touch()",
+            False,
+        ),
+        ("lock table auth.users, storage.objects in share row exclusive mode nowait", False),
+    ],
+)
+async def test_the_migrating_role_may_what_it_may_on_a_hosted_project(
+    world: World, statement: str, refused: bool
+) -> None:
+    """As supabase/cli#4114 and supabase/postgres#994 found it: policies and triggers on Storage's tables, triggers on
+    Auth's, and nothing else that their owner may do."""
+    transaction = world.connection.transaction()
+    await transaction.start()
+    await world.connection.execute("set local role hosted")
+    try:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError) if refused else contextlib.nullcontext():
+            await world.connection.execute(statement)
+    finally:
+        await transaction.rollback()
 
 
 async def test_the_advisors_have_no_finding(local: Local) -> None:
