@@ -75,9 +75,9 @@ isOneToOne: false
                   ]
                 },"api_keys": {
                   Row: {
-                    "created_at": string,"expires_at": string | null,"id": string,"last_used_at": string | null,"name": string,"prefix": string,"rate_per_minute": number | null,"revoked_at": string | null,"rotated_at": string | null,"scopes": (string)[],"spend_cap": number | null,"user_id": string,"api_key_document": Json | null
+                    "created_at": string,"expires_at": string | null,"id": string,"last_used_at": string | null,"name": string,"prefix": string,"rate_per_minute": number | null,"revoked_at": string | null,"rotated_at": string | null,"scopes": (string)[],"spend_cap": number | null,"user_id": string
                   }
-                  ComputedFields: "api_key_document"
+                  ComputedFields: never
                   Insert: {
                     "created_at"?: string,"expires_at"?: string | null,"id"?: string,"last_used_at"?: string | null,"name": string,"prefix": string,"rate_per_minute"?: number | null,"revoked_at"?: string | null,"rotated_at"?: string | null,"scopes": (string)[],"spend_cap"?: number | null,"user_id": string
                   }
@@ -163,9 +163,9 @@ isOneToOne: false
                   ]
                 },"collections": {
                   Row: {
-                    "created_at": string,"id": string,"name": string,"owner_id": string | null,"parent_id": string | null,"parent_top": boolean | null,"team_id": string | null,"top": boolean,"updated_at": string,"user_id": string | null,"collection_document": Json | null
+                    "created_at": string,"id": string,"name": string,"owner_id": string | null,"parent_id": string | null,"parent_top": boolean | null,"team_id": string | null,"top": boolean,"updated_at": string,"user_id": string | null
                   }
-                  ComputedFields: "collection_document"
+                  ComputedFields: never
                   Insert: {
                     "created_at"?: string,"id"?: string,"name": string,"owner_id"?: never,"parent_id"?: string | null,"parent_top"?: never,"team_id"?: string | null,"top"?: never,"updated_at"?: string,"user_id"?: string | null
                   }
@@ -271,19 +271,9 @@ isOneToOne: false
                   ]
                 },"data_requests": {
                   Row: {
-                    "attempt": number,"bucket": string | null,"created_at": string,"cursor": NonNullable<Json>,"error": Json | null,"expires_at": string | null,"finished_at": string | null,"id": string,"kind": string,"lease_expires_at": string | null,"lease_token": string | null,"max_attempts": number,"options": NonNullable<Json>,"path": string | null,"progress": number,"queue": string,"receipt": NonNullable<Json>,"run_at": string,"size": number | null,"started_at": string | null,"status": string,"step": string | null,"user_id": string,"worker": string | null,"request_document": Json | null,"tombstones_in_folders": {
-              "attempts": number,
-"bucket": string,
-"created_at": string,
-"id": number,
-"not_before": string,
-"path": string,
-"purged_at": string | null,
-"reason": string,
-"request_id": string | null
-            } | null
+                    "attempt": number,"bucket": string | null,"created_at": string,"cursor": NonNullable<Json>,"error": Json | null,"expires_at": string | null,"finished_at": string | null,"id": string,"kind": string,"lease_expires_at": string | null,"lease_token": string | null,"max_attempts": number,"options": NonNullable<Json>,"path": string | null,"progress": number,"queue": string,"receipt": NonNullable<Json>,"run_at": string,"size": number | null,"started_at": string | null,"status": string,"step": string | null,"user_id": string,"worker": string | null
                   }
-                  ComputedFields: "request_document" | "tombstones_in_folders"
+                  ComputedFields: never
                   Insert: {
                     "attempt"?: number,"bucket"?: string | null,"created_at"?: string,"cursor"?: NonNullable<Json>,"error"?: Json | null,"expires_at"?: string | null,"finished_at"?: string | null,"id"?: string,"kind": string,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts": number,"options"?: NonNullable<Json>,"path"?: string | null,"progress"?: number,"queue": string,"receipt"?: NonNullable<Json>,"run_at"?: string,"size"?: number | null,"started_at"?: string | null,"status"?: string,"step"?: string | null,"user_id": string,"worker"?: string | null
                   }
@@ -323,9 +313,9 @@ isOneToOne: false
                   ]
                 },"image_outputs": {
                   Row: {
-                    "bucket": string,"cache_key": string | null,"content_type": string,"created_at": string,"deleted_at": string | null,"expires_at": string | null,"features": Json | null,"height": number,"id": string,"image_id": string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id": string | null,"moderation": string,"moderation_policy": string | null,"moderation_score": number | null,"moderation_tried_at": string | null,"op_key": string,"ops": (string)[],"owner_id": string | null,"path": string,"report": NonNullable<Json>,"scan": string,"scan_tried_at": string | null,"sha256": string,"size": number,"team_id": string | null,"thumb_path": string,"user_id": string | null,"variant": string,"vendor_cost_micros": number,"version": number | null,"width": number,"library_document": Json | null,"output_document": Json | null,"show_version": Json | null,"version_document": Json | null
+                    "bucket": string,"cache_key": string | null,"content_type": string,"created_at": string,"deleted_at": string | null,"expires_at": string | null,"features": Json | null,"height": number,"id": string,"image_id": string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id": string | null,"moderation": string,"moderation_policy": string | null,"moderation_score": number | null,"moderation_tried_at": string | null,"op_key": string,"ops": (string)[],"owner_id": string | null,"path": string,"report": NonNullable<Json>,"scan": string,"scan_tried_at": string | null,"sha256": string,"size": number,"team_id": string | null,"thumb_path": string,"user_id": string | null,"variant": string,"vendor_cost_micros": number,"version": number | null,"width": number
                   }
-                  ComputedFields: "library_document" | "output_document" | "show_version" | "version_document"
+                  ComputedFields: never
                   Insert: {
                     "bucket": string,"cache_key"?: string | null,"content_type": string,"created_at"?: string,"deleted_at"?: string | null,"expires_at"?: string | null,"features"?: Json | null,"height": number,"id"?: string,"image_id"?: string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id"?: string | null,"moderation"?: string,"moderation_policy"?: string | null,"moderation_score"?: number | null,"moderation_tried_at"?: string | null,"op_key": string,"ops"?: never,"owner_id"?: never,"path": string,"report"?: NonNullable<Json>,"scan"?: string,"scan_tried_at"?: string | null,"sha256": string,"size": number,"team_id"?: string | null,"thumb_path": string,"user_id"?: string | null,"variant": string,"vendor_cost_micros"?: number,"version"?: number | null,"width": number
                   }
@@ -355,9 +345,9 @@ isOneToOne: false
                   ]
                 },"images": {
                   Row: {
-                    "archived_at": string | null,"content_type": string,"created_at": string,"current_output_id": string | null,"filename": string,"height": number,"id": string,"listed_since": string | null,"moderation_tried_at": string | null,"original_attempts": number,"original_due_at": string | null,"original_moderation": string,"original_moderation_policy": string | null,"original_moderation_score": number | null,"original_path": string | null,"original_scan": string,"original_sha256": string | null,"original_size": number | null,"owner_id": string | null,"prompt": string | null,"scan_tried_at": string | null,"search": unknown,"sha256": string,"size": number,"team_id": string | null,"user_id": string | null,"width": number,"image_document": Json | null,"is_in_review": boolean | null,"upload_of": string | null
+                    "archived_at": string | null,"content_type": string,"created_at": string,"current_output_id": string | null,"filename": string,"height": number,"id": string,"listed_since": string | null,"moderation_tried_at": string | null,"original_attempts": number,"original_due_at": string | null,"original_moderation": string,"original_moderation_policy": string | null,"original_moderation_score": number | null,"original_path": string | null,"original_scan": string,"original_sha256": string | null,"original_size": number | null,"owner_id": string | null,"prompt": string | null,"scan_tried_at": string | null,"search": unknown,"sha256": string,"size": number,"team_id": string | null,"user_id": string | null,"width": number
                   }
-                  ComputedFields: "image_document" | "is_in_review" | "upload_of"
+                  ComputedFields: never
                   Insert: {
                     "archived_at"?: string | null,"content_type": string,"created_at"?: string,"current_output_id"?: string | null,"filename": string,"height": number,"id"?: string,"listed_since"?: string | null,"moderation_tried_at"?: string | null,"original_attempts"?: number,"original_due_at"?: string | null,"original_moderation"?: string,"original_moderation_policy"?: string | null,"original_moderation_score"?: number | null,"original_path"?: string | null,"original_scan"?: string,"original_sha256"?: string | null,"original_size"?: number | null,"owner_id"?: never,"prompt"?: string | null,"scan_tried_at"?: string | null,"search": unknown,"sha256": string,"size": number,"team_id"?: string | null,"user_id"?: string | null,"width": number
                   }
@@ -381,9 +371,9 @@ isOneToOne: false
                   ]
                 },"input_documents": {
                   Row: {
-                    "body": NonNullable<Json>,"created_at": string,"digest": string,"id": number,"kind": string,"used_at": string,"user_id": string | null,"input_document": Json | null
+                    "body": NonNullable<Json>,"created_at": string,"digest": string,"id": number,"kind": string,"used_at": string,"user_id": string | null
                   }
-                  ComputedFields: "input_document"
+                  ComputedFields: never
                   Insert: {
                     "body": NonNullable<Json>,"created_at"?: string,"digest": string,"id"?: never,"kind": string,"used_at"?: string,"user_id"?: string | null
                   }
@@ -415,58 +405,9 @@ isOneToOne: false
                   ]
                 },"jobs": {
                   Row: {
-                    "address": string | null,"api_key_id": string | null,"attempt": number,"batch_id": string | null,"cache_key": string | null,"charged": number,"content_type": string | null,"counted_on": string | null,"created_at": string,"error": Json | null,"expires_at": string,"filename": string,"finished_at": string | null,"for_hits": boolean,"height": number,"high_res": boolean,"id": string,"image_id": string | null,"keep_days": number | null,"lease_expires_at": string | null,"lease_token": string | null,"max_attempts": number,"object_key": string,"op_key": string,"output_id": string | null,"owner_id": string | null,"price": number,"priority": number,"progress": number,"queue": string,"replay_of": string | null,"request_id": string | null,"run_at": string,"sha256": string,"size": number,"source_bucket": string,"started_at": string | null,"status": string,"step": string | null,"team_id": string | null,"upload_expires_at": string | null,"upload_path": string,"user_id": string | null,"variant": string,"vendor_cost_micros": number,"wants_persist": boolean,"width": number,"worker": string | null,"admin_job_document": Json | null,"bytes_of": {
-              "address": string | null,
-"api_key_id": string | null,
-"attempt": number,
-"batch_id": string | null,
-"cache_key": string | null,
-"charged": number,
-"content_type": string | null,
-"counted_on": string | null,
-"created_at": string,
-"error": Json | null,
-"expires_at": string,
-"filename": string,
-"finished_at": string | null,
-"for_hits": boolean,
-"height": number,
-"high_res": boolean,
-"id": string,
-"image_id": string | null,
-"keep_days": number | null,
-"lease_expires_at": string | null,
-"lease_token": string | null,
-"max_attempts": number,
-"object_key": string,
-"op_key": string,
-"output_id": string | null,
-"owner_id": string | null,
-"price": number,
-"priority": number,
-"progress": number,
-"queue": string,
-"replay_of": string | null,
-"request_id": string | null,
-"run_at": string,
-"sha256": string,
-"size": number,
-"source_bucket": string,
-"started_at": string | null,
-"status": string,
-"step": string | null,
-"team_id": string | null,
-"upload_expires_at": string | null,
-"upload_path": string,
-"user_id": string | null,
-"variant": string,
-"vendor_cost_micros": number,
-"wants_persist": boolean,
-"width": number,
-"worker": string | null
-            } | null,"hold_credits": undefined | null,"job_document": Json | null,"note_failure": undefined | null,"uncount_generation": undefined | null
+                    "address": string | null,"api_key_id": string | null,"attempt": number,"batch_id": string | null,"cache_key": string | null,"charged": number,"content_type": string | null,"counted_on": string | null,"created_at": string,"error": Json | null,"expires_at": string,"filename": string,"finished_at": string | null,"for_hits": boolean,"height": number,"high_res": boolean,"id": string,"image_id": string | null,"keep_days": number | null,"lease_expires_at": string | null,"lease_token": string | null,"max_attempts": number,"object_key": string,"op_key": string,"output_id": string | null,"owner_id": string | null,"price": number,"priority": number,"progress": number,"queue": string,"replay_of": string | null,"request_id": string | null,"run_at": string,"sha256": string,"size": number,"source_bucket": string,"started_at": string | null,"status": string,"step": string | null,"team_id": string | null,"upload_expires_at": string | null,"upload_path": string,"user_id": string | null,"variant": string,"vendor_cost_micros": number,"wants_persist": boolean,"width": number,"worker": string | null
                   }
-                  ComputedFields: "admin_job_document" | "bytes_of" | "hold_credits" | "job_document" | "note_failure" | "uncount_generation"
+                  ComputedFields: never
                   Insert: {
                     "address"?: string | null,"api_key_id"?: string | null,"attempt"?: number,"batch_id"?: string | null,"cache_key"?: string | null,"charged"?: number,"content_type"?: string | null,"counted_on"?: string | null,"created_at"?: string,"error"?: Json | null,"expires_at": string,"filename": string,"finished_at"?: string | null,"for_hits"?: boolean,"height": number,"high_res"?: boolean,"id"?: string,"image_id"?: string | null,"keep_days"?: number | null,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts"?: number,"object_key"?: string,"op_key": string,"output_id"?: string | null,"owner_id"?: never,"price"?: number,"priority"?: number,"progress"?: number,"queue"?: string,"replay_of"?: string | null,"request_id"?: string | null,"run_at"?: string,"sha256": string,"size": number,"source_bucket"?: string,"started_at"?: string | null,"status"?: string,"step"?: string | null,"team_id"?: string | null,"upload_expires_at"?: string | null,"upload_path": string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"wants_persist"?: boolean,"width": number,"worker"?: string | null
                   }
@@ -544,9 +485,9 @@ isOneToOne: true
                   ]
                 },"profiles": {
                   Row: {
-                    "archive_after_days": number | null,"banned_until": string | null,"closed_at": string | null,"created_at": string,"flag_reason": string | null,"flagged_at": string | null,"keep_full_res": boolean,"keep_original": boolean,"over_quota_since": string | null,"plan_id": string,"signup_credited_at": string | null,"suspend_reason": string | null,"suspended_at": string | null,"updated_at": string,"user_id": string,"versions_due": boolean,"versions_to_keep": number,"admin_user_document": Json | null
+                    "archive_after_days": number | null,"banned_until": string | null,"closed_at": string | null,"created_at": string,"flag_reason": string | null,"flagged_at": string | null,"keep_full_res": boolean,"keep_original": boolean,"over_quota_since": string | null,"plan_id": string,"signup_credited_at": string | null,"suspend_reason": string | null,"suspended_at": string | null,"updated_at": string,"user_id": string,"versions_due": boolean,"versions_to_keep": number
                   }
-                  ComputedFields: "admin_user_document"
+                  ComputedFields: never
                   Insert: {
                     "archive_after_days"?: number | null,"banned_until"?: string | null,"closed_at"?: string | null,"created_at"?: string,"flag_reason"?: string | null,"flagged_at"?: string | null,"keep_full_res"?: boolean,"keep_original"?: boolean,"over_quota_since"?: string | null,"plan_id"?: string,"signup_credited_at"?: string | null,"suspend_reason"?: string | null,"suspended_at"?: string | null,"updated_at"?: string,"user_id": string,"versions_due"?: boolean,"versions_to_keep"?: number
                   }
@@ -564,9 +505,9 @@ isOneToOne: false
                   ]
                 },"share_links": {
                   Row: {
-                    "created_at": string,"expires_at": string,"has_password": boolean,"id": string,"last_viewed_at": string | null,"max_views": number | null,"output_id": string | null,"revoked_at": string | null,"team_id": string | null,"user_id": string,"views": number,"share_document": Json | null,"share_status": string | null
+                    "created_at": string,"expires_at": string,"has_password": boolean,"id": string,"last_viewed_at": string | null,"max_views": number | null,"output_id": string | null,"revoked_at": string | null,"team_id": string | null,"user_id": string,"views": number
                   }
-                  ComputedFields: "share_document" | "share_status"
+                  ComputedFields: never
                   Insert: {
                     "created_at"?: string,"expires_at": string,"has_password": boolean,"id"?: string,"last_viewed_at"?: string | null,"max_views"?: number | null,"output_id"?: string | null,"revoked_at"?: string | null,"team_id"?: string | null,"user_id": string,"views"?: number
                   }
@@ -748,9 +689,9 @@ isOneToOne: false
                   ]
                 },"subscriptions": {
                   Row: {
-                    "cancel_at_period_end": boolean,"created_at": string,"current_period_end": string,"current_period_start": string,"customer_id": string,"ended_at": string | null,"entitled": boolean,"grace_until": string | null,"id": string,"plan_id": string,"price_id": string,"status": string,"ticket": number,"updated_at": string,"user_id": string,"subscription_document": Json | null
+                    "cancel_at_period_end": boolean,"created_at": string,"current_period_end": string,"current_period_start": string,"customer_id": string,"ended_at": string | null,"entitled": boolean,"grace_until": string | null,"id": string,"plan_id": string,"price_id": string,"status": string,"ticket": number,"updated_at": string,"user_id": string
                   }
-                  ComputedFields: "subscription_document"
+                  ComputedFields: never
                   Insert: {
                     "cancel_at_period_end"?: boolean,"created_at": string,"current_period_end": string,"current_period_start": string,"customer_id": string,"ended_at"?: string | null,"entitled": boolean,"grace_until"?: string | null,"id": string,"plan_id": string,"price_id": string,"status": string,"ticket": number,"updated_at"?: string,"user_id": string
                   }
@@ -782,9 +723,9 @@ isOneToOne: false
                   ]
                 },"team_invitations": {
                   Row: {
-                    "accepted_at": string | null,"created_at": string,"declined_at": string | null,"email": string,"expires_at": string,"id": string,"revoked_at": string | null,"role": string,"team_id": string,"invitation_document": Json | null,"invitation_status": string | null
+                    "accepted_at": string | null,"created_at": string,"declined_at": string | null,"email": string,"expires_at": string,"id": string,"revoked_at": string | null,"role": string,"team_id": string
                   }
-                  ComputedFields: "invitation_document" | "invitation_status"
+                  ComputedFields: never
                   Insert: {
                     "accepted_at"?: string | null,"created_at"?: string,"declined_at"?: string | null,"email": string,"expires_at": string,"id"?: string,"revoked_at"?: string | null,"role": string,"team_id": string
                   }
@@ -904,74 +845,8 @@ isOneToOne: false
                 }
           }
           Functions: {
-            "account_of":
-{ Args: { "p_who": string }; Returns: string
-                           },
-"account_state":
+            "account_state":
 { Args: { "p_user_id": string }; Returns: Json
-                           },
-"add_finished_job":
-{ Args: { "p_api_key_id"?: string,"p_filename": string,"p_for_hits"?: boolean,"p_job_id": string,"p_object_key"?: string,"p_output_id"?: string,"p_price"?: number,"p_request_id"?: string,"p_source": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_team_id": string,"p_user_id": string }; Returns: {
-              "address": string | null,
-"api_key_id": string | null,
-"attempt": number,
-"batch_id": string | null,
-"cache_key": string | null,
-"charged": number,
-"content_type": string | null,
-"counted_on": string | null,
-"created_at": string,
-"error": Json | null,
-"expires_at": string,
-"filename": string,
-"finished_at": string | null,
-"for_hits": boolean,
-"height": number,
-"high_res": boolean,
-"id": string,
-"image_id": string | null,
-"keep_days": number | null,
-"lease_expires_at": string | null,
-"lease_token": string | null,
-"max_attempts": number,
-"object_key": string,
-"op_key": string,
-"output_id": string | null,
-"owner_id": string | null,
-"price": number,
-"priority": number,
-"progress": number,
-"queue": string,
-"replay_of": string | null,
-"request_id": string | null,
-"run_at": string,
-"sha256": string,
-"size": number,
-"source_bucket": string,
-"started_at": string | null,
-"status": string,
-"step": string | null,
-"team_id": string | null,
-"upload_expires_at": string | null,
-"upload_path": string,
-"user_id": string | null,
-"variant": string,
-"vendor_cost_micros": number,
-"wants_persist": boolean,
-"width": number,
-"worker": string | null
-            }
-                          SetofOptions: {
-        from: "*"
-        to: "jobs"
-        isOneToOne: true
-        isSetofReturn: false
-      } },
-"address_digest":
-{ Args: { "p_email": string }; Returns: string
-                           },
-"address_of":
-{ Args: { "p_user_id": string }; Returns: string
                            },
 "admin_abuse":
 { Args: { "p_limit": number }; Returns: Json
@@ -991,9 +866,6 @@ isOneToOne: false
 "admin_job":
 { Args: { "p_job_id": string }; Returns: Json
                            },
-"admin_job_document":
-{ Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']> }; Returns: Json
-                           },
 "admin_jobs":
 { Args: { "p_after": string,"p_after_id": string,"p_created_after": string,"p_created_before": string,"p_error": string,"p_limit": number,"p_op": string,"p_status": string,"p_user": string }; Returns: Json
                            },
@@ -1012,9 +884,6 @@ isOneToOne: false
 "admin_user":
 { Args: { "p_who": string }; Returns: Json
                            },
-"admin_user_document":
-{ Args: { "p_profile": Omit<Database["public"]['Tables']["profiles"]['Row'], Database["public"]['Tables']["profiles"]['ComputedFields']> }; Returns: Json
-                           },
 "admin_users":
 { Args: { "p_after": string,"p_after_id": string,"p_flagged": boolean,"p_limit": number,"p_plan": string,"p_query": string,"p_suspended"?: boolean }; Returns: Json
                            },
@@ -1024,80 +893,14 @@ isOneToOne: false
 "answer_invitation":
 { Args: { "p_accept": boolean,"p_invitation_id": string,"p_user_id": string }; Returns: Json
                            },
-"answering_output":
-{ Args: { "p_cache_key": string,"p_height": number,"p_owner_id": string,"p_size": number,"p_user_id": string,"p_verified"?: boolean,"p_width": number }; Returns: {
-              "bucket": string,
-"cache_key": string | null,
-"content_type": string,
-"created_at": string,
-"deleted_at": string | null,
-"expires_at": string | null,
-"features": Json | null,
-"height": number,
-"id": string,
-"image_id": string | null,
-"input_content_type": string,
-"input_height": number,
-"input_sha256": string,
-"input_size": number,
-"input_width": number,
-"job_id": string | null,
-"moderation": string,
-"moderation_policy": string | null,
-"moderation_score": number | null,
-"moderation_tried_at": string | null,
-"op_key": string,
-"ops": (string)[],
-"owner_id": string | null,
-"path": string,
-"report": NonNullable<Json>,
-"scan": string,
-"scan_tried_at": string | null,
-"sha256": string,
-"size": number,
-"team_id": string | null,
-"thumb_path": string,
-"user_id": string | null,
-"variant": string,
-"vendor_cost_micros": number,
-"version": number | null,
-"width": number
-            }
-                          SetofOptions: {
-        from: "*"
-        to: "image_outputs"
-        isOneToOne: true
-        isSetofReturn: false
-      } },
-"api_key_document":
-{ Args: { "p_key": Omit<Database["public"]['Tables']["api_keys"]['Row'], Database["public"]['Tables']["api_keys"]['ComputedFields']> }; Returns: Json
-                           },
 "approve_picture":
 { Args: { "p_actor": string,"p_by": string,"p_id": string,"p_kind": string,"p_reason": string }; Returns: Json
                            },
 "archive_due":
 { Args: { "p_limit": number }; Returns: number
                            },
-"assert_account":
-{ Args: { "p_user_id": string }; Returns: undefined
-                           },
-"assert_api_key":
-{ Args: { "p_key_id": string,"p_user_id": string }; Returns: undefined
-                           },
-"assert_no_deletion":
-{ Args: { "p_user_id": string }; Returns: undefined
-                           },
-"audit_act":
-{ Args: { "p_action": string,"p_actor": string,"p_after": Json,"p_before": Json,"p_by": string,"p_reason": string,"p_subject": string }; Returns: undefined
-                           },
-"available_credits":
-{ Args: { "p_user_id": string }; Returns: number
-                           },
 "block_hash":
 { Args: { "p_actor"?: string,"p_by": string,"p_category": string,"p_reason": string,"p_sha256": string }; Returns: Json
-                           },
-"block_lock":
-{ Args: { "p_sha256": string }; Returns: number
                            },
 "blocked_category":
 { Args: { "p_sha256s": (string)[] }; Returns: string
@@ -1108,63 +911,6 @@ isOneToOne: false
 "bury_output":
 { Args: { "p_output_id": string,"p_reason": string }; Returns: Json
                            },
-"bytes_of":
-{ Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']> }; Returns: {
-              "address": string | null,
-"api_key_id": string | null,
-"attempt": number,
-"batch_id": string | null,
-"cache_key": string | null,
-"charged": number,
-"content_type": string | null,
-"counted_on": string | null,
-"created_at": string,
-"error": Json | null,
-"expires_at": string,
-"filename": string,
-"finished_at": string | null,
-"for_hits": boolean,
-"height": number,
-"high_res": boolean,
-"id": string,
-"image_id": string | null,
-"keep_days": number | null,
-"lease_expires_at": string | null,
-"lease_token": string | null,
-"max_attempts": number,
-"object_key": string,
-"op_key": string,
-"output_id": string | null,
-"owner_id": string | null,
-"price": number,
-"priority": number,
-"progress": number,
-"queue": string,
-"replay_of": string | null,
-"request_id": string | null,
-"run_at": string,
-"sha256": string,
-"size": number,
-"source_bucket": string,
-"started_at": string | null,
-"status": string,
-"step": string | null,
-"team_id": string | null,
-"upload_expires_at": string | null,
-"upload_path": string,
-"user_id": string | null,
-"variant": string,
-"vendor_cost_micros": number,
-"wants_persist": boolean,
-"width": number,
-"worker": string | null
-            }
-                          SetofOptions: {
-        from: "jobs"
-        to: "jobs"
-        isOneToOne: true
-        isSetofReturn: false
-      } },
 "cache_key":
 { Args: { "p_op_key": string,"p_sha256": string,"p_variant": string }; Returns: string
                            },
@@ -1174,25 +920,13 @@ isOneToOne: false
 "cancel_job":
 { Args: { "p_job_id": string,"p_user_id": string }; Returns: Json
                            },
-"cancel_team_jobs":
-{ Args: { "p_actor"?: string,"p_job_ids": (string)[] }; Returns: undefined
-                           },
 "change_images":
 { Args: { "p_action": string,"p_collection_id": string,"p_image_ids": (string)[],"p_user_id": string }; Returns: Json
-                           },
-"charge_hit":
-{ Args: { "p_output_id": string,"p_price": number,"p_reference": string,"p_user_id": string }; Returns: undefined
                            },
 "check_invariants":
 { Args: Record<PropertyKey, never>; Returns: {
               "invariant": string,"subject": string
             }[]
-                           },
-"check_place":
-{ Args: { "p_collection_id": string,"p_name": string,"p_owner_id": string,"p_parent_id": string }; Returns: undefined
-                           },
-"claim_agrees":
-{ Args: { "p_height": number,"p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_size": number,"p_width": number }; Returns: boolean
                            },
 "claim_jobs":
 { Args: { "p_claims": string,"p_output_seconds": number,"p_user_id": string }; Returns: Json
@@ -1215,9 +949,6 @@ isOneToOne: false
 "close_account":
 { Args: { "p_lease_token": string,"p_request_id": string }; Returns: string
                            },
-"collection_document":
-{ Args: { "p_collection": Omit<Database["public"]['Tables']["collections"]['Row'], Database["public"]['Tables']["collections"]['ComputedFields']> }; Returns: Json
-                           },
 "complete_from_cache":
 { Args: { "p_job_id": string,"p_lease_token": string,"p_output_id": string }; Returns: Json
                            },
@@ -1226,9 +957,6 @@ isOneToOne: false
                            },
 "confirm_purged":
 { Args: { "p_ids": (number)[] }; Returns: number
-                           },
-"count_generation":
-{ Args: { "p_address": string,"p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']> }; Returns: undefined
                            },
 "create_api_key":
 { Args: { "p_expires_at": string,"p_hash": string,"p_name": string,"p_prefix": string,"p_rate_per_minute": number,"p_scopes": (string)[],"p_spend_cap": number,"p_user_id": string }; Returns: Json
@@ -1260,12 +988,6 @@ isOneToOne: false
 "delete_team":
 { Args: { "p_name": string,"p_team_id": string,"p_user_id": string }; Returns: Json
                            },
-"done_job_of":
-{ Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_user_id": string }; Returns: string
-                           },
-"draw_credits":
-{ Args: { "p_amount": number,"p_first"?: number,"p_ledger_id": number,"p_user_id": string }; Returns: undefined
-                           },
 "draw_stripe_ticket":
 { Args: Record<PropertyKey, never>; Returns: number
                            },
@@ -1281,17 +1003,8 @@ isOneToOne: false
 "due_tombstones":
 { Args: { "p_limit": number }; Returns: Json
                            },
-"empty_team":
-{ Args: { "p_team_id": string,"p_user_id": string }; Returns: Json
-                           },
 "end_blocked_jobs":
 { Args: { "p_user_id"?: string }; Returns: Json
-                           },
-"end_links":
-{ Args: { "p_team_id": string,"p_user_id": string }; Returns: undefined
-                           },
-"end_request":
-{ Args: { "p_error": Json,"p_request": Omit<Database["public"]['Tables']["data_requests"]['Row'], Database["public"]['Tables']["data_requests"]['ComputedFields']> }; Returns: undefined
                            },
 "end_stripe_closure":
 { Args: { "p_customer_id": string,"p_error": string }; Returns: undefined
@@ -1299,20 +1012,8 @@ isOneToOne: false
 "end_subscriptions":
 { Args: { "p_limit": number }; Returns: number
                            },
-"entomb":
-{ Args: { "p_bucket": string,"p_path": string,"p_reason": string }; Returns: undefined
-                           },
-"entomb_for":
-{ Args: { "p_bucket": string,"p_path": string,"p_request_id": string }; Returns: undefined
-                           },
-"entomb_leftovers":
-{ Args: { "p_bucket": string,"p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_path": string,"p_thumb_path": string }; Returns: undefined
-                           },
 "entomb_orphans":
 { Args: { "p_limit": number,"p_older_than": string }; Returns: number
-                           },
-"expire_credits":
-{ Args: { "p_because"?: string,"p_user_id": string }; Returns: number
                            },
 "expire_due":
 { Args: { "p_limit": number }; Returns: Json
@@ -1353,95 +1054,6 @@ isOneToOne: false
 "find_offer":
 { Args: { "p_pack_id": string,"p_plan_id": string }; Returns: Json
                            },
-"find_output":
-{ Args: { "p_cache_key": string,"p_owner_id": string,"p_ttl": string }; Returns: {
-              "bucket": string,
-"cache_key": string | null,
-"content_type": string,
-"created_at": string,
-"deleted_at": string | null,
-"expires_at": string | null,
-"features": Json | null,
-"height": number,
-"id": string,
-"image_id": string | null,
-"input_content_type": string,
-"input_height": number,
-"input_sha256": string,
-"input_size": number,
-"input_width": number,
-"job_id": string | null,
-"moderation": string,
-"moderation_policy": string | null,
-"moderation_score": number | null,
-"moderation_tried_at": string | null,
-"op_key": string,
-"ops": (string)[],
-"owner_id": string | null,
-"path": string,
-"report": NonNullable<Json>,
-"scan": string,
-"scan_tried_at": string | null,
-"sha256": string,
-"size": number,
-"team_id": string | null,
-"thumb_path": string,
-"user_id": string | null,
-"variant": string,
-"vendor_cost_micros": number,
-"version": number | null,
-"width": number
-            }
-                          SetofOptions: {
-        from: "*"
-        to: "image_outputs"
-        isOneToOne: true
-        isSetofReturn: false
-      } } |
-{ Args: { "p_cache_key": string,"p_height": number,"p_owner_id": string,"p_size": number,"p_ttl": string,"p_user_id": string,"p_verified"?: boolean,"p_width": number }; Returns: {
-              "bucket": string,
-"cache_key": string | null,
-"content_type": string,
-"created_at": string,
-"deleted_at": string | null,
-"expires_at": string | null,
-"features": Json | null,
-"height": number,
-"id": string,
-"image_id": string | null,
-"input_content_type": string,
-"input_height": number,
-"input_sha256": string,
-"input_size": number,
-"input_width": number,
-"job_id": string | null,
-"moderation": string,
-"moderation_policy": string | null,
-"moderation_score": number | null,
-"moderation_tried_at": string | null,
-"op_key": string,
-"ops": (string)[],
-"owner_id": string | null,
-"path": string,
-"report": NonNullable<Json>,
-"scan": string,
-"scan_tried_at": string | null,
-"sha256": string,
-"size": number,
-"team_id": string | null,
-"thumb_path": string,
-"user_id": string | null,
-"variant": string,
-"vendor_cost_micros": number,
-"version": number | null,
-"width": number
-            }
-                          SetofOptions: {
-        from: "*"
-        to: "image_outputs"
-        isOneToOne: true
-        isSetofReturn: false
-      } },
 "find_promotable":
 { Args: { "p_job_id": string,"p_output_id": string,"p_team_id"?: string,"p_user_id": string }; Returns: Json
                            },
@@ -1460,63 +1072,6 @@ isOneToOne: false
 "finish_export":
 { Args: { "p_keep_seconds": number,"p_lease_token": string,"p_path": string,"p_receipt": string,"p_request_id": string,"p_size": number }; Returns: Json
                            },
-"finish_job":
-{ Args: { "p_charge": number,"p_drop_upload": boolean,"p_error": Json,"p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_output_id": string,"p_status": string }; Returns: {
-              "address": string | null,
-"api_key_id": string | null,
-"attempt": number,
-"batch_id": string | null,
-"cache_key": string | null,
-"charged": number,
-"content_type": string | null,
-"counted_on": string | null,
-"created_at": string,
-"error": Json | null,
-"expires_at": string,
-"filename": string,
-"finished_at": string | null,
-"for_hits": boolean,
-"height": number,
-"high_res": boolean,
-"id": string,
-"image_id": string | null,
-"keep_days": number | null,
-"lease_expires_at": string | null,
-"lease_token": string | null,
-"max_attempts": number,
-"object_key": string,
-"op_key": string,
-"output_id": string | null,
-"owner_id": string | null,
-"price": number,
-"priority": number,
-"progress": number,
-"queue": string,
-"replay_of": string | null,
-"request_id": string | null,
-"run_at": string,
-"sha256": string,
-"size": number,
-"source_bucket": string,
-"started_at": string | null,
-"status": string,
-"step": string | null,
-"team_id": string | null,
-"upload_expires_at": string | null,
-"upload_path": string,
-"user_id": string | null,
-"variant": string,
-"vendor_cost_micros": number,
-"wants_persist": boolean,
-"width": number,
-"worker": string | null
-            }
-                          SetofOptions: {
-        from: "*"
-        to: "jobs"
-        isOneToOne: true
-        isSetofReturn: false
-      } },
 "finish_stripe_event":
 { Args: { "p_event_id": string,"p_outcome": string,"p_ticket": number }; Returns: boolean
                            },
@@ -1574,88 +1129,17 @@ isOneToOne: false
 "grant_credits":
 { Args: { "p_actor"?: string,"p_amount": number,"p_expires_at"?: string,"p_note"?: string,"p_reference": string,"p_source": string,"p_user_id": string }; Returns: boolean
                            },
-"handle_confirmed_address":
-{ Args: { "p_email": string,"p_user_id": string }; Returns: undefined
-                           },
 "heartbeat":
 { Args: { "p_job_id": string,"p_lease_seconds": number,"p_lease_token": string,"p_progress": number,"p_step": string }; Returns: string
                            },
 "heartbeat_request":
 { Args: { "p_lease_seconds": number,"p_lease_token": string,"p_progress": number,"p_request_id": string,"p_step": string }; Returns: undefined
                            },
-"hold_credits":
-{ Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']> }; Returns: undefined
-                           },
-"image_document":
-{ Args: { "p_image": Omit<Database["public"]['Tables']["images"]['Row'], Database["public"]['Tables']["images"]['ComputedFields']> }; Returns: Json
-                           } |
-{ Args: { "p_image": Omit<Database["public"]['Tables']["images"]['Row'], Database["public"]['Tables']["images"]['ComputedFields']>,"p_user_id": string }; Returns: Json
-                           },
-"image_of_key":
-{ Args: { "p_path": string }; Returns: string
-                           },
-"input_document":
-{ Args: { "p_input": Omit<Database["public"]['Tables']["input_documents"]['Row'], Database["public"]['Tables']["input_documents"]['ComputedFields']> }; Returns: Json
-                           },
-"input_life":
-{ Args: { "p_user_id": string }; Returns: string
-                           },
 "intake":
 { Args: { "p_api_key_id"?: string,"p_await_seconds": number,"p_cacheable": boolean,"p_content_type": string,"p_filename": string,"p_height": number,"p_hit_price"?: number,"p_hit_reference"?: string,"p_ip"?: string,"p_keep_days"?: number,"p_may_queue"?: boolean,"p_may_upload"?: boolean,"p_op_key": string,"p_output_seconds": number,"p_output_side"?: number,"p_price": number,"p_queue": string,"p_quoted_price"?: number,"p_request_id": string,"p_sha256": string,"p_size": number,"p_team_id"?: string,"p_upload_seconds": number,"p_use_cache": boolean,"p_user_id": string,"p_variant": string,"p_wants_persist": boolean,"p_width": number }; Returns: Json
                            },
 "intake_batch":
 { Args: { "p_claim": string,"p_items": string,"p_user_id": string }; Returns: Json
-                           },
-"invitation_document":
-{ Args: { "p_invitation": Omit<Database["public"]['Tables']["team_invitations"]['Row'], Database["public"]['Tables']["team_invitations"]['ComputedFields']> }; Returns: Json
-                           },
-"invitation_status":
-{ Args: { "p_invitation": Omit<Database["public"]['Tables']["team_invitations"]['Row'], Database["public"]['Tables']["team_invitations"]['ComputedFields']> }; Returns: string
-                           },
-"is_another_ones":
-{ Args: { "p_bucket": string,"p_path": string,"p_user_id": string }; Returns: boolean
-                           },
-"is_blocked":
-{ Args: { "p_user_id": string }; Returns: boolean
-                           },
-"is_callers_fault":
-{ Args: { "p_code": string }; Returns: boolean
-                           },
-"is_in_review":
-{ Args: { "p_image": Omit<Database["public"]['Tables']["images"]['Row'], Database["public"]['Tables']["images"]['ComputedFields']> }; Returns: boolean
-                           },
-"is_live":
-{ Args: { "p_object": unknown }; Returns: boolean
-                           },
-"is_named":
-{ Args: { "p_bucket": string,"p_path": string }; Returns: boolean
-                           },
-"is_original":
-{ Args: { "p_path": string }; Returns: boolean
-                           },
-"is_original_shown":
-{ Args: { "p_image": Omit<Database["public"]['Tables']["images"]['Row'], Database["public"]['Tables']["images"]['ComputedFields']>,"p_user_id": string }; Returns: boolean
-                           },
-"is_read_only":
-{ Args: Record<PropertyKey, never>; Returns: boolean
-                           },
-"is_shared_upload":
-{ Args: { "p_job_id": string,"p_path": string }; Returns: boolean
-                           },
-"is_shown":
-{ Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_user_id": string }; Returns: boolean
-                           },
-"job_document":
-{ Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']> }; Returns: Json
-                           },
-"job_for_hit":
-{ Args: { "p_api_key_id"?: string,"p_filename": string,"p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_request_id"?: string,"p_user_id": string }; Returns: string
-                           },
-"job_of_output":
-{ Args: { "p_path": string }; Returns: string
-                           },
-"job_of_upload":
-{ Args: { "p_path": string }; Returns: string
                            },
 "judge_again":
 { Args: { "p_limit": number,"p_policy": string }; Returns: Json
@@ -1669,152 +1153,8 @@ isOneToOne: false
 "keep_stripe_customer":
 { Args: { "p_customer_id": string,"p_user_id": string }; Returns: string
                            },
-"keep_usage":
-{ Args: { "p_email": string,"p_user_id": string }; Returns: undefined
-                           },
 "lease_task":
 { Args: { "p_seconds": number,"p_task": string,"p_token": string }; Returns: boolean
-                           },
-"leased_job":
-{ Args: { "p_job_id": string,"p_lease_token": string }; Returns: {
-              "address": string | null,
-"api_key_id": string | null,
-"attempt": number,
-"batch_id": string | null,
-"cache_key": string | null,
-"charged": number,
-"content_type": string | null,
-"counted_on": string | null,
-"created_at": string,
-"error": Json | null,
-"expires_at": string,
-"filename": string,
-"finished_at": string | null,
-"for_hits": boolean,
-"height": number,
-"high_res": boolean,
-"id": string,
-"image_id": string | null,
-"keep_days": number | null,
-"lease_expires_at": string | null,
-"lease_token": string | null,
-"max_attempts": number,
-"object_key": string,
-"op_key": string,
-"output_id": string | null,
-"owner_id": string | null,
-"price": number,
-"priority": number,
-"progress": number,
-"queue": string,
-"replay_of": string | null,
-"request_id": string | null,
-"run_at": string,
-"sha256": string,
-"size": number,
-"source_bucket": string,
-"started_at": string | null,
-"status": string,
-"step": string | null,
-"team_id": string | null,
-"upload_expires_at": string | null,
-"upload_path": string,
-"user_id": string | null,
-"variant": string,
-"vendor_cost_micros": number,
-"wants_persist": boolean,
-"width": number,
-"worker": string | null
-            }
-                          SetofOptions: {
-        from: "*"
-        to: "jobs"
-        isOneToOne: true
-        isSetofReturn: false
-      } },
-"leased_request":
-{ Args: { "p_lease_token": string,"p_request_id": string }; Returns: {
-              "attempt": number,
-"bucket": string | null,
-"created_at": string,
-"cursor": NonNullable<Json>,
-"error": Json | null,
-"expires_at": string | null,
-"finished_at": string | null,
-"id": string,
-"kind": string,
-"lease_expires_at": string | null,
-"lease_token": string | null,
-"max_attempts": number,
-"options": NonNullable<Json>,
-"path": string | null,
-"progress": number,
-"queue": string,
-"receipt": NonNullable<Json>,
-"run_at": string,
-"size": number | null,
-"started_at": string | null,
-"status": string,
-"step": string | null,
-"user_id": string,
-"worker": string | null
-            }
-                          SetofOptions: {
-        from: "*"
-        to: "data_requests"
-        isOneToOne: true
-        isSetofReturn: false
-      } },
-"leave_teams":
-{ Args: { "p_user_id": string }; Returns: Json
-                           },
-"library_document":
-{ Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']> }; Returns: Json
-                           },
-"library_plan":
-{ Args: { "p_owner_id": string }; Returns: {
-              "api_access": boolean,
-"bulk": boolean,
-"campaigns": boolean,
-"created_at": string,
-"currency": string,
-"description": string,
-"failures_per_day": number | null,
-"features": (string)[],
-"generations_per_day": number | null,
-"generations_per_month": number | null,
-"high_res_exports_per_month": number | null,
-"id": string,
-"keep_days": number,
-"max_pending": number,
-"max_pixels": number | null,
-"max_running": number,
-"monthly_credits": number,
-"name": string,
-"persistent": boolean,
-"price_cents": number | null,
-"priority": number,
-"promote_price": number,
-"public": boolean,
-"rank": number,
-"seats": number,
-"signup_credits": number,
-"storage_bytes": number | null,
-"stripe_price_id": string | null,
-"stripe_product_id": string | null,
-"updated_at": string,
-"versions": number,
-"watermark": boolean,
-"working_side": number
-            }
-                          SetofOptions: {
-        from: "*"
-        to: "plans"
-        isOneToOne: true
-        isSetofReturn: false
-      } },
-"library_role":
-{ Args: { "p_owner_id": string,"p_user_id": string }; Returns: string
                            },
 "list_admins":
 { Args: Record<PropertyKey, never>; Returns: Json
@@ -1852,117 +1192,11 @@ isOneToOne: false
 "list_teams":
 { Args: { "p_user_id": string }; Returns: Json
                            },
-"live_output":
-{ Args: { "p_cache_key": string,"p_owner_id": string }; Returns: {
-              "bucket": string,
-"cache_key": string | null,
-"content_type": string,
-"created_at": string,
-"deleted_at": string | null,
-"expires_at": string | null,
-"features": Json | null,
-"height": number,
-"id": string,
-"image_id": string | null,
-"input_content_type": string,
-"input_height": number,
-"input_sha256": string,
-"input_size": number,
-"input_width": number,
-"job_id": string | null,
-"moderation": string,
-"moderation_policy": string | null,
-"moderation_score": number | null,
-"moderation_tried_at": string | null,
-"op_key": string,
-"ops": (string)[],
-"owner_id": string | null,
-"path": string,
-"report": NonNullable<Json>,
-"scan": string,
-"scan_tried_at": string | null,
-"sha256": string,
-"size": number,
-"team_id": string | null,
-"thumb_path": string,
-"user_id": string | null,
-"variant": string,
-"vendor_cost_micros": number,
-"version": number | null,
-"width": number
-            }
-                          SetofOptions: {
-        from: "*"
-        to: "image_outputs"
-        isOneToOne: true
-        isSetofReturn: false
-      } },
-"lock_api_key":
-{ Args: { "p_active": boolean,"p_key_id": string,"p_user_id": string }; Returns: {
-              "created_at": string,
-"expires_at": string | null,
-"id": string,
-"last_used_at": string | null,
-"name": string,
-"prefix": string,
-"rate_per_minute": number | null,
-"revoked_at": string | null,
-"rotated_at": string | null,
-"scopes": (string)[],
-"spend_cap": number | null,
-"user_id": string
-            }
-                          SetofOptions: {
-        from: "*"
-        to: "api_keys"
-        isOneToOne: true
-        isSetofReturn: false
-      } },
-"lock_credits":
-{ Args: { "p_user_id": string }; Returns: {
-              "balance": number,
-"debt": number,
-"updated_at": string,
-"user_id": string
-            }
-                          SetofOptions: {
-        from: "*"
-        to: "credits"
-        isOneToOne: true
-        isSetofReturn: false
-      } },
-"lock_library":
-{ Args: { "p_owner_id": string,"p_user_id": string }; Returns: boolean
-                           },
-"lock_team":
-{ Args: { "p_owner": boolean,"p_team_id": string,"p_user_id": string }; Returns: {
-              "created_at": string,
-"id": string,
-"name": string,
-"updated_at": string,
-"versions_due": boolean,
-"versions_to_keep": number
-            }
-                          SetofOptions: {
-        from: "*"
-        to: "teams"
-        isOneToOne: true
-        isSetofReturn: false
-      } },
-"lock_team_jobs":
-{ Args: { "p_team_ids": (string)[],"p_user_id": string }; Returns: (string)[]
-                           },
-"lock_user":
-{ Args: { "p_user_id": string }; Returns: undefined
-                           },
 "lose_original":
 { Args: { "p_image_id": string,"p_path": string }; Returns: boolean
                            },
 "lose_stripe_customer":
 { Args: { "p_customer_id": string }; Returns: boolean
-                           },
-"mailbox_of":
-{ Args: { "p_email": string }; Returns: string
                            },
 "mark_scanned":
 { Args: { "p_output_id": string,"p_scan": string }; Returns: undefined
@@ -1970,86 +1204,20 @@ isOneToOne: false
 "mark_uploaded":
 { Args: { "p_job_id": string,"p_user_id": string }; Returns: Json
                            },
-"may_change":
-{ Args: { "p_owner_id": string,"p_user_id": string }; Returns: boolean
-                           },
-"may_read":
-{ Args: { "p_owner_id": string,"p_user_id": string }; Returns: boolean
-                           },
-"may_see_job":
-{ Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_user_id": string }; Returns: boolean
-                           },
 "may_share":
 { Args: { "p_output_id": string,"p_user_id": string }; Returns: boolean
-                           },
-"merge_image":
-{ Args: { "p_image_id": string,"p_twin_id": string }; Returns: undefined
-                           },
-"moderation_of":
-{ Args: { "p_before": string,"p_review": number,"p_score": number }; Returns: string
-                           },
-"move_credits":
-{ Args: { "p_debt"?: number,"p_delta": number,"p_reason": string,"p_reference": string,"p_user_id": string }; Returns: number
                            },
 "move_images":
 { Args: { "p_image_ids": (string)[],"p_out": boolean,"p_team_id": string,"p_user_id": string }; Returns: Json
                            },
-"move_storage":
-{ Args: { "p_from": string,"p_team_id": string,"p_to": string }; Returns: undefined
-                           },
 "next_byte_checks":
 { Args: { "p_limit": number }; Returns: Json
-                           },
-"next_month":
-{ Args: Record<PropertyKey, never>; Returns: string
-                           },
-"next_version":
-{ Args: { "p_image_id": string }; Returns: number
-                           },
-"no_such_job":
-{ Args: { "p_job_id": string }; Returns: undefined
-                           },
-"note_completion":
-{ Args: { "p_bytes": number,"p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_vendor_cost_micros": number }; Returns: undefined
-                           },
-"note_failure":
-{ Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']> }; Returns: undefined
-                           },
-"note_hit":
-{ Args: { "p_charged": number,"p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_price": number,"p_served": number,"p_user_id": string }; Returns: undefined
-                           },
-"note_over_quota":
-{ Args: { "p_user_id": string }; Returns: undefined
-                           },
-"note_usage":
-{ Args: { "p_bytes_served"?: number,"p_bytes_stored"?: number,"p_cache_hits"?: number,"p_credits"?: number,"p_day"?: string,"p_failures"?: number,"p_generations"?: number,"p_high_res_exports"?: number,"p_jobs"?: number,"p_saved_credits"?: number,"p_saved_vendor_cost_micros"?: number,"p_user_id": string,"p_vendor_cost_micros"?: number }; Returns: undefined
-                           },
-"note_wiped":
-{ Args: { "p_count": number,"p_request_id": string,"p_table": string }; Returns: undefined
-                           },
-"object_exists":
-{ Args: { "p_bucket": string,"p_path": string }; Returns: boolean
-                           },
-"object_key_of":
-{ Args: { "p_path": string }; Returns: string
-                           },
-"open_beyond_listed":
-{ Args: Record<PropertyKey, never>; Returns: string[]
                            },
 "open_share":
 { Args: { "p_share_id": string }; Returns: undefined
                            },
 "open_subscriptions":
 { Args: { "p_after": string,"p_limit": number }; Returns: Json
-                           },
-"output_document":
-{ Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']> }; Returns: Json
-                           },
-"pay_debt":
-{ Args: { "p_reference": string,"p_user_id": string }; Returns: undefined
-                           },
-"payer_of":
-{ Args: { "p_owner_id": string }; Returns: string
                            },
 "personal_tables":
 { Args: Record<PropertyKey, never>; Returns: {
@@ -2062,68 +1230,14 @@ isOneToOne: false
 "pictures_in_review":
 { Args: { "p_after": string,"p_after_id": string,"p_limit": number }; Returns: Json
                            },
-"plan_allowing":
-{ Args: { "p_needs": Json,"p_rank": number }; Returns: string
-                           },
-"plan_of":
-{ Args: { "p_user_id": string }; Returns: {
-              "api_access": boolean,
-"bulk": boolean,
-"campaigns": boolean,
-"created_at": string,
-"currency": string,
-"description": string,
-"failures_per_day": number | null,
-"features": (string)[],
-"generations_per_day": number | null,
-"generations_per_month": number | null,
-"high_res_exports_per_month": number | null,
-"id": string,
-"keep_days": number,
-"max_pending": number,
-"max_pixels": number | null,
-"max_running": number,
-"monthly_credits": number,
-"name": string,
-"persistent": boolean,
-"price_cents": number | null,
-"priority": number,
-"promote_price": number,
-"public": boolean,
-"rank": number,
-"seats": number,
-"signup_credits": number,
-"storage_bytes": number | null,
-"stripe_price_id": string | null,
-"stripe_product_id": string | null,
-"updated_at": string,
-"versions": number,
-"watermark": boolean,
-"working_side": number
-            }
-                          SetofOptions: {
-        from: "*"
-        to: "plans"
-        isOneToOne: true
-        isSetofReturn: false
-      } },
 "probe_write":
 { Args: Record<PropertyKey, never>; Returns: string
                            },
 "promote_output":
 { Args: { "p_api_key_id"?: string,"p_charge": boolean,"p_output_id": string,"p_path": string,"p_thumb_path": string,"p_user_id": string }; Returns: Json
                            },
-"prune_image":
-{ Args: { "p_image_id": string,"p_owner_id": string }; Returns: Json
-                           },
 "prune_versions":
 { Args: { "p_limit": number }; Returns: Json
-                           },
-"pseudonymise_audit":
-{ Args: { "p_pseudonym": string,"p_user_id": string }; Returns: number
-                           },
-"pseudonymise_ledger":
-{ Args: { "p_pseudonym": string,"p_user_id": string }; Returns: number
                            },
 "purge_shares":
 { Args: { "p_limit": number }; Returns: number
@@ -2140,17 +1254,6 @@ isOneToOne: false
 "queue_stats":
 { Args: Record<PropertyKey, never>; Returns: Json
                            },
-"quotas_of":
-{ Args: { "p_plan": Omit<Database["public"]['Tables']["plans"]['Row'], Database["public"]['Tables']["plans"]['ComputedFields']>,"p_user_id": string }; Returns: Json
-                           },
-"quotas_of_address":
-{ Args: { "p_address": string,"p_plan": Omit<Database["public"]['Tables']["plans"]['Row'], Database["public"]['Tables']["plans"]['ComputedFields']> }; Returns: Json
-                           },
-"readable_columns":
-{ Args: Record<PropertyKey, never>; Returns: {
-              "anon": boolean,"columns": (string)[],"name": string
-            }[]
-                           },
 "receive_stripe_events":
 { Args: { "p_events": string }; Returns: Json
                            },
@@ -2160,60 +1263,12 @@ isOneToOne: false
 "recently_changed":
 { Args: { "p_seconds": number }; Returns: Json
                            },
-"record_image":
-{ Args: { "p_input": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_original": Omit<Database["public"]['Tables']["images"]['Row'], Database["public"]['Tables']["images"]['ComputedFields']> }; Returns: string
-                           },
 "record_look":
 { Args: { "p_id": string,"p_kind": string,"p_path": string,"p_policy": string,"p_score": number }; Returns: Json
                            },
 "record_original":
 { Args: { "p_image_id": string,"p_moderation"?: string,"p_moderation_policy"?: string,"p_moderation_score"?: number,"p_path": string,"p_scan"?: string,"p_sha256"?: string,"p_size"?: number }; Returns: boolean
                            },
-"record_output":
-{ Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']>,"p_output": Json,"p_output_seconds": number }; Returns: {
-              "bucket": string,
-"cache_key": string | null,
-"content_type": string,
-"created_at": string,
-"deleted_at": string | null,
-"expires_at": string | null,
-"features": Json | null,
-"height": number,
-"id": string,
-"image_id": string | null,
-"input_content_type": string,
-"input_height": number,
-"input_sha256": string,
-"input_size": number,
-"input_width": number,
-"job_id": string | null,
-"moderation": string,
-"moderation_policy": string | null,
-"moderation_score": number | null,
-"moderation_tried_at": string | null,
-"op_key": string,
-"ops": (string)[],
-"owner_id": string | null,
-"path": string,
-"report": NonNullable<Json>,
-"scan": string,
-"scan_tried_at": string | null,
-"sha256": string,
-"size": number,
-"team_id": string | null,
-"thumb_path": string,
-"user_id": string | null,
-"variant": string,
-"vendor_cost_micros": number,
-"version": number | null,
-"width": number
-            }
-                          SetofOptions: {
-        from: "*"
-        to: "image_outputs"
-        isOneToOne: true
-        isSetofReturn: false
-      } },
 "record_scan":
 { Args: { "p_id": string,"p_kind": string,"p_path": string,"p_scan": string,"p_signature": string }; Returns: undefined
                            },
@@ -2223,43 +1278,11 @@ isOneToOne: false
 "record_subscription":
 { Args: { "p_grace_seconds": number,"p_subscription": string,"p_ticket": number }; Returns: Json
                            },
-"recount_storage":
-{ Args: Record<PropertyKey, never>; Returns: {
-              "bytes": number,"owner_id": string
-            }[]
-                           },
-"refund_credits":
-{ Args: { "p_note": string,"p_reference": string,"p_user_id": string }; Returns: boolean
-                           },
 "refund_hit":
 { Args: { "p_api_key_id"?: string,"p_reference": string,"p_user_id": string }; Returns: undefined
                            },
 "refund_job":
 { Args: { "p_actor"?: string,"p_job_id": string,"p_reason": string }; Returns: boolean
-                           },
-"refuse_another_team":
-{ Args: { "p_user_id": string }; Returns: undefined
-                           },
-"refuse_blocked":
-{ Args: { "p_sha256s": (string)[] }; Returns: undefined
-                           },
-"refuse_blocked_for_good":
-{ Args: { "p_sha256s": (string)[] }; Returns: undefined
-                           },
-"refuse_full_storage":
-{ Args: { "p_user_id": string }; Returns: undefined
-                           },
-"refuse_over_pending":
-{ Args: { "p_pending": number,"p_plan": Omit<Database["public"]['Tables']["plans"]['Row'], Database["public"]['Tables']["plans"]['ComputedFields']> }; Returns: undefined
-                           },
-"refuse_over_quota":
-{ Args: { "p_address": string,"p_persists": boolean,"p_pixels": number,"p_plan": Omit<Database["public"]['Tables']["plans"]['Row'], Database["public"]['Tables']["plans"]['ComputedFields']>,"p_side": number,"p_user_id": string }; Returns: undefined
-                           },
-"refuse_policies":
-{ Args: { "p_plan": Omit<Database["public"]['Tables']["plans"]['Row'], Database["public"]['Tables']["plans"]['ComputedFields']>,"p_violations": Json }; Returns: undefined
-                           },
-"refuse_promotion":
-{ Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']>,"p_owner_id": string }; Returns: undefined
                            },
 "refused_jobs":
 { Args: { "p_after": string,"p_after_id": string,"p_limit": number,"p_reviewed": boolean }; Returns: Json
@@ -2276,35 +1299,17 @@ isOneToOne: false
 "request_deletion":
 { Args: { "p_delete_account": boolean,"p_queue": string,"p_user_id": string }; Returns: Json
                            },
-"request_document":
-{ Args: { "p_request": Omit<Database["public"]['Tables']["data_requests"]['Row'], Database["public"]['Tables']["data_requests"]['ComputedFields']> }; Returns: Json
-                           },
 "request_export":
 { Args: { "p_fresh_seconds": number,"p_queue": string,"p_user_id": string }; Returns: Json
                            },
 "request_tombstones":
 { Args: { "p_lease_token": string,"p_limit": number,"p_request_id": string }; Returns: Json
                            },
-"require_member":
-{ Args: { "p_team_id": string,"p_user_id": string }; Returns: undefined
-                           },
-"require_owner":
-{ Args: { "p_team_id": string,"p_user_id": string }; Returns: undefined
-                           },
-"require_team":
-{ Args: { "p_team_id": string,"p_user_id": string }; Returns: undefined
-                           },
 "restore_output":
 { Args: { "p_output_id": string,"p_user_id": string }; Returns: Json
                            },
 "retry_stripe_events":
 { Args: Record<PropertyKey, never>; Returns: number
-                           },
-"return_credits":
-{ Args: { "p_reference": string,"p_user_id": string }; Returns: undefined
-                           },
-"return_reversal":
-{ Args: { "p_end": string,"p_reversal": Omit<Database["public"]['Tables']["stripe_reversals"]['Row'], Database["public"]['Tables']["stripe_reversals"]['ComputedFields']> }; Returns: undefined
                            },
 "review_refused":
 { Args: { "p_actor": string,"p_by": string,"p_decision": string,"p_job_id": string,"p_reason": string }; Returns: Json
@@ -2324,18 +1329,6 @@ isOneToOne: false
 "rotate_api_key":
 { Args: { "p_hash": string,"p_key_id": string,"p_overlap_seconds": number,"p_prefix": string,"p_user_id": string }; Returns: Json
                            },
-"running_at":
-{ Args: { "p_address": string }; Returns: number
-                           },
-"search_query":
-{ Args: { "p_text": string }; Returns: unknown
-                           },
-"search_vector":
-{ Args: { "p_filename": string,"p_prompt": string }; Returns: unknown
-                           },
-"seats_taken":
-{ Args: { "p_except"?: string,"p_team_id": string }; Returns: number
-                           },
 "set_member_role":
 { Args: { "p_member_id": string,"p_role": string,"p_team_id": string,"p_user_id": string }; Returns: Json
                            },
@@ -2345,26 +1338,11 @@ isOneToOne: false
 "set_profile":
 { Args: { "p_changes": string,"p_user_id": string }; Returns: Json
                            },
-"settle_credits":
-{ Args: { "p_charge": number,"p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']> }; Returns: undefined
-                           },
 "settle_purchase":
 { Args: { "p_purchase": string }; Returns: Json
                            },
-"settle_reversals":
-{ Args: { "p_credits": number,"p_end": string,"p_reference": string,"p_reversals": Json,"p_source": string,"p_total": number,"p_user_id": string }; Returns: undefined
-                           },
 "settle_storage":
 { Args: { "p_limit": number }; Returns: boolean
-                           },
-"share_document":
-{ Args: { "p_link": Omit<Database["public"]['Tables']["share_links"]['Row'], Database["public"]['Tables']["share_links"]['ComputedFields']> }; Returns: Json
-                           },
-"share_status":
-{ Args: { "p_link": Omit<Database["public"]['Tables']["share_links"]['Row'], Database["public"]['Tables']["share_links"]['ComputedFields']> }; Returns: string
-                           },
-"show_version":
-{ Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']> }; Returns: Json
                            },
 "snooze":
 { Args: { "p_job_id": string,"p_lease_token": string,"p_seconds": number }; Returns: undefined
@@ -2372,26 +1350,11 @@ isOneToOne: false
 "snooze_request":
 { Args: { "p_lease_token": string,"p_request_id": string,"p_seconds": number }; Returns: undefined
                            },
-"spend_credits":
-{ Args: { "p_amount": number,"p_reason": string,"p_reference": string,"p_user_id": string }; Returns: boolean
-                           },
-"spend_on_key":
-{ Args: { "p_at"?: string,"p_credits": number,"p_key_id": string }; Returns: undefined
-                           },
-"storage_used":
-{ Args: { "p_owner_id": string }; Returns: number
-                           },
 "stripe_catalogue":
 { Args: Record<PropertyKey, never>; Returns: Json
                            },
 "stripe_inbox_stats":
 { Args: Record<PropertyKey, never>; Returns: Json
-                           },
-"subscribed_plan":
-{ Args: { "p_user_id": string }; Returns: string
-                           },
-"subscription_document":
-{ Args: { "p_subscription": Omit<Database["public"]['Tables']["subscriptions"]['Row'], Database["public"]['Tables']["subscriptions"]['ComputedFields']> }; Returns: Json
                            },
 "sweep":
 { Args: Record<PropertyKey, never>; Returns: Json
@@ -2402,60 +1365,11 @@ isOneToOne: false
 "take_credits":
 { Args: { "p_actor"?: string,"p_amount": number,"p_reason": string,"p_reference": string,"p_user_id": string }; Returns: Json
                            },
-"take_for_reversal":
-{ Args: { "p_reversal": Omit<Database["public"]['Tables']["stripe_reversals"]['Row'], Database["public"]['Tables']["stripe_reversals"]['ComputedFields']>,"p_share": number }; Returns: {
-              "amount": number,
-"created_at": string,
-"credits": number,
-"id": string,
-"kind": string,
-"lapsed": number,
-"reference": string,
-"returned_at": string | null,
-"source": string,
-"user_id": string
-            }
-                          SetofOptions: {
-        from: "*"
-        to: "stripe_reversals"
-        isOneToOne: true
-        isSetofReturn: false
-      } },
-"team_document":
-{ Args: { "p_team": Omit<Database["public"]['Tables']["teams"]['Row'], Database["public"]['Tables']["teams"]['ComputedFields']>,"p_user_id": string }; Returns: Json
-                           },
-"tombstones_in_folders":
-{ Args: { "p_request": Omit<Database["public"]['Tables']["data_requests"]['Row'], Database["public"]['Tables']["data_requests"]['ComputedFields']> }; Returns: {
-              "attempts": number,
-"bucket": string,
-"created_at": string,
-"id": number,
-"not_before": string,
-"path": string,
-"purged_at": string | null,
-"reason": string,
-"request_id": string | null
-            }[]
-                          SetofOptions: {
-        from: "data_requests"
-        to: "tombstones"
-        isOneToOne: false
-        isSetofReturn: true
-      } },
 "touch_api_key":
 { Args: { "p_every_seconds": number,"p_key_id": string }; Returns: undefined
                            },
-"transfer_images":
-{ Args: { "p_image_ids": (string)[],"p_team_id": string,"p_user_id": string }; Returns: Json
-                           },
 "unblock_hash":
 { Args: { "p_actor"?: string,"p_by": string,"p_reason": string,"p_sha256": string }; Returns: boolean
-                           },
-"uncount_generation":
-{ Args: { "p_job": Omit<Database["public"]['Tables']["jobs"]['Row'], Database["public"]['Tables']["jobs"]['ComputedFields']> }; Returns: undefined
-                           },
-"under_pseudonym":
-{ Args: { "p_reason": string,"p_reference": string }; Returns: boolean
                            },
 "update_api_key":
 { Args: { "p_changes": string,"p_key_id": string,"p_user_id": string }; Returns: Json
@@ -2466,47 +1380,14 @@ isOneToOne: false
 "update_team":
 { Args: { "p_name": string,"p_team_id": string,"p_user_id": string,"p_versions_to_keep": number }; Returns: Json
                            },
-"upload_of":
-{ Args: { "p_image": Omit<Database["public"]['Tables']["images"]['Row'], Database["public"]['Tables']["images"]['ComputedFields']> }; Returns: string
-                           },
-"use_grant":
-{ Args: { "p_delta": number,"p_grant_id": number,"p_ledger_id": number }; Returns: undefined
-                           },
-"utc_day":
-{ Args: Record<PropertyKey, never>; Returns: string
-                           },
-"version_document":
-{ Args: { "p_output": Omit<Database["public"]['Tables']["image_outputs"]['Row'], Database["public"]['Tables']["image_outputs"]['ComputedFields']> }; Returns: Json
-                           },
-"versions_to_keep":
-{ Args: { "p_owner_id": string }; Returns: number
-                           },
-"want_original":
-{ Args: { "p_image_id": string }; Returns: undefined
-                           },
 "wipe_batch":
 { Args: { "p_lease_token": string,"p_limit": number,"p_request_id": string }; Returns: Json
-                           },
-"wipe_images":
-{ Args: { "p_limit": number,"p_request": Omit<Database["public"]['Tables']["data_requests"]['Row'], Database["public"]['Tables']["data_requests"]['ComputedFields']> }; Returns: Record<string, unknown>
-                           },
-"wipe_jobs":
-{ Args: { "p_limit": number,"p_request": Omit<Database["public"]['Tables']["data_requests"]['Row'], Database["public"]['Tables']["data_requests"]['ComputedFields']> }; Returns: number
                            },
 "wipe_money":
 { Args: { "p_lease_token": string,"p_request_id": string }; Returns: undefined
                            },
 "wipe_objects":
 { Args: { "p_bucket": string,"p_lease_token": string,"p_paths": (string)[],"p_request_id": string }; Returns: number
-                           },
-"wipe_outputs":
-{ Args: { "p_limit": number,"p_request": Omit<Database["public"]['Tables']["data_requests"]['Row'], Database["public"]['Tables']["data_requests"]['ComputedFields']> }; Returns: Record<string, unknown>
-                           },
-"wipe_rows":
-{ Args: { "p_limit": number,"p_request": Omit<Database["public"]['Tables']["data_requests"]['Row'], Database["public"]['Tables']["data_requests"]['ComputedFields']> }; Returns: number
-                           },
-"wipe_unfinished":
-{ Args: { "p_limit": number,"p_request": Omit<Database["public"]['Tables']["data_requests"]['Row'], Database["public"]['Tables']["data_requests"]['ComputedFields']> }; Returns: number
                            }
           }
           Enums: {

@@ -84,7 +84,7 @@ def lookup_sql() -> str:
     """The product's own lookup; $1 is the input's digest."""
     key = f"public.cache_key($1, '{OP_KEY}', 'full')"
     claim = f"{INPUT_BYTES}, {INPUT_SIDE}, {INPUT_SIDE}"
-    return f"select (public.find_output({key}, null, null, {claim}, interval '1 hour')).id"
+    return f"select (private.find_output({key}, null, null, {claim}, interval '1 hour')).id"
 
 
 async def run(*, rows: int = 200_000, lookups: int = 4_000, calls: int = 400) -> list[Row]:

@@ -10,9 +10,8 @@ import sys
 from collections.abc import Coroutine
 from pathlib import Path
 
-from scripts.local.check import TYPES, check, generate_types
+from scripts.local.check import TYPES, check, generate_migration, generate_types
 from scripts.local.demo import SAMPLE_OP, DemoError
-from scripts.local.migration import write_migration
 from scripts.local.process import StackError
 from scripts.local.run import Options, run
 from scripts.local.stack import Stack
@@ -60,7 +59,10 @@ def main() -> int:
                 TYPES.write_text(asyncio.run(generate_types()), "utf-8")
                 return 0
             case "migration":
-                print(write_migration())
+                print(
+                    asyncio.run(generate_migration(arguments.name))
+                    or "nothing was changed: no migration is needed"
+                )
                 return 0
             case "up":
                 up = _up(arguments.home, app=not arguments.no_app)
@@ -88,7 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     start.add_argument("--out", type=Path, help="where to write output.*, thumb.webp and result.json")
     commands.add_parser("check", help="every check; further arguments go to pytest", add_help=False)
-    commands.add_parser("migration", help="write the migration of changed functions and policies")
+    migration = commands.add_parser("migration", help="write the migration of changed functions and policies")
+    migration.add_argument("name", metavar="NAME", help="what it changes: lower case, digits, underscores")
     commands.add_parser("types", help="write supabase/types.ts from the migrations")
     return parser
 

@@ -7,6 +7,7 @@ import contextlib
 import difflib
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,10 +16,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
+import asyncpg
+
 from scripts.local.home import REPOSITORY
 from scripts.local.migrate import supabase
+from scripts.local.migration import MIGRATIONS, changes, sources, write_migration
 from scripts.local.process import StackError
-from scripts.local.release import has_release, released_commit
+from scripts.local.release import missing_release
 from scripts.local.stack import HOSTED_LOCALE, Stack
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -56,8 +60,8 @@ def check(pytest_arguments: list[str]) -> int:
         print("Not run: the virus scan, for want of clamd (apt-get install clamav-daemon, or set CLAMD).")
     if locale is None and not pytest_arguments:
         print(f"Not run: tests/sql as on a hosted project, for want of {_HOSTED} (apt-get install locales).")
-    if not has_release():
-        print(f"Not run: the release before on this schema, for want of {released_commit()} in this clone.")
+    if reason := missing_release():
+        print(f"Not run: the release before on this schema: {reason}.")
     return int(bool(failed))
 
 
@@ -127,7 +131,9 @@ def _install(package: str) -> None:
 
 
 async def _database() -> bool:
-    """Migrations on an empty database, the CLI's advisors, and the committed types."""
+    """The lint of migrations; migrations on an empty database, the CLI's advisors, and the committed types."""
+    if not lint(sorted(MIGRATIONS.glob("*.sql"))):
+        return False
     try:
         async with _fresh_stack() as stack:
             url = stack.local.database_url
@@ -136,6 +142,25 @@ async def _database() -> bool:
     except StackError as error:
         print(error)
         return False
+
+
+def lint(migrations: list[Path]) -> bool:
+    """Whether squawk, by .squawk.toml, finds nothing that would hold locks for long or rewrite a table."""
+    argv = [str(Path(sys.executable).with_name("squawk")), "--reporter=gcc", *map(str, migrations)]
+    return subprocess.run(argv, cwd=REPOSITORY, check=False).returncode == 0
+
+
+async def generate_migration(name: str) -> Path | None:
+    """Write the migration of what functions/ and policies/ say and migrations/ do not make; None: nothing."""
+    if not re.fullmatch(r"[a-z0-9_]+", name):
+        raise StackError(f"{name!r} is no name of a migration: lower case, digits and underscores")
+    async with _fresh_stack() as stack:
+        connection = await asyncpg.connect(stack.local.database_url)
+        try:
+            statements = await changes(connection, sources())
+        finally:
+            await connection.close()
+    return write_migration(name, statements) if statements else None
 
 
 async def generate_types() -> str:

@@ -28,14 +28,24 @@ CLI = REPOSITORY / "node_modules" / "supabase" / "dist" / "supabase.js"
 
 
 async def pending(database_url: str, migrations: Path) -> list[str]:
-    """File names in `migrations` that this database has not seen."""
+    """File names in `migrations` that this database has not seen.
+
+    Raises StackError when there are some and it has seen others than these: its tables are not what they begin from.
+    """
     files = {match[1]: match[0] for name in os.listdir(migrations) if (match := _NAME.match(name))}
     connection = await asyncpg.connect(database_url)
     try:
         rows = await connection.fetch("select version from supabase_migrations.schema_migrations")
     finally:
         await connection.close()
-    return sorted(files[version] for version in files.keys() - {row["version"] for row in rows})
+    seen = {row["version"] for row in rows}
+    missing = files.keys() - seen
+    if missing and (unknown := seen - files.keys()):
+        raise StackError(
+            f"this database was made by other migrations than these ({min(unknown)} is not among them):"
+            " start with a fresh DARKROOM_HOME"
+        )
+    return sorted(files[version] for version in missing)
 
 
 async def migrate(database_url: str, workdir: Path = REPOSITORY) -> list[str]:

@@ -1,19 +1,26 @@
-"""The functions and policies of the next release as one migration: what functions/ and policies/ say now and the
-release before did not. Tables stand in migrations of their own, before it."""
+"""Writes the migration of what was changed in functions/ and policies/: what a migrated database has not, and no more.
+
+The files are compared with the database that migrations/ make, not with their text in another commit: both are asked
+of Postgres, in transactions that are rolled back. Tables have no such file; their migrations are written by hand.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeAlias
+
+import asyncpg
 
 from scripts.local.home import REPOSITORY
-from scripts.local.release import released_text
+from scripts.local.process import StackError
 
-FUNCTIONS = Path("supabase/functions")
-POLICIES = Path("supabase/policies")
-DROPPED = Path("supabase/dropped.sql")
-MIGRATION = REPOSITORY / "supabase" / "migrations" / "20261128230000_functions.sql"
-RIGHTS = "99_rights.sql"
+MIGRATIONS = REPOSITORY / "supabase" / "migrations"
+_SOURCES = (REPOSITORY / "supabase" / "functions", REPOSITORY / "supabase" / "policies")
 LOCK = """\
 -- Take every table at once or none, so that nobody waits for this transaction while it waits for them: a deadlock
 -- would end a request of the code that runs.
@@ -37,15 +44,230 @@ begin
 end $$;"""
 """How each migration that changes tables, functions or policies begins."""
 
+# What a statement of the files can make, and how it is dropped. Extensions own what is theirs; the rights on an object
+# stand beside it, so that a function which changes takes no rights along.
+_OBJECTS = """
+with schemas as (
+  select oid from pg_namespace where nspname in ('public', 'private')
+), parts as (
+  select classid, objid from pg_depend where deptype = 'e'
+), functions as (
+  select p.* from pg_proc p
+  where p.pronamespace in (select oid from schemas) and p.prokind in ('f', 'p')
+    and ('pg_proc'::regclass, p.oid) not in (select * from parts)
+), relations as (
+  select c.* from pg_class c
+  where c.relnamespace in (select oid from schemas) and c.relkind in ('r', 'p', 'v')
+    and ('pg_class'::regclass, c.oid) not in (select * from parts)
+), rights as (
+  select f.oid::regprocedure::text as name, a.*
+  from functions f, aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) a
+  where a.grantee <> f.proowner
+  union all
+  select r.oid::regclass::text, a.*
+  from relations r, aclexplode(coalesce(r.relacl, acldefault('r', r.relowner))) a
+  where a.grantee <> r.relowner
+  union all
+  select format('%s.%I', c.attrelid::regclass, c.attname), a.*
+  from pg_attribute c, aclexplode(c.attacl) a
+  where c.attrelid in (select oid from relations)
+)
+select format('policy %I on %s', p.polname, p.polrelid::regclass) as name,
+       jsonb_build_array(p.polcmd, p.polpermissive, p.polroles::regrole[]::text[],
+                         pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid),
+                         obj_description(p.oid, 'pg_policy'))::text as definition
+from pg_policy p
+union all
+select format('trigger %I on %s', t.tgname, t.tgrelid::regclass),
+       concat(pg_get_triggerdef(t.oid), t.tgenabled, obj_description(t.oid, 'pg_trigger'))
+from pg_trigger t
+where t.tgfoid in (select oid from functions) and not t.tgisinternal
+union all
+select 'view ' || v.oid::regclass,
+       concat(pg_get_viewdef(v.oid), v.reloptions::text, obj_description(v.oid, 'pg_class'))
+from relations v
+where v.relkind = 'v'
+union all
+select 'routine ' || f.oid::regprocedure, concat(pg_get_functiondef(f.oid), obj_description(f.oid, 'pg_proc'))
+from functions f
+union all
+select 'rights on ' || name,
+       string_agg(concat_ws(' ', grantee, privilege_type, is_grantable), ', ' order by grantee, privilege_type)
+from rights
+group by name
+"""
+# In this order nothing that goes is needed by what goes after it, functions that name each other aside.
+_DROPPABLE = ("policy", "trigger", "view", "routine")
 
-def write_migration() -> Path:
-    """Write the migration and return its path. Raises StackError when the history lacks the release before."""
-    changed = [text for file in _files(FUNCTIONS) for text in _changed_statements(file)]
-    policies = [_now(file).strip() for file in _files(POLICIES) if _now(file) != released_text(file)]
-    rights = _now(FUNCTIONS / RIGHTS).strip()
-    parts = [LOCK, _now(DROPPED).strip(), *changed, *policies, rights]
-    MIGRATION.write_text("\n\n".join(parts) + "\n", "utf-8")
-    return MIGRATION
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Objects: TypeAlias = Mapping[str, str]
+"""Definitions by name: 'routine public.sweep()', 'policy own_jobs on public.jobs', 'rights on public.jobs', …"""
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """Statements that belong together, and the objects that they make or change."""
+
+    sql: str
+    objects: frozenset[str]
+
+
+def sources() -> list[str]:
+    """The text of functions/ and policies/, in the order in which it is applied."""
+    return [file.read_text("utf-8") for folder in _SOURCES for file in sorted(folder.glob("*.sql"))]
+
+
+def write_migration(name: str, statements: Sequence[str], folder: Path = MIGRATIONS) -> Path:
+    """Write a migration of these statements after all others in `folder`, and return its path."""
+    last = max((file.name[:14] for file in folder.glob("*.sql")), default="")
+    now = datetime.now(UTC)
+    if last:
+        now = max(now, datetime.strptime(last, "%Y%m%d%H%M%S").replace(tzinfo=UTC) + timedelta(seconds=1))
+    path = folder / f"{now:%Y%m%d%H%M%S}_{name}.sql"
+    path.write_text("\n\n".join((LOCK, *statements)) + "\n", "utf-8")
+    return path
+
+
+async def changes(connection: Connection, texts: Sequence[str]) -> list[str]:
+    """The statements that make the database what `texts` say, in the order in which they can run; none: it is that.
+
+    Functions, views, triggers and policies that `texts` do not make are dropped. Changes nothing itself. Raises
+    StackError when the statements cannot run or do not lead there: where a table needs what is to be dropped.
+    """
+    async with _undone(connection):
+        await connection.execute("set local search_path = ''")
+        before = await _objects(connection)
+        async with _undone(connection):
+            units, wanted = await _built_anew(connection, before, texts)
+        changed = _different(before, wanted)
+        gone = [name for name in _in_order_of_drops(before) if name not in wanted]
+        while True:
+            chosen = [unit for unit in units if unit.objects & changed]
+            async with _undone(connection):
+                statements = await _rehearsed(connection, before, chosen, gone)
+                reached = await _objects(connection)
+            lost = _different(reached, wanted)
+            if not lost:
+                return statements
+            if lost <= changed:
+                raise StackError(
+                    f"the statements do not lead to what the files say of {', '.join(sorted(lost))}"
+                )
+            changed |= lost  # the rights on a function that had to be made anew
+
+
+@contextlib.asynccontextmanager
+async def _undone(connection: Connection) -> AsyncIterator[None]:
+    """A transaction, or a savepoint in one, that is rolled back in any case."""
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        yield
+    finally:
+        await transaction.rollback()
+
+
+async def _built_anew(
+    connection: Connection, before: Objects, texts: Sequence[str]
+) -> tuple[list[_Unit], Objects]:
+    """Drop what there is and run all of `texts`: what each part of them makes, and what there is in the end."""
+    for name in _in_order_of_drops(before):
+        kind, _, rest = name.partition(" ")
+        await connection.execute(f"drop {kind} if exists {rest} cascade")
+    units = []
+    objects = await _objects(connection)
+    for sql in (unit for text in texts for unit in _units(text)):
+        await _run(connection, sql)
+        made = await _objects(connection)
+        new = _different(objects, made)
+        # Whoever makes a function gives it rights as well, but other statements say which it shall have.
+        units.append(_Unit(sql, frozenset(new - {f"rights on {name.partition(' ')[2]}" for name in new})))
+        objects = made
+    return units, objects
+
+
+async def _rehearsed(
+    connection: Connection, before: Objects, chosen: Sequence[_Unit], gone: Sequence[str]
+) -> list[str]:
+    """Run drops and units on the database as it is, and return them in the order in which that went well.
+
+    What is gone is dropped first, lest an old signature stand beside a new one; what something else still needs, last.
+    """
+    drops, needed = await _drop(connection, gone)
+    statements: list[str] = []
+    for unit in chosen:
+        try:
+            async with connection.transaction():
+                await connection.execute(unit.sql)
+        except (asyncpg.InvalidFunctionDefinitionError, asyncpg.InvalidTableDefinitionError):
+            # Another type of result, or other names of parameters or columns: only anew.
+            again = [name for name in _in_order_of_drops(before) if name in unit.objects]
+            dropped, _ = await _drop(connection, again)
+            await _run(connection, unit.sql)
+            statements += dropped
+        except asyncpg.PostgresError as error:
+            raise _failed(unit.sql, error) from None
+        statements.append(unit.sql)
+    last, stuck = await _drop(connection, needed)
+    if stuck:
+        raise StackError(
+            f"something that the files do not make needs {', '.join(stuck)}: change it in a migration before"
+        )
+    return drops + statements + last
+
+
+async def _drop(connection: Connection, names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Drop what nothing else needs; the statements in the order that worked, and the names that are left."""
+    done: list[str] = []
+    left = list(names)
+    progress = True
+    while left and progress:
+        waiting: list[str] = []
+        for name in left:
+            try:
+                async with connection.transaction():
+                    await connection.execute(f"drop {name}")
+                done.append(f"drop {name};")
+            except asyncpg.DependentObjectsStillExistError:
+                waiting.append(name)
+        progress = len(waiting) < len(left)
+        left = waiting
+    return done, left
+
+
+async def _run(connection: Connection, sql: str) -> None:
+    try:
+        await connection.execute(sql)
+    except asyncpg.PostgresError as error:
+        raise _failed(sql, error) from None
+
+
+def _failed(sql: str, error: asyncpg.PostgresError) -> StackError:
+    first = next(line for line in sql.splitlines() if not line.startswith("--"))
+    return StackError(f"this fails: {error.args[0]}\n{first}")
+
+
+async def _objects(connection: Connection) -> Objects:
+    return {row["name"]: row["definition"] for row in await connection.fetch(_OBJECTS)}
+
+
+def _different(one: Objects, other: Objects) -> set[str]:
+    return {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
+
+
+def _in_order_of_drops(objects: Objects) -> list[str]:
+    kinds = [(name.partition(" ")[0], name) for name in objects]
+    return [name for kind in _DROPPABLE for found, name in sorted(kinds) if found == kind]
+
+
+def _units(sql: str) -> Iterator[str]:
+    """The statements of a file, each with the comment above it; `drop … if exists` goes with what follows it."""
+    held: list[str] = []
+    for statement in statements(sql):
+        held.append(statement)
+        if not re.match(r"drop \w+ if exists ", without_comments(statement)):
+            yield "\n".join(held)
+            held = []
 
 
 def statements(sql: str) -> Iterator[str]:
@@ -60,21 +282,6 @@ def statements(sql: str) -> Iterator[str]:
             lines = []
 
 
-def _changed_statements(file: Path) -> list[str]:
-    if file.name == RIGHTS:
-        return []
-    before = {_code(text) for text in statements(released_text(file))}
-    return [text for text in statements(_now(file)) if _code(text) not in before]
-
-
-def _code(statement: str) -> str:
-    """Without the comment above it."""
-    return "\n".join(line for line in statement.splitlines() if not line.startswith("--"))
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path.relative_to(REPOSITORY) for path in (REPOSITORY / folder).glob("*.sql"))
-
-
-def _now(path: Path) -> str:
-    return (REPOSITORY / path).read_text("utf-8")
+def without_comments(statement: str) -> str:
+    """Without the lines of comment above and in it."""
+    return "\n".join(line for line in statement.splitlines() if not line.lstrip().startswith("--")).strip()

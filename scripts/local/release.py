@@ -1,4 +1,5 @@
-"""The release before this tree: the commit in supabase/released, whose code and schema deployments have."""
+"""The release before this tree: the commit in supabase/released, whose code and schema deployments have. The file is
+empty until there is one."""
 
 from __future__ import annotations
 
@@ -7,32 +8,25 @@ import tarfile
 from pathlib import Path
 
 from scripts.local.home import REPOSITORY
-from scripts.local.process import StackError
 
 RELEASED = REPOSITORY / "supabase" / "released"
 _GIT = ("git", "-C", str(REPOSITORY))
 
 
 def released_commit() -> str:
-    """The commit of the release before."""
+    """The commit of the release before; empty when this is the first one."""
     return RELEASED.read_text("utf-8").strip()
 
 
-def has_release() -> bool:
-    """Whether this clone has the release before in its history."""
-    command = [*_GIT, "cat-file", "-e", f"{released_commit()}^{{commit}}"]
-    return subprocess.run(command, check=False, capture_output=True).returncode == 0
-
-
-def released_text(path: Path) -> str:
-    """The text of a file of this repository in the release before; empty when it was not there. Raises StackError when
-    the history lacks that release."""
-    if not has_release():
-        raise StackError(
-            f"this clone does not have {released_commit()}, the release before: fetch the whole history"
-        )
-    shown = subprocess.run([*_GIT, "show", f"{released_commit()}:{path}"], check=False, capture_output=True)
-    return shown.stdout.decode() if shown.returncode == 0 else ""
+def missing_release() -> str | None:
+    """Why the release before cannot be looked at; None when it can."""
+    commit = released_commit()
+    if not commit:
+        return "there is no release before this one"
+    command = [*_GIT, "cat-file", "-e", f"{commit}^{{commit}}"]
+    if subprocess.run(command, check=False, capture_output=True).returncode != 0:
+        return f"this clone lacks {commit}, the release before: fetch the whole history"
+    return None
 
 
 def unpack_release(directory: Path) -> Path:

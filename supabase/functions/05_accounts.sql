@@ -15,7 +15,7 @@ as $$
 $$;
 
 -- Whether an account exists and may not be used. False for visitors.
-create or replace function public.is_blocked(p_user_id uuid) returns boolean
+create or replace function private.is_blocked(p_user_id uuid) returns boolean
 language sql stable security definer set search_path = ''
 as $$
   select exists (
@@ -25,11 +25,11 @@ as $$
 $$;
 
 -- Raises when an account may not be used.
-create or replace function public.assert_account(p_user_id uuid) returns void
+create or replace function private.assert_account(p_user_id uuid) returns void
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
-  if not public.is_blocked(p_user_id) then
+  if not private.is_blocked(p_user_id) then
     return;
   end if;
   if public.account_state(p_user_id) ->> 'status' = 'deleted' then
@@ -39,7 +39,7 @@ begin
 end $$;
 
 -- A ban, its end, and a deletion that keeps the row, as Auth writes them. Jobs under way are ended by the next sweep.
-create or replace function public.handle_account_change() returns trigger
+create or replace function private.handle_account_change() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
@@ -48,7 +48,7 @@ begin
     and (banned_until is distinct from new.banned_until or closed_at is distinct from new.deleted_at);
   if found then
     if old.deleted_at is null and new.deleted_at is not null and old.email_confirmed_at is not null then
-      perform public.keep_usage(old.id, old.email);
+      perform private.keep_usage(old.id, old.email);
     end if;
     insert into public.audit_log (action, subject, data)
     values ('account.auth', new.id::text, jsonb_build_object(
@@ -60,7 +60,7 @@ end $$;
 
 create or replace trigger darkroom_account_change after update of banned_until, deleted_at on auth.users
   for each row when (old.banned_until is distinct from new.banned_until or old.deleted_at is distinct from new.deleted_at)
-  execute function public.handle_account_change();
+  execute function private.handle_account_change();
 
 -- Cancels what accounts that may not be used have under way, of one user or (null) of all; credits are returned.
 -- [job id], up to 500. Called after the transaction that blocks an account, never in it: claim_next takes a job before its user.
@@ -79,7 +79,7 @@ begin
       and (f.suspended_at is not null or f.closed_at is not null or f.banned_until is not null)
       and (f.suspended_at is not null or f.closed_at is not null or f.banned_until > now())
     order by j.id limit 500 for no key update of j);
-  perform public.finish_job(j, 'canceled', null, null, 0, j.upload_expires_at is not null)
+  perform private.finish_job(j, 'canceled', null, null, 0, j.upload_expires_at is not null)
   from unnest(v_jobs) j;
   insert into public.audit_log (action, subject, data)
   select 'account.jobs_canceled', j.user_id::text, jsonb_build_object('jobs', count(*))

@@ -1,6 +1,6 @@
 -- Which columns users may read over PostgREST, under the policies of their table; anon reads those of plans alone. A
 -- column that is not named here is closed to them: 99_rights.sql grants these and check_invariants compares.
-create or replace function public.readable_columns() returns table (name text, anon boolean, columns text[])
+create or replace function private.readable_columns() returns table (name text, anon boolean, columns text[])
 language sql immutable set search_path = ''
 as $$
   values
@@ -25,9 +25,9 @@ as $$
     ('api_keys', false, '{id,user_id,name,prefix,scopes,rate_per_minute,spend_cap,created_at,expires_at,rotated_at,last_used_at,revoked_at}')
 $$;
 
--- Whatever anon, authenticated or everybody may do in public beyond that: tables, views, sequences, columns, functions.
--- Parts of extensions are theirs.
-create or replace function public.open_beyond_listed() returns setof text
+-- Whatever anon, authenticated or everybody may do in public beyond that: tables, views, sequences, columns, functions;
+-- and whatever they or the service role may do in private. Parts of extensions are theirs.
+create or replace function private.open_beyond_listed() returns setof text
 language sql stable security definer set search_path = ''
 as $$
   with who as (
@@ -49,7 +49,7 @@ as $$
   join pg_catalog.pg_attribute c on c.attrelid = o.oid and c.attacl is not null,
   lateral aclexplode(c.attacl) a join who w on w.oid = a.grantee
   where not o.relrowsecurity or a.privilege_type <> 'SELECT' or a.is_grantable or not exists (
-    select 1 from public.readable_columns() r
+    select 1 from private.readable_columns() r
     where r.name = o.relname and c.attname = any (r.columns)
       and (w.role = 'authenticated' or w.role = 'anon' and r.anon))
   union all
@@ -59,4 +59,14 @@ as $$
   where p.pronamespace = 'public'::regnamespace
     and not exists (select 1 from pg_catalog.pg_depend d
                     where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
+  union all
+  select format('%s on %s for %s', a.privilege_type, p.oid::regprocedure, coalesce(r.rolname, 'public'))
+  from pg_catalog.pg_proc p, lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+  left join pg_catalog.pg_roles r on r.oid = a.grantee
+  where p.pronamespace = 'private'::regnamespace and a.grantee <> p.proowner
+  union all
+  select format('%s on schema private for %s', a.privilege_type, coalesce(r.rolname, 'public'))
+  from pg_catalog.pg_namespace n, lateral aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
+  left join pg_catalog.pg_roles r on r.oid = a.grantee
+  where n.nspname = 'private' and a.grantee <> n.nspowner
 $$;

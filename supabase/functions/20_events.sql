@@ -1,6 +1,6 @@
 -- Every change of a job's status appends one event, whoever makes it; on hosted Supabase it is also broadcast
 -- over Realtime to the private topic "job:{id}". A broadcast is a hint, never the truth, so it may fail alone.
-create or replace function public.record_job_event() returns trigger
+create or replace function private.record_job_event() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -23,6 +23,6 @@ begin
 end $$;
 
 create or replace trigger jobs_record_insert after insert on public.jobs
-  for each row execute function public.record_job_event();
+  for each row execute function private.record_job_event();
 create or replace trigger jobs_record_transition after update of status on public.jobs
-  for each row when (old.status is distinct from new.status) execute function public.record_job_event();
+  for each row when (old.status is distinct from new.status) execute function private.record_job_event();

@@ -4,7 +4,7 @@
 -- The account's row in credits is locked before anything of it is read, and guards its grants as well.
 -- These are building blocks, callable by nobody: they run inside intake, completion and what 31_grants.sql offers.
 
-create or replace function public.lock_credits(p_user_id uuid) returns public.credits
+create or replace function private.lock_credits(p_user_id uuid) returns public.credits
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -18,13 +18,13 @@ begin
 end $$;
 
 -- One movement: its row in the ledger, null when it has happened before. The caller says which grants it uses.
-create or replace function public.move_credits(
+create or replace function private.move_credits(
   p_user_id uuid, p_delta integer, p_reason text, p_reference text, p_debt integer default 0
 ) returns bigint
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_account public.credits := public.lock_credits(p_user_id);
+  v_account public.credits := private.lock_credits(p_user_id);
   v_ledger_id bigint;
 begin
   insert into public.credit_ledger (user_id, delta, debt, reason, reference, balance_after)
@@ -43,7 +43,7 @@ begin
   return v_ledger_id;
 end $$;
 
-create or replace function public.use_grant(p_ledger_id bigint, p_grant_id bigint, p_delta integer) returns void
+create or replace function private.use_grant(p_ledger_id bigint, p_grant_id bigint, p_delta integer) returns void
 language sql security definer set search_path = ''
 as $$
   insert into public.credit_uses (ledger_id, grant_id, user_id, delta)
@@ -52,7 +52,7 @@ as $$
 $$;
 
 -- Takes what a movement has moved out of the grants: p_first before all, then soonest expiring first, then oldest.
-create or replace function public.draw_credits(
+create or replace function private.draw_credits(
   p_ledger_id bigint, p_user_id uuid, p_amount integer, p_first bigint default null
 ) returns void
 language plpgsql security definer set search_path = ''
@@ -68,7 +68,7 @@ begin
   loop
     exit when v_left = 0;
     v_part := least(v_grant.remaining, v_left);
-    perform public.use_grant(p_ledger_id, v_grant.id, -v_part);
+    perform private.use_grant(p_ledger_id, v_grant.id, -v_part);
     v_left := v_left - v_part;
   end loop;
   if v_left > 0 then
@@ -78,21 +78,21 @@ end $$;
 
 -- Empties the grants of an account that are past their end. Returns how many credits that were. A grant is emptied
 -- once when it is due, and once more for each release that returns to it (p_because).
-create or replace function public.expire_credits(p_user_id uuid, p_because text default 'due') returns integer
+create or replace function private.expire_credits(p_user_id uuid, p_because text default 'due') returns integer
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_grant public.credit_grants;
   v_expired integer := 0;
 begin
-  perform public.lock_credits(p_user_id);
+  perform private.lock_credits(p_user_id);
   for v_grant in
     -- By the clock: this transaction may have waited for its turn since before the end.
     select * from public.credit_grants
     where user_id = p_user_id and remaining > 0 and expires_at <= clock_timestamp() order by expires_at, id
   loop
-    perform public.use_grant(
-      public.move_credits(p_user_id, -v_grant.remaining, 'expiry', v_grant.id || ':' || p_because),
+    perform private.use_grant(
+      private.move_credits(p_user_id, -v_grant.remaining, 'expiry', v_grant.id || ':' || p_because),
       v_grant.id, -v_grant.remaining);
     v_expired := v_expired + v_grant.remaining;
   end loop;
@@ -100,38 +100,38 @@ begin
 end $$;
 
 -- What comes in pays the debt before anything else.
-create or replace function public.pay_debt(p_user_id uuid, p_reference text) returns void
+create or replace function private.pay_debt(p_user_id uuid, p_reference text) returns void
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_account public.credits := public.lock_credits(p_user_id);
+  v_account public.credits := private.lock_credits(p_user_id);
   v_part integer := least(v_account.debt, v_account.balance);
 begin
   if v_part > 0 then
-    perform public.draw_credits(
-      public.move_credits(p_user_id, -v_part, 'debt', p_reference, -v_part), p_user_id, v_part);
+    perform private.draw_credits(
+      private.move_credits(p_user_id, -v_part, 'debt', p_reference, -v_part), p_user_id, v_part);
   end if;
 end $$;
 
 -- False when this was spent before. Credits that have expired are not there, whether or not a cron has been by.
-create or replace function public.spend_credits(p_user_id uuid, p_amount integer, p_reason text, p_reference text)
+create or replace function private.spend_credits(p_user_id uuid, p_amount integer, p_reason text, p_reference text)
 returns boolean
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_ledger_id bigint;
 begin
-  perform public.expire_credits(p_user_id);
-  v_ledger_id := public.move_credits(p_user_id, -p_amount, p_reason, p_reference);
+  perform private.expire_credits(p_user_id);
+  v_ledger_id := private.move_credits(p_user_id, -p_amount, p_reason, p_reference);
   if v_ledger_id is null then
     return false;
   end if;
-  perform public.draw_credits(v_ledger_id, p_user_id, p_amount);
+  perform private.draw_credits(v_ledger_id, p_user_id, p_amount);
   return true;
 end $$;
 
 -- Gives a hold back to the grants it came from. What returns to one that has expired meanwhile expires at once.
-create or replace function public.return_credits(p_user_id uuid, p_reference text) returns void
+create or replace function private.return_credits(p_user_id uuid, p_reference text) returns void
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -140,16 +140,16 @@ declare
 begin
   select * into strict v_hold from public.credit_ledger
   where user_id = p_user_id and reason = 'hold' and reference = p_reference;
-  v_ledger_id := public.move_credits(p_user_id, -v_hold.delta, 'release', p_reference);
+  v_ledger_id := private.move_credits(p_user_id, -v_hold.delta, 'release', p_reference);
   if v_ledger_id is not null then
-    perform public.use_grant(v_ledger_id, u.grant_id, -u.delta)
+    perform private.use_grant(v_ledger_id, u.grant_id, -u.delta)
     from public.credit_uses u where u.ledger_id = v_hold.id;
-    perform public.expire_credits(p_user_id, 'release:' || p_reference);
-    perform public.pay_debt(p_user_id, 'release:' || p_reference);
+    perform private.expire_credits(p_user_id, 'release:' || p_reference);
+    perform private.pay_debt(p_user_id, 'release:' || p_reference);
   end if;
 end $$;
 
-create or replace function public.hold_credits(p_job public.jobs) returns void
+create or replace function private.hold_credits(p_job public.jobs) returns void
 language plpgsql security definer set search_path = ''
 as $$
 begin
@@ -159,11 +159,11 @@ begin
   if p_job.user_id is null then
     raise exception using errcode = 'PT402', message = 'insufficient_credits', detail = 'This operation costs credits: sign in first.';
   end if;
-  perform public.spend_credits(p_job.user_id, p_job.price, 'hold', p_job.id::text);
+  perform private.spend_credits(p_job.user_id, p_job.price, 'hold', p_job.id::text);
 end $$;
 
 -- Ends a job's hold: all of it is kept, or all of it given back. Called once, when a job finishes.
-create or replace function public.settle_credits(p_job public.jobs, p_charge integer) returns void
+create or replace function private.settle_credits(p_job public.jobs, p_charge integer) returns void
 language plpgsql security definer set search_path = ''
 as $$
 begin
@@ -171,18 +171,18 @@ begin
     return;
   end if;
   if p_charge = p_job.price then
-    perform public.move_credits(p_job.user_id, 0, 'capture', p_job.id::text);
+    perform private.move_credits(p_job.user_id, 0, 'capture', p_job.id::text);
     insert into public.audit_log (actor, action, subject, data)
     values (p_job.user_id, 'credits.spend', p_job.id::text, jsonb_build_object('amount', p_charge));
   elsif p_charge = 0 then
-    perform public.return_credits(p_job.user_id, p_job.id::text);
+    perform private.return_credits(p_job.user_id, p_job.id::text);
   else
     raise exception using errcode = 'PT400', message = 'partial_settlement', detail = 'A hold is captured or released as a whole.';
   end if;
 end $$;
 
 -- What can be spent now.
-create or replace function public.available_credits(p_user_id uuid) returns integer
+create or replace function private.available_credits(p_user_id uuid) returns integer
 language sql stable security definer set search_path = ''
 as $$
   select coalesce(sum(g.remaining), 0)::integer from public.credit_grants g

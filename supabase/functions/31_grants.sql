@@ -2,7 +2,7 @@
 
 -- A purchase, a renewal or a claw-back that is told of once more after its account was emptied or deleted lies under a
 -- pseudonym by now.
-create or replace function public.under_pseudonym(p_reason text, p_reference text) returns boolean
+create or replace function private.under_pseudonym(p_reason text, p_reference text) returns boolean
 language sql stable security definer set search_path = ''
 as $$
   select exists (
@@ -31,19 +31,19 @@ begin
     raise exception using errcode = 'PT422', message = 'invalid_grant', detail =
       'A grant is positive: signup_grant, subscription (with its end), purchase (without), admin_grant (with a reason) or refund.';
   end if;
-  if p_source in ('purchase', 'subscription') and public.under_pseudonym(p_source, p_reference) then
+  if p_source in ('purchase', 'subscription') and private.under_pseudonym(p_source, p_reference) then
     return false;
   end if;
-  v_ledger_id := public.move_credits(p_user_id, p_amount, p_source, p_reference);
+  v_ledger_id := private.move_credits(p_user_id, p_amount, p_source, p_reference);
   if v_ledger_id is null then
     return false;
   end if;
   insert into public.credit_grants (user_id, source, reference, amount, remaining, expires_at, note)
   values (p_user_id, p_source, p_reference, p_amount, 0, p_expires_at, p_note) returning id into v_grant_id;
-  perform public.use_grant(v_ledger_id, v_grant_id, p_amount);
+  perform private.use_grant(v_ledger_id, v_grant_id, p_amount);
   -- Told of so late that it has ended: it pays nothing any more.
-  perform public.expire_credits(p_user_id);
-  perform public.pay_debt(p_user_id, p_source || ':' || p_reference);
+  perform private.expire_credits(p_user_id);
+  perform private.pay_debt(p_user_id, p_source || ':' || p_reference);
   insert into public.audit_log (actor, action, subject, data)
   values (coalesce(p_actor, p_user_id), 'credits.grant', p_user_id::text, jsonb_strip_nulls(jsonb_build_object(
     'amount', p_amount, 'reason', p_source, 'reference', p_reference, 'expires_at', p_expires_at, 'note', p_note)));
@@ -72,7 +72,7 @@ begin
   if coalesce(p_amount, 0) <= 0 or coalesce(btrim(p_reason), '') = '' then
     raise exception using errcode = 'PT422', message = 'invalid_grant', detail = 'What is taken back is positive and has a reason.';
   end if;
-  perform public.lock_credits(p_user_id);
+  perform private.lock_credits(p_user_id);
   select * into v_ledger from public.credit_ledger l
   where l.reason = 'clawback' and l.reference = v_key
     and (l.user_id = p_user_id
@@ -80,7 +80,7 @@ begin
   if found then
     return jsonb_build_object('taken', -v_ledger.delta, 'debt', v_ledger.debt);
   end if;
-  perform public.expire_credits(p_user_id);
+  perform private.expire_credits(p_user_id);
   select * into v_account from public.credits where user_id = p_user_id;
   select * into v_grant from public.credit_grants
   where user_id = p_user_id and source = p_source and reference = p_reference;
@@ -93,8 +93,8 @@ begin
     v_amount := v_amount - v_lapsed;
   end if;
   v_taken := least(v_amount, v_account.balance);
-  perform public.draw_credits(
-    public.move_credits(p_user_id, -v_taken, 'clawback', v_key, v_amount - v_taken), p_user_id, v_taken, v_grant.id);
+  perform private.draw_credits(
+    private.move_credits(p_user_id, -v_taken, 'clawback', v_key, v_amount - v_taken), p_user_id, v_taken, v_grant.id);
   insert into public.audit_log (actor, action, subject, data)
   values (p_actor, 'credits.clawback', p_user_id::text, jsonb_strip_nulls(jsonb_build_object(
     'source', p_source, 'reference', p_reference, 'reason', p_reason, 'taken', v_taken, 'debt', v_amount - v_taken,
@@ -114,7 +114,7 @@ $$;
 
 -- Gives back a captured hold, once: to the grants that paid for it, or, as far as these have ended, in a grant that does
 -- not end. False when that was done before, or nothing was captured.
-create or replace function public.refund_credits(p_user_id uuid, p_reference text, p_note text) returns boolean
+create or replace function private.refund_credits(p_user_id uuid, p_reference text, p_note text) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -124,7 +124,7 @@ declare
   v_use record;
   v_ended integer := 0;
 begin
-  perform public.lock_credits(p_user_id);
+  perform private.lock_credits(p_user_id);
   select * into v_hold from public.credit_ledger h
   where h.user_id = p_user_id and h.reason = 'hold' and h.reference = p_reference
     and exists (select 1 from public.credit_ledger c
@@ -132,7 +132,7 @@ begin
   if not found then
     return false;
   end if;
-  v_ledger_id := public.move_credits(p_user_id, -v_hold.delta, 'refund', p_reference);
+  v_ledger_id := private.move_credits(p_user_id, -v_hold.delta, 'refund', p_reference);
   if v_ledger_id is null then
     return false;
   end if;
@@ -143,15 +143,15 @@ begin
     if v_use.ended then
       v_ended := v_ended + v_use.part;
     else
-      perform public.use_grant(v_ledger_id, v_use.id, v_use.part);
+      perform private.use_grant(v_ledger_id, v_use.id, v_use.part);
     end if;
   end loop;
   if v_ended > 0 then
     insert into public.credit_grants (user_id, source, reference, amount, remaining, note)
     values (p_user_id, 'refund', p_reference, v_ended, 0, p_note) returning id into v_grant_id;
-    perform public.use_grant(v_ledger_id, v_grant_id, v_ended);
+    perform private.use_grant(v_ledger_id, v_grant_id, v_ended);
   end if;
-  perform public.pay_debt(p_user_id, 'refund:' || p_reference);
+  perform private.pay_debt(p_user_id, 'refund:' || p_reference);
   return true;
 end $$;
 
@@ -170,10 +170,10 @@ begin
     raise exception using errcode = 'PT404', message = 'job_not_found', detail = 'There is no such job.';
   elsif v_job.charged = 0 then
     raise exception using errcode = 'PT409', message = 'not_charged', detail = 'This job has cost nothing.';
-  elsif not public.refund_credits(v_job.user_id, p_job_id::text, p_reason) then
+  elsif not private.refund_credits(v_job.user_id, p_job_id::text, p_reason) then
     return false;
   end if;
-  perform public.spend_on_key(v_job.api_key_id, -v_job.charged, v_job.created_at);
+  perform private.spend_on_key(v_job.api_key_id, -v_job.charged, v_job.created_at);
   insert into public.audit_log (actor, action, subject, data)
   values (p_actor, 'credits.refund', v_job.user_id::text,
           jsonb_build_object('job_id', p_job_id, 'amount', v_job.charged, 'reason', p_reason));
@@ -196,7 +196,7 @@ begin
                   where g.user_id = c.user_id and g.remaining > 0 and g.expires_at <= now())
     limit p_limit for update skip locked
   loop
-    v_credits := v_credits + public.expire_credits(v_user_id);
+    v_credits := v_credits + private.expire_credits(v_user_id);
     v_accounts := v_accounts + 1;
   end loop;
   return jsonb_build_object('accounts', v_accounts, 'credits', v_credits);
@@ -211,7 +211,7 @@ as $$
     where g.user_id = p_user_id and g.remaining > 0 and (g.expires_at is null or g.expires_at > now())
   )
   select jsonb_build_object(
-    'balance', public.available_credits(p_user_id),
+    'balance', private.available_credits(p_user_id),
     'held', (select coalesce(sum(j.price), 0) from public.jobs j
              where j.user_id = p_user_id and j.status in ('awaiting_upload', 'queued', 'running')),
     'debt', c.debt,

@@ -1,7 +1,7 @@
 -- Plans: what they allow, who has which, and how a refusal says which one would do.
 
 -- The cheapest plan on sale above rank p_rank that allows all of p_needs, {column of plans: how much}; null: none does.
-create or replace function public.plan_allowing(p_rank integer, p_needs jsonb) returns text
+create or replace function private.plan_allowing(p_rank integer, p_needs jsonb) returns text
 language sql stable security definer set search_path = ''
 as $$
   select p.id from public.plans p
@@ -16,7 +16,7 @@ $$;
 
 -- Raises what p_violations says, [{policy, limit, used, needs, resets_at}], if anything. What time does not mend comes
 -- first, then what lasts longest: that decides the code, and what limit, used and resets_at are of.
-create or replace function public.refuse_policies(p_plan public.plans, p_violations jsonb) returns void
+create or replace function private.refuse_policies(p_plan public.plans, p_violations jsonb) returns void
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
@@ -48,11 +48,11 @@ begin
     hint = (jsonb_build_object(
       'violated_policies', v_policies, 'limit', v_first -> 'limit', 'used', v_first -> 'used',
       'resets_at', v_first -> 'resets_at',
-      'plan_required', public.plan_allowing(p_plan.rank, v_needs)))::text;
+      'plan_required', private.plan_allowing(p_plan.rank, v_needs)))::text;
 end $$;
 
 -- The plan of a user, of visitors for null.
-create or replace function public.plan_of(p_user_id uuid) returns public.plans
+create or replace function private.plan_of(p_user_id uuid) returns public.plans
 language sql stable security definer set search_path = ''
 as $$
   select p.* from public.plans p
@@ -82,7 +82,7 @@ begin
   insert into public.audit_log (actor, action, subject, data)
   values (p_actor, 'plan.change', p_user_id::text,
           jsonb_build_object('before', v_before, 'after', p_plan_id, 'reason', p_reason));
-  perform public.note_over_quota(p_user_id);
+  perform private.note_over_quota(p_user_id);
 end $$;
 
 -- Marks an account for somebody to look at, once; null takes the mark away. It changes nothing for its user.
@@ -133,7 +133,7 @@ as $$
     'prices', exists (select 1 from public.op_prices o where o.updated_at > now() - make_interval(secs => p_seconds)))
 $$;
 
-create or replace function public.touch() returns trigger
+create or replace function private.touch() returns trigger
 language plpgsql set search_path = ''
 as $$
 begin
@@ -141,8 +141,8 @@ begin
   return new;
 end $$;
 
-create or replace trigger touch before update on public.plans for each row execute function public.touch();
-create or replace trigger touch before update on public.op_prices for each row execute function public.touch();
+create or replace trigger touch before update on public.plans for each row execute function private.touch();
+create or replace trigger touch before update on public.op_prices for each row execute function private.touch();
 create or replace trigger touch before update of plan_id, flagged_at, over_quota_since, suspended_at, banned_until, closed_at
   on public.profiles
-  for each row execute function public.touch();
+  for each row execute function private.touch();

@@ -1,7 +1,7 @@
 -- Usage: what each day brought, and the quotas that are counted by it. The row of a user and day is the last thing that
 -- a transaction locks.
 
-create or replace function public.utc_day() returns date
+create or replace function private.utc_day() returns date
 language sql stable set search_path = ''
 as $$
   select (now() at time zone 'utc')::date
@@ -9,7 +9,7 @@ $$;
 
 -- Adds to a user's day; nothing for visitors, nor for an account that is gone. Counts never fall below zero: the row may
 -- be younger than what is given back.
-create or replace function public.note_usage(
+create or replace function private.note_usage(
   p_user_id uuid, p_day date default null, p_jobs integer default 0, p_generations integer default 0,
   p_high_res_exports integer default 0, p_cache_hits bigint default 0, p_credits bigint default 0,
   p_saved_credits bigint default 0, p_vendor_cost_micros bigint default 0, p_saved_vendor_cost_micros bigint default 0,
@@ -20,7 +20,7 @@ as $$
   insert into public.usage_daily as u (
     user_id, day, jobs, generations, high_res_exports, cache_hits, credits, saved_credits, vendor_cost_micros,
     saved_vendor_cost_micros, bytes_stored, bytes_served, failures)
-  select f.user_id, coalesce(p_day, public.utc_day()), p_jobs, greatest(p_generations, 0),
+  select f.user_id, coalesce(p_day, private.utc_day()), p_jobs, greatest(p_generations, 0),
          greatest(p_high_res_exports, 0), p_cache_hits, greatest(p_credits, 0), greatest(p_saved_credits, 0),
          p_vendor_cost_micros, p_saved_vendor_cost_micros, p_bytes_stored, p_bytes_served, p_failures
   from public.profiles f where f.user_id = p_user_id
@@ -41,7 +41,7 @@ $$;
 -- Quotas -------------------------------------------------------------------------------------------------------------
 
 -- Live bytes of an owner: what is settled, and what came and went since.
-create or replace function public.storage_used(p_owner_id uuid) returns bigint
+create or replace function private.storage_used(p_owner_id uuid) returns bigint
 language sql stable security definer set search_path = ''
 as $$
   select coalesce((select s.bytes from public.storage_usage s where s.owner_id = p_owner_id), 0)
@@ -49,47 +49,47 @@ as $$
 $$;
 
 -- What a user has used of what the plan counts, [{policy, limit, used, resets_at}]; limit null: unlimited.
-create or replace function public.quotas_of(p_user_id uuid, p_plan public.plans) returns jsonb
+create or replace function private.quotas_of(p_user_id uuid, p_plan public.plans) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
   with days as (
     select u.day, u.generations, u.high_res_exports, u.failures from public.usage_daily u
-    where u.user_id = p_user_id and u.day >= date_trunc('month', public.utc_day())::date
+    where u.user_id = p_user_id and u.day >= date_trunc('month', private.utc_day())::date
   ), ends as (
-    select (public.utc_day() + 1)::timestamp at time zone 'utc' as day,
-           (date_trunc('month', public.utc_day()) + interval '1 month')::timestamp at time zone 'utc' as month
+    select (private.utc_day() + 1)::timestamp at time zone 'utc' as day,
+           (date_trunc('month', private.utc_day()) + interval '1 month')::timestamp at time zone 'utc' as month
   )
   select jsonb_build_array(
     jsonb_build_object('policy', 'generations_per_day', 'limit', p_plan.generations_per_day, 'resets_at', e.day,
-                       'used', coalesce((select sum(d.generations) from days d where d.day = public.utc_day()), 0)),
+                       'used', coalesce((select sum(d.generations) from days d where d.day = private.utc_day()), 0)),
     jsonb_build_object('policy', 'generations_per_month', 'limit', p_plan.generations_per_month, 'resets_at', e.month,
                        'used', coalesce((select sum(d.generations) from days d), 0)),
     jsonb_build_object('policy', 'high_res_exports_per_month', 'limit', p_plan.high_res_exports_per_month,
                        'resets_at', e.month, 'used', coalesce((select sum(d.high_res_exports) from days d), 0)),
     jsonb_build_object('policy', 'failures_per_day', 'limit', p_plan.failures_per_day, 'resets_at', e.day,
-                       'used', coalesce((select sum(d.failures) from days d where d.day = public.utc_day()), 0)),
+                       'used', coalesce((select sum(d.failures) from days d where d.day = private.utc_day()), 0)),
     jsonb_build_object('policy', 'storage_bytes', 'limit', p_plan.storage_bytes, 'resets_at', null,
-                       'used', public.storage_used(p_user_id)))
+                       'used', private.storage_used(p_user_id)))
   from ends e
 $$;
 
 -- The same for a visitor. Until the end of the transaction nobody else counts for the address. The first half of an
 -- address stands for the /24 or /48 that it lies in, which together may have ten times as much. Others of that network
 -- may be counting at the same moment, so that sum can be passed by as many as do.
-create or replace function public.quotas_of_address(p_address text, p_plan public.plans) returns jsonb
+create or replace function private.quotas_of_address(p_address text, p_plan public.plans) returns jsonb
 language sql security definer set search_path = ''
 as $$
   with mine as (
-    insert into public.address_usage as a (address, day) values (p_address, public.utc_day())
+    insert into public.address_usage as a (address, day) values (p_address, private.utc_day())
     on conflict (address, day, user_id) do update set generations = a.generations
     returning generations, failures
   ), network as (
     select coalesce(sum(a.generations), 0) as generations, coalesce(sum(a.failures), 0) as failures
     from public.address_usage a
-    where left(a.address, 16) = left(p_address, 16) and a.day = public.utc_day() and a.user_id is null
+    where left(a.address, 16) = left(p_address, 16) and a.day = private.utc_day() and a.user_id is null
   )
   select jsonb_agg(jsonb_build_object(
-           'policy', q.policy, 'resets_at', (public.utc_day() + 1)::timestamp at time zone 'utc')
+           'policy', q.policy, 'resets_at', (private.utc_day() + 1)::timestamp at time zone 'utc')
          || case when q.used < q.most and q.used_by_network >= 10 * q.most
                  then jsonb_build_object('limit', 10 * q.most, 'used', q.used_by_network)
                  else jsonb_build_object('limit', q.most, 'used', q.used) end order by q.policy desc)
@@ -100,7 +100,7 @@ $$;
 
 -- Raises when one more job of p_user_id, whose row the caller holds, or of a visitor at p_address is not in the plan.
 -- p_side: the longest side that its result may have.
-create or replace function public.refuse_over_quota(
+create or replace function private.refuse_over_quota(
   p_plan public.plans, p_user_id uuid, p_address text, p_pixels bigint, p_side integer, p_persists boolean
 ) returns void
 language plpgsql security definer set search_path = ''
@@ -117,20 +117,20 @@ begin
       -- A quota of nothing is not there: waiting does not help.
       'resets_at', case when (q.item ->> 'limit')::bigint > 0 then q.item -> 'resets_at' end)), '[]')
   into v_violations
-  from jsonb_array_elements(case when p_user_id is not null then public.quotas_of(p_user_id, p_plan)
-                                 when p_address is not null then public.quotas_of_address(p_address, p_plan)
+  from jsonb_array_elements(case when p_user_id is not null then private.quotas_of(p_user_id, p_plan)
+                                 when p_address is not null then private.quotas_of_address(p_address, p_plan)
                                  else '[]' end) q (item)
   where (q.item ->> 'used')::bigint >= (q.item ->> 'limit')::bigint
     and case q.item ->> 'policy' when 'high_res_exports_per_month' then p_side > p_plan.working_side
                                  when 'storage_bytes' then p_persists else true end;
-  perform public.refuse_policies(p_plan, v_violations);
+  perform private.refuse_policies(p_plan, v_violations);
 end $$;
 
 -- A new job counts for its user's day, or its visitor's address.
-create or replace function public.count_generation(p_job public.jobs, p_address text) returns void
+create or replace function private.count_generation(p_job public.jobs, p_address text) returns void
 language sql security definer set search_path = ''
 as $$
-  select public.note_usage(p_job.user_id, p_job.counted_on, p_jobs => 1, p_generations => 1,
+  select private.note_usage(p_job.user_id, p_job.counted_on, p_jobs => 1, p_generations => 1,
                            p_high_res_exports => p_job.high_res::integer);
   insert into public.address_usage as a (address, day, user_id, generations)
   select p_address, p_job.counted_on, p_job.user_id, 1 where p_address is not null and p_job.counted_on is not null
@@ -138,7 +138,7 @@ as $$
 $$;
 
 -- A job that made no picture gives back what it counted, on the day it counted for. Once: the job's row is locked.
-create or replace function public.uncount_generation(p_job public.jobs) returns void
+create or replace function private.uncount_generation(p_job public.jobs) returns void
 language plpgsql security definer set search_path = ''
 as $$
 begin
@@ -150,14 +150,14 @@ begin
     update public.address_usage set generations = greatest(generations - 1, 0)
     where address = p_job.address and day = p_job.counted_on and user_id is null;
   else
-    perform public.note_usage(p_job.user_id, p_job.counted_on, p_generations => -1,
+    perform private.note_usage(p_job.user_id, p_job.counted_on, p_generations => -1,
                               p_high_res_exports => -p_job.high_res::integer);
   end if;
 end $$;
 
 -- Codes that a job fails with by its caller's doing: other bytes than announced, bytes that are not accepted, or a
 -- picture that cannot be worked on within the limits. Everything else is ours, and costs no quota.
-create or replace function public.is_callers_fault(p_code text) returns boolean
+create or replace function private.is_callers_fault(p_code text) returns boolean
 language sql immutable set search_path = ''
 as $$
   select coalesce(p_code in (
@@ -167,48 +167,48 @@ $$;
 
 -- A job that has just ended by its caller's doing counts against their failures of today. p_job: as it was before it
 -- ended. One that counts for no quota (an operator's repetition) does not count here, either.
-create or replace function public.note_failure(p_job public.jobs) returns void
+create or replace function private.note_failure(p_job public.jobs) returns void
 language plpgsql security definer set search_path = ''
 as $$
 begin
   if p_job.counted_on is null then
     return;
   elsif p_job.address is null then
-    perform public.note_usage(p_job.user_id, p_failures => 1);
+    perform private.note_usage(p_job.user_id, p_failures => 1);
   else
-    insert into public.address_usage as a (address, day, failures) values (p_job.address, public.utc_day(), 1)
+    insert into public.address_usage as a (address, day, failures) values (p_job.address, private.utc_day(), 1)
     on conflict (address, day, user_id) do update set failures = a.failures + 1;
   end if;
 end $$;
 
 -- An answer from the cache: what it cost and what it saved. Not counted while nothing can be written: the answer counts
 -- for more.
-create or replace function public.note_hit(
+create or replace function private.note_hit(
   p_user_id uuid, p_output public.image_outputs, p_price integer, p_charged integer, p_served bigint
 ) returns void
 language sql security definer set search_path = ''
 as $$
-  select public.note_usage(
+  select private.note_usage(
     p_user_id, p_cache_hits => 1, p_credits => p_charged, p_saved_credits => greatest(p_price - p_charged, 0),
     p_saved_vendor_cost_micros => p_output.vendor_cost_micros, p_bytes_served => p_served)
-  where not public.is_read_only()
+  where not private.is_read_only()
 $$;
 
 -- A job has made a picture. One that was taken for a high-resolution export and is none gives that back.
-create or replace function public.note_completion(
+create or replace function private.note_completion(
   p_job public.jobs, p_output public.image_outputs, p_bytes bigint, p_vendor_cost_micros bigint
 ) returns void
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_small boolean := p_job.high_res and p_job.counted_on is not null
-    and greatest(p_output.width, p_output.height) <= (public.plan_of(p_job.user_id)).working_side;
+    and greatest(p_output.width, p_output.height) <= (private.plan_of(p_job.user_id)).working_side;
 begin
   if v_small then
     update public.jobs set high_res = false where id = p_job.id;
-    perform public.note_usage(p_job.user_id, p_job.counted_on, p_high_res_exports => -1);
+    perform private.note_usage(p_job.user_id, p_job.counted_on, p_high_res_exports => -1);
   end if;
-  perform public.note_usage(p_job.user_id, p_credits => p_job.price, p_bytes_stored => p_bytes,
+  perform private.note_usage(p_job.user_id, p_credits => p_job.price, p_bytes_stored => p_bytes,
                             p_vendor_cost_micros => p_vendor_cost_micros);
 end $$;
 
@@ -224,9 +224,9 @@ begin
   perform 1 from public.profiles where user_id = p_user_id for no key update;
   select * into v_hold from public.credit_ledger l
   where l.user_id = p_user_id and l.reason = 'hold' and l.reference in ('hit:' || p_reference, p_reference);
-  if found and public.refund_credits(p_user_id, v_hold.reference, 'The picture was gone.') then
-    perform public.spend_on_key(p_api_key_id, v_hold.delta, v_hold.created_at);
-    perform public.note_usage(p_user_id, (v_hold.created_at at time zone 'utc')::date, p_credits => v_hold.delta);
+  if found and private.refund_credits(p_user_id, v_hold.reference, 'The picture was gone.') then
+    perform private.spend_on_key(p_api_key_id, v_hold.delta, v_hold.created_at);
+    perform private.note_usage(p_user_id, (v_hold.created_at at time zone 'utc')::date, p_credits => v_hold.delta);
     insert into public.audit_log (actor, action, subject, data)
     values (p_user_id, 'credits.refund', v_hold.reference,
             jsonb_build_object('amount', -v_hold.delta, 'reason', 'The picture was gone.'));
@@ -263,11 +263,11 @@ end $$;
 create or replace function public.expire_usage() returns void
 language sql security definer set search_path = ''
 as $$
-  delete from public.address_usage where day < public.utc_day() - 30;
+  delete from public.address_usage where day < private.utc_day() - 30;
   delete from public.deleted_accounts where at < now() - interval '1 hour';
-  delete from public.deleted_usage where day < date_trunc('month', public.utc_day())::date;
+  delete from public.deleted_usage where day < date_trunc('month', private.utc_day())::date;
   update public.jobs set address = null
-  where id in (select j.id from public.jobs j where j.address is not null and j.counted_on < public.utc_day() - 30
+  where id in (select j.id from public.jobs j where j.address is not null and j.counted_on < private.utc_day() - 30
                limit 10000 for no key update skip locked);
   delete from public.usage_folds where created_at < now() - interval '7 days'
 $$;
@@ -283,7 +283,7 @@ as $$
                 where j.user_id = p_user_id and j.status = 'done'
                   and j.created_at >= p_from::timestamp at time zone 'utc'
                   and j.created_at < (p_to + 1)::timestamp at time zone 'utc'),
-    'quotas', public.quotas_of(p_user_id, public.plan_of(p_user_id)),
+    'quotas', private.quotas_of(p_user_id, private.plan_of(p_user_id)),
     'over_quota_since', (select f.over_quota_since from public.profiles f where f.user_id = p_user_id))
 $$;
 
@@ -298,7 +298,7 @@ create or replace function public.get_quote_facts(
 language sql stable security definer set search_path = ''
 as $$
   select jsonb_build_object(
-    'cached', (public.answering_output(
+    'cached', (private.answering_output(
       decode(p_cache_key, 'hex'), p_user_id, p_user_id, p_size, p_width, p_height)).id is not null,
     'work_seconds', (
       with lately as materialized (
@@ -316,7 +316,7 @@ as $$
       select case when a.ahead = 0 then 0 else a.ahead * 600.0 / greatest(a.pace, 1) end
       from (select (select count(*) from public.jobs j
                     where j.queue = p_queue and j.status = 'queued' and j.run_at <= now()
-                      and j.priority >= (public.plan_of(p_user_id)).priority) as ahead,
+                      and j.priority >= (private.plan_of(p_user_id)).priority) as ahead,
                    (select count(*) from public.jobs j
                     where j.queue = p_queue and j.finished_at > now() - interval '10 minutes' and j.attempt > 0) as pace) a))
 $$;

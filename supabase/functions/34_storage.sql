@@ -3,18 +3,18 @@
 -- change; settle_storage adds them up. Changes are rows of their own, so counting makes nobody wait, whatever the
 -- order in which a transaction touches outputs.
 
-create or replace function public.note_storage() returns trigger
+create or replace function private.note_storage() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
   -- Transition tables exist by what happened: each branch may only name its own.
   if tg_table_name = 'image_outputs' and tg_op = 'INSERT' then
     insert into public.storage_changes (owner_id, bytes)
-    select public.payer_of(n.owner_id), sum(n.size) from new_rows n
+    select private.payer_of(n.owner_id), sum(n.size) from new_rows n
     where n.owner_id is not null and n.deleted_at is null group by n.owner_id;
   elsif tg_table_name = 'image_outputs' and tg_op = 'UPDATE' then
     insert into public.storage_changes (owner_id, bytes)
-    select public.payer_of(d.owner_id), sum(d.bytes)
+    select private.payer_of(d.owner_id), sum(d.bytes)
     from (select n.owner_id, n.size as bytes from new_rows n where n.deleted_at is null
           union all
           select o.owner_id, -o.size from old_rows o where o.deleted_at is null) d
@@ -23,14 +23,14 @@ begin
     insert into public.storage_changes (owner_id, bytes)
     select u.id, d.bytes
     from (select o.owner_id, -sum(o.size) as bytes from old_rows o where o.deleted_at is null group by o.owner_id) d
-    join auth.users u on u.id = public.payer_of(d.owner_id);
+    join auth.users u on u.id = private.payer_of(d.owner_id);
   elsif tg_op = 'INSERT' then
     insert into public.storage_changes (owner_id, bytes)
-    select public.payer_of(n.owner_id), sum(coalesce(n.original_size, n.size)) from new_rows n
+    select private.payer_of(n.owner_id), sum(coalesce(n.original_size, n.size)) from new_rows n
     where n.original_path is not null group by n.owner_id;
   elsif tg_op = 'UPDATE' then
     insert into public.storage_changes (owner_id, bytes)
-    select public.payer_of(d.owner_id), sum(d.bytes)
+    select private.payer_of(d.owner_id), sum(d.bytes)
     from (select n.owner_id, coalesce(n.original_size, n.size) as bytes from new_rows n where n.original_path is not null
           union all
           select o.owner_id, -coalesce(o.original_size, o.size) from old_rows o where o.original_path is not null) d
@@ -40,29 +40,29 @@ begin
     select u.id, d.bytes
     from (select o.owner_id, -sum(coalesce(o.original_size, o.size)) as bytes from old_rows o
           where o.original_path is not null group by o.owner_id) d
-    join auth.users u on u.id = public.payer_of(d.owner_id);
+    join auth.users u on u.id = private.payer_of(d.owner_id);
   end if;
   return null;
 end $$;
 
 create or replace trigger storage_of_new after insert on public.image_outputs
-  referencing new table as new_rows for each statement execute function public.note_storage();
+  referencing new table as new_rows for each statement execute function private.note_storage();
 create or replace trigger storage_of_changed after update on public.image_outputs
-  referencing old table as old_rows new table as new_rows for each statement execute function public.note_storage();
+  referencing old table as old_rows new table as new_rows for each statement execute function private.note_storage();
 create or replace trigger storage_of_gone after delete on public.image_outputs
-  referencing old table as old_rows for each statement execute function public.note_storage();
+  referencing old table as old_rows for each statement execute function private.note_storage();
 create or replace trigger storage_of_new after insert on public.images
-  referencing new table as new_rows for each statement execute function public.note_storage();
+  referencing new table as new_rows for each statement execute function private.note_storage();
 create or replace trigger storage_of_changed after update on public.images
-  referencing old table as old_rows new table as new_rows for each statement execute function public.note_storage();
+  referencing old table as old_rows new table as new_rows for each statement execute function private.note_storage();
 create or replace trigger storage_of_gone after delete on public.images
-  referencing old table as old_rows for each statement execute function public.note_storage();
+  referencing old table as old_rows for each statement execute function private.note_storage();
 
 -- What storage_used must say, counted anew.
-create or replace function public.recount_storage() returns table (owner_id uuid, bytes bigint)
+create or replace function private.recount_storage() returns table (owner_id uuid, bytes bigint)
 language sql stable security definer set search_path = ''
 as $$
-  select public.payer_of(s.owner_id), sum(s.bytes)::bigint
+  select private.payer_of(s.owner_id), sum(s.bytes)::bigint
   from (select o.owner_id, sum(o.size) as bytes from public.image_outputs o
         where o.deleted_at is null and o.owner_id is not null group by o.owner_id
         union all
@@ -72,7 +72,7 @@ as $$
 $$;
 
 -- What a team holds counts for another user from here on; for whoever is about to make them its owner.
-create or replace function public.move_storage(p_team_id uuid, p_from uuid, p_to uuid) returns void
+create or replace function private.move_storage(p_team_id uuid, p_from uuid, p_to uuid) returns void
 language sql security definer set search_path = ''
 as $$
   with held as (
@@ -107,43 +107,43 @@ begin
     returning s.owner_id
   )
   select (select count(*) from taken), array(select owner_id from settled) into v_count, v_owners;
-  perform public.note_over_quota(o.id) from unnest(v_owners) o (id);
+  perform private.note_over_quota(o.id) from unnest(v_owners) o (id);
   return v_count >= p_limit;
 end $$;
 
 -- Marks or unmarks a user whose library is larger than the plan allows. Nothing is deleted.
-create or replace function public.note_over_quota(p_user_id uuid) returns void
+create or replace function private.note_over_quota(p_user_id uuid) returns void
 language sql security definer set search_path = ''
 as $$
   update public.profiles f
   set over_quota_since = case when f.over_quota_since is null then now() end
   from public.plans p
   where f.user_id = p_user_id and p.id = f.plan_id
-    and (f.over_quota_since is not null) <> coalesce(public.storage_used(p_user_id) > p.storage_bytes, false)
+    and (f.over_quota_since is not null) <> coalesce(private.storage_used(p_user_id) > p.storage_bytes, false)
 $$;
 
-create or replace function public.note_storage_limit() returns trigger
+create or replace function private.note_storage_limit() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform public.note_over_quota(f.user_id) from public.profiles f where f.plan_id = new.id;
+  perform private.note_over_quota(f.user_id) from public.profiles f where f.plan_id = new.id;
   return null;
 end $$;
 
 create or replace trigger storage_limit after update of storage_bytes on public.plans
   for each row when (old.storage_bytes is distinct from new.storage_bytes)
-  execute function public.note_storage_limit();
+  execute function private.note_storage_limit();
 
 -- Raises storage_full for a user whose plan has no room left.
-create or replace function public.refuse_full_storage(p_user_id uuid) returns void
+create or replace function private.refuse_full_storage(p_user_id uuid) returns void
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
-  v_plan public.plans := public.plan_of(p_user_id);
-  v_used bigint := public.storage_used(p_user_id);
+  v_plan public.plans := private.plan_of(p_user_id);
+  v_used bigint := private.storage_used(p_user_id);
 begin
   if v_used >= v_plan.storage_bytes then
-    perform public.refuse_policies(v_plan, jsonb_build_array(jsonb_build_object(
+    perform private.refuse_policies(v_plan, jsonb_build_array(jsonb_build_object(
       'policy', 'storage_bytes', 'limit', v_plan.storage_bytes, 'used', v_used, 'needs', v_used + 1, 'resets_at', null)));
   end if;
 end $$;

@@ -1,13 +1,13 @@
 -- API keys: made, changed, rotated and revoked by their owner; found by prefix when one is shown; spending counted.
 
 -- The first moment of the next UTC month, when spending begins at zero again.
-create or replace function public.next_month() returns timestamptz
+create or replace function private.next_month() returns timestamptz
 language sql stable set search_path = ''
 as $$
   select (date_trunc('month', now() at time zone 'UTC') + interval '1 month') at time zone 'UTC'
 $$;
 
-create or replace function public.api_key_document(p_key public.api_keys) returns jsonb
+create or replace function private.api_key_document(p_key public.api_keys) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
   select jsonb_build_object(
@@ -16,8 +16,8 @@ as $$
                    when p_key.expires_at <= now() then 'expired' else 'active' end,
     'rate_per_minute', p_key.rate_per_minute, 'spend_cap', p_key.spend_cap,
     'spent', coalesce((select s.credits from public.api_key_spending s
-                       where s.key_id = p_key.id and s.month = (public.next_month() at time zone 'UTC' - interval '1 month')::date), 0),
-    'resets_at', public.next_month(), 'created_at', p_key.created_at, 'expires_at', p_key.expires_at,
+                       where s.key_id = p_key.id and s.month = (private.next_month() at time zone 'UTC' - interval '1 month')::date), 0),
+    'resets_at', private.next_month(), 'created_at', p_key.created_at, 'expires_at', p_key.expires_at,
     'rotated_at', p_key.rotated_at, 'last_used_at', p_key.last_used_at, 'revoked_at', p_key.revoked_at,
     'overlap_ends_at', (select max(s.valid_until) from public.api_key_secrets s
                         where s.key_id = p_key.id and s.valid_until > now()))
@@ -34,8 +34,8 @@ declare
   v_plan public.plans;
   v_key public.api_keys;
 begin
-  perform public.assert_no_deletion(p_user_id);
-  perform public.assert_account(p_user_id);
+  perform private.assert_no_deletion(p_user_id);
+  perform private.assert_account(p_user_id);
   perform 1 from public.profiles where user_id = p_user_id for no key update;
   select p.* into v_plan from public.plans p join public.profiles f on f.plan_id = p.id where f.user_id = p_user_id;
   if not found then
@@ -46,7 +46,7 @@ begin
       detail = format('The plan %s has no API access.', v_plan.name),
       hint = jsonb_build_object(
         'violated_policies', jsonb_build_array('api_access'),
-        'plan_required', public.plan_allowing(v_plan.rank, '{"api_access": true}'))::text;
+        'plan_required', private.plan_allowing(v_plan.rank, '{"api_access": true}'))::text;
   end if;
   delete from public.api_keys
   where user_id = p_user_id and least(revoked_at, expires_at) < now() - interval '30 days';
@@ -64,19 +64,19 @@ begin
   values (p_user_id, 'api_key.create', v_key.id::text, jsonb_build_object(
     'name', p_name, 'scopes', p_scopes, 'expires_at', p_expires_at, 'rate_per_minute', p_rate_per_minute,
     'spend_cap', p_spend_cap));
-  return public.api_key_document(v_key);
+  return private.api_key_document(v_key);
 end $$;
 
 -- All keys of a user, newest first; at most 200.
 create or replace function public.list_api_keys(p_user_id uuid) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
-  select coalesce(jsonb_agg(public.api_key_document(k) order by k.created_at desc, k.id), '[]')
+  select coalesce(jsonb_agg(private.api_key_document(k) order by k.created_at desc, k.id), '[]')
   from public.api_keys k where k.user_id = p_user_id
 $$;
 
 -- The caller's key under lock; refuses when they have none such. Where p_active, also one that has ended.
-create or replace function public.lock_api_key(p_key_id uuid, p_user_id uuid, p_active boolean) returns public.api_keys
+create or replace function private.lock_api_key(p_key_id uuid, p_user_id uuid, p_active boolean) returns public.api_keys
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -98,7 +98,7 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_changes jsonb := p_changes::jsonb;
-  v_key public.api_keys := public.lock_api_key(p_key_id, p_user_id, true);
+  v_key public.api_keys := private.lock_api_key(p_key_id, p_user_id, true);
 begin
   update public.api_keys k
   set name = coalesce(v_changes ->> 'name', k.name),
@@ -108,7 +108,7 @@ begin
   where k.id = v_key.id returning * into v_key;
   insert into public.audit_log (actor, action, subject, data)
   values (p_user_id, 'api_key.update', p_key_id::text, v_changes);
-  return public.api_key_document(v_key);
+  return private.api_key_document(v_key);
 end $$;
 
 -- A new secret. The one before works for p_overlap_seconds more; one from an earlier rotation ends now.
@@ -118,7 +118,7 @@ create or replace function public.rotate_api_key(
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_key public.api_keys := public.lock_api_key(p_key_id, p_user_id, true);
+  v_key public.api_keys := private.lock_api_key(p_key_id, p_user_id, true);
 begin
   delete from public.api_key_secrets where key_id = p_key_id and valid_until is not null;
   update public.api_key_secrets set valid_until = now() + make_interval(secs => p_overlap_seconds)
@@ -127,7 +127,7 @@ begin
   update public.api_keys set prefix = p_prefix, rotated_at = now() where id = v_key.id returning * into v_key;
   insert into public.audit_log (actor, action, subject, data)
   values (p_user_id, 'api_key.rotate', p_key_id::text, jsonb_build_object('overlap_seconds', p_overlap_seconds));
-  return public.api_key_document(v_key);
+  return private.api_key_document(v_key);
 end $$;
 
 -- Ends a key at once. Repeating it changes nothing.
@@ -135,14 +135,14 @@ create or replace function public.revoke_api_key(p_key_id uuid, p_user_id uuid) 
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_key public.api_keys := public.lock_api_key(p_key_id, p_user_id, false);
+  v_key public.api_keys := private.lock_api_key(p_key_id, p_user_id, false);
 begin
   if v_key.revoked_at is null then
     update public.api_keys set revoked_at = now() where id = v_key.id returning * into v_key;
     insert into public.audit_log (actor, action, subject, data)
     values (p_user_id, 'api_key.revoke', p_key_id::text, jsonb_build_object('name', v_key.name));
   end if;
-  return public.api_key_document(v_key);
+  return private.api_key_document(v_key);
 end $$;
 
 -- What a shown key is to be compared with and may do. A key of an account that may not be used is told as revoked, and
@@ -155,10 +155,10 @@ as $$
     'hash', coalesce(encode(s.hash, 'hex'), repeat('0', 64)), 'known', s.hash is not null,
     'valid_until', s.valid_until, 'key_id', k.id, 'user_id', k.user_id, 'scopes', k.scopes,
     'rate_per_minute', k.rate_per_minute, 'expires_at', k.expires_at,
-    'revoked', k.revoked_at is not null or public.is_blocked(k.user_id),
+    'revoked', k.revoked_at is not null or private.is_blocked(k.user_id),
     'account', case when k.user_id is not null then public.account_state(k.user_id) end,
     'plan_name', p.name, 'api_access', coalesce(p.api_access, false),
-    'plan_required', public.plan_allowing(coalesce(p.rank, 0), '{"api_access": true}'))
+    'plan_required', private.plan_allowing(coalesce(p.rank, 0), '{"api_access": true}'))
   from (values (p_prefix)) as shown (prefix)
   left join public.api_key_secrets s on s.prefix = shown.prefix
   left join public.api_keys k on k.id = s.key_id
@@ -175,7 +175,7 @@ as $$
 $$;
 
 -- Asked again in the transaction that spends: a key that ended while its request was on the way makes nothing new.
-create or replace function public.assert_api_key(p_key_id uuid, p_user_id uuid) returns void
+create or replace function private.assert_api_key(p_key_id uuid, p_user_id uuid) returns void
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
@@ -192,7 +192,7 @@ end $$;
 
 -- Counts credits that a job of a key holds (+) or gives back (-) for the UTC month it was asked for in, and refuses
 -- what goes over the cap. Called right after its credits were moved: their lock is held, and this row's comes after it.
-create or replace function public.spend_on_key(p_key_id uuid, p_credits integer, p_at timestamptz default now())
+create or replace function private.spend_on_key(p_key_id uuid, p_credits integer, p_at timestamptz default now())
 returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -217,6 +217,6 @@ begin
     raise exception using errcode = 'PT402', message = 'spend_cap_reached',
       detail = format('This costs %s credits; the key has spent %s of %s this month.',
                       p_credits, v_credits - p_credits, v_cap),
-      hint = jsonb_build_object('limit', v_cap, 'used', v_credits - p_credits, 'resets_at', public.next_month());
+      hint = jsonb_build_object('limit', v_cap, 'used', v_credits - p_credits, 'resets_at', private.next_month());
   end if;
 end $$;

@@ -130,7 +130,7 @@ begin
   if not found then
     raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
   end if;
-  perform public.assert_no_deletion(p_user_id);
+  perform private.assert_no_deletion(p_user_id);
   insert into public.stripe_customers (user_id, customer_id) values (p_user_id, p_customer_id) on conflict do nothing;
   return (select c.customer_id from public.stripe_customers c where c.user_id = p_user_id and c.gone_at is null);
 end $$;
@@ -149,7 +149,7 @@ as $$
 $$;
 
 -- However an account goes, its customer is to go as well, or its subscription would be billed for ever.
-create or replace function public.close_stripe_customer() returns trigger
+create or replace function private.close_stripe_customer() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
@@ -160,7 +160,7 @@ begin
 end $$;
 
 create or replace trigger close_stripe_customer after delete on public.stripe_customers
-  for each row execute function public.close_stripe_customer();
+  for each row execute function private.close_stripe_customer();
 
 -- The next customer to delete at Stripe, under a lease of a minute. Null: none.
 create or replace function public.claim_stripe_closure() returns jsonb

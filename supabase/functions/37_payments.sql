@@ -2,7 +2,7 @@
 
 -- Subscriptions
 
-create or replace function public.subscription_document(p_subscription public.subscriptions) returns jsonb
+create or replace function private.subscription_document(p_subscription public.subscriptions) returns jsonb
 language sql stable set search_path = ''
 as $$
   select jsonb_build_object(
@@ -17,14 +17,14 @@ $$;
 create or replace function public.get_subscription(p_user_id uuid) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
-  select public.subscription_document(s)
+  select private.subscription_document(s)
   from public.subscriptions s join public.plans p on p.id = s.plan_id
   where s.user_id = p_user_id
   order by s.entitled desc, s.ended_at is null desc, p.rank desc, s.created_at desc, s.id limit 1
 $$;
 
 -- The plan that a user's subscriptions give; null: none does.
-create or replace function public.subscribed_plan(p_user_id uuid) returns text
+create or replace function private.subscribed_plan(p_user_id uuid) returns text
 language sql stable security definer set search_path = ''
 as $$
   select s.plan_id from public.subscriptions s join public.plans p on p.id = s.plan_id
@@ -61,7 +61,7 @@ begin
   if v_told ->> 'status' in ('past_due', 'unpaid') then
     v_grace := to_timestamp((v_told ->> 'failing_since')::double precision) + make_interval(secs => p_grace_seconds);
   end if;
-  v_before := public.subscribed_plan(v_user_id);
+  v_before := private.subscribed_plan(v_user_id);
   insert into public.subscriptions as s (
     id, user_id, customer_id, plan_id, price_id, status, current_period_start, current_period_end,
     cancel_at_period_end, ended_at, grace_until, entitled, ticket, created_at)
@@ -80,7 +80,7 @@ begin
     current_period_start = excluded.current_period_start, current_period_end = excluded.current_period_end,
     cancel_at_period_end = excluded.cancel_at_period_end, ended_at = excluded.ended_at,
     grace_until = excluded.grace_until, entitled = excluded.entitled, ticket = excluded.ticket, updated_at = now();
-  v_after := public.subscribed_plan(v_user_id);
+  v_after := private.subscribed_plan(v_user_id);
   if v_after is distinct from v_before then
     perform public.set_plan(v_user_id, coalesce(v_after, 'free'), format('subscription %s', v_told ->> 'status'));
   end if;
@@ -105,12 +105,12 @@ begin
   loop
     perform 1 from public.profiles where user_id = v_due.user_id for no key update skip locked;
     continue when not found;
-    v_before := public.subscribed_plan(v_due.user_id);
+    v_before := private.subscribed_plan(v_due.user_id);
     update public.subscriptions s set entitled = false, updated_at = now()
     where s.id = v_due.id and s.entitled
       and (s.grace_until <= now() or s.cancel_at_period_end and s.current_period_end <= now());
     continue when not found;
-    v_after := public.subscribed_plan(v_due.user_id);
+    v_after := private.subscribed_plan(v_due.user_id);
     if v_after is distinct from v_before then
       perform public.set_plan(v_due.user_id, coalesce(v_after, 'free'), 'subscription over');
     end if;
@@ -157,14 +157,14 @@ begin
   -- What it gave then counts, though the plan or the pack may give something else by now.
   select coalesce(max(g.amount), greatest(v_credits, 0)) into v_credits from public.credit_grants g
   where g.user_id = v_user_id and g.source = v_source and g.reference = v_reference;
-  perform public.settle_reversals(v_user_id, v_source, v_reference, v_credits, v_end,
+  perform private.settle_reversals(v_user_id, v_source, v_reference, v_credits, v_end,
                                   (v_told ->> 'total')::bigint, v_told -> 'reversals');
   return jsonb_build_object('outcome', 'applied', 'user_id', v_user_id);
 end $$;
 
 -- Each takes its share by sums, so that parts which make a whole take the whole, whatever the rounding. One that is known
 -- may have more to take than when it was told of first: what stood before it, and took that, has been given back since.
-create or replace function public.settle_reversals(
+create or replace function private.settle_reversals(
   p_user_id uuid, p_source text, p_reference text, p_credits integer, p_end timestamptz, p_total bigint, p_reversals jsonb
 ) returns void
 language plpgsql security definer set search_path = ''
@@ -192,7 +192,7 @@ begin
     v_share := p_credits * least(v_money + v_told.amount, p_total) / p_total - v_taken
              - v_kept.credits - v_kept.lapsed;
     if v_share > 0 and (v_new or not v_told.returned) then
-      v_kept := public.take_for_reversal(v_kept, v_share);
+      v_kept := private.take_for_reversal(v_kept, v_share);
     end if;
     if v_new and v_told.kind = 'dispute' and exists (
       select 1 from public.profiles f where f.user_id = p_user_id and f.flag_reason is null) then
@@ -202,13 +202,13 @@ begin
       v_money := v_money + v_told.amount;
       v_taken := v_taken + v_kept.credits + v_kept.lapsed;
     elsif v_kept.returned_at is null then
-      perform public.return_reversal(v_kept, p_end);
+      perform private.return_reversal(v_kept, p_end);
     end if;
   end loop;
 end $$;
 
 -- Takes p_share credits more for a reversal; what it has taken before tells this step from the others.
-create or replace function public.take_for_reversal(p_reversal public.stripe_reversals, p_share integer)
+create or replace function private.take_for_reversal(p_reversal public.stripe_reversals, p_share integer)
 returns public.stripe_reversals
 language plpgsql security definer set search_path = ''
 as $$
@@ -228,13 +228,13 @@ end $$;
 
 -- Gives back what a reversal took: for what is left of the period, as it was given; for good when that is over, since
 -- it was taken from other credits then.
-create or replace function public.return_reversal(p_reversal public.stripe_reversals, p_end timestamptz) returns void
+create or replace function private.return_reversal(p_reversal public.stripe_reversals, p_end timestamptz) returns void
 language plpgsql security definer set search_path = ''
 as $$
 begin
   update public.stripe_reversals set returned_at = now() where id = p_reversal.id;
   -- So that the grant can be taken back another time.
-  perform public.lock_credits(p_reversal.user_id);
+  perform private.lock_credits(p_reversal.user_id);
   update public.credit_grants
   set clawed = clawed - p_reversal.credits - p_reversal.lapsed, lapsed = lapsed - p_reversal.lapsed
   where user_id = p_reversal.user_id and source = p_reversal.source and reference = p_reversal.reference;

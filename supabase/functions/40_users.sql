@@ -1,7 +1,7 @@
 -- Accounts as Auth makes them: profile and credit account at once, signup credits with a confirmed address.
 
 -- What an address is compared by: letters in lower case, without a '+' part, and without dots where Gmail ignores them.
-create or replace function public.mailbox_of(p_email text) returns text
+create or replace function private.mailbox_of(p_email text) returns text
 language sql immutable strict parallel safe set search_path = ''
 as $$
   select case
@@ -14,23 +14,23 @@ as $$
 $$;
 
 -- A keyed digest of an address: without the secret, which nobody can read, no address can be compared with it.
-create or replace function public.address_digest(p_email text) returns bytea
+create or replace function private.address_digest(p_email text) returns bytea
 language sql volatile security definer set search_path = ''
 as $$
   insert into public.signup_secret (secret)
   select decode(replace(gen_random_uuid()::text || gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex')
   on conflict (id) do nothing;
-  select sha256(s.secret || sha256(s.secret || convert_to(public.mailbox_of(p_email), 'UTF8')))
+  select sha256(s.secret || sha256(s.secret || convert_to(private.mailbox_of(p_email), 'UTF8')))
   from public.signup_secret s
 $$;
 
 -- An account has confirmed an address: the signup credits of its plan, once for each account and each address, and what a
 -- deleted account of that address had used of its quotas this month.
-create or replace function public.handle_confirmed_address(p_user_id uuid, p_email text) returns void
+create or replace function private.handle_confirmed_address(p_user_id uuid, p_email text) returns void
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_digest bytea := public.address_digest(p_email);
+  v_digest bytea := private.address_digest(p_email);
   v_credits integer;
   v_day public.deleted_usage;
 begin
@@ -46,19 +46,19 @@ begin
     end if;
   end if;
   for v_day in delete from public.deleted_usage where digest = v_digest returning * loop
-    perform public.note_usage(p_user_id, v_day.day, p_generations => v_day.generations,
+    perform private.note_usage(p_user_id, v_day.day, p_generations => v_day.generations,
                               p_high_res_exports => v_day.high_res_exports, p_failures => v_day.failures);
   end loop;
 end $$;
 
 -- An account goes: what it has used of its quotas this month, for whoever signs up with its address again.
-create or replace function public.keep_usage(p_user_id uuid, p_email text) returns void
+create or replace function private.keep_usage(p_user_id uuid, p_email text) returns void
 language sql security definer set search_path = ''
 as $$
   insert into public.deleted_usage as d (digest, day, generations, high_res_exports, failures)
-  select public.address_digest(p_email), u.day, u.generations, u.high_res_exports, u.failures
+  select private.address_digest(p_email), u.day, u.generations, u.high_res_exports, u.failures
   from public.usage_daily u
-  where u.user_id = p_user_id and p_email is not null and u.day >= date_trunc('month', public.utc_day())::date
+  where u.user_id = p_user_id and p_email is not null and u.day >= date_trunc('month', private.utc_day())::date
     and u.generations + u.high_res_exports + u.failures > 0
   on conflict (digest, day) do update set
     generations = d.generations + excluded.generations, failures = d.failures + excluded.failures,
@@ -66,7 +66,7 @@ as $$
 $$;
 
 -- A new account gets its profile and its credit account in the sign-up's transaction; guests have no address.
-create or replace function public.handle_new_user() returns trigger
+create or replace function private.handle_new_user() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
@@ -74,19 +74,19 @@ begin
   on conflict (user_id) do nothing;
   insert into public.credits (user_id) values (new.id) on conflict (user_id) do nothing;
   if new.email is not null and new.email_confirmed_at is not null and not coalesce(new.is_anonymous, false) then
-    perform public.handle_confirmed_address(new.id, new.email);
+    perform private.handle_confirmed_address(new.id, new.email);
   end if;
   return null;
 end $$;
 
 create or replace trigger darkroom_new_user after insert on auth.users
-  for each row execute function public.handle_new_user();
+  for each row execute function private.handle_new_user();
 
-create or replace function public.handle_confirmation() returns trigger
+create or replace function private.handle_confirmation() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform public.handle_confirmed_address(new.id, new.email);
+  perform private.handle_confirmed_address(new.id, new.email);
   return null;
 end $$;
 
@@ -97,4 +97,4 @@ create or replace trigger darkroom_confirmed_user after update of email, email_c
     and new.deleted_at is null
     and (new.email is distinct from old.email or old.email_confirmed_at is null
          or new.is_anonymous is distinct from old.is_anonymous))
-  execute function public.handle_confirmation();
+  execute function private.handle_confirmation();

@@ -1,6 +1,6 @@
 -- What leaves the database: jsonb documents with ISO timestamps, the same through every way of asking.
 
-create or replace function public.output_document(p_output public.image_outputs) returns jsonb
+create or replace function private.output_document(p_output public.image_outputs) returns jsonb
 language sql stable set search_path = ''
 as $$
   select jsonb_build_object(
@@ -25,7 +25,7 @@ as $$
   where j.id = p_job_id and j.status = 'queued'
 $$;
 
-create or replace function public.job_document(p_job public.jobs) returns jsonb
+create or replace function private.job_document(p_job public.jobs) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
   select jsonb_build_object(
@@ -37,27 +37,27 @@ as $$
     'upload_path', p_job.upload_path, 'upload_expires_at', p_job.upload_expires_at, 'batch_id', p_job.batch_id,
     'last_event_id', (select max(e.id) from public.job_events e where e.job_id = p_job.id),
     -- The picture may have another owner by now, a team or somebody of it.
-    'output', (select public.output_document(o) from public.image_outputs o
+    'output', (select private.output_document(o) from public.image_outputs o
                where o.id = p_job.output_id and o.deleted_at is null
                  and (o.expires_at is null or o.expires_at > now())
-                 and (o.owner_id is null or public.may_read(o.owner_id, p_job.user_id))))
+                 and (o.owner_id is null or private.may_read(o.owner_id, p_job.user_id))))
 $$;
 
 -- Whether p_user_id may know of a job: their own, while they are in the team that it is for; an ownerless job is known
 -- by its id alone.
-create or replace function public.may_see_job(p_job public.jobs, p_user_id uuid) returns boolean
+create or replace function private.may_see_job(p_job public.jobs, p_user_id uuid) returns boolean
 language sql stable security definer set search_path = ''
 as $$
   select p_job.user_id is null
-    or p_job.user_id = p_user_id and (p_job.team_id is null or public.may_read(p_job.team_id, p_user_id))
+    or p_job.user_id = p_user_id and (p_job.team_id is null or private.may_read(p_job.team_id, p_user_id))
 $$;
 
 -- One job as its caller may see it. A job of somebody else does not exist.
 create or replace function public.get_job(p_job_id uuid, p_user_id uuid) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
-  select public.job_document(j) from public.jobs j
-  where j.id = p_job_id and public.may_see_job(j, p_user_id)
+  select private.job_document(j) from public.jobs j
+  where j.id = p_job_id and private.may_see_job(j, p_user_id)
 $$;
 
 create or replace function public.get_job_events(p_job_id uuid, p_user_id uuid, p_after bigint) returns jsonb
@@ -66,5 +66,5 @@ as $$
   select coalesce(jsonb_agg(jsonb_build_object('id', e.id, 'type', e.type, 'attempt', e.attempt,
                                                'created_at', e.created_at) order by e.id), '[]')
   from public.job_events e join public.jobs j on j.id = e.job_id
-  where e.job_id = p_job_id and e.id > p_after and public.may_see_job(j, p_user_id)
+  where e.job_id = p_job_id and e.id > p_after and private.may_see_job(j, p_user_id)
 $$;

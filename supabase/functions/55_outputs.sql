@@ -1,7 +1,7 @@
 -- The life of an output: recorded once per owner and key, buried with its objects.
 
 -- Marks an object for removal through the Storage API. Repeating it while the first removal is open changes nothing.
-create or replace function public.entomb(p_bucket text, p_path text, p_reason text) returns void
+create or replace function private.entomb(p_bucket text, p_path text, p_reason text) returns void
 language sql security definer set search_path = ''
 as $$
   insert into public.tombstones (bucket, path, reason) values (p_bucket, p_path, p_reason)
@@ -22,8 +22,8 @@ begin
   update public.image_outputs set deleted_at = now()
   where id = p_output_id and deleted_at is null returning * into v_output;
   if found then
-    perform public.entomb(v_output.bucket, v_output.path, p_reason);
-    perform public.entomb(v_output.bucket, v_output.thumb_path, p_reason);
+    perform private.entomb(v_output.bucket, v_output.path, p_reason);
+    perform private.entomb(v_output.bucket, v_output.thumb_path, p_reason);
     -- The version shown is gone: the newest that is left takes its place.
     update public.images i set current_output_id = (
       select o.id from public.image_outputs o
@@ -37,18 +37,18 @@ end $$;
 
 -- What answering_output finds, for use: an ephemeral output of the caller's own is prolonged. Nobody prolongs what is another's; what
 -- visitors share is prolonged only by a visitor whose bytes a worker has hashed.
-create or replace function public.find_output(
+create or replace function private.find_output(
   p_cache_key bytea, p_owner_id uuid, p_user_id uuid, p_size bigint, p_width integer, p_height integer, p_ttl interval,
   p_verified boolean default false
 ) returns public.image_outputs
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_output public.image_outputs := public.answering_output(
+  v_output public.image_outputs := private.answering_output(
     p_cache_key, p_owner_id, p_user_id, p_size, p_width, p_height, p_verified);
 begin
   -- A write only when it moves the end by a tenth of the life: a popular output must not be rewritten at each hit.
-  if v_output.expires_at < now() + p_ttl * 0.9 and not public.is_read_only()
+  if v_output.expires_at < now() + p_ttl * 0.9 and not private.is_read_only()
      and (v_output.owner_id in (p_owner_id, p_user_id)
           or (p_verified and v_output.owner_id is null and p_owner_id is null)) then
     update public.image_outputs set expires_at = now() + p_ttl
@@ -60,7 +60,7 @@ end $$;
 
 -- Adds a finished job that no worker ran, for an output that is there: p_source says what it was made from. p_for_hits:
 -- its id is what hits of the output p_output_id answer with. Null when there is one for these hits already.
-create or replace function public.add_finished_job(
+create or replace function private.add_finished_job(
   p_job_id uuid, p_source public.image_outputs, p_user_id uuid, p_team_id uuid, p_filename text, p_object_key uuid default null,
   p_request_id text default null, p_api_key_id uuid default null, p_price integer default 0, p_output_id uuid default null,
   p_for_hits boolean default false
@@ -80,18 +80,18 @@ as $$
 $$;
 
 -- The id of a done job of p_output that this user may see: the one that made it, else the earliest; null when there is none.
-create or replace function public.done_job_of(p_output public.image_outputs, p_user_id uuid) returns uuid
+create or replace function private.done_job_of(p_output public.image_outputs, p_user_id uuid) returns uuid
 language sql stable security definer set search_path = ''
 as $$
   select j.id from public.jobs j
-  where j.output_id = p_output.id and j.status = 'done' and j.user_id = p_user_id and public.may_see_job(j, p_user_id)
+  where j.output_id = p_output.id and j.status = 'done' and j.user_id = p_user_id and private.may_see_job(j, p_user_id)
   order by (j.id = p_output.job_id) is true desc, j.created_at, j.id limit 1
 $$;
 
 -- The id of a done job that a caller who was given p_output may use. A user has one of their own: that which made it, or
 -- one that is added now. Visitors share one, which tells nobody's filename and cannot be taken away: the job that made
 -- the output is its maker's secret.
-create or replace function public.job_for_hit(
+create or replace function private.job_for_hit(
   p_output public.image_outputs, p_user_id uuid, p_filename text, p_request_id text default null,
   p_api_key_id uuid default null
 ) returns uuid
@@ -101,20 +101,20 @@ declare
   v_job_id uuid;
 begin
   if p_user_id is not null then
-    v_job_id := public.done_job_of(p_output, p_user_id);
+    v_job_id := private.done_job_of(p_output, p_user_id);
   else
     select j.id into v_job_id from public.jobs j
     where j.output_id = p_output.id and j.user_id is null and j.team_id is null and j.for_hits;
   end if;
   -- A database that takes no writes at the moment still answers, without an id where there is none yet.
-  if v_job_id is not null or public.is_read_only() then
+  if v_job_id is not null or private.is_read_only() then
     return v_job_id;
   end if;
   if p_user_id is null then
-    v_job_id := (public.add_finished_job(
+    v_job_id := (private.add_finished_job(
       gen_random_uuid(), p_output, null, null, 'picture', p_output_id => p_output.id, p_for_hits => true)).id;
   else
-    v_job_id := (public.add_finished_job(
+    v_job_id := (private.add_finished_job(
       gen_random_uuid(), p_output, p_user_id, p_output.team_id, p_filename, p_request_id => p_request_id,
       p_api_key_id => p_api_key_id, p_output_id => p_output.id, p_for_hits => true)).id;
   end if;
@@ -129,7 +129,7 @@ end $$;
 -- The row of a verified original: the owner's earlier one, or a new one. p_original has original_path, original_sha256
 -- and original_size of what a worker has just stored, scanned with its output, and nulls where it stored nothing; an
 -- original that is on record already is kept and the other one removed.
-create or replace function public.record_image(
+create or replace function private.record_image(
   p_job public.jobs, p_input public.image_outputs, p_original public.images
 ) returns uuid
 language plpgsql security definer set search_path = ''
@@ -172,13 +172,13 @@ begin
   returning * into v_image;
   if p_original.original_path is distinct from v_image.original_path and p_original.original_path is not null
      and not exists (select 1 from public.images i where i.original_path = p_original.original_path) then
-    perform public.entomb('user-library', p_original.original_path, 'duplicate');
+    perform private.entomb('user-library', p_original.original_path, 'duplicate');
   end if;
   return v_image.id;
 end $$;
 
 -- How many versions of an image the owner of a library wants to keep.
-create or replace function public.versions_to_keep(p_owner_id uuid) returns integer
+create or replace function private.versions_to_keep(p_owner_id uuid) returns integer
 language sql stable security definer set search_path = ''
 as $$
   select coalesce((select f.versions_to_keep from public.profiles f where f.user_id = p_owner_id),
@@ -187,17 +187,17 @@ $$;
 
 -- Makes p_output the version that is shown and buries what is older than the newest versions_to_keep. Returns what
 -- the caches must forget.
-create or replace function public.show_version(p_output public.image_outputs) returns jsonb
+create or replace function private.show_version(p_output public.image_outputs) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 begin
   update public.images set current_output_id = p_output.id where id = p_output.image_id;
-  return public.prune_image(p_output.image_id, p_output.owner_id);
+  return private.prune_image(p_output.image_id, p_output.owner_id);
 end $$;
 
 -- Buries the versions of an image beyond as many as its owner wants: the one that is shown stays, and the newest.
 -- The caller holds the image's row. Returns what the caches must forget.
-create or replace function public.prune_image(p_image_id uuid, p_owner_id uuid) returns jsonb
+create or replace function private.prune_image(p_image_id uuid, p_owner_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -208,7 +208,7 @@ begin
     select o.* from public.image_outputs o join public.images i on i.id = o.image_id
     where o.image_id = p_image_id and o.deleted_at is null and o.version is not null
     order by (o.id = i.current_output_id) is true desc, o.version desc
-    offset coalesce(public.versions_to_keep(p_owner_id), 200)
+    offset coalesce(private.versions_to_keep(p_owner_id), 200)
   loop
     perform public.bury_output(v_old.id, 'old_version');
     v_forget := v_forget || jsonb_build_object(
@@ -245,11 +245,11 @@ begin
   v_images := array(
     select o.image_id from public.image_outputs o
     where (o.user_id = v_owner_id or o.team_id = v_owner_id) and o.version is not null and o.deleted_at is null
-    group by o.image_id having count(*) > public.versions_to_keep(v_owner_id)
+    group by o.image_id having count(*) > private.versions_to_keep(v_owner_id)
     order by o.image_id limit p_limit);
   foreach v_image in array v_images loop
     perform 1 from public.images where id = v_image for no key update;
-    v_forget := v_forget || public.prune_image(v_image, v_owner_id);
+    v_forget := v_forget || private.prune_image(v_image, v_owner_id);
   end loop;
   if cardinality(v_images) < p_limit then
     update public.profiles set versions_due = false where user_id = v_owner_id;
@@ -263,7 +263,7 @@ end $$;
 -- input_height, input_size; image_id where a key was made from it, original_* where the original was stored. When
 -- the owner already has a live output for the key, that one is prolonged and returned, and the new objects are marked
 -- for removal.
-create or replace function public.record_output(p_job public.jobs, p_output jsonb, p_output_seconds integer)
+create or replace function private.record_output(p_job public.jobs, p_output jsonb, p_output_seconds integer)
 returns public.image_outputs
 language plpgsql security definer set search_path = ''
 as $$
@@ -272,9 +272,9 @@ declare
   v_new public.image_outputs := jsonb_populate_record(null::public.image_outputs, p_output);
   v_output public.image_outputs;
 begin
-  perform public.refuse_blocked_for_good(array[p_job.sha256, v_new.sha256]);
+  perform private.refuse_blocked_for_good(array[p_job.sha256, v_new.sha256]);
   if p_job.user_id is not null then
-    v_image_id := public.record_image(p_job, v_new, jsonb_populate_record(null::public.images, p_output));
+    v_image_id := private.record_image(p_job, v_new, jsonb_populate_record(null::public.images, p_output));
   end if;
   perform public.bury_output(o.id, case when o.expires_at <= now() then 'expired' else 'superseded' end)
   from public.image_outputs o
@@ -294,7 +294,7 @@ begin
     case when v_new.bucket <> 'user-library' then now() + make_interval(
       secs => greatest(p_output_seconds, coalesce(p_job.keep_days, 0) * 86400)) end,
     -- The image's row is locked: nobody else counts at this moment.
-    case when v_new.bucket = 'user-library' then public.next_version(v_image_id) end,
+    case when v_new.bucket = 'user-library' then private.next_version(v_image_id) end,
     coalesce(v_new.scan, 'none'), coalesce(v_new.vendor_cost_micros, 0), coalesce(v_new.report, '[]'), v_new.features,
     -- What an operator has allowed once is not asked about again.
     case when v_new.moderation = 'review' and exists (
@@ -310,14 +310,14 @@ begin
                                   then greatest(image_outputs.expires_at, excluded.expires_at) end
   returning * into v_output;
   if (v_output.bucket, v_output.path) <> (v_new.bucket, v_new.path) then
-    perform public.entomb(v_new.bucket, v_new.path, 'duplicate');
-    perform public.entomb(v_new.bucket, v_new.thumb_path, 'duplicate');
+    perform private.entomb(v_new.bucket, v_new.path, 'duplicate');
+    perform private.entomb(v_new.bucket, v_new.thumb_path, 'duplicate');
   end if;
   return v_output;
 end $$;
 
 -- Numbers of removed versions are not given again.
-create or replace function public.next_version(p_image_id uuid) returns integer
+create or replace function private.next_version(p_image_id uuid) returns integer
 language sql security definer set search_path = ''
 as $$
   select coalesce(max(o.version), 0) + 1 from public.image_outputs o where o.image_id = p_image_id

@@ -1,7 +1,7 @@
 -- Blocked hashes: bytes that nobody may send, make or fetch.
 
 -- Blocking and recording exclude each other by one advisory lock per hash.
-create or replace function public.block_lock(p_sha256 text) returns bigint
+create or replace function private.block_lock(p_sha256 text) returns bigint
 language sql immutable strict set search_path = ''
 as $$
   select pg_catalog.hashtextextended('block:' || p_sha256, 0)
@@ -14,7 +14,7 @@ as $$
 $$;
 
 -- Raises 'refused', with the category as hint, when one of the hashes is blocked.
-create or replace function public.refuse_blocked(p_sha256s text[]) returns void
+create or replace function private.refuse_blocked(p_sha256s text[]) returns void
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -26,16 +26,16 @@ begin
 end $$;
 
 -- The same for whoever is about to record an output: until its transaction ends nobody can block these hashes.
-create or replace function public.refuse_blocked_for_good(p_sha256s text[]) returns void
+create or replace function private.refuse_blocked_for_good(p_sha256s text[]) returns void
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_sha256 text;
 begin
   for v_sha256 in select distinct h from unnest(p_sha256s) h where h is not null order by h loop
-    perform pg_catalog.pg_advisory_xact_lock_shared(public.block_lock(v_sha256));
+    perform pg_catalog.pg_advisory_xact_lock_shared(private.block_lock(v_sha256));
   end loop;
-  perform public.refuse_blocked(p_sha256s);
+  perform private.refuse_blocked(p_sha256s);
 end $$;
 
 -- Blocks a hash and takes away what exists of it, whoever owns it: outputs made from these bytes or equal to them,
@@ -52,7 +52,7 @@ declare
   v_uploads integer;
   v_forget jsonb;
 begin
-  perform pg_catalog.pg_advisory_xact_lock(public.block_lock(p_sha256));
+  perform pg_catalog.pg_advisory_xact_lock(private.block_lock(p_sha256));
   select jsonb_build_object('category', b.category, 'reason', b.reason) into v_before
   from public.blocked_hashes b where b.sha256 = p_sha256;
   insert into public.blocked_hashes (sha256, category, reason, created_by)
@@ -65,7 +65,7 @@ begin
   ), taken as (
     update public.images i set original_path = null, original_due_at = null from kept where i.id = kept.id
   )
-  select count(public.entomb('user-library', k.original_path, 'blocked') is null) into v_originals from kept k;
+  select count(private.entomb('user-library', k.original_path, 'blocked') is null) into v_originals from kept k;
 
   select count(public.bury_output(o.id, 'blocked')) into v_outputs
   from (select i.id from public.image_outputs i
@@ -78,7 +78,7 @@ begin
   ), taken as (
     update public.jobs j set upload_expires_at = null from sent where j.id = sent.id
   )
-  select count(public.entomb('uploads-ephemeral', s.upload_path, 'blocked') is null) into v_uploads from sent s;
+  select count(private.entomb('uploads-ephemeral', s.upload_path, 'blocked') is null) into v_uploads from sent s;
 
   -- Answers live minutes in the caches, so what was buried a while ago is in none.
   select coalesce(jsonb_agg(distinct jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'owner_id', o.owner_id)),

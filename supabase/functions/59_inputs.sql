@@ -1,18 +1,18 @@
 -- Input documents: what an op takes that is too long for its key. A digest opens what its owner or a visitor has sent.
 
 -- How long a document is kept after its last use.
-create or replace function public.input_life(p_user_id uuid) returns interval
+create or replace function private.input_life(p_user_id uuid) returns interval
 language sql immutable set search_path = ''
 as $$
   select case when p_user_id is null then interval '3 days' else interval '90 days' end
 $$;
 
-create or replace function public.input_document(p_input public.input_documents) returns jsonb
+create or replace function private.input_document(p_input public.input_documents) returns jsonb
 language sql stable set search_path = ''
 as $$
   select jsonb_build_object(
     'digest', p_input.digest, 'kind', p_input.kind, 'document', p_input.body, 'created_at', p_input.created_at,
-    'expires_at', p_input.used_at + public.input_life(p_input.user_id))
+    'expires_at', p_input.used_at + private.input_life(p_input.user_id))
 $$;
 
 -- Keeps a document, or keeps it longer. A user has a thousand, all visitors together ten thousand; those used longest ago
@@ -25,7 +25,7 @@ declare
   v_old bigint[];
 begin
   if p_user_id is not null then
-    perform public.lock_user(p_user_id);
+    perform private.lock_user(p_user_id);
   end if;
   insert into public.input_documents as d (user_id, digest, kind, body) values (p_user_id, p_digest, p_kind, p_body::jsonb)
   on conflict on constraint input_documents_once do update set used_at = now()
@@ -40,7 +40,7 @@ begin
   -- One that is locked is being used or removed.
   delete from public.input_documents d
   where d.id in (select o.id from public.input_documents o where o.id = any (v_old) for update skip locked);
-  return public.input_document(v_kept);
+  return private.input_document(v_kept);
 end $$;
 
 -- The documents of these digests that a caller may use, by digest.
@@ -48,14 +48,14 @@ create or replace function public.get_inputs(p_user_id uuid, p_digests text[]) r
 language sql stable security definer set search_path = ''
 as $$
   select coalesce(jsonb_object_agg(f.digest, f.document), '{}')
-  from (select distinct on (d.digest) d.digest, public.input_document(d) as document
+  from (select distinct on (d.digest) d.digest, private.input_document(d) as document
         from public.input_documents d
         where d.digest = any (p_digests) and (d.user_id is null or d.user_id = p_user_id)
         order by d.digest, d.user_id nulls last) f
 $$;
 
 -- A job whose op_key names a document is made only while the document is there, and keeps it longer.
-create or replace function public.require_inputs() returns trigger
+create or replace function private.require_inputs() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -83,7 +83,7 @@ end $$;
 
 create or replace trigger require_inputs before insert on public.jobs
   for each row when (new.finished_at is null and new.op_key ~ '-[0-9a-f]{64}')
-  execute function public.require_inputs();
+  execute function private.require_inputs();
 
 -- Removes documents that nobody has used for long; how many.
 create or replace function public.expire_inputs(p_limit integer) returns integer
@@ -93,7 +93,7 @@ as $$
     delete from public.input_documents d
     where d.id in (
       select o.id from public.input_documents o
-      where o.used_at < now() - public.input_life(null) and o.used_at < now() - public.input_life(o.user_id)
+      where o.used_at < now() - private.input_life(null) and o.used_at < now() - private.input_life(o.user_id)
       order by o.used_at limit p_limit for update skip locked)
     returning 1)
   select count(*)::integer from gone

@@ -72,7 +72,7 @@ begin
     select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(a.cache_key, 'hex'), 'owner_id', a.owner_id)), '[]')
     into v_forget from allowed a where a.cache_key is not null;
   end if;
-  perform public.audit_act(p_actor, p_by, 'picture.approve', v_sha256, p_reason,
+  perform private.audit_act(p_actor, p_by, 'picture.approve', v_sha256, p_reason,
                            jsonb_build_object('kind', p_kind, 'id', p_id, 'moderation', 'review'),
                            jsonb_build_object('moderation', 'approved'));
   return v_forget;
@@ -99,7 +99,7 @@ begin
     order by i.original_moderation_policy limit p_limit for no key update skip locked
   )
   update public.images i
-  set original_moderation = public.moderation_of(i.original_moderation, i.original_moderation_score, v_review),
+  set original_moderation = private.moderation_of(i.original_moderation, i.original_moderation_score, v_review),
       original_moderation_policy = p_policy
   from due where i.id = due.id;
   get diagnostics v_images = row_count;
@@ -112,7 +112,7 @@ begin
     order by o.moderation_policy limit p_limit for no key update skip locked
   ), judged as (
     update public.image_outputs o
-    set moderation = public.moderation_of(o.moderation, o.moderation_score, v_review), moderation_policy = p_policy
+    set moderation = private.moderation_of(o.moderation, o.moderation_score, v_review), moderation_policy = p_policy
     from due where o.id = due.id
     returning o.cache_key, o.owner_id, o.moderation
   )
@@ -122,7 +122,7 @@ begin
   return jsonb_build_object('judged', v_images + v_outputs, 'forget', v_forget);
 end $$;
 
-create or replace function public.moderation_of(p_before text, p_score real, p_review real) returns text
+create or replace function private.moderation_of(p_before text, p_score real, p_review real) returns text
 language sql immutable set search_path = ''
 as $$
   select case when p_before = 'approved' then 'approved' when p_score is null then 'none'
@@ -182,12 +182,12 @@ declare
 begin
   if p_kind = 'original' then
     update public.images
-    set original_moderation = public.moderation_of(original_moderation, p_score, v_review),
+    set original_moderation = private.moderation_of(original_moderation, p_score, v_review),
         original_moderation_score = p_score, original_moderation_policy = p_policy
     where id = p_id and original_path = p_path;
   else
     update public.image_outputs
-    set moderation = public.moderation_of(moderation, p_score, v_review), moderation_score = p_score,
+    set moderation = private.moderation_of(moderation, p_score, v_review), moderation_score = p_score,
         moderation_policy = p_policy
     where id = p_id and path = p_path returning * into v_output;
   end if;

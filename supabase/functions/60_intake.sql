@@ -23,21 +23,21 @@ declare
   v_owner_id uuid := coalesce(p_team_id, p_user_id);
   v_persists boolean;
 begin
-  perform public.assert_no_deletion(p_user_id);
-  perform public.assert_account(p_user_id);
-  perform public.assert_api_key(p_api_key_id, p_user_id);
-  perform public.refuse_blocked(array[p_sha256]);
+  perform private.assert_no_deletion(p_user_id);
+  perform private.assert_account(p_user_id);
+  perform private.assert_api_key(p_api_key_id, p_user_id);
+  perform private.refuse_blocked(array[p_sha256]);
   if p_team_id is not null then
-    perform public.lock_user(p_user_id);
-    perform public.require_team(p_team_id, p_user_id);
+    perform private.lock_user(p_user_id);
+    perform private.require_team(p_team_id, p_user_id);
   end if;
   if p_keep_days is not null then
-    perform public.refuse_policies(p, jsonb_build_array(jsonb_build_object(
+    perform private.refuse_policies(p, jsonb_build_array(jsonb_build_object(
       'policy', 'keep_days', 'limit', p.keep_days, 'used', p_keep_days, 'needs', p_keep_days, 'resets_at', null)))
-    from public.plan_of(p_user_id) p where p_keep_days > p.keep_days;
+    from private.plan_of(p_user_id) p where p_keep_days > p.keep_days;
   end if;
   if v_key is not null and p_use_cache then
-    v_output := public.find_output(
+    v_output := private.find_output(
       v_key, v_owner_id, p_user_id, p_size, p_width, p_height, make_interval(secs => p_output_seconds));
     if v_output.id is not null then
       if p_keep_days is not null and v_output.owner_id = v_owner_id then
@@ -46,15 +46,15 @@ begin
         select * into v_output from public.image_outputs where id = v_output.id;
       end if;
       if v_output.owner_id is not distinct from v_owner_id then
-        perform public.charge_hit(p_user_id, p_hit_price, p_hit_reference, v_output.id);
-        perform public.spend_on_key(p_api_key_id, p_hit_price);
-        perform public.note_hit(p_user_id, v_output, v_price, p_hit_price, v_output.size);
+        perform private.charge_hit(p_user_id, p_hit_price, p_hit_reference, v_output.id);
+        perform private.spend_on_key(p_api_key_id, p_hit_price);
+        perform private.note_hit(p_user_id, v_output, v_price, p_hit_price, v_output.size);
         return jsonb_build_object(
-          'outcome', 'hit', 'charged', p_hit_price, 'output', public.output_document(v_output),
-          'job_id', public.job_for_hit(v_output, p_user_id, p_filename, p_request_id, p_api_key_id));
+          'outcome', 'hit', 'charged', p_hit_price, 'output', private.output_document(v_output),
+          'job_id', private.job_for_hit(v_output, p_user_id, p_filename, p_request_id, p_api_key_id));
       end if;
       -- adopt_output charges and counts, when there is a copy to have.
-      return jsonb_build_object('outcome', 'copy', 'output', public.output_document(v_output));
+      return jsonb_build_object('outcome', 'copy', 'output', private.output_document(v_output));
     end if;
   end if;
 
@@ -66,8 +66,8 @@ begin
     end if;
   end if;
   -- Behind the lock: account and plan as a change that came first has left them.
-  perform public.assert_account(p_user_id);
-  v_plan := public.plan_of(p_user_id);
+  perform private.assert_account(p_user_id);
+  v_plan := private.plan_of(p_user_id);
   -- A team that may be changed keeps what is made for it.
   v_persists := p_team_id is not null or p_wants_persist and v_plan.persistent;
 
@@ -77,7 +77,7 @@ begin
       and j.status in ('awaiting_upload', 'queued', 'running');
     if found then
       if v_persists and not v_job.wants_persist then
-        perform public.refuse_full_storage(public.payer_of(v_owner_id));
+        perform private.refuse_full_storage(private.payer_of(v_owner_id));
       end if;
       -- More time to upload, unless the job is being moved on at this moment: whoever does that may hold the job
       -- and ask for the user, whom this transaction holds.
@@ -88,9 +88,9 @@ begin
       where id = (select j.id from public.jobs j where j.id = v_job.id and j.status = 'awaiting_upload'
                   for no key update skip locked);
       select * into v_job from public.jobs where id = v_job.id;
-      return jsonb_build_object('outcome', 'job', 'created', false, 'job', public.job_document(v_job));
+      return jsonb_build_object('outcome', 'job', 'created', false, 'job', private.job_document(v_job));
     end if;
-    perform public.refuse_over_pending(v_plan, (
+    perform private.refuse_over_pending(v_plan, (
       select count(*) from public.jobs j
       where j.user_id = p_user_id and j.status in ('awaiting_upload', 'queued', 'running')));
     -- A re-run needs no upload where the library keeps the original, nor while the upload of an earlier job, which a
@@ -103,7 +103,7 @@ begin
     where v_original is null and upload_expires_at > now() and id = (
       select j.id from public.jobs j
       where j.owner_id = v_owner_id and j.sha256 = p_sha256 and j.size = p_size and j.status = 'done'
-        and j.upload_expires_at > now() and public.object_exists('uploads-ephemeral', j.upload_path)
+        and j.upload_expires_at > now() and private.object_exists('uploads-ephemeral', j.upload_path)
       order by j.finished_at desc limit 1)
     returning * into v_earlier;
   end if;
@@ -117,14 +117,14 @@ begin
     raise exception using errcode = 'PT503', message = 'overloaded', detail = 'Too much work is waiting.';
   end if;
 
-  perform public.refuse_over_quota(v_plan, p_user_id, p_ip, p_width::bigint * p_height, p_output_side,
+  perform private.refuse_over_quota(v_plan, p_user_id, p_ip, p_width::bigint * p_height, p_output_side,
                                    p_team_id is null and v_persists);
   if p_team_id is not null then
-    perform public.refuse_full_storage(public.payer_of(p_team_id));
+    perform private.refuse_full_storage(private.payer_of(p_team_id));
   end if;
   if p_user_id is null and p_ip is not null then
     -- Behind the lock on the address that its quota was read with. Its network may have ten times as many.
-    perform public.refuse_over_pending(v_plan, (
+    perform private.refuse_over_pending(v_plan, (
       select greatest(count(*) filter (where j.address = p_ip), count(*) / 10)
       from public.jobs j
       where j.finished_at is null and j.address between left(p_ip, 16) and left(p_ip, 16) || 'g'));
@@ -135,7 +135,7 @@ begin
     id, user_id, team_id, api_key_id, status, sha256, filename, content_type, size, width, height, op_key, variant, cache_key, queue,
     priority, price, wants_persist, keep_days, source_bucket, upload_path, upload_expires_at, request_id, expires_at)
   values (
-    case when coalesce(p_user_id::text, p_ip) is not null then public.utc_day() end,
+    case when coalesce(p_user_id::text, p_ip) is not null then private.utc_day() end,
     case when p_user_id is null then p_ip end, p_user_id is not null and coalesce(p_output_side > v_plan.working_side, false),
     v_job_id, p_user_id, p_team_id, p_api_key_id, case when v_original is null then 'awaiting_upload' else 'queued' end, p_sha256,
     p_filename, p_content_type, p_size, p_width, p_height, p_op_key, p_variant, v_key, p_queue, v_plan.priority,
@@ -145,10 +145,10 @@ begin
     case when v_original is null then now() + make_interval(secs => p_upload_seconds) end, p_request_id,
     now() + case when v_original is null then make_interval(secs => p_await_seconds) else interval '24 hours' end)
   returning * into v_job;
-  perform public.hold_credits(v_job);
-  perform public.spend_on_key(p_api_key_id, v_job.price);
-  perform public.count_generation(v_job, p_ip);
-  return jsonb_build_object('outcome', 'job', 'created', true, 'job', public.job_document(v_job));
+  perform private.hold_credits(v_job);
+  perform private.spend_on_key(p_api_key_id, v_job.price);
+  perform private.count_generation(v_job, p_ip);
+  return jsonb_build_object('outcome', 'job', 'created', true, 'job', private.job_document(v_job));
 end $$;
 
 -- Several results of one picture: what intake answers for each of p_items, in their order, in one transaction: it refuses
@@ -187,7 +187,7 @@ begin
         -- Locked, so that none joins an upload that is arriving or being given up at this moment; whoever moves that job
         -- on may be waiting for this transaction, which therefore does not wait.
         select j.id into v_batch from public.jobs j
-        where j.id = public.job_of_upload(v_answer #>> '{job,upload_path}')
+        where j.id = private.job_of_upload(v_answer #>> '{job,upload_path}')
           and j.status = 'awaiting_upload' and j.size = (c ->> 'size')::bigint for no key update skip locked;
       end if;
     end if;
@@ -210,7 +210,7 @@ begin
     set batch_id = v_batch, upload_path = v_batch || '/original', upload_expires_at = null
     where id = any (v_new) and id <> v_batch;
     select jsonb_agg(case when j.id is null then e.answer
-                          else jsonb_set(e.answer, '{job}', public.job_document(j)) end order by e.place)
+                          else jsonb_set(e.answer, '{job}', private.job_document(j)) end order by e.place)
     into v_answers
     from jsonb_array_elements(v_answers) with ordinality e (answer, place)
     left join public.jobs j on j.id = (e.answer #>> '{job,job_id}')::uuid;
@@ -219,15 +219,15 @@ begin
 end $$;
 
 -- Whether another job of a batch than p_job_id may still read the upload p_path.
-create or replace function public.is_shared_upload(p_path text, p_job_id uuid) returns boolean
+create or replace function private.is_shared_upload(p_path text, p_job_id uuid) returns boolean
 language sql stable security definer set search_path = ''
 as $$
   select exists (select 1 from public.jobs j
-                 where j.batch_id = public.job_of_upload(p_path) and j.id <> p_job_id and j.finished_at is null)
+                 where j.batch_id = private.job_of_upload(p_path) and j.id <> p_job_id and j.finished_at is null)
 $$;
 
 -- Raises when p_pending unfinished jobs are as many as the plan allows.
-create or replace function public.refuse_over_pending(p_plan public.plans, p_pending bigint) returns void
+create or replace function private.refuse_over_pending(p_plan public.plans, p_pending bigint) returns void
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
@@ -236,7 +236,7 @@ begin
       detail = format('At most %s unfinished jobs at once on this plan.', p_plan.max_pending),
       hint = jsonb_build_object(
         'violated_policies', jsonb_build_array('max_pending'), 'limit', p_plan.max_pending, 'used', p_pending,
-        'plan_required', public.plan_allowing(p_plan.rank, jsonb_build_object('max_pending', p_pending + 1)))::text;
+        'plan_required', private.plan_allowing(p_plan.rank, jsonb_build_object('max_pending', p_pending + 1)))::text;
   end if;
 end $$;
 
@@ -255,10 +255,10 @@ declare
   v_job public.jobs;
   v_output public.image_outputs;
 begin
-  perform public.assert_account(p_user_id);
+  perform private.assert_account(p_user_id);
   if p_team_id is not null then
-    perform public.lock_user(p_user_id);
-    perform public.require_team(p_team_id, p_user_id);
+    perform private.lock_user(p_user_id);
+    perform private.require_team(p_team_id, p_user_id);
   end if;
   -- Shared until the end: what its owner deletes from here on was copied before.
   select * into v_source from public.image_outputs
@@ -270,22 +270,22 @@ begin
   if not exists (select 1 from public.profiles where user_id = p_user_id) then
     raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
   end if;
-  v_job := public.add_finished_job(
+  v_job := private.add_finished_job(
     p_job_id, v_source, p_user_id, p_team_id, p_filename, p_object_key, p_request_id, p_api_key_id, p_hit_price);
-  v_output := public.record_output(
+  v_output := private.record_output(
     v_job,
     to_jsonb(v_source) - 'image_id' || jsonb_build_object('bucket', 'outputs-ephemeral', 'path', p_path, 'thumb_path', p_thumb_path),
     p_output_seconds);
   update public.jobs set output_id = v_output.id where id = p_job_id returning * into v_job;
-  perform public.hold_credits(v_job);
-  perform public.settle_credits(v_job, p_hit_price);
-  perform public.spend_on_key(p_api_key_id, p_hit_price);
-  perform public.note_hit(p_user_id, v_output, p_price, p_hit_price, v_output.size);
-  return public.job_document(v_job);
+  perform private.hold_credits(v_job);
+  perform private.settle_credits(v_job, p_hit_price);
+  perform private.spend_on_key(p_api_key_id, p_hit_price);
+  perform private.note_hit(p_user_id, v_output, p_price, p_hit_price, v_output.size);
+  return private.job_document(v_job);
 end $$;
 
 -- Takes the price of a hit on the caller's own output, once per p_reference.
-create or replace function public.charge_hit(p_user_id uuid, p_price integer, p_reference text, p_output_id uuid)
+create or replace function private.charge_hit(p_user_id uuid, p_price integer, p_reference text, p_output_id uuid)
 returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -296,8 +296,8 @@ begin
   if p_user_id is null then
     raise exception using errcode = 'PT402', message = 'insufficient_credits', detail = 'This operation costs credits: sign in first.';
   end if;
-  if public.spend_credits(p_user_id, p_price, 'hold', 'hit:' || p_reference) then
-    perform public.move_credits(p_user_id, 0, 'capture', 'hit:' || p_reference);
+  if private.spend_credits(p_user_id, p_price, 'hold', 'hit:' || p_reference) then
+    perform private.move_credits(p_user_id, 0, 'capture', 'hit:' || p_reference);
     insert into public.audit_log (actor, action, subject, data)
     values (p_user_id, 'credits.spend', 'hit:' || p_reference,
             jsonb_build_object('amount', p_price, 'output_id', p_output_id));
@@ -316,39 +316,39 @@ begin
   perform 1 from public.jobs b
   where b.id = (select j.batch_id from public.jobs j where j.id = p_job_id) for no key update;
   select * into v_job from public.jobs
-  where id = p_job_id and public.may_see_job(jobs, p_user_id) for no key update;
+  where id = p_job_id and private.may_see_job(jobs, p_user_id) for no key update;
   if not found then
     return null;
   end if;
   if v_job.status = 'awaiting_upload' then
     -- The caller's word is not enough: a job without an object would only fail in a worker.
-    if not public.object_exists('uploads-ephemeral', v_job.upload_path) then
+    if not private.object_exists('uploads-ephemeral', v_job.upload_path) then
       raise exception using errcode = 'PT409', message = 'upload_missing', detail = 'Nothing has been uploaded for this job yet.';
     end if;
     update public.jobs set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours'
     where status = 'awaiting_upload' and finished_at is null and (id = p_job_id or batch_id = v_job.batch_id);
     select * into v_job from public.jobs where id = p_job_id;
   end if;
-  return public.job_document(v_job);
+  return private.job_document(v_job);
 end $$;
 
 -- The safety net under mark_uploaded: a client that dies after its upload loses nothing. It fires for every object that
 -- appears or is replaced under uploads-ephemeral: a signed token may be used again, by TUS even without upsert, and of
 -- two overlapping PUTs the later one replaces the earlier.
-create or replace function public.handle_upload() returns trigger
+create or replace function private.handle_upload() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_status text;
-  v_owner uuid := public.job_of_upload(new.name);
+  v_owner uuid := private.job_of_upload(new.name);
 begin
   -- Archived versions and delete markers of a versioned bucket are no uploads.
-  if not public.is_live(new) then
+  if not private.is_live(new) then
     return null;
   end if;
   -- An update that leaves the bytes alone: metadata, time of access.
   if tg_op = 'UPDATE' and old.bucket_id = new.bucket_id and old.name = new.name
-     and old.version is not distinct from new.version and public.is_live(old) then
+     and old.version is not distinct from new.version and private.is_live(old) then
     return null;
   end if;
   select j.status into v_status from public.jobs j
@@ -362,7 +362,7 @@ begin
   case
     when v_status = 'queued' then
       null;  -- The worker verifies what it finds.
-    when v_status = 'running' or public.is_shared_upload(new.name, v_owner) then
+    when v_status = 'running' or private.is_shared_upload(new.name, v_owner) then
       -- The worker goes on with what it has verified; a later attempt verifies what it finds. Nobody may read the
       -- upload again after that: its life ends with the job, or the last of those that share it.
       update public.jobs set upload_expires_at = least(upload_expires_at, now()) where id = v_owner;
@@ -379,4 +379,4 @@ begin
 end $$;
 
 create or replace trigger darkroom_upload after insert or update on storage.objects
-  for each row when (new.bucket_id = 'uploads-ephemeral') execute function public.handle_upload();
+  for each row when (new.bucket_id = 'uploads-ephemeral') execute function private.handle_upload();

@@ -31,7 +31,7 @@ begin
       where id = v_job.id;
       v_requeued := v_requeued + 1;
     else
-      perform public.finish_job(v_job, 'error', jsonb_build_object(
+      perform private.finish_job(v_job, 'error', jsonb_build_object(
         'type', 'about:blank', 'title', 'The job could not be finished', 'status', 500, 'code', 'worker_lost',
         'detail', 'Every worker that took this job died. It costs nothing; try again later.',
         'retryable', true, 'charged', 0), null, 0, false);
@@ -44,7 +44,7 @@ begin
   for v_job in
     select j.* from public.jobs j
     where j.status = 'awaiting_upload' and j.created_at < now() - interval '10 seconds'
-      and public.object_exists('uploads-ephemeral', j.upload_path)
+      and private.object_exists('uploads-ephemeral', j.upload_path)
     order by j.created_at limit 100 for update of j skip locked
   loop
     update public.jobs set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours'
@@ -58,7 +58,7 @@ begin
     select * from public.jobs where status in ('awaiting_upload', 'queued') and expires_at < now()
     order by expires_at limit 100 for update skip locked
   loop
-    perform public.finish_job(v_job, 'expired', null, null, 0, v_job.upload_expires_at is not null);
+    perform private.finish_job(v_job, 'expired', null, null, 0, v_job.upload_expires_at is not null);
     v_expired := v_expired + 1;
     v_touched := v_touched || to_jsonb(v_job.id);
   end loop;

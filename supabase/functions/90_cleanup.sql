@@ -29,7 +29,7 @@ begin
   with late as (
     select j.id, j.upload_path from public.jobs j
     where j.upload_expires_at < now() and j.status in ('done', 'error', 'expired', 'canceled')
-      and not public.is_shared_upload(j.upload_path, j.id)
+      and not private.is_shared_upload(j.upload_path, j.id)
     order by j.upload_expires_at limit p_limit for update skip locked
   ), cleared as (
     update public.jobs j set upload_expires_at = null from late where j.id = late.id
@@ -102,15 +102,15 @@ begin
 end $$;
 
 -- Whether an object of the library is an original: an image names it, or a worker may be about to record it.
-create or replace function public.is_original(p_path text) returns boolean
+create or replace function private.is_original(p_path text) returns boolean
 language sql stable security definer set search_path = ''
 as $$
   select exists (select 1 from public.images i where i.original_path = p_path)
     or (p_path like '%/original.%'
         and (exists (select 1 from public.jobs j
-                     where j.image_id = public.image_of_key(p_path) and j.finished_at is null)
+                     where j.image_id = private.image_of_key(p_path) and j.finished_at is null)
              or exists (select 1 from public.images i
-                        where i.id = public.image_of_key(p_path) and i.original_due_at is not null)))
+                        where i.id = private.image_of_key(p_path) and i.original_due_at is not null)))
 $$;
 
 -- Objects in the ephemeral buckets and the library that no row knows, older than p_older_than: marked for removal.
@@ -126,14 +126,14 @@ declare
 begin
   with orphans as (
     select o.bucket_id, o.name from storage.objects o
-    where o.created_at < now() - p_older_than and public.is_live(o)
+    where o.created_at < now() - p_older_than and private.is_live(o)
       and o.bucket_id in ('uploads-ephemeral', 'outputs-ephemeral', 'user-library', 'exports')
       and not exists (select 1 from public.tombstones t
                       where t.bucket = o.bucket_id and t.path = o.name and t.purged_at is null)
       and case o.bucket_id
         when 'uploads-ephemeral' then not exists (
           select 1 from public.jobs j
-          where j.id = public.job_of_upload(o.name) and j.upload_expires_at is not null)
+          where j.id = private.job_of_upload(o.name) and j.upload_expires_at is not null)
         when 'exports' then not exists (
           select 1 from public.data_requests r
           where r.status in ('queued', 'running') and o.name like r.user_id || '/%'
@@ -146,8 +146,8 @@ begin
                where i.bucket = o.bucket_id and i.thumb_path = o.name and i.deleted_at is null)
              and not exists (
                select 1 from public.jobs j
-               where public.object_key_of(o.name) in (j.object_key, j.id) and j.finished_at is null)
-             and not (o.bucket_id = 'user-library' and public.is_original(o.name))
+               where private.object_key_of(o.name) in (j.object_key, j.id) and j.finished_at is null)
+             and not (o.bucket_id = 'user-library' and private.is_original(o.name))
       end
     order by o.bucket_id, o.name
     limit p_limit
@@ -173,9 +173,9 @@ begin
     select i.* from public.image_outputs i
     where i.deleted_at is null and i.created_at < now() - interval '1 minute'
       and (not exists (select 1 from storage.objects o
-                       where o.bucket_id = i.bucket and o.name = i.path and public.is_live(o))
+                       where o.bucket_id = i.bucket and o.name = i.path and private.is_live(o))
            or not exists (select 1 from storage.objects o
-                          where o.bucket_id = i.bucket and o.name = i.thumb_path and public.is_live(o)))
+                          where o.bucket_id = i.bucket and o.name = i.thumb_path and private.is_live(o)))
     -- Locked by bury_output, the image before the output; in one order, since this transaction holds many.
     order by i.image_id, i.id limit p_limit
   loop
@@ -187,7 +187,7 @@ begin
     select i.* from public.images i
     where i.original_path is not null and not exists (
       select 1 from storage.objects o
-      where o.bucket_id = 'user-library' and o.name = i.original_path and public.is_live(o))
+      where o.bucket_id = 'user-library' and o.name = i.original_path and private.is_live(o))
     limit p_limit for no key update of i skip locked
   loop
     update public.images set original_path = null where id = v_image.id;
@@ -334,8 +334,8 @@ as $$
   select 'storage_usage is what is stored', coalesce(s.owner_id, r.owner_id)::text
   from (select u.owner_id from public.storage_usage u union select c.owner_id from public.storage_changes c
         join auth.users a on a.id = c.owner_id) s
-  full join public.recount_storage() r on r.owner_id = s.owner_id
-  where public.storage_used(coalesce(s.owner_id, r.owner_id)) <> coalesce(r.bytes, 0)
+  full join private.recount_storage() r on r.owner_id = s.owner_id
+  where private.storage_used(coalesce(s.owner_id, r.owner_id)) <> coalesce(r.bytes, 0)
   union all
   select 'a team has one owner', t.id::text
   from public.teams t
@@ -349,7 +349,7 @@ as $$
   from public.profiles f join public.jobs j on j.user_id = f.user_id
   where f.suspended_at is not null and j.status = 'running' and j.started_at > f.suspended_at
   union all
-  select 'users read and call nothing in public beyond what is listed', o from public.open_beyond_listed() o
+  select 'users read and call nothing in public beyond what is listed', o from private.open_beyond_listed() o
   union all
   select 'an output has the owner of its image', o.id::text
   from public.image_outputs o join public.images i on i.id = o.image_id
@@ -357,11 +357,11 @@ as $$
   union all
   select 'only its own upload is kept for a job', j.id::text
   from public.jobs j
-  where j.upload_expires_at is not null and public.job_of_upload(j.upload_path) is distinct from j.id
+  where j.upload_expires_at is not null and private.job_of_upload(j.upload_path) is distinct from j.id
   union all
   select 'jobs of a batch read its upload', j.id::text
   from public.jobs j
-  where j.batch_id is not null and public.job_of_upload(j.upload_path) is distinct from j.batch_id
+  where j.batch_id is not null and private.job_of_upload(j.upload_path) is distinct from j.batch_id
   union all
   -- A versioned bucket keeps the bytes of what is removed. Older Storage servers have no such column.
   select 'a bucket keeps no versions', b.id

@@ -4,7 +4,7 @@
 
 -- Joins an image to the one that the new owner has of the same bytes: versions are counted on behind those of the twin,
 -- and of two results for one key the library's stays, else the twin's.
-create or replace function public.merge_image(p_image_id uuid, p_twin_id uuid) returns void
+create or replace function private.merge_image(p_image_id uuid, p_twin_id uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -34,7 +34,7 @@ begin
     end if;
     update public.image_outputs
     set image_id = p_twin_id, user_id = v_twin.user_id, team_id = v_twin.team_id,
-        version = case when version is not null then public.next_version(p_twin_id) end
+        version = case when version is not null then private.next_version(p_twin_id) end
     where id = v_old.id;
     update public.share_links set team_id = v_twin.team_id, user_id = coalesce(v_twin.user_id, user_id)
     where output_id = v_old.id;
@@ -43,7 +43,7 @@ begin
   where image_id = p_image_id;
   -- One original is enough.
   if v_image.original_path is not null and v_twin.original_path is not null then
-    perform public.entomb('user-library', v_image.original_path, 'duplicate');
+    perform private.entomb('user-library', v_image.original_path, 'duplicate');
   end if;
   delete from public.images where id = p_image_id;
   update public.images
@@ -68,7 +68,7 @@ end $$;
 -- Gives images to a user or to a team, one of the two. They leave the collections they are in. Returns {moved:
 -- [{image_id, now}], forget: [{cache_key, owner_id}]}: `now` is the id of an image that the new owner had of the same
 -- bytes, or the image's own.
-create or replace function public.transfer_images(p_image_ids uuid[], p_user_id uuid, p_team_id uuid) returns jsonb
+create or replace function private.transfer_images(p_image_ids uuid[], p_user_id uuid, p_team_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -96,7 +96,7 @@ begin
   from public.image_outputs o, lateral (values (o.owner_id), (v_owner_id)) as w (id)
   where o.image_id = any (p_image_ids) and o.deleted_at is null and o.cache_key is not null;
 
-  perform public.merge_image(t.key::uuid, t.value::uuid) from jsonb_each_text(v_twins) t order by t.key;
+  perform private.merge_image(t.key::uuid, t.value::uuid) from jsonb_each_text(v_twins) t order by t.key;
 
   delete from public.collection_items where image_id = any (v_rest);
   update public.share_links set team_id = p_team_id, user_id = coalesce(p_user_id, user_id)
@@ -112,7 +112,7 @@ exception when unique_violation then
 end $$;
 
 -- Gives everything that a team has to p_user_id, its collections too: a name that is taken gets the team's behind it.
-create or replace function public.empty_team(p_team_id uuid, p_user_id uuid) returns jsonb
+create or replace function private.empty_team(p_team_id uuid, p_user_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -124,7 +124,7 @@ declare
   v_new text;
   v_moved jsonb;
 begin
-  v_moved := public.transfer_images(array(select i.id from public.images i where i.team_id = p_team_id), p_user_id, null);
+  v_moved := private.transfer_images(array(select i.id from public.images i where i.team_id = p_team_id), p_user_id, null);
   -- Rows of what was removed, for the jobs that made it.
   update public.image_outputs set user_id = p_user_id, team_id = null where team_id = p_team_id;
   for v_taken in

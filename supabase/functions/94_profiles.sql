@@ -12,7 +12,7 @@ as $$
     'high_res_exports_per_month', p.high_res_exports_per_month, 'bulk', p.bulk, 'campaigns', p.campaigns,
     'storage_bytes', p.storage_bytes, 'max_pixels', p.max_pixels, 'api_access', p.api_access, 'keep_days', p.keep_days,
     'versions', p.versions, 'plan_rank', p.rank, 'priority', p.priority, 'over_quota_since', f.over_quota_since,
-    'archive_after_days', f.archive_after_days, 'balance', public.available_credits(u.id))
+    'archive_after_days', f.archive_after_days, 'balance', private.available_credits(u.id))
   from (values (p_user_id)) as u (id)
   left join public.profiles f on f.user_id = u.id
   join public.plans p on p.id = case when u.id is null then 'anonymous' else f.plan_id end
@@ -25,10 +25,10 @@ as $$
 declare
   v_changes jsonb := p_changes::jsonb;
 begin
-  perform public.refuse_policies(p, jsonb_build_array(jsonb_build_object(
+  perform private.refuse_policies(p, jsonb_build_array(jsonb_build_object(
     'policy', 'versions', 'limit', p.versions, 'used', v_changes -> 'versions_to_keep', 'needs', v_changes -> 'versions_to_keep',
     'resets_at', null)))
-  from public.plan_of(p_user_id) p where (v_changes ->> 'versions_to_keep')::integer > p.versions;
+  from private.plan_of(p_user_id) p where (v_changes ->> 'versions_to_keep')::integer > p.versions;
   update public.profiles f
   set keep_original = coalesce((v_changes ->> 'keep_original')::boolean, f.keep_original),
       keep_full_res = coalesce((v_changes ->> 'keep_full_res')::boolean, f.keep_full_res),

@@ -9,10 +9,10 @@ language sql stable security definer set search_path = ''
 as $$
   select coalesce(jsonb_agg(jsonb_build_object(
     'job_id', j.id,
-    'output', (select public.output_document(o) from public.image_outputs o
+    'output', (select private.output_document(o) from public.image_outputs o
                where o.id = j.output_id and j.user_id is null and o.owner_id is null and o.deleted_at is null
                  and o.expires_at > now()
-                 and not (j.for_hits and (public.live_output(j.cache_key, p_user_id)).id is not null))) order by j.id), '[]')
+                 and not (j.for_hits and (private.live_output(j.cache_key, p_user_id)).id is not null))) order by j.id), '[]')
   from public.jobs j
   where j.id = any (p_job_ids) and (j.user_id is null or j.user_id = p_user_id)
 $$;
@@ -59,9 +59,9 @@ begin
       v_job_id := v_claim.job_id;
     end if;
     if v_claim.shared then
-      v_output := public.live_output(v_job.cache_key, p_user_id);
+      v_output := private.live_output(v_job.cache_key, p_user_id);
       if v_output.id is not null then
-        v_job_id := public.job_for_hit(v_output, p_user_id, v_job.filename);
+        v_job_id := private.job_for_hit(v_output, p_user_id, v_job.filename);
         v_source := null;
       end if;
     end if;
@@ -70,11 +70,11 @@ begin
       continue;
     end if;
     if v_claim.path is not null and v_source.id is null then
-      perform public.entomb('outputs-ephemeral', v_claim.path, 'unwanted');
-      perform public.entomb('outputs-ephemeral', v_claim.thumb_path, 'unwanted');
+      perform private.entomb('outputs-ephemeral', v_claim.path, 'unwanted');
+      perform private.entomb('outputs-ephemeral', v_claim.thumb_path, 'unwanted');
     end if;
     if v_job_id is null and v_claim.shared and v_source.id is not null then
-      v_job := public.add_finished_job(gen_random_uuid(), v_source, p_user_id, null, v_job.filename);
+      v_job := private.add_finished_job(gen_random_uuid(), v_source, p_user_id, null, v_job.filename);
     elsif v_claim.shared
        or v_job.id is null
        -- An unfinished one of the caller's own for the same picture and op: two cannot be in flight, so this one stays.
@@ -88,14 +88,14 @@ begin
     end if;
     if v_job.id is not null then
       if v_source.id is not null then
-        v_output := public.record_output(
+        v_output := private.record_output(
           v_job,
           to_jsonb(v_source) - 'image_id' || jsonb_build_object(
             'bucket', 'outputs-ephemeral', 'path', v_claim.path, 'thumb_path', v_claim.thumb_path),
           greatest(p_output_seconds, ceil(extract(epoch from v_source.expires_at - now()))::integer));
         -- What the name of the copy says: the one of the shared output is known to others.
         update public.jobs
-        set output_id = v_output.id, object_key = coalesce(public.object_key_of(v_claim.path), object_key)
+        set output_id = v_output.id, object_key = coalesce(private.object_key_of(v_claim.path), object_key)
         where id = v_job.id;
       end if;
       insert into public.audit_log (actor, action, subject) values (p_user_id, 'job.claim', v_job.id::text);

@@ -12,7 +12,7 @@ declare
 begin
   perform 1 from public.profiles where user_id = p_user_id for no key update;
   select * into v_image from public.images where id = p_image_id;
-  if not public.may_change(v_image.owner_id, p_user_id) then
+  if not private.may_change(v_image.owner_id, p_user_id) then
     return null;
   end if;
   -- The uploads it came from: the next expiry takes them.
@@ -36,7 +36,7 @@ begin
   from (select i.id from public.image_outputs i where i.image_id = p_image_id and i.deleted_at is null order by i.id) o;
   update public.image_outputs set image_id = null where image_id = p_image_id;
   if v_image.original_path is not null then
-    perform public.entomb('user-library', v_image.original_path, 'deleted');
+    perform private.entomb('user-library', v_image.original_path, 'deleted');
   end if;
   delete from public.images where id = p_image_id;
   insert into public.audit_log (actor, action, subject, data)
@@ -53,7 +53,7 @@ declare
   v_output public.image_outputs;
 begin
   select * into v_output from public.image_outputs where id = p_output_id and deleted_at is null;
-  if not public.may_change(v_output.owner_id, p_user_id) then
+  if not private.may_change(v_output.owner_id, p_user_id) then
     return null;
   end if;
   perform public.bury_output(p_output_id, 'deleted');
@@ -74,7 +74,7 @@ declare
   v_output public.image_outputs;
   v_owner_id uuid := (select o.owner_id from public.image_outputs o where o.id = p_output_id);
 begin
-  if not public.may_change(v_owner_id, p_user_id) then
+  if not private.may_change(v_owner_id, p_user_id) then
     return null;
   end if;
   -- The image before its outputs; a deletion that comes first leaves nothing to show.
@@ -90,7 +90,7 @@ begin
       detail = 'Only versions in the library can be restored: promote this output first.';
   end if;
   update public.images set current_output_id = p_output_id where id = v_output.image_id;
-  return public.library_document(v_output);
+  return private.library_document(v_output);
 end $$;
 
 -- Keeps an ephemeral output for p_days from now, never shorter than it has. Returns the output; null when p_user_id
@@ -102,7 +102,7 @@ declare
   v_output public.image_outputs;
   v_owner_id uuid := (select o.owner_id from public.image_outputs o where o.id = p_output_id);
 begin
-  if not public.may_change(v_owner_id, p_user_id) then
+  if not private.may_change(v_owner_id, p_user_id) then
     return null;
   end if;
   select * into v_output from public.image_outputs
@@ -113,19 +113,19 @@ begin
   if v_output.deleted_at is not null or v_output.expires_at <= now() then
     raise exception using errcode = 'PT410', message = 'output_expired', detail = 'This output has been removed.';
   end if;
-  perform public.refuse_policies(p, jsonb_build_array(jsonb_build_object(
+  perform private.refuse_policies(p, jsonb_build_array(jsonb_build_object(
     'policy', 'keep_days', 'limit', p.keep_days, 'used', p_days, 'needs', p_days, 'resets_at', null)))
-  from public.plan_of(p_user_id) p where p_days > p.keep_days;
+  from private.plan_of(p_user_id) p where p_days > p.keep_days;
   update public.image_outputs set expires_at = greatest(expires_at, now() + make_interval(days => p_days))
   where id = p_output_id and expires_at is not null;
   select * into v_output from public.image_outputs where id = p_output_id;
-  return public.library_document(v_output);
+  return private.library_document(v_output);
 end $$;
 
-create or replace function public.library_document(p_output public.image_outputs) returns jsonb
+create or replace function private.library_document(p_output public.image_outputs) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
-  select public.output_document(p_output) || jsonb_build_object(
+  select private.output_document(p_output) || jsonb_build_object(
     'job_id', p_output.job_id, 'image_id', p_output.image_id,
     'filename', coalesce((select i.filename from public.images i where i.id = p_output.image_id), ''),
     'op_key', p_output.op_key, 'variant', p_output.variant,
@@ -137,10 +137,10 @@ $$;
 create or replace function public.get_output(p_output_id uuid, p_user_id uuid) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
-  select public.library_document(o) || jsonb_build_object('job_id', public.done_job_of(o, p_user_id))
+  select private.library_document(o) || jsonb_build_object('job_id', private.done_job_of(o, p_user_id))
   from public.image_outputs o
   where o.id = p_output_id and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
-    and public.may_read(o.owner_id, p_user_id) and public.is_shown(o, p_user_id)
+    and private.may_read(o.owner_id, p_user_id) and private.is_shown(o, p_user_id)
 $$;
 
 -- The facts of an image from which it can be worked on again; null when p_user_id has no such image.
@@ -149,6 +149,6 @@ language sql stable security definer set search_path = ''
 as $$
   select jsonb_build_object('image_id', i.id, 'team_id', i.team_id, 'sha256', i.sha256, 'filename', i.filename,
                             'content_type', i.content_type, 'width', i.width, 'height', i.height, 'size', i.size)
-  from public.images i where i.id = p_image_id and public.may_read(i.owner_id, p_user_id)
-    and public.is_original_shown(i, p_user_id)
+  from public.images i where i.id = p_image_id and private.may_read(i.owner_id, p_user_id)
+    and private.is_original_shown(i, p_user_id)
 $$;

@@ -15,7 +15,7 @@ declare
 begin
   if p_job_id is not null then
     select j.status, j.output_id into v_status, p_output_id
-    from public.jobs j where j.id = p_job_id and j.user_id = p_user_id and public.may_see_job(j, p_user_id);
+    from public.jobs j where j.id = p_job_id and j.user_id = p_user_id and private.may_see_job(j, p_user_id);
     if not found then
       return null;
     elsif v_status <> 'done' then
@@ -23,42 +23,42 @@ begin
     end if;
   end if;
   select * into v_output from public.image_outputs where id = p_output_id;
-  if not public.may_change(v_output.owner_id, p_user_id) then
+  if not private.may_change(v_output.owner_id, p_user_id) then
     return null;
   end if;
   if p_team_id is not null then
-    perform public.require_team(p_team_id, p_user_id);
+    perform private.require_team(p_team_id, p_user_id);
     if v_output.team_id <> p_team_id then
       raise exception using errcode = 'PT409', message = 'conflict', detail = 'This picture is another team''s.';
     end if;
   end if;
-  perform public.refuse_promotion(v_output, coalesce(p_team_id, v_output.owner_id));
-  v_plan := public.library_plan(coalesce(p_team_id, v_output.owner_id));
+  perform private.refuse_promotion(v_output, coalesce(p_team_id, v_output.owner_id));
+  v_plan := private.library_plan(coalesce(p_team_id, v_output.owner_id));
   if v_output.version is null and v_plan.promote_price
-     > public.available_credits(p_user_id) then
+     > private.available_credits(p_user_id) then
     raise exception using errcode = 'PT402', message = 'insufficient_credits',
       detail = format('This needs %s credits.', v_plan.promote_price),
       hint = jsonb_build_object(
-        'price', v_plan.promote_price, 'balance', public.available_credits(p_user_id))::text;
+        'price', v_plan.promote_price, 'balance', private.available_credits(p_user_id))::text;
   end if;
-  return public.library_document(v_output);
+  return private.library_document(v_output);
 end $$;
 
-create or replace function public.refuse_promotion(p_output public.image_outputs, p_owner_id uuid) returns void
+create or replace function private.refuse_promotion(p_output public.image_outputs, p_owner_id uuid) returns void
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
   if p_output.deleted_at is not null or p_output.expires_at <= now() then
     raise exception using errcode = 'PT410', message = 'output_expired', detail = 'This output has been removed.';
   end if;
-  if not (public.library_plan(p_owner_id)).persistent then
+  if not (private.library_plan(p_owner_id)).persistent then
     raise exception using errcode = 'PT402', message = 'plan_required',
       hint = jsonb_build_object(
         'violated_policies', jsonb_build_array('persistent'),
-        'plan_required', public.plan_allowing((public.library_plan(p_owner_id)).rank, '{"persistent": true}'))::text;
+        'plan_required', private.plan_allowing((private.library_plan(p_owner_id)).rank, '{"persistent": true}'))::text;
   end if;
   if p_output.version is null then
-    perform public.refuse_full_storage(public.payer_of(p_owner_id));
+    perform private.refuse_full_storage(private.payer_of(p_owner_id));
   end if;
 end $$;
 
@@ -79,8 +79,8 @@ declare
   v_owner_id uuid := (select o.owner_id from public.image_outputs o where o.id = p_output_id);
 begin
   perform 1 from public.profiles where user_id = p_user_id for no key update;
-  perform public.assert_account(p_user_id);
-  if not public.may_change(v_owner_id, p_user_id) then
+  perform private.assert_account(p_user_id);
+  if not private.may_change(v_owner_id, p_user_id) then
     return null;
   end if;
   perform 1 from public.images i
@@ -91,43 +91,43 @@ begin
   end if;
   -- What this or an earlier, interrupted call has copied and nobody will use.
   v_stem := pg_catalog.substring(p_path, '^(?:.*/)?[^/.]+');
-  perform public.entomb(o.bucket_id, o.name, 'leftover')
+  perform private.entomb(o.bucket_id, o.name, 'leftover')
   from storage.objects o
   where o.bucket_id = 'user-library'
     and o.name like v_stem || '.%'
     and o.name not in (v_old.path, v_old.thumb_path)
     and (v_old.version is not null or o.name not in (p_path, p_thumb_path))
-    and public.is_live(o) and not public.is_named(o.bucket_id, o.name);
-  perform public.refuse_promotion(v_old, v_owner_id);
+    and private.is_live(o) and not private.is_named(o.bucket_id, o.name);
+  perform private.refuse_promotion(v_old, v_owner_id);
   if v_old.version is not null then
-    return public.library_document(v_old) || jsonb_build_object('forget', '[]'::jsonb);
+    return private.library_document(v_old) || jsonb_build_object('forget', '[]'::jsonb);
   end if;
   update public.image_outputs
   set bucket = 'user-library', path = p_path, thumb_path = p_thumb_path, expires_at = null,
-      version = public.next_version(image_id)
+      version = private.next_version(image_id)
   where id = p_output_id returning * into v_output;
   insert into public.tombstones (bucket, path, reason, not_before)
   select v_old.bucket, o.path, 'promoted', now() + interval '15 minutes'
   from (values (v_old.path), (v_old.thumb_path)) as o (path)
   on conflict (bucket, path) where purged_at is null do nothing;
-  v_forget := public.show_version(v_output)
+  v_forget := private.show_version(v_output)
     || jsonb_build_object('cache_key', encode(v_output.cache_key, 'hex'), 'owner_id', v_owner_id);
-  perform public.want_original(v_output.image_id);
-  v_plan := public.library_plan(v_owner_id);
+  perform private.want_original(v_output.image_id);
+  v_plan := private.library_plan(v_owner_id);
   if p_charge and v_plan.promote_price > 0 then
-    perform public.spend_credits(p_user_id, v_plan.promote_price, 'hold', 'promote:' || p_output_id);
-    perform public.spend_on_key(p_api_key_id, v_plan.promote_price);
-    perform public.move_credits(p_user_id, 0, 'capture', 'promote:' || p_output_id);
+    perform private.spend_credits(p_user_id, v_plan.promote_price, 'hold', 'promote:' || p_output_id);
+    perform private.spend_on_key(p_api_key_id, v_plan.promote_price);
+    perform private.move_credits(p_user_id, 0, 'capture', 'promote:' || p_output_id);
     insert into public.audit_log (actor, action, subject, data)
     values (p_user_id, 'credits.spend', 'promote:' || p_output_id, jsonb_build_object('amount', v_plan.promote_price));
-    perform public.note_usage(p_user_id, p_credits => v_plan.promote_price);
+    perform private.note_usage(p_user_id, p_credits => v_plan.promote_price);
   end if;
-  return public.library_document(v_output) || jsonb_build_object('forget', v_forget);
+  return private.library_document(v_output) || jsonb_build_object('forget', v_forget);
 end $$;
 
 -- An original that is to be kept and is not: a worker fetches it while an upload of the same bytes lives. The upload
 -- is prolonged where nobody holds it: waiting for a job behind its image would be the wrong order.
-create or replace function public.want_original(p_image_id uuid) returns void
+create or replace function private.want_original(p_image_id uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -135,21 +135,21 @@ declare
 begin
   select i.* into v_image from public.images i left join public.profiles f on f.user_id = i.user_id
   where i.id = p_image_id and i.original_path is null and (f.keep_original or i.team_id is not null);
-  if not found or public.upload_of(v_image) is null
-     or public.storage_used(public.payer_of(v_image.owner_id))
-        >= (public.library_plan(v_image.owner_id)).storage_bytes then
+  if not found or private.upload_of(v_image) is null
+     or private.storage_used(private.payer_of(v_image.owner_id))
+        >= (private.library_plan(v_image.owner_id)).storage_bytes then
     return;
   end if;
   update public.jobs set upload_expires_at = greatest(upload_expires_at, now() + interval '25 hours')
   where id = (select j.id from public.jobs j
-              where j.id = public.job_of_upload(public.upload_of(v_image)) and j.upload_expires_at > now()
+              where j.id = private.job_of_upload(private.upload_of(v_image)) and j.upload_expires_at > now()
               for no key update skip locked);
   update public.images set original_due_at = now(), original_attempts = 0 where id = p_image_id;
 end $$;
 
 -- The object in uploads-ephemeral that claims to be this image's original, of a job for its library or of one that made
 -- something that came there; a worker hashes it before it believes.
-create or replace function public.upload_of(p_image public.images) returns text
+create or replace function private.upload_of(p_image public.images) returns text
 language sql stable security definer set search_path = ''
 as $$
   select j.upload_path from public.jobs j
@@ -173,7 +173,7 @@ begin
     select * from public.images where original_due_at <= now()
     order by original_due_at limit p_limit for no key update skip locked
   loop
-    v_path := public.upload_of(v_image);
+    v_path := private.upload_of(v_image);
     if v_path is null or v_image.original_attempts >= 5 or v_image.original_path is not null then
       update public.images set original_due_at = null where id = v_image.id;
     else
@@ -227,12 +227,12 @@ begin
                       and (t.purged_at is null or t.purged_at > now() - interval '1 hour'));
   if found then
     if p_path is not null then
-      perform public.note_usage(i.user_id, p_bytes_stored => coalesce(i.original_size, i.size)) from public.images i where i.id = p_image_id;
+      perform private.note_usage(i.user_id, p_bytes_stored => coalesce(i.original_size, i.size)) from public.images i where i.id = p_image_id;
     end if;
     return true;
   end if;
   if p_path is not null and not exists (select 1 from public.images i where i.original_path = p_path) then
-    perform public.entomb('user-library', p_path, 'unwanted');
+    perform private.entomb('user-library', p_path, 'unwanted');
   end if;
   return false;
 end $$;

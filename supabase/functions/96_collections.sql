@@ -3,7 +3,7 @@
 -- images.search: the words of filename and prompt as they are typed, in no language of their own, and every end of a word,
 -- so that what stands inside a word is found as the beginning of an end. Words have the weight A; ends have none and are cut
 -- at 16 characters. Text is composed (NFC): macOS writes file names in pieces.
-create or replace function public.search_vector(p_filename text, p_prompt text) returns tsvector
+create or replace function private.search_vector(p_filename text, p_prompt text) returns tsvector
 language sql immutable set search_path = ''
 as $$
   select coalesce(string_agg(
@@ -19,20 +19,20 @@ as $$
 $$;
 
 -- Not a generated column: to generate it in another way, a table is written anew, and is empty for whoever waits meanwhile.
-create or replace function public.fill_search() returns trigger
+create or replace function private.fill_search() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  new.search := public.search_vector(new.filename, new.prompt);
+  new.search := private.search_vector(new.filename, new.prompt);
   return new;
 end $$;
 
 create or replace trigger fill_search before insert or update of filename, prompt, search on public.images
-  for each row execute function public.fill_search();
+  for each row execute function private.fill_search();
 
 -- What a user typed as a question for images.search: words, each of which may stand inside another; "phrases" and -words,
 -- which are whole words; or. Whatever it holds, the answer is a valid query; one of no words finds nothing.
-create or replace function public.search_query(p_text text) returns tsquery
+create or replace function private.search_query(p_text text) returns tsquery
 language sql immutable strict set search_path = ''
 as $$
   with parsed as (
@@ -57,17 +57,17 @@ as $$
 $$;
 
 -- An output with what made it and when; cache_key is for the caches.
-create or replace function public.version_document(p_output public.image_outputs) returns jsonb
+create or replace function private.version_document(p_output public.image_outputs) returns jsonb
 language sql stable set search_path = ''
 as $$
-  select public.output_document(p_output) || jsonb_build_object(
+  select private.output_document(p_output) || jsonb_build_object(
     'job_id', p_output.job_id, 'op_key', p_output.op_key, 'version', p_output.version,
     'created_at', p_output.created_at, 'cache_key', encode(p_output.cache_key, 'hex'))
 $$;
 
 -- An image with what a list shows p_user_id of it: its current output, how many live ones there are, where it lies. Its plan
 -- is kept, also where list_images has its own made anew: that is three quarters of the time of a page.
-create or replace function public.image_document(p_image public.images, p_user_id uuid) returns jsonb
+create or replace function private.image_document(p_image public.images, p_user_id uuid) returns jsonb
 language sql stable security definer set search_path = '' set plan_cache_mode = 'auto'
 as $$
   select jsonb_build_object(
@@ -77,13 +77,13 @@ as $$
     'versions', (select count(*) from public.image_outputs o
                  where o.image_id = p_image.id and o.deleted_at is null
                    and (o.expires_at is null or o.expires_at > now())
-                   and public.is_shown(o, p_user_id)),
+                   and private.is_shown(o, p_user_id)),
     'collection_ids', (select coalesce(jsonb_agg(c.collection_id order by c.created_at, c.collection_id), '[]')
                        from public.collection_items c where c.image_id = p_image.id),
-    'current', (select public.version_document(o) from public.image_outputs o
+    'current', (select private.version_document(o) from public.image_outputs o
                 where o.image_id = p_image.id and o.deleted_at is null
                   and (o.expires_at is null or o.expires_at > now())
-                  and public.is_shown(o, p_user_id)
+                  and private.is_shown(o, p_user_id)
                 order by (o.id = p_image.current_output_id) is true desc, o.created_at desc, o.id desc limit 1))
 $$;
 
@@ -98,10 +98,10 @@ create or replace function public.list_images(
 language plpgsql stable security definer set search_path = '' set plan_cache_mode = 'force_custom_plan'
 as $$
 declare
-  v_query tsquery := public.search_query(p_query);
+  v_query tsquery := private.search_query(p_query);
 begin
   if p_team_id is not null then
-    perform public.require_member(p_team_id, p_user_id);
+    perform private.require_member(p_team_id, p_user_id);
   end if;
   if p_collection_id is not null and not exists (
     select 1 from public.collections c
@@ -110,13 +110,13 @@ begin
       detail = format('No collection there has the id %s.', p_collection_id);
   end if;
   return (
-    select coalesce(jsonb_agg(public.image_document(page.image, p_user_id) order by (page.image).created_at desc,
+    select coalesce(jsonb_agg(private.image_document(page.image, p_user_id) order by (page.image).created_at desc,
                               (page.image).id desc), '[]')
     from (
       select i as image
       from public.images i
       where case when p_team_id is null then i.user_id = p_user_id else i.team_id = p_team_id end
-        and (i.original_moderation <> 'review' or public.is_original_shown(i, p_user_id))
+        and (i.original_moderation <> 'review' or private.is_original_shown(i, p_user_id))
         and (p_after is null or (i.created_at, i.id) < (p_after, p_after_id))
         and (p_archived is null or (case when p_archived then i.archived_at is not null else i.archived_at is null end))
         and (p_created_after is null or i.created_at >= p_created_after)
@@ -128,7 +128,7 @@ begin
         and (p_op is null or (
           select true from public.image_outputs o
           where o.image_id = i.id and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
-            and o.ops @> array[p_op] and public.is_shown(o, p_user_id) limit 1))
+            and o.ops @> array[p_op] and private.is_shown(o, p_user_id) limit 1))
       order by i.created_at desc, i.id desc
       limit p_limit) page);
 end $$;
@@ -137,19 +137,19 @@ end $$;
 create or replace function public.get_image(p_image_id uuid, p_user_id uuid) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
-  select public.image_document(i, p_user_id) || jsonb_build_object('outputs', (
-    select coalesce(jsonb_agg(public.version_document(v.output) order by (v.output).created_at desc, (v.output).id desc),
+  select private.image_document(i, p_user_id) || jsonb_build_object('outputs', (
+    select coalesce(jsonb_agg(private.version_document(v.output) order by (v.output).created_at desc, (v.output).id desc),
                     '[]')
     from (select o as output from public.image_outputs o
           where o.image_id = i.id and o.deleted_at is null and (o.expires_at is null or o.expires_at > now())
-            and public.is_shown(o, p_user_id)
+            and private.is_shown(o, p_user_id)
           order by o.created_at desc, o.id desc limit 200) v))
   from public.images i
-  where i.id = p_image_id and public.may_read(i.owner_id, p_user_id) and public.is_original_shown(i, p_user_id)
+  where i.id = p_image_id and private.may_read(i.owner_id, p_user_id) and private.is_original_shown(i, p_user_id)
 $$;
 
 -- A collection with how many images a list of it shows.
-create or replace function public.collection_document(p_collection public.collections) returns jsonb
+create or replace function private.collection_document(p_collection public.collections) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
   select jsonb_build_object(
@@ -166,18 +166,18 @@ language plpgsql stable security definer set search_path = ''
 as $$
 begin
   if p_team_id is not null then
-    perform public.require_member(p_team_id, p_user_id);
+    perform private.require_member(p_team_id, p_user_id);
   end if;
-  return (select coalesce(jsonb_agg(public.collection_document(c) order by lower(c.name), c.id), '[]')
+  return (select coalesce(jsonb_agg(private.collection_document(c) order by lower(c.name), c.id), '[]')
           from public.collections c where c.owner_id = coalesce(p_team_id, p_user_id));
 end $$;
 
 -- Changes of one user come one after the other. In a read-only transaction there are none, and no locks either.
-create or replace function public.lock_user(p_user_id uuid) returns void
+create or replace function private.lock_user(p_user_id uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  if public.is_read_only() then
+  if private.is_read_only() then
     perform 1 from public.profiles where user_id = p_user_id;
   else
     perform 1 from public.profiles where user_id = p_user_id for no key update;
@@ -189,18 +189,18 @@ end $$;
 
 -- Changes of one library's collections come one after the other, whoever makes them: what follows reads before it
 -- writes. False as of may_change.
-create or replace function public.lock_library(p_owner_id uuid, p_user_id uuid) returns boolean
+create or replace function private.lock_library(p_owner_id uuid, p_user_id uuid) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform public.lock_user(p_user_id);
+  perform private.lock_user(p_user_id);
   -- The team before its members.
   perform 1 from public.teams where id = p_owner_id for no key update;
-  return public.may_change(p_owner_id, p_user_id);
+  return private.may_change(p_owner_id, p_user_id);
 end $$;
 
 -- Why a name or a place is refused, beside what the table's own constraints hold.
-create or replace function public.check_place(p_owner_id uuid, p_collection_id uuid, p_parent_id uuid, p_name text)
+create or replace function private.check_place(p_owner_id uuid, p_collection_id uuid, p_parent_id uuid, p_name text)
 returns void
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -236,17 +236,17 @@ declare
   v_owner_id uuid := coalesce(p_team_id, p_user_id);
   v_collection public.collections;
 begin
-  if not public.lock_library(v_owner_id, p_user_id) then
-    perform public.require_team(p_team_id, p_user_id);
+  if not private.lock_library(v_owner_id, p_user_id) then
+    perform private.require_team(p_team_id, p_user_id);
   end if;
-  perform public.check_place(v_owner_id, null, p_parent_id, p_name);
+  perform private.check_place(v_owner_id, null, p_parent_id, p_name);
   if (select count(*) from public.collections c where c.owner_id = v_owner_id) >= 500 then
     raise exception using errcode = 'PT409', message = 'too_many_collections';
   end if;
   insert into public.collections (user_id, team_id, parent_id, name)
   values (case when p_team_id is null then p_user_id end, p_team_id, p_parent_id, p_name)
   returning * into v_collection;
-  return public.collection_document(v_collection);
+  return private.collection_document(v_collection);
 end $$;
 
 -- Renames (p_name not null) and, where p_move says so, puts a collection into another or (p_parent_id null) into none.
@@ -261,7 +261,7 @@ declare
   v_name text;
   v_parent_id uuid;
 begin
-  if not public.lock_library(v_owner_id, p_user_id) then
+  if not private.lock_library(v_owner_id, p_user_id) then
     return null;
   end if;
   select * into v_old from public.collections where id = p_collection_id and owner_id = v_owner_id;
@@ -271,11 +271,11 @@ begin
   v_name := coalesce(p_name, v_old.name);
   v_parent_id := case when p_move then p_parent_id else v_old.parent_id end;
   if (v_name, v_parent_id) is distinct from (v_old.name, v_old.parent_id) then
-    perform public.check_place(v_owner_id, p_collection_id, v_parent_id, v_name);
+    perform private.check_place(v_owner_id, p_collection_id, v_parent_id, v_name);
     update public.collections set name = v_name, parent_id = v_parent_id, updated_at = now()
     where id = p_collection_id returning * into v_old;
   end if;
-  return public.collection_document(v_old);
+  return private.collection_document(v_old);
 end $$;
 
 -- Deletes a collection and those in it; their images stay. False when p_user_id has no such collection.
@@ -287,7 +287,7 @@ declare
   v_inner integer;
 begin
   select * into v_old from public.collections where id = p_collection_id;
-  if not public.lock_library(v_old.owner_id, p_user_id) then
+  if not private.lock_library(v_old.owner_id, p_user_id) then
     return false;
   end if;
   select count(*) into v_inner from public.collections c
@@ -318,17 +318,17 @@ declare
   v_owner_id uuid;
   v_owners uuid[] := '{}';
 begin
-  perform public.lock_user(p_user_id);
+  perform private.lock_user(p_user_id);
   if p_collection_id is not null then
     select c.owner_id into v_owner_id from public.collections c where c.id = p_collection_id;
-    if not public.may_change(v_owner_id, p_user_id) then
+    if not private.may_change(v_owner_id, p_user_id) then
       raise exception using errcode = 'PT404', message = 'collection_not_found',
         detail = format('No collection of yours has the id %s.', p_collection_id);
     end if;
     v_owners := array[v_owner_id];
   else
     for v_owner_id in select distinct i.owner_id from public.images i where i.id = any (p_image_ids) order by 1 loop
-      if public.may_change(v_owner_id, p_user_id) then
+      if private.may_change(v_owner_id, p_user_id) then
         v_owners := v_owners || v_owner_id;
       end if;
     end loop;

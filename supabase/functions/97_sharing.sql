@@ -2,12 +2,12 @@
 
 -- 'active', or the code that opening the link answers with. A link counts as revoked while the account of whoever made
 -- it, or of the owner of its team, is suspended.
-create or replace function public.share_status(p_link public.share_links) returns text
+create or replace function private.share_status(p_link public.share_links) returns text
 language sql stable security definer set search_path = ''
 as $$
   select case
-    when p_link.revoked_at is not null or public.is_blocked(p_link.user_id)
-         or p_link.team_id is not null and public.is_blocked(public.payer_of(p_link.team_id)) then 'share_revoked'
+    when p_link.revoked_at is not null or private.is_blocked(p_link.user_id)
+         or p_link.team_id is not null and private.is_blocked(private.payer_of(p_link.team_id)) then 'share_revoked'
     when p_link.expires_at <= now() then 'share_expired'
     when p_link.views >= p_link.max_views then 'share_used_up'
     when not exists (select 1 from public.image_outputs o
@@ -17,11 +17,11 @@ as $$
     else 'active' end
 $$;
 
-create or replace function public.share_document(p_link public.share_links) returns jsonb
+create or replace function private.share_document(p_link public.share_links) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
   select jsonb_build_object(
-    'share_id', p_link.id, 'output_id', p_link.output_id, 'status', public.share_status(p_link),
+    'share_id', p_link.id, 'output_id', p_link.output_id, 'status', private.share_status(p_link),
     'has_password', p_link.has_password, 'expires_at', p_link.expires_at, 'max_views', p_link.max_views,
     'views', p_link.views, 'last_viewed_at', p_link.last_viewed_at, 'revoked_at', p_link.revoked_at,
     'created_at', p_link.created_at,
@@ -37,8 +37,8 @@ declare
   v_output public.image_outputs;
   v_owner_id uuid := (select o.owner_id from public.image_outputs o where o.id = p_output_id);
 begin
-  perform public.assert_account(p_user_id);
-  if not public.may_change(v_owner_id, p_user_id) then
+  perform private.assert_account(p_user_id);
+  if not private.may_change(v_owner_id, p_user_id) then
     return null;
   end if;
   select * into v_output from public.image_outputs
@@ -81,16 +81,16 @@ begin
   values (p_user_id, 'share.create', v_link.id::text, jsonb_build_object(
     'output_id', p_output_id, 'team_id', v_link.team_id, 'expires_at', v_link.expires_at, 'max_views', p_max_views,
     'has_password', v_link.has_password));
-  return public.share_document(v_link);
+  return private.share_document(v_link);
 end $$;
 
 -- The links of an output that the caller may see, newest first; null when they have no such output.
 create or replace function public.list_shares(p_output_id uuid, p_user_id uuid) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
-  select coalesce((select jsonb_agg(public.share_document(l) order by l.created_at desc, l.id)
+  select coalesce((select jsonb_agg(private.share_document(l) order by l.created_at desc, l.id)
                    from public.share_links l where l.output_id = o.id), '[]')
-  from public.image_outputs o where o.id = p_output_id and public.may_read(o.owner_id, p_user_id)
+  from public.image_outputs o where o.id = p_output_id and private.may_read(o.owner_id, p_user_id)
 $$;
 
 -- Ends a link at once: one's own, or one of a team whose pictures one may change, also where its plan allows no other
@@ -102,7 +102,7 @@ declare
   v_link public.share_links;
   v_role text;
 begin
-  select public.library_role(coalesce(l.team_id, l.user_id), p_user_id) into v_role
+  select private.library_role(coalesce(l.team_id, l.user_id), p_user_id) into v_role
   from public.share_links l where l.id = p_share_id;
   if v_role is null then
     return null;
@@ -118,7 +118,7 @@ begin
   else
     select * into v_link from public.share_links where id = p_share_id;
   end if;
-  return public.share_document(v_link);
+  return private.share_document(v_link);
 end $$;
 
 -- Gives a live link another token, with the same password and end: the address before it leads nowhere from then on.
@@ -131,14 +131,14 @@ declare
   v_status text;
 begin
   select * into v_link from public.share_links where id = p_share_id;
-  if v_link.id is null or not public.may_change(coalesce(v_link.team_id, v_link.user_id), p_user_id) then
+  if v_link.id is null or not private.may_change(coalesce(v_link.team_id, v_link.user_id), p_user_id) then
     return null;
   end if;
   select * into v_link from public.share_links where id = p_share_id for update;
   if not found then
     return null;
   end if;
-  v_status := public.share_status(v_link);
+  v_status := private.share_status(v_link);
   if v_status <> 'active' then
     raise exception using
       errcode = case when v_status = 'in_review' then 'PT409' else 'PT410' end, message = v_status,
@@ -149,7 +149,7 @@ begin
   insert into public.audit_log (actor, action, subject, data)
   values (p_user_id, 'share.renew', p_share_id::text,
           jsonb_build_object('output_id', v_link.output_id, 'team_id', v_link.team_id, 'views', v_link.views));
-  return public.share_document(v_link);
+  return private.share_document(v_link);
 end $$;
 
 -- What a token leads to, and what guards it; null for a token that was never given out. Counts nothing.
@@ -157,10 +157,10 @@ create or replace function public.find_share(p_token_hash text) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
   select jsonb_build_object(
-    'share_id', l.id, 'status', public.share_status(l), 'password_hash', s.password_hash, 'expires_at', l.expires_at,
+    'share_id', l.id, 'status', private.share_status(l), 'password_hash', s.password_hash, 'expires_at', l.expires_at,
     'filename', i.filename,
     'output', case when o.deleted_at is null and (o.expires_at is null or o.expires_at > now()) and o.id is not null
-                   then public.output_document(o) end)
+                   then private.output_document(o) end)
   from public.share_secrets s
   join public.share_links l on l.id = s.share_id
   left join public.image_outputs o on o.id = l.output_id
@@ -177,15 +177,15 @@ declare
   v_status text;
 begin
   -- While nothing can be written, a link without a limit of views opens uncounted; one with a limit does not.
-  if public.is_read_only() and exists (
+  if private.is_read_only() and exists (
        select 1 from public.share_links l
-       where l.id = p_share_id and l.max_views is null and public.share_status(l) = 'active') then
+       where l.id = p_share_id and l.max_views is null and private.share_status(l) = 'active') then
     return;
   end if;
   update public.share_links l set views = l.views + 1, last_viewed_at = now()
-  where l.id = p_share_id and public.share_status(l) = 'active';
+  where l.id = p_share_id and private.share_status(l) = 'active';
   if not found then
-    select public.share_status(l) into v_status from public.share_links l where l.id = p_share_id;
+    select private.share_status(l) into v_status from public.share_links l where l.id = p_share_id;
     raise exception using
       errcode = case when v_status is null then 'PT404' when v_status = 'in_review' then 'PT409' else 'PT410' end,
       message = coalesce(v_status, 'share_not_found'),

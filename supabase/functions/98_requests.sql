@@ -39,7 +39,7 @@ as $$
 $$;
 
 -- While a deletion runs nothing new of its user comes into being.
-create or replace function public.assert_no_deletion(p_user_id uuid) returns void
+create or replace function private.assert_no_deletion(p_user_id uuid) returns void
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
@@ -50,12 +50,12 @@ begin
   end if;
 end $$;
 
-create or replace function public.refuse_during_deletion() returns trigger
+create or replace function private.refuse_during_deletion() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
   if new.user_id is not null then
-    perform public.assert_no_deletion(new.user_id);
+    perform private.assert_no_deletion(new.user_id);
   end if;
   return new;
 end $$;
@@ -69,11 +69,11 @@ begin
     where t.treatment in ('delete', 'job', 'image') and t.name <> 'job_events'
   loop
     execute format('create or replace trigger refuse_during_deletion before insert or update of user_id on public.%I'
-                   ' for each row execute function public.refuse_during_deletion()', v_table);
+                   ' for each row execute function private.refuse_during_deletion()', v_table);
   end loop;
 end $$;
 
-create or replace function public.request_document(p_request public.data_requests) returns jsonb
+create or replace function private.request_document(p_request public.data_requests) returns jsonb
 language sql stable set search_path = ''
 as $$
   select jsonb_build_object(
@@ -105,7 +105,7 @@ begin
     if not found then
       raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
     end if;
-    v_left := public.leave_teams(p_user_id);
+    v_left := private.leave_teams(p_user_id);
     insert into public.data_requests as r (user_id, kind, queue, options, max_attempts)
     values (p_user_id, 'delete', p_queue, v_left || jsonb_build_object('delete_account', p_delete_account), 20)
     on conflict (user_id, kind) where status in ('queued', 'running')
@@ -116,7 +116,7 @@ begin
   -- Without an actor: the request says who, and only as long as it is kept.
   insert into public.audit_log (action, subject, data)
   values ('data.delete.request', v_request.id::text, v_request.options);
-  return public.request_document(v_request);
+  return private.request_document(v_request);
 end $$;
 
 -- The export under way, or the last one that is younger than p_fresh_seconds (null: of whatever age), or a new one.
@@ -126,8 +126,8 @@ as $$
 declare
   v_request public.data_requests;
 begin
-  perform public.lock_user(p_user_id);
-  perform public.assert_no_deletion(p_user_id);
+  perform private.lock_user(p_user_id);
+  perform private.assert_no_deletion(p_user_id);
   select * into v_request from public.data_requests r
   where r.user_id = p_user_id and r.kind = 'export'
     and (r.status in ('queued', 'running')
@@ -139,14 +139,14 @@ begin
     values (p_user_id, 'export', p_queue, 5) returning * into v_request;
     insert into public.audit_log (actor, action, subject) values (p_user_id, 'data.export.request', v_request.id::text);
   end if;
-  return public.request_document(v_request);
+  return private.request_document(v_request);
 end $$;
 
 -- A request of p_user_id; the receipt of an account that is gone is known by its random id alone.
 create or replace function public.get_request(p_request_id uuid, p_user_id uuid) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
-  select public.request_document(r) from public.data_requests r
+  select private.request_document(r) from public.data_requests r
   where r.id = p_request_id
     and (r.user_id = p_user_id
          or r.kind = 'delete' and not exists (select 1 from auth.users u where u.id = r.user_id))
@@ -168,7 +168,7 @@ begin
     where r.queue = p_queue
       and (r.status = 'queued' and r.run_at <= now()
            or r.status = 'running' and r.lease_expires_at < clock_timestamp())
-      and (r.kind = 'delete' or not public.is_blocked(r.user_id))
+      and (r.kind = 'delete' or not private.is_blocked(r.user_id))
     order by r.kind, r.run_at, r.id limit 1 for update skip locked;
     if not found then
       return null;
@@ -181,12 +181,12 @@ begin
       where id = v_request.id returning * into v_request;
       return to_jsonb(v_request);
     end if;
-    perform public.end_request(v_request, jsonb_build_object(
+    perform private.end_request(v_request, jsonb_build_object(
       'code', 'worker_lost', 'detail', 'Every worker that took this died; ask again.'));
   end loop;
 end $$;
 
-create or replace function public.end_request(p_request public.data_requests, p_error jsonb) returns void
+create or replace function private.end_request(p_request public.data_requests, p_error jsonb) returns void
 language sql security definer set search_path = ''
 as $$
   update public.data_requests
@@ -198,7 +198,7 @@ as $$
 $$;
 
 -- The row of a running request whose lease is p_lease_token, locked; anybody else gets 'lease_lost'.
-create or replace function public.leased_request(p_request_id uuid, p_lease_token uuid) returns public.data_requests
+create or replace function private.leased_request(p_request_id uuid, p_lease_token uuid) returns public.data_requests
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -218,7 +218,7 @@ create or replace function public.heartbeat_request(
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform public.leased_request(p_request_id, p_lease_token);
+  perform private.leased_request(p_request_id, p_lease_token);
   update public.data_requests
   set lease_expires_at = clock_timestamp() + make_interval(secs => p_lease_seconds),
       progress = greatest(progress, p_progress), step = p_step
@@ -231,7 +231,7 @@ returns void
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform public.leased_request(p_request_id, p_lease_token);
+  perform private.leased_request(p_request_id, p_lease_token);
   update public.data_requests
   set status = 'queued', attempt = greatest(attempt - 1, 0), lease_token = null, lease_expires_at = null,
       run_at = now() + make_interval(secs => p_seconds)
@@ -244,7 +244,7 @@ returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_request public.data_requests := public.leased_request(p_request_id, p_lease_token);
+  v_request public.data_requests := private.leased_request(p_request_id, p_lease_token);
 begin
   if v_request.attempt < v_request.max_attempts then
     update public.data_requests
@@ -252,9 +252,9 @@ begin
         run_at = now() + make_interval(secs => p_seconds)
     where id = p_request_id;
   else
-    perform public.end_request(v_request, p_error::jsonb);
+    perform private.end_request(v_request, p_error::jsonb);
   end if;
-  return (select public.request_document(r) from public.data_requests r where r.id = p_request_id);
+  return (select private.request_document(r) from public.data_requests r where r.id = p_request_id);
 end $$;
 
 -- Deleting
@@ -263,27 +263,27 @@ end $$;
 -- One that is gone was removed by a cleanup elsewhere if that was handed its mark: the mark is the request's from here
 -- on, closed, unless it was closed before the request was made. A mark of a missing object that nobody was handed has
 -- nothing to remove.
-create or replace function public.entomb_for(p_request_id uuid, p_bucket text, p_path text) returns void
+create or replace function private.entomb_for(p_request_id uuid, p_bucket text, p_path text) returns void
 language sql security definer set search_path = ''
 as $$
   insert into public.tombstones (bucket, path, reason, request_id)
   select p_bucket, p_path, 'data_deletion', p_request_id
-  where public.object_exists(p_bucket, p_path)
+  where private.object_exists(p_bucket, p_path)
   on conflict (bucket, path) where purged_at is null do update set request_id = excluded.request_id;
 
   update public.tombstones t set request_id = p_request_id, purged_at = coalesce(t.purged_at, now())
   from public.data_requests r
   where r.id = p_request_id and t.bucket = p_bucket and t.path = p_path
     and t.attempts > 0 and (t.purged_at is null or t.purged_at >= r.created_at)
-    and not public.object_exists(p_bucket, p_path);
+    and not private.object_exists(p_bucket, p_path);
 
   delete from public.tombstones t
   where t.bucket = p_bucket and t.path = p_path and t.attempts = 0 and t.purged_at is null
-    and not public.object_exists(p_bucket, p_path);
+    and not private.object_exists(p_bucket, p_path);
 $$;
 
 -- Marks in the folders of a request's user, and of teams that were theirs alone, whoever made them.
-create or replace function public.tombstones_in_folders(p_request public.data_requests)
+create or replace function private.tombstones_in_folders(p_request public.data_requests)
 returns setof public.tombstones
 language sql stable security definer set search_path = ''
 as $$
@@ -296,7 +296,7 @@ as $$
 $$;
 
 -- Counts rows into the receipt, in the transaction that removes them.
-create or replace function public.note_wiped(p_request_id uuid, p_table text, p_count bigint) returns void
+create or replace function private.note_wiped(p_request_id uuid, p_table text, p_count bigint) returns void
 language sql security definer set search_path = ''
 as $$
   update public.data_requests r
@@ -311,7 +311,7 @@ create or replace function public.wipe_batch(p_request_id uuid, p_lease_token uu
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_request public.data_requests := public.leased_request(p_request_id, p_lease_token);
+  v_request public.data_requests := private.leased_request(p_request_id, p_lease_token);
   v_user_id uuid := v_request.user_id;
   v_until timestamptz := (v_request.cursor ->> 'settle_until')::timestamptz;
   v_step text;
@@ -319,7 +319,7 @@ declare
   v_forget jsonb := '[]';
 begin
   v_step := 'jobs';
-  v_count := public.wipe_unfinished(v_request, p_limit);
+  v_count := private.wipe_unfinished(v_request, p_limit);
   if v_count > 0 or v_until is null then
     return jsonb_build_object('step', 'cancel', 'done', false, 'forget', v_forget);
   end if;
@@ -327,24 +327,24 @@ begin
     return jsonb_build_object('step', 'settle', 'done', false, 'forget', v_forget,
                               'wait_seconds', extract(epoch from v_until - clock_timestamp()));
   end if;
-  v_count := public.wipe_jobs(v_request, p_limit);
+  v_count := private.wipe_jobs(v_request, p_limit);
   if v_count = 0 then
     v_step := 'rows';
-    v_count := public.wipe_rows(v_request, p_limit);
+    v_count := private.wipe_rows(v_request, p_limit);
   end if;
   if v_count = 0 then
     v_step := 'images';
-    select r.wiped, r.forget into v_count, v_forget from public.wipe_images(v_request, p_limit) r;
+    select r.wiped, r.forget into v_count, v_forget from private.wipe_images(v_request, p_limit) r;
   end if;
   if v_count = 0 then
-    select r.wiped, r.forget into v_count, v_forget from public.wipe_outputs(v_request, p_limit) r;
+    select r.wiped, r.forget into v_count, v_forget from private.wipe_outputs(v_request, p_limit) r;
   end if;
   return jsonb_build_object('step', v_step, 'done', v_count = 0, 'forget', v_forget);
 end $$;
 
 -- Cancels unfinished jobs, releasing their holds, and takes exports away. Whoever was working on one may write until
 -- the lease would have ended: that time is noted, and waited for.
-create or replace function public.wipe_unfinished(p_request public.data_requests, p_limit integer) returns bigint
+create or replace function private.wipe_unfinished(p_request public.data_requests, p_limit integer) returns bigint
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -362,7 +362,7 @@ begin
   for v_job in select * from public.jobs where id = any (v_ids) order by id loop
     v_until := greatest(v_until, v_job.lease_expires_at);
     -- wipe_jobs marks the uploads that exist.
-    perform public.finish_job(v_job, 'canceled', null, null, 0, false);
+    perform private.finish_job(v_job, 'canceled', null, null, 0, false);
     v_count := v_count + 1;
   end loop;
   if v_count > 0 then
@@ -373,8 +373,8 @@ begin
     delete from public.data_requests where user_id = p_request.user_id and kind = 'export' returning *
   loop
     v_until := greatest(v_until, v_export.lease_expires_at);
-    perform public.entomb_for(p_request.id, v_export.bucket, v_export.path);
-    perform public.note_wiped(p_request.id, 'data_requests', 1);
+    perform private.entomb_for(p_request.id, v_export.bucket, v_export.path);
+    perform private.note_wiped(p_request.id, 'data_requests', 1);
     v_count := v_count + 1;
   end loop;
   if v_count > 0 or not p_request.cursor ? 'settle_until' then
@@ -392,7 +392,7 @@ end $$;
 
 -- Whether an object is what a live row of another owner names: pictures that were moved into a team, or out of one, keep
 -- the keys they had.
-create or replace function public.is_another_ones(p_bucket text, p_path text, p_user_id uuid) returns boolean
+create or replace function private.is_another_ones(p_bucket text, p_path text, p_user_id uuid) returns boolean
 language sql stable security definer set search_path = ''
 as $$
   select exists (select 1 from public.image_outputs o
@@ -403,7 +403,7 @@ as $$
          and exists (select 1 from public.images i where i.original_path = p_path and i.owner_id <> p_user_id)
 $$;
 
-create or replace function public.wipe_jobs(p_request public.data_requests, p_limit integer) returns bigint
+create or replace function private.wipe_jobs(p_request public.data_requests, p_limit integer) returns bigint
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -412,28 +412,28 @@ declare
     select j.id from public.jobs j where j.user_id = p_request.user_id order by j.id limit p_limit for update);
   v_count bigint;
 begin
-  perform public.entomb_for(p_request.id, 'uploads-ephemeral', j.id || '/original') from unnest(v_ids) j (id);
+  perform private.entomb_for(p_request.id, 'uploads-ephemeral', j.id || '/original') from unnest(v_ids) j (id);
   -- What attempts have left that no row names, and what a cleanup elsewhere is removing of it.
-  perform public.entomb_for(p_request.id, 'outputs-ephemeral', left_over.path)
+  perform private.entomb_for(p_request.id, 'outputs-ephemeral', left_over.path)
   from public.jobs j, lateral (values (j.object_key), (j.id)) as k (key), lateral (
     -- As Storage's own index by prefix compares: '{object_key}.…', and '/' follows '.'.
     select o.name from storage.objects o
     where o.bucket_id = 'outputs-ephemeral' and o.name ~>=~ (k.key || '.') and o.name ~<~ (k.key || '/')
-      and public.is_live(o)
+      and private.is_live(o)
     union
     select t.path from public.tombstones t
     where t.bucket = 'outputs-ephemeral' and t.path ~>=~ (k.key || '.') and t.path ~<~ (k.key || '/')) as left_over (path)
-  where j.id = any (v_ids) and not public.is_another_ones('outputs-ephemeral', left_over.path, p_request.user_id);
+  where j.id = any (v_ids) and not private.is_another_ones('outputs-ephemeral', left_over.path, p_request.user_id);
   delete from public.job_events where job_id = any (v_ids);
   get diagnostics v_count = row_count;
-  perform public.note_wiped(p_request.id, 'job_events', v_count);
+  perform private.note_wiped(p_request.id, 'job_events', v_count);
   delete from public.jobs where id = any (v_ids);
   get diagnostics v_count = row_count;
-  perform public.note_wiped(p_request.id, 'jobs', v_count);
+  perform private.note_wiped(p_request.id, 'jobs', v_count);
   return v_count;
 end $$;
 
-create or replace function public.wipe_rows(p_request public.data_requests, p_limit integer) returns bigint
+create or replace function private.wipe_rows(p_request public.data_requests, p_limit integer) returns bigint
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -446,14 +446,14 @@ begin
     using p_request.user_id, p_limit;
     get diagnostics v_count = row_count;
     if v_count > 0 then
-      perform public.note_wiped(p_request.id, v_table, v_count);
+      perform private.note_wiped(p_request.id, v_table, v_count);
       return v_count;
     end if;
   end loop;
   return 0;
 end $$;
 
-create or replace function public.wipe_images(
+create or replace function private.wipe_images(
   p_request public.data_requests, p_limit integer, out wiped bigint, out forget jsonb)
 language plpgsql security definer set search_path = ''
 as $$
@@ -465,14 +465,14 @@ begin
   for v_image in select * from public.images where user_id = p_request.user_id order by id limit p_limit loop
     forget := forget || coalesce(public.delete_image(v_image.id, p_request.user_id), '[]');
     -- After delete_image, which marks it; wipe_outputs does the same for the outputs.
-    perform public.entomb_for(p_request.id, 'user-library', v_image.original_path);
+    perform private.entomb_for(p_request.id, 'user-library', v_image.original_path);
     wiped := wiped + 1;
   end loop;
-  perform public.note_wiped(p_request.id, 'images', wiped);
+  perform private.note_wiped(p_request.id, 'images', wiped);
 end $$;
 
 -- Rows of outputs, buried with their image or before it; the objects of these may be waiting for removal still.
-create or replace function public.wipe_outputs(
+create or replace function private.wipe_outputs(
   p_request public.data_requests, p_limit integer, out wiped bigint, out forget jsonb)
 language plpgsql security definer set search_path = ''
 as $$
@@ -480,14 +480,14 @@ declare
   v_ids uuid[] := array(
     select o.id from public.image_outputs o where o.user_id = p_request.user_id order by o.id limit p_limit for update);
 begin
-  perform public.entomb_for(p_request.id, o.bucket, p.path)
+  perform private.entomb_for(p_request.id, o.bucket, p.path)
   from public.image_outputs o, lateral (values (o.path), (o.thumb_path)) as p (path)
   where o.id = any (v_ids);
   select coalesce(jsonb_agg(jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'owner_id', o.owner_id)), '[]')
   into forget from public.image_outputs o where o.id = any (v_ids) and o.cache_key is not null;
   delete from public.image_outputs where id = any (v_ids);
   get diagnostics wiped = row_count;
-  perform public.note_wiped(p_request.id, 'image_outputs', wiped);
+  perform private.note_wiped(p_request.id, 'image_outputs', wiped);
 end $$;
 
 -- Objects that were found in the user's own folder, or in that of a team that was theirs alone, whoever put them there.
@@ -497,7 +497,7 @@ returns integer
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_request public.data_requests := public.leased_request(p_request_id, p_lease_token);
+  v_request public.data_requests := private.leased_request(p_request_id, p_lease_token);
   v_folders text[] := array(select v_request.user_id::text union all
                             select jsonb_array_elements_text(v_request.options -> 'team_ids'));
   v_count integer;
@@ -506,8 +506,8 @@ begin
      or exists (select 1 from unnest(p_paths) p (path) where split_part(p.path, '/', 1) <> all (v_folders)) then
     raise exception using errcode = 'PT403', message = 'forbidden', detail = 'Not in a folder of this user.';
   end if;
-  select count(public.entomb_for(p_request_id, p_bucket, p.path) is null) into v_count
-  from unnest(p_paths) p (path) where not public.is_another_ones(p_bucket, p.path, v_request.user_id);
+  select count(private.entomb_for(p_request_id, p_bucket, p.path) is null) into v_count
+  from unnest(p_paths) p (path) where not private.is_another_ones(p_bucket, p.path, v_request.user_id);
   return v_count;
 end $$;
 
@@ -517,9 +517,9 @@ create or replace function public.request_tombstones(p_request_id uuid, p_lease_
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_request public.data_requests := public.leased_request(p_request_id, p_lease_token);
+  v_request public.data_requests := private.leased_request(p_request_id, p_lease_token);
 begin
-  perform public.entomb_for(p_request_id, t.bucket, t.path) from public.tombstones_in_folders(v_request) t
+  perform private.entomb_for(p_request_id, t.bucket, t.path) from private.tombstones_in_folders(v_request) t
   where t.request_id is distinct from p_request_id and (t.purged_at is null or t.purged_at >= v_request.created_at);
   return coalesce((
     select jsonb_agg(jsonb_build_object('id', t.id, 'bucket', t.bucket, 'path', t.path))
@@ -529,7 +529,7 @@ end $$;
 
 -- Gives the ledger of a user, and their grants, to a pseudonym, closed so that they sum to zero. Returns the number of
 -- the ledger's rows.
-create or replace function public.pseudonymise_ledger(p_user_id uuid, p_pseudonym uuid) returns integer
+create or replace function private.pseudonymise_ledger(p_user_id uuid, p_pseudonym uuid) returns integer
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -545,12 +545,12 @@ begin
   select p_pseudonym, -sum(l.delta), -sum(l.debt), 'closing', 'account', 0 from public.credit_ledger l
   where l.user_id = p_pseudonym having sum(l.delta) <> 0 or sum(l.debt) <> 0
   returning id into v_ledger_id;
-  perform public.use_grant(v_ledger_id, g.id, -g.remaining) from public.credit_grants g
+  perform private.use_grant(v_ledger_id, g.id, -g.remaining) from public.credit_grants g
   where g.user_id = p_pseudonym and g.remaining > 0;
   return v_count;
 end $$;
 
-create or replace function public.pseudonymise_audit(p_user_id uuid, p_pseudonym uuid) returns integer
+create or replace function private.pseudonymise_audit(p_user_id uuid, p_pseudonym uuid) returns integer
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -567,19 +567,19 @@ end $$;
 
 -- However an account is deleted (a request, the Auth API, the dashboard): its money records stay, and name nobody; what
 -- it has used of its quotas this month stays under the digest of its address, for whoever signs up with that again.
-create or replace function public.handle_deleted_user() returns trigger
+create or replace function private.handle_deleted_user() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_pseudonym uuid := gen_random_uuid();
 begin
-  perform public.leave_teams(old.id);
-  perform public.pseudonymise_ledger(old.id, v_pseudonym);
+  perform private.leave_teams(old.id);
+  perform private.pseudonymise_ledger(old.id, v_pseudonym);
   delete from public.storage_changes where owner_id = old.id;
   if old.email_confirmed_at is not null and old.deleted_at is null then
-    perform public.keep_usage(old.id, old.email);
+    perform private.keep_usage(old.id, old.email);
   end if;
-  perform public.pseudonymise_audit(old.id, v_pseudonym);
+  perform private.pseudonymise_audit(old.id, v_pseudonym);
   insert into public.deleted_accounts (id) values (old.id) on conflict (id) do update set at = excluded.at;
   -- Receipts are known by their own id from here on.
   update public.data_requests set user_id = gen_random_uuid()
@@ -588,7 +588,7 @@ begin
 end $$;
 
 create or replace trigger darkroom_deleted_user before delete on auth.users
-  for each row execute function public.handle_deleted_user();
+  for each row execute function private.handle_deleted_user();
 
 -- Once per request. An account that stays begins a new ledger with the balance it had, in grants that end when those
 -- did that it is left of.
@@ -596,7 +596,7 @@ create or replace function public.wipe_money(p_request_id uuid, p_lease_token uu
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_request public.data_requests := public.leased_request(p_request_id, p_lease_token);
+  v_request public.data_requests := private.leased_request(p_request_id, p_lease_token);
   v_pseudonym uuid := gen_random_uuid();
   v_account public.credits;
   v_grants public.credit_grants[];
@@ -608,12 +608,12 @@ begin
     return;
   end if;
   -- Not there when the account has gone in another way meanwhile.
-  perform public.expire_credits(c.user_id) from public.credits c where c.user_id = v_request.user_id;
+  perform private.expire_credits(c.user_id) from public.credits c where c.user_id = v_request.user_id;
   select * into v_account from public.credits c where c.user_id = v_request.user_id;
   v_grants := array(select g from public.credit_grants g
                     where g.user_id = v_request.user_id and g.remaining > 0 order by g.id);
-  v_ledger := public.pseudonymise_ledger(v_request.user_id, v_pseudonym);
-  v_audit := public.pseudonymise_audit(v_request.user_id, v_pseudonym);
+  v_ledger := private.pseudonymise_ledger(v_request.user_id, v_pseudonym);
+  v_audit := private.pseudonymise_audit(v_request.user_id, v_pseudonym);
   if v_account.balance > 0 or v_account.debt > 0 then
     insert into public.credit_ledger (user_id, delta, debt, reason, reference, balance_after)
     values (v_request.user_id, v_account.balance, v_account.debt, 'opening', p_request_id::text, v_account.balance)
@@ -653,7 +653,7 @@ create or replace function public.close_account(p_request_id uuid, p_lease_token
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_request public.data_requests := public.leased_request(p_request_id, p_lease_token);
+  v_request public.data_requests := private.leased_request(p_request_id, p_lease_token);
 begin
   if not (v_request.options ->> 'delete_account')::boolean then
     return 'kept';
@@ -673,20 +673,20 @@ create or replace function public.finish_deletion(
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_request public.data_requests := public.leased_request(p_request_id, p_lease_token);
+  v_request public.data_requests := private.leased_request(p_request_id, p_lease_token);
   v_objects jsonb;
 begin
   if not v_request.cursor ? 'pseudonym'
      or exists (select 1 from public.tombstones where request_id = p_request_id and purged_at is null)
-     or exists (select 1 from public.tombstones_in_folders(v_request) t where t.purged_at is null) then
+     or exists (select 1 from private.tombstones_in_folders(v_request) t where t.purged_at is null) then
     raise exception using errcode = 'PT409', message = 'conflict', detail = 'This deletion is not at its end.';
   end if;
-  perform public.pseudonymise_audit(v_request.user_id, (v_request.cursor ->> 'pseudonym')::uuid);
+  perform private.pseudonymise_audit(v_request.user_id, (v_request.cursor ->> 'pseudonym')::uuid);
   select coalesce(jsonb_object_agg(b.bucket, b.n), '{}') into v_objects
   from (select t.bucket, count(*) as n from public.tombstones t where t.request_id = p_request_id group by t.bucket) b;
   -- Closed ones of cleanups before the request name the user by the folder.
   delete from public.tombstones
-  where request_id = p_request_id or id in (select t.id from public.tombstones_in_folders(v_request) t);
+  where request_id = p_request_id or id in (select t.id from private.tombstones_in_folders(v_request) t);
   update public.data_requests
   set status = 'done', progress = 1, step = null, cursor = '{}', error = null, lease_token = null,
       lease_expires_at = null, finished_at = clock_timestamp(),
@@ -704,7 +704,7 @@ begin
   where id = p_request_id returning * into v_request;
   insert into public.audit_log (action, subject, data)
   values ('data.delete.done', p_request_id::text, v_request.receipt - 'kept');
-  return public.request_document(v_request);
+  return private.request_document(v_request);
 end $$;
 
 -- Exporting
@@ -716,7 +716,7 @@ create or replace function public.export_page(
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_request public.data_requests := public.leased_request(p_request_id, p_lease_token);
+  v_request public.data_requests := private.leased_request(p_request_id, p_lease_token);
   v_table record;
   v_page jsonb;
 begin
@@ -736,7 +736,7 @@ create or replace function public.export_originals(p_request_id uuid, p_lease_to
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_request public.data_requests := public.leased_request(p_request_id, p_lease_token);
+  v_request public.data_requests := private.leased_request(p_request_id, p_lease_token);
 begin
   return coalesce((
     select jsonb_object_agg(i.id, case
@@ -756,7 +756,7 @@ create or replace function public.finish_export(
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_request public.data_requests := public.leased_request(p_request_id, p_lease_token);
+  v_request public.data_requests := private.leased_request(p_request_id, p_lease_token);
 begin
   update public.data_requests
   set status = 'done', progress = 1, step = null, error = null, lease_token = null, lease_expires_at = null,
@@ -764,13 +764,13 @@ begin
       expires_at = now() + make_interval(secs => p_keep_seconds)
   where id = p_request_id returning * into v_request;
   -- What earlier attempts have left: each stores '{user_id}/{request_id}.{random}.zip', and p_path is the one that counts.
-  perform public.entomb(o.bucket_id, o.name, 'leftover')
+  perform private.entomb(o.bucket_id, o.name, 'leftover')
   from storage.objects o
   where o.bucket_id = 'exports' and o.name like v_request.user_id || '/' || p_request_id || '.%' and o.name <> p_path
-    and public.is_live(o);
+    and private.is_live(o);
   insert into public.audit_log (actor, action, subject, data)
   values (v_request.user_id, 'data.export.done', p_request_id::text, jsonb_build_object('bytes', p_size));
-  return public.request_document(v_request);
+  return private.request_document(v_request);
 end $$;
 
 -- Removes exports, and receipts, past their time. Returns how many.
@@ -785,7 +785,7 @@ begin
     select * from public.data_requests where expires_at < now() order by expires_at limit p_limit for update skip locked
   loop
     if v_request.path is not null then
-      perform public.entomb(v_request.bucket, v_request.path, 'expired');
+      perform private.entomb(v_request.bucket, v_request.path, 'expired');
     end if;
     delete from public.data_requests where id = v_request.id;
     v_count := v_count + 1;

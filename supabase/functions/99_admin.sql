@@ -3,7 +3,7 @@
 -- Where an act is about a user the subject is their id and nothing else names them, so that a deletion of their data
 -- finds it; where it is about a job, the job's.
 
-create or replace function public.audit_act(
+create or replace function private.audit_act(
   p_actor uuid, p_by text, p_action text, p_subject text, p_reason text, p_before jsonb, p_after jsonb
 ) returns void
 language plpgsql security definer set search_path = ''
@@ -18,7 +18,7 @@ begin
 end $$;
 
 -- The account that an operator names by its id or its address.
-create or replace function public.account_of(p_who text) returns uuid
+create or replace function private.account_of(p_who text) returns uuid
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
@@ -42,7 +42,7 @@ end $$;
 create or replace function public.admin_role(p_user_id uuid) returns text
 language sql stable security definer set search_path = ''
 as $$
-  select a.role from public.admins a where a.user_id = p_user_id and not public.is_blocked(p_user_id)
+  select a.role from public.admins a where a.user_id = p_user_id and not private.is_blocked(p_user_id)
 $$;
 
 create or replace function public.list_admins() returns jsonb
@@ -58,12 +58,12 @@ create or replace function public.grant_admin(p_who text, p_role text, p_by text
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_user_id uuid := public.account_of(p_who);
+  v_user_id uuid := private.account_of(p_who);
   v_before text := public.admin_role(v_user_id);
 begin
   insert into public.admins (user_id, role, granted_by) values (v_user_id, p_role, p_by)
   on conflict (user_id) do update set role = excluded.role, granted_by = excluded.granted_by;
-  perform public.audit_act(null, p_by, 'admin.grant', v_user_id::text, p_reason,
+  perform private.audit_act(null, p_by, 'admin.grant', v_user_id::text, p_reason,
                            jsonb_build_object('role', v_before), jsonb_build_object('role', p_role));
   return jsonb_build_object('user_id', v_user_id, 'role', p_role, 'before', v_before);
 end $$;
@@ -72,12 +72,12 @@ create or replace function public.revoke_admin(p_who text, p_by text, p_reason t
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_user_id uuid := public.account_of(p_who);
+  v_user_id uuid := private.account_of(p_who);
   v_before text;
 begin
   delete from public.admins where user_id = v_user_id returning role into v_before;
   if found then
-    perform public.audit_act(null, p_by, 'admin.revoke', v_user_id::text, p_reason,
+    perform private.audit_act(null, p_by, 'admin.revoke', v_user_id::text, p_reason,
                              jsonb_build_object('role', v_before), jsonb_build_object('role', null));
   end if;
   return jsonb_build_object('user_id', v_user_id, 'role', null, 'before', v_before);
@@ -85,12 +85,12 @@ end $$;
 
 -- Users
 
-create or replace function public.admin_user_document(p_profile public.profiles) returns jsonb
+create or replace function private.admin_user_document(p_profile public.profiles) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
   select jsonb_build_object(
     'user_id', p_profile.user_id, 'email', (select u.email from auth.users u where u.id = p_profile.user_id),
-    'plan_id', p_profile.plan_id, 'balance', public.available_credits(p_profile.user_id), 'debt', coalesce(c.debt, 0),
+    'plan_id', p_profile.plan_id, 'balance', private.available_credits(p_profile.user_id), 'debt', coalesce(c.debt, 0),
     'flagged_at', p_profile.flagged_at, 'flag_reason', p_profile.flag_reason,
     'suspended_at', p_profile.suspended_at, 'suspend_reason', p_profile.suspend_reason,
     'banned_until', (public.account_state(p_profile.user_id) ->> 'until')::timestamptz,
@@ -110,7 +110,7 @@ declare
   v_id uuid := case when p_query ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$' then p_query::uuid end;
 begin
   return (
-    select coalesce(jsonb_agg(public.admin_user_document(page.profile) order by (page.profile).created_at desc,
+    select coalesce(jsonb_agg(private.admin_user_document(page.profile) order by (page.profile).created_at desc,
                               (page.profile).user_id desc), '[]')
     from (
       select f as profile from public.profiles f
@@ -130,11 +130,11 @@ create or replace function public.admin_user(p_who text) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
-  v_user_id uuid := public.account_of(p_who);
+  v_user_id uuid := private.account_of(p_who);
 begin
   return (
-    select public.admin_user_document(f) || jsonb_build_object(
-      'storage_bytes', public.storage_used(f.user_id),
+    select private.admin_user_document(f) || jsonb_build_object(
+      'storage_bytes', private.storage_used(f.user_id),
       'subscription', public.get_subscription(f.user_id),
       'keys', (select coalesce(jsonb_agg(jsonb_build_object(
                  'name', k ->> 'name', 'prefix', k ->> 'prefix', 'status', k ->> 'status', 'scopes', k -> 'scopes',
@@ -144,7 +144,7 @@ begin
                  from (select c.id as grant_id, c.source, c.reference, c.amount, c.remaining, c.clawed, c.expires_at,
                               c.note, c.created_at
                        from public.credit_grants c where c.user_id = f.user_id order by c.id desc limit 50) g),
-      'jobs', (select coalesce(jsonb_agg(public.admin_job_document(r.job) order by (r.job).created_at desc), '[]')
+      'jobs', (select coalesce(jsonb_agg(private.admin_job_document(r.job) order by (r.job).created_at desc), '[]')
                from (select j as job from public.jobs j where j.user_id = f.user_id
                      order by j.created_at desc, j.id desc limit 20) r),
       'abuse', (select to_jsonb(a) from public.abuse_signals a where a.user_id = f.user_id))
@@ -160,7 +160,7 @@ declare
   v_before text := (select f.plan_id from public.profiles f where f.user_id = p_user_id for no key update);
 begin
   perform public.set_plan(p_user_id, p_plan_id, p_reason, p_actor);
-  perform public.audit_act(p_actor, p_by, 'admin.plan', p_user_id::text, p_reason,
+  perform private.audit_act(p_actor, p_by, 'admin.plan', p_user_id::text, p_reason,
                            jsonb_build_object('plan_id', v_before), jsonb_build_object('plan_id', p_plan_id));
   return public.admin_user(p_user_id::text);
 end $$;
@@ -174,9 +174,9 @@ declare
   v_before jsonb;
 begin
   select jsonb_build_object('flagged_at', f.flagged_at, 'flag_reason', f.flag_reason) into v_before
-  from public.profiles f where f.user_id = public.account_of(p_user_id::text) for no key update;
+  from public.profiles f where f.user_id = private.account_of(p_user_id::text) for no key update;
   perform public.flag_account(p_user_id, case when p_flagged then p_reason end, p_actor);
-  perform public.audit_act(
+  perform private.audit_act(
     p_actor, p_by, case when p_flagged then 'admin.flag' else 'admin.unflag' end, p_user_id::text, p_reason, v_before,
     (select jsonb_build_object('flagged_at', f.flagged_at, 'flag_reason', f.flag_reason)
      from public.profiles f where f.user_id = p_user_id));
@@ -197,12 +197,12 @@ begin
     raise exception using errcode = 'PT409', message = 'conflict', detail = 'You cannot suspend your own account.';
   end if;
   select jsonb_build_object('suspended_at', f.suspended_at, 'suspend_reason', f.suspend_reason) into v_before
-  from public.profiles f where f.user_id = public.account_of(p_user_id::text) for no key update;
+  from public.profiles f where f.user_id = private.account_of(p_user_id::text) for no key update;
   update public.profiles
   set suspended_at = case when p_suspended then coalesce(suspended_at, clock_timestamp()) end,
       suspend_reason = case when p_suspended then btrim(p_reason) end
   where user_id = p_user_id;
-  perform public.audit_act(
+  perform private.audit_act(
     p_actor, p_by, case when p_suspended then 'admin.suspend' else 'admin.restore' end, p_user_id::text, p_reason,
     v_before,
     (select jsonb_build_object('suspended_at', f.suspended_at, 'suspend_reason', f.suspend_reason)
@@ -219,7 +219,7 @@ create or replace function public.admin_credits(
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_before public.credits := public.lock_credits(public.account_of(p_user_id::text));
+  v_before public.credits := private.lock_credits(private.account_of(p_user_id::text));
   v_after public.credits;
   v_repeated boolean;
 begin
@@ -234,7 +234,7 @@ begin
   end if;
   select * into v_after from public.credits where user_id = p_user_id;
   if not v_repeated then
-    perform public.audit_act(
+    perform private.audit_act(
       p_actor, p_by, 'admin.credits', p_user_id::text, p_reason,
       jsonb_build_object('balance', v_before.balance, 'debt', v_before.debt),
       jsonb_build_object('balance', v_after.balance, 'debt', v_after.debt, 'amount', p_amount, 'reference', p_reference));

@@ -1,6 +1,6 @@
 -- Jobs of anybody, for operators, and what moderation refused. Acts as in 99_admin.sql.
 
-create or replace function public.admin_job_document(p_job public.jobs) returns jsonb
+create or replace function private.admin_job_document(p_job public.jobs) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
   select jsonb_build_object(
@@ -22,10 +22,10 @@ create or replace function public.admin_jobs(
 language plpgsql stable security definer set search_path = '' set plan_cache_mode = 'force_custom_plan'
 as $$
 declare
-  v_user_id uuid := case when p_user is not null then public.account_of(p_user) end;
+  v_user_id uuid := case when p_user is not null then private.account_of(p_user) end;
 begin
   return (
-    select coalesce(jsonb_agg(public.admin_job_document(page.job) order by (page.job).created_at desc,
+    select coalesce(jsonb_agg(private.admin_job_document(page.job) order by (page.job).created_at desc,
                               (page.job).id desc), '[]')
     from (
       select j as job from public.jobs j
@@ -43,16 +43,16 @@ end $$;
 
 -- Where the bytes are that a repetition of an ended job would read; null when they are gone: its own upload, else the
 -- original that its owner's library keeps, else the upload of an earlier job for them.
-create or replace function public.bytes_of(p_job public.jobs) returns public.jobs
+create or replace function private.bytes_of(p_job public.jobs) returns public.jobs
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
   v_source public.jobs;
 begin
   select j.* into v_source from public.jobs j
-  where p_job.source_bucket = 'uploads-ephemeral' and j.id = public.job_of_upload(p_job.upload_path)
+  where p_job.source_bucket = 'uploads-ephemeral' and j.id = private.job_of_upload(p_job.upload_path)
     and j.upload_expires_at > now()
-    and public.object_exists('uploads-ephemeral', j.upload_path);
+    and private.object_exists('uploads-ephemeral', j.upload_path);
   if not found then
     select 'user-library', i.original_path into v_source.source_bucket, v_source.upload_path
     from public.images i
@@ -60,7 +60,7 @@ begin
     if not found then
       select j.* into v_source from public.jobs j
       where j.owner_id = p_job.owner_id and j.sha256 = p_job.sha256 and j.size = p_job.size and j.status = 'done'
-        and j.upload_expires_at > now() and public.object_exists('uploads-ephemeral', j.upload_path)
+        and j.upload_expires_at > now() and private.object_exists('uploads-ephemeral', j.upload_path)
       order by j.finished_at desc limit 1;
     end if;
   end if;
@@ -71,11 +71,11 @@ end $$;
 create or replace function public.admin_job(p_job_id uuid) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
-  select public.admin_job_document(j) || jsonb_build_object(
+  select private.admin_job_document(j) || jsonb_build_object(
     'worker', j.worker, 'lease_expires_at', j.lease_expires_at, 'step', j.step, 'progress', j.progress,
     'run_at', j.run_at, 'expires_at', j.expires_at, 'upload_expires_at', j.upload_expires_at,
     'request_id', j.request_id, 'wants_persist', j.wants_persist, 'output_id', j.output_id,
-    'bytes_kept', (public.bytes_of(j)).upload_path is not null,
+    'bytes_kept', (private.bytes_of(j)).upload_path is not null,
     'blocked', public.blocked_category(array[j.sha256]),
     'replays', (select coalesce(jsonb_agg(r.id order by r.created_at), '[]') from public.jobs r where r.replay_of = j.id),
     'events', (select coalesce(jsonb_agg(jsonb_build_object(
@@ -89,7 +89,7 @@ as $$
   from public.jobs j where j.id = p_job_id
 $$;
 
-create or replace function public.no_such_job(p_job_id uuid) returns void
+create or replace function private.no_such_job(p_job_id uuid) returns void
 language plpgsql stable set search_path = ''
 as $$
 begin
@@ -109,7 +109,7 @@ declare
 begin
   select * into v_old from public.jobs where id = p_job_id;
   if not found then
-    perform public.no_such_job(p_job_id);
+    perform private.no_such_job(p_job_id);
   end if;
   if v_old.status = 'done' then
     raise exception using errcode = 'PT409', message = 'job_finished', detail = 'This job is done: its owner has the result.';
@@ -117,16 +117,16 @@ begin
     raise exception using errcode = 'PT409', message = 'conflict', detail = format('This job has not ended: it is %s.', v_old.status);
   end if;
   if v_old.user_id is not null then
-    perform public.assert_no_deletion(v_old.user_id);
-    perform public.assert_account(v_old.user_id);
-    perform public.lock_user(v_old.user_id);
+    perform private.assert_no_deletion(v_old.user_id);
+    perform private.assert_account(v_old.user_id);
+    perform private.lock_user(v_old.user_id);
   end if;
   if v_old.team_id is not null
-     and coalesce(public.library_role(v_old.team_id, v_old.user_id), '') not in ('owner', 'editor') then
+     and coalesce(private.library_role(v_old.team_id, v_old.user_id), '') not in ('owner', 'editor') then
     raise exception using errcode = 'PT409', message = 'conflict', detail = 'Its caller may not change that team''s library any more.';
   end if;
-  perform public.refuse_blocked(array[v_old.sha256]);
-  v_source := public.bytes_of(v_old);
+  perform private.refuse_blocked(array[v_old.sha256]);
+  v_source := private.bytes_of(v_old);
   if v_source.id is not null then
     -- Kept an hour longer than the new job may wait; asked again under the lock, since expire_due may be taking them.
     update public.jobs set upload_expires_at = greatest(upload_expires_at, now() + interval '25 hours')
@@ -146,11 +146,11 @@ begin
   from public.plans p
   where p.id = coalesce((select f.plan_id from public.profiles f where f.user_id = v_old.user_id), 'anonymous')
   returning * into v_new;
-  perform public.hold_credits(v_new);
-  perform public.audit_act(p_actor, p_by, 'job.replay', p_job_id::text, p_reason,
+  perform private.hold_credits(v_new);
+  perform private.audit_act(p_actor, p_by, 'job.replay', p_job_id::text, p_reason,
                            jsonb_build_object('status', v_old.status, 'error', v_old.error -> 'code'),
                            jsonb_build_object('job_id', v_new.id, 'price', v_new.price));
-  return public.admin_job_document(v_new);
+  return private.admin_job_document(v_new);
 exception when unique_violation then
   raise exception using errcode = 'PT409', message = 'conflict', detail = 'The same work is under way already.';
 end $$;
@@ -164,15 +164,15 @@ declare
 begin
   select * into v_job from public.jobs where id = p_job_id for no key update;
   if not found then
-    perform public.no_such_job(p_job_id);
+    perform private.no_such_job(p_job_id);
   end if;
   if v_job.finished_at is not null then
     raise exception using errcode = 'PT409', message = 'job_finished', detail = format('This job has ended already: %s.', v_job.status);
   end if;
-  perform public.audit_act(p_actor, p_by, 'job.cancel', p_job_id::text, p_reason,
+  perform private.audit_act(p_actor, p_by, 'job.cancel', p_job_id::text, p_reason,
                            jsonb_build_object('status', v_job.status), jsonb_build_object('status', 'canceled'));
-  v_job := public.finish_job(v_job, 'canceled', null, null, 0, v_job.upload_expires_at is not null);
-  return public.admin_job_document(v_job);
+  v_job := private.finish_job(v_job, 'canceled', null, null, 0, v_job.upload_expires_at is not null);
+  return private.admin_job_document(v_job);
 end $$;
 
 -- Gives back what a job was charged, once: false when that was done before.
@@ -183,7 +183,7 @@ begin
   if not public.refund_job(p_job_id, p_reason, p_actor) then
     return false;
   end if;
-  perform public.audit_act(
+  perform private.audit_act(
     p_actor, p_by, 'job.refund', p_job_id::text, p_reason, jsonb_build_object('refunded', 0),
     (select jsonb_build_object('refunded', j.charged) from public.jobs j where j.id = p_job_id));
   return true;
@@ -198,7 +198,7 @@ language plpgsql stable security definer set search_path = '' set plan_cache_mod
 as $$
 begin
   return (
-    select coalesce(jsonb_agg(public.admin_job_document(page.job) || jsonb_build_object(
+    select coalesce(jsonb_agg(private.admin_job_document(page.job) || jsonb_build_object(
              'category', (page.job).error ->> 'category', 'blocked', public.blocked_category(array[(page.job).sha256]),
              'review', page.review) order by (page.job).created_at desc, (page.job).id desc), '[]')
     from (
@@ -224,13 +224,13 @@ declare
 begin
   select * into v_job from public.jobs where id = p_job_id for no key update;
   if not found then
-    perform public.no_such_job(p_job_id);
+    perform private.no_such_job(p_job_id);
   end if;
   if v_job.status <> 'error' or v_job.error ->> 'code' is distinct from 'refused' then
     raise exception using errcode = 'PT409', message = 'conflict', detail = 'This job was not refused: there is nothing to review.';
   end if;
   select jsonb_build_object('decision', m.decision) into v_before from public.moderation_reviews m where m.job_id = p_job_id;
-  perform public.audit_act(p_actor, p_by, 'job.review', p_job_id::text, p_reason, v_before,
+  perform private.audit_act(p_actor, p_by, 'job.review', p_job_id::text, p_reason, v_before,
                            jsonb_build_object('decision', p_decision));
   insert into public.moderation_reviews (job_id, decision, reason) values (p_job_id, p_decision, btrim(p_reason))
   on conflict (job_id) do update set decision = excluded.decision, reason = excluded.reason, created_at = now();

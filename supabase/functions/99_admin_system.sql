@@ -10,7 +10,7 @@ declare
   v_hand boolean := coalesce(starts_with(p_actor, 'cli:'), false);
   -- Whoever deleted their account is known by a pseudonym, which no account has.
   v_actor uuid := case when p_actor ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$' then p_actor::uuid
-                       when p_actor is not null and not v_hand then public.account_of(p_actor) end;
+                       when p_actor is not null and not v_hand then private.account_of(p_actor) end;
 begin
   return (
     select coalesce(jsonb_agg(jsonb_build_object(

@@ -21,7 +21,7 @@ async def test_fifty_parallel_intakes_with_one_generation_left(
 ) -> None:
     async with person(local, api.url, db, plan="free") as someone:
         await db.execute(
-            "insert into public.usage_daily (user_id, day, generations) values ($1, public.utc_day(), 9)",
+            "insert into public.usage_daily (user_id, day, generations) values ($1, private.utc_day(), 9)",
             someone.id,
         )
         pictures = [photo(48, 32) for _ in range(PARALLEL)]

@@ -182,7 +182,7 @@ async def test_no_text_is_refused(local: Local) -> None:
     collect()
     try:
         rows = await connection.fetch(
-            "select public.search_query(t)::text as q from unnest($1::text[]) t", examples
+            "select private.search_query(t)::text as q from unnest($1::text[]) t", examples
         )
     finally:
         await connection.close()

@@ -20,7 +20,7 @@ async def subscriber(shop: Shop, person: Person) -> AsyncIterator[None]:
     account = shop.account
     made = await shop.subscribe(person, "basic")
     yield
-    await shop.value("select public.spend_credits($1, 90, 'hold', 'a job')", person.id)
+    await shop.value("select private.spend_credits($1, 90, 'hold', 'a job')", person.id)
     subscriptions.advance(account, MONTH + DAY)
     yield
     account.now += 9 * DAY
@@ -41,7 +41,7 @@ async def subscriber(shop: Shop, person: Person) -> AsyncIterator[None]:
     yield
     subscriptions.advance(account, MONTH)
     yield
-    await shop.value("select public.return_credits($1, 'a job')", person.id)
+    await shop.value("select private.return_credits($1, 'a job')", person.id)
 
 
 async def buyer(shop: Shop, person: Person) -> AsyncIterator[None]:
@@ -49,7 +49,7 @@ async def buyer(shop: Shop, person: Person) -> AsyncIterator[None]:
     account = shop.account
     first = (await shop.buy(person, pack_id="pack-500"))["payment_intent"]
     yield
-    await shop.value("select public.spend_credits($1, 95, 'hold', 'a job')", person.id)
+    await shop.value("select private.spend_credits($1, 95, 'hold', 'a job')", person.id)
     payments.refund(account, first, 700)
     yield
     account.now += 60
@@ -71,7 +71,7 @@ async def buyer(shop: Shop, person: Person) -> AsyncIterator[None]:
     yield
     payments.close_dispute(account, lost["id"], "lost")
     yield
-    await shop.value("select public.return_credits($1, 'a job')", person.id)
+    await shop.value("select private.return_credits($1, 'a job')", person.id)
 
 
 async def defaulter(shop: Shop, person: Person) -> AsyncIterator[None]:

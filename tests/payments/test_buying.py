@@ -179,16 +179,16 @@ async def test_what_was_spent_becomes_a_debt_that_the_next_purchase_pays(shop: S
     person = await shop.person()
     session = await shop.buy(person, pack_id="pack-500")
     await shop.news()
-    await shop.value("select public.spend_credits($1, 550, 'hold', 'a job')", person.id)
-    await shop.value("select public.return_credits($1, 'a job')", person.id)
-    await shop.value("select public.spend_credits($1, 550, 'hold', 'another')", person.id)
+    await shop.value("select private.spend_credits($1, 550, 'hold', 'a job')", person.id)
+    await shop.value("select private.return_credits($1, 'a job')", person.id)
+    await shop.value("select private.spend_credits($1, 550, 'hold', 'another')", person.id)
     payments.refund(shop.account, session["payment_intent"])
     await shop.news()
     assert (await shop.balance(person), await shop.debt(person)) == (0, 450)
     await shop.buy(person, pack_id="pack-500")
     await shop.news()
     assert (await shop.balance(person), await shop.debt(person)) == (50, 0)
-    await shop.value("select public.return_credits($1, 'another')", person.id)
+    await shop.value("select private.return_credits($1, 'another')", person.id)
 
 
 async def test_credits_told_of_after_their_end_pay_no_debt(shop: Shop) -> None:
@@ -269,7 +269,7 @@ async def test_what_ended_unspent_is_not_taken_a_second_time(
     await shop.subscribe(person, "basic")
     await shop.news()
     if spent:
-        await shop.value("select public.spend_credits($1, $2, 'hold', 'a job')", person.id, spent)
+        await shop.value("select private.spend_credits($1, $2, 'hold', 'a job')", person.id, spent)
     await shop.db.execute(
         "update public.credit_grants set expires_at = now() - interval '1 s'"
         " where user_id = $1 and expires_at is not null",
@@ -286,7 +286,7 @@ async def test_what_ended_unspent_is_not_taken_a_second_time(
     payments.refund(shop.account, intent["id"], cents)
     await shop.news()
     assert (await shop.balance(person), await shop.debt(person)) == (left, debt)
-    await shop.value("select public.return_credits($1, 'a job')", person.id) if spent else None
+    await shop.value("select private.return_credits($1, 'a job')", person.id) if spent else None
 
 
 async def test_another_currency_is_not_taken_for_ours(shop: Shop) -> None:

@@ -209,7 +209,7 @@ async def test_a_re_run_that_meets_its_own_failure_does_not_lock(world: World, o
         await world.value("select 1 from public.profiles where user_id = $1 for no key update", user)
         await world.value("select 1 from public.jobs where id = $1 for no key update", earlier["job_id"])
         failing = await begin_behind(world, worker, worker.fail(running, drop=True))
-        await world.value("select public.spend_credits($1, 5, 'hold', 'test')", user)
-        await world.value("select public.return_credits($1, 'test')", user)
+        await world.value("select private.spend_credits($1, 5, 'hold', 'test')", user)
+        await world.value("select private.return_credits($1, 'test')", user)
     assert (await failing)["status"] == "error"
     assert await world.balance(user) == 20

@@ -89,7 +89,7 @@ async def test_expiry_says_when_there_is_more(world: World) -> None:
 async def test_two_cleaners_get_different_tombstones(world: World, open_world: Opener) -> None:
     paths = [f"{uuid.uuid4()}.webp" for _ in range(40)]
     for path in paths:
-        await world.value("select public.entomb('outputs-ephemeral', $1, 'test')", path)
+        await world.value("select private.entomb('outputs-ephemeral', $1, 'test')", path)
     cleaners = [await open_world() for _ in range(2)]
     taken: list[list[Document]] = await together(
         [cleaner.call("due_tombstones", p_limit=25) for cleaner in cleaners]
@@ -104,7 +104,7 @@ async def test_two_cleaners_get_different_tombstones(world: World, open_world: O
 
 async def test_a_tombstone_that_nobody_confirms_comes_back_later(world: World) -> None:
     path = f"{uuid.uuid4()}.webp"
-    await world.value("select public.entomb('outputs-ephemeral', $1, 'test')", path)
+    await world.value("select private.entomb('outputs-ephemeral', $1, 'test')", path)
     for attempt in range(2):
         while taken := await world.call("due_tombstones", p_limit=100):
             if any(stone["path"] == path for stone in taken):

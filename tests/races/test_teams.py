@@ -255,7 +255,8 @@ async def test_a_team_is_deleted_behind_a_result(world: World, open_world: Opene
     assert (await world.job(waiting["id"]))["status"] == "canceled"
     assert (
         await world.value(
-            "select public.job_document(j) -> 'output' from public.jobs j where id = $1", uuid.UUID(job["id"])
+            "select private.job_document(j) -> 'output' from public.jobs j where id = $1",
+            uuid.UUID(job["id"]),
         )
         is None
     )

@@ -176,7 +176,7 @@ async def test_blocking_and_recording_exclude_each_other(local_pair: tuple[Db, D
     sha256 = new_sha256()
     transaction = recording.transaction()
     await transaction.start()
-    await recording.execute("select public.refuse_blocked_for_good(array[$1])", sha256)
+    await recording.execute("select private.refuse_blocked_for_good(array[$1])", sha256)
     pid = await blocking.fetchval("select pg_backend_pid()")
     waiting = asyncio.create_task(
         blocking.execute("select public.block_hash($1, 'test', '', 'tests')", sha256)
@@ -189,7 +189,7 @@ async def test_blocking_and_recording_exclude_each_other(local_pair: tuple[Db, D
     await transaction.commit()
     await waiting
     with pytest.raises(asyncpg.PostgresError, match="refused"):
-        await recording.execute("select public.refuse_blocked_for_good(array[$1])", sha256)
+        await recording.execute("select private.refuse_blocked_for_good(array[$1])", sha256)
 
 
 @pytest.fixture

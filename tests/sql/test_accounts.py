@@ -159,7 +159,7 @@ async def test_links_are_revoked_meanwhile_and_come_back(world: World, way: str)
     done = await world.done(user)
     link = await world.share(done["output"]["output_id"], user)
     assert link is not None
-    status = "select public.share_status(l) from public.share_links l where l.id = $1"
+    status = "select private.share_status(l) from public.share_links l where l.id = $1"
     share_id = uuid.UUID(link["share_id"])
     assert await world.value(status, share_id) == "active"
     await WAYS[way](world, user)

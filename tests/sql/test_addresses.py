@@ -13,12 +13,12 @@ async def test_the_address_of_a_visitors_job_is_forgotten_after_a_month(world: W
         job = (await world.intake(ip=address))["job"]["job_id"]
         assert (await world.job(job))["address"] == address
         await world.connection.execute(
-            "update public.jobs set counted_on = public.utc_day() - $2::integer where address = $1",
+            "update public.jobs set counted_on = private.utc_day() - $2::integer where address = $1",
             address,
             days,
         )
         await world.connection.execute(
-            "update public.address_usage set day = public.utc_day() - $2::integer where address = $1",
+            "update public.address_usage set day = private.utc_day() - $2::integer where address = $1",
             address,
             days,
         )

@@ -19,7 +19,7 @@ DESTRUCTIVE = re.compile(
     r"delete from public\.(?!tombstones)|set deleted_at = |insert into public\.(?:tombstones|credit_ledger)"
 )
 AUDITED = re.compile(r"insert into public\.audit_log")
-CALLED = re.compile(r"\bpublic\.(\w+)\(")
+CALLED = re.compile(r"\b(?:public|private)\.(\w+)\(")
 
 UNAUDITED = {
     # Nobody's act: the time that was told from the beginning is over.
@@ -42,7 +42,7 @@ UNAUDITED = {
 async def test_whatever_destroys_or_spends_is_audited(world: World) -> None:
     rows = await world.connection.fetch(
         "select proname, prosrc, has_function_privilege('service_role', oid, 'execute') as callable"
-        " from pg_proc where pronamespace = 'public'::regnamespace"
+        " from pg_proc where pronamespace in ('public'::regnamespace, 'private'::regnamespace)"
     )
     source = {row["proname"]: row["prosrc"] for row in rows}
 

@@ -234,7 +234,7 @@ async def test_asking_again_does_not_wait_for_what_the_worker_holds_in_a_circle(
     lease = {"p_request_id": row["id"], "p_lease_token": row["lease_token"]}
     other = await open_world()
     async with world.connection.transaction():
-        await world.value("select (public.leased_request($1, $2)).id", *lease.values())
+        await world.value("select (private.leased_request($1, $2)).id", *lease.values())
         again = await begin_behind(
             world, other, other.call("request_deletion", **asked | {"p_delete_account": True})
         )

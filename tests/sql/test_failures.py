@@ -86,7 +86,7 @@ async def test_every_code_that_a_job_fails_with_is_somebodys(world: World) -> No
     """A code that pixel work or the worker's verdicts gain has to be put on one side."""
     assert {known(code) for code in PIXEL_CODES} | set(VERDICTS) <= CALLERS | OURS
     for code in CODES.values():
-        assert await world.call("is_callers_fault", p_code=str(code)) == (code in CALLERS), code
+        assert await world.call("private.is_callers_fault", p_code=str(code)) == (code in CALLERS), code
 
 
 @pytest.mark.parametrize("code", sorted(CALLERS))

@@ -10,13 +10,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from scripts.local.home import REPOSITORY
 from tests.races.order import begin_behind, behind, refused, together
 from tests.sql.fixtures import Opener
 from tests.sql.world import World
 from tests.support import new_sha256
-
-MIGRATION = REPOSITORY / "supabase" / "migrations" / "20261120150100_credits.sql"
 
 
 def days(n: float) -> datetime:
@@ -135,7 +132,7 @@ async def test_the_cron_works_in_batches_and_waits_for_nobody(world: World, open
         await world.grant(user, 5, "subscription", "in_1", expires_at=days(1))
         await end(world, user, "in_1")
     async with world.connection.transaction():
-        await world.value("select public.lock_credits($1)", users[0])
+        await world.value("select private.lock_credits($1)", users[0])
         assert [await other.call("expire_grants", p_limit=2) for _ in range(3)] == [
             {"accounts": 2, "credits": 10},
             {"accounts": 1, "credits": 5},
@@ -355,46 +352,3 @@ async def test_a_debt_outlives_the_emptying_of_an_account(world: World) -> None:
     assert (await world.call("get_credits", p_user_id=user))["debt"] == 9
     assert await world.claw_back(user, 9, "cs_lost", reason="dp_lost") == {"taken": 0, "debt": 9}
     assert (await world.call("get_credits", p_user_id=user))["debt"] == 9
-
-
-LANDED = """
-drop table public.credit_uses, public.credit_grants cascade;
-alter table public.credits drop column debt;
-alter table public.credit_ledger drop column debt, drop column balance_after;
-drop index public.credit_ledger_history, public.credit_ledger_external;
-create index credit_ledger_purchases on public.credit_ledger (reference) where reason = 'purchase';
-create function public.move_credits(uuid, integer, text, text) returns boolean language sql as 'select true';
-create function public.grant_credits(uuid, integer, text, text) returns boolean language sql as 'select true';
-"""
-"""Back to the tables as they were before there were grants."""
-
-
-async def test_a_ledger_of_before_gets_its_grant(world: World, payer: uuid.UUID) -> None:
-    """Holds that were open then end as all do."""
-    captured = await world.complete(await world.running(payer, price=12))
-    running = await world.running(payer, price=8)
-    empty = await world.user(balance=0)
-    gone = await world.user()
-    await world.connection.execute("delete from auth.users where id = $1", gone)
-    transaction = world.connection.transaction()
-    await transaction.start()
-    try:
-        # What the migration makes belongs to whoever owns the functions that use it.
-        owner = await world.value("select proowner::regrole::text from pg_proc where proname = 'sweep'")
-        await world.connection.execute(f"set local role {owner}")
-        await world.connection.execute(LANDED)
-        await world.connection.execute(MIGRATION.read_text("utf-8"))
-        await world.connection.execute("reset role")
-        assert await world.violations() == []
-        assert await left(world, payer) == {"opening": 20}
-        assert await left(world, empty) == {}
-        newest = "select balance_after from public.credit_ledger where user_id = $1 order by id desc limit 1"
-        assert await world.value(newest, payer) == 20
-        await world.fail(running)
-        refund = {"p_job_id": uuid.UUID(captured["job_id"]), "p_reason": "stripes", "p_actor": None}
-        assert await world.call("refund_job", **refund)
-        assert await left(world, payer) == {"opening": 40}
-        assert await world.grant(payer, 5, "purchase", "old") is False  # bought before
-        assert await world.violations() == []
-    finally:
-        await transaction.rollback()

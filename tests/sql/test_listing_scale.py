@@ -29,7 +29,7 @@ insert into public.profiles (user_id) select id from auth.users;
 insert into public.images (id, user_id, sha256, filename, search, content_type, width, height, size, created_at,
                            archived_at)
   select gen_random_uuid(), u.id, encode(sha256((u.email || n)::bytea), 'hex'), f.name,
-         public.search_vector(f.name, null), 'image/jpeg', 40, 30, 1000,
+         private.search_vector(f.name, null), 'image/jpeg', 40, 30, 1000,
          timestamptz '2026-01-01' + n * interval '1 minute', case when n % 100 = 99 then now() end
   from generate_series(1, {MANY}) n join auth.users u on u.id = '{LARGE}' or n <= {FEW},
     lateral (select case when n = 50 then 'rarity.jpg' else 'photo-' || n || '.jpg' end) as f (name);

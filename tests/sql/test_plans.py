@@ -39,13 +39,13 @@ async def refusal(world: World, user: uuid.UUID | None, **changes: Any) -> tuple
 
 async def today(world: World, user: uuid.UUID) -> Document:
     row = await world.connection.fetchrow(
-        "select * from public.usage_daily where user_id = $1 and day = public.utc_day()", user
+        "select * from public.usage_daily where user_id = $1 and day = private.utc_day()", user
     )
     return dict(row) if row else {}
 
 
 async def stored(world: World, user: uuid.UUID) -> int:
-    return int(await world.value("select public.storage_used($1)", user))
+    return int(await world.value("select private.storage_used($1)", user))
 
 
 # Generations
@@ -57,7 +57,7 @@ async def test_the_free_plan_ends_after_ten_generations_a_day(world: World) -> N
         assert (await world.intake(user))["created"]
     code, facts = await refusal(world, user)
     assert code == "quota_exceeded"
-    midnight = await world.value("select (public.utc_day() + 1)::timestamp at time zone 'utc'")
+    midnight = await world.value("select (private.utc_day() + 1)::timestamp at time zone 'utc'")
     assert facts["violated_policies"] == ["generations_per_day"]
     assert (facts["limit"], facts["used"], facts["plan_required"]) == (10, 10, "basic")
     assert await world.value("select $1::timestamptz", midnight) == await world.value(
@@ -87,7 +87,7 @@ async def test_of_two_quotas_the_one_that_lasts_longer_says_when(world: World) -
     await world.intake(user)
     _, facts = await refusal(world, user)
     assert facts["violated_policies"] == ["generations_per_month", "generations_per_day"]
-    assert facts["resets_at"] == await world.value("select to_jsonb(public.next_month()) #>> '{}'")
+    assert facts["resets_at"] == await world.value("select to_jsonb(private.next_month()) #>> '{}'")
 
 
 async def test_too_many_jobs_names_the_plan_that_has_room(world: World) -> None:
@@ -237,7 +237,7 @@ async def test_a_network_is_counted_by_an_index(world: World) -> None:
     await world.connection.execute("set enable_seqscan = off")
     rows = await world.connection.fetch(
         "explain select sum(a.generations) from public.address_usage a "
-        "where left(a.address, 16) = left($1, 16) and a.day = public.utc_day() and a.user_id is null",
+        "where left(a.address, 16) = left($1, 16) and a.day = private.utc_day() and a.user_id is null",
         ADDRESS,
     )
     await world.connection.execute("reset enable_seqscan")
@@ -544,7 +544,7 @@ def _output(job: Document) -> Document:
 
 async def test_a_batch_of_counts_is_added_once(world: World) -> None:
     user, batch = await world.user(), secrets.token_hex(8)
-    day = str(await world.value("select public.utc_day()"))
+    day = str(await world.value("select private.utc_day()"))
     counts = [
         {
             "user_id": str(who),

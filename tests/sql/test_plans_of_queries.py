@@ -60,7 +60,7 @@ async def crowded(local: Local) -> AsyncIterator[World]:
 ADMIN_JOBS = "select public.admin_jobs(50, null, null, null, null, {}, {}, null, null)"
 HOT = {
     "cache lookup": (
-        f"select public.find_output(public.cache_key(encode(sha256('777'), 'hex'), 'resize-v1', 'full'), '{USER}',"
+        f"select private.find_output(public.cache_key(encode(sha256('777'), 'hex'), 'resize-v1', 'full'), '{USER}',"
         f" '{USER}', 1, 1, 1, interval '1 day')",
         {"image_outputs_cache"},
     ),

@@ -287,7 +287,7 @@ async def _use(world: World, user_id: uuid.UUID) -> None:
 async def _give_a_key(world: World, user_id: uuid.UUID) -> None:
     """An API key that has spent something."""
     key = await world.api_key(user_id)
-    await world.call("spend_on_key", p_key_id=uuid.UUID(key["key_id"]), p_credits=3)
+    await world.call("private.spend_on_key", p_key_id=uuid.UUID(key["key_id"]), p_credits=3)
 
 
 async def _collect(world: World, user_id: uuid.UUID) -> None:

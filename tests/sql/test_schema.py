@@ -2,125 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
 
+import asyncpg
+import httpx
 import pytest
 
+from scripts.docs.sql import README, readme
 from scripts.local.check import TYPES
 from scripts.local.home import REPOSITORY, Local
 from scripts.local.migrate import supabase
+from scripts.local.migration import changes, sources
 from scripts.local.stack import HOSTED_LOCALE
 from tests.sql.scratch import dump_schema
 from tests.sql.world import World
 
 SUPABASE = REPOSITORY / "supabase"
-CALLABLE_BY_USERS: set[str] = set()
-"""Functions that anon, authenticated or PUBLIC may execute: none. Users go through the API."""
-CALLABLE_BY_SERVICE = {
-    *("account_state", "end_blocked_jobs", "admin_suspend"),
-    *(
-        "intake",
-        "intake_batch",
-        "adopt_output",
-        "mark_uploaded",
-        "cancel_job",
-        "get_job",
-        "get_job_events",
-        "queue_position",
-    ),
-    *(
-        "claim_next",
-        "heartbeat",
-        "snooze",
-        "cached_output",
-        "complete_from_cache",
-        "complete_job",
-        "fail_job",
-    ),
-    *(
-        "sweep",
-        "queue_stats",
-        "lease_task",
-        "expire_due",
-        "due_tombstones",
-        "confirm_purged",
-        "entomb_orphans",
-    ),
-    *("bury_missing", "bury_output", "cache_key", "probe_write", "check_invariants", "next_byte_checks"),
-    *("grant_credits", "claw_back", "take_credits", "refund_job", "expire_grants", "get_credits"),
-    "credit_history",
-    *("delete_image", "delete_output", "get_output", "restore_output", "keep_output", "get_image_source"),
-    *("get_profile", "set_profile", "find_promotable", "promote_output", "due_originals", "record_original"),
-    "lose_original",
-    *("find_claimable", "claim_jobs", "recently_buried"),
-    *("request_deletion", "request_export", "get_request", "claim_request", "heartbeat_request"),
-    *("snooze_request", "fail_request", "wipe_batch", "wipe_objects", "request_tombstones", "wipe_money"),
-    *("close_account", "finish_deletion", "personal_tables", "export_page", "export_originals"),
-    *("finish_export", "expire_requests"),
-    *("may_share", "create_share", "list_shares", "renew_share", "revoke_share", "find_share", "open_share"),
-    "purge_shares",
-    *("list_images", "get_image", "change_images", "archive_due"),
-    *(
-        "create_team",
-        "list_teams",
-        "get_team",
-        "get_team_profile",
-        "update_team",
-        "delete_team",
-        "move_images",
-    ),
-    *("set_member_role", "remove_member", "create_invitation", "list_invitations", "revoke_invitation"),
-    *("list_my_invitations", "answer_invitation"),
-    *("list_collections", "create_collection", "update_collection", "delete_collection"),
-    *("block_hash", "unblock_hash", "blocked_category", "mark_scanned"),
-    *("prune_versions", "due_scans", "record_scan"),
-    *("keep_input", "get_inputs", "expire_inputs"),
-    *(
-        "pictures_in_review",
-        "picture_in_review",
-        "approve_picture",
-        "judge_again",
-        "due_looks",
-        "record_look",
-    ),
-    *("set_plan", "flag_account", "list_plans", "list_op_prices", "recently_changed"),
-    *("fold_usage", "expire_usage", "get_usage", "get_quote_facts", "refund_hit", "settle_storage"),
-    *(
-        "create_api_key",
-        "list_api_keys",
-        "update_api_key",
-        "rotate_api_key",
-        "revoke_api_key",
-        "find_api_key",
-    ),
-    *("touch_api_key", "queue_load"),
-    *("receive_stripe_events", "draw_stripe_ticket", "claim_stripe_event", "finish_stripe_event"),
-    *("fail_stripe_event", "retry_stripe_events", "stripe_inbox_stats", "purge_stripe_events"),
-    *("find_stripe_customer", "keep_stripe_customer", "lose_stripe_customer", "claim_stripe_closure"),
-    *("end_stripe_closure", "get_subscription", "record_subscription", "end_subscriptions"),
-    *("open_subscriptions", "settle_purchase", "stripe_catalogue", "record_stripe_price"),
-    *("find_stripe_prices", "find_offer", "list_packs"),
-    *("admin_role", "list_admins", "grant_admin", "revoke_admin", "admin_users", "admin_user", "admin_jobs"),
-    *("admin_job", "replay_job", "admin_cancel_job", "refused_jobs", "review_refused", "list_blocked"),
-    *("admin_audit", "admin_abuse", "system_report"),
-    *("admin_set_plan", "admin_flag", "admin_credits", "admin_refund_job"),
-}
-
-
-_DEFINED = re.compile(r"^create or replace function public\.(\w+)", re.MULTILINE)
+_DEFINED = re.compile(r"^create or replace function ((?:public|private)\.\w+)", re.MULTILINE)
+_CALLED = re.compile(r"\b((?:public|private)\.\w+)\s*\(")
+_OURS = (
+    "p.pronamespace in ('public'::regnamespace, 'private'::regnamespace) and not exists ("
+    "select from pg_depend d where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')"
+)
+"""Functions that are not an extension's."""
 
 
 async def test_functions_and_policies_are_what_is_deployed(world: World, scratch: str) -> None:
+    """Applied once more they change nothing, and there is nothing that they do not make."""
     before = await dump_schema(scratch)
-    files = [*sorted((SUPABASE / "functions").glob("*.sql")), *sorted((SUPABASE / "policies").glob("*.sql"))]
-    assert len(files) > 8
-    for file in files:
-        await world.connection.execute(file.read_text("utf-8"))
+    texts = sources()
+    assert len(texts) > 8
+    assert await changes(world.connection, texts) == [], (
+        "`python -m scripts.local migration NAME` writes them"
+    )
+    for text in texts:
+        await world.connection.execute(text)
     after = await dump_schema(scratch)
-    changes = list(difflib.unified_diff(before.splitlines(), after.splitlines(), "migrations", "now", n=2))
-    assert not changes, "add a migration with the text of what was changed:\n" + "\n".join(changes[:60])
+    differences = list(
+        difflib.unified_diff(before.splitlines(), after.splitlines(), "migrations", "now", n=2)
+    )
+    assert not differences, "\n".join(differences[:60])
 
 
 def test_migrations_are_named_as_the_cli_orders_them() -> None:
@@ -153,6 +77,48 @@ async def test_the_platform_is_the_one_that_was_asked_for(world: World) -> None:
         }
 
 
+@pytest.mark.skipif(HOSTED_LOCALE not in os.environ, reason="the local superuser may do everything")
+@pytest.mark.parametrize(
+    ("statement", "refused"),
+    [
+        ("alter table storage.objects add column note text", True),
+        ("alter table storage.objects disable row level security", True),
+        ("drop table storage.objects cascade", True),
+        ("create index by_size on storage.objects ((metadata ->> 'size'))", True),
+        ("create table storage.notes (id bigint)", True),
+        ("alter table auth.users add column note text", True),
+        ("alter table auth.users disable trigger darkroom_new_user", True),
+        ("create policy mine on auth.users for select using (true)", True),
+        ("create table auth.notes (id bigint)", True),
+        ("create event trigger all_mine on ddl_command_end execute function private.touch()", True),
+        ("create policy mine on storage.objects for select using (true)", False),
+        ("drop policy darkroom_own_outputs on storage.objects", False),
+        (
+            "create trigger mine after insert on storage.objects for each row execute function private.touch()",
+            False,
+        ),
+        (
+            "create trigger mine after insert on auth.users for each row execute function private.touch()",
+            False,
+        ),
+        ("lock table auth.users, storage.objects in share row exclusive mode nowait", False),
+    ],
+)
+async def test_the_migrating_role_may_what_it_may_on_a_hosted_project(
+    world: World, statement: str, refused: bool
+) -> None:
+    """As supabase/cli#4114 and supabase/postgres#994 found it: policies and triggers on Storage's tables, triggers on
+    Auth's, and nothing else that their owner may do."""
+    transaction = world.connection.transaction()
+    await transaction.start()
+    await world.connection.execute("set local role hosted")
+    try:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError) if refused else contextlib.nullcontext():
+            await world.connection.execute(statement)
+    finally:
+        await transaction.rollback()
+
+
 async def test_the_advisors_have_no_finding(local: Local) -> None:
     report = await supabase(
         *("db", "advisors", "--type=all", "--level=warn", "--fail-on=warn"),
@@ -168,45 +134,98 @@ async def test_the_types_for_typescript_are_current(local: Local) -> None:
 
 
 async def test_each_function_stands_once_in_the_files_and_once_in_the_database(world: World) -> None:
-    """A changed signature makes a second function of the name unless the old one is dropped. dropped.sql names those
-    that the next release drops."""
-    kept = [
-        name
-        for line in (SUPABASE / "dropped.sql").read_text("utf-8").splitlines()
-        if line.startswith("--   ")
-        for name in re.findall(r"(\w+)\(", line)
-    ]
-    files = sorted((SUPABASE / "functions").glob("*.sql"))
-    defined = [name for file in files for name in _DEFINED.findall(file.read_text("utf-8"))]
+    """A changed signature makes a second function of the name unless the old one is dropped."""
+    defined = [name for text in sources() for name in _DEFINED.findall(text)]
     rows = await world.connection.fetch(
-        "select proname from pg_proc p where pronamespace = 'public'::regnamespace"
-        " and not exists (select 1 from pg_depend d where d.objid = p.oid and d.deptype = 'e')"
+        f"select p.pronamespace::regnamespace || '.' || p.proname as name from pg_proc p where {_OURS}"
     )
-    assert sorted(row["proname"] for row in rows) == sorted(defined + kept)
+    assert sorted(row["name"] for row in rows) == sorted(defined)
     assert len(set(defined)) == len(defined)
+
+
+async def test_whatever_functions_call_exists(world: World) -> None:
+    """Bodies in PL/pgSQL are not looked at when a function is made: a wrong schema would be found by whoever calls."""
+    rows = await world.connection.fetch(
+        "select pronamespace::regnamespace || '.' || proname as name from pg_proc"
+        " union select relnamespace::regnamespace || '.' || relname from pg_class"
+    )
+    known = {row["name"] for row in rows}
+    called = {name for text in sources() for name in _CALLED.findall(text)}
+    assert len(called) > 300
+    assert called - known == set()
 
 
 async def test_functions_with_rights_of_their_owner_pin_the_search_path(world: World) -> None:
     rows = await world.connection.fetch(
-        "select proname, prosecdef, coalesce(proconfig, '{}') as config from pg_proc"
-        " where pronamespace = 'public'::regnamespace"
+        f"select p.proname, coalesce(p.proconfig, '{{}}') as config from pg_proc p where {_OURS}"
     )
-    assert {row["proname"] for row in rows} > CALLABLE_BY_SERVICE
+    assert len(rows) > 300
     assert [row["proname"] for row in rows if 'search_path=""' not in row["config"]] == []
 
 
-async def test_each_function_is_callable_by_those_listed_only(world: World) -> None:
-    rows = await world.connection.fetch(
-        "select p.proname, coalesce(r.rolname, 'public') as role"
-        " from pg_proc p, lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a"
-        " left join pg_roles r on r.oid = a.grantee"
-        " where p.pronamespace = 'public'::regnamespace and a.grantee <> p.proowner"
+async def test_public_has_what_may_be_called_and_private_all_else(world: World) -> None:
+    """callable_functions() is the one list. Who is not on it stands in private, and a name on it in public."""
+    public = await world.connection.fetch(
+        f"select p.proname from pg_proc p where p.pronamespace = 'public'::regnamespace and {_OURS}"
     )
-    granted: dict[str, set[str]] = {}
-    for row in rows:
-        granted.setdefault(row["role"], set()).add(row["proname"])
-    assert granted.pop("service_role") == CALLABLE_BY_SERVICE
-    assert set().union(*granted.values()) <= CALLABLE_BY_USERS
+    listed = await callable_functions(world)
+    assert len(listed) == len(set(listed)) > 150
+    assert sorted(row["proname"] for row in public) == sorted(listed)
+
+
+@pytest.mark.parametrize("role", ["anon", "authenticated", "service_role"])
+async def test_a_role_executes_what_it_is_meant_to(world: World, role: str) -> None:
+    """As Postgres decides it: by a right of its own, everybody's or an inherited one. No policy, default, check or
+    generated column calls a function of ours, so users need none; the service role has the list."""
+    executed = {
+        row["name"]
+        for row in await world.connection.fetch(
+            "select p.pronamespace::regnamespace || '.' || p.proname as name from pg_proc p"
+            f" where has_function_privilege($1::text, p.oid, 'execute') and {_OURS}",
+            role,
+        )
+    }
+    meant = await callable_functions(world) if role == "service_role" else []
+    assert executed == {f"public.{name}" for name in meant}
+    assert not await world.value("select has_schema_privilege($1::text, 'private', 'usage, create')", role)
+
+
+async def test_rights_in_private_are_reported(world: World) -> None:
+    for grant in (
+        "usage on schema private to service_role",
+        "execute on function private.next_month() to service_role",
+        "execute on function private.next_month() to public",
+    ):
+        transaction = world.connection.transaction()
+        await transaction.start()
+        await world.connection.execute(f"grant {grant}")
+        assert [invariant for invariant, _ in await world.violations()] == [
+            "users read and call nothing in public beyond what is listed"
+        ], grant
+        await transaction.rollback()
+
+
+@pytest.mark.parametrize(
+    ("profile", "status", "code"), [({}, 404, "PGRST202"), ({"Content-Profile": "private"}, 406, "PGRST106")]
+)
+async def test_postgrest_does_not_show_private(
+    local: Local, profile: dict[str, str], status: int, code: str
+) -> None:
+    """Not to the service role either: not under its name alone, and not when its schema is asked for."""
+    headers = {"apikey": local.secret_key, "Authorization": f"Bearer {local.secret_key}"}
+    async with httpx.AsyncClient(base_url=f"{local.supabase_url}/rest/v1/rpc/", headers=headers) as client:
+        helper = await client.post("next_month", json={}, headers=profile)
+        assert (helper.status_code, helper.json()["code"]) == (status, code)
+        assert (await client.post("probe_write", json={})).status_code == 200
+
+
+def test_the_table_of_callable_functions_is_current() -> None:
+    assert README.read_text("utf-8") == readme(), "`python -m scripts.docs.sql` writes it"
+
+
+async def callable_functions(world: World) -> list[str]:
+    rows = await world.connection.fetch("select unnest(names) as name from private.callable_functions()")
+    return [row["name"] for row in rows]
 
 
 async def test_row_level_security_is_on_everywhere(world: World) -> None:

@@ -8,13 +8,11 @@ import uuid
 
 import pytest
 
-from scripts.local.home import REPOSITORY
 from tests.sql.fixtures import Opener
 from tests.sql.test_plans import today
 from tests.sql.world import World
 
 CREDITS = 100
-MIGRATION = REPOSITORY / "supabase" / "migrations" / "20261128130300_signup.sql"
 
 
 def address(domain: str = "example.com") -> str:
@@ -50,7 +48,7 @@ async def leave(world: World, user: uuid.UUID) -> None:
     ],
 )
 async def test_addresses_of_one_mailbox_are_one(world: World, written: str, mailbox: str) -> None:
-    assert await world.call("mailbox_of", p_email=written) == mailbox
+    assert await world.call("private.mailbox_of", p_email=written) == mailbox
 
 
 async def test_credits_come_with_the_confirmation(world: World) -> None:
@@ -112,7 +110,7 @@ async def test_only_a_keyed_digest_of_the_address_is_kept(world: World) -> None:
     email = address()
     user = await sign_up(world, email)
     await leave(world, user)
-    digest = await world.call("address_digest", p_email=email)
+    digest = await world.call("private.address_digest", p_email=email)
     assert len(digest) == 32
     assert await world.value("select count(*) from public.signup_addresses where digest = $1", digest) == 1
     plain = await world.value(
@@ -150,22 +148,3 @@ async def test_a_new_account_goes_on_with_the_quotas_of_the_old_one(world: World
     assert await world.value("select count(*) from public.deleted_usage") == 0
     third = await sign_up(world, email)
     assert await world.value("select count(*) from public.usage_daily where user_id = $1", third) == 0
-
-
-async def test_the_migration_remembers_those_who_had_credits_before(world: World) -> None:
-    """Accounts of the release before were given theirs when they were made, confirmed or not."""
-    confirmed, not_yet = address(), address()
-    old = await sign_up(world, confirmed)
-    older = await sign_up(world, not_yet, confirmed=False)
-    transaction = world.connection.transaction()
-    await transaction.start()
-    await world.connection.execute("delete from public.signup_addresses")
-    await world.connection.execute("update public.profiles set signup_credited_at = null")
-    for begin in ("update public.profiles set signup_credited_at", "insert into public.signup_addresses"):
-        text = MIGRATION.read_text("utf-8")
-        await world.connection.execute(text[text.index(f"\n{begin}") :].partition(";\n")[0])
-    await world.connection.execute("update auth.users set email_confirmed_at = now() where id = $1", older)
-    assert await world.balance(older) == 0
-    await leave(world, old)
-    assert await world.balance(await sign_up(world, confirmed)) == 0
-    await transaction.rollback()

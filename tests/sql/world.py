@@ -31,9 +31,10 @@ class World:
         self.connection = connection
 
     async def call(self, function: str, **parameters: Any) -> Any:
-        """`select public.function(name => value, …)`; documents come decoded."""
+        """`select public.function(name => value, …)`, or private's where the name says so; documents come decoded."""
         names = ", ".join(f"{name} => ${index}" for index, name in enumerate(parameters, 1))
-        return await self.connection.fetchval(f"select public.{function}({names})", *parameters.values())
+        place = "" if "." in function else "public."
+        return await self.connection.fetchval(f"select {place}{function}({names})", *parameters.values())
 
     async def value(self, sql: str, *arguments: Any) -> Any:
         return await self.connection.fetchval(sql, *arguments)

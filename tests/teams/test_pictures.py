@@ -258,7 +258,7 @@ async def test_collections_are_of_one_library(shop: Crew) -> None:
 
 
 async def test_the_storage_of_a_team_counts_for_its_owner(shop: Crew) -> None:
-    used = "select public.storage_used($1)"
+    used = "select private.storage_used($1)"
     before = await shop.db.fetchval(used, shop["owner"].id)
     assert before >= len(shop.picture.data)
     assert await shop.db.fetchval(used, shop["editor"].id) == 0
@@ -282,7 +282,7 @@ async def test_a_team_is_handed_to_nobody_whom_it_would_overfill(shop: Crew) -> 
     body = {"role": "owner"}
     refusal = await shop["owner"].say("PATCH", theirs, body, status=402)
     assert (refusal["code"], "storage" in refusal["detail"]) == ("plan_required", True)
-    used = "select public.storage_used($1)"
+    used = "select private.storage_used($1)"
     assert await shop.db.fetchval(used, shop["editor"].id) == 0
     assert (await shop["owner"].say("GET", shop.path))["role"] == "owner"
     await shop.plan("editor", "pro")

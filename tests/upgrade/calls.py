@@ -121,11 +121,12 @@ class Signature:
 
 
 async def signatures(connection: asyncpg.Connection[asyncpg.Record]) -> list[Signature]:
-    """Of all functions in public."""
+    """Of all functions in public and private."""
     rows = await connection.fetch(
-        "select p.proname as name, p.pronargs - p.pronargdefaults as required, array("
+        "select p.pronamespace::regnamespace || '.' || p.proname as name,"
+        " p.pronargs - p.pronargdefaults as required, array("
         " select t.type::regtype::text from unnest(p.proargtypes) with ordinality t (type, n) order by t.n) as types"
-        " from pg_proc p where p.pronamespace = 'public'::regnamespace order by 1, 3"
+        " from pg_proc p where p.pronamespace::regnamespace::text in ('public', 'private') order by 1, 3"
     )
     return [Signature(row["name"], tuple(row["types"]), row["required"]) for row in rows]
 

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from scripts.local.process import Child
-from scripts.local.release import has_release, released_commit, unpack_release
+from scripts.local.release import missing_release, unpack_release
 from scripts.local.stack import Stack
 from service.platform.resources import Platform, open_platform
 from service.platform.settings import load_settings
@@ -33,9 +33,8 @@ create event trigger forbid_rewrites on table_rewrite execute function public.fo
 """
 ALLOW_REWRITES = "drop event trigger forbid_rewrites; drop function public.forbid_rewrite();"
 
-pytestmark = pytest.mark.skipif(
-    not has_release(), reason=f"this clone lacks {released_commit()}, the release before"
-)
+_MISSING = missing_release()
+pytestmark = pytest.mark.skipif(_MISSING is not None, reason=_MISSING or "")
 OLD_QUEUE = UNLIMITED | {"DARKROOM_QUEUE": "old"}
 NEW_QUEUE = UNLIMITED | {"DARKROOM_QUEUE": "new"}
 

@@ -1,0 +1,196 @@
+"""`python -m scripts.local migration`: what was changed and no more, in an order that runs, with drops."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from scripts.local.check import generate_migration
+from scripts.local.home import Local
+from scripts.local.migration import LOCK, Connection, changes, statements, without_comments, write_migration
+from scripts.local.process import StackError
+
+TABLES = """
+create schema private;
+create table public.notes (id bigint primary key, owner_id uuid not null, body text not null, changed_at timestamptz);
+alter table public.notes enable row level security;
+"""
+DOUBLED = """\
+-- Twice as much.
+create or replace function private.doubled(p_number integer) returns integer
+language sql immutable set search_path = ''
+as $$ select p_number * 2 $$;
+"""
+SHOWN = """\
+create or replace function public.shown(p_number integer) returns text
+language sql immutable security definer set search_path = ''
+as $$ select private.doubled(p_number)::text $$;
+"""
+STAMP = """\
+create or replace function private.stamp() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  new.changed_at := now(); -- a ; in a body ends nothing
+  return new;
+end $$;
+
+create or replace trigger stamp before update on public.notes for each row execute function private.stamp();
+"""
+RIGHTS = """\
+revoke all on all functions in schema public, private from public;
+"""
+POLICIES = """\
+drop policy if exists own_notes on public.notes;
+create policy own_notes on public.notes for select to public using (owner_id = '00000000-0000-0000-0000-000000000001');
+
+drop policy if exists loud_notes on public.notes;
+create policy loud_notes on public.notes as restrictive for select to public using (private.doubled(length(body)) > 2);
+"""
+FILES = [DOUBLED, SHOWN, STAMP, RIGHTS, POLICIES]
+
+
+@pytest.fixture
+async def database(local: Local) -> AsyncIterator[Connection]:
+    """An empty database with `TABLES`, to which FILES were applied."""
+    name = f"migration_{secrets.token_hex(6)}"
+    server = await asyncpg.connect(local.database_url)
+    await server.execute(f"create database {name} template template0")
+    connection = await asyncpg.connect(f"{local.database_url.rpartition('/')[0]}/{name}")
+    try:
+        await connection.execute(TABLES)
+        for statement in await changes(connection, FILES):
+            await connection.execute(statement)
+        yield connection
+    finally:
+        await connection.close()
+        await server.execute(f"drop database {name} with (force)")
+        await server.close()
+
+
+async def migrated(database: Connection, files: Sequence[str]) -> list[str]:
+    """Apply what was changed, after which nothing is; the statements without their comments, by their first line."""
+    found = await changes(database, files)
+    async with database.transaction():
+        for statement in found:
+            await database.execute(statement)
+    assert await changes(database, files) == []
+    return [without_comments(statement).splitlines()[0] for statement in found]
+
+
+async def test_nothing_is_said_of_what_was_not_changed(database: Connection) -> None:
+    assert await changes(database, FILES) == []
+    assert await changes(database, [text.replace("-- Twice as much.", "-- Doubled.") for text in FILES]) == []
+
+
+async def test_a_function_that_was_changed_comes_alone_with_its_comment(database: Connection) -> None:
+    changed = DOUBLED.replace("* 2", "* 3")
+    assert await changes(database, [changed, *FILES[1:]]) == [changed.strip()]
+
+
+async def test_a_policy_that_was_changed_comes_with_the_drop_of_the_one_before(database: Connection) -> None:
+    stricter = POLICIES.replace("> 2", "> 3")
+    assert await migrated(database, [*FILES[:-1], stricter]) == [
+        "drop policy if exists loud_notes on public.notes;"
+    ]
+
+
+async def test_a_function_comes_before_what_calls_it_and_rights_after(database: Connection) -> None:
+    """SQL functions are checked when they are made; the rights of a new one are taken back in the same migration."""
+    halved = DOUBLED.replace("doubled", "halved").replace("* 2", "/ 2")
+    shown = SHOWN.replace("doubled", "halved")
+    assert await migrated(database, [DOUBLED, halved, shown, *FILES[2:]]) == [
+        "create or replace function private.halved(p_number integer) returns integer",
+        "create or replace function public.shown(p_number integer) returns text",
+        RIGHTS.strip(),
+    ]
+
+
+async def test_what_is_gone_is_dropped_before_what_it_needs(database: Connection) -> None:
+    """A policy and a trigger before their functions."""
+    own, _ = POLICIES.split("\n\n")
+    assert await migrated(database, [RIGHTS, own]) == [
+        "drop policy loud_notes on public.notes;",
+        "drop trigger stamp on public.notes;",
+        "drop routine private.doubled(integer);",
+        "drop routine private.stamp();",
+        "drop routine public.shown(integer);",
+    ]
+
+
+async def test_what_a_changed_policy_no_longer_needs_is_dropped_after_it(database: Connection) -> None:
+    """The policy called the function until this migration."""
+    policies = POLICIES.replace("private.doubled(length(body))", "length(body)")
+    shown = SHOWN.replace("private.doubled(p_number)", "p_number")
+    assert await migrated(database, [shown, STAMP, RIGHTS, policies]) == [
+        "create or replace function public.shown(p_number integer) returns text",
+        "drop policy if exists loud_notes on public.notes;",
+        "drop routine private.doubled(integer);",
+    ]
+
+
+async def test_a_signature_before_goes_before_its_successor(database: Connection) -> None:
+    """Beside it, a call that leaves the new parameter out would find two functions."""
+    shown = SHOWN.replace("p_number integer)", "p_number integer, p_unit text default '')")
+    found = await migrated(database, [DOUBLED, shown, *FILES[2:]])
+    assert found[0] == "drop routine public.shown(integer);"
+    assert await database.fetchval("select public.shown(2)") == "4"
+
+
+async def test_another_type_of_result_is_made_anew(database: Connection) -> None:
+    shown = SHOWN.replace("returns text", "returns integer").replace("::text", "")
+    assert await migrated(database, [DOUBLED, shown, *FILES[2:]]) == [
+        "drop routine public.shown(integer);",
+        "create or replace function public.shown(p_number integer) returns integer",
+        RIGHTS.strip(),
+    ]
+
+
+async def test_rights_that_were_changed_come_alone(database: Connection) -> None:
+    wider = RIGHTS + "grant execute on function public.shown(integer) to service_role;\n"
+    assert await migrated(database, [DOUBLED, SHOWN, STAMP, wider, POLICIES]) == [
+        RIGHTS.strip(),
+        "grant execute on function public.shown(integer) to service_role;",
+    ]
+
+
+async def test_what_a_table_needs_is_not_dropped(database: Connection) -> None:
+    await database.execute("alter table public.notes add check (private.doubled(length(body)) < 1000)")
+    with pytest.raises(StackError, match=r"needs routine private\.doubled\(integer\)"):
+        await changes(database, [SHOWN.replace("private.doubled(p_number)", "p_number"), STAMP, RIGHTS])
+
+
+async def test_files_that_do_not_run_say_where(database: Connection) -> None:
+    with pytest.raises(
+        StackError,
+        match=r"private\.doubled\(integer\) does not exist\ncreate or replace function public\.shown",
+    ):
+        await changes(database, [SHOWN, DOUBLED])
+
+
+async def test_a_look_changes_nothing(database: Connection) -> None:
+    assert len(await changes(database, [DOUBLED.replace("* 2", "* 3"), RIGHTS])) > 1
+    assert await changes(database, FILES) == []
+
+
+def test_a_migration_begins_with_the_locks_and_comes_last(tmp_path: Path) -> None:
+    (tmp_path / "29990101000000_later.sql").touch()
+    path = write_migration("twice", [DOUBLED.strip()], tmp_path)
+    assert path.name == "29990101000001_twice.sql"
+    assert path.read_text("utf-8") == f"{LOCK}\n\n{DOUBLED}"
+
+
+def test_a_statement_ends_at_a_line_that_ends_with_its_semicolon() -> None:
+    assert [without_comments(part).splitlines()[0] for part in statements(STAMP)] == [
+        "create or replace function private.stamp() returns trigger",
+        "create or replace trigger stamp before update on public.notes for each row execute function private.stamp();",
+    ]
+
+
+async def test_a_name_that_the_cli_would_not_take_is_refused() -> None:
+    with pytest.raises(StackError, match="no name of a migration"):
+        await generate_migration("Add Teams")
