@@ -6,7 +6,7 @@ from typing import Any
 from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 
-_ROOT = Path(__file__).parent.parent
+_ROOT = Path(__file__).parents[2]
 """The checkout, or site-packages: `web` and `clients` stand beside this package in both."""
 PLAYGROUND = _ROOT / "web" / "playground"
 ADMIN = _ROOT / "web" / "admin"

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from scripts.local.home import Local
+from scripts.local.home import REPOSITORY, Local
 from scripts.local.process import Child
 from service.admin.store import Admin
 from service.platform.resources import Platform
 from tests.admin.conftest import Caller, Opener
-from tests.sql.test_schema import CALLABLE_BY_SERVICE
 from tests.support import new_sha256
 
-FUNCTIONS = {name for name in CALLABLE_BY_SERVICE if "admin" in name} | {
+RIGHTS = (REPOSITORY / "supabase" / "functions" / "99_rights.sql").read_text("utf-8")
+FUNCTIONS = {name for name in re.findall(r"(?<=[{,])\w+(?=[,}])", RIGHTS) if "admin" in name} | {
     *("replay_job", "refused_jobs", "review_refused", "list_blocked", "system_report"),
     *("pictures_in_review", "approve_picture"),
     *(
