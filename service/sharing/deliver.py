@@ -13,6 +13,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from service.cache.missing import bury
 from service.library.errors import output_expired
 from service.platform.database import OutputRow
 from service.platform.errors import ProblemError, known, overloaded
@@ -115,7 +116,7 @@ class Delivery(StreamingResponse):
                 await super().__call__(scope, receive, send)
         except ObjectNotFoundError:
             # A row without its object: nobody may be sent there again.
-            await self._platform.database.bury_output(output.output_id)
+            await bury(self._platform, output.output_id)
             raise refusal(output_expired) from None
         except StorageBusyError:
             raise ProblemError(

@@ -13,11 +13,13 @@ import asyncpg
 import httpx
 import pytest
 from PIL import Image
+from redis.asyncio import Redis
 
 from scripts.local.home import Local
 from service.platform.resources import Platform
 from service.platform.storage import MAX_PASSING
 from service.platform.storage_errors import StorageBusyError
+from service.intake.hits import hit_key
 from service.sharing.tickets import is_valid, ticket
 from tests.client import Client
 from tests.leaks import texts_of
@@ -169,6 +171,7 @@ async def test_a_picture_whose_object_is_gone_is_buried(
     assert row is not None
     await platform.storage.remove(row["bucket"], [row["path"]])
     assert refused(await visitor.get(url)) == (410, "output_expired")
+    assert await redis_client.get(hot) is None
     buried = "select deleted_at is not null from image_outputs where id = $1"
     assert await db.fetchval(buried, row["id"])
 
