@@ -16,10 +16,10 @@ from PIL import Image
 from redis.asyncio import Redis
 
 from scripts.local.home import Local
+from service.cache.hot_answers import hit_key
 from service.platform.resources import Platform
 from service.platform.storage import MAX_PASSING
 from service.platform.storage_errors import StorageBusyError
-from service.intake.hits import hit_key
 from service.sharing.tickets import is_valid, ticket
 from tests.client import Client
 from tests.leaks import texts_of
@@ -163,12 +163,14 @@ async def test_what_ends_a_link_ends_its_picture(
 
 
 async def test_a_picture_whose_object_is_gone_is_buried(
-    share: Sharer, visitor: httpx.AsyncClient, platform: Platform, db: Connection
+    share: Sharer, visitor: httpx.AsyncClient, platform: Platform, db: Connection, redis_client: Redis
 ) -> None:
     link = await share()
     url = await opened(visitor, link)
     row = await db.fetchrow("select * from image_outputs where id = $1::uuid", link["output_id"])
     assert row is not None
+    hot = hit_key(row["cache_key"].hex(), row["owner_id"])
+    await redis_client.set(hot, b"an answer that leads there", ex=60)
     await platform.storage.remove(row["bucket"], [row["path"]])
     assert refused(await visitor.get(url)) == (410, "output_expired")
     assert await redis_client.get(hot) is None
