@@ -4,7 +4,7 @@ from typing import Any
 
 from service.jobs.store import ClaimedJob
 from service.moderation.judgement import moderate
-from service.moderation.moderators import Exhibit, Moderators, Picture
+from service.moderation.moderators import Moderators, Picture, Submission
 from service.moderation.scanner import scan_files
 from service.platform.media import CONTENT_TYPES
 from service.platform.resources import Platform
@@ -19,7 +19,7 @@ async def inspect(bench: Workbench, job: ClaimedJob, result: PixelResult) -> dic
     scan_files does."""
     verdict = await moderate(
         bench.platform,
-        Exhibit(
+        Submission(
             sha256=job.sha256,
             original=Picture(result.original, CONTENT_TYPES[result.source_format], job.sha256),
             output=Picture(result.output, result.content_type, result.sha256),

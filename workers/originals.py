@@ -11,7 +11,7 @@ import structlog
 
 from service.library.store import DueOriginal, Library
 from service.moderation.judgement import moderate
-from service.moderation.moderators import Exhibit, Moderators, Picture
+from service.moderation.moderators import Moderators, Picture, Submission
 from service.moderation.scanner import scan_files
 from service.platform.errors import DependencyError, ProblemError
 from service.platform.media import EXTENSIONS, SVG
@@ -115,7 +115,7 @@ async def _keep(platform: Platform, due: DueOriginal) -> bool:
         looked = None if found is None else found.nsfw
         score, policy = None if looked is None else looked.worst, platform.shared(Moderators).policy
         verdict = await moderate(
-            platform, Exhibit(due.sha256, original, None, due.user_id, persistent=True, nsfw=score)
+            platform, Submission(due.sha256, original, None, due.user_id, persistent=True, nsfw=score)
         )
         scan = await scan_files(platform, [file], due.sha256)
         key = await store_original(platform, due.owner_id, due.image_id, file, due.content_type)

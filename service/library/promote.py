@@ -15,7 +15,7 @@ from service.library.errors import no_such_output, output_removed
 from service.library.store import Library, LibraryOutput
 from service.moderation.errors import in_review
 from service.moderation.judgement import moderate
-from service.moderation.moderators import Exhibit, Moderators, Picture
+from service.moderation.moderators import Moderators, Picture, Submission
 from service.moderation.scanner import scan_files
 from service.moderation.store import Safety
 from service.platform.database import Scan
@@ -104,7 +104,7 @@ async def _inspect(platform: Platform, user_id: UUID, found: LibraryOutput) -> S
             source = await Library(platform.database).get_image_source(found.image_id, user_id)
             output = Picture(file, found.content_type, found.sha256)
             sha256 = found.sha256 if source is None else source.sha256
-            await moderate(platform, Exhibit(sha256, None, output, user_id, persistent=True))
+            await moderate(platform, Submission(sha256, None, output, user_id, persistent=True))
         return await scan_files(platform, [file], found.sha256) if scanned else found.scan
 
 

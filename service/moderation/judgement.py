@@ -4,7 +4,7 @@ import structlog
 
 from service.moderation.blocking import block
 from service.moderation.errors import refused
-from service.moderation.moderators import Doubt, Exhibit, Moderators
+from service.moderation.moderators import Doubt, Moderators, Submission
 from service.platform.database import Moderation
 from service.platform.errors import ProblemError
 from service.platform.resources import Platform
@@ -12,15 +12,15 @@ from service.platform.resources import Platform
 log = structlog.get_logger()
 
 
-async def moderate(platform: Platform, exhibit: Exhibit) -> Moderation:
+async def moderate(platform: Platform, submission: Submission) -> Moderation:
     """`review` when an operator is to decide, `clean` when the built-in model found nothing, `none` when it was not
     asked.
 
     Raises ProblemError (refused, with the category of the first who refuses), DependencyError.
     """
-    verdict: Moderation = "none" if exhibit.nsfw is None else "clean"
+    verdict: Moderation = "none" if submission.nsfw is None else "clean"
     for moderator in platform.shared(Moderators).all:
-        said = await moderator.judge(exhibit)
+        said = await moderator.judge(submission)
         if said is None:
             continue
         by = f"moderator:{type(moderator).__name__}"
@@ -30,6 +30,6 @@ async def moderate(platform: Platform, exhibit: Exhibit) -> Moderation:
             continue
         log.warning("refused", category=said.category, by=by, reason=said.reason)
         if said.block:
-            await block(platform, exhibit.sha256, category=said.category, reason=said.reason, by=by)
+            await block(platform, submission.sha256, category=said.category, reason=said.reason, by=by)
         raise ProblemError(refused, category=said.category)
     return verdict

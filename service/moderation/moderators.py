@@ -28,7 +28,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Exhibit:
+class Submission:
     """What is to be judged. sha256: hex, of the uploaded bytes; original: the verified original, sanitised where it is
     a drawing; output: what was made of it. A job shows both, a promotion the output and then, when it follows, the
     original. persistent: whether the library will keep them. nsfw: what open_nsfw says of the worst that
@@ -67,7 +67,7 @@ class Moderator(Protocol):
     looks_at_files: bool
     """False for one that compares hashes: nothing is fetched for its sake."""
 
-    async def judge(self, exhibit: Exhibit) -> Refusal | Doubt | None:
+    async def judge(self, submission: Submission) -> Refusal | Doubt | None:
         """None: allowed."""
 
 
@@ -80,8 +80,12 @@ class BlockedHashes:
     def __init__(self, safety: Safety) -> None:
         self._safety = safety
 
-    async def judge(self, exhibit: Exhibit) -> Refusal | None:
-        hashes = [exhibit.sha256] if exhibit.output is None else [exhibit.sha256, exhibit.output.sha256]
+    async def judge(self, submission: Submission) -> Refusal | None:
+        hashes = (
+            [submission.sha256]
+            if submission.output is None
+            else [submission.sha256, submission.output.sha256]
+        )
         category = await self._safety.blocked_category(hashes)
         return None if category is None else Refusal(category)
 
@@ -124,8 +128,8 @@ class Nsfw:
     def __init__(self, policy: NsfwPolicy) -> None:
         self._policy = policy
 
-    async def judge(self, exhibit: Exhibit) -> Refusal | Doubt | None:
-        score = exhibit.nsfw
+    async def judge(self, submission: Submission) -> Refusal | Doubt | None:
+        score = submission.nsfw
         if score is None or score < self._policy.review:
             return None
         reason = f"open_nsfw says {score:.3f}"

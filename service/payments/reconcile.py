@@ -13,7 +13,7 @@ from service.payments.client import Document, Stripe, StripeRefusal
 from service.payments.handlers import HANDLERS, Handlers
 from service.payments.inbox import drain, summary
 from service.payments.objects import UnknownPrice, id_of, precedence, renews
-from service.payments.store import StripeStore, Ware
+from service.payments.store import CatalogueItem, StripeStore
 from service.platform.errors import DependencyError
 from service.platform.resources import Platform
 
@@ -62,48 +62,48 @@ async def reconcile(platform: Platform, report: SyncReport | None = None) -> Syn
 async def sync_catalogue(platform: Platform, report: SyncReport) -> None:
     """A product and a price at Stripe for each plan and pack that has one here. A price cannot be changed there: a new
     one takes its place and its lookup key, and the old one is archived; who pays it goes on paying it."""
-    for ware in await StripeStore(platform.database).catalogue():
-        product_id = await _product(platform, ware)
-        price_id = await _price(platform, ware, product_id, report)
-        await StripeStore(platform.database).record_price(ware, product_id, price_id)
+    for item in await StripeStore(platform.database).catalogue():
+        product_id = await _product(platform, item)
+        price_id = await _price(platform, item, product_id, report)
+        await StripeStore(platform.database).record_price(item, product_id, price_id)
 
 
-async def _product(platform: Platform, ware: Ware) -> str:
+async def _product(platform: Platform, item: CatalogueItem) -> str:
     stripe = platform.shared(Stripe)
-    product_id = f"darkroom-{ware.kind}-{ware.id}"
+    product_id = f"darkroom-{item.kind}-{item.id}"
     try:
         product = await stripe.ask(stripe.v1.products.retrieve_async(product_id))
     except StripeRefusal as refusal:
         if not refusal.missing:
             raise
-        wanted = {"id": product_id, "name": ware.name, "metadata": {ware.kind: ware.id}}
+        wanted = {"id": product_id, "name": item.name, "metadata": {item.kind: item.id}}
         product = await stripe.ask(stripe.v1.products.create_async(cast("ProductCreateParams", wanted)))
-    if product["name"] != ware.name or not product["active"]:
-        await stripe.ask(stripe.v1.products.update_async(product_id, {"name": ware.name, "active": True}))
+    if product["name"] != item.name or not product["active"]:
+        await stripe.ask(stripe.v1.products.update_async(product_id, {"name": item.name, "active": True}))
     return product_id
 
 
-async def _price(platform: Platform, ware: Ware, product_id: str, report: SyncReport) -> str:
+async def _price(platform: Platform, item: CatalogueItem, product_id: str, report: SyncReport) -> str:
     stripe = platform.shared(Stripe)
-    lookup_key = f"darkroom-{ware.kind}-{ware.id}"
+    lookup_key = f"darkroom-{item.kind}-{item.id}"
     found = [
         price async for price in stripe.pages(stripe.v1.prices, lookup_keys=[lookup_key], product=product_id)
     ]
-    current = next((price for price in found if price["active"] and _fits(price, ware)), None)
+    current = next((price for price in found if price["active"] and _fits(price, item)), None)
     if current is None:
         wanted: Document = {
             "product": product_id,
-            "unit_amount": ware.amount,
-            "currency": ware.currency,
+            "unit_amount": item.amount,
+            "currency": item.currency,
             "lookup_key": lookup_key,
             "transfer_lookup_key": True,
-            "metadata": {ware.kind: ware.id},
+            "metadata": {item.kind: item.id},
         }
-        if INTERVALS[ware.kind]:
-            wanted["recurring"] = INTERVALS[ware.kind]
+        if INTERVALS[item.kind]:
+            wanted["recurring"] = INTERVALS[item.kind]
         current = await stripe.ask(stripe.v1.prices.create_async(cast("PriceCreateParams", wanted)))
         report.prices_made += 1
-        log.info("stripe_price_made", kind=ware.kind, ware=ware.id, price=current["id"], amount=ware.amount)
+        log.info("stripe_price_made", kind=item.kind, item=item.id, price=current["id"], amount=item.amount)
     # Also those that a sync which died had left behind.
     async for price in stripe.pages(stripe.v1.prices, product=product_id, active=True):
         if price["id"] != current["id"]:
@@ -111,10 +111,10 @@ async def _price(platform: Platform, ware: Ware, product_id: str, report: SyncRe
     return str(current["id"])
 
 
-def _fits(price: Document, ware: Ware) -> bool:
+def _fits(price: Document, item: CatalogueItem) -> bool:
     interval = (price["recurring"] or {}).get("interval")
-    wanted = (INTERVALS[ware.kind] or {}).get("interval")
-    return (price["unit_amount"], price["currency"], interval) == (ware.amount, ware.currency, wanted)
+    wanted = (INTERVALS[item.kind] or {}).get("interval")
+    return (price["unit_amount"], price["currency"], interval) == (item.amount, item.currency, wanted)
 
 
 # What happened

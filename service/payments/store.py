@@ -73,7 +73,7 @@ class Price(Row):
     credits: int
 
 
-class Ware(Row):
+class CatalogueItem(Row):
     """Something that should have a price at Stripe."""
 
     kind: Literal["plan", "pack"]
@@ -186,18 +186,18 @@ class StripeStore:
 
     # What is sold
 
-    async def catalogue(self) -> list[Ware]:
-        return await self._database.many(Ware, "stripe_catalogue")
+    async def catalogue(self) -> list[CatalogueItem]:
+        return await self._database.many(CatalogueItem, "stripe_catalogue")
 
-    async def record_price(self, ware: Ware, product_id: str, price_id: str) -> None:
+    async def record_price(self, item: CatalogueItem, product_id: str, price_id: str) -> None:
         await self._database.run(
             "record_stripe_price",
-            kind=ware.kind,
-            id=ware.id,
+            kind=item.kind,
+            id=item.id,
             product_id=product_id,
             price_id=price_id,
-            amount=ware.amount,
-            currency=ware.currency,
+            amount=item.amount,
+            currency=item.currency,
         )
 
     async def prices(self, price_ids: Sequence[str]) -> dict[str, Price]:

@@ -40,8 +40,8 @@ returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_told jsonb := p_subscription::jsonb;
-  v_user_id uuid := (select c.user_id from public.stripe_customers c where c.customer_id = v_told ->> 'customer');
+  v_subscription jsonb := p_subscription::jsonb;
+  v_user_id uuid := (select c.user_id from public.stripe_customers c where c.customer_id = v_subscription ->> 'customer');
   v_price public.stripe_prices;
   v_grace timestamptz;
   v_before text;
@@ -51,30 +51,30 @@ begin
   if not found then
     return jsonb_build_object('outcome', 'not_ours');
   end if;
-  if exists (select 1 from public.subscriptions s where s.id = v_told ->> 'id' and s.ticket >= p_ticket) then
+  if exists (select 1 from public.subscriptions s where s.id = v_subscription ->> 'id' and s.ticket >= p_ticket) then
     return jsonb_build_object('outcome', 'stale', 'user_id', v_user_id);
   end if;
-  select * into v_price from public.stripe_prices where price_id = v_told ->> 'price' and plan_id is not null;
+  select * into v_price from public.stripe_prices where price_id = v_subscription ->> 'price' and plan_id is not null;
   if not found then
     return jsonb_build_object('outcome', 'unknown_price', 'user_id', v_user_id);
   end if;
-  if v_told ->> 'status' in ('past_due', 'unpaid') then
-    v_grace := to_timestamp((v_told ->> 'failing_since')::double precision) + make_interval(secs => p_grace_seconds);
+  if v_subscription ->> 'status' in ('past_due', 'unpaid') then
+    v_grace := to_timestamp((v_subscription ->> 'failing_since')::double precision) + make_interval(secs => p_grace_seconds);
   end if;
   v_before := private.subscribed_plan(v_user_id);
   insert into public.subscriptions as s (
     id, user_id, customer_id, plan_id, price_id, status, current_period_start, current_period_end,
     cancel_at_period_end, ended_at, grace_until, entitled, ticket, created_at)
   values (
-    v_told ->> 'id', v_user_id, v_told ->> 'customer', v_price.plan_id, v_price.price_id,
-    v_told ->> 'status', to_timestamp((v_told ->> 'period_start')::double precision),
-    to_timestamp((v_told ->> 'period_end')::double precision), (v_told ->> 'cancel_at_period_end')::boolean,
-    to_timestamp((v_told ->> 'ended_at')::double precision), v_grace,
+    v_subscription ->> 'id', v_user_id, v_subscription ->> 'customer', v_price.plan_id, v_price.price_id,
+    v_subscription ->> 'status', to_timestamp((v_subscription ->> 'period_start')::double precision),
+    to_timestamp((v_subscription ->> 'period_end')::double precision), (v_subscription ->> 'cancel_at_period_end')::boolean,
+    to_timestamp((v_subscription ->> 'ended_at')::double precision), v_grace,
     -- Stripe takes a while to end what has come to its end.
-    not ((v_told ->> 'cancel_at_period_end')::boolean
-         and to_timestamp((v_told ->> 'period_end')::double precision) <= now())
-    and (v_told ->> 'status' in ('active', 'trialing') or coalesce(v_grace > now(), false)), p_ticket,
-    to_timestamp((v_told ->> 'created')::double precision))
+    not ((v_subscription ->> 'cancel_at_period_end')::boolean
+         and to_timestamp((v_subscription ->> 'period_end')::double precision) <= now())
+    and (v_subscription ->> 'status' in ('active', 'trialing') or coalesce(v_grace > now(), false)), p_ticket,
+    to_timestamp((v_subscription ->> 'created')::double precision))
   on conflict (id) do update set
     plan_id = excluded.plan_id, price_id = excluded.price_id, status = excluded.status,
     current_period_start = excluded.current_period_start, current_period_end = excluded.current_period_end,
@@ -82,7 +82,7 @@ begin
     grace_until = excluded.grace_until, entitled = excluded.entitled, ticket = excluded.ticket, updated_at = now();
   v_after := private.subscribed_plan(v_user_id);
   if v_after is distinct from v_before then
-    perform public.set_plan(v_user_id, coalesce(v_after, 'free'), format('subscription %s', v_told ->> 'status'));
+    perform public.set_plan(v_user_id, coalesce(v_after, 'free'), format('subscription %s', v_subscription ->> 'status'));
   end if;
   return jsonb_build_object('outcome', 'applied', 'user_id', v_user_id);
 end $$;
@@ -138,19 +138,19 @@ create or replace function public.settle_purchase(p_purchase text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_told jsonb := p_purchase::jsonb;
-  v_user_id uuid := (select c.user_id from public.stripe_customers c where c.customer_id = v_told ->> 'customer');
-  v_source text := v_told ->> 'source';
-  v_reference text := v_told ->> 'reference';
-  v_credits integer := (v_told ->> 'credits')::integer;
-  v_end timestamptz := to_timestamp((v_told ->> 'expires_at')::double precision);
+  v_purchase jsonb := p_purchase::jsonb;
+  v_user_id uuid := (select c.user_id from public.stripe_customers c where c.customer_id = v_purchase ->> 'customer');
+  v_source text := v_purchase ->> 'source';
+  v_reference text := v_purchase ->> 'reference';
+  v_credits integer := (v_purchase ->> 'credits')::integer;
+  v_end timestamptz := to_timestamp((v_purchase ->> 'expires_at')::double precision);
 begin
   perform 1 from public.profiles where user_id = v_user_id for no key update;
   if not found then
     return jsonb_build_object('outcome', 'not_ours');
   end if;
   if v_credits > 0 then
-    perform public.grant_credits(v_user_id, v_credits, v_source, v_reference, v_end, v_told ->> 'note');
+    perform public.grant_credits(v_user_id, v_credits, v_source, v_reference, v_end, v_purchase ->> 'note');
   elsif v_credits < 0 then
     perform public.claw_back(v_user_id, v_source, v_reference, -v_credits, 'smaller plan');
   end if;
@@ -158,7 +158,7 @@ begin
   select coalesce(max(g.amount), greatest(v_credits, 0)) into v_credits from public.credit_grants g
   where g.user_id = v_user_id and g.source = v_source and g.reference = v_reference;
   perform private.settle_reversals(v_user_id, v_source, v_reference, v_credits, v_end,
-                                  (v_told ->> 'total')::bigint, v_told -> 'reversals');
+                                  (v_purchase ->> 'total')::bigint, v_purchase -> 'reversals');
   return jsonb_build_object('outcome', 'applied', 'user_id', v_user_id);
 end $$;
 
@@ -170,36 +170,36 @@ create or replace function private.settle_reversals(
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_told record;
+  v_purchase record;
   v_kept public.stripe_reversals;
   v_new boolean;
   v_money bigint := 0;
   v_taken integer := 0;
   v_share integer;
 begin
-  for v_told in
+  for v_purchase in
     select r.* from jsonb_to_recordset(p_reversals)
       as r (id text, kind text, amount bigint, created double precision, returned boolean)
     order by r.created, r.id
   loop
-    select * into v_kept from public.stripe_reversals where id = v_told.id;
+    select * into v_kept from public.stripe_reversals where id = v_purchase.id;
     v_new := not found;
     if v_new then
       insert into public.stripe_reversals (id, user_id, kind, source, reference, amount, credits, created_at)
-      values (v_told.id, p_user_id, v_told.kind, p_source, p_reference, v_told.amount, 0, to_timestamp(v_told.created))
+      values (v_purchase.id, p_user_id, v_purchase.kind, p_source, p_reference, v_purchase.amount, 0, to_timestamp(v_purchase.created))
       returning * into v_kept;
     end if;
-    v_share := p_credits * least(v_money + v_told.amount, p_total) / p_total - v_taken
+    v_share := p_credits * least(v_money + v_purchase.amount, p_total) / p_total - v_taken
              - v_kept.credits - v_kept.lapsed;
-    if v_share > 0 and (v_new or not v_told.returned) then
+    if v_share > 0 and (v_new or not v_purchase.returned) then
       v_kept := private.take_for_reversal(v_kept, v_share);
     end if;
-    if v_new and v_told.kind = 'dispute' and exists (
+    if v_new and v_purchase.kind = 'dispute' and exists (
       select 1 from public.profiles f where f.user_id = p_user_id and f.flag_reason is null) then
-      perform public.flag_account(p_user_id, 'dispute ' || v_told.id);
+      perform public.flag_account(p_user_id, 'dispute ' || v_purchase.id);
     end if;
-    if not v_told.returned then
-      v_money := v_money + v_told.amount;
+    if not v_purchase.returned then
+      v_money := v_money + v_purchase.amount;
       v_taken := v_taken + v_kept.credits + v_kept.lapsed;
     elsif v_kept.returned_at is null then
       perform private.return_reversal(v_kept, p_end);

@@ -25,7 +25,7 @@ from service.library.promote import promote
 from service.library.store import DueOriginal
 from service.moderation.blocking import block, unblock
 from service.moderation.errors import refused
-from service.moderation.moderators import BlockedHashes, Exhibit, Moderator, Moderators, Refusal
+from service.moderation.moderators import BlockedHashes, Moderator, Moderators, Refusal, Submission
 from service.moderation.store import Safety
 from service.platform.database import OutputGone, cache_key
 from service.platform.errors import ProblemError
@@ -206,11 +206,11 @@ class Darkness:
 
     block: bool
     looks_at_files: bool = True
-    seen: list[Exhibit] = field(default_factory=list)
+    seen: list[Submission] = field(default_factory=list)
 
-    async def judge(self, exhibit: Exhibit) -> Refusal | None:
-        self.seen.append(exhibit)
-        picture = exhibit.output or exhibit.original
+    async def judge(self, submission: Submission) -> Refusal | None:
+        self.seen.append(submission)
+        picture = submission.output or submission.original
         assert picture is not None
         data = await asyncio.to_thread(picture.file.read_bytes)
         with Image.open(io.BytesIO(data)) as image:
@@ -236,9 +236,9 @@ async def test_a_moderator_refuses_what_it_sees(
     await queue_job(platform, picture, OP, queue, user_id=user.id, price=3)
     assert await _work(platform, queue, moderator) == ("error", "refused", "darkness")
     assert await db.fetchval("select balance from credits where user_id = $1", user.id) == before
-    [exhibit] = moderator.seen
-    assert exhibit.original is not None
-    told = (exhibit.sha256, exhibit.original.content_type, exhibit.user_id, exhibit.persistent)
+    [submission] = moderator.seen
+    assert submission.original is not None
+    told = (submission.sha256, submission.original.content_type, submission.user_id, submission.persistent)
     assert told == (picture.sha256, "image/png", user.id, False)
     if blocks:
         await _refused(client, picture, "darkness")
@@ -265,8 +265,12 @@ async def test_a_moderator_sees_what_is_promoted(  # noqa: PLR0917
         with pytest.raises(ProblemError) as refusal:
             await promote(judged, paid.id, output_id=done["output"]["output_id"])
         assert (refusal.value.code, refusal.value.category) == (refused, "darkness")
-        [exhibit] = moderator.seen
-        assert (exhibit.sha256, exhibit.persistent, exhibit.user_id) == (picture.sha256, True, paid.id)
+        [submission] = moderator.seen
+        assert (submission.sha256, submission.persistent, submission.user_id) == (
+            picture.sha256,
+            True,
+            paid.id,
+        )
         # What was refused is not kept; whether it goes altogether is for the moderator to say.
         assert [row["bucket"] for row in await paid.outputs()] == [] if blocks else ["outputs-ephemeral"]
         assert (await paid.image())["original_due_at"] is None
@@ -292,8 +296,8 @@ async def test_a_moderator_sees_the_original_that_follows(
         due = DueOriginal(image_id=image["id"], upload_path=upload, **facts)
         assert not await fetch_original(judged, due)
         assert (await paid.image())["original_path"] is None
-        [exhibit] = moderator.seen
-        assert (exhibit.sha256, exhibit.output, exhibit.persistent) == (picture.sha256, None, True)
+        [submission] = moderator.seen
+        assert (submission.sha256, submission.output, submission.persistent) == (picture.sha256, None, True)
         assert await fetch_original(platform, due)
         assert (await paid.image())["original_path"] is not None
 
