@@ -1,11 +1,4 @@
-"""The HTTP face. `create_app()` puts together what the folders beside this file hold:
-
-    settings  errors  problems  auth  limits  telemetry  middleware  openapi   what every route shares
-    platform  database  storage  queue  breaker                     the world outside
-    ops                                                              the op registry (pure)
-    intake  jobs  catalogue  health  sharing  billing  webhooks      routes, their schemas, the module that works
-    admin                                                            the same for operators, and their page at /admin
-    pages                                                            the files of web/ and clients/js
+"""The HTTP face. `create_app()` puts together the platform, the routers of all contexts and the pages of web/.
 
 No logic lives here. Run it with `darkroom api`, or with uvicorn and the protocol that limits what a connection costs:
 

@@ -40,7 +40,7 @@ WELL_KNOWN_ISSUER = "supabase-demo"
 MIN_SECRET_CHARACTERS = 32
 SANDBOX_EVERYWHERE = ("secrets", "network", "processes", "privileges")
 """Protections that every Linux since 3.17 can give; reads and writes need Landlock."""
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)

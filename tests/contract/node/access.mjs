@@ -14,7 +14,7 @@ test('an owner works in their own folder', async () => {
   assert.equal((await fetch(ok(await files.createSignedUrl(`${id}/a.txt`, 60)).signedUrl)).status, 200)
   const { token, path } = ok(await files.createSignedUploadUrl(`${id}/d.txt`))
   ok(await anon.storage.from(bucket).uploadToSignedUrl(path, token, 'by whoever holds the token'))
-  const removed = ok(await service.platform.storage.from(bucket).remove([`${id}/d.txt`]))
+  const removed = ok(await service.storage.from(bucket).remove([`${id}/d.txt`]))
   assert.deepEqual([removed[0].owner, removed[0].owner_id], [id, id])
   assert.equal(ok(await files.remove([`${id}/a.txt`, `${id}/c.txt`])).length, 2)
 })
@@ -45,7 +45,7 @@ test('a stranger sees and changes nothing', async () => {
 
 test('anon sees and changes nothing in a private bucket', async () => {
   const bucket = await makeBucket()
-  ok(await service.platform.storage.from(bucket).upload('a.txt', 'x'))
+  ok(await service.storage.from(bucket).upload('a.txt', 'x'))
   const files = anon.storage.from(bucket)
   refused(await files.upload('b.txt', 'x'), 403)
   refused(await files.createSignedUploadUrl('b.txt'), 403)

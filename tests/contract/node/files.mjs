@@ -3,10 +3,10 @@ import { Readable } from 'node:stream'
 import { anon, assert, makeBucket, ok, refused, service, test } from './harness.mjs'
 
 const text = async (blob) => await blob.text()
-const read = async (bucket, path) => await text(ok(await service.platform.storage.from(bucket).download(path)))
+const read = async (bucket, path) => await text(ok(await service.storage.from(bucket).download(path)))
 
 test('upload takes every kind of body', async () => {
-  const files = service.platform.storage.from(await makeBucket())
+  const files = service.storage.from(await makeBucket())
   const form = new FormData()
   form.append('file', new Blob(['form'], { type: 'text/plain' }), 'a.txt')
   const bodies = {
@@ -29,7 +29,7 @@ test('upload takes every kind of body', async () => {
 
 test('upload answers id, path and fullPath, and info tells what was stored', async () => {
   const bucket = await makeBucket()
-  const files = service.platform.storage.from(bucket)
+  const files = service.storage.from(bucket)
   const stored = ok(
     await files.upload('/a//b.png', Buffer.from('12345'), {
       contentType: 'image/png',
@@ -52,7 +52,7 @@ test('upload answers id, path and fullPath, and info tells what was stored', asy
 })
 
 test('upload of a Blob is multipart and keeps type, cache time and metadata', async () => {
-  const files = service.platform.storage.from(await makeBucket())
+  const files = service.storage.from(await makeBucket())
   const blob = new Blob(['picture'], { type: 'image/webp' })
   ok(await files.upload('p.webp', blob, { cacheControl: '7', metadata: { from: 'blob' } }))
   const info = ok(await files.info('p.webp'))
@@ -64,7 +64,7 @@ test('upload of a Blob is multipart and keeps type, cache time and metadata', as
 test('upload keeps a content encoding', async () => {
   const { gzipSync } = await import('node:zlib')
   const bucket = await makeBucket({ public: true })
-  const files = service.platform.storage.from(bucket)
+  const files = service.storage.from(bucket)
   ok(await files.upload('a.txt', gzipSync('unpacked'), { contentEncoding: 'gzip' }))
   assert.equal(await text(ok(await files.download('a.txt'))), 'unpacked')
   const blob = new Blob([gzipSync('from a blob')], { type: 'text/plain' })
@@ -74,7 +74,7 @@ test('upload keeps a content encoding', async () => {
 
 test('upload refuses a taken path unless upsert', async () => {
   const bucket = await makeBucket()
-  const files = service.platform.storage.from(bucket)
+  const files = service.storage.from(bucket)
   ok(await files.upload('a.txt', 'one'))
   const error = refused(await files.upload('a.txt', 'two'), 409)
   assert.equal(error.status, 400)
@@ -85,7 +85,7 @@ test('upload refuses a taken path unless upsert', async () => {
 
 test('update replaces the object', async () => {
   const bucket = await makeBucket()
-  const files = service.platform.storage.from(bucket)
+  const files = service.storage.from(bucket)
   const first = ok(await files.upload('a.txt', 'one'))
   const second = ok(await files.update('a.txt', 'two'))
   assert.equal(second.id, first.id)
@@ -95,7 +95,7 @@ test('update replaces the object', async () => {
 
 test('upload refuses what the bucket does not take', async () => {
   const settings = { public: false, fileSizeLimit: 100, allowedMimeTypes: ['image/png', 'text/*'] }
-  const files = service.platform.storage.from(await makeBucket(settings))
+  const files = service.storage.from(await makeBucket(settings))
   const wrong = refused(await files.upload('a.pdf', 'x', { contentType: 'application/pdf' }), 415)
   assert.equal(wrong.message, 'mime type application/pdf is not supported')
   refused(await files.upload('a.pdf', new Blob(['x'], { type: 'application/pdf' })), 415)
@@ -107,19 +107,19 @@ test('upload refuses what the bucket does not take', async () => {
 })
 
 test('upload of a stream is not held to the size limit: it is sent in chunks, without a length', async () => {
-  const files = service.platform.storage.from(await makeBucket({ public: false, fileSizeLimit: 100 }))
+  const files = service.storage.from(await makeBucket({ public: false, fileSizeLimit: 100 }))
   ok(await files.upload('a.txt', Readable.from([Buffer.alloc(60), Buffer.alloc(60)])))
   assert.equal(ok(await files.info('a.txt')).size, 120)
 })
 
 test('upload refuses invalid keys and missing buckets', async () => {
-  const files = service.platform.storage.from(await makeBucket())
+  const files = service.storage.from(await makeBucket())
   assert.match(refused(await files.upload('ключ.txt', 'x'), 400, 'InvalidKey').message, /Invalid key/)
-  refused(await service.platform.storage.from('contract-missing').upload('a.txt', 'x'), 404, 'NoSuchBucket')
+  refused(await service.storage.from('contract-missing').upload('a.txt', 'x'), 404, 'NoSuchBucket')
 })
 
 test('download as blob and as stream, and of what is not there', async () => {
-  const files = service.platform.storage.from(await makeBucket())
+  const files = service.storage.from(await makeBucket())
   const large = Buffer.alloc(3_000_000, 'abc')
   ok(await files.upload('large.bin', large, { contentType: 'application/octet-stream' }))
   const blob = ok(await files.download('large.bin'))
@@ -133,21 +133,21 @@ test('download as blob and as stream, and of what is not there', async () => {
   const { error } = await files.download('none.bin')
   assert.equal(error.status ?? error.originalError?.status, 400)
   assert.equal(ended, 1)
-  await service.platform.storage.from('contract-missing').throwOnError().download('x').catch(() => ended++)
+  await service.storage.from('contract-missing').throwOnError().download('x').catch(() => ended++)
   assert.equal(ended, 2)
 })
 
 test('exists and info tell a missing object', async () => {
-  const files = service.platform.storage.from(await makeBucket())
+  const files = service.storage.from(await makeBucket())
   ok(await files.upload('a.txt', 'x'))
   assert.equal((await files.exists('a.txt')).data, true)
   assert.equal((await files.exists('b.txt')).data, false)
   refused(await files.info('b.txt'), 404, 'NoSuchKey')
-  refused(await service.platform.storage.from('contract-missing').info('b.txt'), 404, 'NoSuchBucket')
+  refused(await service.storage.from('contract-missing').info('b.txt'), 404, 'NoSuchBucket')
 })
 
 test('list folds folders, sorts, searches and pages', async () => {
-  const files = service.platform.storage.from(await makeBucket())
+  const files = service.storage.from(await makeBucket())
   for (const path of ['b.txt', 'a.txt', 'dir/x.txt', 'dir/sub/y.txt', 'dir/sub/z.txt', 'other/q.txt']) {
     ok(await files.upload(path, path))
   }
@@ -168,7 +168,7 @@ test('list folds folders, sorts, searches and pages', async () => {
 })
 
 test('listV2 pages by cursor and folds by delimiter', async () => {
-  const files = service.platform.storage.from(await makeBucket())
+  const files = service.storage.from(await makeBucket())
   const keys = ['a.txt', 'b/1.txt', 'b/2.txt', 'c.txt', 'd/e/f.txt']
   for (const key of keys) ok(await files.upload(key, key))
   for (const sortBy of [undefined, { column: 'name', order: 'desc' }, { column: 'created_at', order: 'asc' }]) {
@@ -191,14 +191,14 @@ test('listV2 pages by cursor and folds by delimiter', async () => {
 
 test('copy duplicates bytes and metadata, also into another bucket', async () => {
   const [one, two] = [await makeBucket(), await makeBucket()]
-  const files = service.platform.storage.from(one)
+  const files = service.storage.from(one)
   ok(await files.upload('a.png', 'bytes', { contentType: 'image/png', metadata: { k: 1 } }))
   assert.equal(ok(await files.copy('a.png', 'b.png')).path, `${one}/b.png`)
   ok(await files.copy('a.png', 'c.png', { destinationBucket: two }))
   ok(await files.remove(['a.png']))
   assert.equal(await read(one, 'b.png'), 'bytes')
   assert.equal(await read(two, 'c.png'), 'bytes')
-  const info = ok(await service.platform.storage.from(two).info('c.png'))
+  const info = ok(await service.storage.from(two).info('c.png'))
   assert.equal(info.contentType, 'image/png')
   assert.deepEqual(info.metadata, { k: 1 })
   const changed = { copyMetadata: false, metadata: { mimetype: 'image/webp', cacheControl: 'no-store' } }
@@ -211,7 +211,7 @@ test('copy duplicates bytes and metadata, also into another bucket', async () =>
 
 test('move renames, also into another bucket', async () => {
   const [one, two] = [await makeBucket(), await makeBucket()]
-  const files = service.platform.storage.from(one)
+  const files = service.storage.from(one)
   const { id } = ok(await files.upload('a.txt', 'bytes'))
   assert.equal(ok(await files.move('a.txt', 'b/c.txt')).message, 'Successfully moved')
   assert.equal(ok(await files.info('b/c.txt')).id, id)
@@ -225,7 +225,7 @@ test('move renames, also into another bucket', async () => {
 })
 
 test('remove answers the rows that went', async () => {
-  const files = service.platform.storage.from(await makeBucket())
+  const files = service.storage.from(await makeBucket())
   for (const path of ['a.txt', 'b/c.txt', 'd.txt']) ok(await files.upload(path, path))
   const removed = ok(await files.remove(['a.txt', 'b/c.txt', 'none.txt']))
   assert.deepEqual(removed.map(({ name }) => name).sort(), ['a.txt', 'b/c.txt'])
@@ -235,7 +235,7 @@ test('remove answers the rows that went', async () => {
 
 test('getPublicUrl works for a public bucket only', async () => {
   const [open, closed] = [await makeBucket({ public: true }), await makeBucket()]
-  for (const bucket of [open, closed]) ok(await service.platform.storage.from(bucket).upload('a b/ü.txt'.replace('ü', 'u'), 'x'))
+  for (const bucket of [open, closed]) ok(await service.storage.from(bucket).upload('a b/ü.txt'.replace('ü', 'u'), 'x'))
   const url = (bucket, options) => anon.storage.from(bucket).getPublicUrl('a b/u.txt', options).data.publicUrl
   const answer = await fetch(url(open, { download: 'näme.txt' }))
   assert.equal(answer.status, 200)
@@ -252,7 +252,7 @@ test('getPublicUrl works for a public bucket only', async () => {
 
 test('image transformation is a feature that is off', async () => {
   const bucket = await makeBucket({ public: true })
-  const files = service.platform.storage.from(bucket)
+  const files = service.storage.from(bucket)
   ok(await files.upload('a.png', 'x', { contentType: 'image/png' }))
   const transform = { width: 10, height: 10, resize: 'cover', quality: 50, format: 'origin' }
   const answer = await fetch(files.getPublicUrl('a.png', { transform }).data.publicUrl)
@@ -264,7 +264,7 @@ test('image transformation is a feature that is off', async () => {
 
 test('throwOnError and setHeader of the client', async () => {
   const bucket = await makeBucket()
-  const files = service.platform.storage.from(bucket).setHeader('x-upsert', 'true').throwOnError()
+  const files = service.storage.from(bucket).setHeader('x-upsert', 'true').throwOnError()
   await files.copy('none', 'x').then(
     () => assert.fail('did not throw'),
     (error) => assert.equal(error.code, 'NoSuchKey')

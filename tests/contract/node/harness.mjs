@@ -26,7 +26,7 @@ export async function signUp() {
 /** A fresh bucket's name. Names start with `contract-`: the policies of the test speak of those. */
 export async function makeBucket(settings = { public: false }) {
   const name = `contract-${randomBytes(6).toString('hex')}`
-  ok(await service.platform.storage.createBucket(name, settings))
+  ok(await service.storage.createBucket(name, settings))
   return name
 }
 

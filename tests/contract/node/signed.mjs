@@ -14,7 +14,7 @@ const claimsOf = (token) => JSON.parse(Buffer.from(token.split('.')[1], 'base64u
 
 test('createSignedUrl serves the object without a key', async () => {
   const bucket = await makeBucket()
-  const files = service.platform.storage.from(bucket)
+  const files = service.storage.from(bucket)
   ok(await files.upload('a b.txt', 'signed', { cacheControl: '60' }))
   const { signedUrl } = ok(await files.createSignedUrl('a b.txt', 60))
   const answer = await fetch(signedUrl)
@@ -29,7 +29,7 @@ test('createSignedUrl serves the object without a key', async () => {
 })
 
 test('createSignedUrls tells the error of each path', async () => {
-  const files = service.platform.storage.from(await makeBucket())
+  const files = service.storage.from(await makeBucket())
   ok(await files.upload('a.txt', 'x'))
   const [found, missing] = ok(await files.createSignedUrls(['a.txt', 'none.txt'], 60, { download: true }))
   assert.equal(found.error, null)
@@ -42,7 +42,7 @@ test('createSignedUrls tells the error of each path', async () => {
 
 test('a signed URL ends, and serves its own path only', async () => {
   const bucket = await makeBucket()
-  const files = service.platform.storage.from(bucket)
+  const files = service.storage.from(bucket)
   ok(await files.upload('a.txt', 'x'))
   ok(await files.upload('b.txt', 'y'))
   const get = async (path, token) => await (await fetch(`${storageUrl}/object/sign/${bucket}/${path}?token=${token}`)).json()
@@ -59,7 +59,7 @@ test('a signed URL ends, and serves its own path only', async () => {
 
 test('uploadToSignedUrl by raw body, once', async () => {
   const bucket = await makeBucket()
-  const files = service.platform.storage.from(bucket)
+  const files = service.storage.from(bucket)
   const { signedUrl, token, path } = ok(await files.createSignedUploadUrl('in/a.txt'))
   assert.equal(path, 'in/a.txt')
   assert.equal(signedUrl, `${storageUrl}/object/upload/sign/${bucket}/in/a.txt?token=${token}`)
@@ -74,7 +74,7 @@ test('uploadToSignedUrl by raw body, once', async () => {
 })
 
 test('uploadToSignedUrl by multipart', async () => {
-  const files = service.platform.storage.from(await makeBucket())
+  const files = service.storage.from(await makeBucket())
   const { token, path } = ok(await files.createSignedUploadUrl('a.png'))
   const blob = new Blob(['picture'], { type: 'image/png' })
   ok(await files.uploadToSignedUrl(path, token, blob, { metadata: { k: 2 } }))
@@ -84,7 +84,7 @@ test('uploadToSignedUrl by multipart', async () => {
 })
 
 test('a signed upload with upsert may replace', async () => {
-  const files = service.platform.storage.from(await makeBucket())
+  const files = service.storage.from(await makeBucket())
   ok(await files.upload('a.txt', 'one'))
   refused(await files.createSignedUploadUrl('a.txt'), 409)
   const { token, path } = ok(await files.createSignedUploadUrl('a.txt', { upsert: true }))
@@ -95,7 +95,7 @@ test('a signed upload with upsert may replace', async () => {
 
 test('a signed upload refuses expired, tampered and foreign tokens', async () => {
   const bucket = await makeBucket()
-  const files = service.platform.storage.from(bucket)
+  const files = service.storage.from(bucket)
   const url = `${bucket}/a.txt`
   const put = async (token, path = 'a.txt') => await files.uploadToSignedUrl(path, token, 'x')
   const expired = refused(await put(sign({ url, upsert: false, exp: 1 })), 400, 'InvalidJWT')
@@ -112,7 +112,7 @@ test('a signed upload refuses expired, tampered and foreign tokens', async () =>
 
 test('a signed upload keeps to the limits of the bucket', async () => {
   const bucket = await makeBucket({ public: false, fileSizeLimit: 10, allowedMimeTypes: ['image/*'] })
-  const files = service.platform.storage.from(bucket)
+  const files = service.storage.from(bucket)
   const { token, path } = ok(await files.createSignedUploadUrl('a.png'))
   refused(await files.uploadToSignedUrl(path, token, 'x'.repeat(11), { contentType: 'image/png' }), 413)
   refused(await files.uploadToSignedUrl(path, token, 'x', { contentType: 'text/plain' }), 415)

@@ -31,7 +31,7 @@ async function denied(promise, status, text) {
 }
 
 async function same(bucket, path, expected) {
-  const blob = ok(await service.platform.storage.from(bucket).download(path))
+  const blob = ok(await service.storage.from(bucket).download(path))
   assert.ok(Buffer.from(await blob.arrayBuffer()).equals(expected))
 }
 
@@ -40,7 +40,7 @@ test('tus: an upload in chunks becomes an object', async () => {
   const body = bytes(1_000_001)
   await send(body, bucket, 'deep/a.png', { metadata: { metadata: JSON.stringify({ k: 1 }) } })
   await same(bucket, 'deep/a.png', body)
-  const info = ok(await service.platform.storage.from(bucket).info('deep/a.png'))
+  const info = ok(await service.storage.from(bucket).info('deep/a.png'))
   assert.deepEqual([info.size, info.contentType, info.cacheControl], [1_000_001, 'image/png', 'max-age=60'])
   assert.deepEqual(info.metadata, { k: 1 })
 })
@@ -80,7 +80,7 @@ test('tus: an aborted upload is resumed where it stopped', async () => {
     })
     upload.start()
   })
-  assert.equal((await service.platform.storage.from(bucket).exists('a.png')).data, false)
+  assert.equal((await service.storage.from(bucket).exists('a.png')).data, false)
   const head = await fetch(url, { method: 'HEAD', headers: { ...asService, 'Tus-Resumable': '1.0.0' } })
   const offset = Number(head.headers.get('upload-offset'))
   assert.ok(offset >= 600_000 && offset < 1_500_000)
@@ -167,13 +167,13 @@ test('tus: a user in their own folder, a stranger not', async () => {
   await denied(send(bytes(10), bucket, path, { headers: as(stranger) }), 403, /row-level security/)
   await denied(send(bytes(10), bucket, path, { headers: { apikey: env.publishable_key } }), 403)
   await send(bytes(10), bucket, path, { headers: as(owner) })
-  const [row] = ok(await service.platform.storage.from(bucket).remove([path]))
+  const [row] = ok(await service.storage.from(bucket).remove([path]))
   assert.equal(row.owner_id, owner.id)
 })
 
 test('tus: signed by x-signature', async () => {
   const bucket = await makeBucket()
-  const files = service.platform.storage.from(bucket)
+  const files = service.storage.from(bucket)
   const { token } = ok(await files.createSignedUploadUrl('a.png'))
   const signed = { endpoint: `${endpoint}/sign`, headers: { 'x-signature': token } }
   const body = bytes(700_000)
