@@ -198,6 +198,12 @@ def test_a_statement_ends_at_a_line_that_ends_with_its_semicolon() -> None:
     ]
 
 
+@pytest.mark.parametrize("text", [SHOWN.rstrip().rstrip(";"), SHOWN.replace("$$ select", "$ select")])
+def test_a_statement_without_an_end_is_refused(text: str) -> None:
+    with pytest.raises(StackError, match=r"no end:\ncreate or replace function public\.shown"):
+        list(statements(f"{DOUBLED}\n{text}\n-- The end.\n"))
+
+
 async def test_a_name_that_the_cli_would_not_take_is_refused() -> None:
     with pytest.raises(StackError, match="no name of a migration"):
         await generate_migration("Add Teams")
