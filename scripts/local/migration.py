@@ -271,7 +271,10 @@ def _units(sql: str) -> Iterator[str]:
 
 
 def statements(sql: str) -> Iterator[str]:
-    """The statements of a file, each with the comment above it. Dollar quotes are `$$`, as everywhere here."""
+    """The statements of a file, each with the comment above it. Dollar quotes are `$$`, as everywhere here.
+
+    Raises StackError when the last one has no end: it would be left out.
+    """
     lines: list[str] = []
     quoted = False
     for line in sql.splitlines():
@@ -280,6 +283,8 @@ def statements(sql: str) -> Iterator[str]:
         if not quoted and line.endswith(";") and not line.lstrip().startswith("--"):
             yield "\n".join(lines).strip()
             lines = []
+    if rest := without_comments("\n".join(lines)):
+        raise StackError(f"this statement has no end:\n{rest.splitlines()[0]}")
 
 
 def without_comments(statement: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from scripts.local.check import generate_migration
 from scripts.local.home import Local
+from scripts.local.migrate import pending
 from scripts.local.migration import LOCK, Connection, changes, statements, without_comments, write_migration
 from scripts.local.process import StackError
 
@@ -55,21 +56,27 @@ FILES = [DOUBLED, SHOWN, STAMP, RIGHTS, POLICIES]
 
 
 @pytest.fixture
-async def database(local: Local) -> AsyncIterator[Connection]:
-    """An empty database with `TABLES`, to which FILES were applied."""
+async def url(local: Local) -> AsyncIterator[str]:
+    """An empty database."""
     name = f"migration_{secrets.token_hex(6)}"
     server = await asyncpg.connect(local.database_url)
     await server.execute(f"create database {name} template template0")
-    connection = await asyncpg.connect(f"{local.database_url.rpartition('/')[0]}/{name}")
     try:
-        await connection.execute(TABLES)
-        for statement in await changes(connection, FILES):
-            await connection.execute(statement)
-        yield connection
+        yield f"{local.database_url.rpartition('/')[0]}/{name}"
     finally:
-        await connection.close()
         await server.execute(f"drop database {name} with (force)")
         await server.close()
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Connection]:
+    """A connection to a database with `TABLES`, to which FILES were applied."""
+    connection = await asyncpg.connect(url)
+    await connection.execute(TABLES)
+    for statement in await changes(connection, FILES):
+        await connection.execute(statement)
+    yield connection
+    await connection.close()
 
 
 async def migrated(database: Connection, files: Sequence[str]) -> list[str]:
@@ -191,6 +198,30 @@ def test_a_statement_ends_at_a_line_that_ends_with_its_semicolon() -> None:
     ]
 
 
+@pytest.mark.parametrize("text", [SHOWN.rstrip().rstrip(";"), SHOWN.replace("$$ select", "$ select")])
+def test_a_statement_without_an_end_is_refused(text: str) -> None:
+    with pytest.raises(StackError, match=r"no end:\ncreate or replace function public\.shown"):
+        list(statements(f"{DOUBLED}\n{text}\n-- The end.\n"))
+
+
 async def test_a_name_that_the_cli_would_not_take_is_refused() -> None:
     with pytest.raises(StackError, match="no name of a migration"):
         await generate_migration("Add Teams")
+
+
+async def test_a_database_that_other_migrations_made_is_not_migrated(
+    url: str, database: Connection, tmp_path: Path
+) -> None:
+    """As a home from before the baseline. One that is ahead of an older checkout is let be."""
+    await database.execute(
+        "create schema supabase_migrations;"
+        "create table supabase_migrations.schema_migrations (version text primary key);"
+        "insert into supabase_migrations.schema_migrations values ('20990101000000'), ('20990102000000')"
+    )
+    (tmp_path / "20990102000000_seen.sql").touch()
+    assert await pending(url, tmp_path) == []
+    (tmp_path / "20990103000000_new.sql").touch()
+    with pytest.raises(StackError, match=r"20990101000000 is not among them.*fresh DARKROOM_HOME"):
+        await pending(url, tmp_path)
+    (tmp_path / "20990101000000_first.sql").touch()
+    assert await pending(url, tmp_path) == ["20990103000000_new.sql"]

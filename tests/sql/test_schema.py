@@ -190,6 +190,16 @@ async def test_a_role_executes_what_it_is_meant_to(world: World, role: str) -> N
     assert not await world.value("select has_schema_privilege($1::text, 'private', 'usage, create')", role)
 
 
+async def test_nothing_but_triggers_calls_functions_by_itself(world: World) -> None:
+    """A policy, default, check, generated column or index runs as whoever reads or writes, who may execute nothing."""
+    rows = await world.connection.fetch(
+        "select d.classid::regclass::text as kind, p.oid::regprocedure::text as function"
+        " from pg_depend d join pg_proc p on p.oid = d.refobjid"
+        f" where d.refclassid = 'pg_proc'::regclass and d.classid <> 'pg_trigger'::regclass and {_OURS}"
+    )
+    assert [tuple(row) for row in rows] == []
+
+
 async def test_rights_in_private_are_reported(world: World) -> None:
     for grant in (
         "usage on schema private to service_role",
