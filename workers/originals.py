@@ -88,15 +88,20 @@ async def fetch_original(platform: Platform, due: DueOriginal) -> bool:
         return False
 
 
+async def _is_as_announced(platform: Platform, due: DueOriginal, file: Path) -> bool:
+    """Download an upload; whether its bytes are those that were verified."""
+    try:
+        got = await platform.storage.download(UPLOADS, due.upload_path, file, max_bytes=due.size)
+    except (ObjectNotFoundError, ObjectTooLargeError):
+        return False
+    return (got.size, got.sha256) == (due.size, due.sha256)
+
+
 async def _keep(platform: Platform, due: DueOriginal) -> bool:
     """Raises what storage, the database, moderators and the pixel child raise."""
     with platform.scratch.directory() as directory:
         file = directory / "original"
-        try:
-            got = await platform.storage.download(UPLOADS, due.upload_path, file, max_bytes=due.size)
-        except (ObjectNotFoundError, ObjectTooLargeError):
-            got = None
-        if got is None or (got.size, got.sha256) != (due.size, due.sha256):
+        if not await _is_as_announced(platform, due, file):
             log.warning("original_refused", image_id=str(due.image_id))
             await Library(platform.database).record_original(due.image_id, None)
             return False

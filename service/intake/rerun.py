@@ -16,7 +16,7 @@ from service.platform.chains import chain_of
 from service.platform.errors import ProblemError
 from service.platform.resources import Platform
 from service.platform.weights import weights_digest
-from service.teams.store import Teams
+from service.teams.store import TeamProfile, Teams
 
 
 async def rerun(  # noqa: PLR0913 - who asks, for what
@@ -39,17 +39,15 @@ async def rerun(  # noqa: PLR0913 - who asks, for what
     profile = await platform.shared(Profiles).of(user_id)
     if profile is not None:
         await require_bulk(platform, profile, len(chains))
-    team = None
-    if source.team_id is not None:
-        team = await Teams(platform.database).get_profile(source.team_id, user_id)
+    team = await _team(platform, source, user_id)
     results: list[RerunResult] = []
     for chain in chains.values():
-        request = _request(source, chain)
+        claim = _claim(source, chain)
         order = Order(
-            claim=request,
+            claim=claim,
             chain=chain,
             user_id=user_id,
-            variant=variant_of(team or profile, request, weights_digest(platform.settings, chain)),
+            variant=variant_of(team or profile, claim, weights_digest(platform.settings, chain)),
             profile=profile,
             team=team,
             price=await platform.shared(Tariff).price(chain),
@@ -57,18 +55,29 @@ async def rerun(  # noqa: PLR0913 - who asks, for what
             key_id=key_id,
             may_upload=False,
         )
-        try:
-            answered = IntakeAnswer.model_validate_json(await answer(platform, order))
-        except ProblemError as error:
-            if not results:
-                raise
-            results.append(RerunResult(op_key=chain.key, error=error.problem(request_id)))
-        else:
-            results.append(RerunResult(op_key=chain.key, answer=answered))
+        results.append(await _result(platform, order, first=not results))
     return results
 
 
-def _request(source: ImageSource, chain: Chain) -> IntakeRequest:
+async def _result(platform: Platform, order: Order, *, first: bool) -> RerunResult:
+    """Raises ProblemError where the first op is refused."""
+    try:
+        answered = IntakeAnswer.model_validate_json(await answer(platform, order))
+    except ProblemError as error:
+        if first:
+            raise
+        return RerunResult(op_key=order.chain.key, error=error.problem(order.request_id))
+    return RerunResult(op_key=order.chain.key, answer=answered)
+
+
+async def _team(platform: Platform, source: ImageSource, user_id: UUID) -> TeamProfile | None:
+    """Of the team that the image belongs to."""
+    if source.team_id is None:
+        return None
+    return await Teams(platform.database).get_profile(source.team_id, user_id)
+
+
+def _claim(source: ImageSource, chain: Chain) -> IntakeRequest:
     """What an intake of this original would have said."""
     return IntakeRequest(
         sha256=source.sha256,

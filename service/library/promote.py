@@ -46,16 +46,9 @@ async def promote(  # noqa: PLR0913
     found = await _promotable(platform, user_id, output_id, job_id, team_id)
     if found.bucket == LIBRARY:
         return found
-    # Under the key that the output has already, so that promote_output finds what a call that died has copied.
-    name = PurePosixPath(found.path)
-    folder = f"{found.owner_id}/{found.image_id}/output/"
-    path, thumb = output_names(name.name.partition(".")[0], name.suffix, folder)
     try:
         scan = await _inspect(platform, user_id, found)
-        await asyncio.gather(
-            platform.storage.copy(found.bucket, found.path, path, target_bucket=LIBRARY),
-            platform.storage.copy(found.bucket, found.thumb_path, thumb, target_bucket=LIBRARY),
-        )
+        path, thumb = await _copied(platform, found)
     except ObjectNotFoundError:
         return await _without_objects(platform, user_id, found)
     promoted = await library.promote_output(
@@ -88,6 +81,19 @@ async def _promotable(
             raise ProblemError(job_not_found, f"No job of yours has the id {job_id}.")
         raise no_such_output(output_id or UUID(int=0))
     return found
+
+
+async def _copied(platform: Platform, found: LibraryOutput) -> tuple[str, str]:
+    """The names of output and thumbnail in the library, where they are by now. Raises ObjectNotFoundError."""
+    # Under the key that the output has already, so that promote_output finds what a call that died has copied.
+    name = PurePosixPath(found.path)
+    folder = f"{found.owner_id}/{found.image_id}/output/"
+    path, thumb = output_names(name.name.partition(".")[0], name.suffix, folder)
+    await asyncio.gather(
+        platform.storage.copy(found.bucket, found.path, path, target_bucket=LIBRARY),
+        platform.storage.copy(found.bucket, found.thumb_path, thumb, target_bucket=LIBRARY),
+    )
+    return path, thumb
 
 
 async def _inspect(platform: Platform, user_id: UUID, found: LibraryOutput) -> Scan:
