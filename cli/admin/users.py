@@ -123,9 +123,9 @@ def user(who: Who, as_json: AsJson = False) -> None:
 def plan(who: Who, plan_id: Annotated[str, typer.Argument(help="Id of a plan.")], reason: Because) -> None:
     """Give an account another plan, at once."""
     from service.admin import acts
-    from service.admin.schemas import PlanChange
+    from service.admin.schemas import UserPlanChange
 
-    wanted = checked(PlanChange, plan_id=plan_id, reason=reason)
+    wanted = checked(UserPlanChange, plan_id=plan_id, reason=reason)
 
     async def act(platform: "Platform") -> tuple[str, str]:
         before = await Admin(platform.database).get_user(who)

@@ -148,7 +148,7 @@ class Act(Input):
     reason: Reason = Field(description="1 to 500 characters")
 
 
-class PlanChange(Act):
+class UserPlanChange(Act):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"plan_id": "pro", "reason": "trial until Friday"}]}
     )

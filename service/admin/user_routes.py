@@ -9,7 +9,7 @@ from service.admin import acts, lists
 from service.admin.access import REFUSALS, AdminUser, StaffUser
 from service.admin.errors import user_not_found
 from service.admin.rows import AdminUserDetail, CreditChange
-from service.admin.schemas import Act, CreditsGiven, CreditsTaken, PlanChange, UserFilter, UserPage
+from service.admin.schemas import Act, CreditsGiven, CreditsTaken, UserFilter, UserPage, UserPlanChange
 from service.admin.store import Admin
 from service.plans.errors import plan_not_found
 from service.platform.errors import conflict, malformed_json
@@ -39,7 +39,9 @@ async def get_user(user_id: UUID, request: Request, _caller: StaffUser) -> Admin
     "/{user_id}/plan",
     responses=responses(*REFUSALS, malformed_json, user_not_found, plan_not_found),
 )
-async def set_plan(user_id: UUID, request: Request, actor: AdminUser, wanted: PlanChange) -> AdminUserDetail:
+async def set_plan(
+    user_id: UUID, request: Request, actor: AdminUser, wanted: UserPlanChange
+) -> AdminUserDetail:
     """Give an account another plan, at once. Nothing is deleted; a subscription is not touched."""
     return await acts.set_plan(platform_of(request), user_id, wanted.plan_id, actor, wanted.reason)
 
