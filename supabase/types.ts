@@ -1136,7 +1136,7 @@ isOneToOne: false
 { Args: { "p_lease_seconds": number,"p_lease_token": string,"p_progress": number,"p_request_id": string,"p_step": string }; Returns: undefined
                            },
 "intake":
-{ Args: { "p_api_key_id"?: string,"p_await_seconds": number,"p_cacheable": boolean,"p_content_type": string,"p_filename": string,"p_height": number,"p_hit_price"?: number,"p_hit_reference"?: string,"p_ip"?: string,"p_keep_days"?: number,"p_may_queue"?: boolean,"p_may_upload"?: boolean,"p_op_key": string,"p_output_seconds": number,"p_output_side"?: number,"p_price": number,"p_queue": string,"p_quoted_price"?: number,"p_request_id": string,"p_sha256": string,"p_size": number,"p_team_id"?: string,"p_upload_seconds": number,"p_use_cache": boolean,"p_user_id": string,"p_variant": string,"p_wants_persist": boolean,"p_width": number }; Returns: Json
+{ Args: { "p_api_key_id"?: string,"p_await_seconds": number,"p_cacheable": boolean,"p_content_type": string,"p_filename": string,"p_height": number,"p_hit_price"?: number,"p_hit_reference"?: string,"p_ip"?: string,"p_keep_days"?: number,"p_may_queue"?: boolean,"p_may_upload"?: boolean,"p_op_key": string,"p_output_seconds": number,"p_output_side"?: number,"p_price": number,"p_queue": string,"p_request_id": string,"p_sha256": string,"p_size": number,"p_team_id"?: string,"p_upload_seconds": number,"p_use_cache": boolean,"p_user_id": string,"p_variant": string,"p_wants_persist": boolean,"p_width": number }; Returns: Json
                            },
 "intake_batch":
 { Args: { "p_claim": string,"p_items": string,"p_user_id": string }; Returns: Json

@@ -6,14 +6,13 @@ create or replace function public.intake(
   p_wants_persist boolean, p_use_cache boolean, p_await_seconds integer, p_upload_seconds integer,
   p_output_seconds integer, p_request_id text, p_keep_days integer default null, p_may_upload boolean default true,
   p_team_id uuid default null, p_api_key_id uuid default null, p_hit_price integer default 0,
-  p_quoted_price integer default null, p_ip text default null, p_may_queue boolean default true,
+  p_ip text default null, p_may_queue boolean default true,
   p_output_side integer default null, p_hit_reference text default null
 ) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_key bytea := case when p_cacheable then public.cache_key(p_sha256, p_op_key, p_variant) end;
-  v_price integer := coalesce(p_quoted_price, p_price);
   v_plan public.plans;
   v_output public.image_outputs;
   v_earlier public.jobs;
@@ -48,7 +47,7 @@ begin
       if v_output.owner_id is not distinct from v_owner_id then
         perform private.charge_hit(p_user_id, p_hit_price, p_hit_reference, v_output.id);
         perform private.spend_on_key(p_api_key_id, p_hit_price);
-        perform private.note_hit(p_user_id, v_output, v_price, p_hit_price, v_output.size);
+        perform private.note_hit(p_user_id, v_output, p_price, p_hit_price, v_output.size);
         return jsonb_build_object(
           'outcome', 'hit', 'charged', p_hit_price, 'output', private.output_document(v_output),
           'job_id', private.job_for_hit(v_output, p_user_id, p_filename, p_request_id, p_api_key_id));
@@ -139,7 +138,7 @@ begin
     case when p_user_id is null then p_ip end, p_user_id is not null and coalesce(p_output_side > v_plan.working_side, false),
     v_job_id, p_user_id, p_team_id, p_api_key_id, case when v_original is null then 'awaiting_upload' else 'queued' end, p_sha256,
     p_filename, p_content_type, p_size, p_width, p_height, p_op_key, p_variant, v_key, p_queue, v_plan.priority,
-    v_price, v_persists, p_keep_days,
+    p_price, v_persists, p_keep_days,
     case when v_original is null or v_earlier.id is not null then 'uploads-ephemeral' else 'user-library' end,
     coalesce(v_original, v_job_id || '/original'),
     case when v_original is null then now() + make_interval(secs => p_upload_seconds) end, p_request_id,

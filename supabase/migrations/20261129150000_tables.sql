@@ -739,7 +739,7 @@ create table public.share_secrets (
   password_hash text
 );
 comment on table public.share_secrets is
-  'sha256 of the token, and the password as scrypt made it; neither can be read back.';
+  'sha256 of the token, and the password as argon2id made it; neither can be read back.';
 
 -- Credits ------------------------------------------------------------------------------------------------------------
 

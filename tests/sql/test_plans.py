@@ -499,12 +499,6 @@ async def test_a_copy_that_costs_is_charged_with_its_job(world: World) -> None:
         )
 
 
-async def test_the_quoted_price_is_the_one_that_is_held(world: World) -> None:
-    user = await world.user(balance=10)
-    job = (await world.intake(user, price=8, quoted_price=3))["job"]
-    assert await world.ledger(user, job["job_id"]) == [("hold", -3)]
-
-
 async def test_a_day_has_what_its_jobs_cost_and_wrote(world: World) -> None:
     user = await world.user(balance=10)
     job = await world.running(user, price=4)

@@ -181,7 +181,6 @@ class World:
             "team_id": None,
             "api_key_id": None,
             "hit_price": 0,
-            "quoted_price": None,
             "ip": None,
             "output_side": None,
             "hit_reference": None,
