@@ -23,7 +23,7 @@ the status is then what the same refusal of a request would have.
 def page() -> str:
     """The whole page."""
     rows = [
-        f"| `{code}` | {code.status} | {'yes' if code.retryable else ''} | {code.title} |"
+        f"| `{code}` | {code.status} | {'yes' if code.retryable else ''} | {code.summary} |"
         for code in sorted(CODES.values())
     ]
     return _HEAD + "\n".join(rows) + "\n"

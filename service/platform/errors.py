@@ -17,11 +17,12 @@ from pydantic_core import CoreSchema, core_schema
 class Code(str):
     """Stable, machine-readable names; clients switch on these, never on titles."""
 
-    # `detail`: what it says where nothing more is known, and in the documentation; `retryable`: the same request may
-    # succeed later with nothing changed; `facts`: further fields of the documentation's example.
-    __slots__ = ("detail", "facts", "retryable", "status", "title")
+    # `summary`: the title of its problems; `detail`: what it says where nothing more is known, and in the
+    # documentation; `retryable`: the same request may succeed later with nothing changed; `facts`: further fields of
+    # the documentation's example.
+    __slots__ = ("detail", "facts", "retryable", "status", "summary")
     status: int
-    title: str  # type: ignore[assignment] # a method of str, which nobody needs of a code
+    summary: str
     detail: str
     retryable: bool
     facts: Mapping[str, Any]
@@ -30,7 +31,7 @@ class Code(str):
         cls,
         name: str,
         status: int,
-        title: str,
+        summary: str,
         detail: str,
         *,
         retryable: bool = False,
@@ -39,7 +40,7 @@ class Code(str):
         if name in CODES:
             raise ValueError(f"{name} is declared twice")
         code = super().__new__(cls, name)
-        code.status, code.title, code.detail = status, title, detail
+        code.status, code.summary, code.detail = status, summary, detail
         code.retryable, code.facts = retryable, facts or {}
         CODES[name] = code
         return code
@@ -354,7 +355,7 @@ def problem(  # noqa: PLR0913
     found = CODES.get(code, internal)
     return Problem(
         type=f"urn:darkroom:problem:{found}",
-        title=found.title,
+        title=found.summary,
         status=found.status,
         detail=detail,
         code=found,

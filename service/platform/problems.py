@@ -134,7 +134,7 @@ def responses(*codes: Code, common: bool = True) -> dict[int | str, dict[str, An
         response["description"] = ", ".join(names)
         example = problem(code, code.detail, request_id="req_01J8Z3V6Q2", facts=code.facts)
         response["content"][MEDIA_TYPE]["examples"][str(code)] = {
-            "summary": code.title,
+            "summary": code.summary,
             "value": example.model_dump(mode="json", exclude_none=True),
         }
     return grouped

@@ -17,8 +17,8 @@ import pytest
 
 from scripts.local.home import REPOSITORY, any_free_port
 from scripts.local.process import Child, Command, until_ready
+from scripts.local.stack import Stack
 from service.platform.pages import ADMIN, CLIENT, PLAYGROUND
-from tests.support import SharedStack
 
 UV = Path(sys.executable).parent / "uv"
 COPY = re.compile(r"^COPY (?:--from=vendor /src/)?(?P<sources>\w.*) (?P<target>\S+)$", re.MULTILINE)
@@ -103,7 +103,7 @@ def test_the_benchmarks_stay_in_the_checkout(installed: Path, tmp_path: Path) ->
     assert "run this in a checkout" in done.stderr
 
 
-async def test_the_api_serves_the_pages(installed: Path, stack: SharedStack, tmp_path: Path) -> None:
+async def test_the_api_serves_the_pages(installed: Path, stack: Stack, tmp_path: Path) -> None:
     """Every file of web/ and clients/js, byte for byte."""
     port = any_free_port()
     argv = [str(installed / "darkroom"), "api", "--port", str(port)]

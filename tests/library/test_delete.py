@@ -8,12 +8,13 @@ from redis.asyncio import Redis
 
 from scripts.local.home import Local
 from scripts.local.process import Child
+from scripts.local.stack import Stack
 from service.platform.resources import Platform
 from tests.conftest import UNLIMITED
 from tests.library.people import OP, Connection, Person, clean, objects, objects_of, person
 from tests.photos import photo
 from tests.service.conftest import Way
-from tests.support import SharedStack, User, sign_up
+from tests.support import User, sign_up
 
 
 async def test_the_others_copy_stays_readable(
@@ -97,7 +98,7 @@ HEARD_SECONDS = 10.0
 
 
 async def test_what_is_deleted_without_redis_is_forgotten_when_redis_is_back(  # noqa: PLR0917 - fixtures
-    stack: SharedStack, local: Local, api: Child, worker: Child, db: Connection, redis_client: Redis
+    stack: Stack, local: Local, api: Child, worker: Child, db: Connection, redis_client: Redis
 ) -> None:
     """Redis is out of reach of one process: what it does is done, and answers in Redis go when it is back."""
     user = await sign_up(local, plan="pro")

@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from scripts.local.home import Local
+from scripts.local.stack import Stack
 from service.collections.store import Collections
 from service.jobs.progress import Progress
 from service.maintenance.store import Maintenance
@@ -22,7 +23,7 @@ from service.privacy.store import DataRequest, DataRequests
 from tests.client import Client
 from tests.jobs import new_queue
 from tests.requests.estate import Connection, ended, furnish, rows_of
-from tests.support import SharedStack, User, until_gone
+from tests.support import User, until_gone
 from workers.cleanup import CleanupReport, purge
 from workers.export import export
 from workers.lease import RequestLease
@@ -158,7 +159,7 @@ async def test_it_goes_after_a_week(
 
 
 async def test_pictures_beyond_the_cap_are_left_out_and_named(
-    stack: SharedStack, worker: object, platform: Platform, db: Connection, user: User
+    stack: Stack, worker: object, platform: Platform, db: Connection, user: User
 ) -> None:
     await furnish(platform, db, user)
     queue = new_queue()

@@ -11,6 +11,7 @@ from PIL import Image
 
 from scripts.local.home import Local
 from scripts.local.process import Child
+from scripts.local.stack import Stack
 from service.admin import acts, lists
 from service.admin.schemas import ReviewFilter
 from service.admin.store import Actor
@@ -27,7 +28,7 @@ from tests.library.people import Connection, Person, person
 from tests.nsfw import as_photo, discs, doubtful
 from tests.photos import Photo, photo
 from tests.safety.judging import judged_by
-from tests.support import SharedStack, until_gone
+from tests.support import until_gone
 from workers.imaging.pool import PixelPool
 from workers.look_again import look_again
 from workers.originals import originals
@@ -229,7 +230,7 @@ async def _moderation(db: Connection, output_id: object) -> str:
     return str(await db.fetchval("select moderation from image_outputs where id = $1", output_id))
 
 
-async def test_where_moderation_is_off_everything_passes(stack: SharedStack, platform: Platform) -> None:
+async def test_where_moderation_is_off_everything_passes(stack: Stack, platform: Platform) -> None:
     queue = new_queue()
     await queue_job(platform, as_photo(discs()), OP, queue)
     async with open_platform(load_settings(**stack.environment(), moderation="off")) as off:
@@ -239,7 +240,7 @@ async def test_where_moderation_is_off_everything_passes(stack: SharedStack, pla
 
 @pytest.mark.parametrize(("wanted", "status"), [("auto", "done"), ("required", "queued")])
 async def test_without_the_model_pictures_pass_only_where_that_is_allowed(
-    stack: SharedStack, platform: Platform, tmp_path: Any, wanted: Any, status: str
+    stack: Stack, platform: Platform, tmp_path: Any, wanted: Any, status: str
 ) -> None:
     queue = new_queue()
     await queue_job(platform, as_photo(discs()), OP, queue)
@@ -258,7 +259,7 @@ async def test_a_worker_whose_children_lack_the_model_lets_nothing_pass(platform
     assert (row.status, (row.error or {})["code"]) == ("queued", "op_unavailable")
 
 
-async def test_the_thresholds_are_settings(stack: SharedStack, platform: Platform) -> None:
+async def test_the_thresholds_are_settings(stack: Stack, platform: Platform) -> None:
     queue = new_queue()
     await queue_job(platform, as_photo(doubtful()), OP, queue)
     strict = load_settings(**stack.environment(), moderation_review=0.3, moderation_refuse=0.5)

@@ -11,13 +11,13 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
+from scripts.local.stack import Stack
 from service.moderation.store import Safety
 from service.platform.resources import Platform, open_platform
 from service.platform.settings import load_settings
 from tests.library.people import Connection, Person, person
 from tests.photos import photo
 from tests.safety.conftest import MARKER, STREAM_BYTES, Daemon
-from tests.support import SharedStack
 from workers.originals import originals
 from workers.rescan import rescan
 
@@ -26,7 +26,7 @@ OP = "resize-v1:width-64"
 
 
 @pytest.fixture
-async def scanning(stack: SharedStack, clamd: Daemon) -> AsyncIterator[Platform]:
+async def scanning(stack: Stack, clamd: Daemon) -> AsyncIterator[Platform]:
     settings = load_settings(**stack.environment(), clamd_url=clamd.unix, scan_max_bytes=STREAM_BYTES)
     async with open_platform(settings) as platform:
         yield platform
@@ -129,7 +129,7 @@ async def test_what_cannot_be_scanned_stays_and_holds_nothing_up(
 
 
 async def test_a_scanner_that_is_away_is_waited_for(
-    stack: SharedStack, paid: Person, platform: Platform, mortal_clamd: Daemon
+    stack: Stack, paid: Person, platform: Platform, mortal_clamd: Daemon
 ) -> None:
     await mortal_clamd.kill()
     await paid.process(photo(), OP, wants_persist=True)

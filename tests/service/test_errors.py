@@ -1,4 +1,4 @@
-"""Problems: every way a request can fail ends in one shape, and the catalogue covers every code."""
+"""Problems: every way a request can fail ends in one shape, and every code is whole."""
 
 import copy
 import pickle
@@ -88,13 +88,13 @@ def client(probe: FastAPI, client_of: ClientOf) -> httpx.AsyncClient:
 
 
 def check(answer: httpx.Response, status: int, code: Code) -> Problem:
-    """The answer is this problem, in the right media type, consistent with the catalogue and its own request id."""
+    """The answer is this problem, in the right media type, consistent with its code and its own request id."""
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     document = Problem.model_validate(answer.json())
     assert document.code is code
     assert document.status == status == code.status
-    assert document.title == code.title
+    assert document.title == code.summary
     assert document.type == f"urn:darkroom:problem:{code}"
     assert document.charged == 0
     assert document.request_id == answer.headers["x-request-id"]
@@ -200,7 +200,7 @@ def test_an_unknown_code_of_an_older_row_counts_as_internal() -> None:
     assert problem("code_of_the_past", "what happened").code is internal
 
 
-def test_a_retryable_override_wins_over_the_catalogue() -> None:
+def test_a_retryable_override_wins_over_the_codes_own() -> None:
     assert not ProblemError(internal, "x", retryable=False).problem().retryable
     assert ProblemError(op_failed, "x", retryable=True).problem().retryable
 
@@ -209,7 +209,7 @@ def test_every_code_is_whole() -> None:
     for code in CODES.values():
         assert re.fullmatch(r"[a-z][a-z0-9_]+", code)
         assert 400 <= code.status <= 599
-        assert code.title[0].isupper()
+        assert code.summary[0].isupper()
         assert code.detail
 
 

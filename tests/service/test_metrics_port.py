@@ -11,12 +11,12 @@ import pytest
 from scripts.local.apps import answers
 from scripts.local.home import REPOSITORY, any_free_port
 from scripts.local.process import Child
+from scripts.local.stack import Stack
 from tests.jobs import new_queue
-from tests.support import SharedStack
 
 
 @pytest.mark.parametrize("process", ["api", "worker"])
-async def test_each_process_serves_them_on_the_private_port_alone(stack: SharedStack, process: str) -> None:
+async def test_each_process_serves_them_on_the_private_port_alone(stack: Stack, process: str) -> None:
     port = any_free_port()
     environment = {"DARKROOM_METRICS_PORT": str(port), "DARKROOM_QUEUE": new_queue()}
     start = stack.start_api if process == "api" else stack.start_worker

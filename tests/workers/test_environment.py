@@ -9,13 +9,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from scripts.local.stack import Stack
 from service.platform.resources import Platform
 from tests.jobs import finished, new_queue, queue_job
 from tests.photos import photo
-from tests.support import SharedStack
 
 
-async def test_no_secret_stands_in_any_environment(stack: SharedStack, platform: Platform) -> None:
+async def test_no_secret_stands_in_any_environment(stack: Stack, platform: Platform) -> None:
     queue = new_queue()
     worker = await stack.start_worker({"DARKROOM_QUEUE": queue, "SOME_VENDORS_TOKEN": "token-of-a-vendor"})
     job_id = await queue_job(platform, photo(), "resize-v1:width-64", queue)
@@ -44,9 +44,7 @@ async def test_no_secret_stands_in_any_environment(stack: SharedStack, platform:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="makes processes of another user")
-async def test_processes_of_the_same_user_cannot_look_into_a_worker(
-    stack: SharedStack, platform: Platform
-) -> None:
+async def test_processes_of_the_same_user_cannot_look_into_a_worker(stack: Stack, platform: Platform) -> None:
     """As a process without privileges, the kernel protects a worker and its family from those beside it."""
     queue = new_queue()
     worker = await stack.start_worker({"DARKROOM_QUEUE": queue})
