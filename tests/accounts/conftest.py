@@ -13,9 +13,9 @@ from scripts.local.process import Child
 from scripts.local.stack import Stack
 from service.admin.store import Admin
 from service.platform.resources import Platform
+from tests.access.conftest import ALL_SCOPES, Db
 from tests.client import Client
 from tests.conftest import UNLIMITED
-from tests.keys.conftest import ALL_SCOPES, Db
 from tests.service.conftest import RedisServer, own_redis
 from tests.support import User, set_plan, sign_up
 

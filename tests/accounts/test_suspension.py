@@ -20,11 +20,11 @@ from service.jobs.progress import Progress
 from service.jobs.store import Jobs
 from service.plans.watch import watching
 from service.platform.resources import Platform, open_platform
+from tests.access.conftest import Db
 from tests.accounts.conftest import Account, Operator, Processes
 from tests.client import Client
 from tests.gated_pixels import GatedPool, wait_for
 from tests.jobs import finished, new_queue, queue_job
-from tests.keys.conftest import Db
 from tests.photos import photo
 from tests.service.conftest import RedisServer, settings_for
 from tests.support import sign_up

@@ -11,7 +11,7 @@ from service.platform.resources import Platform
 from service.privacy.store import DataRequest, DataRequests
 from tests.chaos.dying import start_dying
 from tests.jobs import new_queue
-from tests.requests.estate import Connection, ended, furnish, objects_of, wiped_clean
+from tests.privacy.estate import Connection, ended, furnish, objects_of, wiped_clean
 from tests.support import User, until_gone
 from workers.cleanup import CleanupReport, purge
 

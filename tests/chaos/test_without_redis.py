@@ -24,7 +24,7 @@ from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.jobs import finished, queue_job
 from tests.photos import photo
-from tests.requests.estate import ended
+from tests.privacy.estate import ended
 from tests.support import sign_up
 
 pytestmark = pytest.mark.chaos

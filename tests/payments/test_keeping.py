@@ -20,7 +20,7 @@ from tests.fakes.stripe import Account, checkout, payments, subscriptions
 from tests.fakes.stripe.account import DAY, MONTH, Object
 from tests.fakes.stripe.api import answer
 from tests.payments.shop import RETURN, Person, Shop, open_shop
-from tests.requests.estate import ended
+from tests.privacy.estate import ended
 from workers.billing import billing, reconcile_billing
 
 

@@ -13,7 +13,7 @@ from service.privacy.store import DataRequest, DataRequests
 from tests.chaos.dying import start_dying
 from tests.library.people import objects
 from tests.photos import photo
-from tests.requests.estate import ended
+from tests.privacy.estate import ended
 from tests.teams.crew import OP, Crew, Hand
 
 CONFIRMED = {"confirm": "delete my data"}

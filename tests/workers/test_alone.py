@@ -12,7 +12,7 @@ from aiohttp import web
 from service.maintenance.store import Maintenance
 from service.platform.resources import Platform
 from tests.gate import Pass, gated
-from tests.requests.estate import Connection
+from tests.privacy.estate import Connection
 from workers import main
 from workers.alone import TaskRunningError, alone
 from workers.imaging.pool import PixelPool

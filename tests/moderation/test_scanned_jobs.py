@@ -19,9 +19,9 @@ from service.jobs.store import JobRow, Jobs
 from service.platform.resources import open_platform
 from service.platform.settings import load_settings
 from tests.jobs import new_queue
+from tests.moderation.conftest import EICAR, MARKER, Daemon
+from tests.moderation.test_clamd import png_with_text
 from tests.photos import Photo, photo
-from tests.safety.conftest import EICAR, MARKER, Daemon
-from tests.safety.test_clamd import png_with_text
 from tests.support import User
 from workers.imaging.pool import PixelPool
 from workers.run_job import run_job

@@ -19,7 +19,7 @@ from service.access.key_format import checksum, make_key
 from service.access.key_ring import KeyRing
 from service.platform.errors import ProblemError, invalid_api_key
 from service.platform.resources import Platform, open_platform
-from tests.keys.conftest import Owner
+from tests.access.conftest import Owner
 from tests.service.conftest import settings_for
 
 ROUNDS = 60

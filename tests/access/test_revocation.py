@@ -22,8 +22,8 @@ from service.platform.errors import ProblemError
 from service.platform.freshness import Freshness, version_key
 from service.platform.invalidation import Invalidation
 from service.platform.resources import Platform, open_platform
+from tests.access.conftest import Owner, bearer, refused
 from tests.conftest import UNLIMITED
-from tests.keys.conftest import Owner, bearer, refused
 from tests.photos import photo
 from tests.service.conftest import RedisServer, own_redis, settings_for
 

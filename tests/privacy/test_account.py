@@ -13,7 +13,7 @@ from service.platform.resources import Platform
 from service.privacy.store import DataRequest, DataRequests
 from tests.fakes.gotrue import GoTrue
 from tests.jobs import new_queue
-from tests.requests.estate import Connection, furnish, wiped_clean
+from tests.privacy.estate import Connection, furnish, wiped_clean
 from tests.support import User
 from workers.data_requests import run_request
 from workers.imaging.pool import PixelPool

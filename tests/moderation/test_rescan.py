@@ -16,8 +16,8 @@ from service.moderation.store import Safety
 from service.platform.resources import Platform, open_platform
 from service.platform.settings import load_settings
 from tests.library.people import Connection, Person, person
+from tests.moderation.conftest import MARKER, STREAM_BYTES, Daemon
 from tests.photos import photo
-from tests.safety.conftest import MARKER, STREAM_BYTES, Daemon
 from workers.originals import originals
 from workers.rescan import rescan
 

@@ -16,7 +16,7 @@ from service.privacy.store import DataRequests
 from tests.client import Client
 from tests.jobs import finished, new_queue, queue_job
 from tests.photos import photo
-from tests.requests.estate import OP, Connection, ended, furnish, wiped_clean
+from tests.privacy.estate import OP, Connection, ended, furnish, wiped_clean
 from tests.support import User
 from workers.lease import RequestLease
 from workers.wipe import wipe

@@ -19,7 +19,7 @@ from service.platform.resources import open_platform
 from service.platform.settings import load_settings
 from tests.client import Client
 from tests.library.people import Connection, person
-from tests.safety.drawings import drawing
+from tests.moderation.drawings import drawing
 
 
 async def test_a_drawing_becomes_a_picture(client: Client) -> None:

@@ -22,7 +22,7 @@ from service.platform.settings import load_settings
 from service.privacy.store import DataRequest, DataRequests
 from tests.client import Client
 from tests.jobs import new_queue
-from tests.requests.estate import Connection, ended, furnish, rows_of
+from tests.privacy.estate import Connection, ended, furnish, rows_of
 from tests.support import User, until_gone
 from workers.cleanup import CleanupReport, purge
 from workers.export import export

@@ -33,8 +33,8 @@ from service.platform.resources import Platform
 from tests.client import Client
 from tests.jobs import ask, finished, new_queue, queue_job
 from tests.library.people import person
+from tests.moderation.judging import judged_by
 from tests.photos import Photo, photo
-from tests.safety.judging import judged_by
 from tests.support import User, new_sha256
 from workers.cleanup import CleanupReport, purge
 from workers.imaging.pool import PixelPool

@@ -17,9 +17,9 @@ from service.platform.errors import DependencyError, ProblemError
 from service.platform.resources import Platform, open_platform
 from service.platform.settings import load_settings
 from tests.library.people import Connection, Person, person
+from tests.moderation.conftest import MARKER, Daemon
+from tests.moderation.drawings import drawing
 from tests.photos import photo
-from tests.safety.conftest import MARKER, Daemon
-from tests.safety.drawings import drawing
 from workers.originals import originals
 
 pytestmark = pytest.mark.usefixtures("worker")

@@ -13,7 +13,7 @@ from service.access.key_format import PATTERN
 from service.access.scopes import PUBLIC, SCOPES, scope_of
 from service.access.store import Scope
 from service.app import create_app
-from tests.keys.conftest import ALL_SCOPES, Owner, bearer
+from tests.access.conftest import ALL_SCOPES, Owner, bearer
 from tests.service.conftest import settings_with
 
 KNOWN_SCOPES = set(Scope.__args__)  # type: ignore[attr-defined]

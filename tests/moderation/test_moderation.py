@@ -25,9 +25,9 @@ from service.platform.settings import load_settings
 from tests.client import Client
 from tests.jobs import new_queue, queue_job
 from tests.library.people import Connection, Person, person
+from tests.moderation.judging import judged_by
 from tests.nsfw import as_photo, discs, doubtful
 from tests.photos import Photo, photo
-from tests.safety.judging import judged_by
 from tests.support import until_gone
 from workers.imaging.pool import PixelPool
 from workers.look_again import look_again

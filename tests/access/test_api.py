@@ -14,7 +14,7 @@ import pytest
 from scripts.local.home import Local
 from scripts.local.process import Child
 from service.access.key_format import checksum, make_key
-from tests.keys.conftest import ALL_SCOPES, Owner, bearer, refused
+from tests.access.conftest import ALL_SCOPES, Owner, bearer, refused
 from tests.photos import photo
 from tests.support import sign_up
 

@@ -12,8 +12,8 @@ from PIL import Image, PngImagePlugin
 
 from service.moderation.clamd import Clamd, ScannerError
 from service.platform.settings import SettingsError
+from tests.moderation.conftest import EICAR, KNOWN, MARKER, STREAM_BYTES, Daemon
 from tests.photos import photo
-from tests.safety.conftest import EICAR, KNOWN, MARKER, STREAM_BYTES, Daemon
 from tests.service.conftest import settings_with
 
 
