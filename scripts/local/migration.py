@@ -136,6 +136,9 @@ async def changes(connection: Connection, texts: Sequence[str]) -> list[str]:
     """
     async with _undone(connection):
         await connection.execute("set local search_path = ''")
+        # Functions begin open to everybody, so that what closes them is seen to do so. A migration does not rely on
+        # default privileges, which may be others elsewhere.
+        await connection.execute("alter default privileges grant execute on functions to public")
         before = await _objects(connection)
         async with _undone(connection):
             units, wanted = await _built_anew(connection, before, texts)

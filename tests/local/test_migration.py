@@ -117,6 +117,16 @@ async def test_a_function_comes_before_what_calls_it_and_rights_after(database: 
     ]
 
 
+async def test_the_rights_of_a_new_function_are_said_whatever_the_defaults_are(database: Connection) -> None:
+    """They would be right here without a word, and open where defaults are others."""
+    await database.execute("alter default privileges revoke execute on functions from public")
+    halved = DOUBLED.replace("doubled", "halved").replace("* 2", "/ 2")
+    assert await migrated(database, [DOUBLED, halved, *FILES[1:]]) == [
+        "create or replace function private.halved(p_number integer) returns integer",
+        RIGHTS.strip(),
+    ]
+
+
 async def test_what_is_gone_is_dropped_before_what_it_needs(database: Connection) -> None:
     """A policy and a trigger before their functions."""
     own, _ = POLICIES.split("\n\n")
