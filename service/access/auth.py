@@ -22,7 +22,7 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from service.access.key_format import looks_like_key
-from service.access.key_ring import VerifiedKey
+from service.access.key_ring import KeyRing, VerifiedKey
 from service.access.scopes import scope_of
 from service.platform.addresses import address_of
 from service.platform.errors import (
@@ -33,6 +33,7 @@ from service.platform.errors import (
     invalid_token,
     session_required,
 )
+from service.platform.resources import platform_of
 from service.platform.settings import Settings
 
 AUDIENCE = "authenticated"
@@ -271,9 +272,9 @@ async def caller(request: Request) -> Principal:
 
 
 async def _key_holder(request: Request, key: str) -> Principal:
-    platform = request.app.state.platform
+    platform = platform_of(request)
     ip = address_of(request, platform.settings.trusted_hops)
-    verified = await platform.key_ring.verify(key, ip)
+    verified = await platform.shared(KeyRing).verify(key, ip)
     scope = scope_of(request.method, request.scope["route"].path)
     if scope is None:
         raise ProblemError(
