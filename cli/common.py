@@ -1,4 +1,4 @@
-"""What the commands of `darkroom` share: settings or a clear exit, and a task with platform of its own."""
+"""What the commands of `darkroom` share: settings or a clear exit, and a task with a platform of its own."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -26,7 +26,7 @@ def settings_or_exit() -> Settings:
 
 
 def run_task(name: str, task: "Callable[[Platform], Awaitable[T]]") -> T:
-    """The outcome of a task, which gets platform of its own; exit 1 when it is refused or a dependency is away."""
+    """The outcome of a task, which gets a platform of its own; exit 1 when it is refused or a dependency is away."""
     import service.error_codes  # noqa: F401 - so that every code is known
     from service.platform import telemetry
     from service.platform.errors import ProblemError

@@ -11,7 +11,6 @@ from rich.table import Table
 
 from cli.admin import app as admin
 from cli.common import complaints, run_task, settings_or_exit
-from service.payments.store import StripeStore
 from service.platform.settings import CHECKOUT
 
 if TYPE_CHECKING:
@@ -110,10 +109,12 @@ def stripe_inbox(
     retry: Annotated[bool, typer.Option(help="Give events that failed another round.")] = False,
 ) -> None:
     """Say how many events wait, and how many were given up."""
+    from service.payments.store import StripeStore
 
     async def look(platform: "Platform") -> Any:
-        retried = await StripeStore(platform.database).retry() if retry else 0
-        return (await StripeStore(platform.database).inbox()).model_dump() | {"retried": retried}
+        store = StripeStore(platform.database)
+        retried = await store.retry() if retry else 0
+        return (await store.inbox()).model_dump() | {"retried": retried}
 
     _report("stripe inbox", look)
 

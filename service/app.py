@@ -55,12 +55,8 @@ from service.usage.routes import router as usage_router
 
 CORS_REQUEST_HEADERS = (
     *("Authorization", "Content-Type", "X-Request-Id", "Last-Event-ID"),
-    *(
-        "traceparent",
-        "tracestate",
-        "baggage",
-        "sentry-trace",
-    ),  # of pages that trace: W3C, OpenTelemetry, Sentry
+    # Of pages that trace: W3C, OpenTelemetry, Sentry.
+    *("traceparent", "tracestate", "baggage", "sentry-trace"),
 )
 CORS_ANSWER_HEADERS = ("RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id")
 

@@ -1,0 +1,1 @@
+"""Workers: jobs and scheduled tasks."""

@@ -18,7 +18,7 @@ from service.platform.errors import (
     too_large,
 )
 from service.platform.storage_errors import StorageError
-from workers.imaging.errors import PixelError
+from workers.pixel_errors import PixelError
 
 OP_FAILURES = frozenset({"op_failed", "pixel_timeout", "pixel_memory", "pixel_crash"})
 """Of the op, not of the bytes."""

@@ -9,8 +9,8 @@ from service.moderation.scanner import scan_files
 from service.platform.media import CONTENT_TYPES
 from service.platform.resources import Platform
 from service.platform.settings import Settings
-from workers.imaging.errors import PixelError
 from workers.imaging.types import PixelResult
+from workers.pixel_errors import PixelError
 from workers.workbench import Workbench
 
 

@@ -1,8 +1,8 @@
 """The lease of a job or of a data request: the only holder of its token.
 
-While a worker is inside `Lease`, a task of its own beats the heart, with the step and progress of the moment. Whoever
-finds the lease lost (another worker has the job, the caller cancelled it, or no beat came through for longer than the
-lease) is cancelled where it stands and must write nothing more.
+While a worker is inside `JobLease`, a task of its own beats the heart, with the step and progress of the moment.
+Whoever finds the lease lost (another worker has the job, the caller cancelled it, or no beat came through for longer
+than the lease) is cancelled where it stands and must write nothing more.
 """
 
 import asyncio
@@ -41,8 +41,8 @@ async def end_or_leave(ending: Awaitable[T]) -> T | None:
     return None
 
 
-class Held:
-    """What is done under a lease, with a heart that beats in a task of its own.
+class Lease:
+    """A lease with a heartbeat in a task of its own.
 
     Leaving the block with the lease lost is silent: the work is somebody else's by then. Leaving it by cancellation
     (the worker is stopping) hands the work back, so that another worker takes it at once.
@@ -147,8 +147,8 @@ class Held:
             self._owner.cancel()
 
 
-class Lease(Held):
-    """`async with Lease(...) as lease:` around a job; the block ends with complete, reuse or fail."""
+class JobLease(Lease):
+    """`async with JobLease(...) as lease:` around a job; the block ends with complete, reuse or fail."""
 
     def __init__(self, jobs: Jobs, progress: Progress, job: ClaimedJob, seconds: float) -> None:
         super().__init__(progress, job.id, seconds)
@@ -189,7 +189,7 @@ class Lease(Held):
         await self._progress.publish(self.job.id, {"status": row.status})
 
 
-class RequestLease(Held):
+class RequestLease(Lease):
     """The same around a deletion or an export of a user's data; the block ends with `finish`, `fail` or `wait`."""
 
     def __init__(

@@ -15,8 +15,8 @@ from service.moderation.store import DueLook, Safety
 from service.platform.errors import DependencyError
 from service.platform.resources import Platform
 from service.platform.storage_errors import ObjectNotFoundError, ObjectTooLargeError, StorageError
-from workers.imaging.errors import PixelError
 from workers.originals import examined
+from workers.pixel_errors import PixelError
 
 log = structlog.get_logger()
 BATCH = 8

@@ -23,11 +23,11 @@ from service.platform.storage_errors import (
     ObjectTooLargeError,
     StorageError,
 )
-from workers.imaging.errors import PixelError
 from workers.imaging.keeping import ENTRY
 from workers.imaging.pool import PixelPool
 from workers.imaging.types import Claim, Limits, PixelResult, PixelTask
 from workers.inspection import require_moderation
+from workers.pixel_errors import PixelError
 
 log = structlog.get_logger()
 BATCH = 4

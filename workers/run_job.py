@@ -42,11 +42,11 @@ from service.platform.storage_errors import ObjectNotFoundError, ObjectTooLargeE
 from service.platform.telemetry import JOB_STEPS, JOBS
 from service.platform.weights import weights_digest
 from workers.failures import Failure, classify, refusal
-from workers.imaging.errors import PixelError
 from workers.imaging.types import Claim, Limits, PixelResult, PixelTask
 from workers.inspection import inspect, require_moderation, wants_scan
-from workers.lease import Lease, end_or_leave
+from workers.lease import JobLease, end_or_leave
 from workers.originals import store_original
+from workers.pixel_errors import PixelError
 from workers.workbench import Workbench
 
 log = structlog.get_logger()
@@ -60,7 +60,7 @@ async def run_job(bench: Workbench, job: ClaimedJob) -> None:
     settings = bench.platform.settings
     clock = StepClock()
     log.info("job_started", op_key=job.op_key)
-    async with Lease(
+    async with JobLease(
         Jobs(bench.platform.database), bench.platform.shared(Progress), job, settings.lease_seconds
     ) as lease:
         bench.leases.add(lease)
@@ -95,7 +95,7 @@ class StepClock:
         self._last = now
 
 
-async def _attempt(bench: Workbench, lease: Lease, clock: StepClock) -> str:
+async def _attempt(bench: Workbench, lease: JobLease, clock: StepClock) -> str:
     with bench.platform.scratch.directory() as workdir:
         await lease.step("download", 0.02)
         source = await _download(bench, lease.job, workdir)
@@ -121,13 +121,13 @@ async def _attempt(bench: Workbench, lease: Lease, clock: StepClock) -> str:
     return status
 
 
-async def _complete(bench: Workbench, lease: Lease, output: dict[str, Any]) -> str:
+async def _complete(bench: Workbench, lease: JobLease, output: dict[str, Any]) -> str:
     row = await lease.complete(output, bench.platform.settings.output_ttl_hours * 3600)
     await forget(bench.platform.invalidation, row.forget)  # older versions that made way for this one
     return row.status
 
 
-async def _from_cache(bench: Workbench, lease: Lease) -> str | None:
+async def _from_cache(bench: Workbench, lease: JobLease) -> str | None:
     """Use what another job has computed since the intake, whoever it was for: no second computation, and no charge for
     the caller's own. Only after the download: whoever has sent the bytes may have what was made of them."""
     found = await _cached(bench, lease.job)
@@ -329,7 +329,7 @@ async def _store(bench: Workbench, job: ClaimedJob, result: PixelResult) -> dict
     return {**made, **original}
 
 
-async def _fail(platform: Platform, lease: Lease, failure: Failure) -> str:
+async def _fail(platform: Platform, lease: JobLease, failure: Failure) -> str:
     job = lease.job
     pause = RETRY_SECONDS[min(job.attempt, len(RETRY_SECONDS)) - 1] if failure.decision == "retry" else None
     document = problem(

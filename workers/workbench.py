@@ -9,7 +9,7 @@ from uuid import UUID
 from service.ops.chain import Chain
 from service.platform.resources import Platform
 from workers.imaging.pool import PixelPool
-from workers.lease import Lease
+from workers.lease import JobLease
 
 
 class Slots:
@@ -47,7 +47,7 @@ class Workbench:
     """Who this worker is, for `jobs.worker` and the logs."""
     models: PixelPool | None = None
     """For pictures that go through a model, which takes memory; None: they go through `pixels` too."""
-    leases: set[Lease] = field(default_factory=set)
+    leases: set[JobLease] = field(default_factory=set)
     """Of the jobs that are at work here."""
 
     def pool(self, chain: Chain) -> PixelPool:

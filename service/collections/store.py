@@ -61,7 +61,7 @@ class Collections:
         )
 
     async def delete_collection(self, collection_id: UUID, user_id: UUID) -> bool:
-        """The images stay. False: no such collection."""
+        """Delete a collection; its images are kept. Return False where there is no such collection."""
         return bool(
             await self._database.run("delete_collection", collection_id=collection_id, user_id=user_id)
         )

@@ -1,0 +1,1 @@
+"""Intake: a claim about a picture becomes a hit or a job."""

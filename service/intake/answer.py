@@ -28,7 +28,7 @@ from service.platform.telemetry import CACHE, SHED
 from service.usage.meter import Label
 
 MAX_LOOKUPS = 3
-"""An output can vanish between its lookup and its use; after this many times there is no more looking."""
+"""Lookups in the cache before the work is done anew: an output can vanish between lookup and use."""
 
 SignUpload = Callable[[str, str], Awaitable[SignedUpload]]
 """(bucket, path) to where a client may upload; raises ObjectExistsError."""
@@ -43,7 +43,8 @@ class Found(NamedTuple):
 
 
 async def answer(platform: Platform, order: Order, hot_key: str | None = None) -> bytes:
-    """The body of an IntakeAnswer. hot_key: where a hit is kept in Redis; None: it is not. Raises ProblemError."""
+    """The JSON of an IntakeAnswer. hot_key: the Redis key under which a hit is cached; None: do not cache. Raises
+    ProblemError."""
     refused = await refusal(platform, order)
     if refused is not None:
         raise refused
@@ -82,7 +83,8 @@ async def _ask(platform: Platform, order: Order, reference: str, *, use_cache: b
 async def answer_to(
     platform: Platform, order: Order, result: IntakeResult, reference: str, sign: SignUpload
 ) -> Found | None:
-    """The answer to what the database has found or made; None: what it found is gone since, ask again."""
+    """The answer to what the database has found or made; None: the output vanished meanwhile, and the database is to be
+    asked again."""
     if result.outcome == "job" and result.job is not None:
         CACHE.labels("miss" if result.created else "in_flight").inc()
         return Found(await _job(platform, order, result.job, sign, created=result.created))

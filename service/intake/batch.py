@@ -19,7 +19,6 @@ from service.intake.schemas import BatchAnswer, BatchItem, BatchRequest, IntakeA
 from service.intake.store import IntakeResult, Intakes
 from service.ops.registry import Chain
 from service.plans.profiles import Profiles
-from service.plans.store import Plans
 from service.plans.tariff import Tariff
 from service.platform.addresses import pseudonym
 from service.platform.chains import chain_of
@@ -84,9 +83,7 @@ async def _orders(
 ) -> list[Order]:
     if not chains:
         return []
-    profile = await platform.shared(Profiles).of(principal.user_id)
-    if profile is None:
-        profile = await Plans(platform.database).get_profile(principal.user_id)
+    profile = await platform.shared(Profiles).require(principal.user_id)
     if profile is not None:
         await require_bulk(platform, profile, len(chains))
     team = None

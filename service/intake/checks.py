@@ -62,7 +62,7 @@ def check_picture(claim: PictureClaim, settings: Settings) -> None:
 
 
 def check_wishes(claim: PictureClaim, principal: Principal, settings: Settings) -> None:
-    """What only signed-in users can ask for. Raises ProblemError."""
+    """Refuse options that need an account: keep_for_days, team_id. Raises ProblemError."""
     if claim.keep_for_days is not None:
         check_days(claim.keep_for_days, settings)
         if principal.user_id is None:

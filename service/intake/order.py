@@ -17,9 +17,9 @@ from service.teams.store import TeamProfile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """One claim about a picture and one chain of ops. `profile`: the caller's, None while it is unknown; `team`: of
-    the team that the result is for. `may_upload` False: refuse what is not there already. `key_id`: the API key that
-    asks; `address`: the caller's, hashed."""
+    """One claim about a picture, one chain of ops, and the facts about the caller that decide the answer. `profile`: of
+    the caller, None while the database is away; `team`: whose library the result goes to. `may_upload` False: refuse if
+    the bytes are not stored yet. `key_id`: the API key that asks; `address`: the caller's, hashed."""
 
     claim: IntakeRequest
     chain: Chain
@@ -35,7 +35,7 @@ class Order:
 
     @property
     def rules(self) -> Profile | TeamProfile | None:
-        """Of whoever the result is for; None: unknown."""
+        """The plan limits that apply: the team's, else the caller's; None while unknown."""
         return self.team or self.profile
 
     @property
@@ -47,7 +47,7 @@ class Order:
     def parameters(
         self, settings: Settings, reference: str, *, use_cache: bool = True, may_queue: bool
     ) -> IntakeParameters:
-        """For the SQL function. reference: that a hit which costs is charged under."""
+        """The arguments of the SQL function `intake`. reference: the id under which a paid hit is charged."""
         claim = self.claim
         return IntakeParameters(
             user_id=self.user_id,

@@ -36,7 +36,7 @@ async def rerun(  # noqa: PLR0913 - who asks, for what
     source = await Library(platform.database).get_image_source(image_id, user_id)
     if source is None:
         raise no_such_image(image_id)
-    profile = await platform.shared(Profiles).of(user_id)
+    profile = await platform.shared(Profiles).require(user_id)
     if profile is not None:
         await require_bulk(platform, profile, len(chains))
     team = await _team(platform, source, user_id)

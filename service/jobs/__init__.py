@@ -1,0 +1,1 @@
+"""Jobs: documents, event streams, progress."""

@@ -1,4 +1,4 @@
-"""The library's own calls: settings, keeping, promoting, versions, re-runs, claims."""
+"""Routes of the library: settings, keeping, promoting, versions, claims."""
 
 from uuid import UUID
 

@@ -69,7 +69,7 @@ class Claimed(Row):
 
 
 class Library:
-    """Typed access to the functions of 94_profiles.sql and 95_*.sql."""
+    """Typed access to the functions of 95_*.sql."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -42,6 +42,11 @@ class Profiles:
         self.put(user_id, profile)
         return profile
 
+    async def require(self, user_id: UUID | None) -> Profile | None:
+        """As `of`, but the database is asked again where it was away. Raises DependencyError."""
+        profile = await self.of(user_id)
+        return profile or await self._plans.get_profile(user_id)
+
     def forget(self, user_id: UUID) -> None:
         """Ask again the next time."""
         if (kept := self._kept.get(user_id)) is not None:

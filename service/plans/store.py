@@ -1,5 +1,5 @@
-"""Plans, prices and usage: the SQL functions of 32_plans.sql, 33_usage.sql and 34_storage.sql, one typed method each;
-see platform/database.py, whose rules and errors hold here."""
+"""Plans, prices, profiles and quotes: the SQL functions of 32_plans.sql and 94_profiles.sql, and what 33_usage.sql
+knows of quotes and hits, one typed method each; see platform/database.py, whose rules and errors hold here."""
 
 from collections.abc import Mapping
 from datetime import datetime

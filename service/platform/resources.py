@@ -1,5 +1,5 @@
-"""The platform: the settings and the clients of one process, opened once and closed together, for the API, workers and
-tests. It knows no context.
+"""Platform: the settings and clients of one process (API, worker, command or test), opened and closed together. It
+knows no context.
 
 One HTTP client (HTTP/1.1 over aiohttp, whose CPU cost a call is a quarter of httpx's own transport under
 high concurrency) serves PostgREST, Storage and Auth. Nothing connects until it is used, so that a process
@@ -7,15 +7,15 @@ starts while a dependency is away.
 """
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self, TypeVar
 
 import httpx
+import structlog
 from httpx_aiohttp import HttpxAiohttpClient
 from redis.asyncio import Redis
 from starlette.requests import Request
-from storage3 import AsyncStorageClient
 
 from service.ops.weights import Installed
 from service.platform.breaker import Breaker
@@ -30,6 +30,7 @@ from service.platform.settings import Settings
 from service.platform.storage import Storage
 from service.platform.weights import installed
 
+log = structlog.get_logger()
 HTTP_TIMEOUT = httpx.Timeout(30, connect=5, pool=10)
 # Shorter than the keep-alive of Supabase's gateways: a call seldom meets a connection about to close.
 HTTP_LIMITS = httpx.Limits(max_connections=256, max_keepalive_connections=64, keepalive_expiry=30)
@@ -38,8 +39,8 @@ REDIS_SECONDS = 2.0
 
 
 class Shared(Protocol):
-    """What a process has once: a cache, a subscription, a vendor's client. One with a coroutine `close` is closed
-    before the platform is."""
+    """Something a process has one of: a cache, a subscription, a vendor's client. A coroutine `close`, where there is
+    one, runs before the platform closes."""
 
     @classmethod
     def open(cls, platform: "Platform") -> Self: ...
@@ -69,22 +70,26 @@ class Platform:
     _shared: dict[type, Any] = field(default_factory=dict, init=False, repr=False)
 
     def shared(self, kind: type[S]) -> S:
-        """The one of its kind in this process, opened when it is first asked for."""
+        """This process's instance of `kind`, created by `kind.open` on the first call."""
         found: S | None = self._shared.get(kind)
         if found is None:
             found = self._shared[kind] = kind.open(self)
         return found
 
     def share(self, kind: type[S], one: S) -> None:
-        """Let `shared` give this one from now on: a deployment's own in place of the default."""
+        """Use this instance for `kind`, in place of the one that it would open. For tests."""
         self._shared[kind] = one
 
     async def close_shared(self) -> None:
-        """Close what was shared, the last opened first: it may use what was opened before it."""
-        for one in reversed(self._shared.values()):
+        """Close what was shared, the last opened first: it may use what was opened before it. An error of one is logged
+        and keeps none of the others open."""
+        while self._shared:
+            kind, one = self._shared.popitem()
             if close := getattr(one, "close", None):
-                await close()
-        self._shared.clear()
+                try:
+                    await close()
+                except Exception:
+                    log.exception("not_closed", kind=kind.__name__)
 
 
 @asynccontextmanager
@@ -102,7 +107,6 @@ async def _clients(settings: Settings, scratch: Scratch) -> AsyncIterator[Platfo
     redis: Redis = Redis(connection_pool=pool)
     breaker = Breaker()
     headers = settings.service_headers
-    storage_url = f"{settings.supabase_url}/storage/v1/"
     database = Database(settings.supabase_url, headers, http)
     invalidation = Invalidation(redis)
     platform = Platform(
@@ -112,9 +116,7 @@ async def _clients(settings: Settings, scratch: Scratch) -> AsyncIterator[Platfo
         redis_breaker=breaker,
         http=http,
         database=database,
-        storage=Storage(
-            AsyncStorageClient(storage_url, headers, http_client=http), http, storage_url, headers
-        ),
+        storage=Storage(settings.supabase_url, headers, http),
         limiter=Limiter(redis, breaker),
         freshness=Freshness(redis, breaker, invalidation),
         invalidation=invalidation,
@@ -122,14 +124,16 @@ async def _clients(settings: Settings, scratch: Scratch) -> AsyncIterator[Platfo
         scratch=scratch,
         models=installed(settings),
     )
-    try:
+    async with AsyncExitStack() as closing:
+        for close in (
+            blocking_pool.aclose,
+            pool.aclose,
+            http.aclose,
+            invalidation.close,
+            platform.close_shared,
+        ):
+            closing.push_async_callback(close)
         yield platform
-    finally:
-        await platform.close_shared()
-        await invalidation.close()
-        await http.aclose()
-        await pool.aclose()
-        await blocking_pool.aclose()
 
 
 def _pool(url: str, *, read_timeout: float | None) -> QuickPool:

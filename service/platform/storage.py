@@ -99,10 +99,9 @@ class Passing:
 class Storage:
     """The service's own access to all buckets, with the secret key."""
 
-    def __init__(
-        self, client: AsyncStorageClient, http: httpx.AsyncClient, url: str, headers: dict[str, str]
-    ) -> None:
-        self._client = client
+    def __init__(self, supabase_url: str, headers: dict[str, str], http: httpx.AsyncClient) -> None:
+        url = f"{supabase_url}/storage/v1/"
+        self._client = AsyncStorageClient(url, headers, http_client=http)
         self._http = http
         self._url = url.rstrip("/")
         self._headers = headers

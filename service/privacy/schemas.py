@@ -9,8 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.platform.errors import Problem
 from service.platform.fields import Input
 
-CONFIRMATION = "delete my data"
-
 
 class DeletionRequest(Input):
     """The body of DELETE /me/data."""

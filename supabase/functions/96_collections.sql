@@ -187,8 +187,8 @@ begin
   end if;
 end $$;
 
--- Changes of one library's collections come one after the other, whoever makes them: what follows reads before it
--- writes. False as of may_change.
+-- Locks the library, so that changes of its collections run one after another: each reads before it writes. Returns
+-- whether the user may change the library, as may_change says.
 create or replace function private.lock_library(p_owner_id uuid, p_user_id uuid) returns boolean
 language plpgsql security definer set search_path = ''
 as $$

@@ -185,7 +185,7 @@ async def test_the_receipt_of_a_deletion_is_told_to_the_token_of_the_account_tha
 
 
 @pytest.fixture(params=["redis", "no redis"])
-async def worker_resources(
+async def worker_platform(
     request: pytest.FixtureRequest, local: Local, own_redis: RedisServer
 ) -> AsyncIterator[tuple[Platform, RedisServer | None]]:
     redis = own_redis if request.param == "no redis" else None
@@ -195,10 +195,10 @@ async def worker_resources(
 
 
 async def test_a_running_job_is_dropped_and_costs_nothing(
-    worker_resources: tuple[Platform, RedisServer | None], local: Local, auth: Db
+    worker_platform: tuple[Platform, RedisServer | None], local: Local, auth: Db
 ) -> None:
     """Its pixels are at work, and its next heartbeat is ten seconds away."""
-    platform, redis = worker_resources
+    platform, redis = worker_platform
     user, picture, queue = await sign_up(local), photo(), new_queue()
     await platform.database.run("grant_credits", user_id=user.id, amount=10, source="purchase", reference="t")
     before = await auth.fetchval("select balance from public.credits where user_id = $1", user.id)

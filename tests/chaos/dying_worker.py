@@ -12,14 +12,14 @@ from typing import Any
 
 from service.jobs.store import Completion
 from workers import main, run_job
-from workers.lease import Lease
+from workers.lease import JobLease
 
 
 def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-class DyingLease(Lease):
+class DyingLease(JobLease):
     async def __aenter__(self) -> "DyingLease":
         await super().__aenter__()
         if _STEP == "claimed":
@@ -43,5 +43,5 @@ class DyingLease(Lease):
 _STEP = sys.argv[1] if len(sys.argv) > 1 else ""
 
 if __name__ == "__main__":
-    setattr(run_job, "Lease", DyingLease)  # noqa: B010 - a module's attribute, replaced from outside
+    setattr(run_job, "JobLease", DyingLease)  # noqa: B010 - a module's attribute, replaced from outside
     main.run()  # starts itself again, and comes by here a second time

@@ -16,11 +16,11 @@ from service.platform.media import CONTENT_TYPES, SourceFormat
 from tests.chromium.compare import difference
 from tests.chromium.show import show
 from workers.imaging.decode import decode
-from workers.imaging.errors import PixelError
 from workers.imaging.opening import open_picture
 from workers.imaging.sniff import HEAD_BYTES, sniff
 from workers.imaging.types import Claim, Limits, SourceInfo
 from workers.imaging.verify import verify
+from workers.pixel_errors import PixelError
 
 _SIDE = 64
 _ALIKE = 8.0

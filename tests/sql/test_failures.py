@@ -43,7 +43,7 @@ from tests.sql.fixtures import Opener
 from tests.sql.test_plans import plan, refusal
 from tests.sql.world import Document, World
 from workers.failures import VERDICTS
-from workers.imaging.errors import CODES as PIXEL_CODES
+from workers.pixel_errors import CODES as PIXEL_CODES
 
 CALLERS = {
     sha256_mismatch,

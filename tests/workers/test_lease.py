@@ -16,7 +16,7 @@ from service.platform.resources import Platform
 from tests.gate import Gate, Pass, broken, gated
 from tests.jobs import new_queue, queue_job
 from tests.photos import photo
-from workers.lease import Lease
+from workers.lease import JobLease
 
 OP = "resize-v1:width-64"
 LONG = 30.0
@@ -39,8 +39,8 @@ async def claimed(platform: Platform) -> ClaimedJob:
     return job
 
 
-def lease_of(platform: Platform, job: ClaimedJob, seconds: float = LONG) -> Lease:
-    return Lease(Jobs(platform.database), platform.shared(Progress), job, seconds)
+def lease_of(platform: Platform, job: ClaimedJob, seconds: float = LONG) -> JobLease:
+    return JobLease(Jobs(platform.database), platform.shared(Progress), job, seconds)
 
 
 async def test_the_heart_outlives_an_error_that_nobody_foresaw(

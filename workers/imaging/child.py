@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn
 
 from pydantic import TypeAdapter
 
-from workers.imaging.errors import PixelError
+from workers.pixel_errors import PixelError
 from workers.sandbox import landlock, seccomp
 
 MB: Final = 1024 * 1024

@@ -8,10 +8,10 @@ from typing import Final
 from PIL import Image
 
 from workers.imaging.colour import to_srgb, to_workable
-from workers.imaging.errors import PixelError
 from workers.imaging.opening import open_picture
 from workers.imaging.resize import REDUCING_GAP, fit_size, resize
 from workers.imaging.types import SourceInfo
+from workers.pixel_errors import PixelError
 
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

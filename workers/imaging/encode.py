@@ -11,8 +11,8 @@ import fpng_py
 from PIL import Image, ImageFile
 
 from workers.imaging.adam7 import interlaced_png
-from workers.imaging.errors import PixelError
 from workers.imaging.types import EncodedFile, Encoding
+from workers.pixel_errors import PixelError
 
 # What the formats themselves can hold, in pixels a side.
 _MAX_SIDE: Final = {"webp": 16383, "jpeg": 65535, "avif": 65535, "png": 2**24}

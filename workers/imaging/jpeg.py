@@ -13,7 +13,7 @@ from typing import Final
 
 from PIL import Image, ImageFile
 
-from workers.imaging.errors import PixelError
+from workers.pixel_errors import PixelError
 
 END: Final = b"\xff\xd9"
 _START_OF_SCAN, _END_OF_IMAGE, _START_OF_IMAGE = 0xDA, 0xD9, 0xD8

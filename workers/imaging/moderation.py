@@ -18,11 +18,11 @@ from PIL import Image
 
 from workers.imaging.colour import to_workable
 from workers.imaging.decode import decode
-from workers.imaging.errors import PixelError
 from workers.imaging.opening import Picture, open_picture
 from workers.imaging.svg import embedded
 from workers.imaging.types import NsfwScores, SourceInfo
 from workers.models.nsfw import SIDE, nsfw
+from workers.pixel_errors import PixelError
 
 SMALLEST_SIDE: Final = 16
 """Pixels. In a picture that is narrower nobody recognises anything, and the model guesses."""

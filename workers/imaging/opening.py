@@ -25,8 +25,8 @@ from PIL import (  # each plugin registers its format: Image.open() with a list 
 from service.platform.media import SourceFormat
 from workers.imaging import bmp, isobmff, jpeg, png
 from workers.imaging.colour_space import ColourSpace
-from workers.imaging.errors import PixelError
 from workers.imaging.spans import through
+from workers.pixel_errors import PixelError
 
 # A truncated picture is an error, never a half-grey result.
 ImageFile.LOAD_TRUNCATED_IMAGES = False

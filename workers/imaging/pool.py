@@ -25,9 +25,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 from service.ops.weights import Installed
 from service.platform.media import CONTENT_TYPES
 from workers.imaging.children import Child, ChildLostError, Lease, NoChildError
-from workers.imaging.errors import CODES, PixelError
 from workers.imaging.marker import RASTERISING
 from workers.imaging.types import PixelResult, PixelTask
+from workers.pixel_errors import CODES, PixelError
 
 log = structlog.get_logger()
 ENTRY: Final = "workers.ops.pipeline:process"

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from service.platform.media import SourceFormat
-from workers.imaging.errors import PixelError
+from workers.pixel_errors import PixelError
 
 HEAD_BYTES: Final = 4096
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from service.platform.media import CONTENT_TYPES, SVG, SourceFormat
-from workers.imaging.errors import PixelError
 from workers.imaging.frames import count_frames
 from workers.imaging.opening import open_picture
 from workers.imaging.sniff import HEAD_BYTES, sniff
 from workers.imaging.svg.size import check_claim, drawing_size
 from workers.imaging.types import Claim, Limits, SourceInfo
+from workers.pixel_errors import PixelError
 
 
 def verify(source: Path, claim: Claim, limits: Limits) -> SourceInfo:

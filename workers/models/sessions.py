@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from service.ops.weights import Installed, Runtime
-from workers.imaging.errors import PixelError
 from workers.models.port import Model
+from workers.pixel_errors import PixelError
 
 _OPEN: dict[str, Model] = {}
 

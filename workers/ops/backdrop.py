@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from workers.imaging.errors import PixelError
+from workers.pixel_errors import PixelError
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]

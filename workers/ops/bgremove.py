@@ -14,12 +14,12 @@ from scipy import ndimage
 
 from service.ops.cutout import Bgremove
 from workers.imaging.encode import flatten
-from workers.imaging.errors import PixelError
 from workers.imaging.resize import fit_size, resize
 from workers.models.saliency import SALIENCY, saliency
 from workers.models.sessions import is_open
 from workers.ops import backdrop
 from workers.ops.pixels import is_cut_out
+from workers.pixel_errors import PixelError
 
 Floats = NDArray[np.float32]
 

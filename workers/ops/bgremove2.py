@@ -19,13 +19,13 @@ from scipy import ndimage
 from service.ops.cutout import BgremoveV2
 from service.ops.inputs import Strokes
 from workers.imaging.encode import flatten
-from workers.imaging.errors import PixelError
 from workers.imaging.resize import fit_size, resize
 from workers.matting import closed_form, foreground, fullsize
 from workers.models.saliency import saliency
 from workers.ops import backdrop, brush, plain, trust
 from workers.ops.bgremove import trim
 from workers.ops.pixels import Reported, is_cut_out
+from workers.pixel_errors import PixelError
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]

@@ -13,10 +13,10 @@ from scipy import ndimage, signal
 
 from service.ops.scenery import Blurbg
 from workers.imaging.encode import flatten
-from workers.imaging.errors import PixelError
 from workers.imaging.resize import fit_size, resize
 from workers.ops.bgremove2 import with_cut_out
 from workers.ops.pixels import Reported, grained, is_cut_out
+from workers.pixel_errors import PixelError
 
 Floats = NDArray[np.float32]
 

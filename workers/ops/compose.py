@@ -6,12 +6,12 @@ from PIL import Image
 
 from service.ops.cutout import Compose
 from service.ops.values import ratio
-from workers.imaging.errors import PixelError
 from workers.imaging.resize import resize
 from workers.ops import shadow
 from workers.ops.bgremove import trim
 from workers.ops.bgremove2 import with_cut_out
 from workers.ops.pixels import Reported
+from workers.pixel_errors import PixelError
 
 Floats = NDArray[np.float32]
 

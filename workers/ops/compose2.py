@@ -8,7 +8,6 @@ from scipy import ndimage
 
 from service.ops.scenery import FLOORS, Scene
 from service.ops.values import ratio
-from workers.imaging.errors import PixelError
 from workers.imaging.resize import resize
 from workers.ops.bgremove import trim
 from workers.ops.bgremove2 import with_cut_out
@@ -17,6 +16,7 @@ from workers.ops.scene import Floats, background
 from workers.ops.shadow import under
 from workers.ops.shadow2 import Light, shadow
 from workers.ops.trim import visible
+from workers.pixel_errors import PixelError
 
 _MAX_SIDE: Final = 6000  # pixels of the scene; a larger subject is made smaller
 _LENGTH: Final = 0.75  # of the cast shadow, in heights of the subject

@@ -4,7 +4,7 @@ from PIL import Image
 
 from service.ops.models import Crop
 from service.ops.values import ratio
-from workers.imaging.errors import PixelError
+from workers.pixel_errors import PixelError
 
 _ACROSS = {"west": 0.0, "east": 1.0}
 _DOWN = {"north": 0.0, "south": 1.0}

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
 from service.ops.models import MAX_OUTPUT_PIXELS, MAX_OUTPUT_SIDE
-from workers.imaging.errors import PixelError
+from workers.pixel_errors import PixelError
 
 _NOISE_FLOOR = 2  # levels; differences this small are noise and are not sharpened
 _GRAIN = 1.2  # levels, standard deviation

@@ -14,11 +14,11 @@ from scipy import ndimage
 
 from service.ops.scenery import FloorShadow
 from service.ops.values import rgb
-from workers.imaging.errors import PixelError
 from workers.imaging.resize import fit_size
 from workers.ops.pixels import check_size, is_cut_out
 from workers.ops.shadow import margins, under
 from workers.ops.trim import visible
+from workers.pixel_errors import PixelError
 
 Floats = NDArray[np.float32]
 Box = tuple[int, int, int, int]

@@ -21,11 +21,11 @@ from PIL import Image
 from scipy import ndimage
 
 from service.ops.models import MODEL_PIXELS, UpscaleV2
-from workers.imaging.errors import PixelError
 from workers.imaging.resize import resize
 from workers.models import superresolution
 from workers.models.superresolution import Network
 from workers.ops.pixels import Reported, check_size
+from workers.pixel_errors import PixelError
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]

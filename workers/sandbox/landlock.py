@@ -19,7 +19,6 @@ from workers.sandbox import kernel
 _CREATE_RULESET: Final = 444
 _ADD_RULE: Final = 445
 _RESTRICT_SELF: Final = 446
-_CREATE_RULESET_VERSION: Final = 1
 _RULE_PATH_BENEATH: Final = 1
 
 _READ_FILE: Final = 1 << 2

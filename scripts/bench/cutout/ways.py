@@ -14,10 +14,10 @@ from service.ops.catalogue import OPS
 from service.ops.registry import parse
 from service.ops.weights import BY_NAME, Installed
 from service.platform.settings import Settings
-from workers.imaging.errors import PixelError
 from workers.models import sessions
 from workers.models.saliency import saliency
 from workers.ops import pipeline
+from workers.pixel_errors import PixelError
 
 
 @dataclass(frozen=True)

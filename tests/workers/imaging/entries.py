@@ -12,13 +12,13 @@ from PIL import Image
 
 from workers.imaging.decode import decode
 from workers.imaging.encode import encode
-from workers.imaging.errors import PixelError
 from workers.imaging.resize import fit_size, resize
 from workers.imaging.svg.sanitise import sanitise
 from workers.imaging.thumbnail import thumbnail
 from workers.imaging.types import Encoding, PixelResult, PixelTask
 from workers.imaging.verify import verify
 from workers.ops import pipeline
+from workers.pixel_errors import PixelError
 
 _kept: list[np.ndarray] = []
 

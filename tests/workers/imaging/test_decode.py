@@ -15,10 +15,10 @@ from tests.chromium.samples import display_p3
 from tests.hostile.make import chunk, png
 from tests.workers.imaging.conftest import QUARTERS, Store, corners, near
 from workers.imaging.decode import decode
-from workers.imaging.errors import PixelError
 from workers.imaging.resize import fit_size
 from workers.imaging.types import Claim, Limits
 from workers.imaging.verify import verify
+from workers.pixel_errors import PixelError
 
 pillow_heif.register_heif_opener()  # so that Pillow can write the sources
 

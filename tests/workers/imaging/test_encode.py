@@ -11,9 +11,9 @@ import pytest
 from PIL import Image, ImageChops, ImageDraw
 
 from workers.imaging.encode import encode, flatten
-from workers.imaging.errors import PixelError
 from workers.imaging.thumbnail import thumbnail
 from workers.imaging.types import Encoding, OutputFormat
+from workers.pixel_errors import PixelError
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import pytest
 
 from tests.hostile.corpus import build, samples, write
 from tests.hostile.make import DONE, Hostile, good, hostile
-from workers.imaging.errors import CODES, PixelError
 from workers.imaging.pool import PixelPool
 from workers.imaging.types import Claim, PixelTask
+from workers.pixel_errors import CODES, PixelError
 
 _MEMORY_MB = 768
 

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.chromium.samples import SIZE, bmp, gif, ramps, raw_png, saved
 from tests.hostile.make import chunk
 from tests.workers.imaging.test_colours import decoded
-from workers.imaging.errors import PixelError
+from workers.pixel_errors import PixelError
 
 
 def transparent(picture: Image.Image) -> np.ndarray[Any, np.dtype[np.bool_]]:

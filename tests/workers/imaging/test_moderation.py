@@ -18,10 +18,10 @@ from service.platform.weights import installed
 from tests.nsfw import discs, doubtful
 from tests.service.conftest import settings_for
 from tests.workers.imaging.svg.drawn import image, svg
-from workers.imaging.errors import PixelError
 from workers.imaging.keeping import ENTRY as KEEPING
 from workers.imaging.pool import PixelPool
 from workers.imaging.types import Claim, NsfwScores, PixelTask
+from workers.pixel_errors import PixelError
 
 SURE, CLEAN = 0.85, 0.4
 HARMLESS = Image.linear_gradient("L").resize((320, 240)).convert("RGB")

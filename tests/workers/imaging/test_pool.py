@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from structlog.testing import capture_logs
 
-from workers.imaging.errors import PixelError
 from workers.imaging.pool import PixelPool
 from workers.imaging.types import PixelTask
+from workers.pixel_errors import PixelError
 
 ENTRY = "tests.workers.imaging.entries:misbehave"
 Make = Callable[[str], PixelTask]

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.hostile.make import good
-from workers.imaging.errors import CODES, PixelError
 from workers.imaging.pool import PixelPool
 from workers.imaging.svg.raster import rasterise
 from workers.imaging.svg.sanitise import sanitise
 from workers.imaging.svg.size import drawing_size
 from workers.imaging.types import Claim, Limits, PixelTask
+from workers.pixel_errors import CODES, PixelError
 
 REFUSALS = CODES - {"internal", "pixel_crash"}
 CODECS = sorted(

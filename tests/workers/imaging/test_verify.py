@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from workers.imaging.errors import PixelError
 from workers.imaging.sniff import sniff
 from workers.imaging.types import Claim, Limits
 from workers.imaging.verify import verify
+from workers.pixel_errors import PixelError
 
 
 def _turned(path: Path, form: str, orientation: int) -> Path:

@@ -17,10 +17,10 @@ from service.ops.weights import BY_NAME, WEIGHTS, Installed
 from service.platform.settings import OwnWeights, SettingsError
 from service.platform.weights import WeightsError, check, installed
 from tests.service.conftest import settings_for
-from workers.imaging.errors import PixelError
 from workers.imaging.pool import PixelPool
 from workers.imaging.types import PixelTask
 from workers.models.ncnn import NcnnModel
+from workers.pixel_errors import PixelError
 
 ENTRY = "tests.workers.models.entries:ask"
 Make = Callable[[str], PixelTask]

@@ -13,8 +13,8 @@ from service.ops.size import planned_side
 from tests.ops.strategies import chains
 from tests.support import examples
 from tests.workers.ops.pictures import noise
-from workers.imaging.errors import PixelError
 from workers.ops import pipeline
+from workers.pixel_errors import PixelError
 
 
 def _plain(width: int, height: int, bands: int) -> Image.Image:

@@ -9,9 +9,9 @@ from PIL import Image, ImageDraw
 from scripts.docs.scene import Look, Scene, mug
 from service.ops.cutout import Bgremove
 from tests.workers.ops.pictures import noise, on_grey, pixels, ramp, shirt, square
-from workers.imaging.errors import PixelError
 from workers.models import sessions
 from workers.ops import bgremove
+from workers.pixel_errors import PixelError
 
 LOOKS = {
     "light sweep": Look(),

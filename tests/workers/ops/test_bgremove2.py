@@ -10,10 +10,10 @@ from PIL import Image, ImageDraw
 from scripts.docs.scene import Look, mug
 from service.ops.cutout import BgremoveV2
 from tests.workers.ops.pictures import SIZE, noise, on_grey, pixels, shirt, square
-from workers.imaging.errors import PixelError
 from workers.models import sessions
 from workers.ops import bgremove2
 from workers.ops.pixels import Reported
+from workers.pixel_errors import PixelError
 
 
 def cut(photo: Image.Image, **params: object) -> Reported:

@@ -6,8 +6,8 @@ from PIL import Image, ImageDraw
 
 from service.ops.scenery import Blurbg
 from tests.workers.ops.pictures import noise, pixels, square
-from workers.imaging.errors import PixelError
 from workers.ops import blurbg
+from workers.pixel_errors import PixelError
 
 
 def _scene() -> tuple[Image.Image, Image.Image]:

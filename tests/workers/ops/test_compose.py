@@ -5,9 +5,9 @@ from PIL import Image
 from scripts.docs.scene import mug
 from service.ops.cutout import BgremoveV2, Compose
 from tests.workers.ops.pictures import noise, pixels, square
-from workers.imaging.errors import PixelError
 from workers.ops import bgremove2, compose
 from workers.ops.pixels import Reported
+from workers.pixel_errors import PixelError
 
 
 def test_padding_and_aspect_make_the_canvas() -> None:

@@ -11,9 +11,9 @@ from service.ops.cutout import BgremoveV2
 from service.ops.registry import parse
 from service.ops.scenery import Scene
 from tests.workers.ops.pictures import pixels, square
-from workers.imaging.errors import PixelError
 from workers.ops import bgremove, bgremove2, compose2, scene
 from workers.ops.pixels import Reported
+from workers.pixel_errors import PixelError
 
 PLAIN = {"scene": "plain", "shadow": "none"}
 

@@ -10,8 +10,8 @@ from service.ops.framing import Pad, Smartcrop, Trim
 from service.ops.registry import parse
 from service.ops.size import planned_side
 from tests.workers.ops.pictures import noise, pixels, square
-from workers.imaging.errors import PixelError
 from workers.ops import pad, pipeline, smartcrop, trim
+from workers.pixel_errors import PixelError
 
 
 def _wide_wall(at: int) -> Image.Image:

@@ -8,8 +8,8 @@ from PIL import Image
 
 from service.ops.models import Crop, Resize, Upscale
 from tests.workers.ops.pictures import noise, pixels, ramp, spread, square
-from workers.imaging.errors import PixelError
 from workers.ops import crop, resize, upscale
+from workers.pixel_errors import PixelError
 
 sides = st.integers(1, 5000)
 resizes = st.builds(

@@ -12,9 +12,9 @@ from scripts.docs.scene import mug
 from service.ops.catalogue import OPS
 from service.ops.registry import OpKeyError, parse
 from tests.workers.ops.pictures import noise, pixels, spread
-from workers.imaging.errors import PixelError
 from workers.imaging.types import Claim, PixelResult, PixelTask
 from workers.ops import pipeline
+from workers.pixel_errors import PixelError
 
 EXAMPLES = sorted({parse(example).key for op in OPS for example in op.examples})
 

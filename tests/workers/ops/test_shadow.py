@@ -4,8 +4,8 @@ from PIL import Image
 
 from service.ops.cutout import Shadow
 from tests.workers.ops.pictures import noise, pixels, square
-from workers.imaging.errors import PixelError
 from workers.ops import shadow
+from workers.pixel_errors import PixelError
 
 
 def test_hard_shadow_is_the_displaced_matte() -> None:

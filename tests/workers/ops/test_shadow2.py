@@ -7,8 +7,8 @@ from PIL import Image, ImageDraw
 from service.ops.registry import parse
 from service.ops.scenery import FloorShadow
 from tests.workers.ops.pictures import Bytes, noise, pixels
-from workers.imaging.errors import PixelError
 from workers.ops import shadow2
+from workers.pixel_errors import PixelError
 
 
 def _post(size: tuple[int, int] = (400, 400)) -> Image.Image:

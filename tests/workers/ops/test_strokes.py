@@ -8,9 +8,9 @@ from scripts.docs.scene import mug
 from service.ops.cutout import BgremoveV2
 from service.ops.inputs import Strokes
 from tests.workers.ops.pictures import Bytes, on_grey, pixels, shirt, square
-from workers.imaging.errors import PixelError
 from workers.ops import bgremove2, brush
 from workers.ops.pixels import Reported
+from workers.pixel_errors import PixelError
 
 BOX = (0.3, 0.4, 0.5, 0.4)
 """A horizontal line: x, y, x, y."""

@@ -15,11 +15,11 @@ from scripts.docs.scene import mug
 from scripts.local.home import REPOSITORY
 from service.ops.models import LARGE_MODEL_PIXELS, MODEL_PIXELS, Upscale, UpscaleV2
 from tests.workers.ops.pictures import pixels
-from workers.imaging.errors import PixelError
 from workers.models import superresolution
 from workers.models.superresolution import SMALL, Network
 from workers.ops import upscale, upscale2
 from workers.ops.pixels import Reported
+from workers.pixel_errors import PixelError
 
 Factor = Literal[2, 3, 4]
 

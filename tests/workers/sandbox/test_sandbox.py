@@ -22,9 +22,9 @@ from service.platform.protections import Protections
 from service.platform.scratch import Scratch
 from tests.workers.sandbox.misdeeds import MISDEEDS, Misdeed, Targets
 from workers.imaging.children import Lease
-from workers.imaging.errors import PixelError
 from workers.imaging.pool import PixelPool
 from workers.imaging.types import Claim, PixelTask
+from workers.pixel_errors import PixelError
 from workers.protections import UnprotectedError, demand, measure
 from workers.sandbox import landlock, seccomp
 from workers.sandbox.probe import Attempt, attempt

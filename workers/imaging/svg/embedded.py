@@ -13,11 +13,11 @@ from urllib.parse import unquote_to_bytes
 from PIL import Image
 
 from service.platform.media import CONTENT_TYPES, SourceFormat
-from workers.imaging.errors import PixelError
 from workers.imaging.opening import open_picture
 from workers.imaging.sniff import HEAD_BYTES, sniff
 from workers.imaging.svg.reading import HREFS, read
 from workers.imaging.types import Claim, Limits, SourceInfo
+from workers.pixel_errors import PixelError
 
 MAX_PICTURES: Final = 1000
 """Pictures in a drawing and in the drawings inside it."""

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree as ET
 
-from workers.imaging.errors import PixelError
 from workers.imaging.svg import scripts
 from workers.imaging.svg.reading import SVG
 from workers.imaging.svg.values import Tokens, commas, words
+from workers.pixel_errors import PixelError
 
 FOLDER: Final = Path(sys.prefix) / "share" / "darkroom" / "fonts"
 SERIF: Final = "Tinos"

@@ -7,7 +7,6 @@ from typing import Final
 
 import tinycss2
 
-from workers.imaging.errors import PixelError
 from workers.imaging.svg import fonts
 from workers.imaging.svg.values import (
     Tokens,
@@ -21,6 +20,7 @@ from workers.imaging.svg.values import (
     pixels,
     words,
 )
+from workers.pixel_errors import PixelError
 
 Converter = Callable[[Tokens, Viewport], str | None]
 """A value as an attribute's text; None where it is not a value of the property."""

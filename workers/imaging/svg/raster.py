@@ -10,12 +10,12 @@ from xml.etree import ElementTree as ET
 import resvg_py
 from PIL import Image
 
-from workers.imaging.errors import PixelError
 from workers.imaging.marker import RASTERISING
 from workers.imaging.svg import fonts
 from workers.imaging.svg.reading import read
 from workers.imaging.svg.resolve import Resolver
 from workers.imaging.svg.sanitise import check_drawn
+from workers.pixel_errors import PixelError
 
 _DPI: Final = 96.0
 

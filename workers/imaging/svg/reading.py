@@ -9,7 +9,7 @@ from xml.parsers import expat
 
 import webencodings
 
-from workers.imaging.errors import PixelError
+from workers.pixel_errors import PixelError
 
 SVG: Final = "{http://www.w3.org/2000/svg}"
 XLINK: Final = "{http://www.w3.org/1999/xlink}"

@@ -16,11 +16,11 @@ from xml.etree import ElementTree as ET
 import py_svg_hush
 
 from service.platform.media import CONTENT_TYPES
-from workers.imaging.errors import PixelError
 from workers.imaging.svg import embedded
 from workers.imaging.svg.css import brings_font, check_nested, clean_declarations, clean_sheet, is_inside
 from workers.imaging.svg.reading import HREFS, MAX_DEPTH, MAX_ELEMENTS, SVG, XML, corrupt, read
 from workers.imaging.types import Limits
+from workers.pixel_errors import PixelError
 
 MAX_DRAWN: Final = 300_000
 """Elements once every reference is followed: `use` of `use` of `use` multiplies."""

@@ -11,7 +11,7 @@ import re
 from typing import Final
 from xml.etree import ElementTree as ET
 
-from workers.imaging.errors import PixelError
+from workers.pixel_errors import PixelError
 
 _LTR, _RTL, _POP = "\u202a", "\u202b", "\u202c"
 CONTROLS: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")

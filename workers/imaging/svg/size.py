@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree as ET
 
-from workers.imaging.errors import PixelError
 from workers.imaging.svg.reading import read
 from workers.imaging.types import Claim, Limits
+from workers.pixel_errors import PixelError
 
 _LENGTH: Final = re.compile(
     r"\s*\+?(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?)\s*(px|pt|pc|mm|cm|in|q|em|rem)?\s*", re.I

@@ -16,7 +16,6 @@ from PIL import Image
 from tests.hostile.drawings import ORIGIN, calling, svg
 from tests.hostile.make import chunk, good, png
 from tests.workers.imaging.svg.drawn import bitmap, image
-from workers.imaging.errors import PixelError
 from workers.imaging.pool import PixelPool
 from workers.imaging.svg import fonts
 from workers.imaging.svg.css import clean_declarations, clean_sheet, is_inside
@@ -26,6 +25,7 @@ from workers.imaging.svg.sanitise import MAX_DRAWN, sanitise
 from workers.imaging.svg.size import check_claim, drawing_size
 from workers.imaging.types import Claim, Limits, PixelTask
 from workers.ops import pipeline
+from workers.pixel_errors import PixelError
 
 LIMITS = Limits()
 FORBIDDEN = re.compile(
