@@ -8,6 +8,7 @@ import asyncpg
 
 from scripts.local.process import Child
 from scripts.local.stack import Stack
+from service.maintenance.store import Maintenance
 from service.platform.resources import Platform
 from tests.client import Client
 from tests.conftest import UNLIMITED
@@ -58,4 +59,4 @@ async def test_fifty_identical_intakes_cost_one_computation(
     # Everybody holds their own bytes; the anonymous share theirs.
     assert len(owners) == len({row["user_id"] for row in owners}) == USERS + 1
     assert len({row["path"] for row in owners}) == USERS + 1
-    assert not await platform.database.check_invariants()
+    assert not await Maintenance(platform.database).check_invariants()

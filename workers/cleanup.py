@@ -19,8 +19,7 @@ from service.input_documents.store import Inputs
 from service.library.image_store import Images
 from service.library.originals import lose_original
 from service.library.store import Library
-from service.maintenance.store import ByteCheck, Maintenance
-from service.platform.database import Tombstone
+from service.maintenance.store import ByteCheck, Maintenance, Tombstone
 from service.platform.errors import DependencyError
 from service.platform.resources import Platform
 from service.platform.storage_errors import StorageError

@@ -9,6 +9,7 @@ import typer
 from cli.admin import console
 from cli.admin.common import AsJson, Limit, checked, run, show_page
 from service.admin.store import Admin
+from service.maintenance.store import Maintenance
 
 if TYPE_CHECKING:
     from service.platform.resources import Platform
@@ -66,7 +67,7 @@ def system(
 
     async def look(platform: "Platform") -> Report:
         state = await lists.system(platform, Checks(platform))
-        broken = await platform.database.check_invariants() if invariants else []
+        broken = await Maintenance(platform.database).check_invariants() if invariants else []
         return Report(**dict(state), violations=broken)
 
     found = run(look)

@@ -17,11 +17,11 @@ from starlette.types import Receive, Scope, Send
 
 from service.app import create_app as create_service
 from service.cache.hot_answers import hit_key
+from service.cache.store import cache_key
 from service.intake.checks import check
 from service.intake.routes import PlainRoute
 from service.intake.schemas import IntakeAnswer, IntakeRequest
 from service.jobs.schemas import Output
-from service.platform.database import cache_key
 from service.platform.problems import validated
 from service.platform.resources import Platform
 from service.platform.settings import Settings, get_settings

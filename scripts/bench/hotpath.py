@@ -25,9 +25,9 @@ from service.access.auth import Authenticator
 from service.access.limits import limits_of
 from service.app import CORS_ANSWER_HEADERS, CORS_REQUEST_HEADERS
 from service.cache.hot_answers import claimed, hit_key
+from service.cache.store import cache_key
 from service.intake.checks import check
 from service.intake.routes import _REQUEST
-from service.platform.database import cache_key
 from service.platform.gcra import Kept
 from service.platform.middleware import BodyLimitMiddleware, SecurityHeadersMiddleware
 from service.platform.problems import validated

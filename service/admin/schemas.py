@@ -21,7 +21,7 @@ from service.admin.rows import (
 from service.health.schemas import Readiness
 from service.jobs.store import Status
 from service.library.image_schemas import Instant, utc
-from service.platform.database import Violation
+from service.maintenance.store import Violation
 from service.platform.fields import Input, Moment
 
 MAX_PAGE = 200

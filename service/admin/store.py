@@ -23,8 +23,9 @@ from service.admin.rows import (
     RoleChange,
     SystemReport,
 )
+from service.cache.store import Forget
 from service.jobs.store import Status
-from service.platform.database import Database, Forget
+from service.platform.database import Database
 
 Place = tuple[datetime, str]
 """Where a page begins: created_at and key of the row before it."""

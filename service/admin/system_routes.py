@@ -18,6 +18,7 @@ from service.admin.schemas import (
 )
 from service.admin.store import Admin
 from service.health.checks import Checks
+from service.maintenance.store import Maintenance
 from service.platform.errors import ProblemError, conflict
 from service.platform.pages import ADMIN
 from service.platform.problems import responses
@@ -48,7 +49,7 @@ async def get_system(request: Request, _caller: StaffUser) -> SystemPage:
 @router.get("/invariants", responses=responses(*REFUSALS))
 async def get_invariants(request: Request, _caller: StaffUser) -> InvariantReport:
     """Sentences about money and state that do not hold. It reads whole tables: ask seldom."""
-    return InvariantReport(violations=await platform_of(request).database.check_invariants())
+    return InvariantReport(violations=await Maintenance(platform_of(request).database).check_invariants())
 
 
 @router.get("/abuse", responses=responses(*REFUSALS))

@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from service.platform.database import Forget
+from service.cache.store import Forget
 from service.platform.invalidation import Invalidation
 from service.platform.redis import dropped
 from service.platform.secrets import derive

@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 
 from service.cache.hot_answers import forget
-from service.platform.database import OutputRow
+from service.cache.store import OutputRow, Outputs
 from service.platform.errors import DatabaseReadOnlyError
 from service.platform.resources import Platform
 from service.platform.telemetry import MISSING_BYTES
@@ -30,7 +30,7 @@ async def bury(platform: Platform, output_id: UUID) -> None:
     """Take an output whose bytes are gone out of lists and caches. Does nothing while the database is read-only:
     whoever looks next finds them gone again."""
     try:
-        gone = await platform.database.bury_output(output_id)
+        gone = await Outputs(platform.database).bury(output_id)
     except DatabaseReadOnlyError:
         gone = None
     if gone is None:

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 from service.cache.hot_answers import remember
 from service.cache.missing import bury
+from service.cache.store import OutputRow
 from service.intake.checks import refusal
 from service.intake.load import Load
 from service.intake.order import Order
@@ -18,7 +19,7 @@ from service.jobs.documents import SIGN_UP, SignedOutput, describe, sign_checked
 from service.jobs.store import JobRow
 from service.library.promote import promote
 from service.plans.store import Plans, Profile
-from service.platform.database import OutputGone, OutputRow
+from service.platform.database import OutputGone
 from service.platform.downloads import download_url, suggested_name
 from service.platform.errors import DatabaseReadOnlyError, DependencyError, ProblemError, overloaded
 from service.platform.resources import Platform

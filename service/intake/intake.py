@@ -9,6 +9,7 @@ from starlette.types import Scope
 from service.access.auth import Principal
 from service.access.limits import admit
 from service.cache.hot_answers import bound, claimed, hit_key, unseal
+from service.cache.store import cache_key
 from service.intake.answer import answer
 from service.intake.checks import check, check_wishes
 from service.intake.order import Order, variant_of
@@ -19,7 +20,6 @@ from service.plans.quotes import quoted_price
 from service.plans.store import Plans, Profile
 from service.plans.tariff import Price, Tariff
 from service.platform.addresses import pseudonym
-from service.platform.database import cache_key
 from service.platform.gcra import Admission, Kept
 from service.platform.resources import Platform
 from service.platform.telemetry import CACHE

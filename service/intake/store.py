@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 from uuid import UUID
 
+from service.cache.store import OutputRow
 from service.jobs.store import JobRow
 from service.ops.variant import FULL
-from service.platform.database import Database, OutputRow, Row, json_text
+from service.platform.database import Database, Row, json_text
 
 
 class IntakeResult(Row):

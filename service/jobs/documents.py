@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from service.cache.missing import bury, has_bytes
+from service.cache.store import OutputRow
 from service.jobs.schemas import JobDocument, Output
 from service.jobs.store import JobRow
-from service.platform.database import OutputRow
 from service.platform.downloads import download_url, suggested_name
 from service.platform.errors import Problem, problem
 from service.platform.resources import Platform

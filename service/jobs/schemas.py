@@ -5,9 +5,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.cache.store import Moderation, Scan
 from service.jobs.store import Status
 from service.ops.outputs import Features, StepReport
-from service.platform.database import Moderation, Scan
 from service.platform.errors import Problem
 
 MAX_BATCH = 8

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from service.platform.database import Database, Forget, OutputRow, Row
+from service.cache.store import Forget, OutputRow
+from service.platform.database import Database, Row
 
 Status = Literal["awaiting_upload", "queued", "running", "done", "error", "expired", "canceled"]
 TERMINAL: frozenset[Status] = frozenset({"done", "error", "expired", "canceled"})

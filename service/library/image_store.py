@@ -8,7 +8,8 @@ from uuid import UUID
 
 from pydantic import Field
 
-from service.platform.database import Database, Forget, OutputRow, Row
+from service.cache.store import Forget, OutputRow
+from service.platform.database import Database, Row
 
 ImageChange = Literal["delete", "archive", "unarchive", "add", "remove", "move"]
 

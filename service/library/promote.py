@@ -10,6 +10,7 @@ from uuid import UUID
 
 from service.cache.hot_answers import forget
 from service.cache.missing import bury
+from service.cache.store import Scan
 from service.jobs.errors import job_not_found
 from service.library.errors import no_such_output, output_removed
 from service.library.store import Library, LibraryOutput
@@ -18,7 +19,6 @@ from service.moderation.judgement import moderate
 from service.moderation.moderators import Moderators, Picture, Submission
 from service.moderation.scanner import scan_files
 from service.moderation.store import Safety
-from service.platform.database import Scan
 from service.platform.errors import ProblemError
 from service.platform.resources import Platform
 from service.platform.storage import LIBRARY, output_names

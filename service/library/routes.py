@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from service.access.errors import spend_cap_reached
 from service.access.limits import Admitted, SignedIn
 from service.cache.hot_answers import forget
+from service.cache.store import Forget
 from service.credits.errors import insufficient_credits
 from service.jobs.documents import sign_checked
 from service.jobs.errors import job_not_found
@@ -42,7 +43,6 @@ from service.moderation.errors import in_review, infected, refused
 from service.plans.errors import plan_required, storage_full
 from service.plans.profiles import Profiles
 from service.plans.store import Plans, Profile
-from service.platform.database import Forget
 from service.platform.downloads import download_url, suggested_name
 from service.platform.errors import (
     account_gone,

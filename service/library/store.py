@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from service.platform.database import Database, Forget, Moderation, OutputRow, Row, Scan, json_text
+from service.cache.store import Forget, Moderation, OutputRow, Scan
+from service.platform.database import Database, Row, json_text
 
 
 class LibraryOutput(OutputRow):

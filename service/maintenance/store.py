@@ -5,7 +5,8 @@ from datetime import timedelta
 from typing import Literal
 from uuid import UUID
 
-from service.platform.database import Database, Forget, Row, Tombstone
+from service.cache.store import Forget
+from service.platform.database import Database, Row
 
 
 class SweepReport(Row):
@@ -50,11 +51,26 @@ class ByteCheck(Row):
     paths: list[str]
 
 
+class Tombstone(Row):
+    id: int
+    bucket: str
+    path: str
+
+
+class Violation(Row):
+    invariant: str
+    subject: str
+
+
 class Maintenance:
     """Typed access to the functions that a worker calls by the clock."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def check_invariants(self) -> list[Violation]:
+        """What contradicts the rules that hold between tables; nothing, where all is well."""
+        return await self._database.many(Violation, "check_invariants")
 
     async def sweep(self) -> SweepReport:
         return await self._database.one(SweepReport, "sweep")

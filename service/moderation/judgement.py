@@ -2,10 +2,10 @@
 
 import structlog
 
+from service.cache.store import Moderation
 from service.moderation.blocking import block
 from service.moderation.errors import refused
 from service.moderation.moderators import Doubt, Moderators, Submission
-from service.platform.database import Moderation
 from service.platform.errors import ProblemError
 from service.platform.resources import Platform
 

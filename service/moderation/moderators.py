@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final, Protocol, Self
 from uuid import UUID
 
+from service.cache.store import Moderation
 from service.moderation.store import Safety
 from service.ops.weights import Installed
-from service.platform.database import Moderation
 from service.platform.resources import Platform
 from service.platform.settings import Settings
 

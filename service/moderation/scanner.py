@@ -5,10 +5,10 @@ from pathlib import Path
 
 import structlog
 
+from service.cache.store import Scan
 from service.moderation.blocking import block
 from service.moderation.clamd import Clamd, ScannerError
 from service.moderation.errors import infected
-from service.platform.database import Scan
 from service.platform.errors import DependencyError, ProblemError, too_large
 from service.platform.resources import Platform
 from service.platform.settings import Settings

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Literal
 from uuid import UUID
 
-from service.platform.database import Database, Forget, Row, Scan
+from service.cache.store import Forget, Scan
+from service.platform.database import Database, Row
 
 
 class BlockReport(Row):

@@ -5,6 +5,7 @@ import hashlib
 from fastapi import APIRouter, Request, Response
 
 from service.access.limits import Admitted
+from service.cache.store import cache_key
 from service.ops.variant import variant_for
 from service.plans.profiles import Profiles
 from service.plans.quotes import sign
@@ -12,7 +13,6 @@ from service.plans.schemas import PlanList, PlanOffer, QuoteAnswer, QuoteRequest
 from service.plans.store import Plans
 from service.plans.tariff import Tariff
 from service.platform.chains import chain_of
-from service.platform.database import cache_key
 from service.platform.errors import (
     bad_op_key,
     bad_parameter,

@@ -11,7 +11,6 @@ and arrives as postgrest's `APIError`.
 """
 
 import asyncio
-import hashlib
 import math
 import random
 import re
@@ -27,17 +26,11 @@ from postgrest import AsyncPostgrestClient
 from postgrest.exceptions import APIError
 from pydantic import BaseModel, ConfigDict
 
-from service.ops.outputs import Features, StepReport
-from service.ops.variant import FULL
 from service.platform.errors import CODES, DatabaseReadOnlyError, DependencyError, ProblemError
 
 log = structlog.get_logger()
 M = TypeVar("M", bound=BaseModel)
 
-Scan = Literal["none", "clean", "unscanned"]
-Moderation = Literal["none", "clean", "review", "approved"]
-"""What is known of what a picture shows: nobody looked; nothing was found; an operator is to decide; has allowed it."""
-"""`none`: not asked for; `unscanned`: the scanner was away, and the deployment goes on without it."""
 SOON_SECONDS = 5
 """Until a job may have ended, for who has too many of them."""
 
@@ -94,59 +87,6 @@ class Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class OutputRow(Row):
-    """A live output. Sizes in pixels and bytes; `expires_at` None: kept until its owner deletes it; `image_id` None: of
-    visitors; `version` None: not in the library; `features` None: made before they were measured."""
-
-    output_id: UUID
-    user_id: UUID | None
-    team_id: UUID | None = None
-    bucket: str
-    path: str
-    thumb_path: str
-    content_type: str
-    width: int
-    height: int
-    size: int
-    sha256: str
-    expires_at: datetime | None
-    scan: Scan = "none"
-    moderation: Moderation = "none"
-    vendor_cost_micros: int = 0
-    image_id: UUID | None = None
-    version: int | None = None
-    report: tuple[StepReport, ...] = ()
-    features: Features | None = None
-
-    @property
-    def owner_id(self) -> UUID | None:
-        """A user, a team, or None: the anonymous."""
-        return self.team_id or self.user_id
-
-
-class Forget(Row):
-    """What the caches must forget: a key and the owner whose entry it is (None: the anonymous)."""
-
-    cache_key: str | None
-    owner_id: UUID | None
-
-
-class Tombstone(Row):
-    id: int
-    bucket: str
-    path: str
-
-
-class Violation(Row):
-    invariant: str
-    subject: str
-
-
-def cache_key(sha256: str, op_key: str, variant: str = FULL) -> str:
-    """The hex digest that the cache is keyed by; equals the SQL function of the same name."""
-    return hashlib.sha256(f"{sha256}\n{op_key}\n{variant}".encode()).hexdigest()
-
-
 class Database:
     """The way to the SQL functions, and what several contexts call. `headers` carry the service key."""
 
@@ -189,14 +129,6 @@ class Database:
             # Not both at the same moment again.
             await asyncio.sleep(CONTENTION_PAUSE_SECONDS * attempt * (1 + random.random()))  # noqa: S311
             attempt += 1
-
-    async def bury_output(self, output_id: UUID) -> Forget | None:
-        """Take an output whose object is gone out of the cache: what Redis must forget; None when it was buried before.
-        service/cache/missing.py is what calls this."""
-        return await self.maybe(Forget, "bury_output", output_id=output_id, reason="missing")
-
-    async def check_invariants(self) -> list[Violation]:
-        return await self.many(Violation, "check_invariants")
 
 
 def serialised(value: Any) -> Any:

@@ -6,7 +6,9 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from service.platform.database import Database, Forget, Row, Tombstone
+from service.cache.store import Forget
+from service.maintenance.store import Tombstone
+from service.platform.database import Database, Row
 
 
 class DataRequest(Row):

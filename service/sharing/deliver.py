@@ -14,8 +14,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from service.cache.missing import bury
+from service.cache.store import OutputRow
 from service.library.errors import output_expired
-from service.platform.database import OutputRow
 from service.platform.errors import ProblemError, known, overloaded
 from service.platform.resources import Platform
 from service.platform.storage_errors import ObjectNotFoundError, StorageBusyError

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from service.cache.missing import bury
+from service.cache.store import OutputRow
 from service.library.errors import no_such_output, output_expired
 from service.platform.addresses import Networks, networks
-from service.platform.database import OutputRow
 from service.platform.downloads import suggested_name
 from service.platform.errors import Code, DependencyError, ProblemError, known
 from service.platform.gcra import HOUR, MINUTE, Admission, Limit, by_address

@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from service.platform.database import Database, OutputRow, Row
+from service.cache.store import OutputRow
+from service.platform.database import Database, Row
 
 ShareStatus = Literal[
     "active", "share_expired", "share_revoked", "share_used_up", "output_expired", "in_review"

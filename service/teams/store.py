@@ -10,7 +10,8 @@ from uuid import UUID
 
 from pydantic import Field
 
-from service.platform.database import Database, Forget, Row
+from service.cache.store import Forget
+from service.platform.database import Database, Row
 
 Role = Literal["owner", "editor", "viewer"]
 GivenRole = Literal["editor", "viewer"]

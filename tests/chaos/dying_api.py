@@ -11,12 +11,12 @@ import sys
 from typing import Any
 from uuid import UUID
 
+from service.cache.store import Forget
 from service.intake import rerun
 from service.intake.answer import answer
 from service.intake.order import Order
 from service.library import promote, routes
 from service.library.store import Library, Promoted
-from service.platform.database import Forget
 from service.platform.resources import Platform
 
 

@@ -16,6 +16,7 @@ from scripts.local.process import Child
 from scripts.local.stack import Stack
 from service.cache.hot_answers import hit_key
 from service.intake.store import IntakeParameters, Intakes
+from service.maintenance.store import Maintenance
 from service.ops.registry import parse
 from service.platform.resources import Platform
 from tests.chaos.dying import start_dying
@@ -78,7 +79,7 @@ async def test_a_promotion(stack: Stack, platform: Platform, db: Connection, pai
     await purge(platform, CleanupReport())
     assert await objects_of(db, paid.id) == {output["path"], output["thumb_path"], image["original_path"]}
     await consistent(db, paid.id)
-    assert not await platform.database.check_invariants()
+    assert not await Maintenance(platform.database).check_invariants()
 
 
 async def test_an_original_that_follows(platform: Platform, db: Connection, paid: Person) -> None:
@@ -127,7 +128,7 @@ async def test_a_re_run_of_two_ops(stack: Stack, platform: Platform, db: Connect
     live = await paid.outputs()
     assert sorted(row["op_key"] for row in live) == sorted([OP, *wanted])
     await consistent(db, paid.id)
-    assert not await platform.database.check_invariants()
+    assert not await Maintenance(platform.database).check_invariants()
 
 
 @pytest.mark.parametrize("source", ["upload", "library"])
@@ -170,7 +171,7 @@ async def test_a_worker_that_writes_to_the_library(
         "select reason from public.credit_ledger where user_id = $1 and reference = $2", paid.id, str(job_id)
     )
     assert sorted(entry["reason"] for entry in ledger) == ["capture", "hold"]
-    assert not await platform.database.check_invariants()
+    assert not await Maintenance(platform.database).check_invariants()
 
 
 async def _queued(platform: Platform, user_id: UUID, picture: Photo, queue: str) -> UUID:

@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from scripts.local.stack import Stack
+from service.maintenance.store import Maintenance
 from service.platform.resources import Platform
 from tests.chaos.dying import start_dying
 from tests.jobs import finished, new_queue, queue_job
@@ -76,4 +77,4 @@ async def test_another_worker_finishes_the_job_once(
         job_id,
     )
     assert {entry["name"] for entry in stored} == {outputs[0]["path"], outputs[0]["thumb_path"]}
-    assert not await platform.database.check_invariants()
+    assert not await Maintenance(platform.database).check_invariants()

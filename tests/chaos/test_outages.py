@@ -11,6 +11,7 @@ import pytest
 from scripts.local.apps import answers
 from scripts.local.stack import Stack
 from service.jobs.progress import Progress
+from service.maintenance.store import Maintenance
 from service.platform.resources import Platform, open_platform
 from service.platform.settings import load_settings
 from tests.client import Client
@@ -82,7 +83,7 @@ async def test_postgres_restarted_under_load(own_stack: Stack, own: Platform) ->
         await answers(api, f"{api.url}/ready")
         documents = await asyncio.gather(*(client.wait(job) for job in jobs))
     assert {document["status"] for document in documents} == {"done"}
-    assert not await own.database.check_invariants()
+    assert not await Maintenance(own.database).check_invariants()
     assert worker.returncode is None
     await worker.stop()
     await api.stop()

@@ -131,7 +131,7 @@ async def test_every_route_reads_on_or_says_why_not(own_stack: Stack, own: Platf
             assert "darkroom_database_writable 0.0" in metrics
         assert (await _ready(visitor, "ok"))["database_writes"]["ok"] is True
         assert (await client.process(photo(), OP))["status"] == "done"
-    assert not await own.database.check_invariants()
+    assert not await Maintenance(own.database).check_invariants()
     assert worker.returncode is None
     await worker.stop()
 
@@ -197,7 +197,7 @@ async def test_jobs_wait_and_go_on(own_stack: Stack, own: Platform, api_url: str
             assert row.status != "error"
     rows = await asyncio.gather(*(finished(own, job, user.id) for job in (*under_way, *waiting)))
     assert {row.status for row in rows} == {"done"}
-    assert not await own.database.check_invariants()
+    assert not await Maintenance(own.database).check_invariants()
     for process in (worker, late):
         assert process.returncode is None
         await process.stop()

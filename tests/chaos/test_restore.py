@@ -14,8 +14,7 @@ import pytest
 
 from scripts.local.home import REPOSITORY
 from scripts.local.stack import Stack
-from service.maintenance.store import Maintenance
-from service.platform.database import Tombstone
+from service.maintenance.store import Maintenance, Tombstone
 from service.platform.resources import Platform, open_platform
 from service.platform.settings import load_settings
 from tests.client import Client
@@ -111,7 +110,7 @@ async def test_bytes_that_a_restore_has_lost(
         )
         again: dict[str, Any] = await caller.process(pictures[0], OP)
         assert (await caller.download(again["output_urls"][0])).status_code == 200
-    assert not await own.database.check_invariants()
+    assert not await Maintenance(own.database).check_invariants()
     await worker.stop()
     await api.stop()
 

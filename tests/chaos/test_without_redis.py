@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from scripts.local.process import Child
 from scripts.local.stack import Stack
 from service.jobs.store import Jobs
+from service.maintenance.store import Maintenance
 from service.platform.queue import wake_key
 from service.platform.resources import Platform, open_platform
 from service.platform.settings import load_settings
@@ -111,7 +112,7 @@ async def test_work_goes_on(own_stack: Stack, own: Platform, how: str) -> None:
         started = time.monotonic()
         assert (await client.process(photo(), OP))["status"] == "done"
         assert time.monotonic() - started < BOUND_SECONDS
-    assert not await own.database.check_invariants()
+    assert not await Maintenance(own.database).check_invariants()
     left = await database.fetchval(
         "select count(*) from public.jobs where status not in ('done', 'error', 'expired', 'canceled')"
     )
@@ -208,7 +209,7 @@ async def test_a_deletion_of_all_data_ends_when_redis_is_back(own_stack: Stack, 
         await own_stack.start_redis()
         own.redis_breaker.succeeded()
         assert (await ended(own, request_id, user.id)).status == "done"
-    assert not await own.database.check_invariants()
+    assert not await Maintenance(own.database).check_invariants()
     await database.close()
     await worker.stop()
     await api.stop()

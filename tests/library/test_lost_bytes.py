@@ -10,7 +10,7 @@ from scripts.local.home import Local
 from scripts.local.process import Child
 from scripts.local.stack import Stack
 from service.cache.hot_answers import hit_key
-from service.platform.database import cache_key
+from service.cache.store import cache_key
 from service.platform.resources import Platform
 from tests.client import Client
 from tests.jobs import finished, new_queue, queue_job

@@ -18,6 +18,7 @@ from PIL import Image
 from scripts.local.home import Local
 from scripts.local.process import Child
 from service.cache.hot_answers import hit_key, remember
+from service.cache.store import cache_key
 from service.intake.schemas import IntakeRequest
 from service.intake.store import Intakes
 from service.jobs.store import Jobs
@@ -27,7 +28,7 @@ from service.moderation.blocking import block, unblock
 from service.moderation.errors import refused
 from service.moderation.moderators import BlockedHashes, Moderator, Moderators, Refusal, Submission
 from service.moderation.store import Safety
-from service.platform.database import OutputGone, cache_key
+from service.platform.database import OutputGone
 from service.platform.errors import ProblemError
 from service.platform.resources import Platform
 from tests.client import Client

@@ -10,10 +10,11 @@ from uuid import UUID
 import asyncpg
 
 from service.cache.hot_answers import hit_key
+from service.cache.store import Outputs, cache_key
 from service.collections.store import Collections
 from service.jobs.progress import Progress
 from service.jobs.store import Jobs
-from service.platform.database import cache_key
+from service.maintenance.store import Maintenance
 from service.platform.resources import Platform
 from service.privacy.store import DataRequest, DataRequests
 from tests.jobs import ask, finished, new_queue, queue_job
@@ -57,7 +58,7 @@ async def furnish(platform: Platform, db: Connection, user: User, *, silent_seco
     await platform.doorbell.ring("default")
     gone = await finished(platform, buried, user.id)
     assert gone.output is not None
-    await platform.database.bury_output(gone.output.output_id)
+    await Outputs(platform.database).bury(gone.output.output_id)
     await _library(platform, db, user.id, done.output.output_id)
     await platform.redis.set(hit_key(cache_key(picture.sha256, OP), user.id), b"an answer", ex=600)
     estate.balance = int(await db.fetchval("select balance from public.credits where user_id = $1", user.id))
@@ -200,4 +201,4 @@ async def wiped_clean(db: Connection, platform: Platform, estate: Estate, *, acc
         "select count(*) from public.audit_log where strpos(audit_log::text, $1) > 0", str(estate.user_id)
     )
     assert await db.fetchval("select count(*) from public.audit_log where actor = $1", pseudonym) > 0
-    assert not await platform.database.check_invariants()
+    assert not await Maintenance(platform.database).check_invariants()

@@ -10,6 +10,7 @@ import pytest
 
 from service.jobs.progress import Progress
 from service.jobs.store import ClaimedJob, Jobs
+from service.maintenance.store import Maintenance
 from service.platform.database import LeaseLost
 from service.platform.resources import Platform
 from service.privacy.store import DataRequests
@@ -227,7 +228,7 @@ async def test_a_worker_that_lost_its_job_to_a_deletion_finishes_nothing(
         await Jobs(platform.database).complete_job(job, {}, 60)
     balance = "select balance from public.credits where user_id = $1"
     assert await db.fetchval(balance, user.id) == 100
-    assert not await platform.database.check_invariants()
+    assert not await Maintenance(platform.database).check_invariants()
 
 
 async def test_a_job_that_is_done_meanwhile_keeps_nothing_and_costs_nothing(
@@ -242,7 +243,7 @@ async def test_a_job_that_is_done_meanwhile_keeps_nothing_and_costs_nothing(
     assert row.error is not None
     assert (row.error["code"], row.charged) == ("data_deletion_running", 0)
     assert not await db.fetchval("select count(*) from public.image_outputs where user_id = $1", user.id)
-    assert not await platform.database.check_invariants()
+    assert not await Maintenance(platform.database).check_invariants()
 
 
 class _Interrupted(RequestLease):

@@ -22,9 +22,9 @@ from redis.asyncio import Redis
 from scripts.local.home import Local
 from scripts.local.process import Child
 from service.cache.hot_answers import hit_key, seal, unseal
+from service.cache.store import cache_key
 from service.jobs.progress import Progress, channel
 from service.platform.breaker import Breaker
-from service.platform.database import cache_key
 from service.platform.freshness import Freshness, version_key
 from service.platform.gcra import COUNTS, Kept, Limit, Limiter
 from service.platform.invalidation import Invalidation

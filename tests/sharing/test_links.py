@@ -20,6 +20,7 @@ from PIL import Image
 
 from scripts.local.home import Local
 from scripts.local.stack import Stack
+from service.cache.store import Outputs
 from service.library.errors import output_not_found
 from service.platform.errors import ProblemError, overloaded
 from service.platform.resources import Platform
@@ -134,7 +135,7 @@ async def test_a_picture_that_is_gone(
     if how == "expired":
         await end(db, "image_outputs", output_id, "expires_at")
     elif how == "buried":
-        await platform.database.bury_output(row["id"])
+        await Outputs(platform.database).bury(row["id"])
     elif how == "deleted":
         assert await db.fetchval("select delete_image($1, $2)", row["image_id"], row["user_id"]) is not None
         await db.execute(

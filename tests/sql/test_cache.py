@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.platform.database import cache_key
+from service.cache.store import cache_key
 from tests.races.order import behind, refused, together
 from tests.sql.fixtures import Opener
 from tests.sql.world import HOUR, Document, World, lease, output_of, paths_of

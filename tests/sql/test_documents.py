@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from service.platform.database import cache_key
+from service.cache.store import cache_key
 from tests.sql.world import World, output_of
 from tests.support import new_sha256
 

@@ -13,6 +13,7 @@ import pytest
 from scripts.local.process import Child
 from scripts.local.release import missing_release, unpack_release
 from scripts.local.stack import Stack
+from service.maintenance.store import Maintenance
 from service.platform.resources import Platform, open_platform
 from service.platform.settings import load_settings
 from tests.client import Client
@@ -128,7 +129,7 @@ def _looked(answers: list[Answer]) -> dict[str, tuple[int, str | None]]:
 
 
 async def test_the_data_of_the_release_before_adds_up(upgraded: Upgraded, platform: Platform) -> None:
-    assert await platform.database.check_invariants() == []
+    assert await Maintenance(platform.database).check_invariants() == []
 
 
 async def test_every_sql_function_it_calls_is_there(
@@ -181,7 +182,7 @@ async def test_this_release_goes_on_with_what_it_finds(upgraded: Upgraded, platf
     assert [str(answer) for answer in answers if answer.status >= 500] == []
     await worker.stop()
     await api.stop()
-    assert await platform.database.check_invariants() == []
+    assert await Maintenance(platform.database).check_invariants() == []
 
 
 async def test_a_renamed_parameter_would_be_found(
