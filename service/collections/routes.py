@@ -1,10 +1,8 @@
 """Collections: folders of a user or a team, nested one level; an image may lie in many."""
 
-from datetime import datetime
 from uuid import UUID
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
 
 from service.access.limits import SignedIn
 from service.collections.errors import (
@@ -13,53 +11,16 @@ from service.collections.errors import (
     no_such_collection,
     too_many_collections,
 )
+from service.collections.schemas import Collection, CollectionChange, CollectionList, NewCollection
 from service.collections.store import CollectionRow, Collections
 from service.library.errors import collection_not_found, image_not_found
 from service.library.images import change_one
 from service.platform.errors import data_deletion_running, malformed_json, sign_in_required
-from service.platform.fields import Id, Input, Name
 from service.platform.problems import responses
 from service.platform.resources import platform_of
 from service.teams.errors import TEAM_REFUSALS, team_not_found
 
 router = APIRouter(prefix="/collections", tags=["library"])
-
-
-class Collection(BaseModel):
-    """A folder of images."""
-
-    model_config = ConfigDict(frozen=True)
-
-    collection_id: UUID
-    team_id: UUID | None = Field(None, description="the team whose collection it is; null: the caller's own")
-    parent_id: UUID | None = Field(description="the collection that it lies in")
-    name: str
-    images: int = Field(description="how many a list of it shows; the archive is left aside")
-    created_at: datetime
-    updated_at: datetime
-
-
-class CollectionList(BaseModel):
-    collections: list[Collection] = Field(description="by name; nested ones among them")
-
-
-class NewCollection(Input):
-    """Names are unique in their place, upper and lower case aside."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Mugs", "parent_id": None}]})
-
-    name: Name
-    parent_id: Id | None = Field(None, description="a collection that lies in none itself")
-    team_id: Id | None = Field(None, description="a team to make it for, in place of the caller")
-
-
-class CollectionChange(Input):
-    """What is absent stays as it is."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Cups"}]})
-
-    name: Name | None = None
-    parent_id: Id | None = Field(None, description="moves it; null moves it out")
 
 
 def _shown(row: CollectionRow) -> Collection:

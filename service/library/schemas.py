@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from service.library.image_schemas import SignedVersion
 from service.platform.fields import Id, Input
-from service.usage.report import Library
+from service.usage.schemas import Library
 
 MAX_KEEP_DAYS = 30
 MAX_CLAIMS = 50

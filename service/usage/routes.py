@@ -9,7 +9,8 @@ from service.access.limits import SignedIn
 from service.platform.errors import sign_in_required
 from service.platform.problems import responses
 from service.platform.resources import platform_of
-from service.usage.report import Savings, Usage, describe, period, savings_of, to_csv
+from service.usage.report import describe, period, savings_of, to_csv
+from service.usage.schemas import Savings, Usage
 from service.usage.store import UsageDays
 
 router = APIRouter(tags=["billing"])

@@ -18,7 +18,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from scripts.local.process import Child
 from service.access.schemas import KeyChange
 from service.app import create_app
-from service.collections.routes import CollectionChange
+from service.collections.schemas import CollectionChange
 from service.intake.schemas import IntakeRequest
 from service.platform.fields import Input, Moment
 from service.teams.schemas import TeamChange
