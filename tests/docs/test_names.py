@@ -23,6 +23,7 @@ _LOCAL = {
     "DARKROOM_SUPABASE_PORT": "scripts/run: port of the gateway",
     "DARKROOM_HOSTED_LOCALE": "tests/sql: like a hosted project, in a database of this locale",
     "DARKROOM_KEY": "an example's own variable",
+    "DARKROOM_EXAMPLES": "tests: how many times as many random examples",
 }
 """Variables that are no settings of the service."""
 
