@@ -1,15 +1,15 @@
 """The lease of a job or of a data request: the only holder of its token.
 
 While a worker is inside `Lease`, a task of its own beats the heart, with the step and progress of the moment. Whoever
-finds the lease lost (another worker has the job, the caller cancelled it, or the database was away for longer than
-the lease) is cancelled where it stands and must write nothing more.
+finds the lease lost (another worker has the job, the caller cancelled it, or no beat came through for longer than the
+lease) is cancelled where it stands and must write nothing more.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
 import structlog
@@ -21,9 +21,24 @@ from service.jobs.store import ClaimedJob, Completion, JobRow, Jobs
 from service.requests.store import ClaimedRequest, DataRequest, DataRequests
 
 log = structlog.get_logger()
+T = TypeVar("T")
 BEATS_PER_LEASE = 3
 MIN_BEAT_SECONDS = 0.25
 """Steps that follow each other faster than this share one heartbeat, and a job shorter than this needs none."""
+
+
+async def end_or_leave(ending: Awaitable[T]) -> T | None:
+    """The outcome of what ends a turn that did not go well. None when it cannot be written: then the lease ends by
+    itself, and somebody else takes the work. Raises LeaseLost."""
+    try:
+        return await ending
+    except LeaseLost:
+        raise
+    except DependencyError:
+        log.warning("left_to_its_lease")
+    except Exception:
+        log.exception("left_to_its_lease")
+    return None
 
 
 class Held:
@@ -39,6 +54,7 @@ class Held:
         self._seconds = seconds
         self._state: tuple[str, float] = ("claimed", 0.0)
         self._moved = asyncio.Event()
+        self._valid_until = 0.0
         self._lost = False
         self._ended = False
         self._owner: asyncio.Task[Any] | None = None
@@ -54,7 +70,8 @@ class Held:
 
     async def __aenter__(self) -> Self:
         self._owner = asyncio.current_task()
-        self._heart = asyncio.create_task(self._beat(), name=f"heartbeat-{self._subject}")
+        self._valid_until = asyncio.get_running_loop().time() + self._seconds
+        self._start_heart()
         return self
 
     async def __aexit__(
@@ -67,9 +84,8 @@ class Held:
             log.info("lease_lost", step=self._state[0])
             return error is None or isinstance(error, asyncio.CancelledError | LeaseLost)
         if isinstance(error, asyncio.CancelledError) and not self._ended:
-            with contextlib.suppress(LeaseLost, DependencyError):
-                await asyncio.shield(self._hand_back())
-                log.info("handed_back", step=self._state[0])
+            with contextlib.suppress(LeaseLost):
+                await end_or_leave(asyncio.shield(self._hand_back()))
         return False
 
     async def step(self, name: str, progress: float) -> None:
@@ -82,6 +98,21 @@ class Held:
         """Have the next heartbeat without waiting for its time: it tells whether the lease still stands."""
         self._moved.set()
 
+    @contextlib.asynccontextmanager
+    async def _ending(self) -> AsyncIterator[None]:
+        """Around the transaction that ends the turn: no heartbeat is under way, and none comes after it, which would
+        take the end for a loss. When the transaction is refused the lease still stands, and the heart goes on."""
+        await self._stop_heart()
+        try:
+            yield
+        except Exception:
+            self._start_heart()
+            raise
+        self._ended = True
+
+    def _start_heart(self) -> None:
+        self._heart = asyncio.create_task(self._beat(), name=f"heartbeat-{self._subject}")
+
     async def _stop_heart(self) -> None:
         if self._heart is not None:
             self._heart.cancel()
@@ -90,7 +121,6 @@ class Held:
 
     async def _beat(self) -> None:
         loop = asyncio.get_running_loop()
-        valid_until = loop.time() + self._seconds
         while True:
             await asyncio.sleep(MIN_BEAT_SECONDS)  # first of all: most jobs have ended by then
             # Not wait_for: before Python 3.12 it loses a cancellation that meets the event.
@@ -102,11 +132,13 @@ class Held:
             step, progress = self._state
             try:
                 await self._prolong(progress, step)
-                valid_until = sent + self._seconds
+                self._valid_until = sent + self._seconds
             except LeaseLost:
                 return self._give_up()
-            except DependencyError:
-                if loop.time() > valid_until:
+            except Exception as error:  # whatever it is, the next beat may come through
+                if not isinstance(error, DependencyError):
+                    log.exception("heartbeat_failed")
+                if loop.time() > self._valid_until:
                     return self._give_up()
 
     def _give_up(self) -> None:
@@ -128,27 +160,33 @@ class Lease(Held):
 
     async def _hand_back(self) -> None:
         await self._jobs.snooze(self.job, 0)
+        log.info("handed_back", step=self._state[0])
 
     async def complete(self, output: Mapping[str, Any], output_seconds: int) -> Completion:
-        await self._stop_heart()
-        row = await self._jobs.complete_job(self.job, output, output_seconds)
-        await self._end(row)
+        async with self._ending():
+            row = await self._jobs.complete_job(self.job, output, output_seconds)
+        await self._tell(row)
         return row
 
     async def reuse(self, output_id: UUID) -> JobRow:
-        return await self._end(await self._jobs.complete_from_cache(self.job, output_id))
+        """Raises OutputGone: the job goes on."""
+        async with self._ending():
+            row = await self._jobs.complete_from_cache(self.job, output_id)
+        await self._tell(row)
+        return row
 
     async def fail(
         self, error: Mapping[str, Any], *, retry_seconds: float | None, drop_upload: bool
     ) -> JobRow:
-        return await self._end(
-            await self._jobs.fail_job(self.job, error, retry_seconds=retry_seconds, drop_upload=drop_upload)
-        )
-
-    async def _end(self, row: JobRow) -> JobRow:
-        self._ended = True
-        await self._progress.publish(self.job.id, {"status": row.status})
+        async with self._ending():
+            row = await self._jobs.fail_job(
+                self.job, error, retry_seconds=retry_seconds, drop_upload=drop_upload
+            )
+        await self._tell(row)
         return row
+
+    async def _tell(self, row: JobRow) -> None:
+        await self._progress.publish(self.job.id, {"status": row.status})
 
 
 class RequestLease(Held):
@@ -166,20 +204,19 @@ class RequestLease(Held):
 
     async def _hand_back(self) -> None:
         await self._requests.snooze_request(self.request, 0)
+        log.info("handed_back", step=self._state[0])
 
     async def wait(self, seconds: float) -> None:
         """Hand the request back until there is something to do."""
-        await self._stop_heart()
-        await self._requests.snooze_request(self.request, seconds)
-        self._ended = True
+        async with self._ending():
+            await self._requests.snooze_request(self.request, seconds)
 
     async def fail(self, error: Mapping[str, Any], seconds: float) -> str:
         return await self.finish(self._requests.fail_request(self.request, error, seconds))
 
     async def finish(self, ending: Awaitable[DataRequest]) -> str:
-        """Wait for the transaction that ends this turn; no heartbeat may come after it."""
-        await self._stop_heart()
-        row = await ending
-        self._ended = True
+        """Wait for the transaction that ends this turn."""
+        async with self._ending():
+            row = await ending
         await self._progress.publish(self.request.id, {"status": row.status})
         return row.status
