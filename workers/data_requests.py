@@ -8,7 +8,7 @@ from service.errors import Code, DependencyError, problem
 from service.requests.store import ClaimedRequest
 from service.storage import StorageError
 from workers.export import export
-from workers.lease import RequestLease
+from workers.lease import RequestLease, end_or_leave
 from workers.wipe import wipe
 from workers.workbench import Workbench
 
@@ -30,7 +30,9 @@ async def run_request(bench: Workbench, request: ClaimedRequest) -> None:
         except LeaseLost:
             raise
         except Exception as error:
-            status = await _fail(lease, error)
+            status = await end_or_leave(_fail(lease, error))
+            if status is None:
+                return
         log.info("request_turned", kind=request.kind, status=status)
 
 

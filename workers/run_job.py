@@ -39,7 +39,7 @@ from service.weights import weights_digest
 from workers.imaging.errors import PixelError
 from workers.imaging.types import Claim, Limits, PixelResult, PixelTask
 from workers.inspection import inspect, require_moderation, wants_scan
-from workers.lease import Lease
+from workers.lease import Lease, end_or_leave
 from workers.originals import store_original
 from workers.workbench import Workbench
 
@@ -103,11 +103,8 @@ async def run_job(bench: Workbench, job: ClaimedJob) -> None:
                 raise
             if failure.code is Code.internal:
                 log.exception("job_attempt_crashed")
-            try:
-                row = await _fail(bench.resources, lease, failure)
-            except DependencyError:
-                # Nothing can be written: the lease ends by itself, and the sweep hands the job on.
-                log.warning("job_left_to_its_lease", code=failure.code)
+            row = await end_or_leave(_fail(bench.resources, lease, failure))
+            if row is None:
                 return
         finally:
             bench.leases.discard(lease)
