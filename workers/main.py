@@ -368,6 +368,8 @@ async def _housekeeping(bench: Workbench, protections: Protections) -> AsyncIter
                 await act()
             except (RedisError, OSError) as error:
                 log.warning("housekeeping_skipped", error=type(error).__name__)
+            except Exception:  # one turn that fails is no reason to end all later ones
+                log.exception("housekeeping_crashed")
             await asyncio.sleep(seconds)
 
     tasks = [

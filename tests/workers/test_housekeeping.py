@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import os
 import sysconfig
+import threading
 import time
 from pathlib import Path
 
@@ -45,6 +46,28 @@ async def test_a_running_worker_sweeps_after_others(
             while bench.name not in await resources.presence.workers():  # noqa: ASYNC110 - nor does Redis tell
                 await asyncio.sleep(0.005)
     assert bench.name not in await resources.presence.workers()
+
+
+async def test_housekeeping_outlives_an_error_that_nobody_foresaw(
+    resources: Resources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main, "HOUSEKEEPING_SECONDS", 0.01)
+    swept = threading.Event()
+
+    class Stumbling(Scratch):
+        turns = 0
+
+        def sweep(self) -> int:
+            self.turns += 1
+            if self.turns == 1:
+                raise ValueError("a bug")
+            swept.set()
+            return 0
+
+    own = dataclasses.replace(resources, scratch=Stumbling(tmp_path / "scratch"))
+    bench = Workbench(own, PixelPool(workers=1), Slots(1), f"stumbling-{tmp_path.name}")
+    async with main._housekeeping(bench, ALL):
+        assert await asyncio.to_thread(swept.wait, 10)
 
 
 async def test_what_holds_is_what_holds_in_every_worker(redis_client: redis.asyncio.Redis) -> None:
