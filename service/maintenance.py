@@ -8,7 +8,8 @@ from service.database import Database, Forget, Row, Tombstone
 
 
 class SweepReport(Row):
-    """`due`: jobs that wait now, by queue; `jobs`: those whose state the sweep changed."""
+    """`due`: jobs that wait now, by queue; `jobs`: those whose state the sweep changed. All of it is empty while
+    another sweep is under way."""
 
     requeued: int
     failed: int
@@ -81,6 +82,11 @@ class Maintenance:
         """Bury versions of up to `limit` images whose owner wants fewer by now; None when nobody does."""
         rows = await self._call("prune_versions", {"p_limit": limit})
         return None if rows is None else [Forget.model_validate(row) for row in rows]
+
+    async def lease_task(self, task: str, token: UUID, seconds: float) -> bool:
+        """Take, keep or (0 seconds) give back the lease of a scheduled task. False: another process has it."""
+        params = {"p_task": task, "p_token": str(token), "p_seconds": seconds}
+        return bool(await self._call("lease_task", params))
 
     async def due_tombstones(self, limit: int) -> list[Tombstone]:
         rows = await self._call("due_tombstones", {"p_limit": limit})

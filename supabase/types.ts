@@ -766,6 +766,20 @@ isOneToOne: false
       referencedColumns: ["id"]
     }
                   ]
+                },"task_leases": {
+                  Row: {
+                    "expires_at": string,"task": string,"token": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "expires_at": string,"task": string,"token": string
+                  }
+                  Update: {
+                    "expires_at"?: string,"task"?: string,"token"?: string
+                  }
+                  Relationships: [
+                    
+                  ]
                 },"team_invitations": {
                   Row: {
                     "accepted_at": string | null,"created_at": string,"declined_at": string | null,"email": string,"expires_at": string,"id": string,"revoked_at": string | null,"role": string,"team_id": string,"invitation_document": Json | null,"invitation_status": string | null
@@ -1657,6 +1671,9 @@ isOneToOne: false
                            },
 "keep_usage":
 { Args: { "p_email": string,"p_user_id": string }; Returns: undefined
+                           },
+"lease_task":
+{ Args: { "p_seconds": number,"p_task": string,"p_token": string }; Returns: boolean
                            },
 "leased_job":
 { Args: { "p_job_id": string,"p_lease_token": string }; Returns: {

@@ -17,7 +17,8 @@ MAX_RINGS = 64
 
 
 async def sweep(resources: Resources) -> SweepReport | None:
-    """One sweep; None when the database is away or read-only (the next one finds everything again)."""
+    """One sweep; None when the database is away or read-only (the next one finds everything again). While another is
+    under way it finds nothing."""
     try:
         report = await resources.maintenance.sweep()
     except DependencyError as error:

@@ -10,8 +10,11 @@ declare
   v_found integer := 0;
   v_touched jsonb := '[]';
 begin
-  -- One sweep at a time: each settles the credits of many users, and two could wait for each other's.
-  perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('darkroom.sweep'));
+  -- One sweep at a time: each settles the credits of many users, and two could wait for each other's. Whoever comes while
+  -- one is under way does nothing: the next second finds what is left, and waiting sweeps would pile up.
+  if not pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtext('darkroom.sweep')) then
+    return jsonb_build_object('requeued', 0, 'failed', 0, 'expired', 0, 'found', 0, 'jobs', '[]'::jsonb, 'due', '{}'::jsonb);
+  end if;
 
   -- Of accounts that Auth has banned or deleted, or whose suspension was cut short. First of all: it waits for jobs, and
   -- nobody waits for a job who holds credits.

@@ -56,6 +56,19 @@ as $$
     and (o.expires_at is null or o.expires_at > o.deleted_at)
 $$;
 
+-- Takes the lease of a scheduled task for p_seconds, or keeps it with the same token; 0 gives it back. False: another
+-- process has it.
+create or replace function public.lease_task(p_task text, p_token uuid, p_seconds double precision) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  insert into public.task_leases as t (task, token, expires_at)
+  values (p_task, p_token, clock_timestamp() + make_interval(secs => p_seconds))
+  on conflict (task) do update set token = excluded.token, expires_at = excluded.expires_at
+  where t.token = excluded.token or t.expires_at <= clock_timestamp();
+  return found;
+end $$;
+
 -- Up to p_limit open tombstones, oldest first; each is withheld from other cleaners for five minutes, longer after
 -- every failed attempt.
 create or replace function public.due_tombstones(p_limit integer) returns jsonb
@@ -123,7 +136,8 @@ begin
           where j.id = public.job_of_upload(o.name) and j.upload_expires_at is not null)
         when 'exports' then not exists (
           select 1 from public.data_requests r
-          where r.status in ('queued', 'running') or (r.bucket = o.bucket_id and r.path = o.name))
+          where r.status in ('queued', 'running') and o.name like r.user_id || '/%'
+             or r.bucket = o.bucket_id and r.path = o.name)
         else not exists (
                select 1 from public.image_outputs i
                where i.bucket = o.bucket_id and i.path = o.name and i.deleted_at is null)

@@ -763,6 +763,11 @@ begin
       finished_at = clock_timestamp(), bucket = 'exports', path = p_path, size = p_size, receipt = p_receipt::jsonb,
       expires_at = now() + make_interval(secs => p_keep_seconds)
   where id = p_request_id returning * into v_request;
+  -- What earlier attempts have left: each stores '{user_id}/{request_id}.{random}.zip', and p_path is the one that counts.
+  perform public.entomb(o.bucket_id, o.name, 'leftover')
+  from storage.objects o
+  where o.bucket_id = 'exports' and o.name like v_request.user_id || '/' || p_request_id || '.%' and o.name <> p_path
+    and public.is_live(o);
   insert into public.audit_log (actor, action, subject, data)
   values (v_request.user_id, 'data.export.done', p_request_id::text, jsonb_build_object('bytes', p_size));
   return public.request_document(v_request);

@@ -51,7 +51,7 @@ declare
     -- 80_sweep.sql
     'sweep', 'queue_stats', 'queue_load',
     -- 90_cleanup.sql
-    'expire_due', 'recently_buried', 'due_tombstones', 'confirm_purged', 'entomb_orphans', 'bury_missing',
+    'expire_due', 'recently_buried', 'lease_task', 'due_tombstones', 'confirm_purged', 'entomb_orphans', 'bury_missing',
     'next_byte_checks', 'check_invariants',
     -- 93_team_invitations.sql
     'create_invitation', 'list_invitations', 'revoke_invitation', 'list_my_invitations', 'answer_invitation',

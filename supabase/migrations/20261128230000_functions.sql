@@ -1873,8 +1873,11 @@ declare
   v_found integer := 0;
   v_touched jsonb := '[]';
 begin
-  -- One sweep at a time: each settles the credits of many users, and two could wait for each other's.
-  perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('darkroom.sweep'));
+  -- One sweep at a time: each settles the credits of many users, and two could wait for each other's. Whoever comes while
+  -- one is under way does nothing: the next second finds what is left, and waiting sweeps would pile up.
+  if not pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtext('darkroom.sweep')) then
+    return jsonb_build_object('requeued', 0, 'failed', 0, 'expired', 0, 'found', 0, 'jobs', '[]'::jsonb, 'due', '{}'::jsonb);
+  end if;
 
   -- Of accounts that Auth has banned or deleted, or whose suspension was cut short. First of all: it waits for jobs, and
   -- nobody waits for a job who holds credits.
@@ -1983,6 +1986,19 @@ begin
                             'more', v_count >= p_limit or v_uploads >= p_limit);
 end $$;
 
+-- Takes the lease of a scheduled task for p_seconds, or keeps it with the same token; 0 gives it back. False: another
+-- process has it.
+create or replace function public.lease_task(p_task text, p_token uuid, p_seconds double precision) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  insert into public.task_leases as t (task, token, expires_at)
+  values (p_task, p_token, clock_timestamp() + make_interval(secs => p_seconds))
+  on conflict (task) do update set token = excluded.token, expires_at = excluded.expires_at
+  where t.token = excluded.token or t.expires_at <= clock_timestamp();
+  return found;
+end $$;
+
 -- Objects in the ephemeral buckets and the library that no row knows, older than p_older_than: marked for removal.
 -- Originals of the library that no image names are among them, unless a worker may be about to record one.
 -- Young ones may be what a job is writing, and those of an unfinished job may be what its next attempt replaces: they
@@ -2006,7 +2022,8 @@ begin
           where j.id = public.job_of_upload(o.name) and j.upload_expires_at is not null)
         when 'exports' then not exists (
           select 1 from public.data_requests r
-          where r.status in ('queued', 'running') or (r.bucket = o.bucket_id and r.path = o.name))
+          where r.status in ('queued', 'running') and o.name like r.user_id || '/%'
+             or r.bucket = o.bucket_id and r.path = o.name)
         else not exists (
                select 1 from public.image_outputs i
                where i.bucket = o.bucket_id and i.path = o.name and i.deleted_at is null)
@@ -3381,6 +3398,29 @@ begin
   return public.request_document(v_request);
 end $$;
 
+create or replace function public.finish_export(
+  p_request_id uuid, p_lease_token uuid, p_path text, p_size bigint, p_receipt text, p_keep_seconds integer
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_request public.data_requests := public.leased_request(p_request_id, p_lease_token);
+begin
+  update public.data_requests
+  set status = 'done', progress = 1, step = null, error = null, lease_token = null, lease_expires_at = null,
+      finished_at = clock_timestamp(), bucket = 'exports', path = p_path, size = p_size, receipt = p_receipt::jsonb,
+      expires_at = now() + make_interval(secs => p_keep_seconds)
+  where id = p_request_id returning * into v_request;
+  -- What earlier attempts have left: each stores '{user_id}/{request_id}.{random}.zip', and p_path is the one that counts.
+  perform public.entomb(o.bucket_id, o.name, 'leftover')
+  from storage.objects o
+  where o.bucket_id = 'exports' and o.name like v_request.user_id || '/' || p_request_id || '.%' and o.name <> p_path
+    and public.is_live(o);
+  insert into public.audit_log (actor, action, subject, data)
+  values (v_request.user_id, 'data.export.done', p_request_id::text, jsonb_build_object('bytes', p_size));
+  return public.request_document(v_request);
+end $$;
+
 -- Roles
 
 -- Null also for an operator whose account may not be used.
@@ -3810,7 +3850,7 @@ declare
     -- 80_sweep.sql
     'sweep', 'queue_stats', 'queue_load',
     -- 90_cleanup.sql
-    'expire_due', 'recently_buried', 'due_tombstones', 'confirm_purged', 'entomb_orphans', 'bury_missing',
+    'expire_due', 'recently_buried', 'lease_task', 'due_tombstones', 'confirm_purged', 'entomb_orphans', 'bury_missing',
     'next_byte_checks', 'check_invariants',
     -- 93_team_invitations.sql
     'create_invitation', 'list_invitations', 'revoke_invitation', 'list_my_invitations', 'answer_invitation',

@@ -105,6 +105,7 @@ SERVICE: dict[str, str] = {
     "subscriptions": "created_at customer_id entitled price_id ticket",
     "team_invitations": "accepted_at created_at declined_at email expires_at id revoked_at role team_id",
     "teams": "versions_due",
+    "task_leases": "expires_at task token",
     "tombstones": "attempts bucket created_at id not_before path purged_at reason request_id",
     "usage_folds": "created_at id",
 }

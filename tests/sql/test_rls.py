@@ -49,6 +49,7 @@ READS: dict[str, tuple[str, str, str, str]] = {
     "tombstones": (DENIED, DENIED, DENIED, EVERY),
     "input_documents": (DENIED, DENIED, DENIED, EVERY),
     "write_probe": (DENIED, DENIED, DENIED, EVERY),
+    "task_leases": (DENIED, DENIED, DENIED, EVERY),
     "byte_checks": (DENIED, DENIED, DENIED, EVERY),
     "blocked_hashes": (DENIED, DENIED, DENIED, EVERY),
     "teams": (DENIED, NONE, OWN, EVERY),
@@ -94,6 +95,7 @@ WITHOUT_OWNER = {
     "plans": "id",
     "tombstones": "bucket",
     "write_probe": "id",
+    "task_leases": "task",
     "byte_checks": "kind",
     "blocked_hashes": "sha256",
     "share_secrets": "password_hash",
@@ -209,6 +211,7 @@ async def _rows(world: World, user_id: uuid.UUID | None) -> None:
     strokes = json.dumps({"kind": "strokes", "strokes": []})
     await world.call("keep_input", p_user_id=user_id, p_digest=new_sha256(), p_kind="strokes", p_body=strokes)
     await world.call("block_hash", p_sha256=new_sha256(), p_category="test", p_reason="", p_by="test")
+    await world.call("lease_task", p_task="test", p_token=uuid.uuid4(), p_seconds=0.0)
     if user_id is not None:
         await world.share(done["output"]["output_id"], user_id)
         await world.call("request_export", p_user_id=user_id, p_queue=uuid.uuid4().hex, p_fresh_seconds=None)
