@@ -1,11 +1,11 @@
 """An export: one zip with manifest.json (every row that speaks of the user) and the pictures, built on disk.
 
-Pages of rows and one picture at a time are all that is ever in memory. The file's key is the request's own: an attempt
-that finds it there is taking over from one that died after its upload.
+Pages of rows and one picture at a time are all that is ever in memory. Every attempt stores under a key of its own, so
+that the receipt is always that of the stored file; `finish_export` marks for removal what earlier attempts have left.
 """
 
 import asyncio
-import contextlib
+import secrets
 import zipfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from service.media import EXTENSIONS
 from service.missing import bury, lose_original
 from service.requests.store import ClaimedRequest, StoredAt
 from service.resources import Resources
-from service.storage import LIBRARY, ObjectExistsError, ObjectNotFoundError, ObjectTooLargeError
+from service.storage import LIBRARY, ObjectNotFoundError, ObjectTooLargeError
 from workers.lease import RequestLease
 
 BUCKET = "exports"
@@ -29,7 +29,8 @@ FORMAT = 1
 
 
 def export_path(user_id: UUID, request_id: UUID) -> str:
-    return f"{user_id}/{request_id}.zip"
+    """A new key for the file of a request."""
+    return f"{user_id}/{request_id}.{secrets.token_hex(4)}.zip"
 
 
 async def export(resources: Resources, lease: RequestLease) -> str:
@@ -40,10 +41,8 @@ async def export(resources: Resources, lease: RequestLease) -> str:
         builder = _Builder(resources, lease, directory)
         file = await builder.build()
         await lease.step("store", 0.9)
-        with contextlib.suppress(ObjectExistsError):  # the attempt before this one came that far
-            await resources.storage.upload(BUCKET, path, file, "application/zip", cache_seconds=0)
-        stored = await resources.storage.info(BUCKET, path)
-        size = stored.size if stored is not None else file.stat().st_size
+        await resources.storage.upload(BUCKET, path, file, "application/zip", cache_seconds=0)
+        size = file.stat().st_size
     await lease.step("stored", 0.95)
     seconds = settings.export_ttl_days * DAY
     return await lease.finish(

@@ -12,12 +12,14 @@ import orjson
 import pytest
 
 from scripts.local.home import Local
+from service.errors import DependencyError
+from service.requests.store import DataRequest
 from service.resources import Resources, open_resources
 from service.settings import load_settings
 from tests.client import Client
 from tests.jobs import new_queue
 from tests.requests.estate import Connection, ended, furnish, rows_of
-from tests.support import SharedStack, User
+from tests.support import SharedStack, User, until_gone
 from workers.cleanup import CleanupReport, purge
 from workers.export import export
 from workers.lease import RequestLease
@@ -36,6 +38,17 @@ async def finished_export(client: Client, resources: Resources, user: User) -> d
     document: dict[str, Any] = ready.json()
     assert document["request_id"] == started.json()["request_id"]
     return document
+
+
+async def manifest_of(resources: Resources, row: DataRequest) -> dict[str, Any]:
+    """What the stored file says of itself."""
+    assert row.path is not None
+    url = await resources.storage.sign_download("exports", row.path, 60)
+    content = (await resources.http.get(url)).content
+    assert len(content) == row.size
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        manifest: dict[str, Any] = orjson.loads(archive.read("manifest.json"))
+    return manifest
 
 
 async def test_the_file_holds_everything(
@@ -110,7 +123,9 @@ async def test_it_is_its_owners_alone(  # noqa: PLR0917
     mine = await finished_export(user_client, resources, user)
     theirs = await finished_export(stranger_client, resources, stranger)
     assert theirs["request_id"] != mine["request_id"]
-    path = f"exports/{user.id}/{mine['request_id']}.zip"
+    stored = await resources.data_requests.get_request(UUID(mine["request_id"]), user.id)
+    assert stored is not None
+    path = f"exports/{stored.path}"
     for who, status in ((user, 200), (stranger, 400)):
         headers = {"apikey": local.publishable_key, **who.bearer}
         url = f"{local.supabase_url}/storage/v1/object/authenticated/{path}"
@@ -156,11 +171,45 @@ async def test_pictures_beyond_the_cap_are_left_out_and_named(
     assert row.receipt is not None
     assert row.receipt["left_out"] >= 2
     assert row.receipt["bytes"] <= 1024
-    path = f"{user.id}/{request.request_id}.zip"
-    url = await resources.storage.sign_download("exports", path, 60)
-    with zipfile.ZipFile(io.BytesIO((await resources.http.get(url)).content)) as archive:
-        images = orjson.loads(archive.read("manifest.json"))["tables"]["images"]
+    images = (await manifest_of(resources, row))["tables"]["images"]
     assert {image.get("left_out") for image in images} == {"too large"}
+
+
+async def test_the_receipt_is_that_of_the_file(resources: Resources, db: Connection, user: User) -> None:
+    """A first attempt ends between its upload and its receipt, and more has come in when the second one begins."""
+    queue, requests = new_queue(), resources.data_requests
+    request = await requests.request_export(user.id, queue, None)
+
+    class CutOff(RequestLease):
+        async def step(self, name: str, progress: float) -> None:
+            await super().step(name, progress)
+            if name == "stored":
+                raise DependencyError("database")
+
+    first = await requests.claim_request(queue, "test", 30)
+    assert first is not None
+    async with CutOff(requests, resources.progress, first, 30) as lease:
+        with pytest.raises(DependencyError):
+            await export(resources, lease)
+        await lease.fail({"code": "dependency_unavailable"}, 0)
+    await resources.shelves.create_collection(user.id, "Later", None)
+
+    second = await requests.claim_request(queue, "test", 30)
+    assert second is not None
+    async with RequestLease(requests, resources.progress, second, 30) as lease:
+        assert await export(resources, lease) == "done"
+    row = await requests.get_request(request.request_id, user.id)
+    assert row is not None
+    assert row.receipt is not None
+    assert row.receipt["rows"]["collections"] == 1
+    assert (await manifest_of(resources, row))["receipt"] == row.receipt
+
+    # The file of the first attempt goes.
+    await purge(resources, CleanupReport())
+    others = (
+        "select name from storage.objects where bucket_id = 'exports' and name like $1 || '/%' and name <> $2"
+    )
+    await until_gone(lambda: db.fetchval(others, str(user.id), row.path))
 
 
 async def test_a_deletion_takes_the_export_along(
