@@ -81,15 +81,15 @@ def cleanup(
         bool, typer.Option("--lost-bytes", help="After a restore: give up every row whose bytes are gone.")
     ] = False,
 ) -> None:
-    """Expire and remove what has reached its end, for an external scheduler."""
+    """Expire and remove what has reached its end, for an external scheduler. What a worker is at is left to it."""
     from workers.cleanup import cleanup as once
     from workers.cleanup import reconcile, restore
 
-    _report("cleanup", once)
+    _report_alone("cleanup", once)
     if orphans:
-        _report("reconcile", reconcile)
+        _report_alone("reconcile", reconcile)
     if lost_bytes:
-        _report("restore", restore)
+        _report_alone("restore", restore)
 
 
 stripe_app = typer.Typer(no_args_is_help=True, help="What is sold at Stripe, and what Stripe has told.")
@@ -135,6 +135,16 @@ def _report(name: str, task: "Callable[[Resources], Awaitable[Any]]") -> None:
     if done is None:
         raise typer.Exit(1)
     Console().print(done)
+
+
+def _report_alone(name: str, task: "Callable[[Resources], Awaitable[Any]]") -> None:
+    """The same for a task that one process at a time does; when another one is at it, it says that and does nothing."""
+    from workers.alone import TaskRunningError, alone
+
+    try:
+        _report(name, lambda resources: alone(resources, name, task))
+    except TaskRunningError as error:
+        complaints.print(str(error), markup=False)
 
 
 @app.command(

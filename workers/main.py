@@ -34,6 +34,7 @@ from service.resources import Resources, open_resources
 from service.settings import Settings, get_settings
 from service.weights import WeightsError, check
 from workers import environment
+from workers.alone import TaskRunningError, alone
 from workers.billing import billing, reconcile_billing
 from workers.cleanup import cleanup, reconcile
 from workers.data_requests import run_request
@@ -270,13 +271,19 @@ async def _data_request(bench: Workbench) -> bool:
         bench.slots.at_request = False
 
 
-def _scheduled(task: Callable[[Resources], Awaitable[object]]) -> Callable[[dict[str, Any]], Awaitable[None]]:
-    """A cron entry around a task of ours: a dependency that is away is a line in the log, not a failure."""
+def _scheduled(
+    task: Callable[[Resources], Awaitable[object]], *, single: bool = False
+) -> Callable[[dict[str, Any]], Awaitable[None]]:
+    """A cron entry around a task of ours: a dependency that is away is a line in the log, not a failure. `single`: it
+    may take longer than its interval, and is then left to the worker that is at it."""
 
     async def run(context: dict[str, Any]) -> None:
+        resources: Resources = context["bench"].resources
         try:
             async with asyncio.timeout(TASK_SECONDS):
-                await task(context["bench"].resources)
+                await (alone(resources, task.__name__, task) if single else task(resources))
+        except TaskRunningError:
+            log.info("cron_skipped", task=task.__name__, reason="another worker is at it")
         except (DependencyError, RedisError, OSError) as error:
             log.warning("cron_skipped", task=task.__name__, error=type(error).__name__)
 
@@ -298,9 +305,24 @@ def cron_table(settings: Settings) -> list[CronJob]:
         cron(_scheduled(originals), name="originals", second=set(range(0, 60, ORIGINALS_SECONDS))),  # type: ignore[arg-type]
         cron(_scheduled(usage), name="usage", second=set(range(5, 60, FOLD_SECONDS))),  # type: ignore[arg-type]
         cron(_scheduled(billing), name="billing", second=set(range(2, 60, BILLING_SECONDS))),  # type: ignore[arg-type]
-        cron(_scheduled(reconcile_billing), name="reconcile_billing", hour=RECONCILE_BILLING_HOUR, minute=23),  # type: ignore[arg-type]
-        cron(_scheduled(cleanup), name="cleanup", minute=set(range(0, 60, minutes)), second=0),  # type: ignore[arg-type]
-        cron(_scheduled(reconcile), name="reconcile", minute=RECONCILE_MINUTE, second=30),  # type: ignore[arg-type]
+        cron(
+            _scheduled(reconcile_billing, single=True),  # type: ignore[arg-type]
+            name="reconcile_billing",
+            hour=RECONCILE_BILLING_HOUR,
+            minute=23,
+        ),
+        cron(
+            _scheduled(cleanup, single=True),  # type: ignore[arg-type]
+            name="cleanup",
+            minute=set(range(0, 60, minutes)),
+            second=0,
+        ),
+        cron(
+            _scheduled(reconcile, single=True),  # type: ignore[arg-type]
+            name="reconcile",
+            minute=RECONCILE_MINUTE,
+            second=30,
+        ),
     ]
     if settings.moderation != "off":
         table.append(cron(_scheduled(look_again), name="look_again", second=40))  # type: ignore[arg-type]

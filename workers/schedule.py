@@ -2,7 +2,8 @@
 
 Each tick of an entry is done by one worker while Redis can be written: it is whoever sets the tick's key first. Without
 Redis every worker does every tick. All that the table holds may run in several places at once: its SQL functions skip
-rows that another transaction has locked, or take an advisory lock.
+rows that another transaction has locked, or take an advisory lock. What may take longer than its interval is done under
+a lease besides (workers/alone.py).
 """
 
 import asyncio
