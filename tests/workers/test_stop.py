@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import datetime
+from typing import Any
 
 import pytest
 from arq import func
@@ -42,6 +43,30 @@ async def test_cancellation_that_meets_a_ring_is_not_lost(resources: Resources) 
     main.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(asyncio.shield(main), 10)
+
+
+async def test_no_timeout_of_arqs_cuts_a_drain_off(resources: Resources) -> None:
+    """Under constant load it never ends, and each of its jobs has limits of its own."""
+    worker = worker_of(resources)
+    outlived: asyncio.Queue[bool] = asyncio.Queue()
+
+    async def endless(_context: dict[str, Any]) -> None:
+        try:
+            await asyncio.sleep(0.3)
+            outlived.put_nowait(True)
+        except asyncio.CancelledError:
+            outlived.put_nowait(False)
+            raise
+
+    worker.functions[DRAIN] = func(endless, name=DRAIN, timeout=0.05)  # type: ignore[arg-type]
+    worker.job_timeout_s = 0.05
+    await resources.doorbell.ring(worker._queue)
+    main = asyncio.create_task(worker.main())
+    try:
+        assert await asyncio.wait_for(outlived.get(), 10)
+    finally:
+        main.cancel()
+        await asyncio.gather(main, return_exceptions=True)
 
 
 async def test_a_worker_does_not_go_on_without_its_schedule(resources: Resources) -> None:
