@@ -26,7 +26,7 @@ async def run_request(bench: Workbench, request: ClaimedRequest) -> None:
     ) as lease:
         work = wipe if request.kind == "delete" else export
         try:
-            status = await work(resources, lease)
+            status: str | None = await work(resources, lease)
         except LeaseLost:
             raise
         except Exception as error:

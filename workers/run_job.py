@@ -96,7 +96,7 @@ async def run_job(bench: Workbench, job: ClaimedJob) -> None:
     async with Lease(bench.resources.jobs, bench.resources.progress, job, settings.lease_seconds) as lease:
         bench.leases.add(lease)
         try:
-            row = await _attempt(bench, lease, clock)
+            row: str | None = await _attempt(bench, lease, clock)
         except Exception as error:
             failure = classify(error)
             if failure is None:

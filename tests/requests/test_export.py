@@ -188,10 +188,10 @@ async def test_the_receipt_is_that_of_the_file(resources: Resources, db: Connect
 
     first = await requests.claim_request(queue, "test", 30)
     assert first is not None
-    async with CutOff(requests, resources.progress, first, 30) as lease:
+    async with CutOff(requests, resources.progress, first, 30) as cut_off:
         with pytest.raises(DependencyError):
-            await export(resources, lease)
-        await lease.fail({"code": "dependency_unavailable"}, 0)
+            await export(resources, cut_off)
+        await cut_off.fail({"code": "dependency_unavailable"}, 0)
     await resources.shelves.create_collection(user.id, "Later", None)
 
     second = await requests.claim_request(queue, "test", 30)
