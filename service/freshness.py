@@ -7,7 +7,6 @@ with it every memory of the user in every process. A Redis that was restarted sh
 taken for fresh. While Redis is away memories go by their age alone.
 """
 
-import asyncio
 import secrets
 from uuid import UUID
 
@@ -16,6 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from service.breaker import Breaker
+from service.invalidation import Invalidation
 from service.redis_connection import dropped, is_wrong_type
 
 REMEMBERED_SECONDS = 30.0
@@ -23,7 +23,6 @@ REMEMBERED_SECONDS = 30.0
 UNCONFIRMED_SECONDS = 0.5
 """How long a memory that no version confirms is good."""
 VERSION_SECONDS = 600
-RETRY_SECONDS = 0.5
 
 log = structlog.get_logger()
 
@@ -35,10 +34,10 @@ def version_key(user_id: UUID) -> str:
 class Freshness:
     """The versions, as one process reads and ends them."""
 
-    def __init__(self, redis: Redis, breaker: Breaker) -> None:
+    def __init__(self, redis: Redis, breaker: Breaker, invalidation: Invalidation) -> None:
         self._redis = redis
         self._breaker = breaker
-        self._untold: set[asyncio.Task[None]] = set()
+        self._invalidation = invalidation
 
     async def version(self, user_id: UUID) -> bytes | None:
         """The present version, made now if there is none; ask for it before the database. None: Redis is away."""
@@ -53,7 +52,7 @@ class Freshness:
         except (RedisError, OSError) as error:
             if is_wrong_type(error):
                 dropped("version")
-                await self._tell(user_id)
+                await self.changed(user_id)
                 return None
             self._breaker.failed()
             log.warning("redis_unavailable", user="freshness", error=type(error).__name__)
@@ -66,27 +65,4 @@ class Freshness:
 
         With Redis away it is said again until it is heard, or until every memory has ended by itself.
         """
-        if not await self._tell(user_id):
-            task = asyncio.create_task(self._insist(user_id))
-            self._untold.add(task)
-            task.add_done_callback(self._untold.discard)
-
-    async def close(self) -> None:
-        for task in self._untold:
-            task.cancel()
-        await asyncio.gather(*self._untold, return_exceptions=True)
-
-    async def _tell(self, user_id: UUID) -> bool:
-        try:
-            await self._redis.delete(version_key(user_id))
-        except (RedisError, OSError) as error:
-            log.warning("change_not_told", error=type(error).__name__)
-            return False
-        return True
-
-    async def _insist(self, user_id: UUID) -> None:
-        end = asyncio.get_running_loop().time() + REMEMBERED_SECONDS
-        while asyncio.get_running_loop().time() < end:
-            await asyncio.sleep(RETRY_SECONDS)
-            if await self._tell(user_id):
-                return
+        await self._invalidation.delete([version_key(user_id)], REMEMBERED_SECONDS)

@@ -7,7 +7,6 @@ import asyncio
 from uuid import UUID
 
 import structlog
-from redis.exceptions import RedisError
 
 from service.database import OutputRow
 from service.errors import DatabaseReadOnlyError
@@ -39,10 +38,7 @@ async def bury(resources: Resources, output_id: UUID) -> None:
         return
     MISSING_BYTES.labels("output").inc()
     log.warning("output_without_bytes", output_id=str(output_id))
-    try:
-        await forget(resources.redis, [gone])
-    except (RedisError, OSError) as error:  # what it holds dies within minutes
-        log.warning("output_not_forgotten", output_id=str(output_id), error=type(error).__name__)
+    await forget(resources.invalidation, [gone])
 
 
 async def lose_original(resources: Resources, image_id: UUID, path: str) -> None:

@@ -33,6 +33,7 @@ from service.health.presence import Presence
 from service.input_documents.store import Inputs
 from service.intake.load import Load
 from service.intake.store import Intakes
+from service.invalidation import Invalidation
 from service.jobs.progress import Progress
 from service.jobs.store import Jobs
 from service.jobs.streams import Streams
@@ -96,6 +97,7 @@ class Resources:
     stripe_store: StripeStore
     limiter: Limiter
     freshness: Freshness
+    invalidation: Invalidation
     accounts: Accounts
     api_keys: ApiKeys
     key_ring: KeyRing
@@ -139,7 +141,8 @@ async def _clients(settings: Settings, scratch: Scratch) -> AsyncIterator[Resour
     library = Library(database)
     safety = Safety(database)
     plans = Plans(database)
-    limiter, freshness, api_keys = Limiter(redis, breaker), Freshness(redis, breaker), ApiKeys(database)
+    limiter, invalidation, api_keys = Limiter(redis, breaker), Invalidation(redis), ApiKeys(database)
+    freshness = Freshness(redis, breaker, invalidation)
     key_ring = KeyRing(api_keys, freshness, limiter, settings)
     maintenance = Maintenance(database)
     load = Load(maintenance, settings)
@@ -185,6 +188,7 @@ async def _clients(settings: Settings, scratch: Scratch) -> AsyncIterator[Resour
             stripe_store=StripeStore(database),
             limiter=limiter,
             freshness=freshness,
+            invalidation=invalidation,
             accounts=Accounts(database, freshness),
             api_keys=api_keys,
             key_ring=key_ring,
@@ -200,7 +204,7 @@ async def _clients(settings: Settings, scratch: Scratch) -> AsyncIterator[Resour
         await progress.close()
         await load.close()
         await key_ring.close()
-        await freshness.close()
+        await invalidation.close()
         if stripe is not None:
             await stripe.aclose()
         await http.aclose()

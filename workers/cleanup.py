@@ -63,8 +63,8 @@ async def cleanup(resources: Resources, *, batch: int = BATCH, notice: Notice = 
     while True:
         started = time.monotonic()
         expired = await resources.maintenance.expire_due(batch)
-        # Before the objects go: from here on no answer in Redis may name them. With Redis away they end in minutes.
-        await forget(resources.redis, expired.forget)
+        # Before the objects go: from here on no answer in Redis may name them.
+        await forget(resources.invalidation, expired.forget)
         report.expired_outputs += expired.expired_outputs
         report.expired_uploads += expired.expired_uploads
         notice(report)
@@ -74,9 +74,9 @@ async def cleanup(resources: Resources, *, batch: int = BATCH, notice: Notice = 
     while await resources.maintenance.expire_requests(batch) == batch:
         pass
     while (pruned := await resources.maintenance.prune_versions(batch)) is not None:
-        await forget(resources.redis, pruned)
+        await forget(resources.invalidation, pruned)
     # Whoever deleted something may have died before it told Redis.
-    await forget(resources.redis, await resources.library.recently_buried())
+    await forget(resources.invalidation, await resources.library.recently_buried())
     await purge(resources, report, batch=batch, notice=notice)
     await archive(resources, report, batch=batch)
     await expire_credits(resources, report, batch=batch)
@@ -158,7 +158,7 @@ async def reconcile(
         report.orphans += count
         notice(report)
     while missing := await resources.maintenance.bury_missing(BATCH):
-        await forget(resources.redis, missing)
+        await forget(resources.invalidation, missing)
         report.missing += len(missing)
         notice(report)
     await look_for_bytes(resources, report, resources.settings.byte_checks)

@@ -33,7 +33,7 @@ async def look_again(resources: Resources, *, seconds: float = SECONDS) -> int:
     while (
         time.monotonic() < end and (judged := await resources.safety.judge_again(policy.name, JUDGED)).judged
     ):
-        await forget(resources.redis, judged.forget)
+        await forget(resources.invalidation, judged.forget)
         verdicts += judged.judged
     while time.monotonic() < end and (due := await resources.safety.due_looks(policy.name, BATCH)):
         for picture in due:
@@ -63,5 +63,5 @@ async def _look(resources: Resources, policy: str, due: DueLook) -> bool:
         return False
     if found is None or found.nsfw is None:
         return False
-    await forget(resources.redis, await resources.safety.record_look(due, found.nsfw.worst, policy))
+    await forget(resources.invalidation, await resources.safety.record_look(due, found.nsfw.worst, policy))
     return True

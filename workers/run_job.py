@@ -157,7 +157,7 @@ async def _attempt(bench: Workbench, lease: Lease, clock: StepClock) -> str:
 
 async def _complete(bench: Workbench, lease: Lease, output: dict[str, Any]) -> str:
     row = await lease.complete(output, bench.resources.settings.output_ttl_hours * 3600)
-    await forget(bench.resources.redis, row.forget)  # older versions that made way for this one
+    await forget(bench.resources.invalidation, row.forget)  # older versions that made way for this one
     return row.status
 
 

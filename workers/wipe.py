@@ -67,7 +67,7 @@ async def _rows(resources: Resources, lease: RequestLease) -> float | None:
     """Delete rows until none is left; or how long to wait for workers that have lost their job, seconds."""
     while True:
         batch = await resources.data_requests.wipe_batch(lease.request, ROWS)
-        await forget(resources.redis, batch.forget)
+        await forget(resources.invalidation, batch.forget)
         if batch.wait_seconds is not None:
             return batch.wait_seconds
         if batch.done:

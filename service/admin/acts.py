@@ -104,7 +104,9 @@ async def approve(
     resources: Resources, kind: PictureKind, picture_id: UUID, actor: Actor, reason: str
 ) -> None:
     """Let a picture in review be shared. Raises ProblemError (conflict)."""
-    await forget(resources.redis, await resources.admin.approve_picture(kind, picture_id, actor, reason))
+    await forget(
+        resources.invalidation, await resources.admin.approve_picture(kind, picture_id, actor, reason)
+    )
 
 
 async def refuse(  # noqa: PLR0913

@@ -26,12 +26,15 @@ from redis.exceptions import RedisError
 from service.billing.meter import Label
 from service.database import Forget
 from service.intake.schemas import IntakeRequest
+from service.invalidation import Invalidation
 from service.redis_connection import dropped
 from service.secrets import derive
 
 log = structlog.get_logger()
 ON_THE_WAY_SECONDS = 120
 """More than an intake that has begun can take."""
+MAX_ANSWER_SECONDS = 450.0
+"""The longest that an answer is kept: half the most that a URL may be signed for (DARKROOM_SIGNED_URL_SECONDS)."""
 MAC_BYTES = 16
 END_BYTES = 8
 
@@ -138,20 +141,11 @@ async def unbar(redis: Redis, sha256: str) -> None:
     await redis.delete(_bar_key(sha256))
 
 
-async def forget(redis: Redis, gone: Iterable[Forget]) -> bool:
-    """Delete the answers of outputs that are gone. False: Redis is away.
-
-    Nobody needs to wait for it then: what is done is done in the database, answers die within minutes, and each cleanup
-    deletes those of outputs that were buried lately.
-    """
-    keys = [hit_key(entry.cache_key, entry.owner_id) for entry in gone if entry.cache_key is not None]
-    try:
-        if keys:
-            await redis.delete(*keys)
-    except (RedisError, OSError) as error:
-        log.warning("hits_not_forgotten", error=type(error).__name__)
-        return False
-    return True
+async def forget(invalidation: Invalidation, gone: Iterable[Forget]) -> bool:
+    """Delete the answers of outputs that are gone. False: Redis is away; they are deleted when it is back, or have
+    ended by then."""
+    keys = (hit_key(entry.cache_key, entry.owner_id) for entry in gone if entry.cache_key is not None)
+    return await invalidation.delete(keys, MAX_ANSWER_SECONDS)
 
 
 async def forget_user(redis: Redis, user_id: UUID) -> None:

@@ -122,7 +122,7 @@ async def change_many(resources: Resources, user_id: UUID, request: BulkRequest)
     """All in one transaction: what is the caller's is done, or after a failure nothing. Raises ProblemError."""
     image_ids = list(dict.fromkeys(request.image_ids))
     changed = await resources.shelves.change_images(user_id, image_ids, request.action, request.collection_id)
-    await forget(resources.redis, changed.forget)
+    await forget(resources.invalidation, changed.forget)
     done = set(changed.done)
     return BulkAnswer(
         results=[

@@ -75,7 +75,7 @@ async def promote(  # noqa: PLR0913
     )
     if promoted is None:
         raise output_not_found(found.output_id)
-    await forget(resources.redis, promoted.forget)
+    await forget(resources.invalidation, promoted.forget)
     if scan != promoted.scan:
         await resources.safety.mark_scanned(promoted.output_id, scan)
     return promoted.model_copy(update={"scan": scan})

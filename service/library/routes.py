@@ -119,7 +119,7 @@ async def keep_output(
     if output is None:
         raise output_not_found(output_id)
     # A hot answer would still tell the earlier end.
-    await forget(resources.redis, [Forget(cache_key=output.cache_key, owner_id=output.owner_id)])
+    await forget(resources.invalidation, [Forget(cache_key=output.cache_key, owner_id=output.owner_id)])
     return await _document(resources, output)
 
 
@@ -193,7 +193,7 @@ async def delete_output(output_id: UUID, request: Request, user_id: SignedIn) ->
     gone = await resources.library.delete_output(output_id, user_id)
     if gone is None:
         raise output_not_found(output_id)
-    await forget(resources.redis, gone)
+    await forget(resources.invalidation, gone)
 
 
 @router.delete(
@@ -207,7 +207,7 @@ async def delete_image(image_id: UUID, request: Request, user_id: SignedIn) -> N
     gone = await resources.library.delete_image(image_id, user_id)
     if gone is None:
         raise image_not_found(image_id)
-    await forget(resources.redis, gone)
+    await forget(resources.invalidation, gone)
 
 
 @router.post(

@@ -38,7 +38,7 @@ async def block(  # noqa: PLR0913
         forgotten = False
         log.warning("block_not_in_redis", error=type(error).__name__)
     report = await resources.safety.block_hash(sha256, category, reason, by, actor)
-    forgotten = await forget(resources.redis, report.forget) and forgotten
+    forgotten = await forget(resources.invalidation, report.forget) and forgotten
     log.warning("hash_blocked", sha256=sha256, category=category, by=by, outputs=report.outputs)
     return Blocked(report.outputs, report.originals, report.uploads, forgotten)
 

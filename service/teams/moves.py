@@ -32,5 +32,5 @@ async def delete_team(resources: Resources, user_id: UUID, team_id: UUID, name: 
 
 async def _forgotten(resources: Resources, moved: MovedT) -> MovedT:
     """Answers in Redis name the old owner."""
-    await forget(resources.redis, moved.forget)
+    await forget(resources.invalidation, moved.forget)
     return moved

@@ -17,6 +17,7 @@ from service.auth import Principal
 from service.breaker import Breaker
 from service.errors import ProblemError
 from service.freshness import Freshness, version_key
+from service.invalidation import Invalidation
 from service.limits import admit
 from service.resources import Resources, open_resources
 from tests.conftest import UNLIMITED
@@ -121,7 +122,7 @@ async def _use(process: Resources, key: str) -> str:
     """One request's worth of it: "ok" or the code of the refusal."""
     try:
         verified = await process.key_ring.verify(key, "192.0.2.1")
-        caller = Principal(verified.user_id, "authenticated", "192.0.2.1", key=verified)
+        caller = Principal(verified.user_id, "192.0.2.1", key=verified)
         await admit(process, caller, {}, follow_up=True)
     except ProblemError as error:
         return str(error.code)
@@ -174,7 +175,8 @@ async def test_a_verified_key_costs_no_lookup(owner: Owner, process: Resources) 
 
 
 async def test_a_change_is_told_when_redis_is_back(process: Resources, own_redis: RedisServer) -> None:
-    freshness = Freshness(process.redis, Breaker())
+    invalidation = Invalidation(process.redis)
+    freshness = Freshness(process.redis, Breaker(), invalidation)
     user = uuid.uuid4()
     before = await freshness.version(user)
     assert before is not None
@@ -182,13 +184,11 @@ async def test_a_change_is_told_when_redis_is_back(process: Resources, own_redis
     assert await process.redis.get(version_key(user)) == before
     await own_redis.kill()
     await freshness.changed(user)
-    assert len(freshness._untold) == 1
-    telling = next(iter(freshness._untold))
     await own_redis.start()
     await process.redis.set(version_key(user), before)  # as a Redis that was only out of reach would have it
-    await telling
+    await invalidation.caught_up()
     assert await process.redis.get(version_key(user)) is None
-    await freshness.close()
+    await invalidation.close()
 
 
 async def test_whatever_changes_a_user_ends_what_is_remembered_of_them(
@@ -199,5 +199,5 @@ async def test_whatever_changes_a_user_ends_what_is_remembered_of_them(
     for _ in range(3):
         assert (await elsewhere.get("/me", headers=bearer(made))).status_code == 200
     await owner.db.execute("update public.profiles set plan_id = 'free' where user_id = $1", owner.user.id)
-    await Freshness(redis_client, Breaker()).changed(owner.user.id)
+    await Freshness(redis_client, Breaker(), Invalidation(redis_client)).changed(owner.user.id)
     assert refused(await elsewhere.get("/me", headers=bearer(made))) == (403, "api_access_required")

@@ -1,11 +1,13 @@
 """What the tests of the HTTP face share: settings for the stack, a Redis of one's own, a JWKS endpoint."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -99,6 +101,55 @@ class RedisServer:
         if self._child is not None:
             self._child.kill()
             await self._child.wait()
+
+
+class Way:
+    """A way to a Redis that may be cut and opened again: Redis itself keeps what it has. `url`: its near end."""
+
+    def __init__(self, redis_url: str) -> None:
+        to = urlsplit(redis_url)
+        self._to = to.hostname, to.port
+        self._port = any_free_port()
+        self.url = redis_url.replace(f":{to.port}", f":{self._port}")
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_server(self._forward, "127.0.0.1", self._port)
+
+    async def cut(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for writer in self._writers:
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self.cut()
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(*self._to)
+        both = {writer, far_writer}
+        self._writers |= both
+        try:
+            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+        finally:
+            self._writers -= both
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    except ConnectionError:
+        pass
+    finally:
+        writer.close()
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from service.database import cache_key
 from service.freshness import Freshness, version_key
 from service.gcra import Kept, Limit, Limiter
 from service.intake.hits import hit_key, seal, unseal
+from service.invalidation import Invalidation
 from service.jobs.progress import channel
 from service.queue import DRAIN, Doorbell, queue_key, serialise, wake_key
 from service.resources import Resources
@@ -290,7 +291,7 @@ async def test_keys_of_another_type_break_no_admission(redis_client: Redis) -> N
 
 async def test_a_version_of_another_type_is_made_anew(redis_client: Redis) -> None:
     breaker, user_id, before = Breaker(), uuid.uuid4(), dropped("version")
-    freshness = Freshness(redis_client, breaker)
+    freshness = Freshness(redis_client, breaker, Invalidation(redis_client))
     await cast("Awaitable[int]", redis_client.rpush(version_key(user_id), "no string"))
     assert await freshness.version(user_id) is None
     assert breaker.closed
