@@ -14,10 +14,9 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from service.database import OutputRow
-from service.downloads import suggested_name
 from service.errors import Code, ProblemError
 from service.resources import Resources
-from service.sharing.links import admit_address, find, refusal
+from service.sharing.links import admit_address, find, refusal, shown_name
 from service.sharing.store import FoundShare
 from service.storage import ObjectNotFoundError, StorageBusyError
 
@@ -50,7 +49,7 @@ async def deliver(resources: Resources, token: str, part: Part, headers: Headers
 
 
 def _headers(found: FoundShare, output: OutputRow, part: Part) -> dict[str, str]:
-    name = suggested_name(found.filename or "", "", output.path)
+    name = shown_name(found, output)
     kind = "attachment" if part == "download" else "inline"
     return {
         **HEADERS,

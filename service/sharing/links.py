@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from service.database import OutputRow
+from service.downloads import suggested_name
 from service.errors import CATALOGUE, Code, DependencyError, ProblemError
 from service.gcra import HOUR, MINUTE, Admission, Limit, Networks, by_address, networks
 from service.missing import bury
@@ -44,8 +45,8 @@ PASSWORDS = 20
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """A picture that a link has opened. `url` shows it and `download_url` saves it, both for minutes only and under the
-    link's own address: they tell nothing that the link does not."""
+    """A picture that a link has opened. `url` shows it and `download_url` saves it as `filename`, both for minutes only
+    and under the link's own address: they tell nothing that the link does not."""
 
     url: str
     download_url: str
@@ -218,7 +219,12 @@ async def _address(resources: Resources, token: str, found: FoundShare) -> Share
         await bury(resources, output.output_id)
         raise refusal(Code.output_expired)
     here, query = door(resources, token), f"ticket={ticket(resources.settings.secret, token, seconds)}"
-    return Shared(f"{here}/picture?{query}", f"{here}/download?{query}", found.filename or "picture", output)
+    return Shared(f"{here}/picture?{query}", f"{here}/download?{query}", shown_name(found, output), output)
+
+
+def shown_name(found: FoundShare, output: OutputRow) -> str:
+    """What strangers see a shared picture called, on its page and when they save it: not as the user typed it."""
+    return suggested_name(found.filename or "", "", output.path)
 
 
 def digest(token: str) -> str:
