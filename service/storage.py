@@ -245,12 +245,19 @@ class Storage:
         )
 
     async def copy(self, bucket: str, source: str, target: str, *, target_bucket: str | None = None) -> None:
-        """Copy on the server, also into another bucket. Raises StorageError, DependencyError."""
-        await self._transfer("copy", bucket, source, target_bucket or bucket, target)
-
-    async def move(self, bucket: str, source: str, target: str, *, target_bucket: str | None = None) -> None:
-        """Move on the server, also into another bucket. Raises StorageError, DependencyError."""
-        await self._transfer("move", bucket, source, target_bucket or bucket, target)
+        """Copy on the server, also into another bucket, which storage3 cannot. Raises StorageError, DependencyError."""
+        body = {
+            "bucketId": bucket,
+            "sourceKey": source,
+            "destinationBucket": target_bucket or bucket,
+            "destinationKey": target,
+        }
+        try:
+            response = await self._http.post(f"{self._url}/object/copy", headers=self._headers, json=body)
+        except httpx.HTTPError as error:
+            raise DependencyError("storage") from error
+        if response.is_error:
+            raise await _refusal("copy", f"{bucket}/{source}", response)
 
     async def remove(self, bucket: str, paths: Iterable[str]) -> list[str]:
         """Remove objects, a thousand a call; returns the names that existed. Repeating it is harmless."""
@@ -327,21 +334,11 @@ class Storage:
         """Check that Storage answers and has this bucket. Raises StorageError, DependencyError."""
         await _call("ping", bucket, lambda: self._client.get_bucket(bucket))
 
-    async def _transfer(self, verb: str, bucket: str, source: str, target_bucket: str, target: str) -> None:
-        """Copy or move; storage3 knows neither verb across buckets, the API does."""
-        body = {
-            "bucketId": bucket,
-            "sourceKey": source,
-            "destinationBucket": target_bucket,
-            "destinationKey": target,
-        }
-        where = f"{bucket}/{source}"
-        try:
-            response = await self._http.post(f"{self._url}/object/{verb}", headers=self._headers, json=body)
-        except httpx.HTTPError as error:
-            raise DependencyError("storage") from error
-        if response.is_error:
-            raise await _refusal(verb, where, response)
+    async def size_limit(self, bucket: str) -> int | None:
+        """Bytes that a file in this bucket may have; None: whatever Storage takes. Raises StorageError,
+        DependencyError."""
+        found = await _call("get", bucket, lambda: self._client.get_bucket(bucket), retry=True)
+        return found.file_size_limit
 
 
 async def _receive(

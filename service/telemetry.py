@@ -89,7 +89,6 @@ MISSING_BYTES = Counter(
 BYTES_LOOKED_FOR = Counter(
     "darkroom_bytes_looked_for_total", "Rows whose bytes the reconciler has looked for"
 )
-TOMBSTONES = Gauge("darkroom_tombstones", "Objects that wait to be removed", multiprocess_mode="mostrecent")
 
 SANE_REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{8,64}$")
 MASK = "[redacted]"

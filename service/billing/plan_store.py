@@ -137,12 +137,6 @@ class Plans:
             },
         )
 
-    async def flag_account(self, user_id: UUID, reason: str | None, actor: UUID | None = None) -> None:
-        """`reason` None takes the flag away."""
-        await self._call(
-            "flag_account", {"p_user_id": str(user_id), "p_reason": reason, "p_actor": text(actor)}
-        )
-
     async def get_usage(self, user_id: UUID, first: date, last: date) -> UsageRow:
         return UsageRow.model_validate(
             await self._call(

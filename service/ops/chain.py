@@ -79,11 +79,6 @@ class Chain:
         return max((step.op.cacheable for step in self.steps), key=_STRICTNESS.index)
 
     @property
-    def needs_vendor(self) -> bool:
-        """Whether any step calls a vendor."""
-        return any(step.op.vendor for step in self.steps)
-
-    @property
     def models(self) -> tuple[str, ...]:
         """Names of the models that its steps run on, each once."""
         return tuple(dict.fromkeys(name for step in self.steps for name in step.op.models))

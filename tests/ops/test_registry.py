@@ -238,4 +238,4 @@ def test_chain_sums_up_its_steps() -> None:
     assert [step.op.key for step in chain.steps] == ["bgremove-v1", "resize-v1", "convert-v1"]
     assert chain.steps[1].params == Resize(width=800)
     assert chain.steps[2].params == Convert(format="png")
-    assert (chain.price, chain.cacheable, chain.needs_vendor) == (0, "always", False)
+    assert (chain.price, chain.cacheable) == (0, "always")
