@@ -39,7 +39,7 @@ from service.billing.stripe_routes import router as billing_router
 from service.billing.usage_routes import router as usage_router
 from service.billing.watch import watching
 from service.catalogue.routes import router as catalogue_router
-from service.health.checks import Checks
+from service.health.checks import Checks, require_size_limits
 from service.health.routes import router as health_router
 from service.input_documents.routes import router as inputs_router
 from service.intake.routes import router as intake_router
@@ -157,6 +157,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.resources = resources
         app.state.authenticator = Authenticator(settings, resources.http)
         app.state.checks = Checks(resources)
+        await require_size_limits(resources)
         _spare_the_collector()
         async with watching(resources):
             yield

@@ -21,7 +21,8 @@ from service.protections import Protections
 from service.resources import Resources
 from service.safety.clamd import ScannerError
 from service.safety.scanner import scanner_of
-from service.storage import UPLOADS
+from service.settings import SettingsError
+from service.storage import LIBRARY, UPLOADS, StorageError
 from service.telemetry import DATABASE_WRITABLE, QUEUE_DEPTH
 
 CHECK_SECONDS = 3.0
@@ -134,6 +135,23 @@ class Checks:
 
     async def _storage(self) -> None:
         await self._resources.storage.ping(UPLOADS)
+
+
+async def require_size_limits(resources: Resources) -> None:
+    """Raise SettingsError where uploads are accepted that Storage would refuse; while it is away nobody knows."""
+    accepted = resources.settings.max_bytes
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            limits = {bucket: await resources.storage.size_limit(bucket) for bucket in (UPLOADS, LIBRARY)}
+    except (DependencyError, StorageError, TimeoutError) as error:
+        log.warning("size_limits_unknown", error=str(error))
+        return
+    for bucket, limit in limits.items():
+        if limit is not None and accepted > limit:
+            raise SettingsError(
+                f"Darkroom cannot start: DARKROOM_MAX_BYTES is {accepted}, but the bucket {bucket} takes files of at "
+                f"most {limit} bytes (file_size_limit). Lower the setting or raise the bucket's limit."
+            )
 
 
 async def _check(name: str, ask: Callable[[], Awaitable[None]]) -> Check:

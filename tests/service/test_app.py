@@ -20,6 +20,8 @@ from service.app import create_app
 from service.errors import CATALOGUE, Code
 from service.ops.registry import parse
 from service.settings import Settings, SettingsError, get_settings
+from service.storage import UPLOADS
+from tests.library.people import Connection
 from tests.service.conftest import RedisServer, settings_for, settings_with
 
 AppFor = Callable[[Settings], AbstractAsyncContextManager[httpx.AsyncClient]]
@@ -341,3 +343,15 @@ def test_an_application_without_configuration_says_what_is_missing() -> None:
     get_settings.cache_clear()
     with pytest.raises(SettingsError, match="SUPABASE_URL is missing"):
         create_app()
+
+
+async def test_it_does_not_start_where_a_bucket_refuses_what_it_would_accept(
+    local: Local, serve: AppFor, db: Connection
+) -> None:
+    limit = await db.fetchval("select file_size_limit from storage.buckets where id = $1", UPLOADS)
+    async with serve(settings_for(local, max_bytes=limit)) as client:
+        assert (await client.get("/health")).status_code == 200
+    named = rf"DARKROOM_MAX_BYTES is {limit + 1}, .* bucket {UPLOADS} takes .* {limit} bytes"
+    with pytest.raises(SettingsError, match=named):
+        async with serve(settings_for(local, max_bytes=limit + 1)):
+            pytest.fail("it started")
