@@ -239,6 +239,11 @@ class Settings(BaseSettings):
     billing_grace_days: int = Field(
         7, ge=0, le=60, description="days that a plan goes on after a payment has failed"
     )
+    billing_second_subscription: Literal["flag", "refund"] = Field(
+        "flag",
+        description="what the nightly reconciliation does about a customer's second subscription: log it, or refund "
+        "its latest payment and cancel it",
+    )
 
     # The HTTP face.
     cors_origins: Annotated[tuple[str, ...], NoDecode] | None = Field(
@@ -319,7 +324,7 @@ class Settings(BaseSettings):
         min_length=16,
         description="bearer token for the API's own GET /metrics, which is closed without",
     )
-    release: str = Field("dev", description="what Sentry and /health call this build")
+    release: str = Field("dev", description="what Sentry and the admin page call this build")
 
     @property
     def production(self) -> bool:

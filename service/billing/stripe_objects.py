@@ -45,6 +45,18 @@ def subscription_facts(subscription: Document) -> Document:
     }
 
 
+def renews(subscription: Document) -> bool:
+    """Whether a subscription is being paid for and will be again."""
+    return subscription["status"] in {"active", "trialing", "past_due"} and not (
+        subscription["cancel_at_period_end"] or subscription["cancel_at"]
+    )
+
+
+def precedence(subscription: Document) -> tuple[bool, int, str]:
+    """The order of several subscriptions of one customer, of which the first is kept: paid ones, then the oldest."""
+    return subscription["status"] == "past_due", subscription["created"], subscription["id"]
+
+
 def subscription_of(invoice: Document) -> str | None:
     """The subscription that an invoice is for, if it is for one."""
     details = (invoice.get("parent") or {}).get("subscription_details")

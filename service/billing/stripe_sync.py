@@ -3,14 +3,15 @@
 Everything here may be repeated, and begun again anywhere.
 """
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import structlog
 
-from service.billing.stripe_client import Document, StripeRefusal
+from service.billing.stripe_client import Document, Stripe, StripeRefusal
 from service.billing.stripe_handlers import HANDLERS, Handlers
-from service.billing.stripe_objects import UnknownPrice
+from service.billing.stripe_objects import UnknownPrice, id_of, precedence, renews
 from service.billing.stripe_store import Ware
 from service.errors import DependencyError
 from service.resources import Resources
@@ -26,13 +27,15 @@ INTERVALS = {"plan": {"interval": "month"}, "pack": None}
 
 @dataclass(slots=True)
 class SyncReport:
-    """What a sync found to do. `missed`: events that never came; `refused`: what an operator has to look at."""
+    """What a sync found to do. `missed`: events that never came; `refused`: what an operator has to look at; `second`:
+    subscriptions of customers who have another."""
 
     prices_made: int = 0
     missed: int = 0
     handled: int = 0
     subscriptions: int = 0
     refused: int = 0
+    second: int = 0
 
 
 async def sync(resources: Resources) -> SyncReport:
@@ -132,9 +135,11 @@ async def _missed_events(resources: Resources, report: SyncReport) -> None:
 
 
 async def _subscriptions(resources: Resources, report: SyncReport) -> None:
-    """Those that go on at Stripe, with their latest invoice; then those that go on here and did not come up."""
+    """Those that go on at Stripe, with their latest invoice; then those that go on here and did not come up. At last
+    those of one customer beside the first."""
     stripe, store, handlers = resources.require_stripe(), resources.stripe_store, Handlers(resources)
     seen = set()
+    paid: dict[str, list[Document]] = defaultdict(list)
     ticket = await store.ticket()
     async for subscription in stripe.pages(stripe.v1.subscriptions, expand=["data.latest_invoice"]):
         seen.add(subscription["id"])
@@ -142,6 +147,8 @@ async def _subscriptions(resources: Resources, report: SyncReport) -> None:
             outcome = await handlers.apply_subscription(subscription, ticket)
             if outcome != "not_ours" and subscription["latest_invoice"]:
                 await handlers.settle_invoice(subscription["latest_invoice"])
+            if outcome != "not_ours" and renews(subscription):
+                paid[str(id_of(subscription["customer"]))].append(subscription)
         except (UnknownPrice, StripeRefusal) as error:
             report.refused += 1
             log.warning("subscription_refused", subscription=subscription["id"], reason=str(error))
@@ -152,6 +159,51 @@ async def _subscriptions(resources: Resources, report: SyncReport) -> None:
             if subscription_id not in seen:
                 await _ended(resources, handlers, subscription_id, report)
         after = ids[-1]
+    for customer_id, subscriptions in paid.items():
+        for second in sorted(subscriptions, key=precedence)[1:]:
+            report.second += 1
+            await _second(resources, handlers, customer_id, second, report)
+
+
+async def _second(
+    resources: Resources, handlers: Handlers, customer_id: str, subscription: Document, report: SyncReport
+) -> None:
+    """What is done about a subscription of a customer who has another: two sessions of Checkout were open at once."""
+    stripe, subscription_id = resources.require_stripe(), subscription["id"]
+    log.error("second_subscription", customer=customer_id, subscription=subscription_id)
+    if resources.settings.billing_second_subscription == "flag":
+        return
+    try:
+        # First the money: what is canceled is not found again.
+        if subscription["latest_invoice"]:
+            await _refund(stripe, subscription["latest_invoice"])
+        await stripe.ask(stripe.v1.subscriptions.cancel_async(subscription_id))
+    except StripeRefusal as error:
+        report.refused += 1
+        log.warning("subscription_refused", subscription=subscription_id, reason=str(error))
+        return
+    log.info("second_subscription_refunded", customer=customer_id, subscription=subscription_id)
+    await handlers.subscription(subscription_id, await resources.stripe_store.ticket())
+    if subscription["latest_invoice"]:
+        await handlers.settle_invoice(subscription["latest_invoice"])
+
+
+async def _refund(stripe: Stripe, invoice: Document) -> None:
+    """Give back what was paid of an invoice; repeating it changes nothing. Raises StripeRefusal, DependencyError."""
+    async for payment in stripe.pages(stripe.v1.invoice_payments, invoice=invoice["id"], status="paid"):
+        intent = id_of(payment["payment"].get("payment_intent"))
+        if intent is None:
+            continue
+        try:
+            await stripe.ask(
+                stripe.v1.refunds.create_async(
+                    {"payment_intent": intent, "reason": "duplicate"},
+                    {"idempotency_key": f"darkroom-second-{intent}"},
+                )
+            )
+        except StripeRefusal as refusal:
+            if refusal.code != "charge_already_refunded":
+                raise
 
 
 async def _ended(resources: Resources, handlers: Handlers, subscription_id: str, report: SyncReport) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
+import structlog
 
 from scripts.local.stack import Stack
 from service.billing.stripe_sync import close_customers, reconcile
-from tests.fakes.stripe import payments, subscriptions
+from service.errors import DependencyError
+from tests.fakes.stripe import Account, checkout, payments, subscriptions
 from tests.fakes.stripe.account import DAY, MONTH, Object
 from tests.fakes.stripe.api import answer
-from tests.payments.shop import RETURN, Shop
+from tests.payments.shop import RETURN, Person, Shop, open_shop
 from tests.requests.estate import ended
 from workers.billing import billing, reconcile_billing
 
@@ -102,6 +106,66 @@ async def test_a_customer_deleted_at_stripe_is_followed_by_another(shop: Shop) -
     assert again["customer"] != made["customer"]
     await shop.news()
     assert await shop.plan(person) == "basic"
+
+
+async def _two_tabs(shop: Shop, person: Person) -> tuple[Object, Object]:
+    """Subscriptions of two Checkout sessions that were open at once, both paid."""
+    sessions = []
+    for plan in ("basic", "pro"):
+        answer = await person.post("/billing/checkout", plan_id=plan)
+        assert answer.status_code == 200, answer.text
+        sessions.append(answer.json()["url"].rpartition("/")[2])
+    made = []
+    for session in sessions:
+        paid = checkout.complete(shop.account, session)
+        made.append(shop.account.find("subscription", paid["subscription"]))
+        shop.account.now += 60
+    await shop.news()
+    return made[0], made[1]
+
+
+async def test_a_second_subscription_is_flagged(shop: Shop) -> None:
+    person = await shop.person()
+    first, second = await _two_tabs(shop, person)
+    with structlog.testing.capture_logs() as logs:
+        report = await reconcile(shop.resources)
+    assert report.second == 1
+    assert [entry["subscription"] for entry in logs if entry["event"] == "second_subscription"] == [
+        second["id"]
+    ]
+    assert [first["status"], second["status"]] == ["active", "active"]
+    assert shop.account.every("refund") == []
+
+
+async def test_a_second_subscription_is_refunded_and_canceled(
+    till: Stack, books: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    """Also where the first try ends between the refund and the cancellation."""
+    account = Account(int(time.time()))
+    async with open_shop(till.local, books, account, billing_second_subscription="refund") as shop:
+        await shop.sync()
+        person, other = await shop.person(), await shop.person()
+        await shop.subscribe(other, "pro")
+        before = await shop.balance(person)
+        first, second = await _two_tabs(shop, person)
+        assert await shop.plan(person) == "pro"
+        payment = account.find("invoice", second["latest_invoice"])["amount_paid"]
+        shop.server.failing_at = ("DELETE", f"/v1/subscriptions/{second['id']}")
+        with pytest.raises(DependencyError):
+            await reconcile(shop.resources)
+        assert second["status"] == "active"
+        shop.server.failing_at = None
+        assert (await reconcile(shop.resources)).second == 1
+        assert (first["status"], second["status"]) == ("active", "canceled")
+        assert [(refund["amount"], refund["reason"]) for refund in account.every("refund")] == [
+            (payment, "duplicate")
+        ]
+        basic = await shop.value("select monthly_credits from public.plans where id = 'basic'")
+        assert (await shop.plan(person), await shop.balance(person)) == ("basic", before + basic)
+        await shop.news()
+        assert (await reconcile(shop.resources)).second == 0
+        assert (await shop.plan(person), await shop.balance(person)) == ("basic", before + basic)
+        assert await shop.plan(other) == "pro"
 
 
 @pytest.mark.parametrize("way", ["request", "dashboard"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import stripe
 
-from tests.fakes.stripe import checkout, subscriptions
+from tests.fakes.stripe import checkout, payments, subscriptions
 from tests.fakes.stripe.account import Account, Object, StripeFault, invalid, listed, missing
 
 Params = dict[str, Any]
@@ -120,6 +120,22 @@ def _update_subscription(account: Account, path: list[str], params: Params) -> O
     return subscription
 
 
+def _cancel_subscription(account: Account, path: list[str], _params: Params) -> Object:
+    subscription = account.find("subscription", path[0])
+    if subscription["status"] == "canceled":
+        raise missing("subscription", path[0])
+    subscriptions.end(account, subscription)
+    return subscription
+
+
+def _create_refund(account: Account, _path: list[str], params: Params) -> Object:
+    intent = account.find("payment_intent", params["payment_intent"])
+    if account.find("charge", intent["latest_charge"])["refunded"]:
+        raise invalid("Charge has already been refunded.", None, "charge_already_refunded")
+    amount = int(params["amount"]) if "amount" in params else None
+    return payments.refund(account, intent["id"], amount) | {"reason": params.get("reason")}
+
+
 def _lines(account: Account, path: list[str], params: Params) -> Object:
     return _page(account.find("invoice", path[0])["lines"]["data"], params, f"/v1/invoices/{path[0]}/lines")
 
@@ -220,6 +236,7 @@ ROUTES: list[tuple[str, str, Any, Call]] = [
     ),
     ("GET", "subscriptions/([^/]+)", P.SubscriptionRetrieveParams, _retrieve("subscription")),
     ("POST", "subscriptions/([^/]+)", P.SubscriptionUpdateParams, _update_subscription),
+    ("DELETE", "subscriptions/([^/]+)", P.SubscriptionCancelParams, _cancel_subscription),
     (
         "GET",
         "invoices",
@@ -235,6 +252,7 @@ ROUTES: list[tuple[str, str, Any, Call]] = [
         _list("invoice_payment", "/v1/invoice_payments", "invoice", "payment", "status"),
     ),
     ("GET", "charges/([^/]+)", P.ChargeRetrieveParams, _retrieve("charge")),
+    ("POST", "refunds", P.RefundCreateParams, _create_refund),
     ("GET", "refunds", P.RefundListParams, _list("refund", "/v1/refunds", "charge", "payment_intent")),
     ("GET", "refunds/([^/]+)", P.RefundRetrieveParams, _retrieve("refund")),
     ("GET", "disputes", P.DisputeListParams, _list("dispute", "/v1/disputes", "charge", "payment_intent")),

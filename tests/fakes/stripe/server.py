@@ -20,12 +20,14 @@ UNAUTHORIZED = StripeFault(401, "invalid_request_error", "Invalid API Key provid
 
 class StripeServer(Loopback):
     """One account behind a loopback address. `requests`: what was asked, as (method, path); `failing`: how many of the
-    next requests are answered 500; `open`: while it is not set, nobody gets an answer."""
+    next requests are answered 500; `failing_at`: the (method, path) that always is; `open`: while it is not set, nobody
+    gets an answer."""
 
     def __init__(self, account: Account) -> None:
         super().__init__()
         self.account = account
         self.failing = 0
+        self.failing_at: tuple[str, str] | None = None
         self.open = asyncio.Event()
         self.open.set()
         self._answered: dict[str, tuple[Any, int, Any]] = {}
@@ -36,7 +38,9 @@ class StripeServer(Loopback):
         await self.open.wait()
         if self.failing > 0:
             self.failing -= 1
-            return web.json_response({"error": {"type": "api_error", "message": "Sorry."}}, status=500)
+            return _failed()
+        if self.failing_at == (request.method, request.path):
+            return _failed()
         if request.headers.get("Authorization") != f"Bearer {SECRET_KEY}":
             return _fault(UNAUTHORIZED)
         text = await request.text() if request.method == "POST" else request.query_string
@@ -63,6 +67,10 @@ class StripeServer(Loopback):
         if key is not None:
             self._answered[key] = (asked, status, body)
         return web.json_response(body, status=status, headers={"Request-Id": f"req_{len(self.requests)}"})
+
+
+def _failed() -> web.Response:
+    return web.json_response({"error": {"type": "api_error", "message": "Sorry."}}, status=500)
 
 
 def _fault(fault: StripeFault) -> web.Response:
