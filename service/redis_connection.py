@@ -1,4 +1,6 @@
-"""A connection to Redis that costs half of redis-py's own on small commands. It has three shortcuts:
+"""A connection to Redis that costs half of redis-py's own on small commands: an admission with its limits and a hot
+answer takes 24 us of processor time instead of 52; of the difference the pool's part is 3. What is overridden is held
+by tests/service/test_redis_connection.py. It has three shortcuts:
 
 - commands are packed by hiredis, in C, as redis-py itself does for synchronous connections;
 - whether an idle connection is still good is read off its buffer; redis-py starts a read and lets it time out;

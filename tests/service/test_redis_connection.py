@@ -1,20 +1,22 @@
 """The quick connection answers as redis-py's own does, also when the server has hung up."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import ConnectionPool, Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import DataError
 
 from scripts.local.home import Local
-from service.redis_connection import QuickConnection
+from service.redis_connection import QuickConnection, QuickPool
 from tests.support import new_sha256
 
 
-@pytest.fixture
-async def quick(local: Local) -> AsyncIterator[Redis]:
-    """One connection of the quick kind, and no other."""
-    pool = ConnectionPool.from_url(
+@pytest.fixture(params=[ConnectionPool, QuickPool])
+async def quick(local: Local, request: pytest.FixtureRequest) -> AsyncIterator[Redis]:
+    """One connection of the quick kind, and no other, in redis-py's pool and in ours."""
+    pool = request.param.from_url(
         local.redis_url, connection_class=QuickConnection, socket_timeout=5, max_connections=1
     )
     yield Redis(connection_pool=pool)
@@ -60,3 +62,36 @@ async def test_an_answer_that_nobody_read_spoils_no_other(quick: Redis) -> None:
     assert await connection._reader.read(4) == b"$11\r"  # the rest has come as well, and stays
     await quick.connection_pool.release(connection)
     assert await quick.echo("mine") == b"mine"
+
+
+async def test_a_command_that_was_given_up_spoils_no_other(quick: Redis) -> None:
+    key = f"test:{new_sha256()}"
+    waiting = asyncio.create_task(quick.blpop([key], timeout=0))
+    async with asyncio.timeout(5):
+        while not quick.connection_pool._in_use_connections:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert await quick.echo("mine") == b"mine"
+
+
+async def test_there_are_no_more_connections_than_allowed(quick: Redis) -> None:
+    pool = quick.connection_pool
+    connection = await pool.get_connection()
+    with pytest.raises(RedisConnectionError):
+        await pool.get_connection()
+    await pool.release(connection)
+    assert await pool.get_connection() is connection
+    await pool.release(connection)
+
+
+async def test_callers_at_once_have_connections_of_their_own(local: Local) -> None:
+    pool = QuickPool.from_url(local.redis_url, connection_class=QuickConnection, socket_timeout=5)
+    redis = Redis(connection_pool=pool)
+    for _ in range(3):
+        said = [new_sha256().encode() for _ in range(20)]
+        assert await asyncio.gather(*(redis.echo(word) for word in said)) == said
+    assert not pool._in_use_connections
+    assert len(pool._available_connections) == len(set(pool._available_connections)) <= 20
+    await pool.aclose()
