@@ -75,7 +75,7 @@ async def test_only_a_digest_of_the_token_is_kept(
     secret = await db.fetchrow("select * from share_secrets where share_id = $1::uuid", link["share_id"])
     assert secret is not None
     assert secret["token_hash"] == hashlib.sha256(token.encode()).digest()
-    assert re.match(r"\$scrypt\$ln=14,r=8,p=5\$", secret["password_hash"])
+    assert re.match(r"\$argon2id\$v=19\$m=19456,t=2,p=1\$", secret["password_hash"])
     async with httpx.AsyncClient(
         base_url=f"{local.supabase_url}/rest/v1",
         headers={"apikey": local.publishable_key} | user.bearer,
