@@ -7,13 +7,14 @@ when the watch of changes tells that their user changed.
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, TypeVar
 from uuid import UUID
+
+from cachetools import LRUCache
 
 from service.database import Database, Row
 from service.errors import Code, DependencyError, ProblemError
@@ -65,7 +66,7 @@ class Accounts:
         self._call = database.call
         self._freshness = freshness
         self._clock = clock
-        self._known: OrderedDict[UUID, _Known] = OrderedDict()
+        self._known: LRUCache[UUID, _Known] = LRUCache(REMEMBERED_ACCOUNTS)
         self._streams: dict[UUID, set[asyncio.Event]] = {}
 
     async def confirm(self, user_id: UUID, admission: Admission, *, may_be_deleted: bool = False) -> None:
@@ -103,9 +104,6 @@ class Accounts:
             known = self._known.get(user_id)
             return AccountState(status="active") if known is None else known.state
         self._known[user_id] = _Known(state, version, looked_up_at)
-        self._known.move_to_end(user_id)
-        if len(self._known) > REMEMBERED_ACCOUNTS:
-            self._known.popitem(last=False)
         return state
 
     @asynccontextmanager

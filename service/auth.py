@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import ipaddress
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -19,6 +18,7 @@ from uuid import UUID
 import httpx
 import jwt
 import structlog
+from cachetools import LRUCache
 from fastapi import Depends
 from starlette.requests import Request
 
@@ -44,20 +44,12 @@ log = structlog.get_logger()
 class Principal:
     """Who calls. Without a user it is the anonymous public, known by its address alone.
 
-    `is_anonymous` is true without a user; `is_guest` marks an account made by Supabase's anonymous sign-in. `key`:
-    the API key that speaks for the user, None for a session.
+    `key`: the API key that speaks for the user, None for a session.
     """
 
     user_id: UUID | None
-    role: str
     ip: str
-    session_id: str | None = None
-    is_guest: bool = False
     key: VerifiedKey | None = None
-
-    @property
-    def is_anonymous(self) -> bool:
-        return self.user_id is None
 
     @property
     def key_id(self) -> UUID | None:
@@ -69,8 +61,6 @@ class _User:
     """The part of a Principal that its token tells, and until when (unix seconds)."""
 
     user_id: UUID
-    session_id: str | None
-    is_guest: bool
     expires_at: float
 
 
@@ -154,30 +144,24 @@ class Authenticator:
         self._clock = clock
         headers = {"apikey": settings.supabase_publishable_key}
         self._keys = KeySet(http, f"{settings.supabase_url}/auth/v1/.well-known/jwks.json", headers, clock)
-        self._users: OrderedDict[bytes, _User] = OrderedDict()
+        self._users: LRUCache[bytes, _User] = LRUCache(CACHED_PRINCIPALS)
 
     async def principal(self, request: Request) -> Principal:
         """Who sent this request. Raises ProblemError (401) for a malformed, foreign or expired token."""
         ip = address_of(request, self._hops)
         authorization = request.headers.get("authorization")
         if authorization is None:
-            return Principal(None, "anon", ip)
+            return Principal(None, ip)
         user = await self._user(authorization)
-        return Principal(user.user_id, AUDIENCE, ip, user.session_id, user.is_guest)
+        return Principal(user.user_id, ip)
 
     async def _user(self, authorization: str) -> _User:
         digest = hashlib.blake2b(authorization.encode(), digest_size=16).digest()
         user = self._users.get(digest)
-        if user is not None:
-            if self._clock() >= user.expires_at:
-                del self._users[digest]
-                raise _expired()
-            self._users.move_to_end(digest)
-            return user
-        user = await self._verify(bearer(authorization))
-        self._users[digest] = user
-        if len(self._users) > CACHED_PRINCIPALS:
-            self._users.popitem(last=False)
+        if user is None:
+            user = self._users[digest] = await self._verify(bearer(authorization))
+        elif self._clock() >= user.expires_at:
+            raise _expired()
         return user
 
     async def _verify(self, token: str) -> _User:
@@ -216,13 +200,7 @@ class Authenticator:
             raise invalid("The token's subject is not a user id.") from None
         if self._clock() >= expires_at:
             raise _expired()
-        session = claims.get("session_id")
-        return _User(
-            user_id,
-            session if isinstance(session, str) else None,
-            claims.get("is_anonymous") is True,
-            expires_at,
-        )
+        return _User(user_id, expires_at)
 
     async def _key(self, token: str) -> tuple[Any, str]:
         """The key that must have signed this token, and that key's own algorithm."""
@@ -322,7 +300,7 @@ async def _key_holder(request: Request, key: str) -> Principal:
             f"This needs the scope {scope}, which the key does not have.",
             headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'},
         )
-    return Principal(verified.user_id, AUDIENCE, ip, key=verified)
+    return Principal(verified.user_id, ip, verified)
 
 
 Caller = Annotated[Principal, Depends(caller)]

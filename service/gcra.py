@@ -9,13 +9,13 @@ requests the wait.
 import hashlib
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, NamedTuple
 
 import structlog
+from cachetools import LRUCache
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
@@ -160,14 +160,6 @@ class Admission(NamedTuple):
             for limit, at in zip(self.limits, range(1, 3 * len(self.limits), 3), strict=True)
         ]
 
-    @property
-    def tightest(self) -> Standing | None:
-        """The limit that refused or, if none did, the one with least left; None without limits."""
-        standings = self.standings
-        if not self.allowed:
-            return standings[self.answer[0] - 1]
-        return min(standings, key=lambda one: one.remaining / one.limit.burst, default=None)
-
     def headers(self) -> dict[str, str]:
         """RateLimit-Policy and RateLimit (lists of the IETF draft), and Retry-After for a refusal."""
         if not self.limits:
@@ -209,7 +201,7 @@ class Limiter:
         self._give_back = redis.register_script(GIVE_BACK)
         self._breaker = breaker
         self._clock = clock
-        self._local: OrderedDict[str, float] = OrderedDict()
+        self._local: LRUCache[str, float] = LRUCache(LOCAL_KEYS)
 
     async def admit(
         self,
@@ -303,9 +295,6 @@ class Limiter:
         if not refused:
             for limit, arrival in zip(limits, arrivals, strict=True):
                 self._local[limit.key] = arrival
-                self._local.move_to_end(limit.key)
-            while len(self._local) > LOCAL_KEYS:
-                self._local.popitem(last=False)
         answer[0] = refused
         return answer
 

@@ -12,13 +12,13 @@ the next request in every process; without Redis, for less than a second.
 import asyncio
 import hmac
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
+from cachetools import LRUCache, TTLCache
 
 from service.errors import CATALOGUE, Code, DependencyError, ProblemError
 from service.freshness import REMEMBERED_SECONDS, UNCONFIRMED_SECONDS, Freshness
@@ -69,8 +69,8 @@ class KeyRing:
         self._guesses = settings.key_guesses_per_minute
         self._pepper = derive(settings.secret, "api-key")
         self._clock = clock
-        self._verified: OrderedDict[bytes, VerifiedKey] = OrderedDict()
-        self._touched: OrderedDict[UUID, float] = OrderedDict()
+        self._verified: LRUCache[bytes, VerifiedKey] = LRUCache(VERIFIED_KEYS)
+        self._touched: TTLCache[UUID, None] = TTLCache(VERIFIED_KEYS, TOUCH_SECONDS)
         self._touching: set[asyncio.Task[None]] = set()
 
     def digest(self, key: str) -> bytes:
@@ -90,7 +90,6 @@ class KeyRing:
         if known is not None:
             if known.ends_at <= self._clock():
                 raise _expired(known.ends_at)
-            self._verified.move_to_end(digest)
             return known
         where = networks(ip)
         (await self._limiter.admit(self._guess_limits(where, cost=0))).require()
@@ -155,19 +154,13 @@ class KeyRing:
         if verified.ends_at <= self._clock():
             raise _expired(verified.ends_at)
         self._verified[digest] = verified
-        if len(self._verified) > VERIFIED_KEYS:
-            self._verified.popitem(last=False)
         return verified
 
     def _note_use(self, key_id: UUID) -> None:
         """Have `last_used_at` written, off the request's path and at most once a minute."""
-        now = time.monotonic()
-        if now - self._touched.get(key_id, float("-inf")) < TOUCH_SECONDS:
+        if key_id in self._touched:
             return
-        self._touched[key_id] = now
-        self._touched.move_to_end(key_id)
-        if len(self._touched) > VERIFIED_KEYS:
-            self._touched.popitem(last=False)
+        self._touched[key_id] = None
         task = asyncio.create_task(self._touch(key_id))
         self._touching.add(task)
         task.add_done_callback(self._touching.discard)

@@ -3,6 +3,8 @@
 import time
 from uuid import UUID
 
+from cachetools import LRUCache
+
 from service.errors import DependencyError
 from service.library.store import Library, Profile
 
@@ -16,7 +18,7 @@ class Profiles:
 
     def __init__(self, library: Library) -> None:
         self._library = library
-        self._kept: dict[UUID | None, tuple[float, Profile | None]] = {}
+        self._kept: LRUCache[UUID | None, tuple[float, Profile | None]] = LRUCache(MAX_PROFILES)
 
     async def of(self, user_id: UUID | None) -> Profile | None:
         """None for an account that no longer exists; `user_id` None: a visitor's.
@@ -44,7 +46,4 @@ class Profiles:
             self._kept[user_id] = (0.0, profile)
 
     def put(self, user_id: UUID | None, profile: Profile | None) -> None:
-        self._kept.pop(user_id, None)  # the last one in is the last one out
-        while len(self._kept) >= MAX_PROFILES:
-            del self._kept[next(iter(self._kept))]
         self._kept[user_id] = (time.monotonic() + FRESH_SECONDS, profile)

@@ -119,8 +119,7 @@ async def refusal(authenticator: Authenticator, authorization: str) -> ProblemEr
 
 async def test_without_a_header_the_caller_is_anonymous(authenticator: Authenticator) -> None:
     principal = await authenticator.principal(request_with(None))
-    assert principal == Principal(None, "anon", "192.0.2.9")
-    assert principal.is_anonymous
+    assert principal == Principal(None, "192.0.2.9")
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "RS256"])
@@ -131,9 +130,6 @@ async def test_a_token_signed_by_a_key_of_the_project(
     jwks.keys.append(other.jwk)
     principal = await outcome(authenticator, other.sign(claims))
     assert principal.user_id == USER
-    assert principal.role == "authenticated"
-    assert principal.session_id == "5e55"
-    assert not principal.is_guest
 
 
 async def test_the_legacy_secret(authenticator: Authenticator, claims: dict[str, Any], jwks: Jwks) -> None:
@@ -141,7 +137,6 @@ async def test_the_legacy_secret(authenticator: Authenticator, claims: dict[str,
         authenticator, jwt.encode({**claims, "is_anonymous": True}, JWT_SECRET, "HS256")
     )
     assert principal.user_id == USER
-    assert principal.is_guest
     assert jwks.asked == 0
 
 
@@ -367,4 +362,3 @@ async def test_a_session_of_the_stack(local: Local, user: User, http: httpx.Asyn
     authenticator = Authenticator(settings_for(local), http)
     principal = await outcome(authenticator, user.token)
     assert principal.user_id == user.id
-    assert principal.session_id

@@ -32,7 +32,7 @@ from tests.service.conftest import RedisServer, settings_with
 from tests.support import SharedStack
 
 OP = "resize-v1:width-64"
-VISITOR = Principal(None, "anon", "203.0.113.7")
+VISITOR = Principal(None, "203.0.113.7")
 
 
 async def subscribers(redis: Redis) -> int:
@@ -73,9 +73,9 @@ class TestCaps:
         streams = Streams(resources.progress, settings)
         user_id = uuid.uuid4()
         key = a_key(user_id)
-        session = Principal(user_id, "authenticated", "203.0.113.7")
-        by_key = Principal(user_id, "authenticated", "203.0.113.7", key=key)
-        by_other_key = Principal(user_id, "authenticated", "203.0.113.7", key=a_key(user_id))
+        session = Principal(user_id, "203.0.113.7")
+        by_key = Principal(user_id, "203.0.113.7", key=key)
+        by_other_key = Principal(user_id, "203.0.113.7", key=a_key(user_id))
 
         def refused(principal: Principal, cap: str) -> None:
             with pytest.raises(ProblemError, match=f"open for this {cap}") as problem:
@@ -85,15 +85,15 @@ class TestCaps:
 
         places = [streams.admit(VISITOR) for _ in range(2)]
         refused(VISITOR, "address")
-        places += [streams.admit(Principal(None, "anon", f"2001:db8::{number}")) for number in range(2)]
-        refused(Principal(None, "anon", "2001:db8::ffff"), "address")  # one network
+        places += [streams.admit(Principal(None, f"2001:db8::{number}")) for number in range(2)]
+        refused(Principal(None, "2001:db8::ffff"), "address")  # one network
         places += [streams.admit(by_key) for _ in range(3)]
         refused(by_key, "key")
         places.append(streams.admit(by_other_key))  # another key, the same user: its fourth
         refused(by_other_key, "user")
         refused(session, "user")
-        places.append(streams.admit(Principal(uuid.uuid4(), "authenticated", "203.0.113.7")))
-        refused(Principal(None, "anon", "198.51.100.1"), "process")
+        places.append(streams.admit(Principal(uuid.uuid4(), "203.0.113.7")))
+        refused(Principal(None, "198.51.100.1"), "process")
         for place in places:
             place.release()
             place.release()  # changes nothing
