@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.database import OutputRow
 from service.errors import Code, ProblemError
+from service.missing import bury
 from service.resources import Resources
 from service.sharing.links import admit_address, find, refusal, shown_name
 from service.sharing.store import FoundShare
@@ -113,7 +114,7 @@ class Delivery(StreamingResponse):
                 await super().__call__(scope, receive, send)
         except ObjectNotFoundError:
             # A row without its object: nobody may be sent there again.
-            await self._resources.database.bury_output(output.output_id)
+            await bury(self._resources, output.output_id)
             raise refusal(Code.output_expired) from None
         except StorageBusyError:
             raise ProblemError(

@@ -13,8 +13,10 @@ import asyncpg
 import httpx
 import pytest
 from PIL import Image
+from redis.asyncio import Redis
 
 from scripts.local.home import Local
+from service.intake.hits import hit_key
 from service.resources import Resources
 from service.sharing.tickets import is_valid, ticket
 from service.storage import MAX_PASSING, StorageBusyError
@@ -160,14 +162,17 @@ async def test_what_ends_a_link_ends_its_picture(
 
 
 async def test_a_picture_whose_object_is_gone_is_buried(
-    share: Sharer, visitor: httpx.AsyncClient, resources: Resources, db: Connection
+    share: Sharer, visitor: httpx.AsyncClient, resources: Resources, db: Connection, redis_client: Redis
 ) -> None:
     link = await share()
     url = await opened(visitor, link)
     row = await db.fetchrow("select * from image_outputs where id = $1::uuid", link["output_id"])
     assert row is not None
+    hot = hit_key(row["cache_key"].hex(), row["owner_id"])
+    await redis_client.set(hot, b"an answer that leads there", ex=60)
     await resources.storage.remove(row["bucket"], [row["path"]])
     assert refused(await visitor.get(url)) == (410, "output_expired")
+    assert await redis_client.get(hot) is None
     buried = "select deleted_at is not null from image_outputs where id = $1"
     assert await db.fetchval(buried, row["id"])
 
