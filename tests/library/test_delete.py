@@ -104,7 +104,8 @@ async def test_what_is_deleted_without_redis_is_forgotten_when_redis_is_back(  #
     hearing = Person(api.url, user.token, user.id, db)
     async with Way(local.redis_url) as way, hearing:
         deaf = await stack.start_api(UNLIMITED | {"REDIS_URL": way.url})
-        async with Person(deaf.url, user.token, user.id, db) as without:
+        without = Person(deaf.url, user.token, user.id, db)
+        async with without:
             pictures = [photo() for _ in range(3)]
             for picture in pictures:
                 await hearing.process(picture, OP, wants_persist=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import pytest
 from redis.asyncio import ConnectionPool, Redis
@@ -66,7 +67,7 @@ async def test_an_answer_that_nobody_read_spoils_no_other(quick: Redis) -> None:
 
 async def test_a_command_that_was_given_up_spoils_no_other(quick: Redis) -> None:
     key = f"test:{new_sha256()}"
-    waiting = asyncio.create_task(quick.blpop([key], timeout=0))
+    waiting: asyncio.Future[Any] = asyncio.ensure_future(cast("Any", quick).blpop([key], timeout=0))
     async with asyncio.timeout(5):
         while not quick.connection_pool._in_use_connections:  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0)

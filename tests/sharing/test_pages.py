@@ -126,7 +126,7 @@ async def test_the_password_form(share: Sharer, visitor: httpx.AsyncClient) -> N
     assert Tags(wrong.text).of("form")
     right = await visitor.post(link["url"], headers=PAGE, data={"password": "open sesame"})
     assert right.status_code == 200
-    assert Tags(right.text).of("img")[0]["alt"] == "lamp.jpg"
+    assert Tags(right.text).of("img")[0]["alt"] == "lamp.webp"
 
 
 async def test_refusals_are_pages_for_browsers(

@@ -133,7 +133,9 @@ def _create_refund(account: Account, _path: list[str], params: Params) -> Object
     if account.find("charge", intent["latest_charge"])["refunded"]:
         raise invalid("Charge has already been refunded.", None, "charge_already_refunded")
     amount = int(params["amount"]) if "amount" in params else None
-    return payments.refund(account, intent["id"], amount) | {"reason": params.get("reason")}
+    made = payments.refund(account, intent["id"], amount)
+    made["reason"] = params.get("reason")
+    return made
 
 
 def _lines(account: Account, path: list[str], params: Params) -> Object:
