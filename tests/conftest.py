@@ -1,9 +1,8 @@
-"""One embedded stack for the whole session, shared by all xdist workers; connections to it."""
+"""One embedded stack for each process of the session; connections to it."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,26 +14,21 @@ import structlog
 
 from scripts.local.home import Local
 from scripts.local.process import Child
+from scripts.local.stack import Stack
 from service.resources import Resources, open_resources
 from service.settings import load_settings
 from tests.client import Client
-from tests.support import SharedStack, User, end_stack, join_stack, make_room, sign_up
-
-_HOME = "DARKROOM_TEST_HOME"
-_OWNER = "DARKROOM_TEST_OWNER"
-_made: list[Path] = []
+from tests.support import User, make_room, sign_up
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """The process that leads the session names the home; xdist workers inherit it."""
-    if hasattr(config, "workerinput"):
-        return
-    os.environ[_OWNER] = str(os.getpid())
-    if not os.environ.get(_HOME):
-        home = Path(tempfile.mkdtemp(prefix="darkroom-test-"))
-        home.chmod(0o755)
-        os.environ[_HOME] = str(home)
-        _made.append(home)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two processes for each core, since tests wait a good deal; no more than there are files; for one file none of
+    its own, so that `pytest tests/x/test_y.py` answers at once and a debugger works in it."""
+    files = {argument.partition("::")[0] for argument in config.args}
+    processes = 2 * (os.cpu_count() or 1)
+    if all(file.endswith(".py") for file in files):
+        processes = min(processes, len(files))
+    return processes if processes > 1 else 0
 
 
 LONGEST = (
@@ -61,15 +55,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop the stack if this session made it."""
-    for home in _made:
-        end_stack(home)
-        shutil.rmtree(home, ignore_errors=True)
-        os.environ.pop(_HOME, None)
-    _made.clear()
-
-
 @pytest.fixture(autouse=True)
 def plain_logs() -> Iterator[None]:
     """A test that runs a command in this process leaves its logging bound to a stream that pytest then closes."""
@@ -78,18 +63,19 @@ def plain_logs() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-async def stack() -> AsyncIterator[SharedStack]:
-    """The shared stack, without API and worker of its own; it is started by whoever asks first."""
-    home = Path(os.environ[_HOME])
-    shared = SharedStack(home, join_stack(home, int(os.environ[_OWNER])))
-    await make_room(shared.local)
-    yield shared
-    await shared.close()
+async def stack() -> AsyncIterator[Stack]:
+    """The stack of this process, without API and worker of its own. All tests of the process share it: use ids of your
+    own. A test that breaks parts of a stack starts another: `Stack(tmp_path, api_port=0, supabase_port=0)`."""
+    with tempfile.TemporaryDirectory(prefix="darkroom-test-") as home:
+        os.chmod(home, 0o755)  # Postgres may run as another user
+        async with Stack(Path(home), api_port=0, supabase_port=0) as started:
+            await make_room(started.local)
+            yield started
 
 
 @pytest.fixture(scope="session")
-def local(stack: SharedStack) -> Local:
-    """Addresses and keys of the shared stack."""
+def local(stack: Stack) -> Local:
+    """Addresses and keys of the stack."""
     return stack.local
 
 
@@ -122,13 +108,13 @@ UNLIMITED = {
 
 
 @pytest.fixture(scope="session")
-async def api(stack: SharedStack) -> Child:
-    """An API on the shared stack whose rate limits no test reaches; `.url` is its address."""
+async def api(stack: Stack) -> Child:
+    """An API on the stack whose rate limits no test reaches; `.url` is its address."""
     return await stack.start_api(UNLIMITED)
 
 
 @pytest.fixture(scope="session")
-async def worker(stack: SharedStack) -> Child:
+async def worker(stack: Stack) -> Child:
     """A worker for the API's queue."""
     return await stack.start_worker()
 
@@ -148,7 +134,7 @@ async def user_client(api: Child, worker: Child, user: User) -> AsyncIterator[Cl
 
 
 @pytest.fixture(scope="session")
-async def resources(stack: SharedStack) -> AsyncIterator[Resources]:
-    """The service's own clients, in this process, on the shared stack."""
+async def resources(stack: Stack) -> AsyncIterator[Resources]:
+    """The service's own clients, in this process, on the stack."""
     async with open_resources(load_settings(**stack.environment())) as opened:
         yield opened

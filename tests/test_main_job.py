@@ -14,9 +14,10 @@ from PIL import Image
 
 from scripts.local.home import Local
 from scripts.local.process import Child
+from scripts.local.stack import Stack
 from tests.client import Client
 from tests.photos import photo
-from tests.support import SharedStack, User, computations, sign_up
+from tests.support import User, computations, sign_up
 
 RESIZE = "resize-v1:width-100"
 
@@ -107,7 +108,7 @@ async def test_whoever_sends_the_bytes_has_what_was_made_of_them(  # noqa: PLR09
     client: Client,
     api: Child,
     local: Local,
-    stack: SharedStack,
+    stack: Stack,
     db: asyncpg.Connection[asyncpg.Record],
 ) -> None:
     picture = photo()

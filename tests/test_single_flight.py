@@ -7,26 +7,27 @@ import asyncio
 import asyncpg
 
 from scripts.local.process import Child
+from scripts.local.stack import Stack
 from service.resources import Resources
 from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.jobs import new_queue
 from tests.photos import photo
-from tests.support import SharedStack, computations, sign_up
+from tests.support import computations, sign_up
 
 OP = "resize-v1:width-64"
 CALLERS = 50
 USERS = 10
 
 
-async def _two_workers(stack: SharedStack, queue: str) -> tuple[Child, list[Child]]:
+async def _two_workers(stack: Stack, queue: str) -> tuple[Child, list[Child]]:
     env = UNLIMITED | {"DARKROOM_QUEUE": queue}
     api = await stack.start_api(env)
     return api, [await stack.start_worker(env) for _ in range(2)]
 
 
 async def test_fifty_identical_intakes_cost_one_computation(
-    stack: SharedStack, resources: Resources, db: asyncpg.Connection[asyncpg.Record]
+    stack: Stack, resources: Resources, db: asyncpg.Connection[asyncpg.Record]
 ) -> None:
     api, workers = await _two_workers(stack, new_queue())
     picture = photo(640, 480)

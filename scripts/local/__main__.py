@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import Coroutine
@@ -25,8 +24,8 @@ async def _up(home: Path | None, *, app: bool) -> int:
     return 0
 
 
-async def _until_stopped(main: Coroutine[None, None, int], until_pid: int | None = None) -> int:
-    """Run `main`; Ctrl-C, SIGTERM, a closed terminal or the end of `until_pid` cancels it, once."""
+async def _until_stopped(main: Coroutine[None, None, int]) -> int:
+    """Run `main`; Ctrl-C, SIGTERM or a closed terminal cancels it, once."""
     loop = asyncio.get_running_loop()
     task = loop.create_task(main)
     stopping = False
@@ -40,8 +39,6 @@ async def _until_stopped(main: Coroutine[None, None, int], until_pid: int | None
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop)
-    if until_pid is not None:
-        loop.add_reader(os.pidfd_open(until_pid), stop)  # readable when that process has ended
     try:
         return await task
     except asyncio.CancelledError:
@@ -63,8 +60,7 @@ def main() -> int:
                 print(write_migration())
                 return 0
             case "up":
-                up = _up(arguments.home, app=not arguments.no_app)
-                return asyncio.run(_until_stopped(up, arguments.until_pid))
+                return asyncio.run(_until_stopped(_up(arguments.home, app=not arguments.no_app)))
             case _:
                 options = Options(arguments.once, arguments.photo, arguments.op_key, arguments.out)
                 return asyncio.run(_until_stopped(run(options)))
@@ -79,7 +75,6 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="run the stack in the foreground until Ctrl-C")
     up.add_argument("--no-app", action="store_true", help="platform only: no API, no worker")
     up.add_argument("--home", type=Path, help="state directory (default: DARKROOM_HOME or .darkroom)")
-    up.add_argument("--until-pid", type=int, help="stop when this process has ended")
     start = commands.add_parser("run", help="the whole stack with a demonstration", prog="scripts/run")
     start.add_argument("--once", action="store_true", help="stop after the demonstration")
     start.add_argument("photo", nargs="?", type=Path, help="your picture (default: a sample)")

@@ -24,7 +24,6 @@ from scripts.local.stack import HOSTED_LOCALE, Stack
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _DAEMON_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
 _HOSTED = "en_US.UTF-8"
-_PARALLEL = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile", "--no-loadscope-reorder"]
 TYPES = REPOSITORY / "supabase" / "types.ts"
 
 
@@ -33,11 +32,12 @@ def check(pytest_arguments: list[str]) -> int:
     browser = _browser()
     scanner = clamd_program()
     locale = None if pytest_arguments else _locale()
+    mypy = _start("mypy")  # on a processor of its own while the next steps use another
     steps: list[tuple[str, Callable[[], bool]]] = [
         ("ruff check", lambda: _program("ruff", "check", ".")),
         ("ruff format", lambda: _program("ruff", "format", "--check", ".")),
-        ("mypy", lambda: _program("mypy")),
         ("database", lambda: asyncio.run(_database())),
+        ("mypy", lambda: _finish(mypy)),
         ("pytest", lambda: _pytest(pytest_arguments, browser)),
     ]
     if locale is not None:
@@ -68,10 +68,25 @@ def _program(*argv: str, env: Mapping[str, str] | None = None) -> bool:
     )
 
 
+def _start(*argv: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", *argv],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def _finish(process: subprocess.Popen[str]) -> bool:
+    output, _ = process.communicate()
+    print(output, end="", flush=True)
+    return process.returncode == 0
+
+
 def _pytest(arguments: list[str], browser: str | None) -> bool:
-    """Coverage counts API and workers in child processes too. A selection of tests need not reach the goal and runs in
-    one process; everything runs in several, whole files at a time, on one stack that they share."""
-    chosen = ["--cov-fail-under=0", *arguments] if arguments else _PARALLEL
+    """Coverage counts API and workers in child processes too. A selection of tests need not reach the goal."""
+    chosen = ["--cov-fail-under=0", *arguments] if arguments else []
     if browser is None:
         return _program("pytest", "--cov", "--cov-report=term", "-m", "not browser", *chosen)
     return _program("pytest", "--cov", "--cov-report=term", *chosen, env={"CHROMIUM": browser})
@@ -79,7 +94,7 @@ def _pytest(arguments: list[str], browser: str | None) -> bool:
 
 def _hosted(locale: str) -> bool:
     """The SQL once more, as a hosted project has it: a database of this locale, made by a role that is no superuser."""
-    return _program("pytest", "tests/sql", "-q", *_PARALLEL, env={HOSTED_LOCALE: locale})
+    return _program("pytest", "tests/sql", "-q", env={HOSTED_LOCALE: locale})
 
 
 def _locale() -> str | None:

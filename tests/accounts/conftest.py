@@ -10,12 +10,13 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
+from scripts.local.stack import Stack
 from service.resources import Resources
 from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.keys.conftest import ALL_SCOPES, Db
 from tests.service.conftest import RedisServer, own_redis
-from tests.support import SharedStack, User, set_plan, sign_up
+from tests.support import User, set_plan, sign_up
 
 __all__ = ["own_redis"]
 
@@ -44,13 +45,13 @@ class Operator:
 
 
 @pytest.fixture(scope="session")
-async def second_api(stack: SharedStack) -> Child:
+async def second_api(stack: Stack) -> Child:
     return await stack.start_api(UNLIMITED)
 
 
 @pytest.fixture(params=["redis", "no redis"])
 async def processes(
-    request: pytest.FixtureRequest, stack: SharedStack, api: Child, second_api: Child, own_redis: RedisServer
+    request: pytest.FixtureRequest, stack: Stack, api: Child, second_api: Child, own_redis: RedisServer
 ) -> AsyncIterator[Processes]:
     if request.param == "redis":
         yield Processes((api.url, second_api.url))

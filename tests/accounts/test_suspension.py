@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from scripts.local.home import Local
+from scripts.local.stack import Stack
 from service.admin import acts
 from service.admin.store import Actor
 from service.billing.watch import watching
@@ -24,7 +25,7 @@ from tests.jobs import finished, new_queue, queue_job
 from tests.keys.conftest import Db
 from tests.photos import photo
 from tests.service.conftest import RedisServer, settings_for
-from tests.support import SharedStack, sign_up
+from tests.support import sign_up
 from workers.run_job import run_job
 from workers.workbench import Slots, Workbench
 
@@ -223,7 +224,7 @@ async def test_a_running_job_is_dropped_and_costs_nothing(
 
 
 async def test_a_worker_process_watches_for_suspensions(
-    stack: SharedStack, resources: Resources, local: Local
+    stack: Stack, resources: Resources, local: Local
 ) -> None:
     """The worker as it is deployed: its pixel children are stopped, so that the job would stay at work."""
     user, queue = await sign_up(local), new_queue()

@@ -14,12 +14,13 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from scripts.local.home import Local
+from scripts.local.stack import Stack
 from service.cli import app
 from service.resources import Resources
 from service.settings import get_settings
 from tests.jobs import finished, new_queue, queue_job
 from tests.photos import photo
-from tests.support import SharedStack, User, new_sha256, sign_up
+from tests.support import User, new_sha256, sign_up
 
 Db: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 OP = "resize-v1:width-16"
@@ -27,7 +28,7 @@ Run = Callable[..., Awaitable[Result]]
 
 
 @pytest.fixture
-def run(stack: SharedStack, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command on the stack; without `code` it must succeed."""
     get_settings.cache_clear()
     for name, value in stack.environment({"COLUMNS": "400"}).items():

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from scripts.local.home import Local
 from scripts.local.process import Child
+from scripts.local.stack import Stack
 from service.billing import quotes
 from service.billing.tariff import Price
 from service.errors import ProblemError
@@ -23,14 +24,14 @@ from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.library.people import Connection, Person, person
 from tests.photos import Photo, photo
-from tests.support import SharedStack, User
+from tests.support import User
 
 OP = "crop-v1:aspect-1x1"
 SECRET = SecretStr("s" * 40)
 
 
 @pytest.fixture
-async def priced(stack: SharedStack, db: Connection) -> AsyncIterator[Child]:
+async def priced(stack: Stack, db: Connection) -> AsyncIterator[Child]:
     """An API that knows of prices for cropping and enlarging; the fixture `api` of other tests may learn of them, and
     nobody does either."""
     # One test at a time over all workers: the price is everybody's. The lock ends with the connection.

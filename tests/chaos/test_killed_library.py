@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import sys
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -12,16 +11,17 @@ import httpx
 import pytest
 
 from scripts.local.apps import answers
-from scripts.local.home import REPOSITORY, Local, any_free_port
-from scripts.local.process import Child, Command
+from scripts.local.home import Local, any_free_port
+from scripts.local.process import Child
+from scripts.local.stack import Stack
 from service.intake.hits import hit_key
 from service.ops.registry import parse
 from service.resources import Resources
+from tests.chaos.dying import start_dying
 from tests.conftest import UNLIMITED
 from tests.jobs import finished, new_queue
 from tests.library.people import OP, Connection, Person, clean, consistent, objects, objects_of, person
 from tests.photos import Photo, photo
-from tests.support import SharedStack
 from workers.cleanup import CleanupReport, cleanup, purge
 from workers.originals import original_key, originals
 
@@ -44,18 +44,10 @@ async def paid(local: Local, api: Child, db: Connection) -> AsyncIterator[Person
         yield someone
 
 
-async def _call_and_die(
-    stack: SharedStack, who: Person, step: str, method: str, path: str, **body: object
-) -> None:
+async def _call_and_die(stack: Stack, who: Person, step: str, method: str, path: str, **body: object) -> None:
     """The call, made to an API that dies at `step` of it."""
     port = any_free_port()
-    command = Command(
-        "dying-api",
-        [sys.executable, "-m", "tests.chaos.dying_api", step, str(port)],
-        env=stack.environment(UNLIMITED),
-        cwd=REPOSITORY,
-    )
-    dying = await Child.start(command, stack.home / "logs" / f"dying-api-{step}.log")
+    dying = await start_dying(stack, "dying_api", step, str(port), env=UNLIMITED)
     await answers(dying, f"http://127.0.0.1:{port}/health")
     async with httpx.AsyncClient(headers=who.http.headers, trust_env=False, timeout=60) as client:
         try:
@@ -69,7 +61,7 @@ async def _call_and_die(
 
 @pytest.mark.parametrize("step", ["copied", "promoted"])
 async def test_a_promotion(
-    stack: SharedStack, resources: Resources, db: Connection, paid: Person, step: str
+    stack: Stack, resources: Resources, db: Connection, paid: Person, step: str
 ) -> None:
     done = await paid.process(photo(), OP)
     balance = await paid.balance()
@@ -106,7 +98,7 @@ async def test_an_original_that_follows(resources: Resources, db: Connection, pa
 
 
 async def test_a_deletion_of_which_redis_was_not_told(
-    stack: SharedStack, resources: Resources, db: Connection, paid: Person
+    stack: Stack, resources: Resources, db: Connection, paid: Person
 ) -> None:
     picture = photo()
     await paid.process(picture, OP, wants_persist=True)
@@ -124,9 +116,7 @@ async def test_a_deletion_of_which_redis_was_not_told(
     assert not (await paid.intake(picture, OP))["cached"]
 
 
-async def test_a_re_run_of_two_ops(
-    stack: SharedStack, resources: Resources, db: Connection, paid: Person
-) -> None:
+async def test_a_re_run_of_two_ops(stack: Stack, resources: Resources, db: Connection, paid: Person) -> None:
     await paid.process(photo(), OP, wants_persist=True)
     path = f"/images/{(await paid.image())['id']}/rerun"
     wanted = ["resize-v1:width-40", "resize-v1:width-41"]
@@ -144,7 +134,7 @@ async def test_a_re_run_of_two_ops(
 @pytest.mark.parametrize("source", ["upload", "library"])
 @pytest.mark.parametrize("step", ["download", "store", "stored", "completed"])
 async def test_a_worker_that_writes_to_the_library(
-    stack: SharedStack, resources: Resources, db: Connection, paid: Person, *, step: str, source: str
+    stack: Stack, resources: Resources, db: Connection, paid: Person, *, step: str, source: str
 ) -> None:
     """First from an upload, whose original it keeps, or as a re-run from a kept one; paid for once."""
     picture = photo()
@@ -163,13 +153,7 @@ async def test_a_worker_that_writes_to_the_library(
         await resources.storage.upload("uploads-ephemeral", row["upload_path"], picture.data, "image/jpeg")
     else:
         assert row["source_bucket"] == "user-library"
-    command = Command(
-        "dying-worker",
-        [sys.executable, "-m", "tests.chaos.dying_worker", step],
-        env=stack.environment(env),
-        cwd=REPOSITORY,
-    )
-    dying = await Child.start(command, stack.home / "logs" / f"dying-library-{step}.log")
+    dying = await start_dying(stack, "dying_worker", step, env=env)
     await resources.doorbell.ring(queue)
     await asyncio.wait_for(dying.wait(), 90)
     survivor = await stack.start_worker(env)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 
 import pytest
 
-from scripts.local.home import REPOSITORY
-from scripts.local.process import Child, Command
+from scripts.local.stack import Stack
 from service.requests.store import DataRequest
 from service.resources import Resources
+from tests.chaos.dying import start_dying
 from tests.jobs import new_queue
 from tests.requests.estate import Connection, ended, furnish, objects_of, wiped_clean
-from tests.support import SharedStack, User
+from tests.support import User
 
 pytestmark = [pytest.mark.chaos, pytest.mark.usefixtures("worker")]
 LEASE_SECONDS = 2
@@ -27,7 +26,7 @@ EXPORT = ("claimed", "collect", "store", "stored", "finished")
 
 
 async def _kill_one_then_survive(
-    stack: SharedStack, resources: Resources, step: str, queue: str, request: DataRequest
+    stack: Stack, resources: Resources, step: str, queue: str, request: DataRequest
 ) -> None:
     """The first worker kills itself at the step; a second one brings the request to its end."""
     env = {
@@ -35,11 +34,7 @@ async def _kill_one_then_survive(
         "DARKROOM_LEASE_SECONDS": str(LEASE_SECONDS),
         "DARKROOM_WORKER_SLOTS": "1",
     }
-    argv = [sys.executable, "-m", "tests.chaos.dying_requester", step]
-    command = Command("dying-requester", argv, env=stack.environment(env), cwd=REPOSITORY)
-    dying = await Child.start(
-        command, stack.home / "logs" / f"dying-requester-{step}-{request.request_id}.log"
-    )
+    dying = await start_dying(stack, "dying_requester", step, env=env)
     await resources.doorbell.ring(queue)
     await asyncio.wait_for(dying.wait(), 60)
     survivor = await stack.start_worker(env)
@@ -50,7 +45,7 @@ async def _kill_one_then_survive(
 
 @pytest.mark.parametrize("step", DELETION)
 async def test_a_deletion_is_completed(
-    stack: SharedStack, resources: Resources, user: User, db: Connection, step: str
+    stack: Stack, resources: Resources, user: User, db: Connection, step: str
 ) -> None:
     account = step in {"account", "finish", "finished", "jobs"}
     silent = SILENT_SECONDS if step == "settle" else 1.0
@@ -71,7 +66,7 @@ async def test_a_deletion_is_completed(
 
 @pytest.mark.parametrize("step", EXPORT)
 async def test_an_export_is_completed(
-    stack: SharedStack, resources: Resources, user: User, db: Connection, step: str
+    stack: Stack, resources: Resources, user: User, db: Connection, step: str
 ) -> None:
     estate = await furnish(resources, db, user)
     queue = new_queue()

@@ -6,18 +6,17 @@ How soon after the lease is measured by `darkroom bench recovery`; here it must 
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from scripts.local.home import REPOSITORY
-from scripts.local.process import Child, Command
+from scripts.local.stack import Stack
 from service.resources import Resources
+from tests.chaos.dying import start_dying
 from tests.jobs import finished, new_queue, queue_job
 from tests.photos import photo
-from tests.support import SharedStack, User
+from tests.support import User
 from workers.cleanup import CleanupReport, purge
 
 LEASE_SECONDS = 2
@@ -30,7 +29,7 @@ PRICE = 7
 )
 async def test_another_worker_finishes_the_job_once(
     tmp_path: Path,
-    stack: SharedStack,
+    stack: Stack,
     resources: Resources,
     user: User,
     db: asyncpg.Connection[asyncpg.Record],
@@ -44,14 +43,8 @@ async def test_another_worker_finishes_the_job_once(
         "DARKROOM_WORKER_SLOTS": "1",
         "DARKROOM_TEMP_DIR": str(tmp_path / "temporary"),
     }
-    command = Command(
-        "dying-worker",
-        [sys.executable, "-m", "tests.chaos.dying_worker", step],
-        env=stack.environment(env),
-        cwd=REPOSITORY,
-    )
     job_id = await queue_job(resources, photo(), "resize-v1:width-64", queue, user_id=user.id, price=PRICE)
-    dying = await Child.start(command, stack.home / "logs" / f"dying-{step}.log")
+    dying = await start_dying(stack, "dying_worker", step, env=env)
     await resources.doorbell.ring(queue)
     await asyncio.wait_for(dying.wait(), 90)
     left = {path.name for path in (tmp_path / "temporary").iterdir()}

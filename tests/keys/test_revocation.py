@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from scripts.local.home import Local
 from scripts.local.process import Child
+from scripts.local.stack import Stack
 from service.auth import Principal
 from service.breaker import Breaker
 from service.errors import ProblemError
@@ -23,14 +24,13 @@ from tests.conftest import UNLIMITED
 from tests.keys.conftest import Owner, bearer, refused
 from tests.photos import photo
 from tests.service.conftest import RedisServer, own_redis, settings_for
-from tests.support import SharedStack
 
 __all__ = ["own_redis"]
 NO_LIMITS = {"rate_per_ip_minute": 10_000_000, "rate_per_user_hour": 10_000_000}
 
 
 @pytest.fixture(scope="session")
-async def another_api(stack: SharedStack) -> Child:
+async def another_api(stack: Stack) -> Child:
     return await stack.start_api(UNLIMITED)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from scripts.local.home import Local
 from scripts.local.process import Child
+from scripts.local.stack import Stack
 from service.resources import Resources
 from tests.conftest import UNLIMITED
 from tests.library.people import OP, Connection, Person, clean, objects, objects_of, person
 from tests.photos import photo
-from tests.support import SharedStack, sign_up
+from tests.support import sign_up
 
 
 async def test_the_others_copy_stays_readable(
@@ -89,7 +90,7 @@ async def test_an_image_may_come_back_after_its_deletion(
 
 
 async def test_without_redis_what_is_deleted_is_deleted(
-    stack: SharedStack, local: Local, api: Child, worker: Child, db: Connection
+    stack: Stack, local: Local, api: Child, worker: Child, db: Connection
 ) -> None:
     """What Redis should forget is not waited for: cleanups see to it, and what it holds ends within minutes."""
     deaf = await stack.start_api(UNLIMITED | {"REDIS_URL": "redis://127.0.0.1:9"})

@@ -8,6 +8,7 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
+from scripts.local.stack import Stack
 from service.database import cache_key
 from service.intake.hits import hit_key
 from service.resources import Resources
@@ -16,7 +17,6 @@ from tests.jobs import finished, new_queue, queue_job
 from tests.library.people import OP, Connection, Person, person
 from tests.lost import lose
 from tests.photos import Photo, photo
-from tests.support import SharedStack
 
 
 async def _kept(paid: Person, picture: Photo) -> Any:
@@ -34,7 +34,7 @@ async def _answers_in_redis(resources: Resources, picture: Photo, person: Person
 @pytest.mark.parametrize("lost", ["path", "thumb_path"])
 async def test_an_intake_computes_anew(  # noqa: PLR0917
     local: Local,
-    stack: SharedStack,
+    stack: Stack,
     api: Child,
     worker: Child,
     db: Connection,
@@ -45,7 +45,7 @@ async def test_an_intake_computes_anew(  # noqa: PLR0917
         picture = photo()
         first = await caller.process(picture, OP)
         row = (await caller.outputs())[0]
-        await lose(db, stack.home, [row[lost]])
+        await lose(db, stack.home.root, [row[lost]])
         assert not await _answers_in_redis(resources, picture, caller)
         answer = await caller.intake(picture, OP)
         assert (answer["cached"], answer["output_urls"]) == (False, [])
@@ -58,7 +58,7 @@ async def test_an_intake_computes_anew(  # noqa: PLR0917
 
 
 async def test_a_dead_link_in_redis_is_forgotten_with_its_row(  # noqa: PLR0917
-    local: Local, stack: SharedStack, api: Child, worker: Child, db: Connection, resources: Resources
+    local: Local, stack: Stack, api: Child, worker: Child, db: Connection, resources: Resources
 ) -> None:
     """What Redis answers is not looked at; asking for the job is how a caller reports a dead link."""
     async with person(local, api.url, db) as caller:
@@ -67,7 +67,7 @@ async def test_a_dead_link_in_redis_is_forgotten_with_its_row(  # noqa: PLR0917
         assert (await caller.intake(picture, OP))["cached"]
         assert await _answers_in_redis(resources, picture, caller)
         row = (await caller.outputs())[0]
-        await lose(db, stack.home, [row["path"]])
+        await lose(db, stack.home.root, [row["path"]])
         assert (await caller.intake(picture, OP))["cached"]  # the dead link
         old = "update public.jobs set finished_at = finished_at - interval '2 hours' where id = $1"
         await db.execute(old, row["job_id"])
@@ -78,13 +78,13 @@ async def test_a_dead_link_in_redis_is_forgotten_with_its_row(  # noqa: PLR0917
 
 
 async def test_links_and_the_library_say_that_it_is_gone(  # noqa: PLR0917
-    local: Local, stack: SharedStack, api: Child, worker: Child, client: Client, db: Connection
+    local: Local, stack: Stack, api: Child, worker: Child, client: Client, db: Connection
 ) -> None:
     async with person(local, api.url, db, plan="pro") as paid:
         for ask in ("share", "keep"):
             row = await _kept(paid, photo())
             link = await paid.say("POST", f"/outputs/{row['id']}/share", {"expires_in": 3600}, status=201)
-            await lose(db, stack.home, [row["path"]])
+            await lose(db, stack.home.root, [row["path"]])
             if ask == "share":
                 opened = await client.http.get(f"/s/{link['url'].rpartition('/')[2]}")
                 assert (opened.status_code, opened.json()["code"]) == (410, "output_expired")
@@ -95,7 +95,7 @@ async def test_links_and_the_library_say_that_it_is_gone(  # noqa: PLR0917
 
 
 async def test_a_worker_does_not_reuse_or_copy_what_has_no_bytes(  # noqa: PLR0917
-    local: Local, stack: SharedStack, api: Child, client: Client, db: Connection, resources: Resources
+    local: Local, stack: Stack, api: Child, client: Client, db: Connection, resources: Resources
 ) -> None:
     """One visitor's job and one user's wait while another visitor's finishes the same; its bytes are lost."""
     picture, queue = photo(), new_queue()
@@ -106,7 +106,7 @@ async def test_a_worker_does_not_reuse_or_copy_what_has_no_bytes(  # noqa: PLR09
         find = "select id, path, thumb_path from public.image_outputs where id = $1"
         row = await db.fetchrow(find, first["output"]["output_id"])
         assert row is not None
-        await lose(db, stack.home, [row["path"], row["thumb_path"]])
+        await lose(db, stack.home.root, [row["path"], row["thumb_path"]])
         late = await stack.start_worker({"DARKROOM_QUEUE": queue})
         await resources.doorbell.ring(queue)
         done = [await finished(resources, own), await finished(resources, theirs, caller.id)]
@@ -120,13 +120,13 @@ async def test_a_worker_does_not_reuse_or_copy_what_has_no_bytes(  # noqa: PLR09
 
 
 async def test_a_lost_original_is_asked_for_again(
-    local: Local, stack: SharedStack, api: Child, worker: Child, db: Connection
+    local: Local, stack: Stack, api: Child, worker: Child, db: Connection
 ) -> None:
     async with person(local, api.url, db, plan="pro") as paid:
         picture = photo()
         await paid.process(picture, OP, wants_persist=True)
         image = await paid.image()
-        await lose(db, stack.home, [image["original_path"]])
+        await lose(db, stack.home.root, [image["original_path"]])
         rerun = await paid.say("POST", f"/images/{image['id']}/rerun", {"op_key": "resize-v1:width-40"})
         failed = await paid.wait(rerun["results"][0]["answer"]["job_id"])
         assert (failed["status"], failed["error"]["code"]) == ("error", "original_missing")

@@ -12,12 +12,13 @@ import orjson
 import pytest
 
 from scripts.local.home import Local
+from scripts.local.stack import Stack
 from service.resources import Resources, open_resources
 from service.settings import load_settings
 from tests.client import Client
 from tests.jobs import new_queue
 from tests.requests.estate import Connection, ended, furnish, rows_of
-from tests.support import SharedStack, User
+from tests.support import User
 from workers.cleanup import CleanupReport, purge
 from workers.export import export
 from workers.lease import RequestLease
@@ -140,7 +141,7 @@ async def test_it_goes_after_a_week(
 
 
 async def test_pictures_beyond_the_cap_are_left_out_and_named(
-    stack: SharedStack, worker: object, resources: Resources, db: Connection, user: User
+    stack: Stack, worker: object, resources: Resources, db: Connection, user: User
 ) -> None:
     await furnish(resources, db, user)
     queue = new_queue()

@@ -9,6 +9,7 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
+from scripts.local.stack import Stack
 from service.errors import Code, DependencyError, ProblemError
 from service.library.promote import promote
 from service.resources import Resources, open_resources
@@ -17,7 +18,6 @@ from tests.library.people import Connection, Person, person
 from tests.photos import photo
 from tests.safety.conftest import MARKER, Daemon
 from tests.safety.drawings import drawing
-from tests.support import SharedStack
 from workers.originals import originals
 
 pytestmark = pytest.mark.usefixtures("worker")
@@ -65,7 +65,7 @@ async def test_the_sanitised_drawing_is_what_is_kept(
 
 
 async def test_what_is_promoted_is_scanned(
-    stack: SharedStack, local: Local, api: Child, db: Connection, clamd: Daemon
+    stack: Stack, local: Local, api: Child, db: Connection, clamd: Daemon
 ) -> None:
     async with (
         person(local, api.url, db, plan="pro") as paid,
@@ -79,7 +79,7 @@ async def test_what_is_promoted_is_scanned(
 
 
 async def test_an_infected_output_is_not_promoted(
-    stack: SharedStack, local: Local, api: Child, db: Connection, clamd: Daemon
+    stack: Stack, local: Local, api: Child, db: Connection, clamd: Daemon
 ) -> None:
     """Whatever put it there: the object is exchanged behind Darkroom's back."""
     async with (
@@ -97,7 +97,7 @@ async def test_an_infected_output_is_not_promoted(
 
 
 async def test_nothing_is_promoted_while_the_scanner_is_away(
-    stack: SharedStack, local: Local, api: Child, db: Connection, mortal_clamd: Daemon
+    stack: Stack, local: Local, api: Child, db: Connection, mortal_clamd: Daemon
 ) -> None:
     await mortal_clamd.kill()
     async with person(local, api.url, db, plan="pro") as paid:

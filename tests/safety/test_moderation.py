@@ -12,6 +12,7 @@ from PIL import Image
 
 from scripts.local.home import Local
 from scripts.local.process import Child
+from scripts.local.stack import Stack
 from service.admin import acts, lists
 from service.admin.schemas import ReviewFilter
 from service.admin.store import Actor
@@ -25,7 +26,7 @@ from tests.jobs import new_queue, queue_job
 from tests.library.people import Connection, Person, person
 from tests.nsfw import as_photo, discs, doubtful
 from tests.photos import Photo, photo
-from tests.support import SharedStack, until_gone
+from tests.support import until_gone
 from workers.imaging.pool import PixelPool
 from workers.look_again import look_again
 from workers.originals import originals
@@ -227,7 +228,7 @@ async def _moderation(db: Connection, output_id: object) -> str:
     return str(await db.fetchval("select moderation from image_outputs where id = $1", output_id))
 
 
-async def test_where_moderation_is_off_everything_passes(stack: SharedStack, resources: Resources) -> None:
+async def test_where_moderation_is_off_everything_passes(stack: Stack, resources: Resources) -> None:
     queue = new_queue()
     await queue_job(resources, as_photo(discs()), OP, queue)
     async with open_resources(load_settings(**stack.environment(), moderation="off")) as off:
@@ -237,7 +238,7 @@ async def test_where_moderation_is_off_everything_passes(stack: SharedStack, res
 
 @pytest.mark.parametrize(("wanted", "status"), [("auto", "done"), ("required", "queued")])
 async def test_without_the_model_pictures_pass_only_where_that_is_allowed(
-    stack: SharedStack, resources: Resources, tmp_path: Any, wanted: Any, status: str
+    stack: Stack, resources: Resources, tmp_path: Any, wanted: Any, status: str
 ) -> None:
     queue = new_queue()
     await queue_job(resources, as_photo(discs()), OP, queue)
@@ -256,7 +257,7 @@ async def test_a_worker_whose_children_lack_the_model_lets_nothing_pass(resource
     assert (row.status, (row.error or {})["code"]) == ("queued", "op_unavailable")
 
 
-async def test_the_thresholds_are_settings(stack: SharedStack, resources: Resources) -> None:
+async def test_the_thresholds_are_settings(stack: Stack, resources: Resources) -> None:
     queue = new_queue()
     await queue_job(resources, as_photo(doubtful()), OP, queue)
     strict = load_settings(**stack.environment(), moderation_review=0.3, moderation_refuse=0.5)

@@ -11,12 +11,12 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
+from scripts.local.stack import Stack
 from service.resources import Resources, open_resources
 from service.settings import load_settings
 from tests.library.people import Connection, Person, person
 from tests.photos import photo
 from tests.safety.conftest import MARKER, STREAM_BYTES, Daemon
-from tests.support import SharedStack
 from workers.originals import originals
 from workers.rescan import rescan
 
@@ -25,7 +25,7 @@ OP = "resize-v1:width-64"
 
 
 @pytest.fixture
-async def scanning(stack: SharedStack, clamd: Daemon) -> AsyncIterator[Resources]:
+async def scanning(stack: Stack, clamd: Daemon) -> AsyncIterator[Resources]:
     settings = load_settings(**stack.environment(), clamd_url=clamd.unix, scan_max_bytes=STREAM_BYTES)
     async with open_resources(settings) as resources:
         yield resources
@@ -126,7 +126,7 @@ async def test_what_cannot_be_scanned_stays_and_holds_nothing_up(
 
 
 async def test_a_scanner_that_is_away_is_waited_for(
-    stack: SharedStack, paid: Person, resources: Resources, mortal_clamd: Daemon
+    stack: Stack, paid: Person, resources: Resources, mortal_clamd: Daemon
 ) -> None:
     await mortal_clamd.kill()
     await paid.process(photo(), OP, wants_persist=True)

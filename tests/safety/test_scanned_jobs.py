@@ -12,6 +12,7 @@ import asyncpg
 import httpx
 import pytest
 
+from scripts.local.stack import Stack
 from service.app import create_app
 from service.jobs.store import JobRow
 from service.resources import open_resources
@@ -20,7 +21,7 @@ from tests.jobs import new_queue
 from tests.photos import Photo, photo
 from tests.safety.conftest import EICAR, MARKER, Daemon
 from tests.safety.test_clamd import png_with_text
-from tests.support import SharedStack, User
+from tests.support import User
 from workers.imaging.pool import PixelPool
 from workers.run_job import run_job
 from workers.workbench import Slots, Workbench
@@ -30,7 +31,7 @@ Db: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
 @asynccontextmanager
-async def _bench(stack: SharedStack, **settings: Any) -> AsyncIterator[Workbench]:
+async def _bench(stack: Stack, **settings: Any) -> AsyncIterator[Workbench]:
     async with (
         open_resources(load_settings(**stack.environment(), **settings)) as resources,
         PixelPool(workers=1, models=tuple(resources.models.values())) as pixels,
@@ -81,7 +82,7 @@ def _infected(text: bytes = MARKER) -> Photo:
 @pytest.mark.parametrize("way", ["tcp", "unix"])
 @pytest.mark.parametrize(("text", "signature"), [(EICAR, "Test.Eicar"), (MARKER, "Test.Marker")])
 async def test_an_infected_upload_is_refused_dropped_and_blocked(
-    stack: SharedStack, clamd: Daemon, db: Db, *, way: str, text: bytes, signature: str
+    stack: Stack, clamd: Daemon, db: Db, *, way: str, text: bytes, signature: str
 ) -> None:
     picture = _infected(text)
     async with _bench(stack, clamd_url=getattr(clamd, way), scan="all") as bench:
@@ -100,7 +101,7 @@ async def test_an_infected_upload_is_refused_dropped_and_blocked(
     assert await db.fetchval(stored, f"%{row.job_id}%") == 0
 
 
-async def test_a_clean_picture_is_stored_and_says_so(stack: SharedStack, clamd: Daemon) -> None:
+async def test_a_clean_picture_is_stored_and_says_so(stack: Stack, clamd: Daemon) -> None:
     async with _bench(stack, clamd_url=clamd.unix, scan="all") as bench:
         row = await _run(bench, photo())
     assert row.status == "done"
@@ -109,7 +110,7 @@ async def test_a_clean_picture_is_stored_and_says_so(stack: SharedStack, clamd: 
 
 
 async def test_only_what_is_kept_is_scanned_unless_told_otherwise(
-    stack: SharedStack, clamd: Daemon, db: Db, user: User
+    stack: Stack, clamd: Daemon, db: Db, user: User
 ) -> None:
     await db.execute("update profiles set plan_id = 'pro' where user_id = $1", user.id)
     async with _bench(stack, clamd_url=clamd.tcp) as bench:
@@ -124,7 +125,7 @@ async def test_only_what_is_kept_is_scanned_unless_told_otherwise(
         assert (refused.status, refused.error["code"]) == ("error", "infected")
 
 
-async def test_without_a_scanner_nothing_is_kept(stack: SharedStack, mortal_clamd: Daemon) -> None:
+async def test_without_a_scanner_nothing_is_kept(stack: Stack, mortal_clamd: Daemon) -> None:
     """Closed, the default: the job is tried again, as for any dependency that is away."""
     async with _bench(stack, clamd_url=mortal_clamd.unix, scan="all") as bench:
         await mortal_clamd.kill()
@@ -136,7 +137,7 @@ async def test_without_a_scanner_nothing_is_kept(stack: SharedStack, mortal_clam
         assert (await _run(bench, photo())).status == "done"
 
 
-async def test_without_a_scanner_what_is_kept_is_flagged(stack: SharedStack, mortal_clamd: Daemon) -> None:
+async def test_without_a_scanner_what_is_kept_is_flagged(stack: Stack, mortal_clamd: Daemon) -> None:
     """Open, where a deployment says so."""
     async with _bench(stack, clamd_url=mortal_clamd.tcp, scan="all", scan_when_away="open") as bench:
         await mortal_clamd.kill()
@@ -148,7 +149,7 @@ async def test_without_a_scanner_what_is_kept_is_flagged(stack: SharedStack, mor
 
 @pytest.mark.parametrize(("when_away", "status"), [("closed", "error"), ("open", "done")])
 async def test_a_picture_too_large_for_the_scanner(
-    stack: SharedStack, clamd: Daemon, when_away: str, status: str
+    stack: Stack, clamd: Daemon, when_away: str, status: str
 ) -> None:
     async with _bench(
         stack, clamd_url=clamd.unix, scan="all", scan_when_away=when_away, scan_max_bytes=100
@@ -163,14 +164,14 @@ async def test_a_picture_too_large_for_the_scanner(
         assert row.output.scan == "unscanned"
 
 
-async def test_readiness_tells_of_the_scanner(stack: SharedStack, mortal_clamd: Daemon) -> None:
+async def test_readiness_tells_of_the_scanner(stack: Stack, mortal_clamd: Daemon) -> None:
     assert await _ready(stack) == ("ok", True, "off")
     assert await _ready(stack, clamd_url=mortal_clamd.unix) == ("ok", True, None)
     await mortal_clamd.kill()
     assert await _ready(stack, clamd_url=mortal_clamd.unix) == ("degraded", False, "does not answer")
 
 
-async def _ready(stack: SharedStack, **settings: str) -> tuple[str, bool, str | None]:
+async def _ready(stack: Stack, **settings: str) -> tuple[str, bool, str | None]:
     app = create_app(load_settings(**stack.environment(), **settings))
     async with (
         app.router.lifespan_context(app),

@@ -11,6 +11,7 @@ from PIL import Image
 
 from scripts.local.home import Local
 from scripts.local.process import Child
+from scripts.local.stack import Stack
 from service.errors import Code, ProblemError
 from service.intake.intake import check
 from service.intake.schemas import IntakeRequest
@@ -19,7 +20,6 @@ from service.settings import load_settings
 from tests.client import Client
 from tests.library.people import Connection, person
 from tests.safety.drawings import drawing
-from tests.support import SharedStack
 
 
 async def test_a_drawing_becomes_a_picture(client: Client) -> None:
@@ -93,7 +93,7 @@ async def test_a_plan_bounds_what_a_drawing_is_and_not_what_was_announced(
 @pytest.mark.parametrize(
     "changed", [{"filename": "logo.svg"}, {"content_type": "image/svg+xml; charset=utf-8"}]
 )
-async def test_a_deployment_may_refuse_drawings(stack: SharedStack, changed: dict[str, str]) -> None:
+async def test_a_deployment_may_refuse_drawings(stack: Stack, changed: dict[str, str]) -> None:
     claim = IntakeRequest.model_validate(drawing().claim("convert-v1") | {"content_type": None} | changed)
     for accepts in (True, False):
         settings = load_settings(**stack.environment(), accept_svg=accepts)

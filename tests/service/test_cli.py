@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from scripts.local.home import Local, any_free_port
 from scripts.local.process import Child, Command, until_ready
+from scripts.local.stack import Stack
 from service.cli import app
 from service.settings import get_settings
-from tests.support import SharedStack
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def runner() -> CliRunner:
 
 
 @pytest.fixture
-def on_the_stack(stack: SharedStack, monkeypatch: pytest.MonkeyPatch) -> None:
+def on_the_stack(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in stack.environment().items():
         monkeypatch.setenv(name, value)
 
@@ -90,7 +90,7 @@ def test_maintenance_fails_clearly_without_the_database() -> None:
     assert "Traceback" not in done.stderr
 
 
-async def test_the_api_starts_answers_and_stops(stack: SharedStack, tmp_path: Path) -> None:
+async def test_the_api_starts_answers_and_stops(stack: Stack, tmp_path: Path) -> None:
     port = any_free_port()
     argv = [sys.executable, "-m", "service.cli", "api", "--port", str(port)]
     child = await Child.start(Command("api", argv, env=stack.environment()), tmp_path / "api.log")

@@ -18,7 +18,7 @@ import pytest
 from scripts.local.apps import answers
 from scripts.local.home import any_free_port
 from scripts.local.process import Child, Command
-from tests.support import SharedStack
+from scripts.local.stack import Stack
 
 Streams: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 QUICK = {
@@ -97,7 +97,7 @@ def problem(answer: bytes) -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module")
-async def server(stack: SharedStack) -> AsyncIterator[Server]:
+async def server(stack: Stack) -> AsyncIterator[Server]:
     child = await stack.start_api(QUICK)
     yield Server(child)
     await child.stop()
@@ -267,7 +267,7 @@ async def test_no_other_protocol_is_spoken(server: Server) -> None:
     assert answer.startswith(b"HTTP/1.1 200 OK")
 
 
-async def test_connections_have_a_number(stack: SharedStack) -> None:
+async def test_connections_have_a_number(stack: Stack) -> None:
     """Of one address where it is the peer's, and of the process whoever they are of; what is closed makes room."""
     for limit, hops in (("connections_per_ip", "0"), ("max_connections", "1")):
         child = await stack.start_api({f"DARKROOM_{limit.upper()}": "5", "DARKROOM_TRUSTED_HOPS": hops})
@@ -286,7 +286,7 @@ async def test_connections_have_a_number(stack: SharedStack) -> None:
         await child.stop()
 
 
-async def test_late_bodies_of_one_network_have_a_number(stack: SharedStack) -> None:
+async def test_late_bodies_of_one_network_have_a_number(stack: Stack) -> None:
     """Behind a proxy, where all connections are of one address: counted by what the proxy appends."""
     child = await stack.start_api({"DARKROOM_TRUSTED_HOPS": "1"})
     server = Server(child)
@@ -313,9 +313,7 @@ async def test_late_bodies_of_one_network_have_a_number(stack: SharedStack) -> N
 
 
 @pytest.mark.parametrize("way", ["uvicorn", "several processes"])
-async def test_every_way_to_start_the_api_has_these_limits(
-    stack: SharedStack, tmp_path: Path, way: str
-) -> None:
+async def test_every_way_to_start_the_api_has_these_limits(stack: Stack, tmp_path: Path, way: str) -> None:
     port, metrics_port = any_free_port(), any_free_port()
     environment = stack.environment(QUICK | {"DARKROOM_METRICS_PORT": str(metrics_port)})
     argv = [sys.executable, "-m", "uvicorn", "--factory", "--http", "service.http_protocol:HttpProtocol"]

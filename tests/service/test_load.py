@@ -12,6 +12,7 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
+from scripts.local.stack import Stack
 from service.intake.load import Load
 from service.library.store import Profile
 from service.maintenance import Maintenance, QueueLoad
@@ -22,7 +23,7 @@ from tests.conftest import UNLIMITED
 from tests.photos import photo
 from tests.service.conftest import settings_with
 from tests.sql.world import World, open_connection
-from tests.support import SharedStack, User, sign_up
+from tests.support import User, sign_up
 
 DEPTHS = {"shed_anonymous_depth": 2, "shed_free_depth": 4, "shed_hard_depth": 6}
 OP = "resize-v1:width-40"
@@ -177,7 +178,7 @@ async def users(local: Local, world: World) -> dict[str, User]:
 async def test_new_work_waits_outside_and_what_is_there_is_answered(
     *,
     world: World,
-    stack: SharedStack,
+    stack: Stack,
     api: Child,
     worker: Child,
     users: dict[str, User],

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from scripts.local.home import Local
+from scripts.local.stack import Stack
 from service.errors import DependencyError
 from service.resources import Resources, open_resources
 from service.storage import (
@@ -24,7 +25,6 @@ from service.storage import (
 from tests.library.people import Connection
 from tests.lost import lose
 from tests.service.conftest import settings_for, settings_with
-from tests.support import SharedStack
 
 UPLOADS, OUTPUTS, LIBRARY = "uploads-ephemeral", "outputs-ephemeral", "user-library"
 BYTES = b"RIFF....WEBPVP8 " + bytes(range(256)) * 400
@@ -313,12 +313,10 @@ async def test_a_wrong_key_is_refused_not_retried(local: Local, path: str) -> No
             await resources.storage.sign_download(OUTPUTS, path, 60)
 
 
-async def test_bytes_are_told_from_rows(
-    storage: Storage, stack: SharedStack, db: Connection, path: str
-) -> None:
+async def test_bytes_are_told_from_rows(storage: Storage, stack: Stack, db: Connection, path: str) -> None:
     await storage.upload(OUTPUTS, path, BYTES, "image/webp")
     assert await storage.has_bytes(OUTPUTS, path)
-    await lose(db, stack.home, [path])
+    await lose(db, stack.home.root, [path])
     assert not await storage.has_bytes(OUTPUTS, path)
     assert await storage.info(OUTPUTS, path) is not None
     assert (await storage.sign_downloads(OUTPUTS, [path], 60))[path] is not None

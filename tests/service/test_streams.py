@@ -15,6 +15,7 @@ import pytest
 from redis.asyncio import Redis
 
 from scripts.local.process import Child
+from scripts.local.stack import Stack
 from service.auth import Principal
 from service.errors import Code, DependencyError, ProblemError
 from service.jobs import progress
@@ -29,7 +30,6 @@ from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.photos import photo
 from tests.service.conftest import RedisServer, settings_with
-from tests.support import SharedStack
 
 OP = "resize-v1:width-64"
 VISITOR = Principal(None, "anon", "203.0.113.7")
@@ -131,7 +131,7 @@ async def open_stream(api: Child, job_id: str, ip: str) -> Stream:
 
 
 @pytest.fixture
-async def capped(stack: SharedStack, own_redis: RedisServer) -> AsyncIterator[Child]:
+async def capped(stack: Stack, own_redis: RedisServer) -> AsyncIterator[Child]:
     """An API on a Redis of its own, behind a proxy, that takes few streams from one address."""
     caps = {"DARKROOM_STREAMS_PER_VISITOR": "30", "DARKROOM_STREAMS_PER_PROCESS": "200"}
     env = UNLIMITED | caps | {"REDIS_URL": own_redis.url, "DARKROOM_TRUSTED_HOPS": "1"}

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from scripts.local.home import Local
+from scripts.local.stack import Stack
 from service.errors import Code, ProblemError
 from service.resources import Resources
 from service.sharing.links import ADDRESS_GUESSES, GUESSES, LINK_GUESSES, PASSWORDS, SITE_GUESSES, make
@@ -26,7 +27,7 @@ from service.sharing.passwords import MOST, _place, hash_password
 from service.sharing.schemas import ShareRequest
 from tests.client import Client
 from tests.sharing.conftest import Sharer
-from tests.support import SharedStack, User, sign_up
+from tests.support import User, sign_up
 from workers.cleanup import cleanup
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -162,7 +163,7 @@ async def test_passwords(share: Sharer, visitor: httpx.AsyncClient, db: Connecti
 
 
 @pytest.fixture
-async def door(stack: SharedStack) -> AsyncIterator[Door]:
+async def door(stack: Stack) -> AsyncIterator[Door]:
     """Tries a password at a link from an address of the test's choice."""
     api = await stack.start_api({"DARKROOM_TRUSTED_HOPS": "1", "DARKROOM_RATE_PER_IP_MINUTE": "1000"})
     async with httpx.AsyncClient(base_url=api.url, trust_env=False, timeout=60) as client:
@@ -318,7 +319,7 @@ async def test_only_a_live_link_of_ones_own_is_renewed(
     assert refused(await user_client.http.post(path)) == (410, "share_revoked")
 
 
-async def test_the_door_is_limited_by_address(stack: SharedStack) -> None:
+async def test_the_door_is_limited_by_address(stack: Stack) -> None:
     api = await stack.start_api({"DARKROOM_TRUSTED_HOPS": "1", "DARKROOM_RATE_PER_IP_MINUTE": "5"})
     async with httpx.AsyncClient(base_url=api.url, trust_env=False) as client:
         headers = {"X-Forwarded-For": "203.0.113.99"}
@@ -441,7 +442,7 @@ async def test_the_cleanup_forgets_links_a_month_after_their_end(
 
 
 async def test_public_url_makes_addresses_absolute(
-    stack: SharedStack, user: User, output_id: str, visitor: httpx.AsyncClient
+    stack: Stack, user: User, output_id: str, visitor: httpx.AsyncClient
 ) -> None:
     api = await stack.start_api({"DARKROOM_PUBLIC_URL": "https://images.example.org/"})
     async with httpx.AsyncClient(base_url=api.url, headers=user.bearer, trust_env=False) as client:

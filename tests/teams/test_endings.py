@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 import uuid
 from typing import Any
 
 import pytest
 
-from scripts.local.home import REPOSITORY
-from scripts.local.process import Child, Command
+from scripts.local.stack import Stack
 from service.requests.store import DataRequest
 from service.resources import Resources
+from tests.chaos.dying import start_dying
 from tests.library.people import objects
 from tests.photos import photo
 from tests.requests.estate import ended
-from tests.support import SharedStack
 from tests.teams.crew import OP, Crew, Hand
 
 CONFIRMED = {"confirm": "delete my data"}
@@ -157,7 +155,7 @@ async def test_a_team_without_others_goes_with_its_owner(shop: Crew, resources: 
 @pytest.mark.chaos
 @pytest.mark.parametrize("step", ["claimed", "images", "objects", "removed"])
 async def test_a_killed_deletion_of_such_a_team_is_completed(
-    shop: Crew, resources: Resources, stack: SharedStack, step: str
+    shop: Crew, resources: Resources, stack: Stack, step: str
 ) -> None:
     paths, _ = await _alone(shop)
     paths = await objects(shop.db, *paths)
@@ -166,13 +164,7 @@ async def test_a_killed_deletion_of_such_a_team_is_completed(
         shop["owner"].id, delete_account=False, queue=queue
     )
     env = {"DARKROOM_QUEUE": queue, "DARKROOM_LEASE_SECONDS": "2", "DARKROOM_WORKER_SLOTS": "1"}
-    command = Command(
-        "dying-requester",
-        [sys.executable, "-m", "tests.chaos.dying_requester", step],
-        env=stack.environment(env),
-        cwd=REPOSITORY,
-    )
-    dying = await Child.start(command, stack.home / "logs" / f"dying-team-{step}-{queue}.log")
+    dying = await start_dying(stack, "dying_requester", step, env=env)
     await resources.doorbell.ring(queue)
     await dying.wait()
     survivor = await stack.start_worker(env)

@@ -9,13 +9,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from scripts.local.stack import Stack
 from service.resources import Resources
 from tests.jobs import finished, new_queue, queue_job
 from tests.photos import photo
-from tests.support import SharedStack
 
 
-async def test_no_secret_stands_in_any_environment(stack: SharedStack, resources: Resources) -> None:
+async def test_no_secret_stands_in_any_environment(stack: Stack, resources: Resources) -> None:
     queue = new_queue()
     worker = await stack.start_worker({"DARKROOM_QUEUE": queue, "SOME_VENDORS_TOKEN": "token-of-a-vendor"})
     job_id = await queue_job(resources, photo(), "resize-v1:width-64", queue)
@@ -45,7 +45,7 @@ async def test_no_secret_stands_in_any_environment(stack: SharedStack, resources
 
 @pytest.mark.skipif(os.getuid() != 0, reason="makes processes of another user")
 async def test_processes_of_the_same_user_cannot_look_into_a_worker(
-    stack: SharedStack, resources: Resources
+    stack: Stack, resources: Resources
 ) -> None:
     """As a process without privileges, the kernel protects a worker and its family from those beside it."""
     queue = new_queue()

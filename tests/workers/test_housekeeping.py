@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 
+from scripts.local.stack import Stack
 from service.health.presence import KEY, Presence, WorkerState
 from service.protections import Protections
 from service.resources import Resources
@@ -19,7 +20,6 @@ from service.scratch import Scratch
 from tests.client import Client
 from tests.jobs import new_queue
 from tests.service.test_scratch import holder
-from tests.support import SharedStack
 from workers import main
 from workers.imaging.pool import PixelPool
 from workers.protections import UnprotectedError
@@ -63,7 +63,7 @@ async def test_what_holds_is_what_holds_in_every_worker(redis_client: redis.asyn
     assert await presence.protections() == ALL
 
 
-async def test_ready_says_what_holds(stack: SharedStack, api: object, client: Client) -> None:
+async def test_ready_says_what_holds(stack: Stack, api: object, client: Client) -> None:
     worker = await stack.start_worker({"DARKROOM_QUEUE": new_queue()})
     async with asyncio.timeout(30):
         while (pixels := (await client.http.get("/ready")).json()["pixels"]) is None:  # noqa: ASYNC110 - another process
@@ -72,7 +72,7 @@ async def test_ready_says_what_holds(stack: SharedStack, api: object, client: Cl
     await worker.stop()
 
 
-async def test_an_unknown_protection_is_no_setting(stack: SharedStack) -> None:
+async def test_an_unknown_protection_is_no_setting(stack: Stack) -> None:
     worker = await stack.start_worker({"DARKROOM_PIXEL_SANDBOX": "network,teleportation"})
     assert await asyncio.wait_for(worker.wait(), 30) == 2
     assert "DARKROOM_PIXEL_SANDBOX teleportation is not one of" in worker.tail(200)

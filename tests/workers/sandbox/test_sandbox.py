@@ -17,6 +17,7 @@ from PIL import Image
 from pydantic import BaseModel, TypeAdapter
 
 from scripts.local.home import REPOSITORY, Local
+from scripts.local.stack import Stack
 from service.protections import Protections
 from service.scratch import Scratch
 from tests.workers.sandbox.misdeeds import MISDEEDS, Misdeed, Targets
@@ -44,7 +45,7 @@ async def lease() -> AsyncIterator[Lease]:
 
 
 @pytest.fixture
-async def targets(local: Local, tmp_path: Path) -> AsyncIterator[Targets]:
+async def targets(stack: Stack, local: Local, tmp_path: Path) -> AsyncIterator[Targets]:
     """Redis, Postgres and Unix sockets that really listen; files and processes that really are there."""
     secret = secrets.token_hex(16)
     workdir, other = tmp_path / "job", tmp_path / "other"
@@ -73,7 +74,7 @@ async def targets(local: Local, tmp_path: Path) -> AsyncIterator[Targets]:
         (
             picture,
             settings,
-            Path(os.environ["DARKROOM_TEST_HOME"]) / "local.json",
+            stack.home.local_json,
             REPOSITORY / "pyproject.toml",
         ),
     )
