@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import uuid
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,17 +11,17 @@ from typing import Any, TypeAlias
 import asyncpg
 import pytest
 
-from scripts.local.process import Child
+from scripts.local.process import Child, unmeasured
 from scripts.local.stack import Stack
 from service.resources import Resources, open_resources
 from service.settings import load_settings
 from tests.admin.conftest import Caller, Opener
 from tests.client import Client
 from tests.conftest import UNLIMITED
+from tests.fuzz import fuzz
 from tests.jobs import finished, new_queue, queue_job
 from tests.photos import photo
 from tests.support import ROOMY, User, new_sha256, sign_up
-from tests.test_fuzz import CHECKS, EXAMPLES
 
 Db: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 OP = "resize-v1:width-16"
@@ -267,22 +266,8 @@ async def test_no_request_of_an_operator_breaks_the_service(tmp_path: Path) -> N
     """tests/test_fuzz.py tries the same routes as a visitor and as a user. On a stack of its own: what it blocks and
     cancels must not be what other tests are using."""
     async with Stack(tmp_path / "home", api_port=0, supabase_port=0) as stack:
-        api, user = await stack.start_api(UNLIMITED), await sign_up(stack.local)
+        api = await stack.start_api({**UNLIMITED, **unmeasured()})
+        user = await sign_up(stack.local)
         async with open_resources(load_settings(**stack.environment())) as own:
             await own.admin.grant_role(str(user.id), "admin", "cli:test", "tests")
-        command = [sys.executable, "-m", "schemathesis.cli", "run", f"{api.url}/openapi.json", "--no-color"]
-        command += [
-            "--include-path-regex",
-            "^/admin/",
-            "--checks",
-            ",".join(CHECKS),
-            "--max-examples",
-            EXAMPLES,
-        ]
-        command += ["--phases", "examples,coverage,fuzzing", "--request-timeout", "20", "--seed", "1"]
-        command += ["--header", f"Authorization: Bearer {user.token}"]
-        process = await asyncio.create_subprocess_exec(
-            *command, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-        )
-        output, _ = await process.communicate()
-        assert process.returncode == 0, output.decode()
+        await fuzz(api.url, tmp_path, 40, "--include-path-regex", "^/admin/", token=user.token)

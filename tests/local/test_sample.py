@@ -185,8 +185,12 @@ def test_page(results: Results, name: str) -> None:
     check(results, name)
 
 
-async def test_an_interrupted_filling_is_taken_up_and_a_finished_one_is_left_alone(tmp_path: Path) -> None:
+async def test_an_interrupted_filling_is_taken_up_and_a_finished_one_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = tmp_path / "home"
+    for name, value in unmeasured().items():
+        monkeypatch.setenv(name, value)
 
     def interrupt(done: int, _steps: int) -> None:
         if done == 5:

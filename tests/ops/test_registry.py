@@ -9,6 +9,7 @@ from service.ops.models import Convert, Resize
 from service.ops.registry import MAX_KEY_LENGTH, OpKeyError, catalogue, parse
 from service.ops.values import encode, escape, unescape
 from tests.ops.strategies import TEXT_ALPHABET, chains, valid_steps
+from tests.support import examples
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789._-:+#"
 
@@ -177,7 +178,7 @@ def test_any_tail_is_parsed_or_refused(tail: str) -> None:
         assert outcome(key) == key or " " in key
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(chains())
 def test_canonical_is_a_fixed_point(steps: list[list[str]]) -> None:
     chain = parse(joined(steps))
@@ -188,7 +189,7 @@ def test_canonical_is_a_fixed_point(steps: list[list[str]]) -> None:
     assert len(chain.key) <= MAX_KEY_LENGTH
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(valid_steps())
 def test_order_of_parameters_means_nothing(parts: list[str]) -> None:
     head, *rest = parts

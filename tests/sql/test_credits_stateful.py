@@ -32,9 +32,10 @@ from hypothesis.stateful import (
 from scripts.local.home import Local
 from tests.sql.scratch import scratch_database
 from tests.sql.world import World, open_connection
+from tests.support import examples
 
 T = TypeVar("T")
-SEQUENCES = 500
+SEQUENCES = 150
 STEPS = 10
 MONEY = ("credits", "credit_ledger", "credit_grants", "credit_uses", "jobs", "audit_log")
 CRASHING = """
@@ -424,7 +425,7 @@ def test_money_in_any_order(own_database: str) -> None:
             run_state_machine_as_test(
                 Money,
                 settings=settings(
-                    max_examples=SEQUENCES,
+                    max_examples=examples(SEQUENCES),
                     stateful_step_count=STEPS,
                     deadline=None,
                     database=None,

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 )
 
 from tests.sql.world import Document, World, open_connection
-from tests.support import new_sha256
+from tests.support import examples, new_sha256
 
 T = TypeVar("T")
 CREDITS = 9
@@ -280,7 +280,7 @@ def test_any_order_of_calls(scratch: str) -> None:
         run_state_machine_as_test(
             Players,
             settings=settings(
-                max_examples=40,
+                max_examples=examples(40),
                 stateful_step_count=40,
                 deadline=None,
                 database=None,

@@ -11,6 +11,7 @@ from service.ops.models import Resize, UpscaleV2
 from service.ops.registry import parse
 from service.ops.size import planned_side
 from tests.ops.strategies import chains
+from tests.support import examples
 from tests.workers.ops.pictures import noise
 from workers.imaging.errors import PixelError
 from workers.ops import pipeline
@@ -43,7 +44,7 @@ STROKES = Strokes.model_validate(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(chains(), pictures)
 def test_any_chain_on_any_picture(steps: list[list[str]], image: Image.Image) -> None:
     chain = parse("+".join(":".join(parts) for parts in steps))
