@@ -429,6 +429,7 @@ def test_money_in_any_order(own_database: str) -> None:
                     stateful_step_count=STEPS,
                     deadline=None,
                     database=None,
+                    derandomize=False,  # also where the variable CI is set
                     suppress_health_check=list(HealthCheck),
                 ),
             )

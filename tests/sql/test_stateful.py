@@ -284,6 +284,7 @@ def test_any_order_of_calls(scratch: str) -> None:
                 stateful_step_count=40,
                 deadline=None,
                 database=None,
+                derandomize=False,  # also where the variable CI is set
                 suppress_health_check=list(HealthCheck),
             ),
         )
