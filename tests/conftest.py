@@ -32,12 +32,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 LONGEST = (
-    "tests/test_fuzz.py",
     "tests/browser/test_browser.py",
+    "tests/local/test_sample.py",
+    "tests/test_fuzz.py",
     "tests/admin/test_api.py",
+    "tests/chaos",
     "tests/sql/test_credits_stateful.py",
     "tests/sql/test_stateful.py",
-    "tests/chaos",
+    "tests/accounts/test_suspension.py",
+    "tests/payments",
     "tests/bench",
     "tests/upgrade",
     "tests/docs",
