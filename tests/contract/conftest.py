@@ -14,21 +14,21 @@ import pytest
 from scripts.local.home import Local
 
 POLICY = """
-select pg_advisory_xact_lock(hashtext('tests.contract'));
-drop policy if exists contract_own_folder on storage.objects;
 create policy contract_own_folder on storage.objects for all to authenticated
 using (bucket_id like 'contract-%' and (storage.foldername(name))[1] = (select auth.uid())::text)
 with check (bucket_id like 'contract-%' and (storage.foldername(name))[1] = (select auth.uid())::text);
 """
 
 
-@pytest.fixture(scope="session")
-async def policy(local: Local) -> None:
-    """Signed-in users may do anything in the folder of their own id, in buckets `contract-…`."""
+@pytest.fixture(scope="package")
+async def policy(local: Local) -> AsyncIterator[None]:
+    """Signed-in users may do anything in the folder of their own id, in buckets `contract-…`. It is dropped afterwards:
+    other tests of this process compare the schema with the migrations."""
     connection = await asyncpg.connect(local.database_url)
     try:
-        async with connection.transaction():
-            await connection.execute(POLICY)
+        await connection.execute(POLICY)
+        yield
+        await connection.execute("drop policy contract_own_folder on storage.objects")
     finally:
         await connection.close()
 

@@ -18,7 +18,7 @@ SCRIPTS = Path(__file__).parent / "node"
 CASES = cases_in(*sorted(SCRIPTS.glob("*.mjs")))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def results(local: Local, policy: None) -> Results:
     return await run_cases(SCRIPTS / "run.mjs", "CONTRACT", local.model_dump(mode="json"), seconds=120)
 
