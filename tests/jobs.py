@@ -27,6 +27,7 @@ async def ask(
     *,
     user_id: UUID | None = None,
     price: int = 0,
+    persist: bool = False,
 ) -> IntakeResult:
     """An intake under a price and queue of the test's choosing."""
     return await Intakes(platform.database).intake(
@@ -42,7 +43,7 @@ async def ask(
             cacheable=True,
             price=price,
             queue=queue,
-            wants_persist=False,
+            wants_persist=persist,
             await_seconds=7200,
             upload_seconds=86_400,
             output_seconds=86_400,

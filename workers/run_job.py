@@ -14,6 +14,7 @@ from uuid import UUID
 
 import structlog
 
+from service.cache.copies import copy_output
 from service.cache.hot_answers import forget
 from service.cache.missing import bury, has_bytes
 from service.input_documents.errors import input_not_found
@@ -171,12 +172,8 @@ def _is_inspected(bench: Workbench, job: ClaimedJob, output: CachedOutput) -> bo
 
 async def _copy(bench: Workbench, job: ClaimedJob, source: CachedOutput) -> dict[str, Any]:
     """Every owner holds its own bytes: copy another owner's output, inside Storage, under this job's keys."""
-    storage = bench.platform.storage
     bucket, path, thumb = output_target(job, Path(source.path).suffix)
-    await asyncio.gather(
-        storage.copy(source.bucket, source.path, path, target_bucket=bucket),
-        storage.copy(source.bucket, source.thumb_path, thumb, target_bucket=bucket),
-    )
+    await copy_output(bench.platform.storage, source, bucket, path, thumb)
     facts = source.model_dump(exclude={"output_id", "user_id", "team_id", "expires_at", "version"})
     return facts | {"bucket": bucket, "path": path, "thumb_path": thumb, "image_id": _text(job.image_id)}
 

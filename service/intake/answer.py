@@ -1,12 +1,12 @@
 """The answer to an order: what the database has found or made, with the URLs that go with it."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import PurePosixPath
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
+from service.cache.copies import copy_output
 from service.cache.hot_answers import remember
 from service.cache.missing import bury
 from service.cache.store import OutputRow
@@ -139,14 +139,11 @@ async def _refund(platform: Platform, order: Order, charged: int, reference: str
 
 async def _adopt(platform: Platform, order: Order, source: OutputRow) -> JobRow | None:
     """Copy an output under a key of the caller's; None when it went away meanwhile."""
-    object_key, storage, claim = uuid4(), platform.storage, order.claim
+    object_key, claim = uuid4(), order.claim
     path, thumb = output_names(object_key, PurePosixPath(source.path).suffix)
     output_seconds = platform.settings.output_ttl_hours * 3600
     try:
-        await asyncio.gather(
-            storage.copy(source.bucket, source.path, path, target_bucket=OUTPUTS),
-            storage.copy(source.bucket, source.thumb_path, thumb, target_bucket=OUTPUTS),
-        )
+        await copy_output(platform.storage, source, OUTPUTS, path, thumb)
         return await Intakes(platform.database).adopt_output(
             job_id=uuid4(),
             object_key=object_key,

@@ -86,9 +86,7 @@ async def _orders(
     profile = await platform.shared(Profiles).require(principal.user_id)
     if profile is not None:
         await require_bulk(platform, profile, len(chains))
-    team = None
-    if claim.team_id is not None and principal.user_id is not None:
-        team = await Teams(platform.database).get_profile(claim.team_id, principal.user_id)
+    team = await Teams(platform.database).find_profile(claim.team_id, principal.user_id)
     common = claim.model_dump(exclude={"op_keys"})
     orders = []
     for chain in chains:

@@ -77,9 +77,7 @@ async def _order(  # noqa: PLR0913, PLR0917 - what it is made of
     database = platform.database
     if profile is None:
         profile = await Plans(database).get_profile(principal.user_id)
-    team = None
-    if claim.team_id is not None and principal.user_id is not None:
-        team = await Teams(database).get_profile(claim.team_id, principal.user_id)
+    team = await Teams(database).find_profile(claim.team_id, principal.user_id)
     return Order(
         claim=claim,
         chain=chain,

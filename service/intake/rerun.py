@@ -16,7 +16,7 @@ from service.platform.chains import chain_of
 from service.platform.errors import ProblemError
 from service.platform.resources import Platform
 from service.platform.weights import weights_digest
-from service.teams.store import TeamProfile, Teams
+from service.teams.store import Teams
 
 
 async def rerun(  # noqa: PLR0913 - who asks, for what
@@ -39,7 +39,7 @@ async def rerun(  # noqa: PLR0913 - who asks, for what
     profile = await platform.shared(Profiles).require(user_id)
     if profile is not None:
         await require_bulk(platform, profile, len(chains))
-    team = await _team(platform, source, user_id)
+    team = await Teams(platform.database).find_profile(source.team_id, user_id)
     results: list[RerunResult] = []
     for chain in chains.values():
         claim = _claim(source, chain)
@@ -68,13 +68,6 @@ async def _result(platform: Platform, order: Order, *, first: bool) -> RerunResu
             raise
         return RerunResult(op_key=order.chain.key, error=error.problem(order.request_id))
     return RerunResult(op_key=order.chain.key, answer=answered)
-
-
-async def _team(platform: Platform, source: ImageSource, user_id: UUID) -> TeamProfile | None:
-    """Of the team that the image belongs to."""
-    if source.team_id is None:
-        return None
-    return await Teams(platform.database).get_profile(source.team_id, user_id)
 
 
 def _claim(source: ImageSource, chain: Chain) -> IntakeRequest:

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID, uuid4
 
+from service.cache.copies import copy_output
 from service.cache.missing import bury
 from service.jobs.errors import job_not_found
 from service.library.store import Claimable, Library
@@ -51,10 +52,7 @@ async def _copied(platform: Platform, job: Claimable) -> dict[str, Any]:
         return {"job_id": job.job_id, "path": None, "thumb_path": None}
     path, thumb = output_names(uuid4(), PurePosixPath(source.path).suffix)
     try:
-        await asyncio.gather(
-            platform.storage.copy(source.bucket, source.path, path, target_bucket=OUTPUTS),
-            platform.storage.copy(source.bucket, source.thumb_path, thumb, target_bucket=OUTPUTS),
-        )
+        await copy_output(platform.storage, source, OUTPUTS, path, thumb)
     except ObjectNotFoundError:
         await bury(platform, source.output_id)
         return {"job_id": job.job_id, "path": None, "thumb_path": None}

@@ -4,14 +4,14 @@ Storage copies under keys of this call; then one transaction gives the row its n
 old objects. A call that dies in between leaves two objects that the next one, or the reconciler, removes.
 """
 
-import asyncio
 from pathlib import PurePosixPath
 from uuid import UUID
 
+from service.cache.copies import copy_output
 from service.cache.hot_answers import forget
 from service.cache.missing import bury
 from service.cache.store import Scan
-from service.jobs.errors import job_not_found
+from service.jobs.errors import no_such_job
 from service.library.errors import no_such_output, output_removed
 from service.library.store import Library, LibraryOutput
 from service.moderation.errors import in_review
@@ -78,7 +78,7 @@ async def _promotable(
         found = await library.find_promotable(user_id, output_id=output_id, job_id=job_id, team_id=team_id)
     if found is None:
         if job_id is not None:
-            raise ProblemError(job_not_found, f"No job of yours has the id {job_id}.")
+            raise no_such_job(job_id)
         raise no_such_output(output_id or UUID(int=0))
     return found
 
@@ -89,10 +89,7 @@ async def _copied(platform: Platform, found: LibraryOutput) -> tuple[str, str]:
     name = PurePosixPath(found.path)
     folder = f"{found.owner_id}/{found.image_id}/output/"
     path, thumb = output_names(name.name.partition(".")[0], name.suffix, folder)
-    await asyncio.gather(
-        platform.storage.copy(found.bucket, found.path, path, target_bucket=LIBRARY),
-        platform.storage.copy(found.bucket, found.thumb_path, thumb, target_bucket=LIBRARY),
-    )
+    await copy_output(platform.storage, found, LIBRARY, path, thumb)
     return path, thumb
 
 

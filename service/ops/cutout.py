@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field
 
-from service.ops.models import Parameters, _unit
+from service.ops.models import Parameters, unit
 from service.ops.values import Aspect, Colour, InputDigest, Tenth, rgb
 
 
@@ -21,7 +21,7 @@ class Shadow(Parameters):
         le=100,
         title="Opacity",
         description="Of the darkest place.",
-        json_schema_extra=_unit("%"),
+        json_schema_extra=unit("%"),
     )
     blur: Tenth = Field(
         default=2.0,
@@ -29,7 +29,7 @@ class Shadow(Parameters):
         le=20,
         title="Blur",
         description="Standard deviation, in per cent of the longer side of the picture.",
-        json_schema_extra=_unit("%"),
+        json_schema_extra=unit("%"),
     )
     x: Tenth = Field(
         default=0.0,
@@ -37,7 +37,7 @@ class Shadow(Parameters):
         le=50,
         title="Displacement right",
         description="In per cent of the longer side of the picture.",
-        json_schema_extra=_unit("%"),
+        json_schema_extra=unit("%"),
     )
     y: Tenth = Field(
         default=2.0,
@@ -45,7 +45,7 @@ class Shadow(Parameters):
         le=50,
         title="Displacement down",
         description="In per cent of the longer side of the picture.",
-        json_schema_extra=_unit("%"),
+        json_schema_extra=unit("%"),
     )
     color: Colour = Field(default="black", title="Colour", description="Of the shadow.")
     grow: bool = Field(
@@ -75,7 +75,7 @@ class Bgremove(Parameters):
         le=100,
         title="Tolerance",
         description="How far from the background a colour may be and still count as background.",
-        json_schema_extra=_unit("%"),
+        json_schema_extra=unit("%"),
     )
     trim: bool = Field(default=False, title="Trim", description="Cut the picture down to the subject.")
 
@@ -126,7 +126,7 @@ class Compose(Parameters):
         le=90,
         title="Horizon",
         description="Height of the line between floor and wall above the lower edge (studio only).",
-        json_schema_extra=_unit("%"),
+        json_schema_extra=unit("%"),
     )
     shadow: Literal["contact", "soft", "none"] = Field(
         default="contact", title="Shadow", description="What the subject casts."
@@ -137,7 +137,7 @@ class Compose(Parameters):
         le=45,
         title="Padding",
         description="Free space around the subject on every side, in per cent of that side of the canvas.",
-        json_schema_extra=_unit("%"),
+        json_schema_extra=unit("%"),
     )
     aspect: Aspect | None = Field(
         default=None,

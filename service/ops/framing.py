@@ -4,8 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from service.ops.models import MAX_OUTPUT_SIDE, Parameters
-from service.ops.models import _unit as unit
+from service.ops.models import MAX_OUTPUT_SIDE, Parameters, unit
 from service.ops.values import Aspect, Colour, Gravity
 
 

@@ -69,8 +69,9 @@ class Parameters(BaseModel):
         return self.model_copy(update={name: type(self).model_fields[name].default for name in names})
 
 
-def _unit(unit: str) -> dict[str, Any]:
-    return {"x-unit": unit}
+def unit(name: str) -> dict[str, Any]:
+    """What the schema of a parameter says of the unit that its numbers are in."""
+    return {"x-unit": name}
 
 
 def _defaults(by_format: dict[str, Any]) -> dict[str, Any]:
@@ -84,7 +85,7 @@ class Resize(Parameters):
         le=MAX_OUTPUT_SIDE,
         title="Width",
         description="Width of the box.",
-        json_schema_extra=_unit("px"),
+        json_schema_extra=unit("px"),
     )
     height: int | None = Field(
         default=None,
@@ -92,7 +93,7 @@ class Resize(Parameters):
         le=MAX_OUTPUT_SIDE,
         title="Height",
         description="Height of the box.",
-        json_schema_extra=_unit("px"),
+        json_schema_extra=unit("px"),
     )
     fit: Literal["inside", "contain", "cover", "fill"] = Field(
         default="inside",
@@ -131,7 +132,7 @@ class Crop(Parameters):
         le=MAX_OUTPUT_SIDE,
         title="Width",
         description="Width to keep.",
-        json_schema_extra=_unit("px"),
+        json_schema_extra=unit("px"),
     )
     height: int | None = Field(
         default=None,
@@ -139,7 +140,7 @@ class Crop(Parameters):
         le=MAX_OUTPUT_SIDE,
         title="Height",
         description="Height to keep.",
-        json_schema_extra=_unit("px"),
+        json_schema_extra=unit("px"),
     )
     x: int | None = Field(
         default=None,
@@ -147,7 +148,7 @@ class Crop(Parameters):
         le=MAX_OUTPUT_SIDE,
         title="Left",
         description="Left edge of what is kept; without x and y the gravity places it.",
-        json_schema_extra=_unit("px"),
+        json_schema_extra=unit("px"),
     )
     y: int | None = Field(
         default=None,
@@ -155,7 +156,7 @@ class Crop(Parameters):
         le=MAX_OUTPUT_SIDE,
         title="Top",
         description="Top edge of what is kept.",
-        json_schema_extra=_unit("px"),
+        json_schema_extra=unit("px"),
     )
     gravity: Gravity = Field(default="center", title="Gravity", description="Which part is kept.")
 
@@ -264,7 +265,7 @@ class Compress(_Progressive):
         le=20_000,
         title="Largest size",
         description="The file is never larger: first the quality gives way, then the size of the picture.",
-        json_schema_extra=_unit("kB"),
+        json_schema_extra=unit("kB"),
     )
     format: Literal["webp", "jpeg", "avif"] = Field(
         default="webp",
@@ -286,7 +287,7 @@ class Enhance(Parameters):
         le=100,
         title="Contrast",
         description="An S-curve about the middle.",
-        json_schema_extra=_unit("%"),
+        json_schema_extra=unit("%"),
     )
     saturation: int = Field(
         default=10,
@@ -294,7 +295,7 @@ class Enhance(Parameters):
         le=100,
         title="Saturation",
         description="-100 is black and white.",
-        json_schema_extra=_unit("%"),
+        json_schema_extra=unit("%"),
     )
     sharpen: int = Field(
         default=25,
@@ -302,7 +303,7 @@ class Enhance(Parameters):
         le=100,
         title="Sharpness",
         description="Unsharp mask on the lightness, a pixel wide.",
-        json_schema_extra=_unit("%"),
+        json_schema_extra=unit("%"),
     )
 
     @model_validator(mode="after")
@@ -323,7 +324,7 @@ class Watermark(Parameters):
     position: Gravity = Field(default="southeast", title="Position", description="Where it stands.")
     tiled: bool = Field(default=False, title="Repeat", description="Cover the whole picture with the text.")
     opacity: int = Field(
-        default=40, ge=1, le=100, title="Opacity", description="Of the text.", json_schema_extra=_unit("%")
+        default=40, ge=1, le=100, title="Opacity", description="Of the text.", json_schema_extra=unit("%")
     )
     size: Tenth = Field(
         default=5.0,
@@ -331,7 +332,7 @@ class Watermark(Parameters):
         le=50,
         title="Size",
         description="Height of a letter, in per cent of the shorter side of the picture.",
-        json_schema_extra=_unit("%"),
+        json_schema_extra=unit("%"),
     )
     color: Colour = Field(
         default="white", title="Colour", description="Of the text; a thin contrasting rim keeps it legible."
@@ -342,7 +343,7 @@ class Watermark(Parameters):
         le=90,
         title="Angle",
         description="Counter-clockwise; when left out 0, or 30 for repeated text.",
-        json_schema_extra=_unit("°"),
+        json_schema_extra=unit("°"),
     )
 
     @property
@@ -366,7 +367,7 @@ class Upscale(Parameters):
         le=100,
         title="Sharpness",
         description="Light sharpening after enlarging.",
-        json_schema_extra=_unit("%"),
+        json_schema_extra=unit("%"),
     )
 
 

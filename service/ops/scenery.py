@@ -4,8 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field
 
-from service.ops.models import Parameters
-from service.ops.models import _unit as unit
+from service.ops.models import Parameters, unit
 from service.ops.values import Aspect, Colour, Tenth, rgb
 
 

@@ -103,6 +103,12 @@ class Teams:
         """For whoever may make pictures for the team. Raises ProblemError (plan_required, too)."""
         return await self._database.one(TeamProfile, "get_team_profile", team_id=team_id, user_id=user_id)
 
+    async def find_profile(self, team_id: UUID | None, user_id: UUID | None) -> TeamProfile | None:
+        """As get_profile; None where no team is named, or nobody calls who could be in one."""
+        if team_id is None or user_id is None:
+            return None
+        return await self.get_profile(team_id, user_id)
+
     async def update(
         self, team_id: UUID, user_id: UUID, name: str | None, versions_to_keep: int | None
     ) -> TeamRow:

@@ -15,13 +15,11 @@ from scripts.local.home import Local, any_free_port
 from scripts.local.process import Child
 from scripts.local.stack import Stack
 from service.cache.hot_answers import hit_key
-from service.intake.store import IntakeParameters, Intakes
 from service.maintenance.store import Maintenance
-from service.ops.registry import parse
 from service.platform.resources import Platform
 from tests.chaos.dying import start_dying
 from tests.conftest import UNLIMITED
-from tests.jobs import finished, new_queue
+from tests.jobs import ask, finished, new_queue
 from tests.library.people import OP, Connection, Person, clean, consistent, objects, objects_of, person
 from tests.photos import Photo, photo
 from workers.cleanup import CleanupReport, cleanup, purge
@@ -176,25 +174,8 @@ async def test_a_worker_that_writes_to_the_library(
 
 async def _queued(platform: Platform, user_id: UUID, picture: Photo, queue: str) -> UUID:
     """A job for the library on a queue of its own."""
-    result = await Intakes(platform.database).intake(
-        IntakeParameters(
-            user_id=user_id,
-            sha256=picture.sha256,
-            filename="photo",
-            content_type=picture.content_type,
-            size=len(picture.data),
-            width=picture.width,
-            height=picture.height,
-            op_key=parse("resize-v1:width-50").key,
-            cacheable=True,
-            price=PRICE,
-            queue=queue,
-            wants_persist=True,
-            await_seconds=7200,
-            upload_seconds=86_400,
-            output_seconds=86_400,
-            request_id=None,
-        )
+    result = await ask(
+        platform, picture, "resize-v1:width-50", queue, user_id=user_id, price=PRICE, persist=True
     )
     assert result.job is not None
     return result.job.job_id

@@ -14,11 +14,10 @@ import pytest
 
 from scripts.local.stack import Stack
 from service.app import create_app
-from service.intake.store import IntakeParameters, Intakes
 from service.jobs.store import JobRow, Jobs
 from service.platform.resources import open_platform
 from service.platform.settings import load_settings
-from tests.jobs import new_queue
+from tests.jobs import ask, new_queue
 from tests.moderation.conftest import EICAR, MARKER, Daemon
 from tests.moderation.test_clamd import png_with_text
 from tests.photos import Photo, photo
@@ -45,26 +44,7 @@ async def _run(
 ) -> JobRow:
     """One attempt at a job on a picture."""
     queue = new_queue()
-    asked = await Intakes(bench.platform.database).intake(
-        IntakeParameters(
-            user_id=user_id,
-            sha256=picture.sha256,
-            filename="photo",
-            content_type=picture.content_type,
-            size=len(picture.data),
-            width=picture.width,
-            height=picture.height,
-            op_key=OP,
-            cacheable=True,
-            price=0,
-            queue=queue,
-            wants_persist=persist,
-            await_seconds=7200,
-            upload_seconds=86_400,
-            output_seconds=86_400,
-            request_id=None,
-        )
-    )
+    asked = await ask(bench.platform, picture, OP, queue, user_id=user_id, persist=persist)
     assert asked.job is not None
     await bench.platform.storage.upload(
         "uploads-ephemeral", asked.job.upload_path, picture.data, picture.content_type
