@@ -6,6 +6,7 @@ import statistics
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -49,26 +50,32 @@ async def refuse(process: Platform, key: str) -> None:
 
 
 class Steps:
-    """What of ours is called while it watches, by file and name, the calls into C (comparisons, hashes) included."""
+    """What of ours is called while it watches, by file and name, the calls into C (comparisons, hashes) included.
+
+    Tasks of the process that run meanwhile (reading of invalidations, renewal of settings) are no steps of ours: only
+    the context of the refusal, and of what it starts, is watched."""
 
     OURS = str(REPOSITORY / "service")
+    watched: ContextVar[bool] = ContextVar("watched", default=False)
 
     def __init__(self) -> None:
         self.taken: list[str] = []
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
         file = frame.f_code.co_filename
-        if file.startswith(self.OURS):
+        if file.startswith(self.OURS) and self.watched.get():
             name = getattr(argument, "__name__", "") if event.startswith("c_") else frame.f_code.co_qualname
             self.taken.append(f"{event} {Path(file).name} {name}")
 
     async def of(self, process: Platform, key: str) -> list[str]:
         self.taken = []
+        token = self.watched.set(True)
         sys.setprofile(self)
         try:
             await refuse(process, key)
         finally:
             sys.setprofile(None)
+            self.watched.reset(token)
         return self.taken
 
 
