@@ -21,7 +21,6 @@ from starlette.responses import HTMLResponse, Response
 
 import service.error_codes  # noqa: F401 - so that every code is known
 from service import __version__
-from service.access.auth import Authenticator
 from service.access.key_format import PATTERN
 from service.access.routes import router as keys_router
 from service.access.scopes import scope_of
@@ -30,7 +29,7 @@ from service.admin.system_routes import admin_policy
 from service.catalogue.routes import router as catalogue_router
 from service.collections.routes import router as collections_router
 from service.credits.routes import router as credits_router
-from service.health.checks import Checks, require_size_limits
+from service.health.checks import require_size_limits
 from service.health.routes import router as health_router
 from service.input_documents.routes import router as inputs_router
 from service.intake.rerun_routes import router as rerun_router
@@ -41,6 +40,7 @@ from service.library.image_routes import router as images_router
 from service.library.routes import router as library_router
 from service.payments.routes import router as billing_router
 from service.payments.webhook_routes import router as webhooks_router
+from service.plans.profile_routes import router as profile_router
 from service.plans.routes import router as plans_router
 from service.plans.watch import watching
 from service.platform import openapi, problems, telemetry
@@ -71,6 +71,7 @@ ROUTERS = (
     jobs_router,
     inputs_router,
     catalogue_router,
+    profile_router,
     library_router,
     rerun_router,
     images_router,
@@ -133,8 +134,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     telemetry.configure(settings, "api")
     async with open_platform(settings) as platform:
         app.state.platform = platform
-        app.state.authenticator = Authenticator(settings, platform.http)
-        app.state.checks = Checks(platform)
         await require_size_limits(platform)
         _spare_the_collector()
         async with watching(platform):

@@ -3,7 +3,7 @@
 from typing import Any
 
 from service.jobs.store import ClaimedJob
-from service.moderation.judgement import moderate
+from service.moderation.moderate import moderate
 from service.moderation.moderators import Moderators, Picture, Submission
 from service.moderation.scanner import scan_files
 from service.platform.media import CONTENT_TYPES

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from service.library.store import DueOriginal, Library
-from service.moderation.judgement import moderate
+from service.moderation.moderate import moderate
 from service.moderation.moderators import Moderators, Picture, Submission
 from service.moderation.scanner import scan_files
 from service.platform.errors import DependencyError, ProblemError

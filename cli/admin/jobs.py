@@ -58,9 +58,9 @@ def jobs(
 @app.command()
 def job(job_id: JobId, as_json: AsJson = False) -> None:
     """Show a job with its life, what it cost, and whether its bytes are still there."""
-    from service.admin import acts
+    from service.admin import actions
 
-    found = run(lambda r: acts.job_detail(r, job_id))
+    found = run(lambda r: actions.job_detail(r, job_id))
     if as_json:
         console.show_json(found)
         return
@@ -72,19 +72,19 @@ def job(job_id: JobId, as_json: AsJson = False) -> None:
 @app.command()
 def replay(job_id: JobId, reason: Because) -> None:
     """Start a new attempt at a job that failed, expired or was canceled, where its bytes are still there."""
-    from service.admin import acts
+    from service.admin import actions
 
     why = because(reason)
-    console.say(f"{job_id} is repeated by {run(lambda r: acts.replay(r, job_id, actor(), why)).job_id}")
+    console.say(f"{job_id} is repeated by {run(lambda r: actions.replay(r, job_id, actor(), why)).job_id}")
 
 
 @app.command()
 def cancel(job_id: JobId, reason: Because) -> None:
     """End a job that has not ended; it costs nothing."""
-    from service.admin import acts
+    from service.admin import actions
 
     why = because(reason)
-    console.say(f"{job_id}: {run(lambda r: acts.cancel(r, job_id, actor(), why)).status}")
+    console.say(f"{job_id}: {run(lambda r: actions.cancel(r, job_id, actor(), why)).status}")
 
 
 @app.command()

@@ -54,12 +54,14 @@ def review(
     category: Annotated[str | None, typer.Option(help="What callers are told; that of the refusal.")] = None,
 ) -> None:
     """Decide about a refused job."""
-    from service.admin import acts
+    from service.admin import actions
     from service.admin.schemas import ReviewRequest
 
     decision: Literal["keep", "block"] = "block" if block else "keep"
     wanted = checked(ReviewRequest, decision=decision, category=category, reason=reason)
-    run(lambda r: acts.review(r, job_id, wanted.decision, actor(), wanted.reason, category=wanted.category))
+    run(
+        lambda r: actions.review(r, job_id, wanted.decision, actor(), wanted.reason, category=wanted.category)
+    )
     console.say(f"{job_id}: {decision}")
 
 
@@ -84,15 +86,15 @@ def decide(
     category: Annotated[str, typer.Option(help="For --refuse: what callers are told.")] = "adult",
 ) -> None:
     """Decide about a picture in review; an original and what is made of it are approved separately."""
-    from service.admin import acts
+    from service.admin import actions
     from service.admin.schemas import PictureDecision
 
     decision: Literal["approve", "refuse"] = "approve" if approve else "refuse"
     wanted = checked(PictureDecision, decision=decision, category=category, reason=reason)
     if approve:
-        run(lambda r: acts.approve(r, kind, picture_id, actor(), wanted.reason))
+        run(lambda r: actions.approve(r, kind, picture_id, actor(), wanted.reason))
     else:
-        run(lambda r: acts.refuse(r, kind, picture_id, actor(), wanted.reason, category=wanted.category))
+        run(lambda r: actions.refuse(r, kind, picture_id, actor(), wanted.reason, category=wanted.category))
     console.say(f"{kind} {picture_id}: {decision}")
 
 
@@ -121,20 +123,20 @@ def block(
     reason: Because,
 ) -> None:
     """Refuse these bytes from now on, and take away what exists of them. Repeat it to complete it."""
-    from service.admin import acts
+    from service.admin import actions
     from service.admin.schemas import BlockRequest
 
     wanted = checked(BlockRequest, sha256=sha256.lower(), category=category, reason=reason)
-    done = run(lambda r: acts.block(r, wanted.sha256, actor(), wanted.reason, category=wanted.category))
+    done = run(lambda r: actions.block(r, wanted.sha256, actor(), wanted.reason, category=wanted.category))
     console.show_facts("Taken away", {name: str(getattr(done, name)) for name in done.__slots__})
 
 
 @app.command()
 def unblock(sha256: Sha256, reason: Because) -> None:
     """Accept these bytes again; what was taken away does not come back."""
-    from service.admin import acts
+    from service.admin import actions
     from service.admin.schemas import UnblockRequest
 
     wanted = checked(UnblockRequest, sha256=sha256.lower(), reason=reason)
-    run(lambda r: acts.unblock(r, wanted.sha256, actor(), wanted.reason))
+    run(lambda r: actions.unblock(r, wanted.sha256, actor(), wanted.reason))
     console.say(f"{wanted.sha256}: not blocked")

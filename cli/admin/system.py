@@ -60,13 +60,12 @@ def system(
     """Show the state of the system. Exit 1 when a dependency is down or an invariant does not hold."""
     from service.admin import lists
     from service.admin.schemas import InvariantReport, SystemPage
-    from service.health.checks import Checks
 
     class Report(SystemPage, InvariantReport):
         """Both at once."""
 
     async def look(platform: "Platform") -> Report:
-        state = await lists.system(platform, Checks(platform))
+        state = await lists.system(platform)
         broken = await Maintenance(platform.database).check_invariants() if invariants else []
         return Report(**dict(state), violations=broken)
 

@@ -122,14 +122,14 @@ def user(who: Who, as_json: AsJson = False) -> None:
 @app.command()
 def plan(who: Who, plan_id: Annotated[str, typer.Argument(help="Id of a plan.")], reason: Because) -> None:
     """Give an account another plan, at once."""
-    from service.admin import acts
+    from service.admin import actions
     from service.admin.schemas import UserPlanChange
 
     wanted = checked(UserPlanChange, plan_id=plan_id, reason=reason)
 
     async def act(platform: "Platform") -> tuple[str, str]:
         before = await Admin(platform.database).get_user(who)
-        after = await acts.set_plan(platform, before.user_id, wanted.plan_id, actor(), wanted.reason)
+        after = await actions.set_plan(platform, before.user_id, wanted.plan_id, actor(), wanted.reason)
         return before.plan_id, after.plan_id
 
     before, after = run(act)
@@ -187,13 +187,13 @@ def flag(
 @app.command()
 def suspend(who: Who, reason: Because) -> None:
     """Stop an account at once: sessions, API keys, jobs, share links, event streams. Nothing of it is deleted."""
-    from service.admin import acts
+    from service.admin import actions
 
     why = because(reason)
 
     async def act(platform: "Platform") -> Any:
         found = await Admin(platform.database).get_user(who)
-        return await acts.suspend(platform, found.user_id, actor(), why)
+        return await actions.suspend(platform, found.user_id, actor(), why)
 
     console.say(f"{who}: {run(act).state}")
 
@@ -201,12 +201,12 @@ def suspend(who: Who, reason: Because) -> None:
 @app.command()
 def restore(who: Who, reason: Because) -> None:
     """Let a suspended account be used again. A ban in Supabase Auth is lifted there."""
-    from service.admin import acts
+    from service.admin import actions
 
     why = because(reason)
 
     async def act(platform: "Platform") -> Any:
         found = await Admin(platform.database).get_user(who)
-        return await acts.restore(platform, found.user_id, actor(), why)
+        return await actions.restore(platform, found.user_id, actor(), why)
 
     console.say(f"{who}: {run(act).state}")

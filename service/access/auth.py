@@ -11,7 +11,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 import httpx
@@ -33,7 +33,7 @@ from service.platform.errors import (
     invalid_token,
     session_required,
 )
-from service.platform.resources import platform_of
+from service.platform.resources import Platform, platform_of
 from service.platform.settings import Settings
 
 AUDIENCE = "authenticated"
@@ -154,6 +154,10 @@ class Authenticator:
         self._keys = KeySet(http, f"{settings.supabase_url}/auth/v1/.well-known/jwks.json", headers, clock)
         self._users: LRUCache[bytes, _User] = LRUCache(CACHED_PRINCIPALS)
 
+    @classmethod
+    def open(cls, platform: Platform) -> Self:
+        return cls(platform.settings, platform.http)
+
     async def principal(self, request: Request) -> Principal:
         """Who sent this request. Raises ProblemError (401) for a malformed, foreign or expired token."""
         ip = address_of(request, self._hops)
@@ -267,8 +271,7 @@ async def caller(request: Request) -> Principal:
         and looks_like_key(token := bearer(authorization))
     ):
         return await _key_holder(request, token)
-    authenticator: Authenticator = request.app.state.authenticator
-    return await authenticator.principal(request)
+    return await platform_of(request).shared(Authenticator).principal(request)
 
 
 async def _key_holder(request: Request, key: str) -> Principal:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 
-from service.admin import acts, lists
+from service.admin import actions, lists
 from service.admin.access import REFUSALS, AdminUser, StaffUser
 from service.admin.errors import user_not_found
 from service.admin.rows import AdminJob, AdminJobDetail
@@ -31,7 +31,7 @@ async def search_jobs(request: Request, _caller: StaffUser, wanted: Annotated[Jo
 @router.get("/{job_id}", responses=responses(*REFUSALS, job_not_found))
 async def get_any_job(job_id: UUID, request: Request, _caller: StaffUser) -> AdminJobDetail:
     """One job with its transitions, what it cost, and whether its bytes are still there."""
-    return await acts.job_detail(platform_of(request), job_id)
+    return await actions.job_detail(platform_of(request), job_id)
 
 
 @router.post(
@@ -54,7 +54,7 @@ async def replay_job(job_id: UUID, request: Request, actor: AdminUser, wanted: A
 
     It is a job of its own, for the same owner, and holds the price of the first one anew.
     """
-    return await acts.replay(platform_of(request), job_id, actor, wanted.reason)
+    return await actions.replay(platform_of(request), job_id, actor, wanted.reason)
 
 
 @router.post(
@@ -63,7 +63,7 @@ async def replay_job(job_id: UUID, request: Request, actor: AdminUser, wanted: A
 )
 async def cancel_any_job(job_id: UUID, request: Request, actor: AdminUser, wanted: Act) -> AdminJob:
     """End a job that has not ended. It costs nothing, and its upload is removed."""
-    return await acts.cancel(platform_of(request), job_id, actor, wanted.reason)
+    return await actions.cancel(platform_of(request), job_id, actor, wanted.reason)
 
 
 @router.post(

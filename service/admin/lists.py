@@ -125,13 +125,13 @@ async def audit(platform: Platform, wanted: AuditFilter) -> AuditPage:
     return AuditPage(entries=rows, next_cursor=rows[-1].id if len(rows) == wanted.limit else None)
 
 
-async def system(platform: Platform, checks: Checks) -> SystemPage:
+async def system(platform: Platform) -> SystemPage:
     """What is waiting, late or open, and whether what the service needs answers."""
     settings = platform.settings
     return SystemPage(
         version=__version__,
         release=settings.release,
         environment=settings.environment,
-        readiness=await checks.readiness(),
+        readiness=await platform.shared(Checks).readiness(),
         report=await Admin(platform.database).system_report(settings.paid_priority),
     )

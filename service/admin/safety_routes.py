@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request
 
-from service.admin import acts, lists
+from service.admin import actions, lists
 from service.admin.access import REFUSALS, AdminUser, StaffUser
 from service.admin.rows import AdminJobDetail, PictureKind
 from service.admin.schemas import (
@@ -47,7 +47,7 @@ async def review_refused(
 ) -> AdminJobDetail:
     """Decide about a refused job: `keep` leaves its picture free to be sent again, `block` blocks its hash. The latest
     decision stands, but to keep does not unblock."""
-    return await acts.review(
+    return await actions.review(
         platform_of(request), job_id, wanted.decision, actor, wanted.reason, category=wanted.category
     )
 
@@ -72,9 +72,9 @@ async def decide_about_picture(
     and takes away all that was made of it. 409 `conflict` when nothing is to be decided any more."""
     platform = platform_of(request)
     if wanted.decision == "approve":
-        await acts.approve(platform, kind, picture_id, actor, wanted.reason)
+        await actions.approve(platform, kind, picture_id, actor, wanted.reason)
     else:
-        await acts.refuse(platform, kind, picture_id, actor, wanted.reason, category=wanted.category)
+        await actions.refuse(platform, kind, picture_id, actor, wanted.reason, category=wanted.category)
 
 
 @router.get("/blocked", responses=responses(*REFUSALS))
@@ -88,7 +88,7 @@ async def list_blocked(
 @router.post("/blocked", responses=responses(*REFUSALS, malformed_json))
 async def block_hash(request: Request, actor: AdminUser, wanted: BlockRequest) -> BlockAnswer:
     """Refuse these bytes from now on, and take away what exists of them. Repeating it completes it."""
-    done = await acts.block(
+    done = await actions.block(
         platform_of(request), wanted.sha256, actor, wanted.reason, category=wanted.category
     )
     return BlockAnswer(
@@ -109,4 +109,4 @@ async def unblock_hash(
     sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")], request: Request, actor: AdminUser, wanted: Act
 ) -> None:
     """Accept these bytes again; what was taken away does not come back."""
-    await acts.unblock(platform_of(request), sha256, actor, wanted.reason)
+    await actions.unblock(platform_of(request), sha256, actor, wanted.reason)

@@ -222,7 +222,7 @@ class RefundAnswer(BaseModel):
     refunded: bool = Field(description="false: it was refunded before")
 
 
-class Me(BaseModel):
+class StaffMember(BaseModel):
     """The caller as an operator."""
 
     user_id: UUID

@@ -13,11 +13,10 @@ from service.admin.schemas import (
     AuditFilter,
     AuditPage,
     InvariantReport,
-    Me,
+    StaffMember,
     SystemPage,
 )
 from service.admin.store import Admin
-from service.health.checks import Checks
 from service.maintenance.store import Maintenance
 from service.platform.errors import ProblemError, conflict
 from service.platform.pages import ADMIN
@@ -31,19 +30,18 @@ page = APIRouter(include_in_schema=False)
 
 
 @router.get("/me", responses=responses(*REFUSALS))
-async def get_me(request: Request, user_id: StaffUser) -> Me:
+async def get_me(request: Request, user_id: StaffUser) -> StaffMember:
     """The caller's role."""
     role = await Admin(platform_of(request).database).role(user_id)
     if role is None:  # revoked between the two questions
         raise ProblemError(admin_required)
-    return Me(user_id=user_id, role=role)
+    return StaffMember(user_id=user_id, role=role)
 
 
 @router.get("/system", responses=responses(*REFUSALS))
 async def get_system(request: Request, _caller: StaffUser) -> SystemPage:
     """What is waiting, late or open, and whether what the service needs answers."""
-    checks: Checks = request.app.state.checks
-    return await lists.system(platform_of(request), checks)
+    return await lists.system(platform_of(request))
 
 
 @router.get("/invariants", responses=responses(*REFUSALS))

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 
-from service.admin import acts, lists
+from service.admin import actions, lists
 from service.admin.access import REFUSALS, AdminUser, StaffUser
 from service.admin.errors import user_not_found
 from service.admin.rows import AdminUserDetail, CreditChange
@@ -43,7 +43,7 @@ async def set_plan(
     user_id: UUID, request: Request, actor: AdminUser, wanted: UserPlanChange
 ) -> AdminUserDetail:
     """Give an account another plan, at once. Nothing is deleted; a subscription is not touched."""
-    return await acts.set_plan(platform_of(request), user_id, wanted.plan_id, actor, wanted.reason)
+    return await actions.set_plan(platform_of(request), user_id, wanted.plan_id, actor, wanted.reason)
 
 
 @router.post("/{user_id}/credits/give", responses=_ACT)
@@ -72,13 +72,13 @@ async def take_credits(
 )
 async def suspend_user(user_id: UUID, request: Request, actor: AdminUser, wanted: Act) -> AdminUserDetail:
     """Stop an account at once: sessions, API keys, jobs, share links, event streams. Nothing of it is deleted."""
-    return await acts.suspend(platform_of(request), user_id, actor, wanted.reason)
+    return await actions.suspend(platform_of(request), user_id, actor, wanted.reason)
 
 
 @router.post("/{user_id}/restore", responses=_ACT)
 async def restore_user(user_id: UUID, request: Request, actor: AdminUser, wanted: Act) -> AdminUserDetail:
     """Let a suspended account be used again. Canceled jobs stay canceled; a ban in Supabase Auth is lifted there."""
-    return await acts.restore(platform_of(request), user_id, actor, wanted.reason)
+    return await actions.restore(platform_of(request), user_id, actor, wanted.reason)
 
 
 @router.post("/{user_id}/flag", responses=_ACT)

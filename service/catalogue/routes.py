@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping
 from fastapi import APIRouter, Request, Response
 
 from service.catalogue.schemas import Catalogue, InputLimits, ModerationStatement, OpEntry
-from service.intake.checks import accepted_types
 from service.moderation.moderators import NSFW_MODEL
 from service.ops.registry import catalogue
 from service.plans.tariff import Price, Tariff
 from service.platform.errors import internal
+from service.platform.media import accepted_types
 from service.platform.problems import responses
 from service.platform.resources import platform_of
 from service.platform.settings import Settings
@@ -45,7 +45,7 @@ def build(settings: Settings, prices: Mapping[str, Price], models: Collection[st
         max_bytes=settings.max_bytes,
         max_side=settings.max_side,
         max_pixels=settings.max_pixels,
-        content_types=sorted(accepted_types(settings)),
+        content_types=sorted(accepted_types(svg=settings.accept_svg)),
     )
     moderation = ModerationStatement(
         active=settings.moderation != "off" and NSFW_MODEL in models,

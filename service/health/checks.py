@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Literal
+from typing import Literal, Self
 
 import structlog
 from redis.exceptions import (
@@ -56,6 +56,10 @@ class Checks:
         self._asked_at = float("-inf")
         self._written: Check | None = None
         self._written_at = float("-inf")
+
+    @classmethod
+    def open(cls, platform: Platform) -> Self:
+        return cls(platform)
 
     async def readiness(self) -> Readiness:
         """Ask every dependency at the same time. Without Redis the service is slower, without the virus scanner it

@@ -9,6 +9,7 @@ from service.health.checks import Checks
 from service.health.schemas import Health, Readiness
 from service.platform.errors import ProblemError, invalid_token, not_found
 from service.platform.problems import responses
+from service.platform.resources import platform_of
 from service.platform.telemetry import metrics
 
 router = APIRouter(tags=["health"])
@@ -24,8 +25,7 @@ async def health() -> Health:
 async def ready(request: Request, response: Response) -> Readiness:
     """Each dependency with its answer time. 503 when nothing can be served. A database that refuses writes is
     `degraded`: hits and everything that reads go on, so callers must go on being sent here."""
-    checks: Checks = request.app.state.checks
-    readiness = await checks.readiness()
+    readiness = await platform_of(request).shared(Checks).readiness()
     response.headers["Cache-Control"] = "no-store"
     if readiness.status == "down":
         response.status_code = 503

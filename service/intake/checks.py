@@ -17,14 +17,9 @@ from service.platform.errors import (
     too_many_pixels,
     unsupported_type,
 )
-from service.platform.media import ACCEPTED, SVG, claimed_type
+from service.platform.media import SVG, accepted_types, claimed_type
 from service.platform.resources import Platform
 from service.platform.settings import Settings
-
-
-def accepted_types(settings: Settings) -> frozenset[str]:
-    """Content types that this deployment takes."""
-    return ACCEPTED if settings.accept_svg else ACCEPTED - {SVG}
 
 
 def check(claim: IntakeRequest, platform: Platform) -> Chain:
@@ -46,7 +41,7 @@ def check_picture(claim: PictureClaim, settings: Settings) -> None:
         raise ProblemError(
             unsupported_type, "A packed drawing is not accepted: unpack it and send the .svg inside."
         )
-    if content_type is not None and content_type not in accepted_types(settings):
+    if content_type is not None and content_type not in accepted_types(svg=settings.accept_svg):
         raise ProblemError(
             unsupported_type,
             f"{content_type} is not accepted: send JPEG, PNG, WebP, AVIF, HEIC, GIF, TIFF, BMP or SVG.",

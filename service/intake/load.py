@@ -15,7 +15,7 @@ from typing import Self
 
 import structlog
 
-from service.maintenance.store import Maintenance, QueueLoad
+from service.jobs.store import Jobs, QueueLoad
 from service.plans.store import Profile
 from service.platform.errors import DependencyError, ProblemError, overloaded
 from service.platform.resources import Platform
@@ -46,9 +46,9 @@ class Load:
     """The depth of the queue that this process rings, and what follows from it. One per process."""
 
     def __init__(
-        self, maintenance: Maintenance, settings: Settings, *, clock: Callable[[], float] = time.monotonic
+        self, jobs: Jobs, settings: Settings, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._maintenance = maintenance
+        self._jobs = jobs
         self._settings = settings
         self._clock = clock
         self._load: QueueLoad | None = None
@@ -57,7 +57,7 @@ class Load:
 
     @classmethod
     def open(cls, platform: Platform) -> Self:
-        return cls(Maintenance(platform.database), platform.settings)
+        return cls(Jobs(platform.database), platform.settings)
 
     async def refusal(self, profile: Profile | None) -> OverloadedError | None:
         """Why a caller with this profile (None: unknown, treated as a visitor) gets no new job now; None: they do."""
@@ -92,7 +92,7 @@ class Load:
 
     async def _ask(self) -> None:
         try:
-            load = await self._maintenance.queue_load(self._settings.queue)
+            load = await self._jobs.queue_load(self._settings.queue)
         except DependencyError:
             log.warning("load_unknown")
             return

@@ -118,6 +118,14 @@ class Completion(JobRow):
     forget: list[Forget]
 
 
+class QueueLoad(Row):
+    """Jobs of one queue: waiting, running, and finished by workers in the last minute."""
+
+    queued: int
+    running: int
+    finished: int
+
+
 class Jobs:
     """Typed access: what callers see of a job and may do to it, then what a worker with its lease may do."""
 
@@ -193,6 +201,9 @@ class Jobs:
             retry_seconds=retry_seconds,
             drop_upload=drop_upload,
         )
+
+    async def queue_load(self, queue: str) -> QueueLoad:
+        return await self._database.one(QueueLoad, "queue_load", queue=queue)
 
 
 def _lease(job: ClaimedJob) -> dict[str, UUID]:

@@ -15,7 +15,7 @@ from service.jobs.errors import no_such_job
 from service.library.errors import no_such_output, output_removed
 from service.library.store import Library, LibraryOutput
 from service.moderation.errors import in_review
-from service.moderation.judgement import moderate
+from service.moderation.moderate import moderate
 from service.moderation.moderators import Moderators, Picture, Submission
 from service.moderation.scanner import scan_files
 from service.moderation.store import Safety
@@ -23,7 +23,7 @@ from service.platform.errors import ProblemError
 from service.platform.resources import Platform
 from service.platform.storage import LIBRARY, output_names
 from service.platform.storage_errors import ObjectNotFoundError
-from service.teams.moves import give_images
+from service.teams.transfer import give_images
 
 
 async def promote(  # noqa: PLR0913

@@ -1,4 +1,4 @@
-"""Routes of the library: settings, keeping, promoting, versions, claims."""
+"""Routes of the library: keeping, promoting, versions, claims."""
 
 from uuid import UUID
 
@@ -31,21 +31,14 @@ from service.library.schemas import (
     ClaimedJob,
     ClaimRequest,
     KeepRequest,
-    Me,
     OutputDocument,
-    Plan,
     PromoteRequest,
-    Settings,
-    SettingsChange,
 )
 from service.library.store import Library, LibraryOutput
 from service.moderation.errors import in_review, infected, refused
-from service.plans.errors import plan_required, storage_full
-from service.plans.profiles import Profiles
-from service.plans.store import Plans, Profile
+from service.plans.errors import storage_full
 from service.platform.downloads import download_url, suggested_name
 from service.platform.errors import (
-    account_gone,
     conflict,
     data_deletion_running,
     malformed_json,
@@ -55,24 +48,8 @@ from service.platform.problems import responses
 from service.platform.resources import Platform, platform_of
 from service.teams.errors import TEAM_REFUSALS, team_not_found
 from service.usage.meter import Meter
-from service.usage.report import library_of
 
 router = APIRouter(tags=["library"])
-
-
-def _me(platform: Platform, profile: Profile | None) -> Me:
-    if profile is None or profile.user_id is None:
-        raise account_gone()
-    return Me(
-        user_id=profile.user_id,
-        plan=Plan(id=profile.plan_id, name=profile.plan_name, **profile.model_dump(include=_PLAN)),
-        settings=Settings(**profile.model_dump(include=set(Settings.model_fields))),
-        credits=profile.balance,
-        library=library_of(platform.settings, profile.over_quota_since),
-    )
-
-
-_PLAN = set(Plan.model_fields) - {"id", "name"}
 
 
 async def _document(platform: Platform, output: LibraryOutput) -> OutputDocument:
@@ -88,22 +65,6 @@ async def _document(platform: Platform, output: LibraryOutput) -> OutputDocument
         thumbnail_url=signed.thumbnail_url,
         download_url=download_url(signed.url, suggested_name(output.filename, output.op_key, output.path)),
     )
-
-
-@router.get("/me", responses=responses(sign_in_required))
-async def get_me(request: Request, user_id: SignedIn) -> Me:
-    """Plan, settings and credits of the caller."""
-    platform = platform_of(request)
-    return _me(platform, await Plans(platform.database).get_profile(user_id))
-
-
-@router.patch("/me", responses=responses(sign_in_required, malformed_json, plan_required))
-async def patch_me(body: SettingsChange, request: Request, user_id: SignedIn) -> Me:
-    """Change settings. Fewer `versions_to_keep` take effect within minutes, on every image."""
-    platform = platform_of(request)
-    profile = await Plans(platform.database).set_profile(user_id, body.model_dump(exclude_unset=True))
-    platform.shared(Profiles).put(user_id, profile)
-    return _me(platform, profile)
 
 
 @router.get(

@@ -34,14 +34,6 @@ class QueueStats(Row):
     oldest_due_seconds: float | None
 
 
-class QueueLoad(Row):
-    """Jobs of one queue: waiting, running, and finished by workers in the last minute."""
-
-    queued: int
-    running: int
-    finished: int
-
-
 class ByteCheck(Row):
     """A row whose bytes are to be looked for; `id` of the output, or of the image whose original it is."""
 
@@ -82,9 +74,6 @@ class Maintenance:
     async def probe_write(self) -> None:
         """Write one row. Raises DatabaseReadOnlyError, DependencyError."""
         await self._database.run("probe_write")
-
-    async def queue_load(self, queue: str) -> QueueLoad:
-        return await self._database.one(QueueLoad, "queue_load", queue=queue)
 
     async def expire_due(self, limit: int) -> ExpiryReport:
         return await self._database.one(ExpiryReport, "expire_due", limit=limit)

@@ -54,6 +54,11 @@ _SAME: Final = {
 _SILENT: Final = {"", "application/octet-stream", "binary/octet-stream", "application/unknown"}
 
 
+def accepted_types(*, svg: bool) -> frozenset[str]:
+    """Those of ACCEPTED that a deployment takes; `svg`: whether SVG is one of them."""
+    return ACCEPTED if svg else ACCEPTED - {SVG}
+
+
 def claimed_type(label: str | None) -> str | None:
     """The media type that a label such as `image/JPG; q=1` means, None where it claims nothing about the bytes."""
     plain = (label or "").partition(";")[0].strip().lower()

@@ -16,7 +16,7 @@ from service.platform.errors import (
 )
 from service.platform.problems import responses
 from service.platform.resources import platform_of
-from service.teams import moves
+from service.teams import transfer
 from service.teams.errors import (
     TEAM_REFUSALS,
     already_member,
@@ -138,7 +138,7 @@ async def delete_team(team_id: UUID, body: TeamDeletion, request: Request, user_
     Members lose access at once, and what they have in the making for the team is canceled. A large library takes a
     while: repeat the call when no answer comes.
     """
-    deleted = await moves.delete_team(platform_of(request), user_id, team_id, body.name)
+    deleted = await transfer.delete_team(platform_of(request), user_id, team_id, body.name)
     return DeletedTeam(images=deleted.images)
 
 
@@ -278,7 +278,7 @@ async def give_images(team_id: UUID, body: ImageIds, request: Request, user_id: 
     They leave the caller's collections. Where the team has a picture of the same bytes the two become one: versions
     are counted on behind those that are there. What an operator has yet to approve is left out as `in_review`.
     """
-    moved = await moves.give_images(platform_of(request), user_id, team_id, body.image_ids)
+    moved = await transfer.give_images(platform_of(request), user_id, team_id, body.image_ids)
     return _answer(body.image_ids, moved)
 
 
@@ -288,5 +288,5 @@ async def give_images(team_id: UUID, body: ImageIds, request: Request, user_id: 
 )
 async def take_images(team_id: UUID, body: ImageIds, request: Request, user_id: SignedIn) -> MoveAnswer:
     """Move images of the team into its owner's own library; the owner does."""
-    moved = await moves.take_images(platform_of(request), user_id, team_id, body.image_ids)
+    moved = await transfer.take_images(platform_of(request), user_id, team_id, body.image_ids)
     return _answer(body.image_ids, moved)

@@ -14,7 +14,7 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.stack import Stack
-from service.admin import acts
+from service.admin import actions
 from service.admin.store import Actor
 from service.jobs.progress import Progress
 from service.jobs.store import Jobs
@@ -133,7 +133,7 @@ async def test_a_hit_out_of_redis_is_not_served_to_a_suspended_account(
     await user_client.process(picture, OP)
     for _ in range(2):
         assert (await user_client.intake(picture, OP))["cached"]
-    await acts.suspend(platform, user.id, Actor(None, "cli:test"), "test")
+    await actions.suspend(platform, user.id, Actor(None, "cli:test"), "test")
     refused = await user_client.http.post("/intake", json=picture.claim(OP))
     assert (refused.status_code, refused.json()["code"]) == (403, "account_suspended")
 
@@ -151,10 +151,10 @@ async def test_links_answer_as_revoked_and_open_again_after_the_restore(
     token = made.json()["url"].rpartition("/")[2]
     async with httpx.AsyncClient(base_url=user_client.http.base_url, trust_env=False) as anybody:
         assert (await anybody.get(f"/s/{token}")).status_code == 302
-        await acts.suspend(platform, user.id, Actor(None, "cli:test"), "test")
+        await actions.suspend(platform, user.id, Actor(None, "cli:test"), "test")
         refused = await anybody.get(f"/s/{token}")
         assert (refused.status_code, refused.json()["code"]) == (410, "share_revoked")
-        await acts.restore(platform, user.id, Actor(None, "cli:test"), "test")
+        await actions.restore(platform, user.id, Actor(None, "cli:test"), "test")
         assert (await anybody.get(f"/s/{token}")).status_code == 302
 
 
@@ -212,7 +212,7 @@ async def test_a_running_job_is_dropped_and_costs_nothing(
         await asyncio.to_thread(wait_for, await pixels.workdirs.get() / "entered")
         if redis is not None:
             await redis.kill()
-        await acts.suspend(platform, user.id, Actor(None, "cli:test"), "test")
+        await actions.suspend(platform, user.id, Actor(None, "cli:test"), "test")
         suspended_at = time.monotonic()
         await running
         seconds = time.monotonic() - suspended_at
@@ -245,7 +245,7 @@ async def test_a_worker_process_watches_for_suspensions(
             await platform.doorbell.ring(queue)
             while (hint := await listener.next(5)) is None or hint.get("step") != "pixels":
                 pass
-        await acts.suspend(platform, user.id, Actor(None, "cli:test"), "test")
+        await actions.suspend(platform, user.id, Actor(None, "cli:test"), "test")
         suspended_at = time.monotonic()
         await asyncio.to_thread(_until_one_is_killed, children)
         seconds = time.monotonic() - suspended_at

@@ -12,7 +12,7 @@ from PIL import Image
 from scripts.local.home import Local
 from scripts.local.process import Child
 from scripts.local.stack import Stack
-from service.admin import acts, lists
+from service.admin import actions, lists
 from service.admin.schemas import ReviewFilter
 from service.admin.store import Actor
 from service.jobs.store import Jobs
@@ -106,13 +106,13 @@ async def test_a_picture_in_review_is_its_owners_alone_until_it_is_approved(
         again = await other.process(picture, OP)
         assert again["output"]["moderation"] == "review"
 
-        await acts.approve(platform, "output", output_id, OPERATOR, "a lamp")
+        await actions.approve(platform, "output", output_id, OPERATOR, "a lamp")
         assert not await in_review(platform, again["output"]["output_id"])  # the same bytes
     link = await shop.say("POST", f"/outputs/{output_id}/share", {"expires_in": 3600}, status=201)
     assert link["status"] == "active"
     assert (await shop.intake(picture, OP))["cached"] is True
     with pytest.raises(ProblemError) as decided:
-        await acts.approve(platform, "output", output_id, OPERATOR, "again")
+        await actions.approve(platform, "output", output_id, OPERATOR, "again")
     assert decided.value.code == "conflict"
     said = "select data from audit_log where action = 'picture.approve' and subject = $1"
     assert await db.fetchval(said, picture.sha256) is not None
@@ -136,7 +136,7 @@ async def test_a_picture_that_an_operator_refuses_is_taken_away(
     done = await shop.process(picture, OP)
     output_id = done["output"]["output_id"]
     await shop.say("POST", "/outputs/promote", {"output_id": output_id})
-    await acts.refuse(platform, "output", output_id, OPERATOR, "clear case", category="adult")
+    await actions.refuse(platform, "output", output_id, OPERATOR, "clear case", category="adult")
     assert await shop.outputs() == []
     assert not await in_review(platform, output_id)
     gone = "select count(*) from tombstones where bucket = 'user-library' and reason = 'blocked' and path like $1"

@@ -326,6 +326,10 @@ class TestOpenApi:
                     assert set(response["content"]) == {"application/problem+json"}, operation["operationId"]
         assert "HTTPValidationError" not in document["components"]["schemas"]
 
+    def test_each_schema_has_a_name_of_its_own(self, document: dict[str, Any]) -> None:
+        """Of two models with one name FastAPI tells the modules, and so renames them whenever one moves."""
+        assert not [name for name in document["components"]["schemas"] if "__" in name]
+
     def test_the_codes_of_an_intake_are_listed_with_examples(self, document: dict[str, Any]) -> None:
         listed = document["paths"]["/intake"]["post"]["responses"]
         codes = {

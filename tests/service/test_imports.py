@@ -38,7 +38,7 @@ EDGES: dict[str, set[str]] = {
     "access": set(),
     "credits": {"access"},
     "usage": {"access"},
-    "plans": {"access", "cache"},
+    "plans": {"access", "cache", "usage"},
     "privacy": {"access", "cache", "maintenance"},
     "input_documents": {"access"},
     "maintenance": {"cache"},
@@ -52,9 +52,9 @@ EDGES: dict[str, set[str]] = {
     "sharing": {"access", "cache", "library", "moderation", "teams", "usage"},
     "intake": {
         *("access", "cache", "credits", "input_documents", "jobs", "library"),
-        *("maintenance", "moderation", "plans", "teams", "usage"),
+        *("moderation", "plans", "teams", "usage"),
     },
-    "catalogue": {"intake", "moderation", "plans"},
+    "catalogue": {"moderation", "plans"},
     "health": {"access", "maintenance", "moderation"},
     "admin": {
         *("access", "cache", "credits", "health", "jobs", "library"),

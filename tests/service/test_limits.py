@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from service.access.auth import Authenticator, Principal
+from service.access.auth import Principal
 from service.access.limits import Admitted, limits_of
 from service.platform.addresses import networks, pseudonym
 from service.platform.breaker import Breaker
@@ -319,7 +319,6 @@ async def test_the_dependency(
     settings = settings_for(local, rate_per_ip_minute=1, trusted_hops=1)
     async with open_platform(settings) as opened:
         probe.state.platform = opened
-        probe.state.authenticator = Authenticator(settings, opened.http)
 
         @probe.get("/limited")
         async def limited(caller: Admitted) -> str:
@@ -363,7 +362,6 @@ async def test_nobody_escapes_a_limit_by_what_they_write(
     tag = f"2001:db8:{uuid.uuid4().hex[:4]}"
     async with open_platform(settings) as opened:
         probe.state.platform = opened
-        probe.state.authenticator = Authenticator(settings, opened.http)
 
         @probe.get(f"/limited/{hops}")
         async def limited(caller: Admitted) -> str:

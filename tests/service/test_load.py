@@ -14,7 +14,7 @@ from scripts.local.home import Local
 from scripts.local.process import Child
 from scripts.local.stack import Stack
 from service.intake.load import Load
-from service.maintenance.store import Maintenance, QueueLoad
+from service.jobs.store import Jobs, QueueLoad
 from service.plans.store import Profile
 from service.platform.resources import Platform, open_platform
 from service.platform.settings import Settings
@@ -78,7 +78,7 @@ async def test_each_class_has_its_depth(
     world: World, platform: Platform, priorities: dict[str, Profile | None]
 ) -> None:
     queue, clock = secrets.token_hex(6), Clock()
-    load = Load(Maintenance(platform.database), settings_with(**DEPTHS, queue=queue), clock=clock)
+    load = Load(Jobs(platform.database), settings_with(**DEPTHS, queue=queue), clock=clock)
     shed: dict[int, list[str]] = {}
     for depth in range(8):
         clock.now += 100
@@ -90,7 +90,7 @@ async def test_each_class_has_its_depth(
 
 async def test_the_wait_is_what_workers_need_for_the_queue(world: World, platform: Platform) -> None:
     queue, clock = secrets.token_hex(6), Clock()
-    load = Load(Maintenance(platform.database), settings_with(**DEPTHS, queue=queue), clock=clock)
+    load = Load(Jobs(platform.database), settings_with(**DEPTHS, queue=queue), clock=clock)
     for _ in range(4):
         await world.queued(queue=queue)
     idle = await load.refusal(None)
@@ -112,7 +112,7 @@ async def test_the_wait_is_what_workers_need_for_the_queue(world: World, platfor
     assert busy.problem().retryable
 
 
-class Counting(Maintenance):
+class Counting(Jobs):
     """Counts the questions that reach the database."""
 
     asked = 0
@@ -123,15 +123,15 @@ class Counting(Maintenance):
 
 
 async def test_the_database_is_asked_once_a_second(platform: Platform) -> None:
-    maintenance, clock = Counting(platform.database), Clock()
-    load = Load(maintenance, settings_with(queue=secrets.token_hex(6)), clock=clock)
+    jobs, clock = Counting(platform.database), Clock()
+    load = Load(jobs, settings_with(queue=secrets.token_hex(6)), clock=clock)
     for _ in range(100):
         await load.refusal(None)
         clock.now += 0.009
-    assert maintenance.asked == 1
+    assert jobs.asked == 1
     clock.now += 10
     await load.refusal(None)
-    assert maintenance.asked == 2
+    assert jobs.asked == 2
 
 
 async def test_nobody_is_refused_for_what_is_not_known() -> None:

@@ -7,7 +7,7 @@ import { explain } from "./dialogs.js";
 import { byId, make } from "./dom.js";
 import { ImageView } from "./image.js";
 import { Selection } from "./selection.js";
-import { Shelves } from "./shelves.js";
+import { Places } from "./places.js";
 
 const TYPING_MS = 250;
 const DAY_MS = 86_400_000;
@@ -30,16 +30,16 @@ export class Library {
     this.asked = 0; // of several lists asked for, only the last is drawn: never one of a user who has signed out
     this.loading = false;
     const change = (/** @type {() => Promise<unknown>} */ work) => this.#change(work);
-    this.shelves = new Shelves(darkroom, { onChoose: () => this.#turnTo(), change, teams });
+    this.places = new Places(darkroom, { onChoose: () => this.#turnTo(), change, teams });
     this.selection = new Selection(darkroom, {
       change,
-      askPlace: (count) => this.shelves.askPlace(count),
+      askPlace: (count) => this.places.askPlace(count),
       teamId: () => teams.chosen,
-      archived: () => this.shelves.chosen === "archive",
+      archived: () => this.places.chosen === "archive",
     });
     this.view = new ImageView(darkroom, {
-      collections: () => this.shelves.collections,
-      newCollection: () => this.shelves.create(),
+      collections: () => this.places.collections,
+      newCollection: () => this.places.create(),
       onChange: () => this.refresh(),
     });
     this.#wire();
@@ -47,8 +47,8 @@ export class Library {
 
   #wire() {
     this.teams.addEventListener("choose", () => {
-      this.shelves.show([]);
-      void this.shelves.choose("all");
+      this.places.show([]);
+      void this.places.choose("all");
     });
     let typing = 0;
     byId("filters").addEventListener("submit", (/** @type {Event} */ event) => event.preventDefault());
@@ -78,8 +78,8 @@ export class Library {
     this.userId = userId;
     this.asked += 1;
     this.selection.end();
-    this.shelves.chosen = "all";
-    this.shelves.show([]);
+    this.places.chosen = "all";
+    this.places.show([]);
     this.#list([], null);
     byId("filters").reset();
     byId("library-empty").hidden = true;
@@ -94,7 +94,7 @@ export class Library {
 
   /** The filter as the form has it. */
   get filter() {
-    const { collection, chosen } = this.shelves;
+    const { collection, chosen } = this.places;
     const days = Number(byId("made-when").value);
     return {
       q: byId("q").value.trim(),
@@ -134,7 +134,7 @@ export class Library {
         ...(me.plan.persistent ? [] : ["Results are kept for a while only; each says how long."]),
       ].join(" ");
       byId("library-problem").textContent = "";
-      this.shelves.show(collections);
+      this.places.show(collections);
       this.#list(page.images, page.next_cursor);
       if (kept) byId("images").querySelector(`[data-id="${kept}"] button`)?.focus();
     } catch (error) {
@@ -214,13 +214,13 @@ export class Library {
         text: "Search looks for words of filenames and prompts.",
         action: { label: "Clear the filters", act: clear },
       };
-    if (this.shelves.chosen === "archive")
+    if (this.places.chosen === "archive")
       return { title: "The archive is empty", text: "Archived images leave the lists and keep their bytes." };
-    if (this.shelves.collection)
+    if (this.places.collection)
       return {
         title: "Nothing in this collection",
         text: "Select images and move them here, or tick it in an image’s own view.",
-        action: { label: "Show all images", act: () => void this.shelves.choose("all") },
+        action: { label: "Show all images", act: () => void this.places.choose("all") },
       };
     if (!this.teams.writable) return { title: "Nothing yet", text: "What the editors of this team keep appears here." };
     const develop = () => {

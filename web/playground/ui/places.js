@@ -15,7 +15,7 @@ const FIXED = /** @type {Record<string, string>} */ ({ all: "All images", archiv
  * @property {Teams} teams
  */
 
-export class Shelves {
+export class Places {
   /** @param {Darkroom} darkroom @param {Around} around */
   constructor(darkroom, around) {
     this.darkroom = darkroom;
