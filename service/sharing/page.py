@@ -74,6 +74,7 @@ def _page(status: int, title: str, body: str) -> HTMLResponse:
     return HTMLResponse(
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<link rel="icon" href="../static/icon.svg" type="image/svg+xml">'
         '<meta name="robots" content="noindex, nofollow"><meta name="referrer" content="no-referrer">'
         '<meta property="og:title" content="A shared picture"><meta property="og:type" content="website">'
         f"<title>{title}</title><style>{STYLE}</style></head><body><main>{body}</main></body></html>",

@@ -45,7 +45,8 @@ class Tags(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-EXPECTED = ["html", "head", "meta", "meta", "meta", "meta", "meta", "meta", "title", "style", "body", "main"]
+HEAD = ["meta", "meta", "link", "meta", "meta", "meta", "meta", "title", "style"]
+EXPECTED = ["html", "head", *HEAD, "body", "main"]
 
 
 @pytest.mark.parametrize("filename", SHOWN)
@@ -105,6 +106,9 @@ async def test_the_page_allows_the_picture_and_nothing_else(
         for meta in Tags(answer.text).of("meta")
         if "content" in meta
     }
+    [icon] = Tags(answer.text).of("link")  # without it a browser asks for /favicon.ico, which is not there
+    assert icon["rel"] == "icon"
+    assert (await visitor.get(str(answer.url.join(str(icon["href"]))))).status_code == 200
     assert metas["og:title"] == "A shared picture"
     assert metas["robots"] == "noindex, nofollow"
     assert not any("token" in str(value) or "lamp" in str(value) for value in metas.values())
