@@ -17,7 +17,7 @@ from scripts.local.stack import Stack
 from service.cache.hot_answers import hit_key
 from service.maintenance.store import Maintenance
 from service.platform.resources import Platform
-from tests.chaos.dying import start_dying
+from tests.chaos.dying import alone, hand_over, start_dying
 from tests.conftest import UNLIMITED
 from tests.jobs import ask, finished, new_queue
 from tests.library.people import OP, Connection, Person, clean, consistent, objects, objects_of, person
@@ -26,7 +26,6 @@ from workers.cleanup import CleanupReport, cleanup, purge
 from workers.originals import original_key, originals
 
 PRICE = 5
-LEASE_SECONDS = 2
 pytestmark = [pytest.mark.chaos, pytest.mark.usefixtures("worker")]
 
 
@@ -139,11 +138,6 @@ async def test_a_worker_that_writes_to_the_library(
     if source == "library":
         await paid.process(picture, OP, wants_persist=True)
     queue = new_queue()
-    env = {
-        "DARKROOM_QUEUE": queue,
-        "DARKROOM_LEASE_SECONDS": str(LEASE_SECONDS),
-        "DARKROOM_WORKER_SLOTS": "1",
-    }
     job_id = await _queued(platform, paid.id, picture, queue)
     row = await db.fetchrow("select source_bucket, upload_path from public.jobs where id = $1", job_id)
     assert row is not None
@@ -151,12 +145,11 @@ async def test_a_worker_that_writes_to_the_library(
         await platform.storage.upload("uploads-ephemeral", row["upload_path"], picture.data, "image/jpeg")
     else:
         assert row["source_bucket"] == "user-library"
-    dying = await start_dying(stack, "dying_worker", step, env=env)
+    dying = await start_dying(stack, "dying_worker", step, env=alone(queue))
     await platform.doorbell.ring(queue)
     await asyncio.wait_for(dying.wait(), 90)
-    survivor = await stack.start_worker(env)
+    await hand_over(platform, db, "jobs", job_id)
     done = await finished(platform, job_id, paid.id)
-    await survivor.stop()
 
     assert (done.status, done.charged) == ("done", PRICE)
     live, image = await paid.outputs(), await paid.image()

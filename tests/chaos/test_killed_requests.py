@@ -9,14 +9,13 @@ import pytest
 from scripts.local.stack import Stack
 from service.platform.resources import Platform
 from service.privacy.store import DataRequest, DataRequests
-from tests.chaos.dying import start_dying
+from tests.chaos.dying import alone, hand_over, start_dying
 from tests.jobs import new_queue
 from tests.privacy.estate import Connection, ended, furnish, objects_of, wiped_clean
 from tests.support import User, until_gone
 from workers.cleanup import CleanupReport, purge
 
 pytestmark = [pytest.mark.chaos, pytest.mark.usefixtures("worker")]
-LEASE_SECONDS = 2
 SILENT_SECONDS = 25.0
 """Longer than a worker takes to start: it has to wait for one that may still be writing."""
 DELETION = (
@@ -27,20 +26,14 @@ EXPORT = ("claimed", "collect", "store", "stored", "finished")
 
 
 async def _kill_one_then_survive(
-    stack: Stack, platform: Platform, step: str, queue: str, request: DataRequest
+    stack: Stack, platform: Platform, db: Connection, step: str, request: DataRequest
 ) -> None:
     """The first worker kills itself at the step; a second one brings the request to its end."""
-    env = {
-        "DARKROOM_QUEUE": queue,
-        "DARKROOM_LEASE_SECONDS": str(LEASE_SECONDS),
-        "DARKROOM_WORKER_SLOTS": "1",
-    }
-    dying = await start_dying(stack, "dying_requester", step, env=env)
-    await platform.doorbell.ring(queue)
+    dying = await start_dying(stack, "dying_requester", step, env=alone(request.queue))
+    await platform.doorbell.ring(request.queue)
     await asyncio.wait_for(dying.wait(), 60)
-    survivor = await stack.start_worker(env)
+    await hand_over(platform, db, "data_requests", request.request_id)
     row = await ended(platform, request.request_id, request.user_id)
-    await survivor.stop()
     assert (row.status, row.error) == ("done", None)
 
 
@@ -56,7 +49,7 @@ async def test_a_deletion_is_completed(
         user.id, delete_account=account, queue=queue
     )
     there = len(await objects_of(db, estate))
-    await _kill_one_then_survive(stack, platform, step, queue, request)
+    await _kill_one_then_survive(stack, platform, db, step, request)
     await wiped_clean(db, platform, estate, account=account)
     row = await DataRequests(platform.database).get_request(request.request_id, None if account else user.id)
     assert row is not None
@@ -74,7 +67,7 @@ async def test_an_export_is_completed(
     estate = await furnish(platform, db, user)
     queue = new_queue()
     request = await DataRequests(platform.database).request_export(user.id, queue, None)
-    await _kill_one_then_survive(stack, platform, step, queue, request)
+    await _kill_one_then_survive(stack, platform, db, step, request)
     row = await DataRequests(platform.database).get_request(request.request_id, user.id)
     assert row is not None
     assert row.path is not None

@@ -14,50 +14,29 @@ import pytest
 from scripts.local.stack import Stack
 from service.maintenance.store import Maintenance
 from service.platform.resources import Platform
-from tests.chaos.dying import start_dying
+from tests.chaos.dying import alone, hand_over, start_dying
 from tests.jobs import finished, new_queue, queue_job
 from tests.photos import photo
 from tests.support import User
 from workers.cleanup import CleanupReport, purge
 
-LEASE_SECONDS = 2
 PRICE = 7
+pytestmark = [pytest.mark.chaos, pytest.mark.usefixtures("worker")]
+STEPS = ("claimed", "cache", "download", "pixels", "store", "stored", "complete", "completed")
+OP = "resize-v1:width-64"
 
 
-@pytest.mark.chaos
-@pytest.mark.parametrize(
-    "step", ["claimed", "cache", "download", "pixels", "store", "stored", "complete", "completed"]
-)
+@pytest.mark.parametrize("step", STEPS)
 async def test_another_worker_finishes_the_job_once(
-    tmp_path: Path,
-    stack: Stack,
-    platform: Platform,
-    user: User,
-    db: asyncpg.Connection[asyncpg.Record],
-    *,
-    step: str,
+    stack: Stack, platform: Platform, user: User, db: asyncpg.Connection[asyncpg.Record], step: str
 ) -> None:
     queue = new_queue()
-    env = {
-        "DARKROOM_QUEUE": queue,
-        "DARKROOM_LEASE_SECONDS": str(LEASE_SECONDS),
-        "DARKROOM_WORKER_SLOTS": "1",
-        "DARKROOM_TEMP_DIR": str(tmp_path / "temporary"),
-    }
-    job_id = await queue_job(platform, photo(), "resize-v1:width-64", queue, user_id=user.id, price=PRICE)
-    dying = await start_dying(stack, "dying_worker", step, env=env)
+    job_id = await queue_job(platform, photo(), OP, queue, user_id=user.id, price=PRICE)
+    dying = await start_dying(stack, "dying_worker", step, env=alone(queue))
     await platform.doorbell.ring(queue)
     await asyncio.wait_for(dying.wait(), 90)
-    left = {path.name for path in (tmp_path / "temporary").iterdir()}
-    assert len(left) == 1  # the directory of the dead worker, with its pictures
-
-    survivor = await stack.start_worker(env)
+    await hand_over(platform, db, "jobs", job_id)
     row = await finished(platform, job_id, user.id, seconds=120)
-    async with asyncio.timeout(90):
-        while left & {path.name for path in (tmp_path / "temporary").iterdir()}:  # noqa: ASYNC110 - another process
-            await asyncio.sleep(0.01)
-    await survivor.stop()
-    assert list((tmp_path / "temporary").iterdir()) == []
 
     assert row.status == "done"
     assert row.attempts == (1 if step == "completed" else 2)
@@ -78,3 +57,23 @@ async def test_another_worker_finishes_the_job_once(
     )
     assert {entry["name"] for entry in stored} == {outputs[0]["path"], outputs[0]["thumb_path"]}
     assert not await Maintenance(platform.database).check_invariants()
+
+
+async def test_the_next_worker_of_the_machine_removes_the_files_of_a_dead_one(
+    tmp_path: Path, stack: Stack, platform: Platform
+) -> None:
+    queue, temporary = new_queue(), tmp_path / "temporary"
+    env = alone(queue) | {"DARKROOM_TEMP_DIR": str(temporary)}
+    job_id = await queue_job(platform, photo(), OP, queue)
+    dying = await start_dying(stack, "dying_worker", "stored", env=env)
+    await platform.doorbell.ring(queue)
+    await asyncio.wait_for(dying.wait(), 90)
+    left = {path.name for path in temporary.iterdir()}
+    assert len(left) == 1  # the directory of the dead worker, with its pictures
+    survivor = await stack.start_worker(env)
+    assert (await finished(platform, job_id)).status == "done"
+    async with asyncio.timeout(90):
+        while left & {path.name for path in temporary.iterdir()}:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.01)
+    await survivor.stop()
+    assert list(temporary.iterdir()) == []

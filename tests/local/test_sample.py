@@ -46,9 +46,28 @@ class Run:
     printed: str
 
 
+async def _interrupted(home: Path) -> None:
+    """A first start whose filling of the account ends in the middle."""
+
+    def interrupt(done: int, _steps: int) -> None:
+        if done == 5:
+            raise InterruptedError
+
+    async with Stack(home, app=True, sample=True, api_port=0, supabase_port=0) as stack:
+        await stack.worker_ready()
+        with pytest.raises(InterruptedError):
+            await stack.fill_sample_account(interrupt)
+        assert not stack.home.sample_json.exists()
+
+
 @pytest.fixture(scope="module")
 async def run(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run]:
+    """The second start, which takes up the filling that the first one left unfinished."""
     home = Home(tmp_path_factory.mktemp("newcomer") / "home")
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in unmeasured().items():
+            environment.setenv(name, value)
+        await _interrupted(home.root)
     settings = {"DARKROOM_HOME": str(home.root), "DARKROOM_API_PORT": "0", "DARKROOM_SUPABASE_PORT": "0"}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "scripts.local", "run"),
@@ -116,7 +135,7 @@ async def _check_library(local: Local, sample: Sample) -> None:
         assert [key["name"] for key in keys if key["status"] == "active"] == [sample_account.KEY]
 
 
-async def test_the_account_is_filled_and_the_books_are_right(run: Run) -> None:
+async def test_the_account_is_filled_to_the_end_and_the_books_are_right(run: Run) -> None:
     await _check_library(run.local, run.sample)
     connection = await asyncpg.connect(run.local.database_url)
     assert await connection.fetch("select * from public.check_invariants()") == []
@@ -185,33 +204,15 @@ def test_page(results: Results, name: str) -> None:
     check(results, name)
 
 
-async def test_an_interrupted_filling_is_taken_up_and_a_finished_one_is_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    home = tmp_path / "home"
-    for name, value in unmeasured().items():
-        monkeypatch.setenv(name, value)
-
-    def interrupt(done: int, _steps: int) -> None:
-        if done == 5:
-            raise InterruptedError
-
-    async with Stack(home, app=True, sample=True, api_port=0, supabase_port=0) as stack:
-        await stack.worker_ready()
-        with pytest.raises(InterruptedError):
-            await stack.fill_sample_account(interrupt)
-        assert not stack.home.sample_json.exists()
-    async with Stack(home, app=True, sample=True, api_port=0, supabase_port=0) as stack:
-        await stack.worker_ready()
-        sample = await stack.fill_sample_account(lambda done, steps: None)
-        assert sample is not None
-        await _check_library(stack.local, sample)
-        assert await stack.fill_sample_account(lambda done, steps: None) is None
-
-        async with await _signed_in(stack.local, sample.email, sample.password) as client:
-            [first, *_rest] = (await _get(client, "/images"))["images"]
-            assert (await client.delete(f"/images/{first['image_id']}")).status_code == 204
-        stack.home.sample_json.write_text(json.dumps({"of": "another account"}))
-        refilled = await stack.fill_sample_account(lambda done, steps: None)
-        assert refilled is not None
-        await _check_library(stack.local, refilled)
+async def test_a_filled_account_is_left_alone_until_another_is_in_its_place(run: Run) -> None:
+    """The last test of this module: it makes another sample.json."""
+    sample, password = run.sample, run.sample.password
+    session = await sample_account.open_account(run.local.supabase_url, run.local, password)
+    assert sample_account.filled(run.home, session) == sample
+    async with await _signed_in(run.local, sample.email, password) as client:
+        [first, *_rest] = (await _get(client, "/images"))["images"]
+        assert (await client.delete(f"/images/{first['image_id']}")).status_code == 204
+    run.home.sample_json.write_text(json.dumps({"of": "another account"}))
+    assert sample_account.filled(run.home, session) is None
+    refilled = await sample_account.fill(run.home, run.local, session, password, lambda _done, _steps: None)
+    await _check_library(run.local, refilled)
