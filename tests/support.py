@@ -16,6 +16,10 @@ import httpx
 from scripts.local.home import Local
 from scripts.local.stack import Stack
 
+PATIENCE = 60.0
+"""Seconds that a test waits for what must come, on a machine that does other things meanwhile. How soon it comes is no
+matter of a test, but of a benchmark."""
+
 
 def computations(stack: Stack, jobs: set[str]) -> int:
     """How many of these jobs have a worker that says that it reached the pixels."""
@@ -84,8 +88,8 @@ async def sign_up(local: Local, *, plan: str = ROOMY) -> User:
 
 
 async def until_gone(look: Callable[[], Awaitable[object]]) -> None:
-    """Wait, twenty seconds at most, until a look finds nothing: Storage and its workers tell nobody."""
-    async with asyncio.timeout(20):
+    """Wait until a look finds nothing: Storage and its workers tell nobody."""
+    async with asyncio.timeout(PATIENCE):
         while await look():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 

@@ -24,7 +24,7 @@ from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.library.people import Connection, Person, person
 from tests.photos import Photo, photo
-from tests.support import User
+from tests.support import PATIENCE, User
 
 OP = "crop-v1:aspect-1x1"
 SECRET = SecretStr("s" * 40)
@@ -100,7 +100,7 @@ async def test_a_quote_holds_when_the_price_changes(
 
 async def _until_price(api: Child, price: int) -> None:
     """GET /ops tells a new price within seconds."""
-    async with asyncio.timeout(20), httpx.AsyncClient(base_url=api.url, trust_env=False) as http:
+    async with asyncio.timeout(PATIENCE), httpx.AsyncClient(base_url=api.url, trust_env=False) as http:
         while True:
             ops = {op["name"]: op for op in (await http.get("/ops")).json()["ops"]}
             if ops["crop"]["price"] == price:
