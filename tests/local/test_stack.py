@@ -166,15 +166,15 @@ async def _line_with(stream: asyncio.StreamReader, words: str) -> str:
     raise AssertionError(f"no line with {words!r}")
 
 
-async def test_postgres_restarts_on_its_port_with_its_data_and_redis_starts_empty(home: Path) -> None:
-    async with _own_stack(home) as stack:
+async def test_postgres_restarts_on_its_port_with_its_data_and_redis_starts_empty(used_home: Path) -> None:
+    async with _own_stack(used_home) as stack:
         before = await asyncpg.connect(stack.local.database_url)
-        await before.execute("create table public.kept (id int)")
+        await before.execute("create table public.kept_at_restart (id int)")
         await stack.restart_postgres()
         with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
             await before.fetchval("select 1")
         after = await asyncpg.connect(stack.local.database_url)
-        assert await after.fetchval("select to_regclass('public.kept')") is not None
+        assert await after.fetchval("select to_regclass('public.kept_at_restart')") is not None
         await after.close()
 
         async with redis.asyncio.Redis.from_url(stack.local.redis_url) as client:
