@@ -27,6 +27,14 @@ from scripts.bench.measure import Row, table
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure what Darkroom promises.")
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")]
+Scale = Annotated[
+    float,
+    typer.Option(
+        min=0.05,
+        max=1,
+        help="Sides of the pictures, as a part of the full ones, for which the goals are set.",
+    ),
+]
 
 
 @app.callback()
@@ -100,14 +108,17 @@ def cleanup_command(
 
 
 @app.command("pixels")
-def pixels_command(rounds: Annotated[int, typer.Option(min=1)] = 9, json: Json = None) -> None:
+def pixels_command(
+    rounds: Annotated[int, typer.Option(min=1)] = 9, scale: Scale = 1, json: Json = None
+) -> None:
     """Pixels against plain Pillow: time, memory, size."""
-    _finish({pixels.TITLE: pixels.run(rounds)}, json)
+    _finish({pixels.TITLE: pixels.run(rounds, scale)}, json)
 
 
 @app.command("cutout")
 def cutout_command(
     every: Annotated[int, typer.Option(min=1, help="Only each n-th picture of the set.")] = 1,
+    scale: Scale = 1,
     sheet: Annotated[
         Path | None, typer.Option(help="Also write a contact sheet to this picture, two rows of a class.")
     ] = None,
@@ -115,7 +126,7 @@ def cutout_command(
 ) -> None:
     """Cut-outs against known mattes: v1, v2 and the stages of v2; quality, time, memory."""
     drawn = Sheet()
-    rows, outcomes = cutout.run(every, drawn.add)
+    rows, outcomes = cutout.run(every, drawn.add, scale)
     if sheet is not None:
         drawn.save(sheet)
     _finish({cutout.TITLE: rows}, json, {"cases": cutout.figures(outcomes)})
@@ -126,18 +137,21 @@ def moderation_command(
     folders: Annotated[
         list[Path] | None, typer.Argument(help="Folders of further harmless pictures.")
     ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Only each n-th of its own pictures.")] = 1,
     json: Json = None,
 ) -> None:
     """What a look costs, and how many harmless pictures the model takes for others."""
-    _finish({moderation.TITLE: moderation.run(folders or [])}, json)
+    _finish({moderation.TITLE: moderation.run(folders or [], every)}, json)
 
 
 @app.command("upscale")
 def upscale_command(
-    every: Annotated[int, typer.Option(min=1, help="Only each n-th picture.")] = 1, json: Json = None
+    every: Annotated[int, typer.Option(min=1, help="Only each n-th picture.")] = 1,
+    scale: Scale = 1,
+    json: Json = None,
 ) -> None:
     """Enlarging against Lanczos and upscale-v1: photographs, text, flat graphics; time and memory."""
-    _finish({upscale.TITLE: upscale.run(every)}, json)
+    _finish({upscale.TITLE: upscale.run(every, scale)}, json)
 
 
 @app.command("all")

@@ -129,7 +129,7 @@ def _endpoints(caller: Caller, dispatcher: Dispatcher) -> dict[str, Case]:
 def _stages(caller: Caller, service: FastAPI) -> dict[str, Case]:
     """The product's own steps of a hit, one by one, each with what the step before it has made."""
     platform: Platform = service.state.platform
-    authenticator: Authenticator = service.state.authenticator
+    authenticator = platform.shared(Authenticator)
     request = Request(caller.scope(SERVICE) | {"app": service})
 
     async def principal() -> None:

@@ -26,6 +26,7 @@ from workers.imaging.types import Encoding
 TITLE: Final = "Pixels, against plain Pillow and sharp"
 _TWELVE: Final = (4000, 3000)
 _TWENTY_FOUR: Final = (6000, 4000)
+_PNG: Final = (1600, 1200)
 _SIDE: Final = 1024
 _SIDES: Final = (1024, 2048)
 
@@ -105,19 +106,28 @@ def _shrink(picture: Image.Image, side: int, path: Path) -> None:
     picture.save(path, "WEBP", quality=85)
 
 
-def run(rounds: int = 9) -> list[Row]:
+def run(rounds: int = 9, scale: float = 1) -> list[Row]:
+    """scale: sides of the pictures that are read, as a part of the full ones."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         return [
-            *_speed(directory, rounds),
-            *_sharp(directory, rounds),
-            *_memory(directory),
-            *_png(directory, rounds),
+            *_speed(directory, rounds, _scaled(_TWELVE, scale)),
+            *_sharp(directory, rounds, _megapixels(_scaled(_TWELVE, scale))),
+            *_memory(directory, _scaled(_TWENTY_FOUR, scale)),
+            *_png(directory, rounds, _scaled(_PNG, scale)),
         ]
 
 
-def _speed(directory: Path, rounds: int) -> list[Row]:
-    source = write_photograph(directory / "12.jpg", _TWELVE)
+def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    return round(size[0] * scale), round(size[1] * scale)
+
+
+def _megapixels(size: tuple[int, int]) -> str:
+    return f"{size[0] * size[1] / 1e6:.3g} MP"
+
+
+def _speed(directory: Path, rounds: int, size: tuple[int, int]) -> list[Row]:
+    source = write_photograph(directory / "12.jpg", size)
     taken = interleave(
         {
             "plain": lambda: plain(source, directory),
@@ -126,7 +136,7 @@ def _speed(directory: Path, rounds: int) -> list[Row]:
         },
         rounds,
     )
-    label = f"12 MP JPEG ({source.stat().st_size / 1e6:.1f} MB) to {_SIDE} WebP and thumbnail"
+    label = f"{_megapixels(size)} JPEG ({source.stat().st_size / 1e6:.1f} MB) to {_SIDE} WebP and thumbnail"
     sizes = [(directory / f"{who}.webp").stat().st_size / 1024 for who in ("ours", "plain")]
     return [
         sample_row(f"{label}, plain", taken["plain"]),
@@ -136,7 +146,7 @@ def _speed(directory: Path, rounds: int) -> list[Row]:
     ]
 
 
-def _sharp(directory: Path, rounds: int) -> list[Row]:
+def _sharp(directory: Path, rounds: int, megapixels: str) -> list[Row]:
     """Processor time beside sharp's, which verifies nothing."""
     wide, narrow = directory / "12.jpg", directory / "srgb.jpg"
     with Image.open(wide) as opened:
@@ -148,16 +158,16 @@ def _sharp(directory: Path, rounds: int) -> list[Row]:
             taken = beside_sharp.take_turns((mine, theirs), source, side, rounds)
             times = " : ".join(f"{sample.median * 1000:.0f}" for sample in taken)
             sizes = " : ".join(f"{path.stat().st_size / 1024:.0f}" for path in results)
-            name = f"12 MP, {kind}, to {side} and thumbnail, as fast as sharp"
+            name = f"{megapixels}, {kind}, to {side} and thumbnail, as fast as sharp"
             rows.append(at_least(name, ratio(taken[1], taken[0]), 1, note=f"{times} ms; {sizes} kB"))
     return rows
 
 
-def _memory(directory: Path) -> list[Row]:
-    source = write_photograph(directory / "24.jpg", _TWENTY_FOUR)
+def _memory(directory: Path, size: tuple[int, int]) -> list[Row]:
+    source = write_photograph(directory / "24.jpg", size)
     peaks = {way: in_child(_ready, way, source, directory).grown for way in ("plain", "ours")}
     note = f"{peaks['ours']:.0f} MB against {peaks['plain']:.0f}"
-    return [at_most("24 MP, peak memory", peaks["ours"] / peaks["plain"], 0.15, note=note)]
+    return [at_most(f"{_megapixels(size)}, peak memory", peaks["ours"] / peaks["plain"], 0.15, note=note)]
 
 
 def _ready(way: str, source: Path, directory: Path) -> Callable[[], None]:
@@ -171,8 +181,8 @@ def _ready(way: str, source: Path, directory: Path) -> Callable[[], None]:
     return lambda: run(source, directory)
 
 
-def _png(directory: Path, rounds: int) -> list[Row]:
-    picture = photograph((1600, 1200), seed=3)
+def _png(directory: Path, rounds: int, size: tuple[int, int]) -> list[Row]:
+    picture = photograph(size, seed=3)
     taken = interleave(
         {
             "plain": lambda: picture.save(directory / "plain.png", "PNG"),
@@ -181,9 +191,10 @@ def _png(directory: Path, rounds: int) -> list[Row]:
         rounds,
     )
     sizes = [(directory / f"{who}.png").stat().st_size for who in ("ours", "plain")]
+    label = f"PNG of {size[0]} × {size[1]}"
     return [
-        sample_row("PNG of 1600 × 1200, plain", taken["plain"]),
-        sample_row("PNG of 1600 × 1200, ours", taken["ours"]),
+        sample_row(f"{label}, plain", taken["plain"]),
+        sample_row(f"{label}, ours", taken["ours"]),
         at_least("… times as fast", ratio(taken["plain"], taken["ours"]), 6),
         at_most("… of the size", sizes[0] / sizes[1], 1.15, note=f"{sizes[0] / 1e6:.2f} MB"),
     ]

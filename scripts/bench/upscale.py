@@ -45,19 +45,21 @@ class Losses:
     second: float
 
 
-def run(every: int = 1) -> list[Row]:
-    """every: only each n-th picture."""
+def run(every: int = 1, scale: float = 1) -> list[Row]:
+    """every: only each n-th picture. scale: of each, only the middle, with this part of the full sides."""
     _open_models()
-    photos = {name: _middle(name) for name in PHOTOGRAPHS[::every]}
-    drawn = {name: make() for name, make in list(graphics.DRAWN.items())[::every]}
-    square = {name: make() for name, make in graphics.SQUARE.items()}
+    side = round(_SIDE * scale)
+    photos = {name: _middle(_photograph(name), side) for name in PHOTOGRAPHS[::every]}
+    drawn = {name: _middle(make(), side) for name, make in list(graphics.DRAWN.items())[::every]}
+    square = {name: _middle(make(), side) for name, make in graphics.SQUARE.items()}
     rows = []
     for factor in (2, 4):
         for kind, received in (("", Image.Image.copy), (" from JPEG", _as_jpeg)):
             label = f"× {factor}{kind}"
             rows += _photographs(label, dict(_compared(photos, factor, received)))
             rows += _graphics(label, dict(_compared(drawn | square, factor, received)))
-    return rows + [row for size, factor in _COSTS for row in _cost(size, factor)]
+    costs = [((round(width * scale), round(height * scale)), factor) for (width, height), factor in _COSTS]
+    return rows + [row for size, factor in costs for row in _cost(size, factor)]
 
 
 def _photographs(label: str, found: Mapping[str, Losses]) -> list[Row]:
@@ -109,8 +111,9 @@ def _cost(size: tuple[int, int], factor: Factor) -> list[Row]:
 def _prepared(size: tuple[int, int], factor: Factor) -> Callable[[], object]:
     _open_models()
     params = UpscaleV2(factor=factor)
-    upscale2.apply(_middle("coffee").crop((0, 0, 48, 48)), params)
-    picture = _middle("coffee").resize(size, Image.Resampling.LANCZOS)
+    coffee = _middle(_photograph("coffee"), _SIDE)
+    upscale2.apply(coffee.crop((0, 0, 48, 48)), params)
+    picture = coffee.resize(size, Image.Resampling.LANCZOS)
     return lambda: upscale2.apply(picture, params)
 
 
@@ -119,10 +122,15 @@ def _open_models() -> None:
     sessions.load([located(BY_NAME["realesr-animevideov3"], directory)])
 
 
-def _middle(name: str) -> Image.Image:
-    picture = Image.fromarray(photograph(name).astype(np.uint8))
-    left, top = (max(0, (side - _SIDE) // 2) for side in picture.size)
-    return picture.crop((left, top, left + min(_SIDE, picture.width), top + min(_SIDE, picture.height)))
+def _photograph(name: str) -> Image.Image:
+    return Image.fromarray(photograph(name).astype(np.uint8))
+
+
+def _middle(picture: Image.Image, side: int) -> Image.Image:
+    """What is at most `side` wide and high of it."""
+    width, height = (min(side, whole) for whole in picture.size)
+    left, top = (picture.width - width) // 2, (picture.height - height) // 2
+    return picture.crop((left, top, left + width, top + height))
 
 
 def _as_jpeg(picture: Image.Image) -> Image.Image:

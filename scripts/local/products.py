@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,16 +74,15 @@ PRODUCTS = (
 )
 
 
-def photographs() -> Iterator[tuple[str, bytes]]:
-    """File names and JPEGs of all products, drawn one at a time; equal bytes at every call."""
-    for product in PRODUCTS:
-        if product.profile is None:
-            picture = mug(product.size, Look(product=product.color, wall=product.wall)).photo
-        else:
-            picture = _turned(product, product.profile)
-        data = io.BytesIO()
-        picture.save(data, "JPEG", quality=90)
-        yield product.filename, data.getvalue()
+def photograph(product: Product) -> bytes:
+    """A product drawn, as JPEG; equal bytes at every call."""
+    if product.profile is None:
+        picture = mug(product.size, Look(product=product.color, wall=product.wall)).photo
+    else:
+        picture = _turned(product, product.profile)
+    data = io.BytesIO()
+    picture.save(data, "JPEG", quality=90)
+    return data.getvalue()
 
 
 def _turned(product: Product, profile: tuple[float, ...]) -> Image.Image:

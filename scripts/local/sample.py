@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from rich.progress import Progress
 from scripts.local.demo import SAMPLE, Demo, Photo, stamped_sample
 from scripts.local.home import Home, Local, write_private
 from scripts.local.process import StackError
-from scripts.local.products import photographs
+from scripts.local.products import PRODUCTS, photograph
 
 EMAIL = "sample@example.com"
 COLLEAGUE = "colleague@example.com"
@@ -139,7 +140,10 @@ async def fill(
     home: Home, local: Local, session: Session, password: str, advance: Callable[[int, int], object]
 ) -> Sample:
     """Fill the account through the API, as a user would; `advance(done, steps)` is told of every step."""
-    pictures = await asyncio.to_thread(lambda: [*photographs(), (SAMPLE.name, stamped_sample())])
+    pictures: dict[str, Callable[[], bytes]] = {
+        product.filename: partial(photograph, product) for product in PRODUCTS
+    }
+    pictures[SAMPLE.name] = stamped_sample
     async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
         filling = _Filling(client, local, session.token, pictures, advance)
         sample = await filling.fill(session.user_id, password)
@@ -155,7 +159,7 @@ class _Filling:
         client: httpx.AsyncClient,
         local: Local,
         token: str,
-        pictures: list[tuple[str, bytes]],
+        pictures: Mapping[str, Callable[[], bytes]],
         advance: Callable[[int, int], object],
     ) -> None:
         self._client = client
@@ -174,10 +178,10 @@ class _Filling:
         known = await self._images()
         for team in (await self._demo.call("GET", "/teams"))["teams"]:
             known |= await self._images(team["team_id"])
-        missing = [(name, data) for name, data in self._pictures if name not in known]
+        missing = [name for name in self._pictures if name not in known]
         self._advance(len(self._pictures) - len(missing))
         room = asyncio.Semaphore(_AT_ONCE)
-        await asyncio.gather(*(self._develop(room, name, data) for name, data in missing))
+        await asyncio.gather(*(self._develop(room, name) for name in missing))
         images = await self._images()
         await self._make_versions(images)
         await self._sort(images)
@@ -196,9 +200,9 @@ class _Filling:
         page = await self._demo.call("GET", f"/images?limit=100&archived=all{query}")
         return {image["filename"]: image for image in page["images"]}
 
-    async def _develop(self, room: asyncio.Semaphore, name: str, data: bytes) -> None:
+    async def _develop(self, room: asyncio.Semaphore, name: str) -> None:
         async with room:
-            photo = Photo.of(name, data)
+            photo = Photo.of(name, await asyncio.to_thread(self._pictures[name]))
             await self._demo.put_through(photo, _OPS.get(name, _FIRST), wants_persist=True)
             self._advance()
 

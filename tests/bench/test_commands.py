@@ -1,6 +1,7 @@
 """Every benchmark runs with tiny sizes, prints its table and writes its figures. No figure is asserted."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from scripts.bench.__main__ import app
 from scripts.bench.measure import Sample
+from scripts.local.process import unmeasured
 
 TINY = {
     "intake": (["--requests", "32", "--rounds", "1"], "whole hit : no I/O, processor time"),
@@ -18,14 +20,23 @@ TINY = {
     "job": (["--jobs", "2", "--burst", "3"], "overhead beyond op and storage"),
     "cache": (["--rows", "2000", "--lookups", "20", "--calls", "20"], "prepared SQL, p95"),
     "cleanup": (["--rows", "100", "--rounds", "1"], "lookup p95, meanwhile : in peace"),
-    "pixels": (["--rounds", "1"], "24 MP, peak memory"),
-    "cutout": (["--every", "70"], "products on paper, IoU >= 0.98"),
-    "moderation": ([], "harmless, review from 0.4"),
-    "upscale": (["--every", "13"], "peak memory of the process"),
+    "pixels": (["--rounds", "1", "--scale", "0.25"], "1.5 MP, peak memory"),
+    "cutout": (["--every", "139", "--scale", "0.25"], "products on paper, IoU >= 0.98"),
+    "moderation": (["--every", "20"], "harmless, review from 0.4"),
+    "upscale": (["--every", "13", "--scale", "0.1"], "peak memory of the process"),
 }
 
 
+@pytest.fixture
+def children_unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes that a benchmark starts are not traced for coverage."""
+    for name, value in unmeasured().items():
+        monkeypatch.setenv(name, value)
+
+
 @pytest.mark.timeout(300)
+@pytest.mark.no_cover
+@pytest.mark.usefixtures("children_unmeasured")
 @pytest.mark.parametrize("name", TINY)
 def test_benchmark_prints_its_table_and_writes_its_figures(name: str, tmp_path: Path) -> None:
     arguments, row = TINY[name]
@@ -49,5 +60,13 @@ def test_percentile_is_the_nearest_rank() -> None:
 def test_the_installed_command_finds_the_benchmarks_from_anywhere(tmp_path: Path) -> None:
     """scripts/ is no installed package: only the checkout has it."""
     command = [str(Path(sys.executable).parent / "darkroom"), "bench", "--help"]
-    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    shown = subprocess.run(
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env=os.environ | unmeasured(),
+    )
     assert "recovery" in shown.stdout

@@ -1,5 +1,6 @@
 """The command line, as an operator runs it."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -45,11 +46,10 @@ def test_ops_needs_no_configuration(runner: CliRunner) -> None:
     assert "resize-v1" in result.output
 
 
-@pytest.mark.parametrize("command", ["api", "worker", "sweep", "cleanup"])
-def test_a_missing_configuration_is_said_without_a_traceback(command: str, tmp_path: Path) -> None:
+def test_a_worker_says_a_missing_configuration_without_a_traceback(tmp_path: Path) -> None:
     """In a process of its own, since a worker starts itself again."""
     done = subprocess.run(
-        [sys.executable, "-m", "cli.main", command],
+        [sys.executable, "-m", "cli.main", "worker"],
         env={"PATH": os.environ["PATH"], "DARKROOM_ENVIRONMENT": "development"},
         cwd=tmp_path,
         capture_output=True,
@@ -61,19 +61,29 @@ def test_a_missing_configuration_is_said_without_a_traceback(command: str, tmp_p
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("command", ["api", "sweep", "cleanup"])
+def test_a_missing_configuration_is_said_and_no_exception_leaves_the_command(
+    runner: CliRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
+) -> None:
+    for name in [name for name in os.environ if name.startswith(("SUPABASE_", "DARKROOM_", "REDIS_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DARKROOM_ENVIRONMENT", "development")
+    monkeypatch.chdir(tmp_path)  # without a .env
+    result = runner.invoke(app, [command])
+    assert result.exit_code == 2
+    assert "SUPABASE_URL is missing" in result.output
+    assert isinstance(result.exception, SystemExit)
+
+
 @pytest.mark.usefixtures("on_the_stack")
 @pytest.mark.parametrize("arguments", [["sweep"], ["cleanup"], ["cleanup", "--orphans"]])
-def test_maintenance_runs_once_and_reports(local: Local, arguments: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "cli.main", *arguments],
-        env=dict(os.environ),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "=" in done.stdout
-    assert local.secret_key not in done.stdout + done.stderr
+async def test_maintenance_runs_once_and_reports(
+    runner: CliRunner, local: Local, arguments: list[str]
+) -> None:
+    result = await asyncio.to_thread(runner.invoke, app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "=" in result.stdout
+    assert local.secret_key not in result.output
 
 
 @pytest.mark.usefixtures("on_the_stack")

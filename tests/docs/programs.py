@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import subprocess
@@ -132,12 +133,18 @@ def npx(arguments: list[str]) -> None:
     words = [word for word in arguments[1:] if re.fullmatch(r"[a-z][a-z-]*", word)][
         : 2 if "db" in arguments else 1
     ]
-    done = subprocess.run([NODE, CLI, *words, "--help"], capture_output=True, text=True, check=False)
-    help_text = done.stdout + done.stderr
-    if done.returncode != 0 or f"supabase {' '.join(words)}" not in help_text:
+    status, help_text = _supabase_help(*words)
+    if status != 0 or f"supabase {' '.join(words)}" not in help_text:
         raise Refused(f"the Supabase CLI has no `{' '.join(words)}`: {help_text[:300]}")
     if unknown := [flag for flag in flags if flag not in help_text]:
         raise Refused(f"supabase {' '.join(words)} has no {', '.join(unknown)}")
+
+
+@functools.cache
+def _supabase_help(*words: str) -> tuple[int, str]:
+    """Exit status of the real CLI, and what it says of a command."""
+    done = subprocess.run([NODE, CLI, *words, "--help"], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
 
 
 def npm(arguments: list[str]) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from scripts.local.apps import environment
 from scripts.local.home import REPOSITORY, Home
+from scripts.local.process import unmeasured
 from tests.docs import programs
 from tests.docs.blocks import Block, fill
 from tests.docs.scene import Scene, write_files
@@ -57,6 +58,7 @@ def open_sandbox(root: Path, scene: Scene) -> Sandbox:
     variables = {
         **environment(scene.local),
         **scene.environment,
+        **unmeasured(),  # the same commands are measured elsewhere
         "PATH": f"{programs_folder}{os.pathsep}{os.environ['PATH']}",
         "CURL_HOME": str(root),
         "HOME": str(root),

@@ -13,6 +13,13 @@ from PIL import Image
 
 from scripts.local.demo import SAMPLE, stamped_sample
 from scripts.local.home import REPOSITORY
+from scripts.local.process import unmeasured
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all starts: the first makes the database, the others find it."""
+    return tmp_path_factory.mktemp("newcomer") / "home"
 
 
 async def _run_once(home: Path, *arguments: str) -> tuple[int, str]:
@@ -21,7 +28,7 @@ async def _run_once(home: Path, *arguments: str) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "scripts.local", "run", "--once", *arguments),
         cwd=REPOSITORY,
-        env={**os.environ, **ports, "COLUMNS": "200"},
+        env={**os.environ, **unmeasured(), **ports, "COLUMNS": "200"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -29,11 +36,11 @@ async def _run_once(home: Path, *arguments: str) -> tuple[int, str]:
     return process.returncode or 0, output.decode()
 
 
-async def test_a_picture_goes_through_and_the_second_time_is_a_hit(tmp_path: Path) -> None:
+async def test_a_picture_goes_through_and_the_second_time_is_a_hit(home: Path, tmp_path: Path) -> None:
     photo, out = tmp_path / "blue.png", tmp_path / "out"
     Image.new("RGB", (640, 480), "blue").save(photo)
     status, text = await _run_once(
-        tmp_path / "home", str(photo), "resize-v1:width-320+convert-v1:format-png", "--out", str(out)
+        home, str(photo), "resize-v1:width-320+convert-v1:format-png", "--out", str(out)
     )
     assert status == 0, text
 
@@ -48,8 +55,8 @@ async def test_a_picture_goes_through_and_the_second_time_is_a_hit(tmp_path: Pat
         assert max(thumb.size) == 256
 
 
-async def test_a_refusal_ends_with_a_reason_and_a_status(tmp_path: Path) -> None:
-    status, text = await _run_once(tmp_path / "home", str(SAMPLE), "nonsense-v1")
+async def test_a_refusal_ends_with_a_reason_and_a_status(home: Path) -> None:
+    status, text = await _run_once(home, str(SAMPLE), "nonsense-v1")
     assert status == 1
     assert "intake: HTTP 422: unknown_op" in text
 

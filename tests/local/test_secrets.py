@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 import redis.asyncio
 
 from scripts.local.home import Home
-from scripts.local.process import Child, Command
+from scripts.local.process import Child, Command, unmeasured
 from scripts.local.stack import Stack
 from tests.local.secrecy import exposed, open_to_others, secret_values, told
 
@@ -32,28 +32,41 @@ def _on_audit(event: str, arguments: tuple[Any, ...]) -> None:
 sys.addaudithook(_on_audit)  # cannot be taken back: it does nothing outside these tests
 
 
-@pytest.fixture
-def started() -> Iterator[list[list[str]]]:
-    heard: list[list[str]] = []
-    _listeners.append(heard)
-    yield heard
-    _listeners.remove(heard)
+@dataclass(frozen=True)
+class Served:
+    """What was to be seen of a home while its stack ran; it has stopped since."""
+
+    home: Path
+    values: dict[str, str]
+    arguments: list[str]
+    exposed: dict[str, list[str]]
+    open_to_others: list[str]
 
 
-async def test_no_file_and_no_argument_tells_a_secret(tmp_path: Path, started: list[list[str]]) -> None:
-    home = tmp_path / "home"
-    async with Stack(home, app=True, api_port=0, supabase_port=0):
-        values = secret_values(home)
-        children = psutil.Process().children(recursive=True)
-        running = [" ".join(process.cmdline()) for process in children]
-        assert len(running) >= 6
-        in_files = exposed(home, values)
-        others = open_to_others(home)
-    assert in_files == {}
-    assert others == []
-    arguments = [*running, *map(" ".join, started)]
-    assert any("cli.main api" in words for words in arguments)
-    assert {words: names for words in arguments if (names := told(words, values))} == {}
+@pytest.fixture(scope="module")
+async def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
+    """The first start of a home, with API and worker."""
+    home = tmp_path_factory.mktemp("served") / "home"
+    started: list[list[str]] = []
+    _listeners.append(started)
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in unmeasured().items():
+            environment.setenv(name, value)
+        async with Stack(home, app=True, api_port=0, supabase_port=0):
+            values = secret_values(home)
+            children = psutil.Process().children(recursive=True)
+            running = [" ".join(process.cmdline()) for process in children]
+            assert len(running) >= 6
+            seen = exposed(home, values), open_to_others(home)
+    _listeners.remove(started)
+    return Served(home, values, [*running, *map(" ".join, started)], *seen)
+
+
+def test_no_file_and_no_argument_tells_a_secret(served: Served) -> None:
+    assert served.exposed == {}
+    assert served.open_to_others == []
+    assert any("cli.main api" in words for words in served.arguments)
+    assert {words: names for words in served.arguments if (names := told(words, served.values))} == {}
 
 
 def test_a_secret_in_a_readable_file_would_be_found(tmp_path: Path) -> None:
@@ -65,27 +78,26 @@ def test_a_secret_in_a_readable_file_would_be_found(tmp_path: Path) -> None:
     assert exposed(tmp_path, values) == {str(open_file): ["redis_password"]}
 
 
-async def test_redis_and_postgres_want_their_passwords(tmp_path: Path) -> None:
-    async with Stack(tmp_path / "home", api_port=0, supabase_port=0) as stack:
-        async with redis.asyncio.Redis(port=stack.ports.redis) as client:
-            with pytest.raises(redis.exceptions.AuthenticationError):
-                await client.ping()
-        async with redis.asyncio.Redis.from_url(stack.local.redis_url) as client:
-            assert await client.ping()
-        for role in ("postgres", "supabase_lite", "supabase_admin", "authenticator"):
-            with pytest.raises(asyncpg.InvalidPasswordError):
-                await asyncpg.connect(
-                    host="127.0.0.1",
-                    port=stack.ports.postgres,
-                    user=role,
-                    password="postgres",
-                    database="postgres",
-                )
+async def test_redis_and_postgres_want_their_passwords(stack: Stack) -> None:
+    async with redis.asyncio.Redis(port=stack.ports.redis) as client:
+        with pytest.raises(redis.exceptions.AuthenticationError):
+            await client.ping()
+    async with redis.asyncio.Redis.from_url(stack.local.redis_url) as client:
+        assert await client.ping()
+    for role in ("postgres", "supabase_lite", "supabase_admin", "authenticator"):
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await asyncpg.connect(
+                host="127.0.0.1",
+                port=stack.ports.postgres,
+                user=role,
+                password="postgres",
+                database="postgres",
+            )
 
 
-async def test_a_home_of_an_older_checkout_is_closed_at_its_next_start(tmp_path: Path) -> None:
+async def test_a_home_of_an_older_checkout_is_closed_at_its_next_start(served: Served) -> None:
     """Older checkouts trusted every user of the machine and left files and directories readable."""
-    home = tmp_path / "home"
+    home = served.home
     async with Stack(home, api_port=0, supabase_port=0) as stack:
         connection = await asyncpg.connect(stack.local.database_url)
         await connection.execute("alter role postgres password null; create table public.kept (id int)")

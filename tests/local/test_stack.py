@@ -29,6 +29,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
+@pytest.fixture(scope="module")
+def used_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for tests that start on it more than once: the first of them makes the database."""
+    return tmp_path_factory.mktemp("home")
+
+
 def _own_stack(home: Path) -> Stack:
     return Stack(home, api_port=0, supabase_port=0)
 
@@ -63,11 +69,10 @@ async def _gone(processes: list[psutil.Process]) -> list[psutil.Process]:
     return alive
 
 
-async def test_two_stacks_on_one_home_is_an_error_that_names_the_home(home: Path) -> None:
-    async with _own_stack(home):
-        with pytest.raises(StackError, match=f"process {os.getpid()}.*{home}"):
-            await _own_stack(home).__aenter__()
-    assert not (home / "local.json").exists()
+async def test_two_stacks_on_one_home_is_an_error_that_names_the_home(stack: Stack) -> None:
+    home = stack.home.root
+    with pytest.raises(StackError, match=f"process {os.getpid()}.*{home}"):
+        await _own_stack(home).__aenter__()
 
 
 async def test_a_port_asked_for_and_taken_is_an_error_that_names_it(
@@ -97,7 +102,8 @@ def test_private_ports_stay_over_restarts(home: Path) -> None:
     assert (first.postgres, first.redis, first.lite) == (second.postgres, second.redis, second.lite)
 
 
-async def test_interrupt_stops_every_process_and_the_next_start_keeps_state(home: Path) -> None:
+async def test_interrupt_stops_every_process_and_the_next_start_keeps_state(used_home: Path) -> None:
+    home = used_home
     async with _supervisor(home, "--no-app") as process:
         children = psutil.Process(process.pid).children(recursive=True)
         names = {child.name() for child in children}
@@ -109,6 +115,7 @@ async def test_interrupt_stops_every_process_and_the_next_start_keeps_state(home
         process.send_signal(signal.SIGINT)
         assert await process.wait() == 0
         assert await _gone(children) == []
+        assert not (home / "local.json").exists()
     async with _own_stack(home) as stack:
         assert await pending(stack.local.database_url, REPOSITORY / "supabase" / "migrations") == []
         assert stack.local.secret_key == keys.secret_key
@@ -117,7 +124,8 @@ async def test_interrupt_stops_every_process_and_the_next_start_keeps_state(home
         await connection.close()
 
 
-async def test_a_killed_supervisor_leaves_no_orphan_and_no_stale_lock(home: Path) -> None:
+async def test_a_killed_supervisor_leaves_no_orphan_and_no_stale_lock(used_home: Path) -> None:
+    home = used_home
     async with _supervisor(home, "--no-app") as process:
         children = psutil.Process(process.pid).children(recursive=True)
         process.kill()
@@ -129,9 +137,13 @@ async def test_a_killed_supervisor_leaves_no_orphan_and_no_stale_lock(home: Path
         await connection.close()
 
 
-async def test_the_supervisor_starts_api_and_worker_again(home: Path) -> None:
+async def test_the_supervisor_listens_on_loopback_and_starts_api_and_worker_again(used_home: Path) -> None:
+    home = used_home
     async with _supervisor(home) as process:
         assert process.stderr is not None
+        listening = _listening(process.pid)
+        assert len(listening) >= 5
+        assert set(listening) == {"127.0.0.1"}
         children = psutil.Process(process.pid).children()
         commands = {tuple(child.cmdline()[1:4]): child for child in children}
         for role in ("api", "worker"):
@@ -154,15 +166,15 @@ async def _line_with(stream: asyncio.StreamReader, words: str) -> str:
     raise AssertionError(f"no line with {words!r}")
 
 
-async def test_postgres_restarts_on_its_port_with_its_data_and_redis_starts_empty(home: Path) -> None:
-    async with _own_stack(home) as stack:
+async def test_postgres_restarts_on_its_port_with_its_data_and_redis_starts_empty(used_home: Path) -> None:
+    async with _own_stack(used_home) as stack:
         before = await asyncpg.connect(stack.local.database_url)
-        await before.execute("create table public.kept (id int)")
+        await before.execute("create table public.kept_at_restart (id int)")
         await stack.restart_postgres()
         with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
             await before.fetchval("select 1")
         after = await asyncpg.connect(stack.local.database_url)
-        assert await after.fetchval("select to_regclass('public.kept')") is not None
+        assert await after.fetchval("select to_regclass('public.kept_at_restart')") is not None
         await after.close()
 
         async with redis.asyncio.Redis.from_url(stack.local.redis_url) as client:
@@ -178,19 +190,17 @@ async def test_postgres_restarts_on_its_port_with_its_data_and_redis_starts_empt
             assert (await http.get("/rest/v1/plans", params={"select": "id"})).status_code == 200
 
 
-async def test_everything_listens_on_loopback_only(home: Path) -> None:
-    async with _supervisor(home) as process:
-        listening = [
-            connection.laddr.ip
-            for child in psutil.Process(process.pid).children(recursive=True)
-            for connection in child.net_connections("inet")
-            if connection.status == psutil.CONN_LISTEN
-        ]
-        assert len(listening) >= 5
-        assert set(listening) == {"127.0.0.1"}
+def _listening(supervisor: int) -> list[str]:
+    """The addresses on which its processes listen."""
+    return [
+        connection.laddr.ip
+        for child in psutil.Process(supervisor).children(recursive=True)
+        for connection in child.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
 
 
-async def test_secrets_are_for_their_owner_alone(home: Path) -> None:
-    async with _own_stack(home):
-        modes = {name: (home / name).stat().st_mode & 0o777 for name in ("local.json", "secrets.json")}
+def test_secrets_are_for_their_owner_alone(stack: Stack) -> None:
+    names = ("local.json", "secrets.json")
+    modes = {name: (stack.home.root / name).stat().st_mode & 0o777 for name in names}
     assert modes == {"local.json": 0o600, "secrets.json": 0o600}

@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from scripts.local.process import Child
+from scripts.local.process import Child, unmeasured
 from scripts.local.release import missing_release, unpack_release
 from scripts.local.stack import Stack
 from service.maintenance.store import Maintenance
@@ -57,10 +57,11 @@ class Upgraded:
 async def upgraded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Upgraded]:
     """Migrated under the release before, which is serving callers meanwhile."""
     tree = unpack_release(tmp_path_factory.mktemp("release"))
+    old = OLD_QUEUE | unmeasured()
     home = tmp_path_factory.mktemp("upgrade")
     async with Stack(home, api_port=0, supabase_port=0, tree=tree) as stack:
-        api = await stack.start_api(OLD_QUEUE, tree=tree)
-        await stack.start_worker(OLD_QUEUE, tree=tree)
+        api = await stack.start_api(old, tree=tree)
+        await stack.start_worker(old, tree=tree)
         account = await furnish(stack.local, api.url)
         async with Client(api.url, account.user.token) as client:
             before = await walk(client, account, looking=True)
@@ -173,8 +174,8 @@ async def test_its_routes_answer_as_before(upgraded: Upgraded) -> None:
 
 async def test_this_release_goes_on_with_what_it_finds(upgraded: Upgraded, platform: Platform) -> None:
     """API and worker of this tree, beside those of the release before, and then alone."""
-    api = await upgraded.stack.start_api(NEW_QUEUE)
-    worker = await upgraded.stack.start_worker(NEW_QUEUE)
+    api = await upgraded.stack.start_api(NEW_QUEUE | unmeasured())
+    worker = await upgraded.stack.start_worker(NEW_QUEUE | unmeasured())
     async with Client(api.url, upgraded.account.user.token) as client:
         assert (await client.intake(upgraded.account.hit, OP))["cached"]
         assert (await client.process(photo(), OP))["status"] == "done"

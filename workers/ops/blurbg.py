@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage, signal
+from scipy import fft, ndimage
 
 from service.ops.scenery import Blurbg
 from workers.imaging.encode import flatten
@@ -95,10 +95,20 @@ def _lens(colours: Floats, radius: float) -> Floats:
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     disc = np.clip(radius + 0.5 - np.hypot(x, y), 0, 1).astype(np.float32)
     disc /= disc.sum()
-    light = (colours / 255) ** _GLOW
+    light = np.asarray((colours / 255) ** _GLOW, np.float32)
     padded = np.pad(light, ((reach, reach), (reach, reach), (0, 0)), mode="symmetric")
-    spread = signal.fftconvolve(padded, disc[..., None], mode="valid", axes=(0, 1))
-    return np.asarray(255 * np.clip(spread, 0, 1) ** (1 / _GLOW), np.float32)
+    return np.asarray(255 * np.clip(convolved(padded, disc), 0, 1) ** (1 / _GLOW), np.float32)
+
+
+def convolved(picture: Floats, kernel: Floats) -> Floats:
+    """Each channel of picture (height, width, channels) convolved with kernel, only where the whole kernel lies in the
+    picture. The same as scipy.signal.fftconvolve, whose import costs every worker half a second and 48 MB."""
+    sides = [whole + part - 1 for whole, part in zip(picture.shape, kernel.shape, strict=False)]
+    fast = [fft.next_fast_len(side, real=True) for side in sides]
+    product = fft.rfftn(picture, fast, axes=(0, 1)) * fft.rfftn(kernel[..., None], fast, axes=(0, 1))
+    whole = fft.irfftn(product, fast, axes=(0, 1))
+    rows, columns = kernel.shape
+    return np.asarray(whole[rows - 1 : picture.shape[0], columns - 1 : picture.shape[1]], np.float32)
 
 
 def _above_the_foot(alpha: Floats) -> Floats:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from scipy import signal
 
 from service.ops.scenery import Blurbg
 from tests.workers.ops.pictures import noise, pixels, square
@@ -53,6 +54,14 @@ def test_a_lens_keeps_highlights_bright() -> None:
     assert lens[52, 52] > 2 * even[52, 52]
     disc = (lens[40:65, 40:65] > 50).sum()
     assert disc == pytest.approx(np.pi * 9.5**2, rel=0.2), "a disc of that radius"
+
+
+@pytest.mark.parametrize(("size", "side"), [((61, 33), 11), ((200, 301), 9)])
+def test_the_convolution_is_that_of_scipy(size: tuple[int, int], side: int) -> None:
+    rng = np.random.default_rng(1)
+    picture, kernel = (rng.random(shape, dtype=np.float32) for shape in ((*size, 3), (side, side)))
+    theirs = signal.fftconvolve(picture, kernel[..., None], mode="valid", axes=(0, 1))
+    assert np.array_equal(blurbg.convolved(picture, kernel), theirs)
 
 
 def test_darkening_and_strength() -> None:

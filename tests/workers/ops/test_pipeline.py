@@ -2,6 +2,9 @@
 
 import io
 import itertools
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,8 @@ import pytest
 from PIL import Image
 
 from scripts.docs.scene import mug
+from scripts.local.home import REPOSITORY
+from scripts.local.process import unmeasured
 from service.ops.catalogue import OPS
 from service.ops.registry import OpKeyError, parse
 from tests.workers.ops.pictures import noise, pixels, spread
@@ -195,3 +200,9 @@ def test_a_background_laid_first_or_last_is_the_same(
 def test_a_key_that_is_none_is_refused(product: Path, tmp_path: Path) -> None:
     with pytest.raises(OpKeyError):
         process(product, tmp_path / "w", "resize-v1")
+
+
+def test_ops_load_no_statistics() -> None:
+    """scipy.signal loads scipy.stats: half a second and 48 MB of every worker."""
+    asked = "import sys, workers.ops.pipeline; sys.exit(not {'scipy.signal', 'scipy.stats'}.isdisjoint(sys.modules))"
+    subprocess.run([sys.executable, "-c", asked], check=True, cwd=REPOSITORY, env=os.environ | unmeasured())
