@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 import redis.asyncio
 import structlog
+from coverage import Coverage
 
 import service.error_codes  # noqa: F401 - so that every code is known
 from scripts.local.home import Local
@@ -72,6 +73,18 @@ def plain_logs() -> Iterator[None]:
     """A test that runs a command in this process leaves its logging bound to a stream that pytest then closes."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def unmeasured_here() -> Iterator[None]:
+    """Coverage measurement rests in this process: for a test of SQL or the like that would only be slowed by it, since
+    what it runs here are libraries and itself."""
+    coverage = Coverage.current()
+    if coverage is not None:
+        coverage.stop()
+    yield
+    if coverage is not None:
+        coverage.start()
 
 
 @pytest.fixture(scope="session")

@@ -272,4 +272,4 @@ async def test_no_request_of_an_operator_breaks_the_service(tmp_path: Path) -> N
         user = await sign_up(stack.local)
         async with open_platform(load_settings(**stack.environment())) as own:
             await Admin(own.database).grant_role(str(user.id), "admin", "cli:test", "tests")
-        await fuzz(api.url, tmp_path, 40, "--include-path-regex", "^/admin/", token=user.token)
+        await fuzz(api.url, tmp_path, 10, "--include-path-regex", "^/admin/", token=user.token)

@@ -80,9 +80,10 @@ def _write_good(keep: Callable[..., None]) -> None:
     hole.paste((0, 0, 0, 0), (0, 0, 320, 200))
     keep("hole.png", _saved(hole, "PNG"), **square | {"content_type": "image/png"})
     keep("product.jpg", photo(800, 600).data, width=800, height=600, content_type="image/jpeg")
-    noise = np.frombuffer(secrets.token_bytes(2400 * 1900 * 3), np.uint8).reshape(1900, 2400, 3)
+    # 10.2 MB: uploads of more than 6 MB go in chunks of that.
+    noise = np.frombuffer(secrets.token_bytes(2000 * 1700 * 3), np.uint8).reshape(1700, 2000, 3)
     keep(
-        "large.bmp", _saved(Image.fromarray(noise), "BMP"), width=2400, height=1900, content_type="image/bmp"
+        "large.bmp", _saved(Image.fromarray(noise), "BMP"), width=2000, height=1700, content_type="image/bmp"
     )
 
 

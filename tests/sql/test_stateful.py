@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 import asyncpg
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -91,21 +92,17 @@ def any_job(*statuses: str) -> Callable[[Rule], Rule]:
 
 
 class Players(RuleBasedStateMachine):
-    """`url` and `runner` are set by the test."""
+    """`runner` and `world` are set by the test, and serve all sequences."""
 
-    url: ClassVar[str]
     runner: ClassVar[asyncio.Runner]
+    world: ClassVar[World]
 
     def __init__(self) -> None:
         super().__init__()
         self.queue = secrets.token_hex(6)
         self.pictures = [new_sha256(), new_sha256()]
-        self.world = World(self.run(open_connection(self.url)))
         users = [self.run(self.world.user(balance=CREDITS)) for _ in range(2)]
         self.model = Model([None, *users])
-
-    def teardown(self) -> None:
-        self.run(self.world.connection.close())
 
     def run(self, call: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(call)
@@ -256,35 +253,44 @@ class Players(RuleBasedStateMachine):
 
     @invariant()
     def the_database_agrees(self) -> None:
-        assert self.run(self.world.violations()) == []
-        jobs = self.run(
-            self.world.connection.fetch(
-                "select id::text, status, charged, lease_token::text from public.jobs"
-                " where sha256 = any ($1) and not for_hits",
-                self.pictures,
-            )
-        )
-        expected = {
-            (job.id, job.status, job.charged, job.lease["lease_token"] if job.lease else None)
+        users = [user for user in self.model.users if user is not None]
+        found = self.run(self.world.value(SEEN, self.pictures, users))
+        jobs = [
+            [job.id, job.status, job.charged, job.lease["lease_token"] if job.lease else None]
             for job in self.model.jobs.values()
+        ]
+        assert found == {
+            "violations": [],
+            "jobs": sorted(jobs),
+            "balances": {str(user): self.model.balance(user) for user in users},
         }
-        assert {tuple(row) for row in jobs} == expected
-        for user in self.model.users:
-            if user is not None:
-                assert self.run(self.world.balance(user)) == self.model.balance(user)
 
 
+SEEN = """
+select jsonb_build_object(
+  'violations', (select coalesce(jsonb_agg(v), '[]') from public.check_invariants() v),
+  'jobs', (
+    select coalesce(jsonb_agg(jsonb_build_array(id, status, charged, lease_token) order by id), '[]')
+    from public.jobs where sha256 = any ($1) and not for_hits),
+  'balances', (select jsonb_object_agg(user_id, balance) from public.credits where user_id = any ($2)))
+"""
+
+
+@pytest.mark.usefixtures("unmeasured_here")
 def test_any_order_of_calls(scratch: str) -> None:
     with asyncio.Runner() as runner:
-        Players.url, Players.runner = scratch, runner
-        run_state_machine_as_test(
-            Players,
-            settings=settings(
-                max_examples=examples(40),
-                stateful_step_count=40,
-                deadline=None,
-                database=None,
-                derandomize=False,  # also where the variable CI is set
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
+        Players.runner, Players.world = runner, World(runner.run(open_connection(scratch)))
+        try:
+            run_state_machine_as_test(
+                Players,
+                settings=settings(
+                    max_examples=examples(25),
+                    stateful_step_count=40,
+                    deadline=None,
+                    database=None,
+                    derandomize=False,  # also where the variable CI is set
+                    suppress_health_check=list(HealthCheck),
+                ),
+            )
+        finally:
+            runner.run(Players.world.connection.close())

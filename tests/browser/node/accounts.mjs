@@ -34,7 +34,7 @@ export async function ask(query) {
 
 /** A playground whose user has a plan; `page.email` is theirs. */
 export async function openAccount({ plan = 'pro', ...options } = {}) {
-  const page = await openPlayground({ reducedMotion: 'reduce', ...options })
+  const page = await openPlayground(options)
   const credentials = newCredentials()
   await enter(page, credentials, 'up')
   await signedIn(page)

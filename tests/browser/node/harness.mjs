@@ -95,9 +95,13 @@ export const browser = await chromium.launch({
 
 const opened = []
 
-/** A page of a fresh context. `page.complaints` collects errors of its scripts and refusals of its content policy. */
+/**
+ * A page of a fresh context, small and without motion unless asked for, since the processor draws each frame of it.
+ * `page.complaints` collects errors of its scripts and refusals of its content policy.
+ */
 export async function open(path = '/', options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options })
+  const usual = { viewport: { width: 1280, height: 640 }, reducedMotion: 'reduce' }
+  const context = await browser.newContext({ ...usual, ...options })
   opened.push(context)
   const page = await context.newPage()
   page.complaints = []

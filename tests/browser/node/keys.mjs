@@ -15,7 +15,7 @@ const key = (page, name, status) =>
   page.locator(`#keys [data-status=${status}]`).filter({ hasText: name })
 
 test('an API key is shown once, works, is replaced with an overlap, and ends when it is revoked', async () => {
-  const page = await openAccount({ reducedMotion: 'reduce' })
+  const page = await openAccount()
   await visit(page, 'account')
   await page.waitForSelector('#keys >> text=None yet.')
   await page.click('#new-key')

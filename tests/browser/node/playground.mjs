@@ -29,7 +29,7 @@ const stage = (page, name) =>
   page.$eval(`[data-stage=${name}]`, (item) => [item.dataset.state, item.querySelector('.value').textContent])
 
 test('dropping a picture shows it, and dropping it again after the job is a cache hit', async () => {
-  const page = await openPlayground()
+  const page = await openPlayground({ reducedMotion: 'no-preference' })
   const key = freshKey()
   for (const kind of ['fresh', 'hit']) {
     await drop(page, 'product.jpg')

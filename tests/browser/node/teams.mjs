@@ -4,7 +4,7 @@ import { assert, test } from './harness.mjs'
 
 /** A team of somebody with a plan for it; they look at its members. */
 async function openTeam(name, options) {
-  const page = await openAccount({ reducedMotion: 'reduce', ...options })
+  const page = await openAccount(options)
   await visit(page, 'account')
   await page.click('#new-team')
   await page.fill('#naming-name', name)
