@@ -20,6 +20,7 @@ from scripts.local.process import unmeasured
 from scripts.local.stack import Stack
 from service.platform.resources import Platform
 from tests.chaos.nursery import Birth
+from tests.support import MODELLESS
 
 LEASE_SECONDS = 2
 DEATH_SECONDS = 90
@@ -59,7 +60,7 @@ class Nursery:
         birth: Birth = {
             "program": program,
             "arguments": [step, *arguments],
-            "env": self._stack.environment({**env, "DARKROOM_MODELS_DIR": os.devnull}),
+            "env": self._stack.environment({**MODELLESS, **env}),
             "log": str(log),
         }
         try:

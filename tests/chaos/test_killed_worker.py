@@ -17,7 +17,7 @@ from service.platform.resources import Platform
 from tests.chaos.dying import Nursery, alone, hand_over
 from tests.jobs import finished, new_queue, queue_job
 from tests.photos import photo
-from tests.support import User
+from tests.support import MODELLESS, User
 from workers.cleanup import CleanupReport, purge
 
 PRICE = 7
@@ -68,7 +68,7 @@ async def test_the_next_worker_of_the_machine_removes_the_files_of_a_dead_one(
     await nursery.dies("dying_worker", "stored", env=env)
     left = {path.name for path in temporary.iterdir()}
     assert len(left) == 1  # the directory of the dead worker, with its pictures
-    survivor = await stack.start_worker(env)
+    survivor = await stack.start_worker({**env, **MODELLESS})
     assert (await finished(platform, job_id)).status == "done"
     async with asyncio.timeout(90):
         while left & {path.name for path in temporary.iterdir()}:  # noqa: ASYNC110 - another process
