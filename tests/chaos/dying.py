@@ -9,7 +9,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 import asyncpg
@@ -19,8 +19,10 @@ from scripts.local.home import REPOSITORY
 from scripts.local.process import unmeasured
 from scripts.local.stack import Stack
 from service.platform.resources import Platform
-from tests.chaos.nursery import Birth
 from tests.support import MODELLESS
+
+if TYPE_CHECKING:
+    from tests.chaos.nursery import Birth  # which imports the product
 
 LEASE_SECONDS = 2
 DEATH_SECONDS = 90
