@@ -97,6 +97,10 @@ async def until_gone(look: Callable[[], Awaitable[object]]) -> None:
             await asyncio.sleep(0.05)
 
 
+MODELLESS = {"DARKROOM_MODELS_DIR": os.devnull}
+"""Environment of a worker that opens no models, which is half of its start; for ops that use none."""
+
+
 def examples(count: int) -> int:
     """How many random examples a test tries: so many, times DARKROOM_EXAMPLES, which a nightly run sets to 10."""
     return max(1, round(count * float(os.environ.get("DARKROOM_EXAMPLES", "1"))))

@@ -14,7 +14,7 @@ from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.jobs import new_queue
 from tests.photos import photo
-from tests.support import computations, sign_up
+from tests.support import MODELLESS, computations, sign_up
 
 OP = "resize-v1:width-64"
 CALLERS = 50
@@ -24,7 +24,7 @@ USERS = 10
 async def _two_workers(stack: Stack, queue: str) -> tuple[Child, list[Child]]:
     env = UNLIMITED | {"DARKROOM_QUEUE": queue}
     api = await stack.start_api(env)
-    return api, [await stack.start_worker(env) for _ in range(2)]
+    return api, [await stack.start_worker(env | MODELLESS) for _ in range(2)]
 
 
 async def test_fifty_identical_intakes_cost_one_computation(

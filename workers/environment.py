@@ -16,11 +16,11 @@ from typing import Final
 
 from workers.sandbox import kernel
 
-_HANDOVER: Final = "DARKROOM_ENVIRONMENT_FD"
+HANDOVER: Final = "DARKROOM_ENVIRONMENT_FD"
 _PUBLIC: Final = frozenset(
     {
         *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "PWD", "TERM", "LANG", "LANGUAGE", "TZ", "TMPDIR"),
-        *("VIRTUAL_ENV", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", _HANDOVER),
+        *("VIRTUAL_ENV", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", HANDOVER),
     }
 )
 _PUBLIC_PREFIXES: Final = ("LC_", "PYTHON", "COVERAGE_")
@@ -38,7 +38,7 @@ def hide() -> None:
     if not kernel.LINUX:
         return
     kernel.conceal()
-    descriptor = os.environ.pop(_HANDOVER, None)
+    descriptor = os.environ.pop(HANDOVER, None)
     if descriptor is not None:
         with os.fdopen(int(descriptor), "rb") as file:
             file.seek(0)
@@ -56,12 +56,17 @@ def forget() -> None:
             del os.environ[name]
 
 
-def _start_again(private: Mapping[str, str]) -> None:
+def hand_over(private: Mapping[str, str]) -> int:
+    """The descriptor of an anonymous file with these variables, for HANDOVER of a process that inherits it."""
     descriptor = os.memfd_create("settings", 0)
     os.write(descriptor, json.dumps(dict(private)).encode())
+    return descriptor
+
+
+def _start_again(private: Mapping[str, str]) -> None:
     public = {name: value for name, value in os.environ.items() if is_public(name)}
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(  # noqa: S606
-        sys.executable, [sys.executable, *sys.orig_argv[1:]], {**public, _HANDOVER: str(descriptor)}
+        sys.executable, [sys.executable, *sys.orig_argv[1:]], {**public, HANDOVER: str(hand_over(private))}
     )

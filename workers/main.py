@@ -22,6 +22,7 @@ import service.error_codes  # noqa: F401 - so that every code is known
 from service.health.presence import TELL_SECONDS, Presence
 from service.jobs.store import Jobs
 from service.moderation.moderators import Moderators
+from service.ops.weights import Installed
 from service.plans.watch import watching
 from service.platform import telemetry
 from service.platform.errors import DependencyError
@@ -192,9 +193,10 @@ def _worker(bench: Workbench) -> DoorbellWorker:
     return worker
 
 
-async def _confined(platform: Platform) -> Protections:
-    """What holds of pixel children here. Raises UnprotectedError when that is less than the settings demand."""
-    found = await measure(platform.scratch)
+async def _confined(platform: Platform, models: tuple[Installed, ...] = ()) -> Protections:
+    """What holds of pixel children here. Raises UnprotectedError when that is less than the settings demand. `models`:
+    those of a pool that runs; then a child of its fork server is what is measured."""
+    found = await measure(platform.scratch, models)
     demand(found, platform.settings.demanded_protections)
     missing = [name for name, held in found if not held]
     log.log(logging.WARNING if missing else logging.INFO, "pixel_sandbox", missing=missing)
@@ -272,17 +274,20 @@ async def serve(settings: Settings) -> None:
         )
         bench = Workbench(platform, pixels, Slots(settings.worker_slots), worker_name(), models)
         worker = _worker(bench)
-        protections = await _confined(platform)
-        _tell_moderation(platform)
-        async with pixels, models, _housekeeping(bench, protections), watching(platform, bench.look_after):
-            log.info("worker_started", worker=bench.name, queue=settings.queue, slots=settings.worker_slots)
-            try:
-                if not worker.stopping.is_set():  # a signal before arq's main task exists would be lost
-                    await worker.async_run()
-            except asyncio.CancelledError:
-                log.info("worker_stopping", worker=bench.name)
-            finally:
-                await worker.close()
+        async with pixels, models:
+            protections = await _confined(platform, weights)
+            _tell_moderation(platform)
+            async with _housekeeping(bench, protections), watching(platform, bench.look_after):
+                log.info(
+                    "worker_started", worker=bench.name, queue=settings.queue, slots=settings.worker_slots
+                )
+                try:
+                    if not worker.stopping.is_set():  # a signal before arq's main task exists would be lost
+                        await worker.async_run()
+                except asyncio.CancelledError:
+                    log.info("worker_stopping", worker=bench.name)
+                finally:
+                    await worker.close()
 
 
 def run() -> None:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from service.platform.protections import Protections
 from service.platform.scratch import Scratch
-from workers.imaging.children import ChildLostError, Lease
+from workers.imaging.children import ChildLostError, Lease, Models
 from workers.sandbox.probe import Attempt
 
 ENTRY: Final = "workers.sandbox.probe:attempt"
@@ -35,8 +35,9 @@ class UnprotectedError(RuntimeError):
     """What the settings demand of the sandbox does not hold on this machine."""
 
 
-async def measure(scratch: Scratch) -> Protections:
-    """Let a pixel child try to break out; everything is False where it does not even answer."""
+async def measure(scratch: Scratch, models: Models = ()) -> Protections:
+    """Let a pixel child try to break out; everything is False where it does not even answer. `models`: those
+    of a pool that runs; then it is a child of its fork server."""
     with ExitStack() as stack:
         outside = stack.enter_context(scratch.directory())
         workdir = stack.enter_context(scratch.directory())
@@ -50,7 +51,7 @@ async def measure(scratch: Scratch) -> Protections:
             unix = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
             unix.bind(address)
             unix.listen()
-        async with Lease() as lease:
+        async with Lease(models) as lease:
             child = await lease.fork(ENTRY, memory_mb=256)
             try:
                 others = _others({child.pid})

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 
 from scripts.local.home import Local
-from scripts.local.process import Child
 from scripts.local.stack import Stack
 from service.admin.store import Admin
+from service.platform.freshness import version_key
 from service.platform.resources import Platform
 from tests.access.conftest import ALL_SCOPES, Db
 from tests.client import Client
@@ -24,10 +27,11 @@ __all__ = ["own_redis"]
 
 @dataclass
 class Processes:
-    """Callers of two API processes by URL; `redis`: their own one, to be killed."""
+    """Two API processes by URL, and their Redis, which the test may be about to lose."""
 
     urls: tuple[str, str]
-    redis: RedisServer | None = None
+    redis: RedisServer
+    to_be_killed: bool = True
 
 
 @dataclass
@@ -45,23 +49,27 @@ class Operator:
         return answer
 
 
-@pytest.fixture(scope="session")
-async def second_api(stack: Stack) -> Child:
-    return await stack.start_api(UNLIMITED)
+@pytest.fixture(scope="module")
+async def pair(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Processes]:
+    """Two API processes on a Redis of their own."""
+    redis = RedisServer(tmp_path_factory.mktemp("redis"))
+    await redis.start()
+    children = [await stack.start_api(UNLIMITED | {"REDIS_URL": redis.url}) for _ in range(2)]
+    yield Processes((children[0].url, children[1].url), redis)
+    for child in children:
+        await child.stop()
+    await redis.kill()
 
 
 @pytest.fixture(params=["redis", "no redis"])
-async def processes(
-    request: pytest.FixtureRequest, stack: Stack, api: Child, second_api: Child, own_redis: RedisServer
-) -> AsyncIterator[Processes]:
+async def processes(request: pytest.FixtureRequest, pair: Processes) -> AsyncIterator[Processes]:
+    """Two processes that have Redis; that it is taken away is up to the account."""
     if request.param == "redis":
-        yield Processes((api.url, second_api.url))
+        yield dataclasses.replace(pair, to_be_killed=False)
         return
-    alone = UNLIMITED | {"REDIS_URL": own_redis.url}
-    children = [await stack.start_api(alone) for _ in range(2)]
-    yield Processes((children[0].url, children[1].url), own_redis)
-    for child in children:
-        await child.stop()
+    yield pair
+    await pair.redis.kill()
+    await pair.redis.start()
 
 
 @pytest.fixture
@@ -90,6 +98,14 @@ class Account:
         }
 
 
+async def _uses_redis(client: Client, user: User, server: RedisServer) -> None:
+    """Wait until the process has found Redis again; after the test before it tries every half a second."""
+    async with Redis.from_url(server.url) as redis, asyncio.timeout(30):
+        while not await redis.delete(version_key(user.id)):
+            await client.http.get("/me", headers=user.bearer)
+            await asyncio.sleep(0.05)
+
+
 @pytest.fixture
 async def account(processes: Processes, local: Local) -> AsyncIterator[Account]:
     user = await sign_up(local)
@@ -98,9 +114,11 @@ async def account(processes: Processes, local: Local) -> AsyncIterator[Account]:
     made = await first.http.post("/api-keys", json={"name": "Importer", "scopes": ALL_SCOPES})
     assert made.status_code == 201, made.text
     account = Account(user, made.json()["key"], (first, second))
+    for client in account.clients:
+        await _uses_redis(client, user, processes.redis)
     for _ in range(3):  # looked up, looked up with its version, remembered
         assert await account.ask() == {(200, "")}
-    if processes.redis is not None:
+    if processes.to_be_killed:
         await processes.redis.kill()
         assert await account.ask() == {(200, "")}
     yield account

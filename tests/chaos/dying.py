@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
 import secrets
+import signal
 import sys
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 import asyncpg
+import pytest
 
 from scripts.local.home import REPOSITORY
-from scripts.local.process import Child, Command, unmeasured
+from scripts.local.process import unmeasured
 from scripts.local.stack import Stack
 from service.platform.resources import Platform
+from tests.support import MODELLESS
+
+if TYPE_CHECKING:
+    from tests.chaos.nursery import Birth  # which imports the product
 
 LEASE_SECONDS = 2
+DEATH_SECONDS = 90
 
 
 def alone(queue: str) -> dict[str, str]:
@@ -39,11 +49,53 @@ async def hand_over(
     await platform.doorbell.ring("default")
 
 
-async def start_dying(
-    stack: Stack, program: str, step: str, *arguments: str, env: Mapping[str, str]
-) -> Child:
-    """Start `dying_api`, `dying_requester` or `dying_worker`. Coverage is not measured: SIGKILL leaves no time to save
-    what was."""
-    argv = [sys.executable, "-m", f"tests.chaos.{program}", step, *arguments]
-    command = Command(program, argv, env=stack.environment({**env, **unmeasured()}), cwd=REPOSITORY)
-    return await Child.start(command, stack.home.logs / f"{program}-{step}-{secrets.token_hex(4)}.log")
+class Nursery:
+    """Starts programs that kill themselves (tests/chaos/nursery.py), one at a time."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def dies(self, program: str, step: str, *arguments: str, env: Mapping[str, str]) -> None:
+        """Start `dying_api`, `dying_requester` or `dying_worker`; return when it has killed itself at this step."""
+        log = self._stack.home.logs / f"{program}-{step}-{secrets.token_hex(4)}.log"
+        birth: Birth = {
+            "program": program,
+            "arguments": [step, *arguments],
+            "env": self._stack.environment({**MODELLESS, **env}),
+            "log": str(log),
+        }
+        try:
+            async with asyncio.timeout(DEATH_SECONDS):
+                status = await self._ask(json.dumps(birth))
+        except BaseException:
+            await self.close()
+            raise
+        if status != -signal.SIGKILL:
+            pytest.fail(
+                f"{program} ended with {status} before {step}:\n{log.read_text()[-5000:]}", pytrace=False
+            )
+
+    async def _ask(self, birth: str) -> int:
+        if self._process is None:
+            # Coverage is not measured: SIGKILL leaves no time to save what was.
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "tests.chaos.nursery"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                env={**os.environ, **unmeasured()},
+                cwd=REPOSITORY,
+            )
+        told, heard = self._process.stdin, self._process.stdout
+        assert told is not None
+        assert heard is not None
+        told.write(birth.encode() + b"\n")
+        await told.drain()
+        return int(await heard.readline())
+
+    async def close(self) -> None:
+        """Kill whatever runs; it dies with its parent."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            await process.wait()

@@ -1,4 +1,4 @@
-"""An API that kills itself with SIGKILL at one step of a call: `python -m tests.chaos.dying_api STEP PORT`.
+"""An API that kills itself with SIGKILL at one step of a call (tests/chaos/nursery.py starts it).
 
 Steps: `copied`, a promotion whose objects are copied and whose row is not moved; `promoted`, whose row is moved and
 whose caller has no answer; `deleted`, an image deleted and Redis not told; `first-op`, a re-run after its first op.
@@ -7,10 +7,11 @@ The product has no such hook; this file wraps its classes from outside.
 
 import os
 import signal
-import sys
 from typing import Any
 from uuid import UUID
 
+import service.app  # noqa: F401 - what the server imports when it starts
+from cli import main
 from service.cache.store import Forget
 from service.intake import rerun
 from service.intake.answer import answer
@@ -18,6 +19,8 @@ from service.intake.order import Order
 from service.library import promote, routes
 from service.library.store import Library, Promoted
 from service.platform.resources import Platform
+
+_STEP = ""
 
 
 def _die_at(step: str) -> None:
@@ -44,12 +47,11 @@ async def dying_answer(platform: Platform, order: Order) -> bytes:
     return body
 
 
-_STEP, _PORT = (sys.argv[1], sys.argv[2]) if len(sys.argv) > 2 else ("", "0")
-
-if __name__ == "__main__":
-    from cli import main
-
+def run(step: str, port: str) -> None:
+    """Serve on this port until then."""
+    global _STEP  # noqa: PLW0603 - of a process of its own
+    _STEP = step
     for module in (promote, routes):
         setattr(module, "Library", DyingLibrary)  # noqa: B010 - modules' attributes, replaced from outside
     setattr(rerun, "answer", dying_answer)  # noqa: B010
-    main.api(host="127.0.0.1", port=int(_PORT), workers=1)
+    main.api(host="127.0.0.1", port=int(port), workers=1)

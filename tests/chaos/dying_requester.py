@@ -1,5 +1,5 @@
-"""A worker that kills itself with SIGKILL at one step of its first data request:
-`python -m tests.chaos.dying_requester STEP`.
+"""A worker that kills itself with SIGKILL at one step of its first data request (tests/chaos/nursery.py starts
+it).
 
 Steps are those that the lease is told of, and two more: `claimed`, before any, and `finished`, after the last
 transaction. The product has no such hook; this file wraps the lease from outside.
@@ -7,12 +7,13 @@ transaction. The product has no such hook; this file wraps the lease from outsid
 
 import os
 import signal
-import sys
 from collections.abc import Awaitable
 
 from service.privacy.store import DataRequest
 from workers import data_requests, main
 from workers.lease import RequestLease
+
+_STEP = ""
 
 
 def _die() -> None:
@@ -38,8 +39,9 @@ class DyingRequestLease(RequestLease):
         return status
 
 
-_STEP = sys.argv[1] if len(sys.argv) > 1 else ""
-
-if __name__ == "__main__":
+def run(step: str) -> None:
+    """Serve until then."""
+    global _STEP  # noqa: PLW0603 - of a process of its own
+    _STEP = step
     setattr(data_requests, "RequestLease", DyingRequestLease)  # noqa: B010 - replaced from outside
     main.run()

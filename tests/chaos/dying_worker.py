@@ -1,4 +1,4 @@
-"""A worker that kills itself with SIGKILL at one step of its first job: `python -m tests.chaos.dying_worker STEP`.
+"""A worker that kills itself with SIGKILL at one step of its first job (tests/chaos/nursery.py starts it).
 
 Steps are those that the lease is told of, and two more: `claimed`, before any, and `completed`, after the job's last
 transaction. The product has no such hook; this file wraps the lease from outside.
@@ -6,13 +6,14 @@ transaction. The product has no such hook; this file wraps the lease from outsid
 
 import os
 import signal
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 from service.jobs.store import Completion
 from workers import main, run_job
 from workers.lease import JobLease
+
+_STEP = ""
 
 
 def _die() -> None:
@@ -40,8 +41,9 @@ class DyingLease(JobLease):
         return row
 
 
-_STEP = sys.argv[1] if len(sys.argv) > 1 else ""
-
-if __name__ == "__main__":
+def run(step: str) -> None:
+    """Serve until then."""
+    global _STEP  # noqa: PLW0603 - of a process of its own
+    _STEP = step
     setattr(run_job, "JobLease", DyingLease)  # noqa: B010 - a module's attribute, replaced from outside
-    main.run()  # starts itself again, and comes by here a second time
+    main.run()

@@ -10,14 +10,12 @@ from uuid import UUID
 import httpx
 import pytest
 
-from scripts.local.apps import answers
 from scripts.local.home import Local, any_free_port
 from scripts.local.process import Child
-from scripts.local.stack import Stack
 from service.cache.hot_answers import hit_key
 from service.maintenance.store import Maintenance
 from service.platform.resources import Platform
-from tests.chaos.dying import alone, hand_over, start_dying
+from tests.chaos.dying import Nursery, alone, hand_over
 from tests.conftest import UNLIMITED
 from tests.jobs import ask, finished, new_queue
 from tests.library.people import OP, Connection, Person, clean, consistent, objects, objects_of, person
@@ -43,26 +41,30 @@ async def paid(local: Local, api: Child, db: Connection) -> AsyncIterator[Person
         yield someone
 
 
-async def _call_and_die(stack: Stack, who: Person, step: str, method: str, path: str, **body: object) -> None:
+async def _call_and_die(
+    nursery: Nursery, who: Person, step: str, method: str, path: str, **body: object
+) -> None:
     """The call, made to an API that dies at `step` of it."""
     port = any_free_port()
-    dying = await start_dying(stack, "dying_api", step, str(port), env=UNLIMITED)
-    await answers(dying, f"http://127.0.0.1:{port}/health")
-    async with httpx.AsyncClient(headers=who.http.headers, trust_env=False, timeout=60) as client:
+    death = asyncio.create_task(nursery.dies("dying_api", step, str(port), env=UNLIMITED))
+    starting = httpx.AsyncHTTPTransport(retries=7)  # while nobody listens: after 0.5, 1, 2, 4 ... seconds
+    async with httpx.AsyncClient(headers=who.http.headers, transport=starting, timeout=60) as client:
         try:
             answer = await client.request(method, f"http://127.0.0.1:{port}{path}", json=body or None)
         except httpx.TransportError:
-            pass
+            await death
         else:
+            death.cancel()
             pytest.fail(f"answered {answer.status_code} before {step}: {answer.text}", pytrace=False)
-    await asyncio.wait_for(dying.wait(), 90)
 
 
 @pytest.mark.parametrize("step", ["copied", "promoted"])
-async def test_a_promotion(stack: Stack, platform: Platform, db: Connection, paid: Person, step: str) -> None:
+async def test_a_promotion(
+    nursery: Nursery, platform: Platform, db: Connection, paid: Person, step: str
+) -> None:
     done = await paid.process(photo(), OP)
     balance = await paid.balance()
-    await _call_and_die(stack, paid, step, "POST", "/outputs/promote", job_id=done["job_id"])
+    await _call_and_die(nursery, paid, step, "POST", "/outputs/promote", job_id=done["job_id"])
     assert await paid.balance() == balance - (PRICE if step == "promoted" else 0)
     assert len(await objects_of(db, paid.id)) >= 2  # the copies of the dead call
 
@@ -95,7 +97,7 @@ async def test_an_original_that_follows(platform: Platform, db: Connection, paid
 
 
 async def test_a_deletion_of_which_redis_was_not_told(
-    stack: Stack, platform: Platform, db: Connection, paid: Person
+    nursery: Nursery, platform: Platform, db: Connection, paid: Person
 ) -> None:
     picture = photo()
     await paid.process(picture, OP, wants_persist=True)
@@ -103,7 +105,7 @@ async def test_a_deletion_of_which_redis_was_not_told(
     output, image = (await paid.outputs())[0], await paid.image()
     hot = hit_key(output["cache_key"].hex(), paid.id)
     assert await platform.redis.exists(hot)
-    await _call_and_die(stack, paid, "deleted", "DELETE", f"/images/{image['id']}")
+    await _call_and_die(nursery, paid, "deleted", "DELETE", f"/images/{image['id']}")
     assert await paid.refused("DELETE", f"/images/{image['id']}", None, 404) == "image_not_found"
     await cleanup(platform)
     assert not await platform.redis.exists(hot)
@@ -113,11 +115,13 @@ async def test_a_deletion_of_which_redis_was_not_told(
     assert not (await paid.intake(picture, OP))["cached"]
 
 
-async def test_a_re_run_of_two_ops(stack: Stack, platform: Platform, db: Connection, paid: Person) -> None:
+async def test_a_re_run_of_two_ops(
+    nursery: Nursery, platform: Platform, db: Connection, paid: Person
+) -> None:
     await paid.process(photo(), OP, wants_persist=True)
     path = f"/images/{(await paid.image())['id']}/rerun"
     wanted = ["resize-v1:width-40", "resize-v1:width-41"]
-    await _call_and_die(stack, paid, "first-op", "POST", path, op_keys=wanted)
+    await _call_and_die(nursery, paid, "first-op", "POST", path, op_keys=wanted)
     answer = await paid.say("POST", path, {"op_keys": wanted})
     for result in answer["results"]:
         if not result["answer"]["cached"]:
@@ -131,7 +135,7 @@ async def test_a_re_run_of_two_ops(stack: Stack, platform: Platform, db: Connect
 @pytest.mark.parametrize("source", ["upload", "library"])
 @pytest.mark.parametrize("step", ["download", "store", "stored", "completed"])
 async def test_a_worker_that_writes_to_the_library(
-    stack: Stack, platform: Platform, db: Connection, paid: Person, *, step: str, source: str
+    nursery: Nursery, platform: Platform, db: Connection, paid: Person, *, step: str, source: str
 ) -> None:
     """First from an upload, whose original it keeps, or as a re-run from a kept one; paid for once."""
     picture = photo()
@@ -145,9 +149,8 @@ async def test_a_worker_that_writes_to_the_library(
         await platform.storage.upload("uploads-ephemeral", row["upload_path"], picture.data, "image/jpeg")
     else:
         assert row["source_bucket"] == "user-library"
-    dying = await start_dying(stack, "dying_worker", step, env=alone(queue))
     await platform.doorbell.ring(queue)
-    await asyncio.wait_for(dying.wait(), 90)
+    await nursery.dies("dying_worker", step, env=alone(queue))
     await hand_over(platform, db, "jobs", job_id)
     done = await finished(platform, job_id, paid.id)
 

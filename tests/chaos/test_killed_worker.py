@@ -14,10 +14,10 @@ import pytest
 from scripts.local.stack import Stack
 from service.maintenance.store import Maintenance
 from service.platform.resources import Platform
-from tests.chaos.dying import alone, hand_over, start_dying
+from tests.chaos.dying import Nursery, alone, hand_over
 from tests.jobs import finished, new_queue, queue_job
 from tests.photos import photo
-from tests.support import User
+from tests.support import MODELLESS, User
 from workers.cleanup import CleanupReport, purge
 
 PRICE = 7
@@ -28,13 +28,12 @@ OP = "resize-v1:width-64"
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_another_worker_finishes_the_job_once(
-    stack: Stack, platform: Platform, user: User, db: asyncpg.Connection[asyncpg.Record], step: str
+    nursery: Nursery, platform: Platform, user: User, db: asyncpg.Connection[asyncpg.Record], step: str
 ) -> None:
     queue = new_queue()
     job_id = await queue_job(platform, photo(), OP, queue, user_id=user.id, price=PRICE)
-    dying = await start_dying(stack, "dying_worker", step, env=alone(queue))
     await platform.doorbell.ring(queue)
-    await asyncio.wait_for(dying.wait(), 90)
+    await nursery.dies("dying_worker", step, env=alone(queue))
     await hand_over(platform, db, "jobs", job_id)
     row = await finished(platform, job_id, user.id, seconds=120)
 
@@ -60,17 +59,16 @@ async def test_another_worker_finishes_the_job_once(
 
 
 async def test_the_next_worker_of_the_machine_removes_the_files_of_a_dead_one(
-    tmp_path: Path, stack: Stack, platform: Platform
+    tmp_path: Path, stack: Stack, nursery: Nursery, platform: Platform
 ) -> None:
     queue, temporary = new_queue(), tmp_path / "temporary"
     env = alone(queue) | {"DARKROOM_TEMP_DIR": str(temporary)}
     job_id = await queue_job(platform, photo(), OP, queue)
-    dying = await start_dying(stack, "dying_worker", "stored", env=env)
     await platform.doorbell.ring(queue)
-    await asyncio.wait_for(dying.wait(), 90)
+    await nursery.dies("dying_worker", "stored", env=env)
     left = {path.name for path in temporary.iterdir()}
     assert len(left) == 1  # the directory of the dead worker, with its pictures
-    survivor = await stack.start_worker(env)
+    survivor = await stack.start_worker({**env, **MODELLESS})
     assert (await finished(platform, job_id)).status == "done"
     async with asyncio.timeout(90):
         while left & {path.name for path in temporary.iterdir()}:  # noqa: ASYNC110 - another process

@@ -18,11 +18,11 @@ from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.jobs import finished, queue_job
 from tests.photos import photo
-from tests.support import sign_up
+from tests.support import MODELLESS, sign_up
 
 pytestmark = pytest.mark.chaos
 OP = "resize-v1:width-64"
-ENV = UNLIMITED | {"DARKROOM_LEASE_SECONDS": "3"}
+ENV = UNLIMITED | MODELLESS | {"DARKROOM_LEASE_SECONDS": "3"}
 
 
 @pytest.fixture(scope="module")

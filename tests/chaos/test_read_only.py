@@ -11,6 +11,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from scripts.local.process import Child
 from scripts.local.stack import Stack
 from service.jobs.progress import Progress
 from service.jobs.store import Jobs
@@ -22,7 +23,7 @@ from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.jobs import finished, queue_job
 from tests.photos import photo
-from tests.support import PATIENCE, User, set_plan, sign_up
+from tests.support import MODELLESS, PATIENCE, User, set_plan, sign_up
 from tests.walking import OP, Account, Answer, furnish, walk
 
 pytestmark = pytest.mark.chaos
@@ -49,6 +50,12 @@ async def api_url(own_stack: Stack) -> AsyncIterator[str]:
     api = await own_stack.start_api(ENV)
     yield api.url
     await api.stop()
+
+
+@pytest.fixture(scope="module")
+async def worker(own_stack: Stack) -> Child:
+    """A worker for the API's queue."""
+    return await own_stack.start_worker(ENV | MODELLESS)
 
 
 @asynccontextmanager
@@ -78,8 +85,8 @@ async def _until_writable(own: Platform, wanted: bool) -> None:
         return True
 
     async with asyncio.timeout(PATIENCE):
-        while {*await asyncio.gather(*(writable() for _ in range(12)))} != {wanted}:
-            pass
+        while {*await asyncio.gather(*(writable() for _ in range(12)))} != {wanted}:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 async def _ready(client: Client, status: str) -> dict[str, dict[str, object]]:
@@ -87,12 +94,14 @@ async def _ready(client: Client, status: str) -> dict[str, dict[str, object]]:
     async with asyncio.timeout(PATIENCE):
         while (answer := await client.http.get("/ready")).json()["status"] != status:
             assert answer.status_code == 200
+            await asyncio.sleep(0.05)
     checks: dict[str, dict[str, object]] = answer.json()["checks"]
     return checks
 
 
-async def test_every_route_reads_on_or_says_why_not(own_stack: Stack, own: Platform, api_url: str) -> None:
-    worker = await own_stack.start_worker(ENV)
+async def test_every_route_reads_on_or_says_why_not(
+    own_stack: Stack, own: Platform, api_url: str, worker: Child
+) -> None:
     account = await furnish(own_stack.local, api_url)
     async with Client(api_url) as visitor, Client(api_url, account.user.token) as client:
         limited = await client.http.post(
@@ -132,7 +141,6 @@ async def test_every_route_reads_on_or_says_why_not(own_stack: Stack, own: Platf
         assert (await client.process(photo(), OP))["status"] == "done"
     assert not await Maintenance(own.database).check_invariants()
     assert worker.returncode is None
-    await worker.stop()
 
 
 def _in_order(answer: Answer) -> bool:
@@ -172,11 +180,10 @@ async def _a_new_job_is_refused(client: Client, visitor: Client) -> None:
         assert int(refusal.headers["retry-after"]) > 0
 
 
-async def test_jobs_wait_and_go_on(own_stack: Stack, own: Platform, api_url: str) -> None:
+async def test_jobs_wait_and_go_on(own_stack: Stack, own: Platform, api_url: str, worker: Child) -> None:
     """Made read-only under load, with jobs waiting and under way: none fails, and all are done afterwards."""
     user: User = await sign_up(own_stack.local)
     await set_plan(own_stack.local, user.id, "pro")
-    worker = await own_stack.start_worker(ENV)
     under_way = [await queue_job(own, photo(1600, 1200), OP, "default", user_id=user.id) for _ in range(6)]
     async with own.shared(Progress).listen(under_way[0]) as listener:
         await own.doorbell.ring("default", len(under_way))
@@ -184,7 +191,7 @@ async def test_jobs_wait_and_go_on(own_stack: Stack, own: Platform, api_url: str
     waiting = [await queue_job(own, photo(), OP, "default", user_id=user.id) for _ in range(3)]
     async with read_only(own_stack, own):
         # A worker that starts now, and one that is rung, wait like the others.
-        late = await own_stack.start_worker(ENV)
+        late = await own_stack.start_worker(ENV | MODELLESS)
         await own_stack.worker_ready()
         await own.doorbell.ring("default", 20)
         async with Client(api_url, user.token) as client:
@@ -199,4 +206,4 @@ async def test_jobs_wait_and_go_on(own_stack: Stack, own: Platform, api_url: str
     assert not await Maintenance(own.database).check_invariants()
     for process in (worker, late):
         assert process.returncode is None
-        await process.stop()
+    await late.stop()

@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 
 from scripts.local.home import REPOSITORY
+from scripts.local.process import Child, unmeasured
 from scripts.local.stack import Stack
 from service.maintenance.store import Maintenance, Tombstone
 from service.platform.resources import Platform, open_platform
@@ -21,20 +22,28 @@ from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.lost import lose
 from tests.photos import Photo, photo
-from tests.support import sign_up
-from workers.cleanup import MANY, reconcile
+from tests.support import MODELLESS, sign_up
+from workers import cleanup
+from workers.cleanup import reconcile
 
 pytestmark = pytest.mark.chaos
 OP = "resize-v1:width-16"
-COUNT = MANY + 4
+MANY, COUNT = 4, 8
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """A stack that this test may break."""
+    """A stack that this file may break."""
     home: Path = tmp_path_factory.mktemp("restore")
     async with Stack(home, api_port=0, supabase_port=0) as stack:
         yield stack
+
+
+@pytest.fixture(scope="module")
+async def api(own_stack: Stack) -> Child:
+    """Its API, with a worker."""
+    await own_stack.start_worker(MODELLESS)
+    return await own_stack.start_api(UNLIMITED)
 
 
 @pytest.fixture
@@ -45,7 +54,12 @@ async def own(own_stack: Stack) -> AsyncIterator[Platform]:
 
 @pytest.fixture
 async def db(own_stack: Stack) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    """A superuser connection; nothing of an earlier test is in the tables and in Storage."""
     connection = await asyncpg.connect(own_stack.local.database_url)
+    async with connection.transaction():
+        await connection.execute("truncate public.images, public.jobs, public.tombstones cascade")
+        await connection.execute("select set_config('storage.allow_delete_query', 'true', true)")
+        await connection.execute("delete from storage.objects")
     yield connection
     await connection.close()
 
@@ -68,7 +82,7 @@ async def _darkroom(stack: Stack, *arguments: str) -> str:
     """The output of a command of `darkroom`."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cli.main", *arguments),
-        env={**os.environ, **stack.environment()},
+        env={**os.environ, **stack.environment(), **unmeasured()},
         cwd=REPOSITORY,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -78,10 +92,14 @@ async def _darkroom(stack: Stack, *arguments: str) -> str:
 
 
 async def test_bytes_that_a_restore_has_lost(
-    own_stack: Stack, own: Platform, db: asyncpg.Connection[asyncpg.Record]
+    own_stack: Stack,
+    own: Platform,
+    db: asyncpg.Connection[asyncpg.Record],
+    api: Child,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(cleanup, "MANY", MANY)
     user = await sign_up(own_stack.local)
-    api, worker = await own_stack.start_api(UNLIMITED), await own_stack.start_worker()
     pictures = [photo(40, 30) for _ in range(COUNT)]
     async with Client(api.url, user.token) as caller:
         await _made(caller, pictures)
@@ -111,16 +129,13 @@ async def test_bytes_that_a_restore_has_lost(
         again: dict[str, Any] = await caller.process(pictures[0], OP)
         assert (await caller.download(again["output_urls"][0])).status_code == 200
     assert not await Maintenance(own.database).check_invariants()
-    await worker.stop()
-    await api.stop()
 
 
 async def test_objects_that_storage_has_no_row_of(
-    own_stack: Stack, own: Platform, db: asyncpg.Connection[asyncpg.Record]
+    own: Platform, db: asyncpg.Connection[asyncpg.Record], api: Child
 ) -> None:
     """A database restored from before an upload has no row of it in storage.objects either. Storage's own API answers
     from that table: such bytes are neither listed nor removed by it, and their keys are never used again."""
-    api, worker = await own_stack.start_api(UNLIMITED), await own_stack.start_worker()
     picture = photo(40, 30)
     async with Client(api.url) as caller:
         await _made(caller, [picture])
@@ -147,5 +162,3 @@ async def test_objects_that_storage_has_no_row_of(
         assert [item.path async for item in own.storage.list_objects("outputs-ephemeral")] == []
     left: list[Tombstone] = await Maintenance(own.database).due_tombstones(10)
     assert left == []
-    await worker.stop()
-    await api.stop()

@@ -21,6 +21,7 @@ from tests.fakes.stripe.account import DAY, MONTH, Object
 from tests.fakes.stripe.api import answer
 from tests.payments.shop import RETURN, Person, Shop, open_shop
 from tests.privacy.estate import ended
+from tests.support import MODELLESS
 from workers.billing import billing, reconcile_billing
 
 
@@ -182,7 +183,7 @@ async def test_an_account_that_goes_takes_its_subscription_along(shop: Shop, til
             headers=person.user.bearer,
         )
         assert begun.status_code == 202, begun.text
-        worker = await till.start_worker()
+        worker = await till.start_worker(MODELLESS)
         row = await ended(shop.platform, UUID(begun.json()["request_id"]), person.id)
         assert row.receipt is not None
         assert row.receipt["account"] == "deleted"

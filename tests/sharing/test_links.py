@@ -164,11 +164,19 @@ async def test_passwords(share: Sharer, visitor: httpx.AsyncClient, db: Connecti
     assert await views(db, link) == 2
 
 
+@pytest.fixture(scope="module")
+async def behind_proxy(stack: Stack) -> AsyncIterator[str]:
+    """An API that a proxy tells of addresses, and that has one of its own for the public."""
+    env = {"DARKROOM_TRUSTED_HOPS": "1", "DARKROOM_RATE_PER_IP_MINUTE": "1000"}
+    api = await stack.start_api({**env, "DARKROOM_PUBLIC_URL": "https://images.example.org/"})
+    yield api.url
+    await api.stop()
+
+
 @pytest.fixture
-async def door(stack: Stack) -> AsyncIterator[Door]:
+async def door(behind_proxy: str) -> AsyncIterator[Door]:
     """Tries a password at a link from an address of the test's choice."""
-    api = await stack.start_api({"DARKROOM_TRUSTED_HOPS": "1", "DARKROOM_RATE_PER_IP_MINUTE": "1000"})
-    async with httpx.AsyncClient(base_url=api.url, trust_env=False, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=behind_proxy, trust_env=False, timeout=60) as client:
         own = f"198.18.{secrets.randbelow(256)}.{secrets.randbelow(256)}"
 
         async def guess(url: str, password: str, ip: str = own, **headers: str) -> httpx.Response:
@@ -177,7 +185,6 @@ async def door(stack: Stack) -> AsyncIterator[Door]:
             )
 
         yield guess
-    await api.stop()
 
 
 class Refill:
@@ -444,11 +451,9 @@ async def test_the_cleanup_forgets_links_a_month_after_their_end(
 
 
 async def test_public_url_makes_addresses_absolute(
-    stack: Stack, user: User, output_id: str, visitor: httpx.AsyncClient
+    behind_proxy: str, user: User, output_id: str, visitor: httpx.AsyncClient
 ) -> None:
-    api = await stack.start_api({"DARKROOM_PUBLIC_URL": "https://images.example.org/"})
-    async with httpx.AsyncClient(base_url=api.url, headers=user.bearer, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=behind_proxy, headers=user.bearer, trust_env=False) as client:
         link = (await client.post(f"/outputs/{output_id}/share", json={"expires_in": 60})).json()
     assert re.fullmatch(r"https://images\.example\.org/s/[\w-]{22}", link["url"])
     assert (await visitor.get(httpx.URL(link["url"]).path)).status_code == 302
-    await api.stop()

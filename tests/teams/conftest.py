@@ -8,11 +8,12 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
+from tests.chaos.conftest import nursery
 from tests.library.people import Connection
 from tests.sql.fixtures import open_world, scratch, world
 from tests.teams.crew import Crew, crew, furnish
 
-__all__ = ["open_world", "scratch", "world"]
+__all__ = ["nursery", "open_world", "scratch", "world"]
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from tests.jobs import new_queue
 from tests.service.test_scratch import holder
 from tests.support import PATIENCE
 from workers import main
+from workers.imaging.children import ForkServer, Models
 from workers.imaging.pool import PixelPool
 from workers.protections import UnprotectedError
 from workers.workbench import Slots, Workbench
@@ -116,3 +117,21 @@ async def test_a_worker_does_not_start_without_what_is_demanded(
     finally:
         readable.close()
         readable.parent.rmdir()
+
+
+async def test_what_is_measured_is_a_child_of_the_pools_own_fork_server(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each fork server imports everything and opens the models: a second one would make every start longer."""
+    started: list[ForkServer] = []
+    start = ForkServer.__init__
+
+    def counted(self: ForkServer, models: Models) -> None:
+        start(self, models)
+        started.append(self)
+
+    monkeypatch.setattr(ForkServer, "__init__", counted)
+    models = tuple(weights for weights in platform.models.values() if weights.name == "u2netp")
+    async with PixelPool(workers=1, models=models) as pool:
+        await main._confined(platform, models)
+        assert [server.pid for server in started] == [pool.forkserver]
