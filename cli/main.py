@@ -16,6 +16,10 @@ from service.platform.settings import CHECKOUT
 if TYPE_CHECKING:
     from service.platform.resources import Platform
 
+KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection stays open: longer than proxies keep theirs (a minute, as a rule). With uvicorn's own
+5 s a proxy now and then sends a request down a connection that is being closed, and answers 502."""
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -51,6 +55,7 @@ def api(
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=10,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
 
 

@@ -2,7 +2,8 @@
 
 No logic lives here. Run it with `darkroom api`, or with uvicorn and the protocol that limits what a connection costs:
 
-    uvicorn --factory --http service.platform.http_protocol:HttpProtocol --no-proxy-headers service.app:create_app
+    uvicorn --factory --http service.platform.http_protocol:HttpProtocol --no-proxy-headers \\
+        --timeout-keep-alive 75 service.app:create_app
 """
 
 import base64

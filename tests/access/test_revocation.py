@@ -31,9 +31,11 @@ __all__ = ["own_redis"]
 NO_LIMITS = {"rate_per_ip_minute": 10_000_000, "rate_per_user_hour": 10_000_000}
 
 
-@pytest.fixture(scope="session")
-async def another_api(stack: Stack) -> Child:
-    return await stack.start_api(UNLIMITED)
+@pytest.fixture(scope="module")
+async def another_api(stack: Stack) -> AsyncIterator[Child]:
+    child = await stack.start_api(UNLIMITED)
+    yield child
+    await child.stop()
 
 
 @pytest.fixture

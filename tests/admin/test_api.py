@@ -23,7 +23,7 @@ from tests.conftest import UNLIMITED
 from tests.fuzz import fuzz
 from tests.jobs import finished, new_queue, queue_job
 from tests.photos import photo
-from tests.support import ROOMY, User, new_sha256, sign_up
+from tests.support import PATIENCE, ROOMY, User, new_sha256, sign_up
 
 Db: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 OP = "resize-v1:width-16"
@@ -85,7 +85,7 @@ async def test_who_listens_hears_that_a_job_was_canceled(admin: Caller, api: Chi
         listening = asyncio.create_task(owner.wait(job_id))
         canceled = await admin.say("POST", f"/jobs/{job_id}/cancel", WHY)
         assert canceled["status"] == "canceled"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             assert (await listening)["status"] == "canceled"
 
 

@@ -22,13 +22,12 @@ from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.jobs import finished, queue_job
 from tests.photos import photo
-from tests.support import User, set_plan, sign_up
+from tests.support import PATIENCE, User, set_plan, sign_up
 from tests.walking import OP, Account, Answer, furnish, walk
 
 pytestmark = pytest.mark.chaos
 METRICS_TOKEN = "m" * 32
 ENV = UNLIMITED | {"DARKROOM_LEASE_SECONDS": "3", "DARKROOM_METRICS_TOKEN": METRICS_TOKEN}
-PATIENCE = 30
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from scripts.local.home import REPOSITORY, Local, any_free_port
 from scripts.local.process import Child, Command, until_ready
 from scripts.local.stack import Stack
 from tests.contract.conftest import make_bucket
-from tests.support import new_sha256
+from tests.support import PATIENCE, new_sha256
 
 HALF = bytes(1_000_000)
 
@@ -86,7 +86,7 @@ async def gateway(local: Local, tmp_path: Path) -> AsyncIterator[Gateway]:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for another process's doing."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

@@ -13,7 +13,7 @@ import pytest
 
 from scripts.local.home import Local
 from tests.contract.conftest import Target, make_bucket
-from tests.support import User
+from tests.support import PATIENCE, User
 
 BODY = bytes(range(256)) * 2000  # 512 000 bytes: more than goes out in one piece
 ETAG = f'"{hashlib.md5(BODY, usedforsecurity=False).hexdigest()}"'
@@ -115,7 +115,7 @@ async def _posted(target: Target, bucket: str, length: int, body: bytes) -> byte
     reader, writer = await asyncio.open_connection(url.host, url.port)
     head = f"POST {url.path} HTTP/1.1\r\nHost: x\r\napikey: {target.service_key}\r\nContent-Length: {length}\r\n\r\n"
     writer.write(head.encode() + body)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         answer = await reader.readuntil(b"}")
     writer.close()
     return answer

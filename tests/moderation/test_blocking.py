@@ -36,7 +36,7 @@ from tests.jobs import ask, finished, new_queue, queue_job
 from tests.library.people import person
 from tests.moderation.judging import judged_by
 from tests.photos import Photo, photo
-from tests.support import User, new_sha256
+from tests.support import PATIENCE, User, new_sha256
 from workers.cleanup import CleanupReport, purge
 from workers.imaging.pool import PixelPool
 from workers.originals import fetch_original
@@ -183,7 +183,7 @@ async def test_blocking_and_recording_exclude_each_other(local_pair: tuple[Db, D
         blocking.execute("select public.block_hash($1, 'test', '', 'tests')", sha256)
     )
     held = "select count(*) from pg_locks where pid = $1 and not granted"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while await recording.fetchval(held, pid) == 0:
             pass  # each look is a round trip
     assert not waiting.done()

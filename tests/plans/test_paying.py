@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from scripts.local.process import Child
 from scripts.local.stack import Stack
 from tests.client import Client
 from tests.conftest import UNLIMITED
@@ -27,6 +28,11 @@ async def priced(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stac
         yield stack
 
 
+@pytest.fixture(scope="module")
+async def api(priced: Stack) -> Child:
+    return await priced.start_api(UNLIMITED)
+
+
 @pytest.fixture
 async def world(priced: Stack) -> AsyncIterator[World]:
     world = World(await open_connection(priced.local.database_url))
@@ -41,9 +47,8 @@ async def with_balance(priced: Stack, world: World, balance: int) -> User:
     return user
 
 
-async def test_fifty_intakes_at_once_with_the_price_of_one(priced: Stack, world: World) -> None:
+async def test_fifty_intakes_at_once_with_the_price_of_one(priced: Stack, api: Child, world: World) -> None:
     user = await with_balance(priced, world, PRICE)
-    api = await priced.start_api(UNLIMITED)
     async with Client(api.url, user.token) as client:
         claims = [photo(64, 48).claim(OP) for _ in range(50)]
         answers = await asyncio.gather(*(client.http.post("/intake", json=claim) for claim in claims))
@@ -56,14 +61,13 @@ async def test_fifty_intakes_at_once_with_the_price_of_one(priced: Stack, world:
     assert (balance["balance"], balance["held"]) == (0, PRICE)
     assert await world.balance(user.id) == 0
     assert await world.value("select count(*) from public.jobs where user_id = $1", user.id) == 1
-    await api.stop()
 
 
 async def test_a_picture_is_paid_for_when_it_is_there_and_not_when_it_fails(
-    priced: Stack, world: World
+    priced: Stack, api: Child, world: World
 ) -> None:
     user = await with_balance(priced, world, 2 * PRICE)
-    api, worker = await priced.start_api(UNLIMITED), await priced.start_worker()
+    await priced.start_worker()
     async with Client(api.url, user.token) as client:
 
         async def balance() -> tuple[int, int]:
@@ -89,5 +93,3 @@ async def test_a_picture_is_paid_for_when_it_is_there_and_not_when_it_fails(
         ("capture", 0),
         ("hold", -PRICE),
     ]
-    await worker.stop()
-    await api.stop()

@@ -24,23 +24,29 @@ from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.library.people import Connection, Person, person
 from tests.photos import Photo, photo
-from tests.support import User
+from tests.support import PATIENCE, User
 
 OP = "crop-v1:aspect-1x1"
 SECRET = SecretStr("s" * 40)
 
 
+@pytest.fixture(scope="module")
+async def another_api(stack: Stack) -> AsyncIterator[Child]:
+    """That of other tests shall not learn of prices."""
+    child = await stack.start_api(UNLIMITED)
+    yield child
+    await child.stop()
+
+
 @pytest.fixture
-async def priced(stack: Stack, db: Connection) -> AsyncIterator[Child]:
-    """An API that knows of prices for cropping and enlarging; the fixture `api` of other tests may learn of them, and
-    nobody does either."""
-    # One test at a time over all workers: the price is everybody's. The lock ends with the connection.
-    await db.execute("select pg_advisory_lock(hashtext('tests.op_prices'))")
+async def priced(another_api: Child, db: Connection) -> AsyncIterator[Child]:
+    """An API that knows of prices for cropping and enlarging."""
     await db.execute(
         "insert into public.op_prices (op, price, hit_price) values ('crop', 4, 1), ('upscale', 4, 1)"
         " on conflict (op) do update set price = 4, hit_price = 1"
     )
-    yield await stack.start_api(UNLIMITED)
+    await _until_price(another_api, 4)
+    yield another_api
     await db.execute("delete from public.op_prices where op in ('crop', 'upscale')")
 
 
@@ -100,11 +106,12 @@ async def test_a_quote_holds_when_the_price_changes(
 
 async def _until_price(api: Child, price: int) -> None:
     """GET /ops tells a new price within seconds."""
-    async with asyncio.timeout(20), httpx.AsyncClient(base_url=api.url, trust_env=False) as http:
+    async with asyncio.timeout(PATIENCE), httpx.AsyncClient(base_url=api.url, trust_env=False) as http:
         while True:
             ops = {op["name"]: op for op in (await http.get("/ops")).json()["ops"]}
             if ops["crop"]["price"] == price:
                 return
+            await asyncio.sleep(0.05)
 
 
 async def _made_by_a_visitor(priced: Child, db: Connection) -> Photo:

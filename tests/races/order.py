@@ -10,11 +10,10 @@ import asyncpg
 import pytest
 
 from tests.sql.world import World
+from tests.support import PATIENCE
 
 T = TypeVar("T")
 U = TypeVar("U")
-PATIENCE = 20
-"""Seconds until a step that never comes fails the test."""
 
 
 def refused(code: str) -> pytest.RaisesExc[asyncpg.PostgresError]:

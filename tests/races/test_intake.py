@@ -7,10 +7,10 @@ import secrets
 
 import pytest
 
-from tests.races.order import PATIENCE, begin_behind, behind, refused, together, until_waiting
+from tests.races.order import begin_behind, behind, refused, together, until_waiting
 from tests.sql.fixtures import Opener
 from tests.sql.world import Document, World
-from tests.support import new_sha256
+from tests.support import PATIENCE, new_sha256
 
 
 async def _shared(worlds: list[World], calls: list[Document], user: object) -> list[Document]:

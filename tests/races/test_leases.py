@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.races.order import PATIENCE, behind, refused, together
+from tests.races.order import behind, refused, together
 from tests.sql.fixtures import Opener
 from tests.sql.world import Document, World
-from tests.support import new_sha256
+from tests.support import PATIENCE, new_sha256
 
 Act = Callable[[World, Document], Coroutine[Any, Any, object]]
 

@@ -12,6 +12,7 @@ import pytest
 from tests.races.order import begin_behind, behind, refused
 from tests.sql.fixtures import Opener
 from tests.sql.world import World, lease, output_of
+from tests.support import PATIENCE
 
 
 async def _user(world: World, plan: str = "free") -> uuid.UUID:
@@ -195,7 +196,7 @@ async def test_a_write_behind_a_removal_finds_no_team(world: World, open_world: 
     async with world.connection.transaction():
         await _remove(world, team, owner, member)
         task = await begin_behind(world, other, _write(other, what, team, member, image))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         if what in {"delete_image", "restore_output"}:
             assert await task is None
         else:

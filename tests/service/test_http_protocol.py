@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ from scripts.local.apps import answers
 from scripts.local.home import any_free_port
 from scripts.local.process import Child, Command
 from scripts.local.stack import Stack
+from tests.support import PATIENCE
 
 Streams: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 QUICK = {
@@ -78,7 +80,7 @@ async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *
         for piece in pieces:
             writer.write(piece)
             await writer.drain()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE):
             return await reader.read(-1)
     except ConnectionError:
         return b""
@@ -233,10 +235,23 @@ async def test_a_client_that_reads_nothing_is_cut(server: Server) -> None:
             for _ in range(40):
                 writer.write(wanted * 4)
         cut = await server.refused("write_seconds") + await server.refused("pipeline")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while cut < 20:
                 cut = await server.refused("write_seconds") + await server.refused("pipeline")
     assert server.memory() - before < 64 * MIB
+
+
+async def test_an_idle_connection_outlives_those_of_proxies(server: Server) -> None:
+    """uvicorn's own 5 s would be over while nothing comes here."""
+    request = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with server.connection() as (reader, writer):
+        for _ in range(2):
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            await reader.readexactly(int(re.findall(rb"content-length: (\d+)", head)[0]))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(reader.read(1), 5.5)
 
 
 async def test_trailers_are_no_headers(server: Server) -> None:
@@ -262,7 +277,7 @@ async def test_what_is_no_request_is_a_problem(server: Server, sent: bytes) -> N
 
 
 async def test_no_other_protocol_is_spoken(server: Server) -> None:
-    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZQ==\r\n"
+    upgrade = b"Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZQ==\r\n"
     answer = await server.exchange(b"GET /health HTTP/1.1\r\nHost: x\r\n" + upgrade + b"\r\n")
     assert answer.startswith(b"HTTP/1.1 200 OK")
 
@@ -278,7 +293,7 @@ async def test_connections_have_a_number(stack: Stack) -> None:
                 writer.write(b"GET")
             async with server.connection() as (reader, _):
                 assert problem(await reader.read(-1)) == (503, "too_many_connections")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while b"200 OK" not in await server.exchange(
                 b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n"
             ):
@@ -294,12 +309,15 @@ async def test_late_bodies_of_one_network_have_a_number(stack: Stack) -> None:
 
         async def begin(ip: str) -> Streams:
             reader, writer = await opened.enter_async_context(server.connection())
-            writer.write(HEAD + b"X-Forwarded-For: %s\r\nContent-Length: 100\r\n\r\n{" % ip.encode())
+            writer.write(
+                HEAD
+                + b"Connection: close\r\nX-Forwarded-For: %s\r\nContent-Length: 100\r\n\r\n{" % ip.encode()
+            )
             return reader, writer
 
         crowd = [asyncio.create_task((await begin(f"2001:db8::{n}"))[0].read(-1)) for n in range(20)]
         other = await begin("203.0.113.1")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             done, _ = await asyncio.wait(crowd, return_when=asyncio.FIRST_COMPLETED)
             while len(done) < 4:
                 done, _ = await asyncio.wait(crowd, timeout=0.1)

@@ -11,7 +11,7 @@ from redis.exceptions import DataError
 
 from scripts.local.home import Local
 from service.platform.redis import QuickConnection, QuickPool
-from tests.support import new_sha256
+from tests.support import PATIENCE, new_sha256
 
 
 @pytest.fixture(params=[ConnectionPool, QuickPool])
@@ -68,7 +68,7 @@ async def test_an_answer_that_nobody_read_spoils_no_other(quick: Redis) -> None:
 async def test_a_command_that_was_given_up_spoils_no_other(quick: Redis) -> None:
     key = f"test:{new_sha256()}"
     waiting: asyncio.Future[Any] = asyncio.ensure_future(cast("Any", quick).blpop([key], timeout=0))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not quick.connection_pool._in_use_connections:  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0)
     waiting.cancel()

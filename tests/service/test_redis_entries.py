@@ -34,7 +34,7 @@ from service.usage import meter
 from tests.client import Client
 from tests.photos import photo
 from tests.service.conftest import RedisServer, settings_with
-from tests.support import User
+from tests.support import PATIENCE, User
 from workers.doorbell import DoorbellWorker
 from workers.workbench import Slots
 
@@ -97,8 +97,8 @@ async def put(redis: Redis, queue: str, body: bytes, *, job_id: bytes | None = N
 async def heard_and_empty(redis: Redis, ears: Ears, queue: str) -> None:
     """A ring is answered, and nothing of what lay before it is left."""
     assert await Doorbell(redis, Breaker()).ring(queue)
-    await asyncio.wait_for(ears.heard.get(), 10)
-    async with asyncio.timeout(10):
+    await asyncio.wait_for(ears.heard.get(), PATIENCE)
+    async with asyncio.timeout(PATIENCE):
         while await redis.exists(queue_key(queue)):  # noqa: ASYNC110 - Redis tells nobody
             await asyncio.sleep(0.01)
 
@@ -197,7 +197,7 @@ async def test_a_malformed_hint_is_dropped(platform: Platform, redis_client: Red
     async with platform.shared(Progress).listen(job_id) as listener:
         await redis_client.publish(channel(job_id), message)
         await platform.shared(Progress).publish(job_id, {"step": "pixels", "progress": 0.5})
-        assert await listener.next(10) == {"step": "pixels", "progress": 0.5}
+        assert await listener.next(PATIENCE) == {"step": "pixels", "progress": 0.5}
     assert dropped("progress") == before + 1
 
 
@@ -356,7 +356,7 @@ async def test_a_real_worker_outlives_it_all(
     await redis_client.lpush(wake_key("default"), b"1", b"2", b"\xff")  # type: ignore[misc] # redis-py types it as either
     done = await client.process(photo(), RESIZE)
     assert done["status"] == "done"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while await redis_client.exists(queue_key("default")):  # noqa: ASYNC110 - Redis tells nobody
             await asyncio.sleep(0.01)
     assert not path.exists()

@@ -31,6 +31,7 @@ from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.photos import photo
 from tests.service.conftest import RedisServer, settings_with
+from tests.support import PATIENCE
 
 OP = "resize-v1:width-64"
 VISITOR = Principal(None, "203.0.113.7")
@@ -173,7 +174,7 @@ async def test_hundreds_of_streams_on_one_job(capped: Child, own_redis: RedisSer
         assert [stream.status for stream in again] == [200] * 30 + [429]
         # A reader that leaves gives its place back, too.
         await again[0].close()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while (one := await open_stream(capped, next_job, "203.0.113.7")).status != 200:
                 await one.close()
         await asyncio.gather(*(stream.close() for stream in (*again, one)))
@@ -202,13 +203,13 @@ class TestOneSubscription:
             assert await subscribers(own.redis) == 1
             for job in jobs:
                 await own.shared(Progress).publish(job, {"status": "queued"})
-            assert [await one.next(10) for one in heard] == [{"status": "queued"}] * 200
-        async with asyncio.timeout(10):
+            assert [await one.next(PATIENCE) for one in heard] == [{"status": "queued"}] * 200
+        async with asyncio.timeout(PATIENCE):
             while await own.redis.pubsub_channels():
                 pass
         async with own.shared(Progress).listen(jobs[0]) as listener:  # and joins anew
             await own.shared(Progress).publish(jobs[0], {"status": "done"})
-            assert await listener.next(10) == {"status": "done"}
+            assert await listener.next(PATIENCE) == {"status": "done"}
 
     async def test_it_comes_back_with_redis(self, own: Platform, own_redis: RedisServer) -> None:
         job_id = uuid.uuid4()
@@ -216,13 +217,13 @@ class TestOneSubscription:
             await own_redis.kill()
             await own_redis.start()
             # Whatever was missed meanwhile is a reason to look.
-            assert await listener.next(10) == {"status": "unknown"}
-            async with asyncio.timeout(10):
+            assert await listener.next(PATIENCE) == {"status": "unknown"}
+            async with asyncio.timeout(PATIENCE):
                 while not await own.redis.pubsub_numsub(f"darkroom:job:{job_id}") or not (
                     await own.redis.publish(f"darkroom:job:{job_id}", b'{"status": "done"}')
                 ):
                     pass
-            assert await listener.next(10) == {"status": "done"}
+            assert await listener.next(PATIENCE) == {"status": "done"}
 
     async def test_it_outlives_silence(self, own: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
         """Pings are answered in two forms: with and without a channel that is subscribed to."""
@@ -235,7 +236,7 @@ class TestOneSubscription:
             async with contextlib.AsyncExitStack() as listening:
                 if channels:
                     await listening.enter_async_context(own.shared(Progress).listen(job_id))
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(PATIENCE):
                     for _ in range(5):
                         await pinged(own.redis, connection)
             assert await subscribed_or_idle(own.redis) == [connection]
@@ -244,7 +245,7 @@ class TestOneSubscription:
         self, own: Platform, own_redis: RedisServer
     ) -> None:
         await own_redis.kill()
-        async with asyncio.timeout(5), own.shared(Progress).listen(uuid.uuid4()) as listener:
+        async with asyncio.timeout(PATIENCE), own.shared(Progress).listen(uuid.uuid4()) as listener:
             assert await listener.next(0.1) is None
 
     async def test_a_slow_listener_keeps_the_latest(self, own: Platform) -> None:
@@ -253,7 +254,7 @@ class TestOneSubscription:
             for number in range(HINTS * 3):
                 await own.shared(Progress).publish(job_id, {"step": str(number), "progress": 0.5})
             await own.shared(Progress).publish(job_id, {"status": "done"})
-            while await quick.next(10) != {"status": "done"}:
+            while await quick.next(PATIENCE) != {"status": "done"}:
                 pass
             waiting = []
             while (hint := await slow.next(0)) is not None:

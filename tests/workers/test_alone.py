@@ -13,12 +13,11 @@ from service.maintenance.store import Maintenance
 from service.platform.resources import Platform
 from tests.gate import Pass, gated
 from tests.privacy.estate import Connection
+from tests.support import PATIENCE
 from workers import main
 from workers.alone import TaskRunningError, alone
 from workers.imaging.pool import PixelPool
 from workers.workbench import Slots, Workbench
-
-PATIENCE = 10
 
 
 async def at_once(_platform: Platform) -> str:

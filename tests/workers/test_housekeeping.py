@@ -21,6 +21,7 @@ from service.platform.scratch import Scratch
 from tests.client import Client
 from tests.jobs import new_queue
 from tests.service.test_scratch import holder
+from tests.support import PATIENCE
 from workers import main
 from workers.imaging.pool import PixelPool
 from workers.protections import UnprotectedError
@@ -40,7 +41,7 @@ async def test_a_running_worker_sweeps_after_others(
     async with main._housekeeping(bench, ALL):
         dying.kill()
         await asyncio.to_thread(dying.wait)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while await asyncio.to_thread(left.parent.exists):  # noqa: ASYNC110 - the event is on the disk
                 await asyncio.sleep(0.005)
             while bench.name not in await Presence(platform.redis).workers():  # noqa: ASYNC110 - nor does Redis tell

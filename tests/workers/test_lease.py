@@ -16,12 +16,12 @@ from service.platform.resources import Platform
 from tests.gate import Gate, Pass, broken, gated
 from tests.jobs import new_queue, queue_job
 from tests.photos import photo
+from tests.support import PATIENCE
 from workers.lease import JobLease
 
 OP = "resize-v1:width-64"
 LONG = 30.0
 """Seconds of a lease that does not end in a test."""
-PATIENCE = 10
 ERROR = {"code": "internal", "detail": "x"}
 
 

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from scripts.local.home import Local
 from service.platform.breaker import Breaker
+from tests.support import PATIENCE
 from workers.schedule import Schedule
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -131,7 +132,7 @@ async def test_an_entry_at_startup_is_run_at_once(nowhere: Redis) -> None:
 
     table = [entry("sweep", minute={59}, run_at_startup=True), entry("originals", second=EVERY_SECOND)]
     loop = asyncio.create_task(Schedule(table, nowhere, Breaker(), SECRET).run(lambda _name: False, start))
-    assert await asyncio.wait_for(ran.get(), 5) == "sweep"
-    assert await asyncio.wait_for(ran.get(), 5) == "originals"
+    assert await asyncio.wait_for(ran.get(), PATIENCE) == "sweep"
+    assert await asyncio.wait_for(ran.get(), PATIENCE) == "originals"
     loop.cancel()
     await asyncio.gather(loop, return_exceptions=True)

@@ -9,7 +9,7 @@ from arq import func
 
 from service.platform.queue import DRAIN
 from service.platform.resources import Platform
-from tests.support import new_sha256
+from tests.support import PATIENCE, new_sha256
 from workers.doorbell import DoorbellWorker
 from workers.main import drain
 from workers.schedule import Schedule
@@ -43,7 +43,7 @@ async def test_cancellation_that_meets_a_ring_is_not_lost(platform: Platform) ->
     worker._awake.set()
     main.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(asyncio.shield(main), 10)
+        await asyncio.wait_for(asyncio.shield(main), PATIENCE)
 
 
 async def test_no_timeout_of_arqs_cuts_a_drain_off(platform: Platform) -> None:
@@ -64,7 +64,7 @@ async def test_no_timeout_of_arqs_cuts_a_drain_off(platform: Platform) -> None:
     await platform.doorbell.ring(worker._queue)
     main = asyncio.create_task(worker.main())
     try:
-        assert await asyncio.wait_for(outlived.get(), 10)
+        assert await asyncio.wait_for(outlived.get(), PATIENCE)
     finally:
         main.cancel()
         await asyncio.gather(main, return_exceptions=True)
@@ -77,4 +77,4 @@ async def test_a_worker_does_not_go_on_without_its_schedule(platform: Platform) 
     settings = platform.settings
     schedule = Schedule([], platform.redis, platform.redis_breaker, settings.secret, clock=broken)
     with pytest.raises(ValueError, match="a bug"):
-        await asyncio.wait_for(worker_of(platform, schedule).main(), 10)
+        await asyncio.wait_for(worker_of(platform, schedule).main(), PATIENCE)

@@ -14,14 +14,13 @@ from service.privacy.store import DataRequests
 from tests.gate import Pass, broken, gated
 from tests.jobs import new_queue, queue_job
 from tests.photos import photo
-from tests.support import User
+from tests.support import PATIENCE, User
 from workers.data_requests import run_request
 from workers.imaging.pool import PixelPool
 from workers.run_job import run_job
 from workers.workbench import Slots, Workbench
 
 LEASE_SECONDS = 30.0
-PATIENCE = 10
 
 
 @pytest.fixture(params=["away", "broken"])

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from structlog.testing import capture_logs
 
+from tests.support import PATIENCE
 from workers.imaging.pool import PixelPool
 from workers.imaging.types import PixelTask
 from workers.pixel_errors import PixelError
@@ -31,7 +32,7 @@ async def pool() -> AsyncIterator[PixelPool]:
 async def _pid(task: PixelTask) -> int:
     """The process a task runs in, as soon as it has announced itself."""
     announcement = task.workdir / "pid"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not (announcement.exists() and announcement.read_text().endswith("\n")):  # noqa: ASYNC110 - the event is a file of another process
             await asyncio.sleep(0.005)
     return int(announcement.read_text())
@@ -124,7 +125,7 @@ async def test_cancelling_kills_the_child(make_task: Make) -> None:
 async def test_an_idle_child_that_is_killed_is_replaced(pool: PixelPool, make_task: Make) -> None:
     await pool.run(make_task("webp"))
     assert pool.forkserver is not None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not (idle := psutil.Process(pool.forkserver).children()):  # noqa: ASYNC110 - the next one is on its way
             await asyncio.sleep(0.005)
     idle[0].send_signal(signal.SIGKILL)
