@@ -41,11 +41,12 @@ async def _enlarged(pool: PixelPool, directory: Path, op_key: str, size: tuple[i
 
 
 @pytest.mark.parametrize(
-    ("op_key", "size"), [("upscale-v2:factor-4", (400, 300)), ("upscale-v2:model-large", (128, 100))]
+    ("op_key", "size"), [("upscale-v2:factor-4", (280, 120)), ("upscale-v2:model-large", (104, 40))]
 )
 async def test_two_children_enlarge_to_the_same_bytes(
     pool: PixelPool, tmp_path: Path, op_key: str, size: tuple[int, int]
 ) -> None:
+    """Each picture is two tiles."""
     first = await _enlarged(pool, tmp_path / "first", op_key, size)
     second = await _enlarged(pool, tmp_path / "second", op_key, size)
     assert first.sha256 == second.sha256
