@@ -4,7 +4,8 @@ from typing import Any
 
 from service.jobs.store import ClaimedJob
 from service.moderation.moderate import moderate
-from service.moderation.moderators import Moderators, Picture, Submission
+from service.moderation.moderators import Moderators
+from service.moderation.port import Picture, Submission
 from service.moderation.scanner import scan_files
 from service.platform.media import CONTENT_TYPES
 from service.platform.resources import Platform

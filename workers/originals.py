@@ -11,7 +11,8 @@ import structlog
 
 from service.library.store import DueOriginal, Library
 from service.moderation.moderate import moderate
-from service.moderation.moderators import Moderators, Picture, Submission
+from service.moderation.moderators import Moderators
+from service.moderation.port import Picture, Submission
 from service.moderation.scanner import scan_files
 from service.platform.errors import DependencyError, ProblemError
 from service.platform.media import EXTENSIONS, SVG

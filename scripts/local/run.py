@@ -125,7 +125,7 @@ def _invite(console: Console, stack: Stack) -> None:
     command = _short(stack.home.command)
     console.print("[bold]Sample[/bold]      “Open the sample account” in the playground: Pro, with a library")
     console.print(f"[bold]Darkroom[/bold]    {command} admin plan you@example.com pro", soft_wrap=True)
-    console.print("            the command; this gives an account that you have made another plan")
+    console.print("            this gives you@example.com, once it has signed up, the plan Pro")
     console.print("Ctrl-C stops everything.")
 
 

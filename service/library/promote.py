@@ -16,7 +16,8 @@ from service.library.errors import no_such_output, output_removed
 from service.library.store import Library, LibraryOutput
 from service.moderation.errors import in_review
 from service.moderation.moderate import moderate
-from service.moderation.moderators import Moderators, Picture, Submission
+from service.moderation.moderators import Moderators
+from service.moderation.port import Picture, Submission
 from service.moderation.scanner import scan_files
 from service.moderation.store import Safety
 from service.platform.errors import ProblemError

@@ -5,7 +5,8 @@ import structlog
 from service.cache.store import Moderation
 from service.moderation.blocking import block
 from service.moderation.errors import refused
-from service.moderation.moderators import Doubt, Moderators, Submission
+from service.moderation.moderators import Moderators
+from service.moderation.port import Doubt, Submission
 from service.platform.errors import ProblemError
 from service.platform.resources import Platform
 

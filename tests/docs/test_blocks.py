@@ -7,17 +7,19 @@ of none, is an error. `NOT_RUN` is the whole list of what is checked but not car
 from __future__ import annotations
 
 import os
+import re
 import shutil
 
 import asyncpg
 import pytest
 
+from scripts.local.home import REPOSITORY
 from tests.docs import modules, shell, words
 from tests.docs.blocks import BLOCKS, Block, fill
 from tests.docs.modules import Project
 from tests.docs.scene import Scene
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 CHROMIUM = (
     os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome") or "chromium"
@@ -91,6 +93,19 @@ def test_mermaid(block: Block) -> None:
 @pytest.mark.parametrize("block", _of("tree"))
 def test_tree(block: Block) -> None:
     words.check_tree(block)
+
+
+def test_the_tree_of_the_house_leaves_nothing_out() -> None:
+    """Each context, and each module of the platform and of workers/, is named in it."""
+    page = (REPOSITORY / "docs" / "architecture.md").read_text("utf-8")
+    named = set(re.findall(r"[\w/]+", page.partition("```tree")[2].partition("```")[0]))
+    service, workers = REPOSITORY / "service", REPOSITORY / "workers"
+    folders = [
+        path for root in (service, workers) for path in root.iterdir() if (path / "__init__.py").exists()
+    ]
+    modules = [*(service / "platform").glob("*.py"), *workers.glob("*.py")]
+    expected = {f"{path.name}/" for path in folders} | {path.stem for path in modules}
+    assert expected - named - {"__init__"} == set()
 
 
 @pytest.mark.parametrize("block", _of("regex"))

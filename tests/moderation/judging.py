@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from service.moderation.moderators import Moderator, Moderators
+from service.moderation.moderators import Moderators
+from service.moderation.port import Moderator
 from service.platform.resources import Platform
 
 

@@ -26,7 +26,8 @@ from service.library.promote import promote
 from service.library.store import DueOriginal
 from service.moderation.blocking import block, unblock
 from service.moderation.errors import refused
-from service.moderation.moderators import BlockedHashes, Moderator, Moderators, Refusal, Submission
+from service.moderation.moderators import BlockedHashes, Moderators
+from service.moderation.port import Moderator, Refusal, Submission
 from service.moderation.store import Safety
 from service.platform.database import OutputGone
 from service.platform.errors import ProblemError

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.ops import chain, size
 from service.ops.catalogue import OPS, Op
 from service.ops.models import Convert, Resize
 from service.ops.registry import MAX_KEY_LENGTH, OpKeyError, catalogue, parse
@@ -12,6 +13,16 @@ from tests.ops.strategies import TEXT_ALPHABET, chains, valid_steps
 from tests.support import examples
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789._-:+#"
+
+
+BOTH = {
+    *("bgremove-v1", "bgremove-v2", "blurbg-v1", "compose-v1", "compose-v2"),
+    *("compress-v1", "convert-v1", "pad-v1"),
+}
+BEHIND_FLATTEN = {*BOTH, "flatten-v1"}
+"""Ops that the background is laid before, where it is asked for first."""
+OF_ANY_SIZE = {*BOTH, "shadow-v1", "shadow-v2", "crop-v1", "smartcrop-v1", "trim-v1"}
+"""Ops behind which the size of a picture is not known for sure."""
 
 
 def joined(steps: list[list[str]]) -> str:
@@ -240,3 +251,9 @@ def test_chain_sums_up_its_steps() -> None:
     assert chain.steps[1].params == Resize(width=800)
     assert chain.steps[2].params == Convert(format="png")
     assert (chain.price, chain.cacheable) == (0, "always")
+
+
+def test_each_op_is_considered_where_chains_are_simplified_and_measured() -> None:
+    """A new op has its place in service/ops/chain.py and size.py, or in the lists above."""
+    assert {op.key for op in OPS if op.parameters not in chain._BEFORE_FLATTEN} == BEHIND_FLATTEN
+    assert {op.key for op in OPS if op.parameters not in size._OF_KNOWN_SIZE} == OF_ANY_SIZE
