@@ -171,4 +171,4 @@ def bench(context: typer.Context) -> None:
 
 
 if __name__ == "__main__":
-    app()
+    app(prog_name="darkroom")
