@@ -82,7 +82,7 @@ async def test_the_first_operator_is_made_here(run: Run, local: Local, db: Db, p
 
 async def test_a_reason_is_asked_for_and_needed(run: Run, user: User, platform: Platform) -> None:
     asked = await asyncio.to_thread(CliRunner().invoke, app, ["admin", "flag", user.email], input="spam\n")
-    assert "Reason: " in asked.stdout
+    assert "Reason (or --reason): " in asked.stdout
     assert (await Admin(platform.database).get_user(str(user.id))).flag_reason == "spam"
     await run("flag", user.email, "--reason", "  ", code=2)
     await run("flag", user.email, "--reason", "x" * 501, code=2)
