@@ -26,16 +26,19 @@ as $$
 $$;
 
 -- Whatever anon, authenticated or everybody may do in public beyond that: tables, views, sequences, columns, functions;
--- and whatever they or the service role may do in private. Parts of extensions are theirs.
+-- what the service role may do there beyond reading and callable_functions(); and whatever any of them may do in private.
+-- Parts of extensions are theirs.
 create or replace function private.open_beyond_listed() returns setof text
-language sql stable security definer set search_path = ''
+language plpgsql stable security definer set search_path = ''
 as $$
+begin
+  return query
   with who as (
     select 0::oid as oid, 'public' as role
     union all
-    select r.oid, r.rolname from pg_catalog.pg_roles r where r.rolname in ('anon', 'authenticated')
+    select r.oid, r.rolname from pg_catalog.pg_roles r where r.rolname in ('anon', 'authenticated', 'service_role')
   ), ours as (
-    select c.oid, c.relname, c.relacl, c.relrowsecurity
+    select c.oid, c.relname, c.relkind, c.relacl, c.relrowsecurity
     from pg_catalog.pg_class c
     where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
       and not exists (select 1 from pg_catalog.pg_depend d
@@ -43,6 +46,7 @@ as $$
   )
   select format('%s on %s for %s', a.privilege_type, o.relname, w.role)
   from ours o, lateral aclexplode(o.relacl) a join who w on w.oid = a.grantee
+  where w.role <> 'service_role' or a.privilege_type <> 'SELECT' and o.relkind <> 'S'
   union all
   select format('%s on %s.%s for %s', a.privilege_type, o.relname, c.attname, w.role)
   from ours o
@@ -51,12 +55,14 @@ as $$
   where not o.relrowsecurity or a.privilege_type <> 'SELECT' or a.is_grantable or not exists (
     select 1 from private.readable_columns() r
     where r.name = o.relname and c.attname = any (r.columns)
-      and (w.role = 'authenticated' or w.role = 'anon' and r.anon))
+      and (w.role = 'authenticated' or w.role = 'anon' and r.anon or w.role = 'service_role'))
   union all
   select format('%s on %s for %s', a.privilege_type, p.oid::regprocedure, w.role)
   from pg_catalog.pg_proc p, lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
   join who w on w.oid = a.grantee
   where p.pronamespace = 'public'::regnamespace
+    and (w.role <> 'service_role' or not exists (
+           select 1 from private.callable_functions() l where p.proname = any (l.names)))
     and not exists (select 1 from pg_catalog.pg_depend d
                     where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
   union all
@@ -68,5 +74,5 @@ as $$
   select format('%s on schema private for %s', a.privilege_type, coalesce(r.rolname, 'public'))
   from pg_catalog.pg_namespace n, lateral aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
   left join pg_catalog.pg_roles r on r.oid = a.grantee
-  where n.nspname = 'private' and a.grantee <> n.nspowner
-$$;
+  where n.nspname = 'private' and a.grantee <> n.nspowner;
+end $$;

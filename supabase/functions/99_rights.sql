@@ -1,7 +1,7 @@
 -- Who may call what. What stands in private is called by other functions, triggers and policies alone: it is out of
 -- PostgREST's reach, and nobody but its owner may execute it. What stands in public may be called over PostgREST, as RPC, by
 -- the service role where it is named here; users may call nothing. Columns that users read are those of readable_columns(),
--- no table as a whole.
+-- no table as a whole; every other table, view and sequence in public that the migrating role may close is closed to them.
 -- The last file, so that no function escapes it; what is made here is not callable by users for a moment of its
 -- transaction either. `python -m scripts.docs.sql` writes the table in supabase/README.md from this list.
 create or replace function private.callable_functions() returns table (names text[], does text, called_by text)
@@ -132,8 +132,16 @@ begin
       execute format('grant execute on function %s to service_role', v_function.signature);
     end if;
   end loop;
+  for v_table in
+    select c.oid::regclass as name from pg_catalog.pg_class c
+    where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+      and pg_catalog.pg_has_role(c.relowner, 'usage')
+      and not exists (select 1 from pg_catalog.pg_depend d
+                      where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
+  loop
+    execute format('revoke all on table %s from public, anon, authenticated', v_table.name);
+  end loop;
   for v_table in select * from private.readable_columns() loop
-    execute format('revoke all on table public.%I from public, anon, authenticated', v_table.name);
     execute format('grant select (%s) on table public.%I to %s',
                    (select string_agg(quote_ident(c.name), ', ') from unnest(v_table.columns) c (name)), v_table.name,
                    case when v_table.anon then 'anon, authenticated' else 'authenticated' end);

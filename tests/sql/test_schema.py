@@ -47,6 +47,26 @@ async def test_functions_and_policies_are_what_is_deployed(world: World, scratch
     assert not differences, "\n".join(differences[:60])
 
 
+async def test_a_table_that_is_no_longer_listed_is_closed(world: World) -> None:
+    """Its row in readable_columns() is all that is removed."""
+    row = re.compile(r"^    \('usage_daily', false, .*\n", re.MULTILINE)
+    texts = sources()
+    fewer = [row.sub("", text) for text in texts]
+    assert sum(before != after for before, after in zip(texts, fewer, strict=True)) == 1
+    transaction = world.connection.transaction()
+    await transaction.start()
+    try:
+        for statement in await changes(world.connection, fewer):
+            await world.connection.execute(statement)
+        assert not await world.value(
+            "select has_any_column_privilege('authenticated', 'public.usage_daily', 'select')"
+        )
+        assert await world.value("select has_any_column_privilege('authenticated', 'public.jobs', 'select')")
+        assert await changes(world.connection, fewer) == []
+    finally:
+        await transaction.rollback()
+
+
 def test_migrations_are_named_as_the_cli_orders_them() -> None:
     names = [file.name for file in (SUPABASE / "migrations").iterdir()]
     assert all(re.fullmatch(r"20\d{12}_[a-z0-9_]+\.sql", name) for name in names)
@@ -266,6 +286,7 @@ async def test_what_is_made_outside_migrations_is_closed(world: World, maker: st
 
     The makers are the roles whose default privileges the migrating role may change.
     """
+    own = maker != "supabase_admin"
     transaction = world.connection.transaction()
     await transaction.start()
     try:
@@ -275,13 +296,18 @@ async def test_what_is_made_outside_migrations_is_closed(world: World, maker: st
             " create view public.by_hand_too as select id from public.by_hand;"
             " create sequence public.by_hand_as_well"
         )
-        if maker != "supabase_admin":  # the default of functions is the role's own for all schemas
+        if own:  # the default of functions is the role's own for all schemas
             await world.connection.execute(
                 "create function public.by_hand_also() returns integer language sql set search_path = ''"
                 " as 'select 1'"
             )
         await world.connection.execute("reset role")
         assert await world.violations() == []
+        made = ["by_hand", "by_hand_too", "by_hand_as_well", "by_hand_id_seq"]
+        rights = (
+            "select relname from pg_class where relname = any ($1) and relacl::text like '%service_role%'"
+        )
+        assert await world.connection.fetch(rights, made) == []
         for grant in (
             "select on public.by_hand to anon",
             "insert on public.by_hand to authenticated",
@@ -292,6 +318,10 @@ async def test_what_is_made_outside_migrations_is_closed(world: World, maker: st
             "select on public.plans to anon",
             "select (flag_reason) on public.profiles to authenticated",
             "select (plan_id) on public.profiles to anon",
+            "insert on public.by_hand to service_role",
+            "update on public.jobs to service_role",
+            "delete on public.by_hand_too to service_role",
+            *(["execute on function public.by_hand_also() to service_role"] if own else []),
         ):
             inner = world.connection.transaction()
             await inner.start()
