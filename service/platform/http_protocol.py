@@ -85,8 +85,6 @@ class HttpProtocol(HttpToolsProtocol):
         """Whether that message began behind another one, so that `overhead` lacks its first bytes."""
         self.begun = False
         """Whether anything of a request has come since the last one."""
-        self.served = False
-        """Whether a request of this connection has been answered."""
         self.refused = False
         self.peer: Networks | None = None
         self.late: Networks | None = None
@@ -137,6 +135,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(too_many_connections, "pipeline")
             raise _Refused
         super().on_message_begin()
+        self.begun = True  # also where it came in one piece with the end of the one before
         self.phase = HEAD
         self.since = self.loop.time()
         self.behind = not self.overhead
@@ -173,7 +172,6 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self.served = True
         if self.phase == ANSWER and self.cycle.response_complete:
             self.phase = HEAD
             self.since = self.loop.time()
@@ -208,8 +206,8 @@ class HttpProtocol(HttpToolsProtocol):
         elif self.refused:
             pass
         elif self.phase == HEAD:
-            if self.served and not self.begun:
-                return  # idle between requests: uvicorn's keep-alive ends it
+            if self.timeout_keep_alive_task is not None and not self.begun:
+                return  # idle between requests: uvicorn's own timer ends it
             if now - self.since > self.limits.head_seconds:
                 self._too_slow("head_seconds")
         elif self.phase == BODY:

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from scripts.local.stack import Stack
-from tests.chaos.dying import Nursery
+from tests.chaos.dying import ForkServer
 
 
 @pytest.fixture(scope="session")
-async def nursery(stack: Stack) -> AsyncIterator[Nursery]:
+async def fork_server(stack: Stack) -> AsyncIterator[ForkServer]:
     """One process of the session in which the programs that kill themselves are imported already."""
-    opened = Nursery(stack)
+    opened = ForkServer(stack)
     yield opened
     await opened.close()

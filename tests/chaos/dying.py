@@ -22,7 +22,7 @@ from service.platform.resources import Platform
 from tests.support import MODELLESS
 
 if TYPE_CHECKING:
-    from tests.chaos.nursery import Birth  # which imports the product
+    from tests.chaos.forkserver import Program  # which imports the product
 
 LEASE_SECONDS = 2
 DEATH_SECONDS = 90
@@ -49,17 +49,19 @@ async def hand_over(
     await platform.doorbell.ring("default")
 
 
-class Nursery:
-    """Starts programs that kill themselves (tests/chaos/nursery.py), one at a time."""
+class ForkServer:
+    """Starts programs that kill themselves (tests/chaos/forkserver.py), one at a time."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._process: asyncio.subprocess.Process | None = None
 
-    async def dies(self, program: str, step: str, *arguments: str, env: Mapping[str, str]) -> None:
+    async def run_until_killed(
+        self, program: str, step: str, *arguments: str, env: Mapping[str, str]
+    ) -> None:
         """Start `dying_api`, `dying_requester` or `dying_worker`; return when it has killed itself at this step."""
         log = self._stack.home.logs / f"{program}-{step}-{secrets.token_hex(4)}.log"
-        birth: Birth = {
+        wanted: Program = {
             "program": program,
             "arguments": [step, *arguments],
             "env": self._stack.environment({**MODELLESS, **env}),
@@ -67,7 +69,7 @@ class Nursery:
         }
         try:
             async with asyncio.timeout(DEATH_SECONDS):
-                status = await self._ask(json.dumps(birth))
+                status = await self._ask(json.dumps(wanted))
         except BaseException:
             await self.close()
             raise
@@ -76,11 +78,11 @@ class Nursery:
                 f"{program} ended with {status} before {step}:\n{log.read_text()[-5000:]}", pytrace=False
             )
 
-    async def _ask(self, birth: str) -> int:
+    async def _ask(self, program: str) -> int:
         if self._process is None:
             # Coverage is not measured: SIGKILL leaves no time to save what was.
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tests.chaos.nursery"),
+                *(sys.executable, "-m", "tests.chaos.forkserver"),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 env={**os.environ, **unmeasured()},
@@ -89,7 +91,7 @@ class Nursery:
         told, heard = self._process.stdin, self._process.stdout
         assert told is not None
         assert heard is not None
-        told.write(birth.encode() + b"\n")
+        told.write(program.encode() + b"\n")
         await told.drain()
         return int(await heard.readline())
 

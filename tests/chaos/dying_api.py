@@ -1,4 +1,4 @@
-"""An API that kills itself with SIGKILL at one step of a call (tests/chaos/nursery.py starts it).
+"""An API that kills itself with SIGKILL at one step of a call (tests/chaos/forkserver.py starts it).
 
 Steps: `copied`, a promotion whose objects are copied and whose row is not moved; `promoted`, whose row is moved and
 whose caller has no answer; `deleted`, an image deleted and Redis not told; `first-op`, a re-run after its first op.

@@ -1,4 +1,4 @@
-"""A worker that kills itself with SIGKILL at one step of its first data request (tests/chaos/nursery.py starts
+"""A worker that kills itself with SIGKILL at one step of its first data request (tests/chaos/forkserver.py starts
 it).
 
 Steps are those that the lease is told of, and two more: `claimed`, before any, and `finished`, after the last

@@ -1,4 +1,4 @@
-"""A worker that kills itself with SIGKILL at one step of its first job (tests/chaos/nursery.py starts it).
+"""A worker that kills itself with SIGKILL at one step of its first job (tests/chaos/forkserver.py starts it).
 
 Steps are those that the lease is told of, and two more: `claimed`, before any, and `completed`, after the job's last
 transaction. The product has no such hook; this file wraps the lease from outside.

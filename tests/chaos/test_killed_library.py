@@ -15,7 +15,7 @@ from scripts.local.process import Child
 from service.cache.hot_answers import hit_key
 from service.maintenance.store import Maintenance
 from service.platform.resources import Platform
-from tests.chaos.dying import Nursery, alone, hand_over
+from tests.chaos.dying import ForkServer, alone, hand_over
 from tests.conftest import UNLIMITED
 from tests.jobs import ask, finished, new_queue
 from tests.library.people import OP, Connection, Person, clean, consistent, objects, objects_of, person
@@ -42,11 +42,11 @@ async def paid(local: Local, api: Child, db: Connection) -> AsyncIterator[Person
 
 
 async def _call_and_die(
-    nursery: Nursery, who: Person, step: str, method: str, path: str, **body: object
+    fork_server: ForkServer, who: Person, step: str, method: str, path: str, **body: object
 ) -> None:
     """The call, made to an API that dies at `step` of it."""
     port = any_free_port()
-    death = asyncio.create_task(nursery.dies("dying_api", step, str(port), env=UNLIMITED))
+    death = asyncio.create_task(fork_server.run_until_killed("dying_api", step, str(port), env=UNLIMITED))
     starting = httpx.AsyncHTTPTransport(retries=7)  # while nobody listens: after 0.5, 1, 2, 4 ... seconds
     async with httpx.AsyncClient(headers=who.http.headers, transport=starting, timeout=60) as client:
         try:
@@ -60,11 +60,11 @@ async def _call_and_die(
 
 @pytest.mark.parametrize("step", ["copied", "promoted"])
 async def test_a_promotion(
-    nursery: Nursery, platform: Platform, db: Connection, paid: Person, step: str
+    fork_server: ForkServer, platform: Platform, db: Connection, paid: Person, step: str
 ) -> None:
     done = await paid.process(photo(), OP)
     balance = await paid.balance()
-    await _call_and_die(nursery, paid, step, "POST", "/outputs/promote", job_id=done["job_id"])
+    await _call_and_die(fork_server, paid, step, "POST", "/outputs/promote", job_id=done["job_id"])
     assert await paid.balance() == balance - (PRICE if step == "promoted" else 0)
     assert len(await objects_of(db, paid.id)) >= 2  # the copies of the dead call
 
@@ -97,7 +97,7 @@ async def test_an_original_that_follows(platform: Platform, db: Connection, paid
 
 
 async def test_a_deletion_of_which_redis_was_not_told(
-    nursery: Nursery, platform: Platform, db: Connection, paid: Person
+    fork_server: ForkServer, platform: Platform, db: Connection, paid: Person
 ) -> None:
     picture = photo()
     await paid.process(picture, OP, wants_persist=True)
@@ -105,7 +105,7 @@ async def test_a_deletion_of_which_redis_was_not_told(
     output, image = (await paid.outputs())[0], await paid.image()
     hot = hit_key(output["cache_key"].hex(), paid.id)
     assert await platform.redis.exists(hot)
-    await _call_and_die(nursery, paid, "deleted", "DELETE", f"/images/{image['id']}")
+    await _call_and_die(fork_server, paid, "deleted", "DELETE", f"/images/{image['id']}")
     assert await paid.refused("DELETE", f"/images/{image['id']}", None, 404) == "image_not_found"
     await cleanup(platform)
     assert not await platform.redis.exists(hot)
@@ -116,12 +116,12 @@ async def test_a_deletion_of_which_redis_was_not_told(
 
 
 async def test_a_re_run_of_two_ops(
-    nursery: Nursery, platform: Platform, db: Connection, paid: Person
+    fork_server: ForkServer, platform: Platform, db: Connection, paid: Person
 ) -> None:
     await paid.process(photo(), OP, wants_persist=True)
     path = f"/images/{(await paid.image())['id']}/rerun"
     wanted = ["resize-v1:width-40", "resize-v1:width-41"]
-    await _call_and_die(nursery, paid, "first-op", "POST", path, op_keys=wanted)
+    await _call_and_die(fork_server, paid, "first-op", "POST", path, op_keys=wanted)
     answer = await paid.say("POST", path, {"op_keys": wanted})
     for result in answer["results"]:
         if not result["answer"]["cached"]:
@@ -135,7 +135,7 @@ async def test_a_re_run_of_two_ops(
 @pytest.mark.parametrize("source", ["upload", "library"])
 @pytest.mark.parametrize("step", ["download", "store", "stored", "completed"])
 async def test_a_worker_that_writes_to_the_library(
-    nursery: Nursery, platform: Platform, db: Connection, paid: Person, *, step: str, source: str
+    fork_server: ForkServer, platform: Platform, db: Connection, paid: Person, *, step: str, source: str
 ) -> None:
     """First from an upload, whose original it keeps, or as a re-run from a kept one; paid for once."""
     picture = photo()
@@ -150,7 +150,7 @@ async def test_a_worker_that_writes_to_the_library(
     else:
         assert row["source_bucket"] == "user-library"
     await platform.doorbell.ring(queue)
-    await nursery.dies("dying_worker", step, env=alone(queue))
+    await fork_server.run_until_killed("dying_worker", step, env=alone(queue))
     await hand_over(platform, db, "jobs", job_id)
     done = await finished(platform, job_id, paid.id)
 

@@ -6,7 +6,7 @@ import pytest
 
 from service.platform.resources import Platform
 from service.privacy.store import DataRequest, DataRequests
-from tests.chaos.dying import Nursery, alone, hand_over
+from tests.chaos.dying import ForkServer, alone, hand_over
 from tests.jobs import new_queue
 from tests.privacy.estate import Connection, ended, furnish, objects_of, wiped_clean
 from tests.support import User, until_gone
@@ -23,11 +23,11 @@ EXPORT = ("claimed", "collect", "store", "stored", "finished")
 
 
 async def _kill_one_then_survive(
-    nursery: Nursery, platform: Platform, db: Connection, step: str, request: DataRequest
+    fork_server: ForkServer, platform: Platform, db: Connection, step: str, request: DataRequest
 ) -> None:
     """The first worker kills itself at the step; a second one brings the request to its end."""
     await platform.doorbell.ring(request.queue)
-    await nursery.dies("dying_requester", step, env=alone(request.queue))
+    await fork_server.run_until_killed("dying_requester", step, env=alone(request.queue))
     await hand_over(platform, db, "data_requests", request.request_id)
     row = await ended(platform, request.request_id, request.user_id)
     assert (row.status, row.error) == ("done", None)
@@ -35,7 +35,7 @@ async def _kill_one_then_survive(
 
 @pytest.mark.parametrize("step", DELETION)
 async def test_a_deletion_is_completed(
-    nursery: Nursery, platform: Platform, user: User, db: Connection, step: str
+    fork_server: ForkServer, platform: Platform, user: User, db: Connection, step: str
 ) -> None:
     account = step in {"account", "finish", "finished", "jobs"}
     silent = SILENT_SECONDS if step == "settle" else 1.0
@@ -45,7 +45,7 @@ async def test_a_deletion_is_completed(
         user.id, delete_account=account, queue=queue
     )
     there = len(await objects_of(db, estate))
-    await _kill_one_then_survive(nursery, platform, db, step, request)
+    await _kill_one_then_survive(fork_server, platform, db, step, request)
     await wiped_clean(db, platform, estate, account=account)
     row = await DataRequests(platform.database).get_request(request.request_id, None if account else user.id)
     assert row is not None
@@ -58,12 +58,12 @@ async def test_a_deletion_is_completed(
 
 @pytest.mark.parametrize("step", EXPORT)
 async def test_an_export_is_completed(
-    nursery: Nursery, platform: Platform, user: User, db: Connection, step: str
+    fork_server: ForkServer, platform: Platform, user: User, db: Connection, step: str
 ) -> None:
     estate = await furnish(platform, db, user)
     queue = new_queue()
     request = await DataRequests(platform.database).request_export(user.id, queue, None)
-    await _kill_one_then_survive(nursery, platform, db, step, request)
+    await _kill_one_then_survive(fork_server, platform, db, step, request)
     row = await DataRequests(platform.database).get_request(request.request_id, user.id)
     assert row is not None
     assert row.path is not None

@@ -14,7 +14,7 @@ import pytest
 from scripts.local.stack import Stack
 from service.maintenance.store import Maintenance
 from service.platform.resources import Platform
-from tests.chaos.dying import Nursery, alone, hand_over
+from tests.chaos.dying import ForkServer, alone, hand_over
 from tests.jobs import finished, new_queue, queue_job
 from tests.photos import photo
 from tests.support import MODELLESS, User
@@ -28,12 +28,12 @@ OP = "resize-v1:width-64"
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_another_worker_finishes_the_job_once(
-    nursery: Nursery, platform: Platform, user: User, db: asyncpg.Connection[asyncpg.Record], step: str
+    fork_server: ForkServer, platform: Platform, user: User, db: asyncpg.Connection[asyncpg.Record], step: str
 ) -> None:
     queue = new_queue()
     job_id = await queue_job(platform, photo(), OP, queue, user_id=user.id, price=PRICE)
     await platform.doorbell.ring(queue)
-    await nursery.dies("dying_worker", step, env=alone(queue))
+    await fork_server.run_until_killed("dying_worker", step, env=alone(queue))
     await hand_over(platform, db, "jobs", job_id)
     row = await finished(platform, job_id, user.id, seconds=120)
 
@@ -59,13 +59,13 @@ async def test_another_worker_finishes_the_job_once(
 
 
 async def test_the_next_worker_of_the_machine_removes_the_files_of_a_dead_one(
-    tmp_path: Path, stack: Stack, nursery: Nursery, platform: Platform
+    tmp_path: Path, stack: Stack, fork_server: ForkServer, platform: Platform
 ) -> None:
     queue, temporary = new_queue(), tmp_path / "temporary"
     env = alone(queue) | {"DARKROOM_TEMP_DIR": str(temporary)}
     job_id = await queue_job(platform, photo(), OP, queue)
     await platform.doorbell.ring(queue)
-    await nursery.dies("dying_worker", "stored", env=env)
+    await fork_server.run_until_killed("dying_worker", "stored", env=env)
     left = {path.name for path in temporary.iterdir()}
     assert len(left) == 1  # the directory of the dead worker, with its pictures
     survivor = await stack.start_worker({**env, **MODELLESS})

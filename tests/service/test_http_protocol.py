@@ -241,17 +241,37 @@ async def test_a_client_that_reads_nothing_is_cut(server: Server) -> None:
     assert server.memory() - before < 64 * MIB
 
 
+PLAIN = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
 async def test_an_idle_connection_outlives_those_of_proxies(server: Server) -> None:
     """uvicorn's own 5 s would be over while nothing comes here."""
-    request = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
     async with server.connection() as (reader, writer):
         for _ in range(2):
-            writer.write(request)
+            writer.write(PLAIN)
             head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 200")
             await reader.readexactly(int(re.findall(rb"content-length: (\d+)", head)[0]))
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(reader.read(1), 5.5)
+
+
+EARLY = b"POST /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{"
+"""Answered before its body is complete."""
+
+
+@pytest.mark.parametrize("pieces", [(PLAIN + PLAIN[:-4],), (EARLY, b"}"), (PLAIN, EARLY, b"}")])
+async def test_no_idle_time_for_what_is_not_idle(server: Server, pieces: tuple[bytes, ...]) -> None:
+    """A head, or the rest of a body, that comes behind an answer has the time of a head."""
+    async with server.connection() as (reader, writer):
+        *answered, last = pieces
+        for piece in answered:
+            writer.write(piece)
+            await reader.readuntil(b"\r\n\r\n")
+        writer.write(last)
+        began = time.monotonic()
+        await asyncio.wait_for(reader.read(-1), PATIENCE)
+        assert time.monotonic() - began < 20  # uvicorn's timer is 75 s
 
 
 async def test_trailers_are_no_headers(server: Server) -> None:

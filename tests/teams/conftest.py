@@ -8,12 +8,12 @@ import pytest
 
 from scripts.local.home import Local
 from scripts.local.process import Child
-from tests.chaos.conftest import nursery
+from tests.chaos.conftest import fork_server
 from tests.library.people import Connection
 from tests.sql.fixtures import open_world, scratch, world
 from tests.teams.crew import Crew, crew, furnish
 
-__all__ = ["nursery", "open_world", "scratch", "world"]
+__all__ = ["fork_server", "open_world", "scratch", "world"]
 
 
 @pytest.fixture

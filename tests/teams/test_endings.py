@@ -9,7 +9,7 @@ import pytest
 
 from service.platform.resources import Platform
 from service.privacy.store import DataRequest, DataRequests
-from tests.chaos.dying import Nursery, alone, hand_over
+from tests.chaos.dying import ForkServer, alone, hand_over
 from tests.library.people import objects
 from tests.photos import photo
 from tests.privacy.estate import ended
@@ -154,7 +154,7 @@ async def test_a_team_without_others_goes_with_its_owner(shop: Crew, platform: P
 @pytest.mark.chaos
 @pytest.mark.parametrize("step", ["claimed", "images", "objects", "removed"])
 async def test_a_killed_deletion_of_such_a_team_is_completed(
-    shop: Crew, platform: Platform, nursery: Nursery, step: str
+    shop: Crew, platform: Platform, fork_server: ForkServer, step: str
 ) -> None:
     paths, _ = await _alone(shop)
     paths = await objects(shop.db, *paths)
@@ -163,7 +163,7 @@ async def test_a_killed_deletion_of_such_a_team_is_completed(
         shop["owner"].id, delete_account=False, queue=queue
     )
     await platform.doorbell.ring(queue)
-    await nursery.dies("dying_requester", step, env=alone(queue))
+    await fork_server.run_until_killed("dying_requester", step, env=alone(queue))
     await hand_over(platform, shop.db, "data_requests", request.request_id)
     row = await ended(platform, request.request_id, shop["owner"].id)
     assert (row.status, row.error) == ("done", None)

@@ -1,7 +1,7 @@
 """Forks the programs of this folder that kill themselves from a process that has imported the product, since importing
-takes longer than all they do: `python -m tests.chaos.nursery`.
+takes longer than all they do: `python -m tests.chaos.forkserver`.
 
-One after another: a line of JSON on stdin (Birth) starts one, its exit status on stdout tells that it has ended.
+One after another: a line of JSON on stdin (Program) starts one, its exit status on stdout tells that it has ended.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PROGRAMS: Final[dict[str, Callable[..., None]]] = {
 }
 
 
-class Birth(TypedDict):
+class Program(TypedDict):
     """`env`: settings beside the environment of this process."""
 
     program: str
@@ -38,28 +38,28 @@ def main() -> None:
     """Serve until stdin ends."""
     kernel.die_with_parent(os.getppid(), signal.SIGKILL)
     for line in sys.stdin:
-        birth: Birth = json.loads(line)
-        nursery = os.getpid()
+        program: Program = json.loads(line)
+        server = os.getpid()
         pid = os.fork()
         if pid == 0:
-            kernel.die_with_parent(nursery, signal.SIGKILL)
-            _live(birth)
+            kernel.die_with_parent(server, signal.SIGKILL)
+            _become(program)
         _, status = os.waitpid(pid, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
-def _live(birth: Birth) -> NoReturn:
+def _become(program: Program) -> NoReturn:
     """Be the program; a worker as if it had just started itself again, with its settings in a file
     (workers/environment.py)."""
     try:
-        log = os.open(birth["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        log = os.open(program["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         for descriptor, target in ((os.open(os.devnull, os.O_RDONLY), 0), (log, 1), (log, 2)):
             os.dup2(descriptor, target)
-        if birth["program"] == "dying_api":
-            os.environ.update(birth["env"])
+        if program["program"] == "dying_api":
+            os.environ.update(program["env"])
         else:
-            os.environ[HANDOVER] = str(hand_over(birth["env"]))
-        _PROGRAMS[birth["program"]](*birth["arguments"])
+            os.environ[HANDOVER] = str(hand_over(program["env"]))
+        _PROGRAMS[program["program"]](*program["arguments"])
     except BaseException:
         traceback.print_exc()
         raise
