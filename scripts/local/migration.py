@@ -114,6 +114,12 @@ end $$;
 # In this order nothing that goes is needed by what goes after it, functions that name each other aside.
 _DROPPABLE = ("policy", "trigger", "view", "routine")
 
+_ONLY_ANEW = (
+    asyncpg.InvalidFunctionDefinitionError,
+    asyncpg.InvalidTableDefinitionError,
+    asyncpg.WrongObjectTypeError,
+)
+"""Another type of result, other names of parameters or columns, a procedure for a function."""
 _RIGHTS = "rights on "
 _END = re.compile(r";\s*(--.*)?$")
 
@@ -257,16 +263,11 @@ async def _rehearsed(connection: Connection, chosen: Sequence[_Unit], gone: Sequ
         try:
             async with connection.transaction():
                 await connection.execute(unit.sql)
-        except (
-            asyncpg.InvalidFunctionDefinitionError,
-            asyncpg.InvalidTableDefinitionError,
-            asyncpg.WrongObjectTypeError,
-        ):
-            # Another type of result, other names of parameters or columns, a procedure: only anew.
-            raise _InTheWayError(_in_order_of_drops(unit.objects)) from None
         except asyncpg.PostgresError as error:
-            if needed:  # perhaps because of the old signature
-                raise _InTheWayError(needed) from None
+            # What is not only to be made anew may fail because of the old signature.
+            blocked = _in_order_of_drops(unit.objects) if isinstance(error, _ONLY_ANEW) else needed
+            if blocked:
+                raise _InTheWayError(blocked) from None
             raise _failed(unit.sql, error) from None
     last, stuck = await _drop(connection, needed)
     if stuck:
