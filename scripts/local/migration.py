@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -96,8 +96,32 @@ select 'rights on ' || name,
 from rights
 group by name
 """
+# What users may read is said in the files; what else stands in the rights of a table is said where the table is made.
+_CLOSE = """
+do $$
+declare
+  v_table regclass;
+begin
+  for v_table in
+    select c.oid from pg_catalog.pg_class c
+    where c.relnamespace in (select oid from pg_catalog.pg_namespace where nspname in ('public', 'private'))
+      and c.relkind in ('r', 'p')
+  loop
+    execute format('revoke all on table %s from public, anon, authenticated', v_table);
+  end loop;
+end $$;
+"""
 # In this order nothing that goes is needed by what goes after it, functions that name each other aside.
 _DROPPABLE = ("policy", "trigger", "view", "routine")
+
+_ONLY_ANEW = (
+    asyncpg.InvalidFunctionDefinitionError,
+    asyncpg.InvalidTableDefinitionError,
+    asyncpg.WrongObjectTypeError,
+)
+"""Another type of result, other names of parameters or columns, a procedure for a function."""
+_RIGHTS = "rights on "
+_END = re.compile(r";\s*(--.*)?$")
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Objects: TypeAlias = Mapping[str, str]
@@ -110,6 +134,11 @@ class _Unit:
 
     sql: str
     objects: frozenset[str]
+
+    @property
+    def is_of_rights(self) -> bool:
+        """Whether it gives or takes rights, or may do so; it changes nothing where they are so already."""
+        return re.match(r"(grant|revoke|do)\b", without_comments(self.sql), re.IGNORECASE) is not None
 
 
 def sources() -> list[str]:
@@ -131,8 +160,9 @@ def write_migration(name: str, statements: Sequence[str], folder: Path = MIGRATI
 async def changes(connection: Connection, texts: Sequence[str]) -> list[str]:
     """The statements that make the database what `texts` say, in the order in which they can run; none: it is that.
 
-    Functions, views, triggers and policies that `texts` do not make are dropped. Changes nothing itself. Raises
-    StackError when the statements cannot run or do not lead there: where a table needs what is to be dropped.
+    Functions, views, triggers and policies that `texts` do not make are dropped. What cannot be changed in place is
+    dropped and made anew, with what depends on it. Changes nothing itself. Raises StackError when the statements cannot
+    run or do not lead there, as where a table needs what is to be dropped; and for one that makes nothing of these.
     """
     async with _undone(connection):
         await connection.execute("set local search_path = ''")
@@ -143,20 +173,41 @@ async def changes(connection: Connection, texts: Sequence[str]) -> list[str]:
         async with _undone(connection):
             units, wanted = await _built_anew(connection, before, texts)
         changed = _different(before, wanted)
-        gone = [name for name in _in_order_of_drops(before) if name not in wanted]
+        dropped = {name for name in before if name not in wanted}
+        closed = _closed(before, wanted)
+        all_rights = bool(closed)
         while True:
-            chosen = [unit for unit in units if unit.objects & changed]
-            async with _undone(connection):
-                statements = await _rehearsed(connection, before, chosen, gone)
-                reached = await _objects(connection)
+            chosen = [unit for unit in units if unit.objects & changed or (all_rights and unit.is_of_rights)]
+            try:
+                async with _undone(connection):
+                    statements = await _rehearsed(connection, chosen, _in_order_of_drops(dropped), closed)
+                    reached = await _objects(connection)
+            except _InTheWayError as error:
+                blocked = await _with_dependants(connection, error.names)
+                if blocked <= dropped:
+                    raise StackError(
+                        f"something that the files do not make needs {', '.join(sorted(error.names))}:"
+                        " change it in a migration before"
+                    ) from None
+                dropped |= blocked
+                continue
             lost = _different(reached, wanted)
             if not lost:
                 return statements
-            if lost <= changed:
-                raise StackError(
-                    f"the statements do not lead to what the files say of {', '.join(sorted(lost))}"
-                )
-            changed |= lost  # the rights on a function that had to be made anew
+            if lost - changed:
+                # What had to be made anew, its rights, what depends on it.
+                changed |= lost
+            elif not all_rights:
+                # A right that is no longer given is taken back by a statement about others too.
+                all_rights = True
+            else:
+                # No statement takes back what was said before: a comment, a right on a function.
+                remade = await _with_dependants(connection, {_owner_of(name, before) for name in lost})
+                if remade <= dropped:
+                    raise StackError(
+                        f"the statements do not lead to what the files say of {', '.join(sorted(lost))}"
+                    )
+                dropped |= remade
 
 
 @contextlib.asynccontextmanager
@@ -174,9 +225,8 @@ async def _built_anew(
     connection: Connection, before: Objects, texts: Sequence[str]
 ) -> tuple[list[_Unit], Objects]:
     """Drop what there is and run all of `texts`: what each part of them makes, and what there is in the end."""
-    for name in _in_order_of_drops(before):
-        kind, _, rest = name.partition(" ")
-        await connection.execute(f"drop {kind} if exists {rest} cascade")
+    await _drop_with_all(connection, before)
+    await connection.execute(_CLOSE)
     units = []
     objects = await _objects(connection)
     for sql in (unit for text in texts for unit in _units(text)):
@@ -184,39 +234,75 @@ async def _built_anew(
         made = await _objects(connection)
         new = _different(objects, made)
         # Whoever makes a function gives it rights as well, but other statements say which it shall have.
-        units.append(_Unit(sql, frozenset(new - {f"rights on {name.partition(' ')[2]}" for name in new})))
+        unit = _Unit(sql, frozenset(new - {f"{_RIGHTS}{name.partition(' ')[2]}" for name in new}))
+        if not new and not unit.is_of_rights:
+            raise StackError(
+                "this makes no function, view, trigger or policy of public or private, and would be in no migration:"
+                f" write one by hand\n{_first_line(sql)}"
+            )
+        units.append(unit)
         objects = made
     return units, objects
 
 
+class _InTheWayError(Exception):
+    """These objects have to be dropped before, with what depends on them."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__()
+        self.names = frozenset(names)
+
+
+def _closed(before: Objects, wanted: Objects) -> list[str]:
+    """Statements that take users' rights on the tables and views where they had others; statements of the files give
+    them theirs again."""
+    fewer = {name.removeprefix(_RIGHTS) for name in before if before[name] != wanted.get(name)}
+    rights = {name.removeprefix(_RIGHTS) for name in before if name.startswith(_RIGHTS) and "(" not in name}
+    relations = {".".join(name.split(".")[:2]) for name in fewer & rights}
+    return [f"revoke all on table {name} from public, anon, authenticated;" for name in sorted(relations)]
+
+
 async def _rehearsed(
-    connection: Connection, before: Objects, chosen: Sequence[_Unit], gone: Sequence[str]
+    connection: Connection, chosen: Sequence[_Unit], gone: Sequence[str], closed: Sequence[str]
 ) -> list[str]:
-    """Run drops and units on the database as it is, and return them in the order in which that went well.
+    """Run what closes tables, drops and units on the database as it is, and return them in the order in which that went
+    well.
 
     What is gone is dropped first, lest an old signature stand beside a new one; what something else still needs, last.
+    Raises _InTheWayError for what can be neither changed nor dropped yet.
     """
+    for statement in closed:
+        await connection.execute(statement)
     drops, needed = await _drop(connection, gone)
-    statements: list[str] = []
     for unit in chosen:
         try:
             async with connection.transaction():
                 await connection.execute(unit.sql)
-        except (asyncpg.InvalidFunctionDefinitionError, asyncpg.InvalidTableDefinitionError):
-            # Another type of result, or other names of parameters or columns: only anew.
-            again = [name for name in _in_order_of_drops(before) if name in unit.objects]
-            dropped, _ = await _drop(connection, again)
-            await _run(connection, unit.sql)
-            statements += dropped
         except asyncpg.PostgresError as error:
+            # What is not only to be made anew may fail because of the old signature.
+            blocked = _in_order_of_drops(unit.objects) if isinstance(error, _ONLY_ANEW) else needed
+            if blocked:
+                raise _InTheWayError(blocked) from None
             raise _failed(unit.sql, error) from None
-        statements.append(unit.sql)
     last, stuck = await _drop(connection, needed)
     if stuck:
-        raise StackError(
-            f"something that the files do not make needs {', '.join(stuck)}: change it in a migration before"
-        )
-    return drops + statements + last
+        raise _InTheWayError(stuck)
+    return [*closed, *drops, *(unit.sql for unit in chosen), *last]
+
+
+async def _with_dependants(connection: Connection, names: Iterable[str]) -> set[str]:
+    """Those of these objects that there are, and the others that cannot be without them."""
+    async with _undone(connection):
+        before = await _objects(connection)
+        await _drop_with_all(connection, [name for name in names if name in before])
+        after = await _objects(connection)
+    return set(_in_order_of_drops(before.keys() - after.keys()))
+
+
+async def _drop_with_all(connection: Connection, names: Iterable[str]) -> None:
+    for name in _in_order_of_drops(names):
+        kind, _, rest = name.partition(" ")
+        await connection.execute(f"drop {kind} if exists {rest} cascade")
 
 
 async def _drop(connection: Connection, names: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -246,8 +332,11 @@ async def _run(connection: Connection, sql: str) -> None:
 
 
 def _failed(sql: str, error: asyncpg.PostgresError) -> StackError:
-    first = next(line for line in sql.splitlines() if not line.startswith("--"))
-    return StackError(f"this fails: {error.args[0]}\n{first}")
+    return StackError(f"this fails: {error.args[0]}\n{_first_line(sql)}")
+
+
+def _first_line(sql: str) -> str:
+    return next(line for line in sql.splitlines() if not line.startswith("--"))
 
 
 async def _objects(connection: Connection) -> Objects:
@@ -258,8 +347,14 @@ def _different(one: Objects, other: Objects) -> set[str]:
     return {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
 
 
-def _in_order_of_drops(objects: Objects) -> list[str]:
-    kinds = [(name.partition(" ")[0], name) for name in objects]
+def _owner_of(name: str, objects: Objects) -> str:
+    """The function or view that rights are on; any other object itself."""
+    rest = name.removeprefix(_RIGHTS)
+    return next((found for kind in _DROPPABLE if (found := f"{kind} {rest}") in objects), name)
+
+
+def _in_order_of_drops(names: Iterable[str]) -> list[str]:
+    kinds = [(name.partition(" ")[0], name) for name in names]
     return [name for kind in _DROPPABLE for found, name in sorted(kinds) if found == kind]
 
 
@@ -271,6 +366,8 @@ def _units(sql: str) -> Iterator[str]:
         if not re.match(r"drop \w+ if exists ", without_comments(statement)):
             yield "\n".join(held)
             held = []
+    if held:
+        yield "\n".join(held)
 
 
 def statements(sql: str) -> Iterator[str]:
@@ -283,7 +380,7 @@ def statements(sql: str) -> Iterator[str]:
     for line in sql.splitlines():
         lines.append(line)
         quoted ^= line.count("$$") % 2 == 1
-        if not quoted and line.endswith(";") and not line.lstrip().startswith("--"):
+        if not quoted and _END.search(line) and not line.lstrip().startswith("--"):
             yield "\n".join(lines).strip()
             lines = []
     if rest := without_comments("\n".join(lines)):

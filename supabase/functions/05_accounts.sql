@@ -63,7 +63,7 @@ create or replace trigger darkroom_account_change after update of banned_until, 
   execute function private.handle_account_change();
 
 -- Cancels what accounts that may not be used have under way, of one user or (null) of all; credits are returned.
--- [job id], up to 500. Called after the transaction that blocks an account, never in it: claim_next takes a job before its user.
+-- [job id], up to 500; a job that somebody has at this moment is left to the next sweep. Called after the transaction that blocks an account, never in it: claim_next takes a job before its user.
 create or replace function public.end_blocked_jobs(p_user_id uuid default null) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -78,7 +78,7 @@ begin
     where j.status in ('awaiting_upload', 'queued', 'running') and (p_user_id is null or f.user_id = p_user_id)
       and (f.suspended_at is not null or f.closed_at is not null or f.banned_until is not null)
       and (f.suspended_at is not null or f.closed_at is not null or f.banned_until > now())
-    order by j.id limit 500 for no key update of j);
+    order by j.id limit 500 for no key update of j skip locked);
   perform private.finish_job(j, 'canceled', null, null, 0, j.upload_expires_at is not null)
   from unnest(v_jobs) j;
   insert into public.audit_log (action, subject, data)

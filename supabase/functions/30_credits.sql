@@ -177,7 +177,7 @@ begin
   elsif p_charge = 0 then
     perform private.return_credits(p_job.user_id, p_job.id::text);
   else
-    raise exception using errcode = 'PT400', message = 'partial_settlement', detail = 'A hold is captured or released as a whole.';
+    raise exception 'A hold is captured or released as a whole.';
   end if;
 end $$;
 

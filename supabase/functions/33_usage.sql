@@ -234,12 +234,15 @@ begin
 end $$;
 
 -- Counts from Redis, [{user_id, day, cache_hits, saved_credits, saved_vendor_cost_micros, bytes_served}], added once
--- per batch. False when it was added before. Not while a sweep settles jobs: both lock the days of many users.
+-- per batch. False when it was added before. Raises lock_not_available while a sweep settles jobs, instead of waiting for it:
+-- both lock the days of many users.
 create or replace function public.fold_usage(p_batch text, p_counts text) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('darkroom.sweep'));
+  if not pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtext('darkroom.sweep')) then
+    raise exception 'A sweep is under way.' using errcode = 'lock_not_available';
+  end if;
   insert into public.usage_folds (id) values (p_batch) on conflict (id) do nothing;
   if not found then
     return false;

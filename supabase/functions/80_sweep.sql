@@ -1,3 +1,12 @@
+-- The problem that a job or a request ends with whose lease ended too often, as a worker would have stored it.
+create or replace function private.worker_lost(p_detail text) returns jsonb
+language sql immutable set search_path = ''
+as $$
+  select jsonb_build_object(
+    'type', 'urn:darkroom:problem:worker_lost', 'title', 'The job could not be finished', 'status', 500,
+    'code', 'worker_lost', 'detail', p_detail, 'retryable', true, 'charged', 0)
+$$;
+
 -- The delivery guarantee: whatever the queue, a worker or a client lost is found here. Called every second.
 create or replace function public.sweep() returns jsonb
 language plpgsql security definer set search_path = ''
@@ -16,8 +25,7 @@ begin
     return jsonb_build_object('requeued', 0, 'failed', 0, 'expired', 0, 'found', 0, 'jobs', '[]'::jsonb, 'due', '{}'::jsonb);
   end if;
 
-  -- Of accounts that Auth has banned or deleted, or whose suspension was cut short. First of all: it waits for jobs, and
-  -- nobody waits for a job who holds credits.
+  -- Of accounts that Auth has banned or deleted, or whose suspension was cut short.
   v_touched := public.end_blocked_jobs();
 
   -- Dead leases: the worker is gone. Another attempt, or the end.
@@ -31,10 +39,8 @@ begin
       where id = v_job.id;
       v_requeued := v_requeued + 1;
     else
-      perform private.finish_job(v_job, 'error', jsonb_build_object(
-        'type', 'about:blank', 'title', 'The job could not be finished', 'status', 500, 'code', 'worker_lost',
-        'detail', 'Every worker that took this job died. It costs nothing; try again later.',
-        'retryable', true, 'charged', 0), null, 0, false);
+      perform private.finish_job(v_job, 'error', private.worker_lost(
+        'Every worker that took this job died. It costs nothing; try again later.'), null, 0, false);
       v_failed := v_failed + 1;
     end if;
     v_touched := v_touched || to_jsonb(v_job.id);

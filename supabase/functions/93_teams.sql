@@ -66,7 +66,7 @@ declare
   v_job public.jobs;
 begin
   if p_job_ids <> '{}' then
-    -- Settles the credits of several users, as the sweep does: one at a time.
+    -- Settles the credits of several users, as the sweep does: one at a time. A sweep waits for none of the jobs held here.
     perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('darkroom.sweep'));
     for v_job in select * from public.jobs where id = any (p_job_ids) order by id loop
       perform private.finish_job(v_job, 'canceled', null, null, 0, v_job.upload_expires_at is not null);

@@ -181,8 +181,7 @@ begin
       where id = v_request.id returning * into v_request;
       return to_jsonb(v_request);
     end if;
-    perform private.end_request(v_request, jsonb_build_object(
-      'code', 'worker_lost', 'detail', 'Every worker that took this died; ask again.'));
+    perform private.end_request(v_request, private.worker_lost('Every worker that took this died; ask again.'));
   end loop;
 end $$;
 

@@ -123,10 +123,11 @@ begin
     select p.oid::regprocedure as signature,
            p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable) as callable
     from pg_catalog.pg_proc p
-    where p.pronamespace in ('public'::regnamespace, 'private'::regnamespace)
+    where (p.pronamespace = 'private'::regnamespace
+           or p.pronamespace = 'public'::regnamespace and p.proname = any (v_callable))
       and not exists (select 1 from pg_catalog.pg_depend d
                       where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
-  loop
+  loop -- what the application has made in public beside ours keeps its rights
     execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function.signature);
     if v_function.callable then
       execute format('grant execute on function %s to service_role', v_function.signature);

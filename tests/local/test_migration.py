@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -167,6 +168,112 @@ async def test_another_type_of_result_is_made_anew(database: Connection) -> None
     ]
 
 
+async def test_what_depends_on_it_is_made_anew_as_well(database: Connection) -> None:
+    """A policy that was not changed, of a function with another type of result, parameter or name of one."""
+    for doubled in (
+        DOUBLED.replace("returns integer", "returns bigint"),
+        DOUBLED.replace("p_number integer)", "p_number integer, p_unit text default '')"),
+        DOUBLED.replace("p_number", "p_count"),
+    ):
+        found = await migrated(database, [doubled, *FILES[1:]])
+        assert found[:2] == [
+            "drop policy loud_notes on public.notes;",
+            "drop routine private.doubled(integer);",
+        ]
+        assert found[-1] == "drop policy if exists loud_notes on public.notes;"
+        await migrated(database, FILES)
+
+
+async def test_views_are_made_anew_with_what_reads_them(database: Connection) -> None:
+    """Another type of a column that another view and a function's result have."""
+    lengths = (
+        "create or replace view public.lengths as select id, length(body) as length from public.notes;\n"
+    )
+    longest = "create or replace view public.longest as select max(length) as longest from public.lengths;\n"
+    all_lengths = """\
+create or replace function public.all_lengths() returns setof public.lengths
+language sql stable set search_path = '' as $$ select * from public.lengths $$;
+"""
+    await migrated(database, [lengths, longest, all_lengths, *FILES])
+    wider = lengths.replace("length(body)", "length(body)::bigint")
+    assert await migrated(database, [wider, longest, all_lengths, *FILES]) == [
+        "drop view public.longest;",
+        "drop routine public.all_lengths();",
+        "drop view public.lengths;",
+        wider.strip(),
+        longest.strip(),
+        all_lengths.splitlines()[0],
+        RIGHTS.strip(),
+    ]
+
+
+async def test_a_function_that_a_view_calls_is_made_anew_with_it(database: Connection) -> None:
+    sizes = "create or replace view public.sizes as select private.doubled(length(body)) as size from public.notes;\n"
+    await migrated(database, [DOUBLED, sizes, *FILES[1:]])
+    doubled = DOUBLED.replace("returns integer", "returns bigint")
+    found = await migrated(database, [doubled, sizes, *FILES[1:]])
+    assert found[:3] == [
+        "drop policy loud_notes on public.notes;",
+        "drop view public.sizes;",
+        "drop routine private.doubled(integer);",
+    ]
+
+
+async def test_what_nothing_takes_back_goes_with_its_function(database: Connection) -> None:
+    """A comment and a right that the files no longer give."""
+    comment = "comment on function public.shown(integer) is 'As text.';\n"
+    grant = "grant execute on function public.shown(integer) to service_role;\n"
+    made = [
+        "drop routine public.shown(integer);",
+        "create or replace function public.shown(p_number integer) returns text",
+        RIGHTS.strip(),
+    ]
+    for more in (comment, grant):
+        await migrated(database, [*FILES, more])
+        assert await migrated(database, FILES) == made
+
+
+async def test_a_function_may_become_a_procedure(database: Connection) -> None:
+    procedure = SHOWN.replace("function", "procedure").replace(" returns text", "").replace("immutable ", "")
+    found = await migrated(database, [DOUBLED, procedure, *FILES[2:]])
+    assert found[:2] == [
+        "drop routine public.shown(integer);",
+        "create or replace procedure public.shown(p_number integer)",
+    ]
+
+
+async def test_what_users_may_no_longer_read_is_closed(database: Connection) -> None:
+    """By its name: what an application has granted on tables of its own, which are not here, stays."""
+    close = "revoke all on table public.notes from public, anon, authenticated;"
+    grants = [
+        f"grant select ({column}) on table public.notes to authenticated;\n" for column in ("id", "body")
+    ]
+    await migrated(database, [*FILES, *grants])
+    found = await migrated(database, [*FILES, grants[0]])
+    assert found == [close, RIGHTS.strip(), grants[0].strip()]
+    assert await migrated(database, FILES) == [close, RIGHTS.strip()]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "comment on table public.notes is 'What was noted.';",
+        "comment on column public.notes.body is 'As written.';",
+        "alter table public.notes force row level security;",
+        "create type public.mood as enum ('glad', 'sad');",
+        "create aggregate public.total (integer) (sfunc = int4pl, stype = integer);",
+        "create function elsewhere.one() returns integer language sql as $$ select 1 $$;",
+        "create trigger same before update on public.notes"
+        " for each row execute function suppress_redundant_updates_trigger();",
+        "drop table if exists public.drafts;",
+    ],
+)
+async def test_what_would_be_in_no_migration_is_refused(database: Connection, statement: str) -> None:
+    await database.execute("create schema elsewhere")
+    with pytest.raises(StackError, match=r"makes no function.* by hand\n" + re.escape(statement[:20])):
+        await changes(database, [*FILES, f"-- Why.\n{statement}\n"])
+
+
 async def test_rights_that_were_changed_come_alone(database: Connection) -> None:
     wider = RIGHTS + "grant execute on function public.shown(integer) to service_role;\n"
     assert await migrated(database, [DOUBLED, SHOWN, STAMP, wider, POLICIES]) == [
@@ -206,6 +313,11 @@ def test_a_statement_ends_at_a_line_that_ends_with_its_semicolon() -> None:
         "create or replace function private.stamp() returns trigger",
         "create or replace trigger stamp before update on public.notes for each row execute function private.stamp();",
     ]
+
+
+def test_a_comment_may_follow_the_end_of_a_statement() -> None:
+    text = f"{DOUBLED.rstrip()} -- used by shown\n{SHOWN}"
+    assert [part.splitlines()[0] for part in statements(text)] == ["-- Twice as much.", SHOWN.splitlines()[0]]
 
 
 @pytest.mark.parametrize("text", [SHOWN.rstrip().rstrip(";"), SHOWN.replace("$$ select", "$ select")])

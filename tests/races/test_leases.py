@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import asyncpg
 import pytest
 
+from service.jobs.errors import worker_lost
+from service.platform.errors import problem
 from tests.races.order import behind, refused, together
 from tests.sql.fixtures import Opener
 from tests.sql.world import Document, World
@@ -111,6 +115,31 @@ async def test_a_sweep_passes_a_job_that_its_worker_is_moving(
     assert job["id"] not in (await sweeper.sweep())["jobs"]
 
 
+async def test_a_sweep_waits_for_no_job_of_a_suspended_account(world: World, open_world: Opener) -> None:
+    """Nor for the one whose upload another reads; the next sweep ends what was left."""
+    sweeper, user = await open_world(), await world.user()
+    answers = await world.batch(user, "resize-v1:width-20", "resize-v1:width-21")
+    held, other = (answer["job"]["job_id"] for answer in answers)
+    by = {"p_actor": uuid.uuid4(), "p_by": "ops@example.com", "p_reason": "stolen pictures"}
+    await world.call("admin_suspend", p_user_id=user, p_suspended=True, **by)
+    await sweeper.connection.execute("set lock_timeout = '2s'")
+    async with world.connection.transaction():
+        await world.value("select 1 from public.jobs where id = $1 for update", uuid.UUID(held))
+        swept = (await sweeper.sweep())["jobs"]
+        assert (held in swept, other in swept) == (False, True)
+    assert held in (await sweeper.sweep())["jobs"]
+
+
+async def test_counts_are_not_added_while_a_sweep_is_under_way(world: World, open_world: Opener) -> None:
+    """Whoever has them keeps them and tries again, and is not told that they were added before."""
+    sweeper, fold = await open_world(), {"p_batch": uuid.uuid4().hex, "p_counts": "[]"}
+    async with sweeper.connection.transaction():
+        await sweeper.sweep()
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await world.call("fold_usage", **fold)
+    assert await world.call("fold_usage", **fold) is True
+
+
 async def test_the_end_of_attempts_is_an_error_that_costs_nothing(world: World) -> None:
     user = await world.user(balance=5)
     job = await world.running(user, price=3)
@@ -119,7 +148,8 @@ async def test_the_end_of_attempts_is_an_error_that_costs_nothing(world: World) 
         job = await _row(world, job)
     await _swept(world, job)
     row = await world.job(job["id"])
-    assert (row["status"], row["error"]["code"], row["charged"]) == ("error", "worker_lost", 0)
+    assert (row["status"], row["charged"]) == ("error", 0)
+    assert row["error"] == problem(worker_lost, worker_lost.detail).model_dump(mode="json", exclude_none=True)
     assert await world.balance(user) == 5
 
 

@@ -298,3 +298,23 @@ async def test_the_heir_is_chosen_once(world: World, open_world: Opener) -> None
     assert await _members(world, team) == {viewer}
     role = "select role from public.team_members where team_id = $1 and user_id = $2"
     assert await world.value(role, team, viewer) == "owner"
+
+
+async def _suspend(world: World, user: uuid.UUID) -> None:
+    by = {"p_actor": uuid.uuid4(), "p_by": "ops@example.com", "p_reason": "stolen pictures"}
+    await world.call("admin_suspend", p_user_id=user, p_suspended=True, **by)
+
+
+async def test_a_sweep_passes_what_the_deletion_of_a_team_has(world: World, open_world: Opener) -> None:
+    """The deletion holds the job of a suspended member and waits for the sweep, which waits for nobody's job."""
+    sweeper, (team, owner) = await open_world(), await _team(world)
+    member = await _join(world, team, owner)
+    job = await _running(world, team, member)
+    await _suspend(world, member)
+    async with sweeper.connection.transaction():
+        await sweeper.call("end_blocked_jobs", p_user_id=uuid.uuid4())  # a sweep has begun
+        deletion = await begin_behind(sweeper, world, _delete(world, team, owner))
+        assert job["id"] not in (await sweeper.sweep())["jobs"]
+    async with asyncio.timeout(PATIENCE):
+        await deletion
+    assert (await world.job(job["id"]))["status"] == "canceled"

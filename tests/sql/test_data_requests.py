@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from service.jobs.errors import worker_lost
+from service.platform.errors import problem
 from tests.races.order import begin_behind, refused
 from tests.sql.fixtures import Opener
 from tests.sql.world import World
@@ -122,7 +124,9 @@ async def test_a_dead_workers_request_is_taken_over_until_attempts_run_out(world
     assert len(seen) == 5
     assert await world.call("claim_request", **claim) is None
     ended = await world.call("get_request", p_request_id=row["id"], p_user_id=user)
-    assert (ended["status"], ended["error"]["code"]) == ("error", "worker_lost")
+    assert ended["status"] == "error"
+    told = problem(worker_lost, "Every worker that took this died; ask again.")
+    assert ended["error"] == told.model_dump(mode="json", exclude_none=True)
     again = await world.call("request_export", p_user_id=user, p_queue=queue, p_fresh_seconds=60)
     assert again["request_id"] != request["request_id"]
 

@@ -47,6 +47,26 @@ async def test_functions_and_policies_are_what_is_deployed(world: World, scratch
     assert not differences, "\n".join(differences[:60])
 
 
+async def test_a_table_that_is_no_longer_listed_is_closed(world: World) -> None:
+    """Its row in readable_columns() is all that is removed."""
+    row = re.compile(r"^    \('usage_daily', false, .*\n", re.MULTILINE)
+    texts = sources()
+    fewer = [row.sub("", text) for text in texts]
+    assert sum(before != after for before, after in zip(texts, fewer, strict=True)) == 1
+    transaction = world.connection.transaction()
+    await transaction.start()
+    try:
+        for statement in await changes(world.connection, fewer):
+            await world.connection.execute(statement)
+        assert not await world.value(
+            "select has_any_column_privilege('authenticated', 'public.usage_daily', 'select')"
+        )
+        assert await world.value("select has_any_column_privilege('authenticated', 'public.jobs', 'select')")
+        assert await changes(world.connection, fewer) == []
+    finally:
+        await transaction.rollback()
+
+
 def test_migrations_are_named_as_the_cli_orders_them() -> None:
     names = [file.name for file in (SUPABASE / "migrations").iterdir()]
     assert all(re.fullmatch(r"20\d{12}_[a-z0-9_]+\.sql", name) for name in names)

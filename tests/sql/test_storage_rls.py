@@ -86,6 +86,11 @@ async def _objects(
         done = await world.complete(job, **made)
         if kind == "buried output":
             await world.call("bury_output", p_output_id=done["output"]["output_id"], p_reason="test")
+            # A worker of other tests may clean up meanwhile.
+            await world.connection.execute(
+                "update public.tombstones set not_before = now() + interval '1 hour' where path = any ($1)",
+                [made["path"], made["thumb_path"]],
+            )
     found |= {"export": await _put(service, "exports", f"{owner}/{uuid.uuid4()}.zip")}
     return found | {"unknown object": await _put(service, "outputs-ephemeral", f"{uuid.uuid4()}.webp")}
 
