@@ -5,12 +5,13 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from service.platform.fields import Input
+from service.platform.fields import NO_CONTROLS, Input
 
 ReturnUrl = Annotated[
     str | None,
     Field(
         max_length=2000,
+        pattern=NO_CONTROLS,
         description="where Stripe leads back to; its origin must be allowed. Default: the deployment's own page",
         examples=["https://app.example.com/billing"],
     ),

@@ -40,10 +40,12 @@ def _composed(value: Any) -> Any:
 
 Composed = BeforeValidator(_composed)
 """Text in Unicode's composed form (NFC): macOS writes file names in pieces, keyboards do not."""
+NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"
+"""The pattern of a text without control characters: Postgres keeps no NUL."""
 Name = Annotated[
     str,
     Composed,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=80, pattern=r"^[^\x00-\x1f\x7f]+$"),
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=80, pattern=NO_CONTROLS),
 ]
 """What people call something of theirs."""
 Id = Annotated[UUID, Field(strict=False)]

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from service.platform.fields import MAX_BULK, Composed, Id, Input, Name
+from service.platform.fields import MAX_BULK, NO_CONTROLS, Composed, Id, Input, Name
 from service.teams.store import GivenRole, InvitationStatus, Role
 
 Email = Annotated[
@@ -76,7 +76,7 @@ class TeamDeletion(Input):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Shop"}]})
 
-    name: Annotated[str, Composed] = Field(max_length=200)
+    name: Annotated[str, Composed] = Field(max_length=200, pattern=NO_CONTROLS)
 
 
 class RoleChange(Input):

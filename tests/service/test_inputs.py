@@ -139,6 +139,25 @@ async def test_a_value_of_another_type_is_refused(operator: httpx.AsyncClient, b
                 )
 
 
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: f"{body.method} {body.path}")
+async def test_no_text_holds_a_nul(operator: httpx.AsyncClient, body: Body) -> None:
+    """Postgres keeps none, so that one which reaches it is a crash. A password is hashed here."""
+    async with operator:
+        for field, types in body.fields.items():
+            if field == "password":
+                continue
+            known = body.example.get(field)
+            text = known if isinstance(known, str) else "12345678"
+            for kind, value in (("string", f"{text}\0"), ("string", "a\0b3456789"), ("array", ["a\0b"])):
+                if kind in types:
+                    sent = body.example | {field: value}
+                    answer = await operator.request(body.method, body.path, json=sent)
+                    # A batch answers each op by itself.
+                    answers = answer.json().get("items", [answer.json()])
+                    status = [one.get("problem", one)["status"] for one in answers]
+                    assert status == [422], (field, value, answer.text)
+
+
 def fits(value: Any, kind: str) -> bool:
     """Whether a value is of a JSON type."""
     return type(value) in PYTHON[kind]
