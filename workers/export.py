@@ -19,12 +19,11 @@ from service.cache.missing import bury
 from service.library.originals import lose_original
 from service.platform.media import EXTENSIONS
 from service.platform.resources import Platform
-from service.platform.storage import LIBRARY
+from service.platform.storage import EXPORTS, LIBRARY
 from service.platform.storage_errors import ObjectNotFoundError, ObjectTooLargeError
 from service.privacy.store import ClaimedRequest, DataRequests, StoredAt
 from workers.lease import RequestLease
 
-BUCKET = "exports"
 PAGE = 200
 DAY = 86_400
 FORMAT = 1
@@ -43,7 +42,7 @@ async def export(platform: Platform, lease: RequestLease) -> str:
         builder = _Builder(platform, lease, directory)
         file = await builder.build()
         await lease.step("store", 0.9)
-        await platform.storage.upload(BUCKET, path, file, "application/zip", cache_seconds=0)
+        await platform.storage.upload(EXPORTS, path, file, "application/zip", cache_seconds=0)
         size = file.stat().st_size
     await lease.step("stored", 0.95)
     seconds = settings.export_ttl_days * DAY

@@ -19,6 +19,7 @@ from arq.cron import CronJob
 from redis.exceptions import RedisError
 
 import service.error_codes  # noqa: F401 - so that every code is known
+from service.health.checks import require_size_limits
 from service.health.presence import TELL_SECONDS, Presence
 from service.jobs.store import Jobs
 from service.moderation.moderators import Moderators
@@ -29,7 +30,7 @@ from service.platform.errors import DependencyError
 from service.platform.protections import Protections
 from service.platform.queue import DRAIN
 from service.platform.resources import Platform, open_platform
-from service.platform.settings import Settings, get_settings
+from service.platform.settings import Settings, SettingsError, get_settings
 from service.platform.weights import WeightsError, check
 from service.privacy.store import DataRequests
 from workers import environment
@@ -258,6 +259,7 @@ async def serve(settings: Settings) -> None:
     """Run one worker until SIGTERM or SIGINT: it takes nothing new, gives running jobs `drain_seconds` to end, and
     hands the rest to other workers."""
     async with open_platform(settings) as platform:
+        await require_size_limits(platform)
         weights = tuple(platform.models.values())
         await asyncio.to_thread(check, weights)
         pixels = PixelPool(
@@ -299,6 +301,6 @@ def run() -> None:
     telemetry.serve_metrics(settings)
     try:
         asyncio.run(serve(settings))
-    except (UnprotectedError, WeightsError) as error:
+    except (SettingsError, UnprotectedError, WeightsError) as error:
         log.error("worker_not_started", reason=str(error))
         raise SystemExit(2) from None

@@ -16,13 +16,14 @@ from service.cache.hot_answers import forget, forget_user
 from service.maintenance.store import Maintenance
 from service.platform.errors import DependencyError, ProblemError, conflict
 from service.platform.resources import Platform
+from service.platform.storage import EXPORTS, LIBRARY
 from service.privacy.store import DataRequests
 from workers.lease import RequestLease
 
 log = structlog.get_logger()
 ROWS = 200
 OBJECTS = 1000
-FOLDERS = ("user-library", "exports")
+FOLDERS = (LIBRARY, EXPORTS)
 """Buckets whose keys begin with the id of a user, or of a team that was theirs alone."""
 DAY = 86_400
 AGAIN_SECONDS = 1.0

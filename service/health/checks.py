@@ -25,7 +25,7 @@ from service.platform.errors import DatabaseReadOnlyError, DependencyError
 from service.platform.protections import Protections
 from service.platform.resources import Platform
 from service.platform.settings import SettingsError
-from service.platform.storage import LIBRARY, UPLOADS
+from service.platform.storage import EXPORTS, LIBRARY, UPLOADS
 from service.platform.storage_errors import StorageError
 from service.platform.telemetry import DATABASE_WRITABLE, QUEUE_DEPTH
 
@@ -35,6 +35,8 @@ WRITE_SECONDS = 5.0
 """How long a write that succeeded counts."""
 READY_KEY = "darkroom:ready"
 READY_SECONDS = 60
+EXPORT_OVERHEAD_BYTES = 64 * 1024 * 1024
+"""By how much the file of an export may exceed its pictures: the rows, and what a zip says of each picture."""
 REDIS_STATES = (
     (OutOfMemoryError, "full: maxmemory is reached"),
     (ReadOnlyError, "a read-only replica"),
@@ -146,18 +148,25 @@ class Checks:
 
 
 async def require_size_limits(platform: Platform) -> None:
-    """Raise SettingsError where uploads are accepted that Storage would refuse; while it is away nobody knows."""
-    accepted = platform.settings.max_bytes
+    """Raise SettingsError where files are accepted or made that Storage would refuse; while it is away nobody knows."""
+    settings = platform.settings
+    largest = (
+        (UPLOADS, "DARKROOM_MAX_BYTES", settings.max_bytes, 0),
+        (LIBRARY, "DARKROOM_MAX_BYTES", settings.max_bytes, 0),
+        (EXPORTS, "DARKROOM_EXPORT_MAX_BYTES", settings.export_max_bytes, EXPORT_OVERHEAD_BYTES),
+    )
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            limits = {bucket: await platform.storage.size_limit(bucket) for bucket in (UPLOADS, LIBRARY)}
+            limits = {bucket: await platform.storage.size_limit(bucket) for bucket, *_ in largest}
     except (DependencyError, StorageError, TimeoutError) as error:
         log.warning("size_limits_unknown", error=str(error))
         return
-    for bucket, limit in limits.items():
-        if limit is not None and accepted > limit:
+    for bucket, name, size, overhead in largest:
+        limit = limits[bucket]
+        if limit is not None and size + overhead > limit:
+            needed = f"{size} and needs {overhead} bytes more" if overhead else f"{size}"
             raise SettingsError(
-                f"Darkroom cannot start: DARKROOM_MAX_BYTES is {accepted}, but the bucket {bucket} takes files of at "
+                f"Darkroom cannot start: {name} is {needed}, but the bucket {bucket} takes files of at "
                 f"most {limit} bytes (file_size_limit). Lower the setting or raise the bucket's limit."
             )
 

@@ -120,7 +120,10 @@ class Settings(BaseSettings):
     output_ttl_hours: int = Field(24, ge=24, le=72, description="life of an output nobody asked to keep")
     kept_ttl_days: int = Field(7, ge=1, le=30, description="life of an output the user asked to keep")
     export_max_bytes: int = Field(
-        2 * 1024**3, ge=1024, le=5 * 1024**3, description="pictures in one export of a user's data, bytes"
+        2 * 1024**3,
+        ge=1024,
+        le=5 * 1024**3,
+        description="pictures in one export of a user's data, bytes; its file may have 64 MiB more",
     )
     export_ttl_days: int = Field(7, ge=1, le=30, description="life of an export's file")
     over_quota_days: int = Field(
@@ -208,7 +211,8 @@ class Settings(BaseSettings):
     scan_max_bytes: int = Field(
         100 * 1024 * 1024,
         ge=1,
-        description="largest file sent to clamd, bytes; no more than its StreamMaxLength",
+        description="largest file sent to clamd, bytes; no more than its StreamMaxLength, and with `closed` no less than "
+        "DARKROOM_MAX_BYTES",
     )
 
     # Billing.
@@ -439,6 +443,14 @@ class Settings(BaseSettings):
     def _ordered_scores(self) -> Self:
         if self.moderation_review > self.moderation_refuse:
             raise ValueError("DARKROOM_MODERATION_REVIEW must not be above DARKROOM_MODERATION_REFUSE")
+        return self
+
+    @model_validator(mode="after")
+    def _scannable_uploads(self) -> Self:
+        """Refuse to accept an upload that would then fail, since the scanner is not given it."""
+        closed = self.clamd_url is not None and self.scan_when_away == "closed"
+        if closed and self.scan_max_bytes < self.max_bytes:
+            raise ValueError("DARKROOM_SCAN_MAX_BYTES must not be below DARKROOM_MAX_BYTES")
         return self
 
     @model_validator(mode="after")

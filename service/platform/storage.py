@@ -37,6 +37,7 @@ from service.platform.storage_errors import (
 UPLOADS = "uploads-ephemeral"
 OUTPUTS = "outputs-ephemeral"
 LIBRARY = "user-library"
+EXPORTS = "exports"
 REMOVE_BATCH = 1000
 PAGE = 1000
 CHUNK_BYTES = 65_536

@@ -27,7 +27,8 @@ OP = "resize-v1:width-64"
 
 @pytest.fixture
 async def scanning(stack: Stack, clamd: Daemon) -> AsyncIterator[Platform]:
-    settings = load_settings(**stack.environment(), clamd_url=clamd.unix, scan_max_bytes=STREAM_BYTES)
+    sizes = {"max_bytes": STREAM_BYTES, "scan_max_bytes": STREAM_BYTES}
+    settings = load_settings(**stack.environment(), **sizes, clamd_url=clamd.unix)
     async with open_platform(settings) as platform:
         yield platform
 

@@ -32,8 +32,10 @@ Db: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 @asynccontextmanager
 async def _bench(stack: Stack, **settings: Any) -> AsyncIterator[Workbench]:
+    # Not validated: a scanner must take the largest upload, and an output may be larger still.
+    changed = load_settings(**stack.environment()).model_copy(update=settings)
     async with (
-        open_platform(load_settings(**stack.environment(), **settings)) as platform,
+        open_platform(changed) as platform,
         PixelPool(workers=1, models=tuple(platform.models.values())) as pixels,
     ):
         yield Workbench(platform, pixels, Slots(1), "test")

@@ -18,6 +18,7 @@ from starlette.routing import Mount, Route
 from scripts.local.home import Local
 from service.app import create_app
 from service.credits.errors import insufficient_credits
+from service.health.checks import EXPORT_OVERHEAD_BYTES
 from service.intake.errors import too_many_jobs
 from service.ops.registry import parse
 from service.platform.errors import (
@@ -368,4 +369,16 @@ async def test_it_does_not_start_where_a_bucket_refuses_what_it_would_accept(
     named = rf"DARKROOM_MAX_BYTES is {limit + 1}, .* bucket {UPLOADS} takes .* {limit} bytes"
     with pytest.raises(SettingsError, match=named):
         async with serve(settings_for(local, max_bytes=limit + 1)):
+            pytest.fail("it started")
+
+
+async def test_it_does_not_start_where_a_bucket_refuses_full_exports(
+    local: Local, serve: AppFor, db: Connection
+) -> None:
+    """The file of an export is larger than its pictures."""
+    limit = await db.fetchval("select file_size_limit from storage.buckets where id = 'exports'")
+    async with serve(settings_for(local, export_max_bytes=limit - EXPORT_OVERHEAD_BYTES)) as client:
+        assert (await client.get("/health")).status_code == 200
+    with pytest.raises(SettingsError, match=r"DARKROOM_EXPORT_MAX_BYTES is \d+, .* bucket exports"):
+        async with serve(settings_for(local, export_max_bytes=limit)):
             pytest.fail("it started")

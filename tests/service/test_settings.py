@@ -200,3 +200,12 @@ def test_what_is_ephemeral_lives_one_to_three_days(name: str) -> None:
     for hours in (23, 73):
         with pytest.raises(SettingsError, match=name.upper()):
             settings_with(**{name: hours})
+
+
+def test_the_scanner_must_take_the_largest_upload() -> None:
+    """Where nothing is stored without a verdict: else an upload that was accepted fails as too large."""
+    scanned = {"clamd_url": "tcp://127.0.0.1:3310", "max_bytes": 1000, "scan_max_bytes": 999}
+    with pytest.raises(SettingsError, match=r"DARKROOM_SCAN_MAX_BYTES .* DARKROOM_MAX_BYTES"):
+        settings_with(**scanned)
+    for accepted in ({"scan_max_bytes": 1000}, {"scan_when_away": "open"}, {"clamd_url": None}):
+        assert settings_with(**scanned | accepted).max_bytes == 1000

@@ -103,6 +103,12 @@ async def test_an_unknown_protection_is_no_setting(stack: Stack) -> None:
     assert "DARKROOM_PIXEL_SANDBOX teleportation is not one of" in worker.tail(200)
 
 
+async def test_a_worker_does_not_start_where_a_bucket_refuses_what_it_would_store(stack: Stack) -> None:
+    worker = await stack.start_worker({"DARKROOM_MAX_BYTES": "60000000"})
+    assert await asyncio.wait_for(worker.wait(), 60) == 2
+    assert "DARKROOM_MAX_BYTES is 60000000, but the bucket" in worker.tail(200)
+
+
 async def test_a_worker_does_not_start_without_what_is_demanded(
     platform: Platform,
 ) -> None:
