@@ -104,9 +104,10 @@ app.add_typer(stripe_app, name="stripe")
 @stripe_app.command("sync")
 def stripe_sync() -> None:
     """Make products and prices of plans and packs, and fetch what webhooks did not bring."""
-    from service.payments.reconcile import sync
+    from workers.billing import sync
 
-    _report("stripe sync", sync)
+    # Of two at once each would archive the price that the other has made.
+    _report_alone("stripe sync", sync)
 
 
 @stripe_app.command("inbox")

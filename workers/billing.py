@@ -1,15 +1,18 @@
 """Billing by the clock: the inbox of Stripe's events, subscriptions that are over, accounts that are gone, the nightly
-reconciliation. Nothing of it needs a lock: rows are claimed, and everything may be done twice."""
+reconciliation; and what `darkroom stripe sync` does. Rows are claimed and everything may be done twice, but prices are
+made, and all subscriptions looked at, by one process at a time."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
 from service.payments.inbox import drain
-from service.payments.reconcile import close_customers, reconcile
+from service.payments.reconcile import SyncReport, close_customers, reconcile, sync_catalogue
 from service.payments.store import StripeStore
 from service.platform.resources import Platform
 from service.platform.telemetry import STRIPE_INBOX
+from workers.alone import alone
 
 log = structlog.get_logger()
 BATCH = 200
@@ -52,3 +55,11 @@ async def reconcile_billing(platform: Platform) -> None:
     await reconcile(platform)
     while await StripeStore(platform.database).purge(KEEP_DAYS, BATCH) == BATCH:
         pass
+
+
+async def sync(platform: Platform) -> SyncReport:
+    """Catalogue, missed events, subscriptions; for one process at a time. Raises ProblemError (billing_disabled),
+    DependencyError; TaskRunningError, after the catalogue, while the nightly reconciliation is at the rest."""
+    report = SyncReport()
+    await sync_catalogue(platform, report)
+    return await alone(platform, reconcile_billing.__name__, partial(reconcile, report=report))

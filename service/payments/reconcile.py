@@ -38,14 +38,6 @@ class SyncReport:
     second: int = 0
 
 
-async def sync(platform: Platform) -> SyncReport:
-    """Catalogue, missed events, subscriptions. Raises ProblemError (billing_disabled), DependencyError."""
-    report = SyncReport()
-    await sync_catalogue(platform, report)
-    await reconcile(platform, report)
-    return report
-
-
 async def reconcile(platform: Platform, report: SyncReport | None = None) -> SyncReport:
     """Fetch what webhooks did not bring: every event of the 30 days that Stripe keeps them, then every subscription."""
     report = report or SyncReport()

@@ -211,8 +211,8 @@ class Settings(BaseSettings):
     scan_max_bytes: int = Field(
         100 * 1024 * 1024,
         ge=1,
-        description="largest file sent to clamd, bytes; no more than its StreamMaxLength, and with `closed` no less than "
-        "DARKROOM_MAX_BYTES",
+        description="largest file sent to clamd, bytes; no more than its StreamMaxLength, and with `closed` no less "
+        "than DARKROOM_MAX_BYTES",
     )
 
     # Billing.

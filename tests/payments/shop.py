@@ -15,7 +15,7 @@ import httpx
 from scripts.local.home import Local
 from service.app import create_app
 from service.payments.inbox import drain
-from service.payments.reconcile import SyncReport, sync
+from service.payments.reconcile import SyncReport
 from service.platform.resources import Platform
 from service.platform.settings import load_settings
 from tests.conftest import UNLIMITED
@@ -24,6 +24,7 @@ from tests.fakes.stripe.account import Object
 from tests.fakes.stripe.delivery import WEBHOOK_SECRET
 from tests.fakes.stripe.server import SECRET_KEY
 from tests.support import User, sign_up
+from workers.billing import sync
 
 RETURN = "https://app.example.com/billing?tab=plan"
 

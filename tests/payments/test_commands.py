@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 
+import asyncpg
+
 from scripts.local.apps import environment
 from scripts.local.home import REPOSITORY
+from service.platform.resources import Platform
 from tests.fakes.stripe import payments
 from tests.fakes.stripe.server import SECRET_KEY
 from tests.payments.shop import RETURN, Shop
+from workers.alone import alone
 
 
 async def _run(shop: Shop, *arguments: str, **env: str) -> tuple[int, str]:
@@ -39,6 +43,26 @@ async def test_sync_brings_what_never_came(shop: Shop) -> None:
     assert (await shop.plan(person), await shop.balance(person)) == ("pro", 1100)
     status, output = await _run(shop, "inbox")
     assert (status, "'waiting': 0" in output) == (0, True), output
+
+
+async def test_one_sync_at_a_time(shop: Shop, books: asyncpg.Connection[asyncpg.Record]) -> None:
+    """Of two at once each archives the price that the other has made, and the plan cannot be bought."""
+
+    async def meanwhile(_platform: Platform) -> tuple[int, str]:
+        return await _run(shop, "sync")
+
+    before = len(shop.account.every("price"))
+    await books.execute("update plans set price_cents = price_cents + 100 where id = 'pro'")
+    try:
+        status, output = await alone(shop.platform, "stripe sync", meanwhile)
+        assert (status, "left to that one" in output) == (0, True), output
+        assert len(shop.account.every("price")) == before
+        # What the nightly reconciliation is at is left to it; prices are made all the same.
+        status, output = await alone(shop.platform, "reconcile_billing", meanwhile)
+        assert (status, "left to that one" in output) == (0, True), output
+        assert len(shop.account.every("price")) == before + 1
+    finally:
+        await books.execute("update plans set price_cents = price_cents - 100 where id = 'pro'")
 
 
 async def test_without_a_key_it_says_so(shop: Shop) -> None:

@@ -16,7 +16,6 @@ from scripts.local import apps
 from scripts.local.home import any_free_port
 from scripts.local.stack import Stack
 from service.payments.inbox import drain
-from service.payments.reconcile import sync
 from service.platform.resources import Platform, open_platform
 from service.platform.settings import load_settings
 from tests.browser.test_browser import CHROMIUM
@@ -25,6 +24,7 @@ from tests.fakes.stripe import Account, Post, StripeServer, checkout
 from tests.fakes.stripe.delivery import WEBHOOK_SECRET
 from tests.fakes.stripe.server import SECRET_KEY
 from tests.node_cases import Results, cases_in, check, run_cases
+from workers.billing import sync
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 SCRIPT = Path(__file__).parent / "node" / "buying.mjs"
