@@ -8,7 +8,6 @@ of the user's own folders in Storage, have found nothing more.
 import itertools
 from collections import defaultdict
 
-import httpx
 import structlog
 from redis.exceptions import RedisError
 
@@ -17,6 +16,7 @@ from service.maintenance.store import Maintenance
 from service.platform.errors import DependencyError, ProblemError, conflict
 from service.platform.resources import Platform
 from service.platform.storage import EXPORTS, LIBRARY
+from service.platform.transport import dependency
 from service.privacy.store import DataRequests
 from workers.lease import RequestLease
 
@@ -105,11 +105,9 @@ async def _account(platform: Platform, lease: RequestLease) -> str:
     if request.options.get("delete_account"):
         settings = platform.settings
         url = f"{settings.supabase_url}/auth/v1/admin/users/{request.user_id}"
-        try:
+        with dependency("auth", "delete_user"):
             answer = await platform.http.delete(url, headers=settings.service_headers)
-        except httpx.HTTPError as error:
-            raise DependencyError("auth") from error
-        if answer.status_code == 429 or answer.status_code >= 500:
+        if answer.is_redirect or answer.status_code == 429 or answer.is_server_error:
             raise DependencyError("auth")
         # 404: gone already, or an Auth without this route. What counts is whether the row is there.
         log.info("account_deletion", status=answer.status_code)

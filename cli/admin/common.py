@@ -22,7 +22,9 @@ T = TypeVar("T")
 Who = Annotated[str, typer.Argument(help="Id or address of an account.")]
 JobId = Annotated[UUID, typer.Argument(help="Id of a job.")]
 Sha256 = Annotated[str, typer.Argument(help="Hex digest of the bytes.")]
-Because = Annotated[str, typer.Option("--reason", prompt="Reason (or --reason)", help="Why; it goes into the audit log.")]
+Because = Annotated[
+    str, typer.Option("--reason", prompt="Reason (or --reason)", help="Why; it goes into the audit log.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="What the API would answer.")]
 Limit = Annotated[int, typer.Option(help="Rows at most, up to 200.")]
 Cursor = Annotated[str | None, typer.Option(help="Go on where a list ended.")]

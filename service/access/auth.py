@@ -35,6 +35,7 @@ from service.platform.errors import (
 )
 from service.platform.resources import Platform, platform_of
 from service.platform.settings import Settings
+from service.platform.transport import dependency
 
 AUDIENCE = "authenticated"
 ASYMMETRIC = ("ES256", "RS256")
@@ -107,20 +108,24 @@ class KeySet:
                 return
             self._tried_at = now
             try:
-                response = await self._http.get(self._url, headers=self._headers)
-                response.raise_for_status()
+                with dependency("auth", "jwks"):
+                    response = await self._http.get(self._url, headers=self._headers)
+                    response.raise_for_status()
                 self._keys = _parse(response.json())
                 self._fetched_at = now
-            except (httpx.HTTPError, ValueError) as error:
+            except (DependencyError, ValueError) as error:
                 log.warning("jwks_unavailable", error=type(error).__name__)
                 if self._fetched_at == float("-inf"):
                     raise DependencyError("auth") from error
 
 
 def _parse(document: Any) -> dict[str, jwt.PyJWK]:
-    """Signing keys by `kid`. Symmetric keys and keys of another use are never trusted."""
+    """Signing keys by `kid`. Symmetric keys and keys of another use are never trusted. Raises ValueError for what is no
+    JWKS."""
+    if not isinstance(document, dict) or not isinstance(document.get("keys"), list):
+        raise ValueError("no JWKS")
     found: dict[str, jwt.PyJWK] = {}
-    for raw in document.get("keys", ()) if isinstance(document, dict) else ():
+    for raw in document["keys"]:
         if (
             not isinstance(raw, dict)
             or raw.get("kty") not in {"EC", "RSA"}

@@ -27,6 +27,7 @@ from postgrest.exceptions import APIError
 from pydantic import BaseModel, ConfigDict
 
 from service.platform.errors import CODES, DatabaseReadOnlyError, DependencyError, ProblemError
+from service.platform.transport import dependency
 
 log = structlog.get_logger()
 M = TypeVar("M", bound=BaseModel)
@@ -55,6 +56,11 @@ TROUBLES: Mapping[str, Trouble] = {
     "PGRST001": "away",
     "PGRST002": "away",
     "PGRST003": "away",
+    # It does not take the key, which its operator may be changing at this moment.
+    "PGRST300": "away",
+    "PGRST301": "away",
+    "PGRST302": "away",
+    "PGRST303": "away",
     # No function of this name with these parameters: the migrations of this release have not been applied.
     "PGRST202": "outdated",
 }
@@ -118,13 +124,12 @@ class Database:
         attempt = 1
         while True:
             try:
-                return (await self._rest.rpc(function, parameters).execute()).data
+                with dependency("database", function):
+                    return (await self._rest.rpc(function, parameters).execute()).data
             except APIError as error:
                 trouble = trouble_of(str(error.code), str(error.message))
                 if trouble != "contention" or attempt == ATTEMPTS:
                     raise _translated(error, trouble, function) from error
-            except (httpx.TransportError, OSError) as error:
-                raise DependencyError("database") from error
             log.info("database_contention", function=function, attempt=attempt)
             # Not both at the same moment again.
             await asyncio.sleep(CONTENTION_PAUSE_SECONDS * attempt * (1 + random.random()))  # noqa: S311

@@ -33,6 +33,7 @@ from service.platform.storage_errors import (
     StorageBusyError,
     StorageError,
 )
+from service.platform.transport import dependency
 
 UPLOADS = "uploads-ephemeral"
 OUTPUTS = "outputs-ephemeral"
@@ -45,6 +46,17 @@ MAX_PASSING = 64
 """Objects passed on at once in this process: slow readers must not take all connections to Storage and PostgREST."""
 RETRY_PAUSE_SECONDS = 0.1
 IMMUTABLE_SECONDS = 31_536_000
+
+UNREADABLE = (
+    StorageException,
+    ValidationError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    jwt.PyJWTError,
+)
+"""How it shows that an answer is not Storage's."""
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -113,15 +125,14 @@ class Storage:
 
         Its token is not one-time: until it expires, resumable uploads with it overwrite what is there.
         """
-        signed = await _call(
-            "sign_upload",
-            f"{bucket}/{path}",
-            lambda: self._client.from_(bucket).create_signed_upload_url(path),
-            retry=True,
-        )
-        claims = jwt.decode(signed["token"], options={"verify_signature": False})
-        expires_at = datetime.fromtimestamp(claims["exp"], UTC)
-        return SignedUpload(signed["signed_url"], signed["token"], path, expires_at)
+
+        async def sign() -> SignedUpload:
+            signed = await self._client.from_(bucket).create_signed_upload_url(path)
+            claims = jwt.decode(signed["token"], options={"verify_signature": False})
+            expires_at = datetime.fromtimestamp(claims["exp"], UTC)
+            return SignedUpload(signed["signed_url"], signed["token"], path, expires_at)
+
+        return await _call("sign_upload", f"{bucket}/{path}", sign, retry=True)
 
     async def sign_download(
         self, bucket: str, path: str, seconds: int, *, download_name: str | None = None
@@ -144,13 +155,12 @@ class Storage:
         if not paths:
             return {}
         options: CreateSignedURLsOptions = {}
-        signed = await _call(
-            "sign_downloads",
-            bucket,
-            lambda: self._client.from_(bucket).create_signed_urls(list(paths), seconds, options),
-            retry=True,
-        )
-        found = {item["path"]: item["signedUrl"] for item in signed if not item["error"]}
+
+        async def sign() -> dict[str, str | None]:
+            signed = await self._client.from_(bucket).create_signed_urls(list(paths), seconds, options)
+            return {item["path"]: item["signedUrl"] for item in signed if not item["error"]}
+
+        found = await _call("sign_downloads", bucket, sign, retry=True)
         return {path: found.get(path) for path in paths}
 
     async def download(self, bucket: str, path: str, destination: Path, *, max_bytes: int) -> Downloaded:
@@ -162,17 +172,14 @@ class Storage:
         where = f"{bucket}/{path}"
         url = f"{self._url}/object/{bucket}/{quote(path)}"
         headers = {**self._headers, "Accept-Encoding": "identity"}
-        try:
+        with dependency("storage", "download"):
             async with self._http.stream("GET", url, headers=headers) as response:
-                if response.is_error:
+                if not response.is_success:
                     raise await _refusal("download", where, response)
                 if int(response.headers.get("content-length", 0)) > max_bytes:
                     raise ObjectTooLargeError("download", where, "413", "over the caller's cap")
                 size, digest = await _receive(response, destination, where, max_bytes)
                 return Downloaded(size, digest, response.headers.get("content-type"))
-        except httpx.HTTPError as error:
-            log.warning("storage_unavailable", operation="download", error=type(error).__name__)
-            raise DependencyError("storage") from error
 
     @asynccontextmanager
     async def stream(
@@ -190,14 +197,11 @@ class Storage:
             headers["Range"] = f"bytes={span[0]}-{span[1]}"
         url = f"{self._url}/object/{bucket}/{quote(path)}"
         async with self._passing:
-            try:
+            with dependency("storage", "stream"):
                 async with self._http.stream("GET", url, headers=headers) as response:
-                    if response.is_error:
+                    if not response.is_success:
                         raise await _refusal("stream", where, response)
                     yield Passing(response.aiter_raw(CHUNK_BYTES), response.status_code == 206)
-            except httpx.HTTPError as error:
-                log.warning("storage_unavailable", operation="stream", error=type(error).__name__)
-                raise DependencyError("storage") from error
 
     async def upload(
         self,
@@ -231,11 +235,9 @@ class Storage:
             "destinationBucket": target_bucket or bucket,
             "destinationKey": target,
         }
-        try:
+        with dependency("storage", "copy"):
             response = await self._http.post(f"{self._url}/object/copy", headers=self._headers, json=body)
-        except httpx.HTTPError as error:
-            raise DependencyError("storage") from error
-        if response.is_error:
+        if not response.is_success:
             raise await _refusal("copy", f"{bucket}/{source}", response)
 
     async def remove(self, bucket: str, paths: Iterable[str]) -> list[str]:
@@ -244,11 +246,11 @@ class Storage:
         removed: list[str] = []
         for start in range(0, len(todo), REMOVE_BATCH):
             batch = todo[start : start + REMOVE_BATCH]
-            rows = await _call(
-                "remove", bucket, partial(self._client.from_(bucket).remove, batch), retry=True
-            )
-            removed += [row["name"] for row in rows if row.get("name")]
+            removed += await _call("remove", bucket, partial(self._remove, bucket, batch), retry=True)
         return removed
+
+    async def _remove(self, bucket: str, batch: list[str]) -> list[str]:
+        return [row["name"] for row in await self._client.from_(bucket).remove(batch) if row.get("name")]
 
     async def list_objects(self, bucket: str, prefix: str = "") -> AsyncIterator[StoredObject]:
         """Every object below a prefix, in name order, page by page."""
@@ -274,19 +276,21 @@ class Storage:
 
     async def info(self, bucket: str, path: str) -> StoredObject | None:
         """What Storage knows of one object; None when there is none."""
-        try:
-            found = await _call(
-                "info", f"{bucket}/{path}", lambda: self._client.from_(bucket).info(path), retry=True
+
+        async def ask() -> StoredObject:
+            found = await self._client.from_(bucket).info(path)
+            created = found.get("created_at") or found.get("createdAt")
+            return StoredObject(
+                path,
+                int(found.get("size") or 0),
+                found.get("content_type") or found.get("contentType"),
+                datetime.fromisoformat(created) if created else None,
             )
+
+        try:
+            return await _call("info", f"{bucket}/{path}", ask, retry=True)
         except ObjectNotFoundError:
             return None
-        created = found.get("created_at") or found.get("createdAt")
-        return StoredObject(
-            path,
-            int(found.get("size") or 0),
-            found.get("content_type") or found.get("contentType"),
-            datetime.fromisoformat(created) if created else None,
-        )
 
     async def has_bytes(self, bucket: str, path: str) -> bool:
         """Whether the bytes of an object are there: its first byte is fetched. Signing and listing look at a row, which
@@ -295,14 +299,11 @@ class Storage:
         """
         url = f"{self._url}/object/{bucket}/{quote(path)}"
         headers = {**self._headers, "Range": "bytes=0-0", "Accept-Encoding": "identity"}
-        try:
+        with dependency("storage", "read"):
             async with self._http.stream("GET", url, headers=headers) as response:
                 if response.is_success:
                     return True
                 refusal = await _refusal("read", f"{bucket}/{path}", response)
-        except httpx.HTTPError as error:
-            log.warning("storage_unavailable", operation="read", error=type(error).__name__)
-            raise DependencyError("storage") from error
         if isinstance(refusal, DependencyError):
             raise refusal
         if not isinstance(refusal, ObjectNotFoundError):
@@ -356,14 +357,13 @@ async def _call(operation: str, where: str, send: Callable[[], Awaitable[T]], *,
 
 async def _attempt(operation: str, where: str, send: Callable[[], Awaitable[T]]) -> T:
     try:
-        return await send()
+        with dependency("storage", operation):
+            return await send()
     except StorageApiError as error:
         raise _typed(operation, where, str(error.status), str(error.code), str(error.message)) from None
-    except httpx.HTTPError as error:
+    except UNREADABLE as error:
         log.warning("storage_unavailable", operation=operation, error=type(error).__name__)
         raise DependencyError("storage") from error
-    except (StorageException, ValidationError, ValueError, KeyError, TypeError) as error:
-        raise StorageError(operation, where, "", f"unreadable answer ({type(error).__name__})") from error
 
 
 async def _refusal(operation: str, where: str, response: httpx.Response) -> Exception:
@@ -392,7 +392,8 @@ def _typed(operation: str, where: str, status: str, code: str, message: str = ""
         return ObjectExistsError(operation, where, status, code)
     if status == "413" or code == "EntityTooLarge":
         return ObjectTooLargeError(operation, where, status, code)
-    if status == "429" or status.startswith("5"):
+    # Storage redirects nobody: whoever does is not Storage.
+    if status == "429" or status.startswith(("3", "5")):
         log.warning("storage_unavailable", operation=operation, status=status, code=code)
         # Storage keeps its rows in the same database.
         return DatabaseReadOnlyError() if code == "DatabaseReadOnly" else DependencyError("storage")

@@ -168,12 +168,13 @@ class Jwks:
     keys: list[dict[str, Any]] = field(default_factory=list)
     status: int = 200
     asked: int = 0
+    document: str | None = None
+    """What it serves in place of the keys."""
 
     async def answer(self, _request: web.Request) -> web.Response:
         self.asked += 1
-        return web.Response(
-            status=self.status, text=json.dumps({"keys": self.keys}), content_type="application/json"
-        )
+        text = json.dumps({"keys": self.keys}) if self.document is None else self.document
+        return web.Response(status=self.status, text=text, content_type="application/json")
 
 
 @pytest.fixture

@@ -16,14 +16,16 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from httpx_aiohttp import HttpxAiohttpClient
 from starlette.requests import Request
 
 from scripts.local.home import REPOSITORY, Local
-from service.access.auth import Authenticator, Principal
+from service.access.auth import JWKS_SECONDS, Authenticator, Principal
 from service.platform.addresses import client_ip
 from service.platform.errors import DependencyError, ProblemError, expired_token, invalid_token
 from service.platform.settings import Settings
 from tests.service.conftest import JWT_SECRET, PUBLISHABLE, SECRET, Jwks, settings_for, settings_with
+from tests.service.junk import NOT_HTTP, saying
 from tests.support import User
 
 USER = uuid.uuid4()
@@ -288,6 +290,33 @@ async def test_a_verified_token_is_not_verified_again(
 
 
 class TestKeys:
+    @pytest.mark.parametrize("answer", NOT_HTTP.values(), ids=NOT_HTTP.keys())
+    async def test_an_auth_that_speaks_no_http_is_away(
+        self, claims: dict[str, Any], signer: Signer, answer: bytes
+    ) -> None:
+        async with saying(answer) as url, HttpxAiohttpClient(timeout=5) as http:
+            authenticator = Authenticator(settings_with(supabase_url=url), http)
+            with pytest.raises(DependencyError):
+                await outcome(authenticator, signer.sign(claims))
+
+    @pytest.mark.parametrize("document", ["[]", '{"message": "moved"}', '{"keys": null}', '{"keys": 5}'])
+    async def test_a_document_without_keys_does_not_replace_them(
+        self,
+        *,
+        authenticator: Authenticator,
+        claims: dict[str, Any],
+        signer: Signer,
+        jwks: Jwks,
+        clock: Clock,
+        document: str,
+    ) -> None:
+        """Else everybody is signed out for as long as keys are remembered."""
+        await outcome(authenticator, signer.sign(claims))
+        clock.now += JWKS_SECONDS + 1
+        jwks.document = document
+        await outcome(authenticator, signer.sign(claims | {"session_id": "another"}))
+        assert jwks.asked == 2
+
     async def test_an_unknown_kid_refetches_at_most_every_ten_seconds(
         self, authenticator: Authenticator, claims: dict[str, Any], signer: Signer, jwks: Jwks, clock: Clock
     ) -> None:

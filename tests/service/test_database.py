@@ -36,6 +36,7 @@ from service.platform.errors import (
 from service.platform.resources import Platform, open_platform
 from service.usage.store import UsageRow
 from tests.service.conftest import settings_with
+from tests.service.junk import NOT_HTTP, saying
 from tests.support import User
 from tests.upgrade.calls import calls_of, unresolved
 
@@ -74,7 +75,6 @@ from tests.upgrade.calls import calls_of, unresolved
         ("PT409", None),
         ("PGRST100", None),
         ("PGRST203", None),
-        ("PGRST301", None),
         ("XX000", None),
     ],
 )
@@ -120,6 +120,21 @@ async def answering(
             yield lambda: platform.database.run("sweep"), asked
     finally:
         await runner.cleanup()
+
+
+async def test_a_key_that_the_database_does_not_take_is_no_crash() -> None:
+    """While keys are changed, callers are asked to come again and jobs wait."""
+    refused = {"code": "PGRST301", "message": "JWSError JWSInvalidSignature", "details": None, "hint": None}
+    async with answering((401, refused)) as (call, _):
+        with pytest.raises(DependencyError):
+            await call()
+
+
+@pytest.mark.parametrize("answer", NOT_HTTP.values(), ids=NOT_HTTP.keys())
+async def test_an_answer_that_is_no_http(answer: bytes) -> None:
+    async with saying(answer) as url, open_platform(settings_with(supabase_url=url)) as platform:
+        with pytest.raises(DependencyError):
+            await platform.database.run("sweep")
 
 
 def refusal(code: str, message: str = "x") -> dict[str, str | None]:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from service.platform.storage_errors import (
 from tests.library.people import Connection
 from tests.lost import lose
 from tests.service.conftest import settings_for, settings_with
+from tests.service.junk import NOT_HTTP, saying
 
 UPLOADS, OUTPUTS, LIBRARY = "uploads-ephemeral", "outputs-ephemeral", "user-library"
 BYTES = b"RIFF....WEBPVP8 " + bytes(range(256)) * 400
@@ -195,6 +196,32 @@ MISSING = {
 }
 """How the real server tells that the bytes of a row are gone, by its backend: S3, or files."""
 
+ELSEWHERE = {
+    "nonsense": (200, "<html>captive portal</html>"),
+    "redirect": (302, ""),
+    "another document": (200, '"x"'),
+}
+"""What comes from something that is not Storage: status and body."""
+
+
+def read_by_storage3(storage: Storage) -> Iterator[Awaitable[object]]:
+    """The calls whose answer's body is read."""
+    yield storage.sign_download(OUTPUTS, "x", 60)
+    yield storage.sign_downloads(OUTPUTS, ["x"], 60)
+    yield storage.sign_upload(OUTPUTS, "x")
+    yield storage.remove(OUTPUTS, ["x"])
+    yield storage.info(OUTPUTS, "x")
+    yield storage.size_limit(OUTPUTS)
+    yield anext(storage.list_objects(OUTPUTS))
+
+
+def whole(storage: Storage) -> Iterator[Awaitable[object]]:
+    """Those, and the calls that read no answer."""
+    yield from read_by_storage3(storage)
+    yield storage.ping(OUTPUTS)
+    yield storage.upload(OUTPUTS, "x", BYTES, "image/webp")
+    yield storage.copy(OUTPUTS, "x", "y")
+
 
 class TestAway:
     """Storage that is down, answers nonsense, or breaks off in the middle."""
@@ -215,8 +242,9 @@ class TestAway:
                 return web.json_response(
                     MISSING[wanted["kind"]], status=500 if "ENOENT" in wanted["kind"] else 400
                 )
-            if wanted["kind"] == "nonsense":
-                return web.Response(text="<html>captive portal</html>")
+            if wanted["kind"] in ELSEWHERE:
+                status, text = ELSEWHERE[wanted["kind"]]
+                return web.Response(text=text, status=status, headers={"Location": "/login"})
             response = web.StreamResponse(headers={"Content-Length": "1000"})
             await response.prepare(request)
             await response.write(b"half")
@@ -273,15 +301,45 @@ class TestAway:
             await broken.copy(OUTPUTS, "x", "y")
         assert behaviour["asked"] == "2"
 
-    async def test_an_answer_that_is_not_storage(self, broken: Storage, behaviour: dict[str, str]) -> None:
-        behaviour["kind"] = "nonsense"
-        for call in (
-            broken.sign_download(OUTPUTS, "x", 60),
-            broken.sign_upload(OUTPUTS, "x"),
-            broken.remove(OUTPUTS, ["x"]),
-        ):
-            with pytest.raises(StorageError, match="unreadable"):
+    @pytest.mark.parametrize("kind", ELSEWHERE)
+    async def test_an_answer_that_is_not_storage(
+        self, broken: Storage, behaviour: dict[str, str], kind: str
+    ) -> None:
+        behaviour["kind"] = kind
+        for call in read_by_storage3(broken):
+            with pytest.raises(DependencyError):
                 await call
+
+    async def test_a_redirect_is_no_object(
+        self, broken: Storage, behaviour: dict[str, str], tmp_path: Path
+    ) -> None:
+        """Else a sign-in page in front of Storage would be an upload of no bytes, which is dropped as a wrong one."""
+        behaviour["kind"] = "redirect"
+        with pytest.raises(DependencyError):
+            await broken.download(OUTPUTS, "x", tmp_path / "x", max_bytes=10_000)
+        assert os.listdir(tmp_path) == []
+        with pytest.raises(DependencyError):
+            async with broken.stream(OUTPUTS, "x"):
+                pass
+        with pytest.raises(DependencyError):
+            await broken.copy(OUTPUTS, "x", "y")
+        with pytest.raises(DependencyError):
+            await broken.has_bytes(OUTPUTS, "x")
+
+    @pytest.mark.parametrize("answer", NOT_HTTP.values(), ids=NOT_HTTP.keys())
+    async def test_an_answer_that_is_no_http(self, tmp_path: Path, answer: bytes) -> None:
+        async with saying(answer) as url, open_platform(settings_with(supabase_url=url)) as platform:
+            storage = platform.storage
+            for call in whole(storage):
+                with pytest.raises(DependencyError):
+                    await call
+            # These take bytes as they come, packed ones too.
+            if answer is not NOT_HTTP["no gzip"]:
+                with pytest.raises(DependencyError):
+                    await storage.download(OUTPUTS, "x", tmp_path / "x", max_bytes=10_000)
+                with pytest.raises(DependencyError):
+                    async with storage.stream(OUTPUTS, "x") as passing:
+                        [chunk async for chunk in passing.chunks]
 
     async def test_a_download_that_breaks_off_leaves_nothing(
         self, broken: Storage, behaviour: dict[str, str], tmp_path: Path
