@@ -10,42 +10,20 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Literal, Self, TypeVar
+from typing import Self, TypeVar
 from uuid import UUID
 
 from cachetools import LRUCache
 
-from service.platform.database import Database, Row
-from service.platform.errors import DependencyError, ProblemError, account_gone, account_suspended
+from service.access.store import AccountState, AccountStates
+from service.platform.errors import DependencyError
 from service.platform.freshness import REMEMBERED_SECONDS, UNCONFIRMED_SECONDS, Freshness
 from service.platform.gcra import Admission
 from service.platform.resources import Platform
 
 REMEMBERED_ACCOUNTS = 10_000
-WHAT_TO_DO = "Write to whoever runs this service; what the account holds is kept."
 
 T = TypeVar("T")
-
-
-class AccountState(Row):
-    """`until`: when a ban ends by itself; None: when somebody lifts it."""
-
-    status: Literal["active", "suspended", "banned", "deleted"]
-    until: datetime | None = None
-
-    def refusal(self) -> ProblemError | None:
-        """Why the account may not be used; None: it may."""
-        match self.status:
-            case "active":
-                return None
-            case "deleted":
-                return account_gone()
-            case _:
-                until = (
-                    "" if self.until is None else f" until {self.until.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-                )
-                return ProblemError(account_suspended, f"This account is suspended{until}. {WHAT_TO_DO}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +40,9 @@ class Accounts:
     """The states of accounts as this process remembers them."""
 
     def __init__(
-        self, database: Database, freshness: Freshness, *, clock: Callable[[], float] = time.time
+        self, states: AccountStates, freshness: Freshness, *, clock: Callable[[], float] = time.time
     ) -> None:
-        self._database = database
+        self._states = states
         self._freshness = freshness
         self._clock = clock
         self._known: LRUCache[UUID, _Known] = LRUCache(REMEMBERED_ACCOUNTS)
@@ -72,7 +50,7 @@ class Accounts:
 
     @classmethod
     def open(cls, platform: Platform) -> Self:
-        return cls(platform.database, platform.freshness)
+        return cls(AccountStates(platform.database), platform.freshness)
 
     async def confirm(self, user_id: UUID, admission: Admission, *, may_be_deleted: bool = False) -> None:
         """Refuse an account that may not be used, asking the database unless what the admission has read along the
@@ -102,7 +80,7 @@ class Accounts:
         version = await self._freshness.version(user_id)
         looked_up_at = time.monotonic()
         try:
-            state = await self._database.one(AccountState, "account_state", user_id=user_id)
+            state = await self._states.account_state(user_id)
         except DependencyError:
             known = self._known.get(user_id)
             return AccountState(status="active") if known is None else known.state

@@ -1,17 +1,41 @@
-"""The SQL functions of API keys, one typed method each; see platform/database.py, whose rules and errors hold here."""
+"""The SQL functions of accounts and API keys, one typed method each; see platform/database.py, whose rules and errors
+hold here."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import Field
 
-from service.access.accounts import AccountState
 from service.platform.database import Database, Row
+from service.platform.errors import ProblemError, account_gone, account_suspended
 
 Scope = Literal["intake", "jobs:read", "library:read", "library:write", "usage:read"]
 KeyStatus = Literal["active", "revoked", "expired"]
+
+
+WHAT_TO_DO = "Write to whoever runs this service; what the account holds is kept."
+
+
+class AccountState(Row):
+    """`until`: when a ban ends by itself; None: when somebody lifts it."""
+
+    status: Literal["active", "suspended", "banned", "deleted"]
+    until: datetime | None = None
+
+    def refusal(self) -> ProblemError | None:
+        """Why the account may not be used; None: it may."""
+        match self.status:
+            case "active":
+                return None
+            case "deleted":
+                return account_gone()
+            case _:
+                until = (
+                    "" if self.until is None else f" until {self.until.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+                )
+                return ProblemError(account_suspended, f"This account is suspended{until}. {WHAT_TO_DO}")
 
 
 class KeyRow(Row):
@@ -52,6 +76,16 @@ class FoundKey(Row):
     plan_name: str | None
     api_access: bool
     plan_required: str | None = None
+
+
+class AccountStates:
+    """Typed access to the state of accounts."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def account_state(self, user_id: UUID) -> AccountState:
+        return await self._database.one(AccountState, "account_state", user_id=user_id)
 
 
 class ApiKeys:

@@ -92,6 +92,14 @@ def imported(sources: dict[Path, str]) -> dict[Path, set[str]]:
     return {path: imports(source) for path, source in sources.items()}
 
 
+def test_only_stores_call_sql_functions(sources: dict[Path, str]) -> None:
+    callers = {
+        path for path, source in sources.items() if re.search(r"database\.(one|maybe|many|run)\(", source)
+    }
+    assert len(callers) > 10
+    assert {path for path in callers if not path.name.endswith("store.py")} == set()
+
+
 def test_each_module_imports_what_its_room_may(imported: dict[Path, set[str]]) -> None:
     foreign = {}
     for path, names in imported.items():
