@@ -45,7 +45,8 @@ NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"
 Name = Annotated[
     str,
     Composed,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=80, pattern=NO_CONTROLS),
+    # At least one character in the pattern too: the length is that before whitespace is stripped.
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=80, pattern=r"^[^\x00-\x1f\x7f]+$"),
 ]
 """What people call something of theirs."""
 Id = Annotated[UUID, Field(strict=False)]
