@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from service.access.store import KeyRow, Scope
-from service.platform.fields import NO_CONTROLS, Composed, Input, Moment
+from service.platform.fields import SOME_TEXT, Composed, Input, Moment
 
 MAX_OVERLAP_HOURS = 168
 MAX_CREDITS = 1_000_000_000
@@ -31,7 +31,7 @@ def _each_once(value: list[Scope]) -> list[Scope]:
 Name = Annotated[
     str,
     Composed,
-    Field(min_length=1, max_length=100, pattern=NO_CONTROLS, description="for its owner's eyes"),
+    Field(min_length=1, max_length=100, pattern=SOME_TEXT, description="for its owner's eyes"),
 ]
 Rate = Annotated[
     int | None,

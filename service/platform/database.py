@@ -130,6 +130,8 @@ class Database:
                 trouble = trouble_of(str(error.code), str(error.message))
                 if trouble != "contention" or attempt == ATTEMPTS:
                     raise _translated(error, trouble, function) from error
+            except OSError as error:
+                raise DependencyError("database") from error
             log.info("database_contention", function=function, attempt=attempt)
             # Not both at the same moment again.
             await asyncio.sleep(CONTENTION_PAUSE_SECONDS * attempt * (1 + random.random()))  # noqa: S311

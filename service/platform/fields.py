@@ -42,11 +42,13 @@ Composed = BeforeValidator(_composed)
 """Text in Unicode's composed form (NFC): macOS writes file names in pieces, keyboards do not."""
 NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"
 """The pattern of a text without control characters: Postgres keeps no NUL."""
+SOME_TEXT = r"^[^\x00-\x1f\x7f]+$"
+"""The same, of a text that is not empty."""
 Name = Annotated[
     str,
     Composed,
-    # At least one character in the pattern too: the length is that before whitespace is stripped.
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=80, pattern=r"^[^\x00-\x1f\x7f]+$"),
+    # In the pattern too: the length is that before whitespace is stripped.
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=80, pattern=SOME_TEXT),
 ]
 """What people call something of theirs."""
 Id = Annotated[UUID, Field(strict=False)]

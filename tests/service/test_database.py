@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
+import httpx
 import pytest
 from aiohttp import web
 from postgrest.exceptions import APIError
@@ -25,7 +26,7 @@ from service.jobs.errors import job_finished
 from service.library.image_store import ImageRow
 from service.ops.inputs import Stroke, Strokes
 from service.plans.store import Plans, Profile
-from service.platform.database import ATTEMPTS, Trouble, json_text, trouble_of
+from service.platform.database import ATTEMPTS, Database, Trouble, json_text, trouble_of
 from service.platform.errors import (
     DatabaseReadOnlyError,
     DependencyError,
@@ -128,6 +129,19 @@ async def test_a_key_that_the_database_does_not_take_is_no_crash() -> None:
     async with answering((401, refused)) as (call, _):
         with pytest.raises(DependencyError):
             await call()
+
+
+class Broken(httpx.AsyncBaseTransport):
+    """A way to the database on which the system itself gives up."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        raise ConnectionResetError(request.url)
+
+
+async def test_an_error_of_the_system_is_a_database_that_is_away() -> None:
+    async with httpx.AsyncClient(transport=Broken()) as http:
+        with pytest.raises(DependencyError):
+            await Database("http://database.example", {}, http).run("sweep")
 
 
 @pytest.mark.parametrize("answer", NOT_HTTP.values(), ids=NOT_HTTP.keys())
