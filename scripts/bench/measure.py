@@ -11,6 +11,16 @@ from dataclasses import dataclass
 from rich.table import Table
 
 
+def scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Sides of a picture, in pixels, as a part of these."""
+    return round(size[0] * scale), round(size[1] * scale)
+
+
+def megapixels(size: tuple[int, int]) -> str:
+    """For the label of a row."""
+    return f"{size[0] * size[1] / 1e6:.3g} MP"
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """Durations of one case, in seconds, in the order they were taken."""

@@ -18,7 +18,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from scripts.bench import beside_sharp
 from scripts.bench.cost import in_child
-from scripts.bench.measure import Row, at_least, at_most, interleave, ratio, sample_row
+from scripts.bench.measure import Row, at_least, at_most, interleave, megapixels, ratio, sample_row, scaled
 from scripts.bench.shrink import shrink
 from workers.imaging.encode import encode
 from workers.imaging.types import Encoding
@@ -111,19 +111,11 @@ def run(rounds: int = 9, scale: float = 1) -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         return [
-            *_speed(directory, rounds, _scaled(_TWELVE, scale)),
-            *_sharp(directory, rounds, _megapixels(_scaled(_TWELVE, scale))),
-            *_memory(directory, _scaled(_TWENTY_FOUR, scale)),
-            *_png(directory, rounds, _scaled(_PNG, scale)),
+            *_speed(directory, rounds, scaled(_TWELVE, scale)),
+            *_sharp(directory, rounds, megapixels(scaled(_TWELVE, scale))),
+            *_memory(directory, scaled(_TWENTY_FOUR, scale)),
+            *_png(directory, rounds, scaled(_PNG, scale)),
         ]
-
-
-def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    return round(size[0] * scale), round(size[1] * scale)
-
-
-def _megapixels(size: tuple[int, int]) -> str:
-    return f"{size[0] * size[1] / 1e6:.3g} MP"
 
 
 def _speed(directory: Path, rounds: int, size: tuple[int, int]) -> list[Row]:
@@ -136,7 +128,7 @@ def _speed(directory: Path, rounds: int, size: tuple[int, int]) -> list[Row]:
         },
         rounds,
     )
-    label = f"{_megapixels(size)} JPEG ({source.stat().st_size / 1e6:.1f} MB) to {_SIDE} WebP and thumbnail"
+    label = f"{megapixels(size)} JPEG ({source.stat().st_size / 1e6:.1f} MB) to {_SIDE} WebP and thumbnail"
     sizes = [(directory / f"{who}.webp").stat().st_size / 1024 for who in ("ours", "plain")]
     return [
         sample_row(f"{label}, plain", taken["plain"]),
@@ -146,7 +138,7 @@ def _speed(directory: Path, rounds: int, size: tuple[int, int]) -> list[Row]:
     ]
 
 
-def _sharp(directory: Path, rounds: int, megapixels: str) -> list[Row]:
+def _sharp(directory: Path, rounds: int, label: str) -> list[Row]:
     """Processor time beside sharp's, which verifies nothing."""
     wide, narrow = directory / "12.jpg", directory / "srgb.jpg"
     with Image.open(wide) as opened:
@@ -158,7 +150,7 @@ def _sharp(directory: Path, rounds: int, megapixels: str) -> list[Row]:
             taken = beside_sharp.take_turns((mine, theirs), source, side, rounds)
             times = " : ".join(f"{sample.median * 1000:.0f}" for sample in taken)
             sizes = " : ".join(f"{path.stat().st_size / 1024:.0f}" for path in results)
-            name = f"{megapixels}, {kind}, to {side} and thumbnail, as fast as sharp"
+            name = f"{label}, {kind}, to {side} and thumbnail, as fast as sharp"
             rows.append(at_least(name, ratio(taken[1], taken[0]), 1, note=f"{times} ms; {sizes} kB"))
     return rows
 
@@ -167,7 +159,7 @@ def _memory(directory: Path, size: tuple[int, int]) -> list[Row]:
     source = write_photograph(directory / "24.jpg", size)
     peaks = {way: in_child(_ready, way, source, directory).grown for way in ("plain", "ours")}
     note = f"{peaks['ours']:.0f} MB against {peaks['plain']:.0f}"
-    return [at_most(f"{_megapixels(size)}, peak memory", peaks["ours"] / peaks["plain"], 0.15, note=note)]
+    return [at_most(f"{megapixels(size)}, peak memory", peaks["ours"] / peaks["plain"], 0.15, note=note)]
 
 
 def _ready(way: str, source: Path, directory: Path) -> Callable[[], None]:

@@ -18,7 +18,7 @@ from scripts.bench import graphics
 from scripts.bench.cost import in_child
 from scripts.bench.cutout.photographs import photograph
 from scripts.bench.fidelity import loss
-from scripts.bench.measure import Row, at_least, at_most
+from scripts.bench.measure import Row, at_least, at_most, scaled
 from service.ops.models import Upscale, UpscaleV2
 from service.ops.weights import BY_NAME
 from service.platform.settings import Settings
@@ -58,8 +58,7 @@ def run(every: int = 1, scale: float = 1) -> list[Row]:
             label = f"× {factor}{kind}"
             rows += _photographs(label, dict(_compared(photos, factor, received)))
             rows += _graphics(label, dict(_compared(drawn | square, factor, received)))
-    costs = [((round(width * scale), round(height * scale)), factor) for (width, height), factor in _COSTS]
-    return rows + [row for size, factor in costs for row in _cost(size, factor)]
+    return rows + [row for size, factor in _COSTS for row in _cost(scaled(size, scale), factor)]
 
 
 def _photographs(label: str, found: Mapping[str, Losses]) -> list[Row]:

@@ -256,9 +256,12 @@ class _InTheWayError(Exception):
 def _closed(before: Objects, wanted: Objects) -> list[str]:
     """Statements that take users' rights on the tables and views where they had others; statements of the files give
     them theirs again."""
-    fewer = {name.removeprefix(_RIGHTS) for name in before if before[name] != wanted.get(name)}
-    rights = {name.removeprefix(_RIGHTS) for name in before if name.startswith(_RIGHTS) and "(" not in name}
-    relations = {".".join(name.split(".")[:2]) for name in fewer & rights}
+    others = (name for name in before if name.startswith(_RIGHTS) and before[name] != wanted.get(name))
+    relations = {
+        ".".join(name.removeprefix(_RIGHTS).split(".")[:2])  # of the rights on a column, its table
+        for name in others
+        if "(" not in name  # which a function has
+    }
     return [f"revoke all on table {name} from public, anon, authenticated;" for name in sorted(relations)]
 
 

@@ -20,7 +20,7 @@ from tests.access.conftest import ALL_SCOPES, Db
 from tests.client import Client
 from tests.conftest import UNLIMITED
 from tests.service.conftest import RedisServer, own_redis
-from tests.support import User, set_plan, sign_up
+from tests.support import PATIENCE, User, set_plan, sign_up
 
 __all__ = ["own_redis"]
 
@@ -100,7 +100,7 @@ class Account:
 
 async def _uses_redis(client: Client, user: User, server: RedisServer) -> None:
     """Wait until the process has found Redis again; after the test before it tries every half a second."""
-    async with Redis.from_url(server.url) as redis, asyncio.timeout(30):
+    async with Redis.from_url(server.url) as redis, asyncio.timeout(PATIENCE):
         while not await redis.delete(version_key(user.id)):
             await client.http.get("/me", headers=user.bearer)
             await asyncio.sleep(0.05)

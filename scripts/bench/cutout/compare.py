@@ -16,7 +16,7 @@ from scripts.bench.cost import in_child
 from scripts.bench.cutout import ways
 from scripts.bench.cutout.scenes import CLASSES, Case, Picture, cases
 from scripts.bench.cutout.scores import Score, score
-from scripts.bench.measure import Row, at_least, at_most
+from scripts.bench.measure import Row, at_least, at_most, megapixels, scaled
 
 TITLE: Final = "Cut-outs, against mattes that are known"
 _TWELVE: Final = (4000, 3000)
@@ -157,8 +157,8 @@ def _mean(of: list[Outcome], measure: str) -> float:
 def _costs(scale: float) -> list[Row]:
     """A large picture of the set, in a process of its own for every way that the product runs."""
     case = next(case for case in cases() if case.kind == "natural")
-    size = (round(_TWELVE[0] * scale), round(_TWELVE[1] * scale))
-    label = f"{size[0] * size[1] / 1e6:.3g} MP"
+    size = scaled(_TWELVE, scale)
+    label = megapixels(size)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "picture.png"
