@@ -405,14 +405,14 @@ isOneToOne: false
                   ]
                 },"jobs": {
                   Row: {
-                    "address": string | null,"api_key_id": string | null,"attempt": number,"batch_id": string | null,"cache_key": string | null,"charged": number,"content_type": string | null,"counted_on": string | null,"created_at": string,"error": Json | null,"expires_at": string,"filename": string,"finished_at": string | null,"for_hits": boolean,"height": number,"high_res": boolean,"id": string,"image_id": string | null,"keep_days": number | null,"lease_expires_at": string | null,"lease_token": string | null,"max_attempts": number,"object_key": string,"op_key": string,"output_id": string | null,"owner_id": string | null,"price": number,"priority": number,"progress": number,"queue": string,"replay_of": string | null,"request_id": string | null,"run_at": string,"sha256": string,"size": number,"source_bucket": string,"started_at": string | null,"status": string,"step": string | null,"team_id": string | null,"upload_expires_at": string | null,"upload_path": string,"user_id": string | null,"variant": string,"vendor_cost_micros": number,"wants_persist": boolean,"width": number,"worker": string | null
+                    "address": string | null,"api_key_id": string | null,"attempt": number,"batch_id": string | null,"cache_key": string | null,"charged": number,"content_type": string | null,"counted_on": string | null,"created_at": string,"error": Json | null,"expires_at": string,"filename": string,"finished_at": string | null,"for_hits": boolean,"height": number,"held": boolean,"high_res": boolean,"id": string,"image_id": string | null,"keep_days": number | null,"lane_id": number | null,"lease_expires_at": string | null,"lease_token": string | null,"look_at": string | null,"max_attempts": number,"object_key": string,"op_key": string,"output_id": string | null,"owner_id": string | null,"price": number,"priority": number,"progress": number,"queue": string,"replay_of": string | null,"request_id": string | null,"run_at": string,"sha256": string,"size": number,"source_bucket": string,"started_at": string | null,"status": string,"step": string | null,"team_id": string | null,"upload_expires_at": string | null,"upload_path": string,"user_id": string | null,"variant": string,"vendor_cost_micros": number,"wants_persist": boolean,"width": number,"worker": string | null
                   }
                   ComputedFields: never
                   Insert: {
-                    "address"?: string | null,"api_key_id"?: string | null,"attempt"?: number,"batch_id"?: string | null,"cache_key"?: string | null,"charged"?: number,"content_type"?: string | null,"counted_on"?: string | null,"created_at"?: string,"error"?: Json | null,"expires_at": string,"filename": string,"finished_at"?: string | null,"for_hits"?: boolean,"height": number,"high_res"?: boolean,"id"?: string,"image_id"?: string | null,"keep_days"?: number | null,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts"?: number,"object_key"?: string,"op_key": string,"output_id"?: string | null,"owner_id"?: never,"price"?: number,"priority"?: number,"progress"?: number,"queue"?: string,"replay_of"?: string | null,"request_id"?: string | null,"run_at"?: string,"sha256": string,"size": number,"source_bucket"?: string,"started_at"?: string | null,"status"?: string,"step"?: string | null,"team_id"?: string | null,"upload_expires_at"?: string | null,"upload_path": string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"wants_persist"?: boolean,"width": number,"worker"?: string | null
+                    "address"?: string | null,"api_key_id"?: string | null,"attempt"?: number,"batch_id"?: string | null,"cache_key"?: string | null,"charged"?: number,"content_type"?: string | null,"counted_on"?: string | null,"created_at"?: string,"error"?: Json | null,"expires_at": string,"filename": string,"finished_at"?: string | null,"for_hits"?: boolean,"height": number,"held"?: boolean,"high_res"?: boolean,"id"?: string,"image_id"?: string | null,"keep_days"?: number | null,"lane_id"?: number | null,"lease_expires_at"?: string | null,"lease_token"?: string | null,"look_at"?: string | null,"max_attempts"?: number,"object_key"?: string,"op_key": string,"output_id"?: string | null,"owner_id"?: never,"price"?: number,"priority"?: number,"progress"?: number,"queue"?: string,"replay_of"?: string | null,"request_id"?: string | null,"run_at"?: string,"sha256": string,"size": number,"source_bucket"?: string,"started_at"?: string | null,"status"?: string,"step"?: string | null,"team_id"?: string | null,"upload_expires_at"?: string | null,"upload_path": string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"wants_persist"?: boolean,"width": number,"worker"?: string | null
                   }
                   Update: {
-                    "address"?: string | null,"api_key_id"?: string | null,"attempt"?: number,"batch_id"?: string | null,"cache_key"?: string | null,"charged"?: number,"content_type"?: string | null,"counted_on"?: string | null,"created_at"?: string,"error"?: Json | null,"expires_at"?: string,"filename"?: string,"finished_at"?: string | null,"for_hits"?: boolean,"height"?: number,"high_res"?: boolean,"id"?: string,"image_id"?: string | null,"keep_days"?: number | null,"lease_expires_at"?: string | null,"lease_token"?: string | null,"max_attempts"?: number,"object_key"?: string,"op_key"?: string,"output_id"?: string | null,"owner_id"?: never,"price"?: number,"priority"?: number,"progress"?: number,"queue"?: string,"replay_of"?: string | null,"request_id"?: string | null,"run_at"?: string,"sha256"?: string,"size"?: number,"source_bucket"?: string,"started_at"?: string | null,"status"?: string,"step"?: string | null,"team_id"?: string | null,"upload_expires_at"?: string | null,"upload_path"?: string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"wants_persist"?: boolean,"width"?: number,"worker"?: string | null
+                    "address"?: string | null,"api_key_id"?: string | null,"attempt"?: number,"batch_id"?: string | null,"cache_key"?: string | null,"charged"?: number,"content_type"?: string | null,"counted_on"?: string | null,"created_at"?: string,"error"?: Json | null,"expires_at"?: string,"filename"?: string,"finished_at"?: string | null,"for_hits"?: boolean,"height"?: number,"held"?: boolean,"high_res"?: boolean,"id"?: string,"image_id"?: string | null,"keep_days"?: number | null,"lane_id"?: number | null,"lease_expires_at"?: string | null,"lease_token"?: string | null,"look_at"?: string | null,"max_attempts"?: number,"object_key"?: string,"op_key"?: string,"output_id"?: string | null,"owner_id"?: never,"price"?: number,"priority"?: number,"progress"?: number,"queue"?: string,"replay_of"?: string | null,"request_id"?: string | null,"run_at"?: string,"sha256"?: string,"size"?: number,"source_bucket"?: string,"started_at"?: string | null,"status"?: string,"step"?: string | null,"team_id"?: string | null,"upload_expires_at"?: string | null,"upload_path"?: string,"user_id"?: string | null,"variant"?: string,"vendor_cost_micros"?: number,"wants_persist"?: boolean,"width"?: number,"worker"?: string | null
                   }
                   Relationships: [
                     {
@@ -422,6 +422,12 @@ isOneToOne: false
       referencedRelation: "api_keys"
       referencedColumns: ["id"]
     },{
+      foreignKeyName: "jobs_lane_id_fkey"
+      columns: ["lane_id"]
+isOneToOne: false
+      referencedRelation: "lanes"
+      referencedColumns: ["id"]
+    },{
       foreignKeyName: "jobs_replay_of_fkey"
       columns: ["replay_of"]
 isOneToOne: false
@@ -429,6 +435,32 @@ isOneToOne: false
       referencedColumns: ["id"]
     },{
       foreignKeyName: "jobs_team_id_fkey"
+      columns: ["team_id"]
+isOneToOne: false
+      referencedRelation: "teams"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },"lanes": {
+                  Row: {
+                    "due_at": string | null,"id": number,"network": string | null,"paused_at": string | null,"plan_id": string,"queue": string,"running": number,"state": string,"team_id": string | null,"turn": number,"used_at": string,"user_id": string | null,"vtime": number,"waiting": number,"weight": number,"who": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "due_at"?: string | null,"id"?: never,"network"?: string | null,"paused_at"?: string | null,"plan_id": string,"queue": string,"running"?: number,"state"?: string,"team_id"?: string | null,"turn"?: number,"used_at"?: string,"user_id"?: string | null,"vtime"?: number,"waiting"?: number,"weight"?: number,"who": string
+                  }
+                  Update: {
+                    "due_at"?: string | null,"id"?: never,"network"?: string | null,"paused_at"?: string | null,"plan_id"?: string,"queue"?: string,"running"?: number,"state"?: string,"team_id"?: string | null,"turn"?: number,"used_at"?: string,"user_id"?: string | null,"vtime"?: number,"waiting"?: number,"weight"?: number,"who"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "lanes_plan_id_fkey"
+      columns: ["plan_id"]
+isOneToOne: false
+      referencedRelation: "plans"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "lanes_team_id_fkey"
       columns: ["team_id"]
 isOneToOne: false
       referencedRelation: "teams"
@@ -455,6 +487,20 @@ isOneToOne: true
       referencedColumns: ["id"]
     }
                   ]
+                },"op_costs": {
+                  Row: {
+                    "cost": number,"op": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "cost": number,"op": string
+                  }
+                  Update: {
+                    "cost"?: number,"op"?: string
+                  }
+                  Relationships: [
+                    
+                  ]
                 },"op_prices": {
                   Row: {
                     "hit_price": number,"op": string,"price": number,"updated_at": string
@@ -471,14 +517,14 @@ isOneToOne: true
                   ]
                 },"plans": {
                   Row: {
-                    "api_access": boolean,"bulk": boolean,"campaigns": boolean,"created_at": string,"currency": string,"description": string,"failures_per_day": number | null,"features": (string)[],"generations_per_day": number | null,"generations_per_month": number | null,"high_res_exports_per_month": number | null,"id": string,"keep_days": number,"max_pending": number,"max_pixels": number | null,"max_running": number,"monthly_credits": number,"name": string,"persistent": boolean,"price_cents": number | null,"priority": number,"promote_price": number,"public": boolean,"rank": number,"seats": number,"signup_credits": number,"storage_bytes": number | null,"stripe_price_id": string | null,"stripe_product_id": string | null,"updated_at": string,"versions": number,"watermark": boolean,"working_side": number
+                    "api_access": boolean,"bulk": boolean,"campaigns": boolean,"created_at": string,"currency": string,"description": string,"failures_per_day": number | null,"features": (string)[],"generations_per_day": number | null,"generations_per_month": number | null,"high_res_exports_per_month": number | null,"id": string,"keep_days": number,"max_pending": number,"max_pixels": number | null,"max_running": number,"monthly_credits": number,"name": string,"persistent": boolean,"price_cents": number | null,"priority": number,"promote_price": number,"public": boolean,"rank": number,"seats": number,"signup_credits": number,"storage_bytes": number | null,"stripe_price_id": string | null,"stripe_product_id": string | null,"updated_at": string,"versions": number,"watermark": boolean,"weight": number,"working_side": number
                   }
                   ComputedFields: never
                   Insert: {
-                    "api_access"?: boolean,"bulk"?: boolean,"campaigns"?: boolean,"created_at"?: string,"currency"?: string,"description"?: string,"failures_per_day"?: number | null,"features"?: (string)[],"generations_per_day"?: number | null,"generations_per_month"?: number | null,"high_res_exports_per_month"?: number | null,"id": string,"keep_days"?: number,"max_pending": number,"max_pixels"?: number | null,"max_running": number,"monthly_credits"?: number,"name": string,"persistent"?: boolean,"price_cents"?: number | null,"priority"?: number,"promote_price"?: number,"public"?: boolean,"rank"?: number,"seats"?: number,"signup_credits"?: number,"storage_bytes"?: number | null,"stripe_price_id"?: string | null,"stripe_product_id"?: string | null,"updated_at"?: string,"versions"?: number,"watermark"?: boolean,"working_side"?: number
+                    "api_access"?: boolean,"bulk"?: boolean,"campaigns"?: boolean,"created_at"?: string,"currency"?: string,"description"?: string,"failures_per_day"?: number | null,"features"?: (string)[],"generations_per_day"?: number | null,"generations_per_month"?: number | null,"high_res_exports_per_month"?: number | null,"id": string,"keep_days"?: number,"max_pending": number,"max_pixels"?: number | null,"max_running": number,"monthly_credits"?: number,"name": string,"persistent"?: boolean,"price_cents"?: number | null,"priority"?: number,"promote_price"?: number,"public"?: boolean,"rank"?: number,"seats"?: number,"signup_credits"?: number,"storage_bytes"?: number | null,"stripe_price_id"?: string | null,"stripe_product_id"?: string | null,"updated_at"?: string,"versions"?: number,"watermark"?: boolean,"weight"?: number,"working_side"?: number
                   }
                   Update: {
-                    "api_access"?: boolean,"bulk"?: boolean,"campaigns"?: boolean,"created_at"?: string,"currency"?: string,"description"?: string,"failures_per_day"?: number | null,"features"?: (string)[],"generations_per_day"?: number | null,"generations_per_month"?: number | null,"high_res_exports_per_month"?: number | null,"id"?: string,"keep_days"?: number,"max_pending"?: number,"max_pixels"?: number | null,"max_running"?: number,"monthly_credits"?: number,"name"?: string,"persistent"?: boolean,"price_cents"?: number | null,"priority"?: number,"promote_price"?: number,"public"?: boolean,"rank"?: number,"seats"?: number,"signup_credits"?: number,"storage_bytes"?: number | null,"stripe_price_id"?: string | null,"stripe_product_id"?: string | null,"updated_at"?: string,"versions"?: number,"watermark"?: boolean,"working_side"?: number
+                    "api_access"?: boolean,"bulk"?: boolean,"campaigns"?: boolean,"created_at"?: string,"currency"?: string,"description"?: string,"failures_per_day"?: number | null,"features"?: (string)[],"generations_per_day"?: number | null,"generations_per_month"?: number | null,"high_res_exports_per_month"?: number | null,"id"?: string,"keep_days"?: number,"max_pending"?: number,"max_pixels"?: number | null,"max_running"?: number,"monthly_credits"?: number,"name"?: string,"persistent"?: boolean,"price_cents"?: number | null,"priority"?: number,"promote_price"?: number,"public"?: boolean,"rank"?: number,"seats"?: number,"signup_credits"?: number,"storage_bytes"?: number | null,"stripe_price_id"?: string | null,"stripe_product_id"?: string | null,"updated_at"?: string,"versions"?: number,"watermark"?: boolean,"weight"?: number,"working_side"?: number
                   }
                   Relationships: [
                     
@@ -502,6 +548,34 @@ isOneToOne: false
       referencedRelation: "plans"
       referencedColumns: ["id"]
     }
+                  ]
+                },"queue_counts": {
+                  Row: {
+                    "backend": number,"finished": number,"finished_before": number,"minute": string,"plan_id": string,"queue": string,"running": number,"vtime": number,"waiting": number,"weight": number
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "backend": number,"finished"?: number,"finished_before"?: number,"minute"?: string,"plan_id": string,"queue": string,"running"?: number,"vtime"?: number,"waiting"?: number,"weight"?: number
+                  }
+                  Update: {
+                    "backend"?: number,"finished"?: number,"finished_before"?: number,"minute"?: string,"plan_id"?: string,"queue"?: string,"running"?: number,"vtime"?: number,"waiting"?: number,"weight"?: number
+                  }
+                  Relationships: [
+                    
+                  ]
+                },"queues": {
+                  Row: {
+                    "paused_at": string,"queue": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "paused_at"?: string,"queue": string
+                  }
+                  Update: {
+                    "paused_at"?: string,"queue"?: string
+                  }
+                  Relationships: [
+                    
                   ]
                 },"share_links": {
                   Row: {
@@ -1292,6 +1366,9 @@ isOneToOne: false
                            },
 "renew_share":
 { Args: { "p_share_id": string,"p_token_hash": string,"p_user_id": string }; Returns: Json
+                           },
+"repair_lanes":
+{ Args: Record<PropertyKey, never>; Returns: Json
                            },
 "replay_job":
 { Args: { "p_actor": string,"p_by": string,"p_job_id": string,"p_reason": string }; Returns: Json

@@ -4,7 +4,7 @@ create or replace function private.readable_columns() returns table (name text, 
 language sql immutable set search_path = ''
 as $$
   values
-    ('plans', true, '{id,name,rank,description,features,price_cents,currency,signup_credits,monthly_credits,generations_per_day,generations_per_month,high_res_exports_per_month,failures_per_day,bulk,campaigns,storage_bytes,max_pixels,max_running,max_pending,priority,watermark,working_side,api_access,keep_days,versions,persistent,promote_price,seats,public}'::text[]),
+    ('plans', true, '{id,name,rank,description,features,price_cents,currency,signup_credits,monthly_credits,generations_per_day,generations_per_month,high_res_exports_per_month,failures_per_day,bulk,campaigns,storage_bytes,max_pixels,max_running,max_pending,priority,weight,watermark,working_side,api_access,keep_days,versions,persistent,promote_price,seats,public}'::text[]),
     ('profiles', false, '{user_id,plan_id,keep_original,keep_full_res,versions_to_keep,archive_after_days,over_quota_since,created_at,updated_at}'),
     ('credits', false, '{user_id,balance,debt,updated_at}'),
     ('credit_ledger', false, '{id,user_id,delta,debt,reason,reference,balance_after,created_at}'),

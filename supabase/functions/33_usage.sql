@@ -316,10 +316,10 @@ as $$
             where l.same or (select count(*) from lately s where s.same) < 5
             order by l.distance limit 5) n),
     'wait_seconds', (
-      select case when a.ahead = 0 then 0 else a.ahead * 600.0 / greatest(a.pace, 1) end
-      from (select (select count(*) from public.jobs j
-                    where j.queue = p_queue and j.status = 'queued' and j.run_at <= now()
-                      and j.priority >= (private.plan_of(p_user_id)).priority) as ahead,
-                   (select count(*) from public.jobs j
-                    where j.queue = p_queue and j.finished_at > now() - interval '10 minutes' and j.attempt > 0) as pace) a))
+      select case when a.ahead <= 0 then 0 else a.ahead * 60.0 / greatest(private.finished_lately(p_queue), 1) end
+      from (select least(
+              (select coalesce(sum(c.waiting), 0) from public.queue_counts c where c.queue = p_queue),
+              private.turns_before(p_queue, p.weight, 1 + coalesce(
+                (select l.waiting from public.lanes l where l.queue = p_queue and l.who = 'user:' || p_user_id), 0), -1)) as ahead
+            from private.plan_of(p_user_id) p) a))
 $$;

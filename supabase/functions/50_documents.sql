@@ -11,18 +11,11 @@ as $$
     'version', p_output.version, 'report', p_output.report, 'features', p_output.features)
 $$;
 
--- Jobs ahead in this job's queue, in the order claim_next takes them; null unless queued. Those that are not due
--- before this one (snoozed, waiting for a retry) are not ahead of it, whatever their priority.
+-- Jobs that start before this one, about; null unless queued.
 create or replace function public.queue_position(p_job_id uuid) returns integer
 language sql stable security definer set search_path = ''
 as $$
-  select (select count(*)::integer
-          from public.jobs o
-          where o.status = 'queued' and o.queue = j.queue and o.run_at <= greatest(j.run_at, now())
-            and (o.priority > j.priority
-                 or (o.priority = j.priority and (o.run_at, o.id) < (j.run_at, j.id))))
-  from public.jobs j
-  where j.id = p_job_id and j.status = 'queued'
+  select (private.waiting_document(j) ->> 'ahead')::integer from public.jobs j where j.id = p_job_id
 $$;
 
 create or replace function private.job_document(p_job public.jobs) returns jsonb
@@ -31,7 +24,9 @@ as $$
   select jsonb_build_object(
     'job_id', p_job.id, 'user_id', p_job.user_id, 'team_id', p_job.team_id, 'status', p_job.status, 'filename', p_job.filename, 'op_key', p_job.op_key,
     'variant', p_job.variant, 'queue', p_job.queue, 'progress', p_job.progress, 'step', p_job.step,
-    'attempts', p_job.attempt, 'queue_position', public.queue_position(p_job.id),
+    'attempts', p_job.attempt, 'waiting', w.waiting,
+    -- For the release before.
+    'queue_position', w.waiting -> 'ahead',
     'created_at', p_job.created_at, 'started_at', p_job.started_at, 'finished_at', p_job.finished_at,
     'expires_at', p_job.expires_at, 'charged', p_job.charged, 'error', p_job.error,
     'upload_path', p_job.upload_path, 'upload_expires_at', p_job.upload_expires_at, 'batch_id', p_job.batch_id,
@@ -41,6 +36,7 @@ as $$
                where o.id = p_job.output_id and o.deleted_at is null
                  and (o.expires_at is null or o.expires_at > now())
                  and (o.owner_id is null or private.may_read(o.owner_id, p_job.user_id))))
+  from (select private.waiting_document(p_job) as waiting) w
 $$;
 
 -- Whether p_user_id may know of a job: their own, while they are in the team that it is for; an ownerless job is known

@@ -1,54 +1,58 @@
 -- The state machine of a job. Each transition is one function and one transaction; nothing else writes status.
 -- heartbeat, snooze, complete, reuse and fail demand the lease token: whoever lost the lease can finish nothing.
 
--- Takes the best due job of a queue: highest priority first, then the longest due. Skips a key that another worker
--- is computing at this moment (the unique index jobs_single_flight has the last word), users and visitors' addresses at
--- their plan's concurrency, and users whose account may not be used. Returns null when there is nothing to do.
+-- Takes the first due job of the lane whose turn it is (33_lanes.sql). Jobs whose key another worker is computing at this
+-- moment are held until that has ended (the unique index jobs_single_flight has the last word); lanes at their plan's
+-- concurrency, of accounts that may not be used, or paused, are not ready. Returns null when there is nothing to do.
 create or replace function public.claim_next(p_queue text, p_worker text, p_lease_seconds double precision) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
+  v_lane public.lanes;
   v_job public.jobs;
-  v_skip uuid[] := '{}';
-  v_max integer;
-  v_visitors integer := (select p.max_running from public.plans p where p.id = 'anonymous');
+  v_lanes bigint[] := '{}';
+  v_jobs uuid[] := '{}';
 begin
+  if exists (select 1 from public.queues q where q.queue = p_queue) then
+    return null;
+  end if;
+  perform private.wake_lanes(p_queue);
   loop
-    select j.* into v_job
-    from public.jobs j
-    where j.queue = p_queue and j.status = 'queued' and j.run_at <= now() and j.id <> all (v_skip)
-      and not exists (select 1 from public.jobs r where r.status = 'running' and r.cache_key = j.cache_key)
-      and case
-        when j.user_id is not null then
-          (select count(*) from public.jobs r where r.status = 'running' and r.user_id = j.user_id)
-            < (select p.max_running from public.profiles f join public.plans p on p.id = f.plan_id
-               where f.user_id = j.user_id and f.suspended_at is null and f.closed_at is null
-                 and (f.banned_until is null or f.banned_until <= now()))
-        when j.address is not null then private.running_at(j.address) < v_visitors
-        else true end
-    order by j.priority desc, j.run_at, j.id
-    limit 1
-    for update of j skip locked;
-    if not found then
+    v_lane := private.take_lane(p_queue, v_lanes);
+    if v_lane.id is null then
       return null;
     end if;
-    begin
-      if v_job.user_id is not null then
-        -- Counted again behind the user's lock: two claims at once must not both find the last place free.
-        select p.max_running into v_max
-        from public.profiles f join public.plans p on p.id = f.plan_id
-        where f.user_id = v_job.user_id for no key update of f;
-        if (select count(*) from public.jobs r where r.status = 'running' and r.user_id = v_job.user_id) >= v_max
-           or private.is_blocked(v_job.user_id) then
-          raise exception using errcode = 'object_in_use', message = 'user_busy';
-        end if;
-      elsif v_job.address is not null then
-        perform pg_catalog.pg_advisory_xact_lock(
-          pg_catalog.hashtext('darkroom.address'), pg_catalog.hashtext(v_job.address));
-        if private.running_at(v_job.address) >= v_visitors then
-          raise exception using errcode = 'object_in_use', message = 'address_busy';
-        end if;
+    select * into v_job from public.jobs j
+    where j.lane_id = v_lane.id and j.status = 'queued' and not j.held and j.id <> all (v_jobs)
+    order by j.run_at, j.id limit 1 for no key update skip locked;
+    if v_job.id is null or v_job.run_at > clock_timestamp() then
+      -- Somebody has its jobs at this moment, to cancel them perhaps.
+      v_lanes := v_lanes || v_lane.id;
+      continue;
+    end if;
+    if v_job.user_id is not null then
+      -- An operator who suspends the account waits for claims under way, and claims see it from then on.
+      if not pg_catalog.pg_try_advisory_xact_lock_shared(
+               pg_catalog.hashtext('darkroom.suspend'), pg_catalog.hashtext(v_job.user_id::text)) then
+        v_lanes := v_lanes || v_lane.id;
+        continue;
+      elsif private.is_blocked(v_job.user_id) then
+        update public.jobs set held = true where id = v_job.id;
+        continue;
       end if;
+    end if;
+    if exists (select 1 from public.jobs r where r.status = 'running' and r.cache_key = v_job.cache_key) then
+      -- Its end, which waits for the lock, finds what is held. While it is ending it may be waiting for this lane.
+      perform 1 from public.jobs r
+      where r.status = 'running' and r.cache_key = v_job.cache_key for share skip locked;
+      if found then
+        update public.jobs set held = true where id = v_job.id;
+      else
+        v_jobs := v_jobs || v_job.id;
+      end if;
+      continue;
+    end if;
+    begin
       update public.jobs
       set status = 'running', attempt = attempt + 1, worker = p_worker, lease_token = gen_random_uuid(),
           lease_expires_at = clock_timestamp() + make_interval(secs => p_lease_seconds),
@@ -58,35 +62,68 @@ begin
             (select i.id from public.images i where i.owner_id = v_job.owner_id and i.sha256 = v_job.sha256),
             image_id, gen_random_uuid()) end
       where id = v_job.id returning * into v_job;
-      return to_jsonb(v_job) || jsonb_build_object(
-        'cache_key', encode(v_job.cache_key, 'hex'),
-        'store_original', v_job.wants_persist
-          and (v_job.team_id is not null
-               or (select f.keep_original from public.profiles f where f.user_id = v_job.user_id))
-          and not exists (select 1 from public.images i where i.id = v_job.image_id and i.original_path is not null),
-        -- A drawing has the size that is found in it, whatever was announced.
-        'max_pixels', (private.plan_of(v_job.user_id)).max_pixels,
-        -- What the bytes at upload_path must be: a kept drawing is not what was uploaded.
-        'source', (select jsonb_build_object('sha256', i.original_sha256, 'size', i.original_size)
-                   from public.images i
-                   where v_job.source_bucket = 'user-library' and i.original_path = v_job.upload_path
-                     and i.owner_id = v_job.owner_id));
-    exception when unique_violation or object_in_use then
-      -- Leaving the block lets go of the user, or the address: no claim waits for a second one while it holds a first.
-      v_skip := v_skip || v_job.id;
+      return private.claimed_document(v_job);
+    exception when unique_violation then
+      v_jobs := v_jobs || v_job.id; -- another worker was faster with the same key
     end;
   end loop;
 end $$;
 
--- How many jobs of visitors at an address are running; or a tenth of those in the /24 or /48 that it lies in, where that is
--- more: the network may have ten times as many. Claims for others of that network may be counting at the same moment.
-create or replace function private.running_at(p_address text) returns bigint
+-- The ready lane whose turn is first, locked; not one of p_except. Others that are claiming have theirs locked: it
+-- takes the next, and waits for the first when all are locked. A visitor's lane whose network is full is put aside.
+create or replace function private.take_lane(p_queue text, p_except bigint[]) returns public.lanes
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_lane public.lanes;
+begin
+  loop
+    select * into v_lane from public.lanes l
+    where l.queue = p_queue and l.state = 'ready' and l.id <> all (p_except)
+    order by l.turn, l.id limit 1 for no key update skip locked;
+    if v_lane.id is null then
+      select l.id into v_lane.id from public.lanes l
+      where l.queue = p_queue and l.state = 'ready' and l.id <> all (p_except) order by l.turn, l.id limit 1;
+      if v_lane.id is null then
+        return null;
+      end if;
+      select * into v_lane from public.lanes l where l.id = v_lane.id and l.state = 'ready' for no key update;
+      if v_lane.id is null then
+        continue;
+      end if;
+    end if;
+    if v_lane.network is not null then
+      -- Of two claims for one network each must see the other's.
+      perform pg_catalog.pg_advisory_xact_lock(
+        pg_catalog.hashtext('darkroom.address'), pg_catalog.hashtext(v_lane.network));
+      if private.running_in_network(v_lane.network)
+         >= 10 * (select p.max_running from public.plans p where p.id = v_lane.plan_id) then
+        perform private.count_queue(v_lane.queue, v_lane.plan_id, 0, 0, -v_lane.weight);
+        update public.lanes set state = 'network' where id = v_lane.id;
+        continue;
+      end if;
+    end if;
+    return v_lane;
+  end loop;
+end $$;
+
+-- What a worker learns of a job that it has claimed.
+create or replace function private.claimed_document(p_job public.jobs) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
-  select greatest(count(*) filter (where r.address = p_address), count(*) / 10)
-  from public.jobs r
-  where r.status = 'running'
-    and r.address between left(p_address, 16) and left(p_address, 16) || 'g'
+  select to_jsonb(p_job) || jsonb_build_object(
+    'cache_key', encode(p_job.cache_key, 'hex'),
+    'store_original', p_job.wants_persist
+      and (p_job.team_id is not null
+           or (select f.keep_original from public.profiles f where f.user_id = p_job.user_id))
+      and not exists (select 1 from public.images i where i.id = p_job.image_id and i.original_path is not null),
+    -- A drawing has the size that is found in it, whatever was announced.
+    'max_pixels', (private.plan_of(p_job.user_id)).max_pixels,
+    -- What the bytes at upload_path must be: a kept drawing is not what was uploaded.
+    'source', (select jsonb_build_object('sha256', i.original_sha256, 'size', i.original_size)
+               from public.images i
+               where p_job.source_bucket = 'user-library' and i.original_path = p_job.upload_path
+                 and i.owner_id = p_job.owner_id))
 $$;
 
 -- The row of a running job whose lease is p_lease_token, locked; anybody else gets 'lease_lost'.

@@ -46,17 +46,20 @@ begin
     v_touched := v_touched || to_jsonb(v_job.id);
   end loop;
 
-  -- Uploads whose trigger did not fire.
+  -- Uploads whose trigger did not fire: looked for after ten seconds, and then at ever longer intervals.
   for v_job in
-    select j.* from public.jobs j
-    where j.status = 'awaiting_upload' and j.created_at < now() - interval '10 seconds'
-      and private.object_exists('uploads-ephemeral', j.upload_path)
-    order by j.created_at limit 100 for update of j skip locked
+    select * from public.jobs j
+    where j.status = 'awaiting_upload' and coalesce(j.look_at, j.created_at) < now() - interval '10 seconds'
+    order by coalesce(j.look_at, j.created_at) limit 100 for update skip locked
   loop
-    update public.jobs set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours'
-    where id = v_job.id;
-    v_found := v_found + 1;
-    v_touched := v_touched || to_jsonb(v_job.id);
+    if private.object_exists('uploads-ephemeral', v_job.upload_path) then
+      update public.jobs set status = 'queued', run_at = now(), expires_at = now() + interval '24 hours'
+      where id = v_job.id;
+      v_found := v_found + 1;
+      v_touched := v_touched || to_jsonb(v_job.id);
+    else
+      update public.jobs set look_at = now() + least(now() - created_at, interval '10 minutes') where id = v_job.id;
+    end if;
   end loop;
 
   -- What nobody waits for any more.
@@ -69,41 +72,58 @@ begin
     v_touched := v_touched || to_jsonb(v_job.id);
   end loop;
 
+  -- What waited for a job that has gone with its account, or for an end of its account that did not come.
+  update public.jobs set held = false
+  where id in (
+    select j.id from public.jobs j
+    where j.held and not private.is_blocked(j.user_id)
+      and not exists (select 1 from public.jobs r where r.status = 'running' and r.cache_key = j.cache_key)
+    limit 100 for no key update skip locked);
+  perform private.fold_queue_counts();
+
   return jsonb_build_object(
     'requeued', v_requeued, 'failed', v_failed, 'expired', v_expired, 'found', v_found, 'jobs', v_touched,
     'due', coalesce((select jsonb_object_agg(d.queue, d.n) from (
-             select q.queue, count(*) as n from (
-               select j.queue from public.jobs j where j.status = 'queued' and j.run_at <= now()
+             select q.queue, sum(q.n) as n from (
+               select l.queue, l.waiting as n from public.lanes l where l.state = 'ready'
                union all
-               select r.queue from public.data_requests r where r.status = 'queued' and r.run_at <= now()
+               select l.queue, 1 from public.lanes l where l.state = 'delayed' and l.due_at <= now()
                union all
-               select r.queue from public.data_requests r
+               select r.queue, 1 from public.data_requests r where r.status = 'queued' and r.run_at <= now()
+               union all
+               select r.queue, 1 from public.data_requests r
                where r.status = 'running' and r.lease_expires_at < clock_timestamp()) q
              group by q.queue) d), '{}'));
 end $$;
 
--- Queue depth, age of the oldest due job in seconds, and running jobs, by queue.
+-- Queue depth, running jobs and age of the oldest due job in seconds, by queue and plan where something waits or runs.
+create or replace function private.counts_by_plan()
+returns table (queue text, plan_id text, queued bigint, running bigint, oldest_due_seconds numeric)
+language sql stable security definer set search_path = ''
+as $$
+  select c.queue, c.plan_id, sum(c.waiting)::bigint, sum(c.running)::bigint,
+         (select extract(epoch from now() - l.due_at) from public.lanes l
+          where l.queue = c.queue and l.plan_id = c.plan_id and l.due_at is not null and l.due_at <= now()
+          order by l.due_at limit 1)
+  from public.queue_counts c
+  group by c.queue, c.plan_id having sum(c.waiting) > 0 or sum(c.running) > 0
+$$;
+
+-- The same by queue.
 create or replace function public.queue_stats() returns jsonb
 language sql stable security definer set search_path = ''
 as $$
-  select coalesce(jsonb_object_agg(s.queue, jsonb_build_object(
-           'queued', s.queued, 'running', s.running, 'oldest_due_seconds', s.oldest)), '{}')
+  select coalesce(jsonb_object_agg(s.queue, to_jsonb(s) - 'queue'), '{}')
   from (
-    select j.queue,
-           count(*) filter (where j.status = 'queued') as queued,
-           count(*) filter (where j.status = 'running') as running,
-           extract(epoch from now() - min(j.run_at) filter (where j.status = 'queued' and j.run_at <= now())) as oldest
-    from public.jobs j where j.status in ('queued', 'running') group by j.queue) s
+    select c.queue, sum(c.queued) as queued, sum(c.running) as running, max(c.oldest_due_seconds) as oldest_due_seconds
+    from private.counts_by_plan() c group by c.queue) s
 $$;
 
 -- What shedding load goes by: jobs of a queue that wait and run, and how many workers have ended in the last minute.
 create or replace function public.queue_load(p_queue text) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
-  select jsonb_build_object(
-    'queued', (select count(*) from public.jobs j where j.queue = p_queue and j.status = 'queued'),
-    'running', (select count(*) from public.jobs j where j.queue = p_queue and j.status = 'running'),
-    'finished', (select count(*) from public.jobs j
-                 where j.queue = p_queue and j.finished_at > now() - interval '1 minute'
-                   and j.finished_at is not null and j.started_at is not null))
+  select jsonb_build_object('queued', coalesce(sum(c.waiting), 0), 'running', coalesce(sum(c.running), 0),
+                            'finished', private.finished_lately(p_queue))
+  from public.queue_counts c where c.queue = p_queue
 $$;

@@ -372,4 +372,6 @@ as $$
   select 'a finished deletion has nothing open', t.id::text
   from public.tombstones t join public.data_requests r on r.id = t.request_id
   where r.status = 'done'
+  union all
+  select f.invariant, f.subject from private.lane_faults() f
 $$;

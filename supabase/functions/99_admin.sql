@@ -196,6 +196,8 @@ begin
   if p_suspended and p_user_id = p_actor then
     raise exception using errcode = 'PT409', message = 'conflict', detail = 'You cannot suspend your own account.';
   end if;
+  -- Claims for this account under way are waited for; those that come see that it is suspended.
+  perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('darkroom.suspend'), pg_catalog.hashtext(p_user_id::text));
   select jsonb_build_object('suspended_at', f.suspended_at, 'suspend_reason', f.suspend_reason) into v_before
   from public.profiles f where f.user_id = private.account_of(p_user_id::text) for no key update;
   update public.profiles

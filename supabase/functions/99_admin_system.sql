@@ -92,14 +92,11 @@ begin
     'queues', public.queue_stats(),
     'classes', (
       select coalesce(jsonb_agg(to_jsonb(c) order by c.queue, c.caller), '[]')
-      from (select j.queue,
-                   case when j.user_id is null then 'anonymous' when j.priority < p_paid_priority then 'free'
+      from (select n.queue,
+                   case when n.plan_id = 'anonymous' then 'anonymous' when p.priority < p_paid_priority then 'free'
                         else 'paid' end as caller,
-                   count(*) filter (where j.status = 'queued') as queued,
-                   count(*) filter (where j.status = 'running') as running,
-                   extract(epoch from now() - min(j.run_at) filter (where j.status = 'queued' and j.run_at <= now()))
-                     as oldest_due_seconds
-            from public.jobs j where j.status in ('queued', 'running') group by 1, 2) c),
+                   sum(n.queued) as queued, sum(n.running) as running, max(n.oldest_due_seconds) as oldest_due_seconds
+            from private.counts_by_plan() n left join public.plans p on p.id = n.plan_id group by 1, 2) c),
     'awaiting_upload', (select count(*) from public.jobs j where j.status = 'awaiting_upload'),
     'oldest_unfinished_seconds', (
       select extract(epoch from now() - min(j.created_at)) from public.jobs j where j.status in ('queued', 'running')),

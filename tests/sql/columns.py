@@ -7,7 +7,7 @@ USERS: dict[str, str] = {
     "plans": (
         "id name rank description features price_cents currency signup_credits monthly_credits "
         "generations_per_day generations_per_month high_res_exports_per_month failures_per_day bulk "
-        "campaigns storage_bytes max_pixels max_running max_pending priority watermark working_side "
+        "campaigns storage_bytes max_pixels max_running max_pending priority weight watermark working_side "
         "api_access keep_days versions persistent promote_price seats public"
     ),
     "profiles": (
@@ -80,13 +80,19 @@ SERVICE: dict[str, str] = {
         "original_moderation_score original_scan original_sha256 scan_tried_at"
     ),
     "jobs": (
-        "address cache_key counted_on for_hits high_res lease_expires_at lease_token object_key priority queue "
+        "address cache_key counted_on for_hits held high_res lane_id lease_expires_at lease_token look_at object_key priority queue "
         "replay_of request_id run_at source_bucket vendor_cost_micros worker"
     ),
     "byte_checks": "after_id kind rounds",
     "write_probe": "id written_at",
     "moderation_reviews": "created_at decision job_id reason",
+    "lanes": (
+        "due_at id network paused_at plan_id queue running state team_id turn used_at user_id vtime waiting weight who"
+    ),
+    "op_costs": "cost op",
     "op_prices": "hit_price op price updated_at",
+    "queue_counts": "backend finished finished_before minute plan_id queue running vtime waiting weight",
+    "queues": "paused_at queue",
     "plans": "created_at stripe_price_id stripe_product_id updated_at",
     "profiles": (
         "banned_until closed_at flag_reason flagged_at signup_credited_at suspend_reason suspended_at "

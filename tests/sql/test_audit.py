@@ -32,7 +32,7 @@ UNAUDITED = {
     # The bytes had gone before; the reconciler logs what it finds.
     **dict.fromkeys(("bury_output", "bury_missing"), "missing"),
     # Bookkeeping of the machinery itself.
-    **dict.fromkeys(("settle_storage", "purge_stripe_events", "keep_input"), "machinery"),
+    **dict.fromkeys(("settle_storage", "purge_stripe_events", "keep_input", "repair_lanes"), "machinery"),
     # A step of a deletion that its request and its receipt account for.
     **dict.fromkeys(("wipe_objects", "request_tombstones"), "receipt"),
 }
