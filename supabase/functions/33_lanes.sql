@@ -239,6 +239,33 @@ end $$;
 create or replace trigger lanes_forget after delete on public.lanes
   for each row execute function private.forget_lane();
 
+create or replace function private.delete_lanes() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if tg_table_name = 'teams' then
+    delete from public.lanes where team_id = old.id;
+  else
+    delete from public.lanes where user_id = old.user_id;
+  end if;
+  return null;
+end $$;
+
+do $$
+begin
+  if not exists (select 1 from pg_catalog.pg_trigger t where t.tgname = 'profiles_delete_lanes') then
+    create constraint trigger profiles_delete_lanes after delete on public.profiles
+      deferrable initially deferred for each row execute function private.delete_lanes();
+  end if;
+end $$;
+do $$
+begin
+  if not exists (select 1 from pg_catalog.pg_trigger t where t.tgname = 'teams_delete_lanes') then
+    create constraint trigger teams_delete_lanes after delete on public.teams
+      deferrable initially deferred for each row execute function private.delete_lanes();
+  end if;
+end $$;
+
 -- Another plan, an end of a suspension, another weight: lanes where something waits learn it at once.
 create or replace function private.move_lanes_of_account() returns trigger
 language plpgsql security definer set search_path = ''

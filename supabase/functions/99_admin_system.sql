@@ -74,6 +74,74 @@ as $$
     order by cardinality(a.signals) desc, a.refused desc, a.burst desc, a.user_id limit p_limit) s
 $$;
 
+-- Queues and lanes
+
+create or replace function private.lane_document(p_lane public.lanes) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'lane_id', p_lane.id, 'queue', p_lane.queue, 'user_id', p_lane.user_id,
+    'email', (select u.email from auth.users u where u.id = p_lane.user_id), 'team_id', p_lane.team_id,
+    'plan_id', p_lane.plan_id, 'weight', p_lane.weight, 'state', p_lane.state, 'waiting', p_lane.waiting,
+    'running', p_lane.running, 'due_at', p_lane.due_at, 'paused_at', p_lane.paused_at)
+$$;
+
+-- Lanes where something waits, runs or is paused, those with most waiting first.
+create or replace function public.admin_lanes(p_limit integer) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_agg(private.lane_document(l) order by l.waiting desc, l.running desc, l.id), '[]')
+  from (select * from public.lanes l
+        where l.waiting > 0 or l.running > 0 or l.paused_at is not null
+        order by l.waiting desc, l.running desc, l.id limit p_limit) l
+$$;
+
+-- Holds back what waits in a lane, or lets it be claimed again. What is running goes on.
+create or replace function public.admin_pause_lane(
+  p_lane_id bigint, p_paused boolean, p_actor uuid, p_by text, p_reason text
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_before timestamptz;
+  v_lane public.lanes;
+begin
+  select l.paused_at into v_before from public.lanes l where l.id = p_lane_id for no key update;
+  if not found then
+    raise exception using errcode = 'PT404', message = 'lane_not_found', detail = format('No lane has the id %s.', p_lane_id);
+  end if;
+  update public.lanes set paused_at = case when p_paused then coalesce(paused_at, now()) end where id = p_lane_id
+  returning * into v_lane;
+  perform private.audit_act(
+    p_actor, p_by, case when p_paused then 'lane.pause' else 'lane.resume' end, v_lane.who, p_reason,
+    jsonb_build_object('paused_at', v_before), jsonb_build_object('paused_at', v_lane.paused_at));
+  perform private.move_lane(p_lane_id);
+  select * into v_lane from public.lanes l where l.id = p_lane_id;
+  return private.lane_document(v_lane);
+end $$;
+
+-- The same for a whole queue. {queue, paused_at}.
+create or replace function public.admin_pause_queue(
+  p_queue text, p_paused boolean, p_actor uuid, p_by text, p_reason text
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_before timestamptz := (select q.paused_at from public.queues q where q.queue = p_queue);
+  v_after timestamptz;
+begin
+  if p_paused then
+    insert into public.queues as q (queue) values (p_queue)
+    on conflict (queue) do update set queue = q.queue returning q.paused_at into v_after;
+  else
+    delete from public.queues where queue = p_queue;
+  end if;
+  perform private.audit_act(
+    p_actor, p_by, case when p_paused then 'queue.pause' else 'queue.resume' end, p_queue, p_reason,
+    jsonb_build_object('paused_at', v_before), jsonb_build_object('paused_at', v_after));
+  return jsonb_build_object('queue', p_queue, 'paused_at', v_after);
+end $$;
+
 -- The system
 
 -- What is waiting, late or open. Ages in seconds. Callers by the classes that intake sheds load by: visitors, and users

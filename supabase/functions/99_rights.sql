@@ -16,6 +16,7 @@ as $$
     ('{cancel_job}', 'any unfinished state `-> canceled`, credits released', 'API'),
     ('{claim_next}',
      'first job of the lane whose turn it is `-> running` with a lease; one per key, lanes within their plan', 'worker'),
+    ('{admin_lanes,admin_pause_lane,admin_pause_queue}', 'who waits for how much; hold a lane or a queue back', 'API'),
     ('{repair_lanes}', 'counts what waits and runs anew, and says what was wrong', 'cleanup'),
     ('{heartbeat}', 'prolongs the lease, tells progress', 'worker, with its lease'),
     ('{snooze}', '`running -> queued`, the attempt not counted', 'worker, with its lease'),

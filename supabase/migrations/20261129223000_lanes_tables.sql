@@ -48,8 +48,9 @@ create table public.lanes (
   id bigint generated always as identity primary key,
   queue text not null,
   who text not null,
-  user_id uuid references auth.users (id) on delete cascade,
-  team_id uuid references public.teams (id) on delete cascade,
+  -- No foreign keys: a lane is locked after all else, and a cascade would lock it too early. Triggers remove it.
+  user_id uuid,
+  team_id uuid,
   network text,
   plan_id text not null references public.plans (id),
   weight integer not null default 1 check (weight > 0),

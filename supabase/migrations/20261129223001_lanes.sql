@@ -291,6 +291,34 @@ end $$;
 create or replace trigger lanes_forget after delete on public.lanes
   for each row execute function private.forget_lane();
 
+create or replace function private.delete_lanes() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if tg_table_name = 'teams' then
+    delete from public.lanes where team_id = old.id;
+  else
+    delete from public.lanes where user_id = old.user_id;
+  end if;
+  return null;
+end $$;
+
+do $$
+begin
+  if not exists (select 1 from pg_catalog.pg_trigger t where t.tgname = 'profiles_delete_lanes') then
+    create constraint trigger profiles_delete_lanes after delete on public.profiles
+      deferrable initially deferred for each row execute function private.delete_lanes();
+  end if;
+end $$;
+
+do $$
+begin
+  if not exists (select 1 from pg_catalog.pg_trigger t where t.tgname = 'teams_delete_lanes') then
+    create constraint trigger teams_delete_lanes after delete on public.teams
+      deferrable initially deferred for each row execute function private.delete_lanes();
+  end if;
+end $$;
+
 -- Another plan, an end of a suspension, another weight: lanes where something waits learn it at once.
 create or replace function private.move_lanes_of_account() returns trigger
 language plpgsql security definer set search_path = ''
@@ -1025,6 +1053,74 @@ begin
   return public.admin_user(p_user_id::text);
 end $$;
 
+-- Queues and lanes
+
+create or replace function private.lane_document(p_lane public.lanes) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'lane_id', p_lane.id, 'queue', p_lane.queue, 'user_id', p_lane.user_id,
+    'email', (select u.email from auth.users u where u.id = p_lane.user_id), 'team_id', p_lane.team_id,
+    'plan_id', p_lane.plan_id, 'weight', p_lane.weight, 'state', p_lane.state, 'waiting', p_lane.waiting,
+    'running', p_lane.running, 'due_at', p_lane.due_at, 'paused_at', p_lane.paused_at)
+$$;
+
+-- Lanes where something waits, runs or is paused, those with most waiting first.
+create or replace function public.admin_lanes(p_limit integer) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_agg(private.lane_document(l) order by l.waiting desc, l.running desc, l.id), '[]')
+  from (select * from public.lanes l
+        where l.waiting > 0 or l.running > 0 or l.paused_at is not null
+        order by l.waiting desc, l.running desc, l.id limit p_limit) l
+$$;
+
+-- Holds back what waits in a lane, or lets it be claimed again. What is running goes on.
+create or replace function public.admin_pause_lane(
+  p_lane_id bigint, p_paused boolean, p_actor uuid, p_by text, p_reason text
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_before timestamptz;
+  v_lane public.lanes;
+begin
+  select l.paused_at into v_before from public.lanes l where l.id = p_lane_id for no key update;
+  if not found then
+    raise exception using errcode = 'PT404', message = 'lane_not_found', detail = format('No lane has the id %s.', p_lane_id);
+  end if;
+  update public.lanes set paused_at = case when p_paused then coalesce(paused_at, now()) end where id = p_lane_id
+  returning * into v_lane;
+  perform private.audit_act(
+    p_actor, p_by, case when p_paused then 'lane.pause' else 'lane.resume' end, v_lane.who, p_reason,
+    jsonb_build_object('paused_at', v_before), jsonb_build_object('paused_at', v_lane.paused_at));
+  perform private.move_lane(p_lane_id);
+  select * into v_lane from public.lanes l where l.id = p_lane_id;
+  return private.lane_document(v_lane);
+end $$;
+
+-- The same for a whole queue. {queue, paused_at}.
+create or replace function public.admin_pause_queue(
+  p_queue text, p_paused boolean, p_actor uuid, p_by text, p_reason text
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_before timestamptz := (select q.paused_at from public.queues q where q.queue = p_queue);
+  v_after timestamptz;
+begin
+  if p_paused then
+    insert into public.queues as q (queue) values (p_queue)
+    on conflict (queue) do update set queue = q.queue returning q.paused_at into v_after;
+  else
+    delete from public.queues where queue = p_queue;
+  end if;
+  perform private.audit_act(
+    p_actor, p_by, case when p_paused then 'queue.pause' else 'queue.resume' end, p_queue, p_reason,
+    jsonb_build_object('paused_at', v_before), jsonb_build_object('paused_at', v_after));
+  return jsonb_build_object('queue', p_queue, 'paused_at', v_after);
+end $$;
+
 -- The system
 
 -- What is waiting, late or open. Ages in seconds. Callers by the classes that intake sheds load by: visitors, and users
@@ -1088,6 +1184,7 @@ as $$
     ('{cancel_job}', 'any unfinished state `-> canceled`, credits released', 'API'),
     ('{claim_next}',
      'first job of the lane whose turn it is `-> running` with a lease; one per key, lanes within their plan', 'worker'),
+    ('{admin_lanes,admin_pause_lane,admin_pause_queue}', 'who waits for how much; hold a lane or a queue back', 'API'),
     ('{repair_lanes}', 'counts what waits and runs anew, and says what was wrong', 'cleanup'),
     ('{heartbeat}', 'prolongs the lease, tells progress', 'worker, with its lease'),
     ('{snooze}', '`running -> queued`, the attempt not counted', 'worker, with its lease'),

@@ -80,8 +80,8 @@ SERVICE: dict[str, str] = {
         "original_moderation_score original_scan original_sha256 scan_tried_at"
     ),
     "jobs": (
-        "address cache_key counted_on for_hits held high_res lane_id lease_expires_at lease_token look_at object_key priority queue "
-        "replay_of request_id run_at source_bucket vendor_cost_micros worker"
+        "address cache_key counted_on for_hits held high_res lane_id lease_expires_at lease_token look_at "
+        "object_key priority queue replay_of request_id run_at source_bucket vendor_cost_micros worker"
     ),
     "byte_checks": "after_id kind rounds",
     "write_probe": "id written_at",

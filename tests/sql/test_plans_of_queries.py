@@ -65,7 +65,10 @@ HOT = {
         f" '{USER}', 1, 1, 1, interval '1 day')",
         {"image_outputs_cache"},
     ),
-    "claim": ("select public.claim_next('default', 'worker', 30)", {"lanes_ready", "jobs_next", "jobs_single_flight"}),
+    "claim": (
+        "select public.claim_next('default', 'worker', 30)",
+        {"lanes_ready", "jobs_next", "jobs_single_flight"},
+    ),
     "place in the queue": (f"select public.queue_position('{JOB}')", {"jobs_next", "lanes_ready"}),
     "expiry": ("select public.expire_due(1000)", {"image_outputs_expiry", "jobs_uploads"}),
     "sweep": ("select public.sweep()", {"jobs_leases", "jobs_awaiting", "jobs_deadline"}),

@@ -289,6 +289,9 @@ async def _use(world: World, user_id: uuid.UUID) -> None:
     await world.connection.execute(
         "insert into public.op_prices (op, price) values ('test', 0) on conflict do nothing"
     )
+    await world.connection.execute(
+        "insert into public.queues (queue) values ('paused') on conflict do nothing"
+    )
 
 
 async def _give_a_key(world: World, user_id: uuid.UUID) -> None:
