@@ -298,8 +298,8 @@ def run() -> None:
     settings = get_settings()
     telemetry.configure(settings, "worker")
     environment.forget()
-    telemetry.serve_metrics(settings)
     try:
+        telemetry.serve_metrics(settings)
         asyncio.run(serve(settings))
     except (SettingsError, UnprotectedError, WeightsError) as error:
         log.error("worker_not_started", reason=str(error))
