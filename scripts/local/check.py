@@ -19,6 +19,7 @@ from pathlib import Path
 import asyncpg
 
 from scripts.local.home import REPOSITORY
+from scripts.local.lint import lint
 from scripts.local.migrate import supabase
 from scripts.local.migration import MIGRATIONS, changes, sources, write_migration
 from scripts.local.process import StackError
@@ -157,12 +158,6 @@ async def _database() -> bool:
     except StackError as error:
         print(error)
         return False
-
-
-def lint(migrations: list[Path]) -> bool:
-    """Whether squawk, by .squawk.toml, finds nothing that would hold locks for long or rewrite a table."""
-    argv = [str(Path(sys.executable).with_name("squawk")), "--reporter=gcc", *map(str, migrations)]
-    return subprocess.run(argv, cwd=REPOSITORY, check=False).returncode == 0
 
 
 async def generate_migration(name: str) -> Path | None:
