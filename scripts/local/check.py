@@ -7,7 +7,6 @@ import contextlib
 import difflib
 import fcntl
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -19,8 +18,9 @@ from pathlib import Path
 import asyncpg
 
 from scripts.local.home import REPOSITORY
+from scripts.local.lint import lint
 from scripts.local.migrate import supabase
-from scripts.local.migration import MIGRATIONS, changes, sources, write_migration
+from scripts.local.migration import MIGRATIONS, changes, check_name, sources, write_migration
 from scripts.local.process import StackError
 from scripts.local.release import missing_release
 from scripts.local.stack import HOSTED_LOCALE, Stack
@@ -159,16 +159,9 @@ async def _database() -> bool:
         return False
 
 
-def lint(migrations: list[Path]) -> bool:
-    """Whether squawk, by .squawk.toml, finds nothing that would hold locks for long or rewrite a table."""
-    argv = [str(Path(sys.executable).with_name("squawk")), "--reporter=gcc", *map(str, migrations)]
-    return subprocess.run(argv, cwd=REPOSITORY, check=False).returncode == 0
-
-
 async def generate_migration(name: str) -> Path | None:
     """Write the migration of what functions/ and policies/ say and migrations/ do not make; None: nothing."""
-    if not re.fullmatch(r"[a-z0-9_]+", name):
-        raise StackError(f"{name!r} is no name of a migration: lower case, digits and underscores")
+    check_name(name)
     async with _fresh_stack() as stack:
         connection = await asyncpg.connect(stack.local.database_url)
         try:
