@@ -6,6 +6,7 @@ import ctypes
 import os
 import resource
 import signal
+from typing import Final
 
 import numpy as np
 from PIL import Image
@@ -19,6 +20,9 @@ from workers.imaging.types import Encoding, PixelResult, PixelTask
 from workers.imaging.verify import verify
 from workers.ops import pipeline
 from workers.pixel_errors import PixelError
+
+LARGE_IMPORT: Final = 64 * 1024 * 1024
+"""Bytes that large_import.py takes while it is imported."""
 
 _kept: list[np.ndarray] = []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -15,6 +16,7 @@ from PIL import Image
 from structlog.testing import capture_logs
 
 from tests.support import PATIENCE
+from tests.workers.imaging.entries import LARGE_IMPORT
 from workers.imaging.pool import PixelPool
 from workers.imaging.types import PixelTask
 from workers.pixel_errors import PixelError
@@ -152,6 +154,17 @@ async def test_a_fork_server_that_is_killed_is_replaced(make_task: Make) -> None
         assert await _works(pool, make_task)
         _, alive = await asyncio.to_thread(psutil.wait_procs, family, 5)
         assert alive == []
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="relies on malloc_trim")
+async def test_children_do_not_inherit_what_imports_have_freed() -> None:
+    """They would be given that memory first, and copy it page by page before they write to it."""
+    sizes = []
+    for entry in (ENTRY, "tests.workers.imaging.large_import:misbehave"):
+        async with PixelPool(workers=1, entry=entry) as pool:
+            assert pool.forkserver is not None
+            sizes.append(psutil.Process(pool.forkserver).memory_info().rss)
+    assert sizes[1] - sizes[0] < LARGE_IMPORT / 4
 
 
 async def test_tasks_wait_for_a_free_child(pool: PixelPool, make_task: Make) -> None:
