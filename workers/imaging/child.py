@@ -3,7 +3,6 @@ does to a child is there when the next picture comes, and no picture is there fo
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import gc
 import importlib
@@ -19,6 +18,7 @@ from typing import Any, Final, NoReturn
 
 from pydantic import TypeAdapter
 
+from workers.imaging import allocator
 from workers.pixel_errors import PixelError
 from workers.sandbox import landlock, seccomp
 
@@ -59,13 +59,13 @@ class Family:
         result = TypeAdapter(hints.pop("return"))
         handler = Handler(function, TypeAdapter(next(iter(hints.values()))), result)
         gc.collect()
-        _give_back_memory()
         gc.freeze()  # shared pages stay shared
         return handler
 
     def live(self, handler: Handler, channel: int, memory_mb: int) -> NoReturn:
         """Do one task that comes through the channel, and end."""
         _let_go_of_everything_but(channel)
+        allocator.use_again()
         _limit(resource.RLIMIT_CORE, 0)
         _limit(resource.RLIMIT_FSIZE, MAX_FILE_BYTES)
         _limit(resource.RLIMIT_NOFILE, MAX_DESCRIPTORS)
@@ -101,14 +101,6 @@ def _answer(handler: Handler, task: Any) -> bytes:
         cause = f"{type(error).__name__}: {error}"[:500]
     told = {"code": failed.code, "detail": failed.detail, "retryable": failed.retryable, "cause": cause}
     return json.dumps({"error": told}).encode()
-
-
-def _give_back_memory() -> None:
-    """Give what imports and models have freed back to the kernel. A child would be given this memory first, and every
-    page of it that is still the fork server's is copied before the child's first write."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
-    if trim is not None:
-        trim(ctypes.c_size_t(0))
 
 
 def _let_go_of_everything_but(channel: int) -> None:

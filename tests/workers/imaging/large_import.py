@@ -6,6 +6,9 @@ from tests.workers.imaging.entries import LARGE_IMPORT, misbehave
 
 __all__ = ["misbehave"]
 
-_blocks = [b"\1" * 100_000 for _ in range(LARGE_IMPORT // 100_000)]
-_kept = b"\1" * 100_000  # above all the others, so that malloc cannot give them back by shrinking the heap
+_BLOCK = 200_000
+
+bytes(10 * _BLOCK)  # once it is freed, glibc takes smaller blocks than this from the heap, unless it is told
+_blocks = [b"\1" * _BLOCK for _ in range(LARGE_IMPORT // _BLOCK)]
+_kept = b"\1" * _BLOCK  # above all the others, so that the heap cannot shrink
 del _blocks
