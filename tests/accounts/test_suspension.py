@@ -196,6 +196,7 @@ async def worker_platform(
         yield opened, redis
 
 
+@pytest.mark.usefixtures("model_server")
 async def test_a_running_job_is_dropped_and_costs_nothing(
     worker_platform: tuple[Platform, RedisServer | None], local: Local, auth: Db
 ) -> None:

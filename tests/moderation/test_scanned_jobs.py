@@ -26,6 +26,7 @@ from workers.imaging.pool import PixelPool
 from workers.run_job import run_job
 from workers.workbench import Slots, Workbench
 
+pytestmark = pytest.mark.usefixtures("model_server")
 OP = "resize-v1:width-16"
 Db: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 

@@ -27,6 +27,7 @@ from workers.imaging.types import Claim, Limits, PixelTask
 from workers.ops import pipeline
 from workers.pixel_errors import PixelError
 
+pytestmark = pytest.mark.usefixtures("pixel_server")
 LIMITS = Limits()
 FORBIDDEN = re.compile(
     r"<!DOCTYPE|<!ENTITY|<!--|<\?xml-|<\w*:?(script|foreignObject|iframe|include|handler)\b|\son\w+\s*=|"
