@@ -80,7 +80,7 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(platform: Platform) -> AsyncIterator[Bench]:
+async def bench(platform: Platform, model_server: None) -> AsyncIterator[Bench]:
     async with GatedPool(platform) as pixels:
         yield Bench(platform, pixels, new_queue())
 

@@ -53,6 +53,7 @@ from workers.usage import FOLD_SECONDS, usage
 log = structlog.get_logger()
 TASK_SECONDS = 3600
 """The longest that a scheduled task may take."""
+MINUTE = 60
 RECONCILE_MINUTE = 17
 ORIGINALS_SECONDS = 5
 BILLING_SECONDS = 5
@@ -132,10 +133,16 @@ def _scheduled(
     return run
 
 
+def _every(seconds: int) -> dict[str, Any]:
+    """When a task is due that has this interval, of up to an hour: from a minute on it is of whole minutes."""
+    if seconds < MINUTE:
+        return {"second": set(range(0, MINUTE, seconds))}
+    return {"minute": set(range(0, 60, seconds // MINUTE)), "second": 0}
+
+
 def cron_table(settings: Settings) -> list[CronJob]:
     """Sweep and originals every few seconds, looks at what is kept and rescans of it every minute where they are on,
     cleanup every few minutes, reconciliation hourly; once per tick over all workers."""
-    minutes = max(1, settings.cleanup_seconds // 60)
     table = [
         cron(
             _scheduled(sweep),  # type: ignore[arg-type] # arq wants its own protocol of the same shape
@@ -155,8 +162,7 @@ def cron_table(settings: Settings) -> list[CronJob]:
         cron(
             _scheduled(cleanup, single=True),  # type: ignore[arg-type]
             name="cleanup",
-            minute=set(range(0, 60, minutes)),
-            second=0,
+            **_every(settings.cleanup_seconds),
         ),
         cron(
             _scheduled(reconcile, single=True),  # type: ignore[arg-type]

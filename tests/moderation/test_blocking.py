@@ -44,6 +44,7 @@ from workers.imaging.pool import PixelPool
 from workers.originals import fetch_original
 from workers.run_job import run_job
 
+pytestmark = pytest.mark.usefixtures("model_server")
 OP = "resize-v1:width-16"
 Db: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 

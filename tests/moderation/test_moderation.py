@@ -35,7 +35,7 @@ from workers.look_again import look_again
 from workers.originals import originals
 from workers.run_job import run_job
 
-pytestmark = pytest.mark.usefixtures("worker")
+pytestmark = pytest.mark.usefixtures("worker", "model_server")
 OP = "resize-v1:width-160"
 OPERATOR = Actor(None, "cli:tests")
 

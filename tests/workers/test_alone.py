@@ -58,8 +58,8 @@ async def test_the_lease_lasts_as_long_as_the_task(platform: Platform, db: Conne
 
     async def until_prolonged(_platform: Platform) -> str:
         first = await db.fetchval(ends, name)
-        while await db.fetchval(ends, name) == first:  # another connection writes it
-            pass
+        while await db.fetchval(ends, name) == first:  # noqa: ASYNC110 - another connection writes it
+            await asyncio.sleep(0.02)
         return "prolonged"
 
     async with asyncio.timeout(PATIENCE):
