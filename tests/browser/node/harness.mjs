@@ -15,7 +15,7 @@ export { test } from '../../node/cases.mjs'
 export const run = (only) =>
   runCases({
     only,
-    after: (error) => Promise.all(used.splice(0).map((page) => (error ? page.context().close() : clear(page)))),
+    after: (error) => Promise.all([...used].map((page) => (error ? discard(page) : clear(page).catch(() => discard(page))))),
   })
 
 /** A TCP relay to a server, that can be told to break the connection in the middle. */
@@ -102,12 +102,18 @@ export const browser = await chromium.launch({
  * it starts a process, and reads and compiles all modules.
  */
 const free = []
-const used = []
+const used = new Set()
 
 const EVENTS = ['console', 'download', 'pageerror', 'request', 'response', 'worker']
 
+/** For a page that is not known to be as before. */
+function discard(page) {
+  used.delete(page)
+  return page.context().close()
+}
+
 /** Leaves nothing of a case in the page but the files that the API lets a browser keep. */
-async function clear(page) {
+export async function clear(page) {
   for (const event of EVENTS) page.removeAllListeners(event)
   await page.unrouteAll({ behavior: 'ignoreErrors' })
   const others = page.context().pages().filter((other) => other !== page)
@@ -116,6 +122,7 @@ async function clear(page) {
   await page.evaluate(() => sessionStorage.clear())
   for (const url of [local.api_url, local.supabase_url])
     await page.inspector.send('Storage.clearDataForOrigin', { origin: new URL(url).origin, storageTypes: 'all' })
+  used.delete(page)
   free.push(page)
 }
 
@@ -143,7 +150,7 @@ export async function open(path = '/', options = {}) {
   const { bypassCSP = false, viewport = { width: 1280, height: 640 }, kept = {}, ...media } = options
   const at = free.findLastIndex((page) => page.bypassCSP === bypassCSP)
   const page = at < 0 ? await newPage(bypassCSP) : free.splice(at, 1)[0]
-  used.push(page)
+  used.add(page)
   await page.setViewportSize(viewport)
   await page.emulateMedia({ reducedMotion: 'reduce', colorScheme: 'light', ...media })
   page.complaints = []
