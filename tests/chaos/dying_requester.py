@@ -16,9 +16,9 @@ from service.platform.resources import open_platform
 from service.platform.settings import Settings, get_settings
 from service.privacy.store import DataRequest
 from workers import data_requests, main
+from workers.context import Slots, WorkerContext
 from workers.imaging.pool import PixelPool
 from workers.lease import RequestLease
-from workers.workbench import Slots, Workbench
 
 _STEP = ""
 
@@ -49,9 +49,9 @@ class DyingRequestLease(RequestLease):
 async def _serve(settings: Settings) -> None:
     """Take requests as a worker does. It starts no process for pixels, which no request needs."""
     async with open_platform(settings) as platform:
-        bench = Workbench(platform, PixelPool(workers=1), Slots(1), main.worker_name())
+        context = WorkerContext(platform, PixelPool(workers=1), Slots(1), main.worker_name())
         while True:
-            await main.drain({"bench": bench, "worker": SimpleNamespace(stopping=asyncio.Event())})
+            await main.drain({"context": context, "worker": SimpleNamespace(stopping=asyncio.Event())})
             await asyncio.sleep(0.2)  # its request is due later
 
 

@@ -22,9 +22,9 @@ from tests.fakes.stripe.account import DAY, MONTH, Object
 from tests.fakes.stripe.api import answer
 from tests.payments.shop import RETURN, Catalogue, Person, Shop, open_shop
 from workers.billing import billing, reconcile_billing
+from workers.context import Slots, WorkerContext
 from workers.data_requests import run_request
 from workers.imaging.pool import PixelPool
-from workers.workbench import Slots, Workbench
 
 
 def _prices(shop: Shop, **having: Any) -> list[Object]:
@@ -187,7 +187,7 @@ async def test_an_account_that_goes_takes_its_subscription_along(shop: Shop, way
         requests = DataRequests(shop.platform.database)
         claimed = await requests.claim_request(shop.platform.settings.queue, "test", 30)
         assert claimed is not None
-        await run_request(Workbench(shop.platform, PixelPool(workers=1), Slots(1), "test"), claimed)
+        await run_request(WorkerContext(shop.platform, PixelPool(workers=1), Slots(1), "test"), claimed)
         row = await requests.get_request(UUID(begun.json()["request_id"]), None)
         assert row is not None
         assert row.receipt is not None
