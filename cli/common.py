@@ -1,7 +1,8 @@
 """What the commands of `darkroom` share: settings or a clear exit, and a task with a platform of its own."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 import typer
@@ -16,13 +17,20 @@ T = TypeVar("T")
 complaints = Console(stderr=True)
 
 
-def settings_or_exit() -> Settings:
-    """Settings, or a clear exit: what is missing is for the operator, not a traceback."""
+@contextlib.contextmanager
+def refused_settings() -> Iterator[None]:
+    """Around what may raise SettingsError: its sentence and exit 2, since it is for the operator, not a traceback."""
     try:
-        return get_settings()
+        yield
     except SettingsError as error:
-        complaints.print(str(error), style="red", markup=False, highlight=False)
+        complaints.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
+
+
+def settings_or_exit() -> Settings:
+    """Settings, or the sentence that says what is missing."""
+    with refused_settings():
+        return get_settings()
 
 
 def run_task(name: str, task: "Callable[[Platform], Awaitable[T]]") -> T:

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.admin import app as admin
-from cli.common import complaints, run_task, settings_or_exit
-from service.platform.settings import CHECKOUT
+from cli.common import complaints, refused_settings, run_task, settings_or_exit
+from service.platform.settings import CHECKOUT, SettingsError
 
 if TYPE_CHECKING:
     from service.platform.resources import Platform
@@ -38,9 +38,23 @@ def api(
     """Serve the HTTP API."""
     import uvicorn
 
+    from service.platform.ports import require_port
     from service.platform.telemetry import serve_metrics
 
-    serve_metrics(settings_or_exit())  # once, for all processes
+    settings = settings_or_exit()
+    with refused_settings():
+        if settings.metrics_port == port:
+            raise SettingsError(
+                f"DARKROOM_METRICS_PORT is {port}, where the API itself listens: set another, or change the API's"
+                " (--port or DARKROOM_API_PORT)."
+            )
+        require_port(
+            "DARKROOM_API_PORT",
+            host,
+            port,
+            "Choose another with it or with --port, or stop what listens there.",
+        )
+        serve_metrics(settings)  # once, for all processes
     uvicorn.run(
         "service.app:create_app",
         factory=True,

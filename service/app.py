@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse, Response
@@ -112,7 +112,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     openapi.install(app, models=(IntakeRequest, BatchRequest), key_pattern=PATTERN, scope_of=scope_of)
     app.mount(DOCS_FILES, StaticFiles(packages=[("fastapi_offline", "static")]), name="docs")
-    app.mount("/static", PageFiles(PLAYGROUND, CLIENT, policy=page_policy(settings)), name="static")
+    app.state.page_files = PageFiles(PLAYGROUND, CLIENT, policy=page_policy(settings))
+    app.mount("/static", app.state.page_files, name="static")
     app.mount("/admin/static", PageFiles(ADMIN, policy=admin_policy(settings)), name="admin")
     # The last one added is the outermost: even the answer to a bug carries CORS headers and a request id.
     app.add_middleware(BodyLimitMiddleware)
@@ -163,13 +164,14 @@ def page_policy(settings: Settings) -> str:
 
 
 @page.get("/")
-async def playground(request: Request) -> FileResponse:
+def playground(request: Request) -> HTMLResponse:
     """The playground."""
+    files: PageFiles = request.app.state.page_files
     headers = {
         "Content-Security-Policy": page_policy(request.app.state.settings),
         "Cache-Control": "no-cache",
     }
-    return FileResponse(PLAYGROUND / "index.html", media_type="text/html", headers=headers)
+    return HTMLResponse(files.versioned((PLAYGROUND / "index.html").read_text("utf-8")), headers=headers)
 
 
 @page.get("/docs")

@@ -23,6 +23,7 @@ from service.platform.resources import Platform, open_platform
 from service.platform.settings import load_settings
 from tests.client import Client
 from tests.support import User, make_room, sign_up
+from workers.imaging.children import Lease
 
 # Each client of httpx reads all certificate authorities, which takes 16 ms, and here they talk to 127.0.0.1.
 ssl.create_default_context = functools.cache(ssl.create_default_context)  # type: ignore[assignment]
@@ -156,6 +157,21 @@ async def user_client(api: Child, worker: Child, user: User) -> AsyncIterator[Cl
     """The caller whose account is the fixture `user`."""
     async with Client(api.url, user.token) as signed_in:
         yield signed_in
+
+
+@pytest.fixture(scope="session")
+async def pixel_server() -> AsyncIterator[None]:
+    """The process that the children of pixel pools without models are forked from: one for all pools, since each would
+    take a second to start."""
+    async with Lease():
+        yield
+
+
+@pytest.fixture(scope="session")
+async def model_server(platform: Platform) -> AsyncIterator[None]:
+    """The same for pools with all installed models."""
+    async with Lease(tuple(platform.models.values())):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -25,9 +25,9 @@ from tests.library.people import Connection, Person, objects, person
 from tests.photos import Photo, assert_looks_like, photo
 from tests.support import User
 from workers.cleanup import CleanupReport, cleanup, purge
+from workers.context import Slots, WorkerContext
 from workers.originals import fetch_original, store_original
 from workers.run_job import run_job
-from workers.workbench import Slots, Workbench
 
 OP = "resize-v1:width-64"
 OTHER_OP = "resize-v1:width-32"
@@ -60,7 +60,9 @@ class Bench:
 
     async def run(self, job: ClaimedJob, meanwhile: Callable[[], Awaitable[None]] | None = None) -> JobRow:
         """Do the job; `meanwhile` happens after its bytes were read and before they are processed."""
-        running = asyncio.create_task(run_job(Workbench(self.platform, self.pixels, Slots(1), "test"), job))
+        running = asyncio.create_task(
+            run_job(WorkerContext(self.platform, self.pixels, Slots(1), "test"), job)
+        )
         gate = await self.pixels.workdirs.get()
         if meanwhile is not None:
             await asyncio.to_thread(wait_for, gate / "entered")
@@ -71,14 +73,14 @@ class Bench:
 
     async def refused(self, job: ClaimedJob) -> str:
         """The code of a job that ends before its pixels."""
-        await run_job(Workbench(self.platform, self.pixels, Slots(1), "test"), job)
+        await run_job(WorkerContext(self.platform, self.pixels, Slots(1), "test"), job)
         row = await finished(self.platform, job.id, job.user_id)
         assert row.error is not None
         return str(row.error["code"])
 
 
 @pytest.fixture
-async def bench(platform: Platform) -> AsyncIterator[Bench]:
+async def bench(platform: Platform, model_server: None) -> AsyncIterator[Bench]:
     async with GatedPool(platform) as pixels:
         yield Bench(platform, pixels, new_queue())
 

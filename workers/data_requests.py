@@ -8,19 +8,19 @@ from service.platform.database import LeaseLost
 from service.platform.errors import DependencyError, dependency_unavailable, internal, problem
 from service.platform.storage_errors import StorageError
 from service.privacy.store import ClaimedRequest, DataRequests
+from workers.context import WorkerContext
 from workers.export import export
 from workers.lease import RequestLease, end_or_leave
 from workers.wipe import wipe
-from workers.workbench import Workbench
 
 log = structlog.get_logger()
 FIRST_RETRY_SECONDS = 1.0
 MAX_RETRY_SECONDS = 300.0
 
 
-async def run_request(bench: Workbench, request: ClaimedRequest) -> None:
+async def run_request(context: WorkerContext, request: ClaimedRequest) -> None:
     """Bring a claimed request to its end, or hand it back with what was done. Raises nothing but cancellation."""
-    platform = bench.platform
+    platform = context.platform
     log.info("request_started", kind=request.kind)
     async with RequestLease(
         DataRequests(platform.database), platform.shared(Progress), request, platform.settings.lease_seconds

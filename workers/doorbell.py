@@ -15,8 +15,8 @@ from redis.exceptions import RedisError
 
 from service.platform.queue import DRAIN, deserialise, mend, queue_key, serialise, take_rings, wake_key
 from service.platform.redis import is_wrong_type
+from workers.context import Slots
 from workers.schedule import Schedule
-from workers.workbench import Slots
 
 log = structlog.get_logger()
 POLL_SECONDS = 0.5

@@ -10,16 +10,16 @@ from service.moderation.scanner import scan_files
 from service.platform.media import CONTENT_TYPES
 from service.platform.resources import Platform
 from service.platform.settings import Settings
+from workers.context import WorkerContext
 from workers.imaging.types import PixelResult
 from workers.pixel_errors import PixelError
-from workers.workbench import Workbench
 
 
-async def inspect(bench: Workbench, job: ClaimedJob, result: PixelResult) -> dict[str, Any]:
+async def inspect(context: WorkerContext, job: ClaimedJob, result: PixelResult) -> dict[str, Any]:
     """What the rows of the output and of its original are to say of this. Raises ProblemError refused, and as
     scan_files does."""
     verdict = await moderate(
-        bench.platform,
+        context.platform,
         Submission(
             sha256=job.sha256,
             original=Picture(result.original, CONTENT_TYPES[result.source_format], job.sha256),
@@ -30,7 +30,7 @@ async def inspect(bench: Workbench, job: ClaimedJob, result: PixelResult) -> dic
         ),
     )
     facts: dict[str, Any] = {"scan": "none", "moderation": verdict}
-    policy = bench.platform.shared(Moderators).policy
+    policy = context.platform.shared(Moderators).policy
     if policy is not None and result.nsfw is not None:
         facts |= {
             "moderation_score": result.nsfw.worst,
@@ -39,8 +39,8 @@ async def inspect(bench: Workbench, job: ClaimedJob, result: PixelResult) -> dic
             "original_moderation_score": result.nsfw.source,
             "original_moderation_policy": policy.name,
         }
-    if wants_scan(bench.platform.settings, job):
-        facts["scan"] = await scan_files(bench.platform, (result.original, result.output), job.sha256)
+    if wants_scan(context.platform.settings, job):
+        facts["scan"] = await scan_files(context.platform, (result.original, result.output), job.sha256)
     return facts
 
 

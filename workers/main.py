@@ -37,6 +37,7 @@ from workers import environment
 from workers.alone import TaskRunningError, alone
 from workers.billing import billing, reconcile_billing
 from workers.cleanup import cleanup, reconcile
+from workers.context import Slots, WorkerContext
 from workers.data_requests import run_request
 from workers.doorbell import DoorbellWorker
 from workers.imaging.pool import PixelPool
@@ -48,11 +49,11 @@ from workers.run_job import run_job
 from workers.schedule import Schedule
 from workers.sweep import sweep
 from workers.usage import FOLD_SECONDS, usage
-from workers.workbench import Slots, Workbench
 
 log = structlog.get_logger()
 TASK_SECONDS = 3600
 """The longest that a scheduled task may take."""
+MINUTE = 60
 RECONCILE_MINUTE = 17
 ORIGINALS_SECONDS = 5
 BILLING_SECONDS = 5
@@ -60,56 +61,56 @@ RECONCILE_BILLING_HOUR = 3
 HOUSEKEEPING_SECONDS = 60.0
 
 
-async def drain(context: dict[str, Any]) -> None:
+async def drain(ctx: dict[str, Any]) -> None:
     """Answer a ring: do due jobs until there are none. Extra rings find nothing and end."""
-    bench: Workbench = context["bench"]
-    if bench.slots.full:
+    context: WorkerContext = ctx["context"]
+    if context.slots.full:
         return  # whoever holds a place looks again before leaving
-    async with bench.slots.take():
-        await _drain(bench, context["worker"].stopping)
+    async with context.slots.take():
+        await _drain(context, ctx["worker"].stopping)
 
 
-async def _drain(bench: Workbench, stopping: asyncio.Event) -> None:
-    settings, jobs = bench.platform.settings, Jobs(bench.platform.database)
+async def _drain(context: WorkerContext, stopping: asyncio.Event) -> None:
+    settings, jobs = context.platform.settings, Jobs(context.platform.database)
     while not stopping.is_set():
         try:
-            job = await jobs.claim_next(settings.queue, bench.name, settings.lease_seconds)
+            job = await jobs.claim_next(settings.queue, context.name, settings.lease_seconds)
         except DependencyError:
             log.warning("claim_skipped", reason="database is away")
             return
         if job is None:
             # Deletions and exports when there is no job to do, one at a time: they are long and nobody watches them.
-            if not await _data_request(bench):
+            if not await _data_request(context):
                 return
             continue
         with structlog.contextvars.bound_contextvars(
             job_id=str(job.id), attempt=job.attempt, request_id=job.request_id
         ):
-            await run_job(bench, job)
+            await run_job(context, job)
 
 
-async def _data_request(bench: Workbench) -> bool:
+async def _data_request(context: WorkerContext) -> bool:
     """Take a due request, if there is one, and a turn at it."""
-    settings = bench.platform.settings
-    if bench.slots.at_request:
+    settings = context.platform.settings
+    if context.slots.at_request:
         return False
-    bench.slots.at_request = True
+    context.slots.at_request = True
     try:
-        request = await DataRequests(bench.platform.database).claim_request(
-            settings.queue, bench.name, settings.lease_seconds
+        request = await DataRequests(context.platform.database).claim_request(
+            settings.queue, context.name, settings.lease_seconds
         )
         if request is None:
             return False
         with structlog.contextvars.bound_contextvars(
             data_request_id=str(request.id), attempt=request.attempt
         ):
-            await run_request(bench, request)
+            await run_request(context, request)
         return True
     except DependencyError:
         log.warning("claim_skipped", reason="database is away")
         return False
     finally:
-        bench.slots.at_request = False
+        context.slots.at_request = False
 
 
 def _scheduled(
@@ -118,8 +119,8 @@ def _scheduled(
     """A cron entry around a task of ours: a dependency that is away is a line in the log, not a failure. `single`: it
     may take longer than its interval, and is then left to the worker that is at it."""
 
-    async def run(context: dict[str, Any]) -> None:
-        platform: Platform = context["bench"].platform
+    async def run(ctx: dict[str, Any]) -> None:
+        platform: Platform = ctx["context"].platform
         try:
             async with asyncio.timeout(TASK_SECONDS):
                 await (alone(platform, task.__name__, task) if single else task(platform))
@@ -132,10 +133,16 @@ def _scheduled(
     return run
 
 
+def _every(seconds: int) -> dict[str, Any]:
+    """When a task is due that has this interval, of up to an hour: from a minute on it is of whole minutes."""
+    if seconds < MINUTE:
+        return {"second": set(range(0, MINUTE, seconds))}
+    return {"minute": set(range(0, 60, seconds // MINUTE)), "second": 0}
+
+
 def cron_table(settings: Settings) -> list[CronJob]:
     """Sweep and originals every few seconds, looks at what is kept and rescans of it every minute where they are on,
     cleanup every few minutes, reconciliation hourly; once per tick over all workers."""
-    minutes = max(1, settings.cleanup_seconds // 60)
     table = [
         cron(
             _scheduled(sweep),  # type: ignore[arg-type] # arq wants its own protocol of the same shape
@@ -155,8 +162,7 @@ def cron_table(settings: Settings) -> list[CronJob]:
         cron(
             _scheduled(cleanup, single=True),  # type: ignore[arg-type]
             name="cleanup",
-            minute=set(range(0, 60, minutes)),
-            second=0,
+            **_every(settings.cleanup_seconds),
         ),
         cron(
             _scheduled(reconcile, single=True),  # type: ignore[arg-type]
@@ -176,21 +182,21 @@ def worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def _worker(bench: Workbench) -> DoorbellWorker:
-    settings, platform = bench.platform.settings, bench.platform
-    context: dict[str, Any] = {"bench": bench}
+def _worker(context: WorkerContext) -> DoorbellWorker:
+    settings, platform = context.platform.settings, context.platform
+    ctx: dict[str, Any] = {"context": context}
     worker = DoorbellWorker(
         queue=settings.queue,
         redis=platform.redis,
         blocking=platform.redis_blocking,
-        slots=bench.slots,
+        slots=context.slots,
         schedule=Schedule(cron_table(settings), platform.redis, platform.redis_breaker, settings.secret),
-        functions=[func(drain, name=DRAIN)],  # type: ignore[arg-type] # arq types contexts loosely
-        ctx=context,
+        functions=[func(drain, name=DRAIN)],
+        ctx=ctx,
         job_completion_wait=settings.drain_seconds,
         health_check_interval=30,
     )
-    context["worker"] = worker
+    ctx["worker"] = worker
     return worker
 
 
@@ -222,9 +228,9 @@ def _tell_moderation(platform: Platform) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _housekeeping(bench: Workbench, protections: Protections) -> AsyncIterator[None]:
+async def _housekeeping(context: WorkerContext, protections: Protections) -> AsyncIterator[None]:
     """Meanwhile, tell that this worker runs, and remove what killed processes have left in the temporary directory."""
-    platform = bench.platform
+    platform = context.platform
 
     async def keep(seconds: float, act: Callable[[], Awaitable[object]]) -> None:
         while True:
@@ -240,7 +246,7 @@ async def _housekeeping(bench: Workbench, protections: Protections) -> AsyncIter
         asyncio.create_task(
             keep(
                 TELL_SECONDS,
-                lambda: Presence(platform.redis).tell(bench.name, platform.settings.queue, protections),
+                lambda: Presence(platform.redis).tell(context.name, platform.settings.queue, protections),
             )
         ),
         asyncio.create_task(keep(HOUSEKEEPING_SECONDS, lambda: asyncio.to_thread(platform.scratch.sweep))),
@@ -252,7 +258,7 @@ async def _housekeeping(bench: Workbench, protections: Protections) -> AsyncIter
             task.cancel()
         await asyncio.wait(tasks)
         with contextlib.suppress(RedisError, OSError):
-            await Presence(platform.redis).leave(bench.name)
+            await Presence(platform.redis).leave(context.name)
 
 
 async def serve(settings: Settings) -> None:
@@ -274,20 +280,20 @@ async def serve(settings: Settings) -> None:
             seconds=settings.model_seconds,
             models=weights,
         )
-        bench = Workbench(platform, pixels, Slots(settings.worker_slots), worker_name(), models)
-        worker = _worker(bench)
+        context = WorkerContext(platform, pixels, Slots(settings.worker_slots), worker_name(), models)
+        worker = _worker(context)
         async with pixels, models:
             protections = await _confined(platform, weights)
             _tell_moderation(platform)
-            async with _housekeeping(bench, protections), watching(platform, bench.look_after):
+            async with _housekeeping(context, protections), watching(platform, context.look_after):
                 log.info(
-                    "worker_started", worker=bench.name, queue=settings.queue, slots=settings.worker_slots
+                    "worker_started", worker=context.name, queue=settings.queue, slots=settings.worker_slots
                 )
                 try:
                     if not worker.stopping.is_set():  # a signal before arq's main task exists would be lost
                         await worker.async_run()
                 except asyncio.CancelledError:
-                    log.info("worker_stopping", worker=bench.name)
+                    log.info("worker_stopping", worker=context.name)
                 finally:
                     await worker.close()
 
@@ -298,8 +304,8 @@ def run() -> None:
     settings = get_settings()
     telemetry.configure(settings, "worker")
     environment.forget()
-    telemetry.serve_metrics(settings)
     try:
+        telemetry.serve_metrics(settings)
         asyncio.run(serve(settings))
     except (SettingsError, UnprotectedError, WeightsError) as error:
         log.error("worker_not_started", reason=str(error))

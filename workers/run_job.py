@@ -42,13 +42,13 @@ from service.platform.storage import LIBRARY, OUTPUTS, UPLOADS, output_names
 from service.platform.storage_errors import ObjectNotFoundError, ObjectTooLargeError, StorageError
 from service.platform.telemetry import JOB_STEPS, JOBS
 from service.platform.weights import weights_digest
+from workers.context import WorkerContext
 from workers.failures import Failure, classify, refusal
 from workers.imaging.types import Claim, Limits, PixelResult, PixelTask
 from workers.inspection import inspect, require_moderation, wants_scan
 from workers.lease import JobLease, end_or_leave
 from workers.originals import store_original
 from workers.pixel_errors import PixelError
-from workers.workbench import Workbench
 
 log = structlog.get_logger()
 
@@ -56,28 +56,28 @@ RETRY_SECONDS = (1.0, 5.0, 20.0)
 """Pause before the second, third and fourth attempt."""
 
 
-async def run_job(bench: Workbench, job: ClaimedJob) -> None:
+async def run_job(context: WorkerContext, job: ClaimedJob) -> None:
     """Bring a claimed job to its end, or leave it to whoever holds it by then. Raises nothing but cancellation."""
-    settings = bench.platform.settings
+    settings = context.platform.settings
     clock = StepClock()
     log.info("job_started", op_key=job.op_key)
     async with JobLease(
-        Jobs(bench.platform.database), bench.platform.shared(Progress), job, settings.lease_seconds
+        Jobs(context.platform.database), context.platform.shared(Progress), job, settings.lease_seconds
     ) as lease:
-        bench.leases.add(lease)
+        context.leases.add(lease)
         try:
-            status: str | None = await _attempt(bench, lease, clock)
+            status: str | None = await _attempt(context, lease, clock)
         except Exception as error:
             failure = classify(error)
             if failure is None:
                 raise
             if failure.code is internal:
                 log.exception("job_attempt_crashed")
-            status = await end_or_leave(_fail(bench.platform, lease, failure))
+            status = await end_or_leave(_fail(context.platform, lease, failure))
             if status is None:
                 return
         finally:
-            bench.leases.discard(lease)
+            context.leases.discard(lease)
         JOBS.labels(job.op_key.partition(":")[0], status).inc()
         log.info("job_ended", status=status, op_key=job.op_key, milliseconds=clock.milliseconds)
 
@@ -96,89 +96,89 @@ class StepClock:
         self._last = now
 
 
-async def _attempt(bench: Workbench, lease: JobLease, clock: StepClock) -> str:
-    with bench.platform.scratch.directory() as workdir:
+async def _attempt(context: WorkerContext, lease: JobLease, clock: StepClock) -> str:
+    with context.platform.scratch.directory() as workdir:
         await lease.step("download", 0.02)
-        source = await _download(bench, lease.job, workdir)
+        source = await _download(context, lease.job, workdir)
         clock.lap("download")
         await lease.step("cache", 0.2)
-        if (status := await _from_cache(bench, lease)) is not None:
+        if (status := await _from_cache(context, lease)) is not None:
             clock.lap("cache")
             return status
         clock.lap("cache")
         await lease.step("pixels", 0.3)
-        result = await _pixels(bench, lease.job, source, workdir)
+        result = await _pixels(context, lease.job, source, workdir)
         _check_plan(lease.job, result)
         clock.lap("pixels")
         await lease.step("inspect", 0.7)
-        inspected = await inspect(bench, lease.job, result)
+        inspected = await inspect(context, lease.job, result)
         clock.lap("inspect")
         await lease.step("store", 0.8)
-        output = await _store(bench, lease.job, result) | inspected
+        output = await _store(context, lease.job, result) | inspected
         clock.lap("store")
     await lease.step("complete", 0.95)
-    status = await _complete(bench, lease, output)
+    status = await _complete(context, lease, output)
     clock.lap("complete")
     return status
 
 
-async def _complete(bench: Workbench, lease: JobLease, output: dict[str, Any]) -> str:
-    row = await lease.complete(output, bench.platform.settings.output_ttl_hours * 3600)
-    await forget(bench.platform.invalidation, row.forget)  # older versions that made way for this one
+async def _complete(context: WorkerContext, lease: JobLease, output: dict[str, Any]) -> str:
+    row = await lease.complete(output, context.platform.settings.output_ttl_hours * 3600)
+    await forget(context.platform.invalidation, row.forget)  # older versions that made way for this one
     return row.status
 
 
-async def _from_cache(bench: Workbench, lease: JobLease) -> str | None:
+async def _from_cache(context: WorkerContext, lease: JobLease) -> str | None:
     """Use what another job has computed since the intake, whoever it was for: no second computation, and no charge for
     the caller's own. Only after the download: whoever has sent the bytes may have what was made of them."""
-    found = await _cached(bench, lease.job)
+    found = await _cached(context, lease.job)
     if found is None:
         return None
     try:
         if found.own:
             return (await lease.reuse(found.output.output_id)).status
-        output = await _copy(bench, lease.job, found.output)
+        output = await _copy(context, lease.job, found.output)
     except OutputGone:
         return None
     except ObjectNotFoundError:
-        await bury(bench.platform, found.output.output_id)
+        await bury(context.platform, found.output.output_id)
         return None
-    return await _complete(bench, lease, output)
+    return await _complete(context, lease, output)
 
 
-async def _cached(bench: Workbench, job: ClaimedJob) -> CacheCheck | None:
+async def _cached(context: WorkerContext, job: ClaimedJob) -> CacheCheck | None:
     """What the cache has for a job: scanned and looked at where it has to be, and with its bytes."""
-    settings = bench.platform.settings
+    settings = context.platform.settings
     if job.cache_key is None:
         return None
-    found = await Jobs(bench.platform.database).cached_output(
+    found = await Jobs(context.platform.database).cached_output(
         job, settings.output_ttl_hours * 3600, verified=True
     )
-    if found is None or not (found.own or _is_inspected(bench, job, found.output)):
+    if found is None or not (found.own or _is_inspected(context, job, found.output)):
         return None
-    if found.own and not await has_bytes(bench.platform, found.output):
+    if found.own and not await has_bytes(context.platform, found.output):
         # What is computed now would make way for a row that leads nowhere.
-        await bury(bench.platform, found.output.output_id)
+        await bury(context.platform, found.output.output_id)
         return None
     return found
 
 
-def _is_inspected(bench: Workbench, job: ClaimedJob, output: CachedOutput) -> bool:
+def _is_inspected(context: WorkerContext, job: ClaimedJob, output: CachedOutput) -> bool:
     """Whether another owner's output was scanned and looked at as one of this job's own would be."""
-    nsfw = bench.platform.shared(Moderators).policy
-    scanned = output.scan == "clean" or not wants_scan(bench.platform.settings, job)
+    nsfw = context.platform.shared(Moderators).policy
+    scanned = output.scan == "clean" or not wants_scan(context.platform.settings, job)
     return scanned and (nsfw is None or output.moderation_policy == nsfw.name)
 
 
-async def _copy(bench: Workbench, job: ClaimedJob, source: CachedOutput) -> dict[str, Any]:
+async def _copy(context: WorkerContext, job: ClaimedJob, source: CachedOutput) -> dict[str, Any]:
     """Every owner holds its own bytes: copy another owner's output, inside Storage, under this job's keys."""
     bucket, path, thumb = output_target(job, Path(source.path).suffix)
-    await copy_output(bench.platform.storage, source, bucket, path, thumb)
+    await copy_output(context.platform.storage, source, bucket, path, thumb)
     facts = source.model_dump(exclude={"output_id", "user_id", "team_id", "expires_at", "version"})
     return facts | {"bucket": bucket, "path": path, "thumb_path": thumb, "image_id": _text(job.image_id)}
 
 
-async def _download(bench: Workbench, job: ClaimedJob, workdir: Path) -> Path:
+async def _download(context: WorkerContext, job: ClaimedJob, workdir: Path) -> Path:
     """Stream the job's upload, or what an earlier job has verified, to disk and compare it with what it must be.
 
     An upload of the job's own, or of its batch, that differs is not what was announced. What was verified before and
@@ -191,7 +191,7 @@ async def _download(bench: Workbench, job: ClaimedJob, workdir: Path) -> Path:
     size, sha256 = (job.size, job.sha256) if job.source is None else (job.source.size, job.source.sha256)
     source = workdir / "source"
     try:
-        got = await bench.platform.storage.download(
+        got = await context.platform.storage.download(
             job.source_bucket, job.upload_path, source, max_bytes=size
         )
     except ObjectNotFoundError:
@@ -205,7 +205,7 @@ async def _download(bench: Workbench, job: ClaimedJob, workdir: Path) -> Path:
     if not own:
         # Else every intake of this picture would find the same original, and no one would be asked for another.
         if job.source_bucket == LIBRARY and job.image_id is not None:
-            await lose_original(bench.platform, job.image_id, job.upload_path)
+            await lose_original(context.platform, job.image_id, job.upload_path)
         raise refusal(
             original_missing,
             "The picture that this job was to read again is gone or was overwritten: upload it again.",
@@ -220,18 +220,18 @@ async def _download(bench: Workbench, job: ClaimedJob, workdir: Path) -> Path:
     raise refusal(sha256_mismatch, "The sha256 of the uploaded bytes is not the announced one.")
 
 
-async def _pixels(bench: Workbench, job: ClaimedJob, source: Path, workdir: Path) -> PixelResult:
+async def _pixels(context: WorkerContext, job: ClaimedJob, source: Path, workdir: Path) -> PixelResult:
     """Run the job's chain in a child. Raises PixelError; op_unavailable, for another worker to try, where this one has
     other weights than the job's cache key stands for, or lacks those that moderation requires."""
-    settings = bench.platform.settings
+    settings = context.platform.settings
     chain = parse(job.op_key)
     variant = parse_variant(job.variant)
     if variant.weights != weights_digest(settings, chain):
         raise PixelError(
             "op_unavailable", "This worker has other weights than this job needs.", retryable=True
         )
-    require_moderation(bench.platform)
-    inputs = await _inputs(bench, job, chain)
+    require_moderation(context.platform)
+    inputs = await _inputs(context, job, chain)
     task = PixelTask(
         source=source,
         workdir=workdir,
@@ -240,10 +240,10 @@ async def _pixels(bench: Workbench, job: ClaimedJob, source: Path, workdir: Path
         limits=Limits(settings.max_bytes, settings.max_side, settings.max_pixels, svg=settings.accept_svg),
         working_side=variant.side,
         marked=variant.marked,
-        moderate=bench.platform.shared(Moderators).policy is not None,
+        moderate=context.platform.shared(Moderators).policy is not None,
         inputs=inputs,
     )
-    return await bench.pool(chain).run(task)
+    return await context.pool(chain).run(task)
 
 
 def _check_plan(job: ClaimedJob, result: PixelResult) -> None:
@@ -257,11 +257,11 @@ def _check_plan(job: ClaimedJob, result: PixelResult) -> None:
         )
 
 
-async def _inputs(bench: Workbench, job: ClaimedJob, chain: Chain) -> dict[str, InputDocument]:
+async def _inputs(context: WorkerContext, job: ClaimedJob, chain: Chain) -> dict[str, InputDocument]:
     """The input documents that the chain names. Raises ProblemError (input_not_found)."""
     if not chain.inputs:
         return {}
-    found = await Inputs(bench.platform.database).get_inputs(job.user_id, chain.inputs)
+    found = await Inputs(context.platform.database).get_inputs(job.user_id, chain.inputs)
     if missing := [digest for digest in chain.inputs if digest not in found]:
         raise ProblemError(
             input_not_found,
@@ -283,12 +283,12 @@ def _text(value: UUID | None) -> str | None:
 
 
 async def _store_original(
-    bench: Workbench, job: ClaimedJob, result: PixelResult, content_type: str
+    context: WorkerContext, job: ClaimedJob, result: PixelResult, content_type: str
 ) -> dict[str, Any]:
     """The verified bytes on disk, once per image; what they are, for the image's row."""
     if not job.store_original:
         return {}
-    path = await store_original(bench.platform, job.owner_id, job.image_id, result.original, content_type)
+    path = await store_original(context.platform, job.owner_id, job.image_id, result.original, content_type)
     data = await asyncio.to_thread(result.original.read_bytes)
     return {
         "original_path": path,
@@ -297,12 +297,12 @@ async def _store_original(
     }
 
 
-async def _store(bench: Workbench, job: ClaimedJob, result: PixelResult) -> dict[str, Any]:
+async def _store(context: WorkerContext, job: ClaimedJob, result: PixelResult) -> dict[str, Any]:
     bucket, path, thumb = output_target(job, result.output.suffix)
     content_type = CONTENT_TYPES[result.source_format]
-    storage = bench.platform.storage
+    storage = context.platform.storage
     original, _output, _thumb = await asyncio.gather(
-        _store_original(bench, job, result, content_type),
+        _store_original(context, job, result, content_type),
         storage.upload(bucket, path, result.output, result.content_type),
         storage.upload(bucket, thumb, result.thumb, "image/webp"),
     )

@@ -25,11 +25,11 @@ from service.jobs.progress import Progress
 from service.platform.database import Database
 from service.platform.queue import DRAIN
 from service.platform.resources import Platform
+from workers.context import Slots, WorkerContext
 from workers.doorbell import DoorbellWorker
 from workers.imaging.pool import PixelPool
 from workers.imaging.types import PixelResult, PixelTask
 from workers.main import drain
-from workers.workbench import Slots, Workbench
 
 TITLE = "Job"
 GOAL_OVERHEAD_MS = 50
@@ -153,14 +153,14 @@ async def _worker(platform: Platform, spans: list[Span]) -> AsyncIterator[None]:
     watched.share(Progress, cast("Any", Watched(platform.shared(Progress), spans)))
     settings, slots = platform.settings, Slots(1)
     async with WatchedPixels(spans, platform) as pixels:
-        context: dict[str, Any] = {"bench": Workbench(watched, pixels, slots, "bench")}
-        context["worker"] = worker = DoorbellWorker(
+        ctx: dict[str, Any] = {"context": WorkerContext(watched, pixels, slots, "bench")}
+        ctx["worker"] = worker = DoorbellWorker(
             queue=settings.queue,
             redis=platform.redis,
             blocking=platform.redis_blocking,
             slots=slots,
-            functions=[func(drain, name=DRAIN)],  # type: ignore[arg-type] # as in workers/main.py
-            ctx=context,
+            functions=[func(drain, name=DRAIN)],
+            ctx=ctx,
             handle_signals=False,
         )
         async with running(worker):

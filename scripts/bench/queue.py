@@ -22,8 +22,8 @@ from scripts.bench.measure import Row, Sample, at_least, at_most, sample_row
 from scripts.bench.site import clients, site
 from scripts.local.stack import Stack
 from service.platform.queue import DRAIN
+from workers.context import Slots
 from workers.doorbell import DoorbellWorker
-from workers.workbench import Slots
 
 TITLE = "Queue"
 JOB_SECONDS = 0.05

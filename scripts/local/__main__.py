@@ -11,6 +11,7 @@ from pathlib import Path
 
 from scripts.local.check import TYPES, check, generate_migration, generate_types
 from scripts.local.demo import SAMPLE_OP, DemoError
+from scripts.local.migration import write_migration_of_tables
 from scripts.local.process import StackError
 from scripts.local.run import Options, run
 from scripts.local.stack import Stack
@@ -56,10 +57,11 @@ def main() -> int:
                 TYPES.write_text(asyncio.run(generate_types()), "utf-8")
                 return 0
             case "migration":
-                print(
-                    asyncio.run(generate_migration(arguments.name))
-                    or "nothing was changed: no migration is needed"
-                )
+                if arguments.table:
+                    made: Path | None = write_migration_of_tables(arguments.name)
+                else:
+                    made = asyncio.run(generate_migration(arguments.name))
+                print(made or "nothing was changed: no migration is needed")
                 return 0
             case "up":
                 return asyncio.run(_until_stopped(_up(arguments.home, app=not arguments.no_app)))
@@ -87,6 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("check", help="every check; further arguments go to pytest", add_help=False)
     migration = commands.add_parser("migration", help="write the migration of changed functions and policies")
     migration.add_argument("name", metavar="NAME", help="what it changes: lower case, digits, underscores")
+    migration.add_argument(
+        "--table", action="store_true", help="write the beginning of one of tables, which is written by hand"
+    )
     commands.add_parser("types", help="write supabase/types.ts from the migrations")
     return parser
 

@@ -43,6 +43,18 @@ begin
     message = 'The tables are in use all the time: push again when there is less load.';
 end $$;"""
 """How each migration that changes tables, functions or policies begins."""
+REMINDER = """\
+-- Write the statements here, only what changes tables, and delete this comment. supabase/README.md, "How a change is
+-- made", has the steps. Of a new table tests demand:
+--   here: enable row level security; revoke all … from public, anon, authenticated, service_role; grant select … to
+--     service_role; an index for each foreign key (tests/sql/test_schema.py, test_rls.py)
+--   functions/98_requests.sql: a line in personal_tables() where a row can name a user (test_data_requests.py)
+--   where users may read it: its columns in functions/05_columns.sql, a policy own_… in policies/, its name in
+--     policies/90_accounts.sql (test_rls.py)
+--   tests/sql: its columns in columns.py; its line in the matrix of test_rls.py, and a row of it in _rows
+-- Columns have no volatile default and are not generated: an update with a where fills them (scripts/local/lint.py).
+-- After that: python -m scripts.local migration NAME, for functions and policies; python -m scripts.local types"""
+"""What a migration of tables says until it is written; tests refuse to find it."""
 
 # What a statement of the files can make, and how it is dropped. Extensions own what is theirs; the rights on an object
 # stand beside it, so that a function which changes takes no rights along.
@@ -144,6 +156,19 @@ class _Unit:
 def sources() -> list[str]:
     """The text of functions/ and policies/, in the order in which it is applied."""
     return [file.read_text("utf-8") for folder in _SOURCES for file in sorted(folder.glob("*.sql"))]
+
+
+def check_name(name: str) -> None:
+    """Raises StackError for a name that the Supabase CLI would not take."""
+    if not re.fullmatch(r"[a-z0-9_]+", name):
+        raise StackError(f"{name!r} is no name of a migration: lower case, digits and underscores")
+
+
+def write_migration_of_tables(name: str, folder: Path = MIGRATIONS) -> Path:
+    """Write the beginning of a migration of tables, whose statements are written by hand; return its path. Raises
+    StackError as `check_name`."""
+    check_name(name)
+    return write_migration(name, [REMINDER], folder)
 
 
 def write_migration(name: str, statements: Sequence[str], folder: Path = MIGRATIONS) -> Path:

@@ -17,6 +17,7 @@ import psutil
 from scripts.local import privileges
 from scripts.local.home import REPOSITORY, Home, Secrets, package_directory
 from scripts.local.process import Child, Command, StackError, until_ready
+from scripts.local.template import copy_database, keep_database
 
 _SQL = Path(__file__).resolve().parent
 PLATFORM = _SQL / "platform.sql"
@@ -65,10 +66,18 @@ class Postgres:
         self.child: Child | None = None
         self._account = privileges.unprivileged(install_directory(), home.postgres)
 
-    async def start(self) -> Child:
-        """Initialise the data directory if needed, let an orphan end, start, wait for readiness."""
-        if not (self.data / "PG_VERSION").exists():
-            await self._initdb()
+    @property
+    def is_new(self) -> bool:
+        """Whether there is no database yet."""
+        return not (self.data / "PG_VERSION").exists()
+
+    async def start(self, kept: Path | None = None) -> Child:
+        """Make the data directory if needed, let an orphan end, start, wait for readiness. `kept`: the template that a
+        new database begins with, if it is there."""
+        if self.is_new:
+            self._clear()
+            if kept is None or not await asyncio.to_thread(copy_database, kept, self.home.postgres):
+                await self._initdb()
         await self._end_orphan()
         await self._require_passwords()
         settings = [part for key, value in self._settings.items() for part in ("-c", f"{key}={value}")]
@@ -91,6 +100,12 @@ class Postgres:
         """Fast shutdown: sessions are cut, data is written."""
         if self.child is not None:
             await self.child.stop()
+
+    async def keep(self, kept: Path) -> Child:
+        """Leave a copy of the database as the template `kept`, for which it is stopped, and start again."""
+        await self.stop()
+        await asyncio.to_thread(keep_database, self.home.postgres, kept)
+        return await self.start()
 
     async def let_lite_in(self) -> None:
         """Give lite's role its password. Other roles have none, so nobody can connect as one of them."""
@@ -132,10 +147,13 @@ class Postgres:
         connection = await asyncpg.connect(self.url, timeout=5)
         await connection.close()
 
-    async def _initdb(self) -> None:
-        shutil.rmtree(self.data, ignore_errors=True)  # an interrupted initdb
+    def _clear(self) -> None:
+        """Remove what an interrupted start has left."""
+        shutil.rmtree(self.data, ignore_errors=True)
         for stamp in self.home.postgres.glob("*.stamp"):
             stamp.unlink()
+
+    async def _initdb(self) -> None:
         fresh = self.home.postgres / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)

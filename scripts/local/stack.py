@@ -35,6 +35,7 @@ from scripts.local.lite import reload_schema, start_lite
 from scripts.local.migrate import migrate
 from scripts.local.postgres import HOSTED, PLATFORM, STORAGE_SCHEMA, WORKBENCH, Postgres
 from scripts.local.process import Child, Command, StackError, unmeasured, until_ready
+from scripts.local.template import template
 from service.platform.queue import queue_key
 
 _STOP_ORDER = (("worker", "api"), ("gateway",), ("lite",), ("redis",), ("postgres",))
@@ -176,7 +177,9 @@ class Stack:
 
     async def _start_platform(self, postgres: Postgres) -> None:
         """Postgres -> roles -> lite (makes schema auth) -> storage schema -> migrations -> the rest."""
-        self._track(await postgres.start())
+        kept = template() if self._tree == REPOSITORY and self._locale is None else None
+        is_to_keep = kept is not None and postgres.is_new and not kept.exists()
+        self._track(await postgres.start(kept))
         await postgres.apply(PLATFORM)
         await postgres.let_lite_in()
         await self._keep("lite", lambda: start_lite(self.home, self._secrets, postgres.lite_url, self.ports))
@@ -186,6 +189,8 @@ class Stack:
             await postgres.let_hosted_in()
         await self.migrate(self._tree)
         await postgres.apply(self._tree / WORKBENCH)
+        if kept is not None and is_to_keep:
+            self._track(await postgres.keep(kept))
         rest = [self.reload_schema(), self._keep("gateway", self._start_gateway)]
         if self._sample:
             rest.append(self._open_sample_account())

@@ -114,7 +114,8 @@ class KeySet:
                 self._keys = _parse(response.json())
                 self._fetched_at = now
             except (DependencyError, ValueError) as error:
-                log.warning("jwks_unavailable", error=type(error).__name__)
+                if isinstance(error, ValueError):  # what did not come is logged by dependency()
+                    log.warning("jwks_malformed", error=str(error))
                 if self._fetched_at == float("-inf"):
                     raise DependencyError("auth") from error
 

@@ -29,6 +29,7 @@ from prometheus_client import (
 from prometheus_client import REGISTRY as DEFAULT_REGISTRY
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.platform.ports import require_port
 from service.platform.problems import METHODS, unhandled
 from service.platform.settings import Settings
 
@@ -105,6 +106,7 @@ SECRET_VALUES = re.compile(
     r"|(?<=[Bb]earer )\S+"
 )
 SLOW_SECONDS = 1.0
+METRICS_HOST = "0.0.0.0"  # noqa: S104 - for a private network, which nothing publishes
 
 
 def redact(value: Any) -> Any:
@@ -186,9 +188,16 @@ def metrics(settings: Settings) -> tuple[bytes, str]:
 
 
 def serve_metrics(settings: Settings) -> None:
-    """Serve the metrics on a port of their own, from a thread, where one is set."""
-    if settings.metrics_port is not None:
-        start_http_server(settings.metrics_port, registry=_registry(settings))
+    """Serve the metrics on a port of their own, from a thread, where one is set. Raises SettingsError when that port
+    cannot be had."""
+    if (port := settings.metrics_port) is not None:
+        require_port(
+            "DARKROOM_METRICS_PORT",
+            METRICS_HOST,
+            port,
+            "Set another, or stop what listens there: API and worker on one machine each need a port of their own.",
+        )
+        start_http_server(port, METRICS_HOST, registry=_registry(settings))
 
 
 def _registry(settings: Settings) -> CollectorRegistry:

@@ -1,4 +1,20 @@
--- Accounts as Auth makes them: profile and credit account at once, signup credits with a confirmed address.
+-- Accounts as Auth makes them: profile and credit account at once, signup credits with a confirmed address; and the lock of a
+-- user, behind which whatever changes something of theirs waits for its turn.
+
+-- Changes of one user come one after the other. In a read-only transaction there are none, and no locks either.
+create or replace function private.lock_user(p_user_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if private.is_read_only() then
+    perform 1 from public.profiles where user_id = p_user_id;
+  else
+    perform 1 from public.profiles where user_id = p_user_id for no key update;
+  end if;
+  if not found then
+    raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
+  end if;
+end $$;
 
 -- What an address is compared by: letters in lower case, without a '+' part, and without dots where Gmail ignores them.
 create or replace function private.mailbox_of(p_email text) returns text

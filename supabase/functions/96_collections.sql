@@ -172,21 +172,6 @@ begin
           from public.collections c where c.owner_id = coalesce(p_team_id, p_user_id));
 end $$;
 
--- Changes of one user come one after the other. In a read-only transaction there are none, and no locks either.
-create or replace function private.lock_user(p_user_id uuid) returns void
-language plpgsql security definer set search_path = ''
-as $$
-begin
-  if private.is_read_only() then
-    perform 1 from public.profiles where user_id = p_user_id;
-  else
-    perform 1 from public.profiles where user_id = p_user_id for no key update;
-  end if;
-  if not found then
-    raise exception using errcode = 'PT401', message = 'invalid_token', detail = 'This account no longer exists.';
-  end if;
-end $$;
-
 -- Locks the library, so that changes of its collections run one after another: each reads before it writes. Returns
 -- whether the user may change the library, as may_change says.
 create or replace function private.lock_library(p_owner_id uuid, p_user_id uuid) returns boolean

@@ -12,6 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from scripts.local.home import Local
+from scripts.local.process import unmeasured
 from scripts.local.stack import Stack
 from service.admin.store import Admin
 from service.platform.freshness import version_key
@@ -51,10 +52,11 @@ class Operator:
 
 @pytest.fixture(scope="module")
 async def pair(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Processes]:
-    """Two API processes on a Redis of their own."""
+    """Two API processes on a Redis of their own. What is measured is how soon they refuse, so that coverage is not."""
     redis = RedisServer(tmp_path_factory.mktemp("redis"))
     await redis.start()
-    children = [await stack.start_api(UNLIMITED | {"REDIS_URL": redis.url}) for _ in range(2)]
+    env = UNLIMITED | unmeasured() | {"REDIS_URL": redis.url}
+    children = [await stack.start_api(env) for _ in range(2)]
     yield Processes((children[0].url, children[1].url), redis)
     for child in children:
         await child.stop()

@@ -29,8 +29,8 @@ from tests.jobs import finished, new_queue, queue_job
 from tests.photos import photo
 from tests.service.conftest import RedisServer, settings_for
 from tests.support import MODELLESS, sign_up
+from workers.context import Slots, WorkerContext
 from workers.run_job import run_job
-from workers.workbench import Slots, Workbench
 
 SUSPENDED = {(403, "account_suspended")}
 GONE = {(401, "invalid_token")}
@@ -172,13 +172,14 @@ async def test_the_receipt_of_a_deletion_is_told_to_the_token_of_the_account_tha
     async with asyncio.timeout(60):
         while (document := await user_client.http.get(receipt)).json()["status"] != "done":
             assert document.status_code == 200
+            await asyncio.sleep(0.05)
     assert document.json()["receipt"]["account"] == "deleted"
     assert await auth.fetchval("select count(*) from auth.users where id = $1", user.id) == 0
     gone_at = time.monotonic()
     for path in ("/me", "/images", "/usage"):
         async with asyncio.timeout(10):
-            while (answer := await user_client.http.get(path)).status_code == 200:
-                pass
+            while (answer := await user_client.http.get(path)).status_code == 200:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
         assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token"), path
     assert time.monotonic() - gone_at < 1.5
 
@@ -196,6 +197,7 @@ async def worker_platform(
         yield opened, redis
 
 
+@pytest.mark.usefixtures("model_server")
 async def test_a_running_job_is_dropped_and_costs_nothing(
     worker_platform: tuple[Platform, RedisServer | None], local: Local, auth: Db
 ) -> None:
@@ -208,9 +210,9 @@ async def test_a_running_job_is_dropped_and_costs_nothing(
     job = await Jobs(platform.database).claim_next(queue, "test", 30)
     assert job is not None
     pixels = GatedPool(platform)
-    bench = Workbench(platform, pixels, Slots(1), "test")
-    async with pixels, watching(platform, bench.look_after):
-        running = asyncio.create_task(run_job(bench, job))
+    context = WorkerContext(platform, pixels, Slots(1), "test")
+    async with pixels, watching(platform, context.look_after):
+        running = asyncio.create_task(run_job(context, job))
         await asyncio.to_thread(wait_for, await pixels.workdirs.get() / "entered")
         if redis is not None:
             await redis.kill()
@@ -220,7 +222,7 @@ async def test_a_running_job_is_dropped_and_costs_nothing(
         seconds = time.monotonic() - suspended_at
     print(f"\nthe worker dropped the job {seconds * 1000:.0f} ms after the suspension")
     assert seconds < 1
-    assert bench.leases == set()
+    assert context.leases == set()
     row = await auth.fetchrow("select status, charged from public.jobs where id = $1", job_id)
     assert row is not None
     assert tuple(row) == ("canceled", 0)

@@ -55,10 +55,10 @@ def _become(program: Program) -> NoReturn:
         log = os.open(program["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         for descriptor, target in ((os.open(os.devnull, os.O_RDONLY), 0), (log, 1), (log, 2)):
             os.dup2(descriptor, target)
-        if program["program"] == "dying_api":
-            os.environ.update(program["env"])
-        else:
+        if program["program"] == "dying_worker":
             os.environ[HANDOVER] = str(hand_over(program["env"]))
+        else:
+            os.environ.update(program["env"])
         _PROGRAMS[program["program"]](*program["arguments"])
     except BaseException:
         traceback.print_exc()

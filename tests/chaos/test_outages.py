@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import UUID
 
+import asyncpg
 import pytest
 
 from scripts.local.apps import answers
+from scripts.local.process import Child
 from scripts.local.stack import Stack
 from service.jobs.progress import Progress
+from service.jobs.store import Jobs
 from service.maintenance.store import Maintenance
+from service.platform.queue import queue_key, wake_key
 from service.platform.resources import Platform, open_platform
 from service.platform.settings import load_settings
 from tests.client import Client
 from tests.conftest import UNLIMITED
-from tests.jobs import finished, queue_job
+from tests.jobs import finished, new_queue, queue_job
 from tests.photos import photo
-from tests.support import MODELLESS, sign_up
+from tests.support import MODELLESS, PATIENCE, sign_up
 
 pytestmark = pytest.mark.chaos
 OP = "resize-v1:width-64"
@@ -33,44 +38,59 @@ async def own_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[S
         yield stack
 
 
+@pytest.fixture(scope="module")
+async def worker(own_stack: Stack) -> Child:
+    """A worker that outlives what these tests do."""
+    return await own_stack.start_worker(ENV)
+
+
 @pytest.fixture
 async def own(own_stack: Stack) -> AsyncIterator[Platform]:
     async with open_platform(load_settings(**own_stack.environment(ENV))) as opened:
         yield opened
 
 
-async def test_redis_killed_and_restarted_empty(own_stack: Stack, own: Platform) -> None:
-    jobs = [await queue_job(own, photo(), OP, "default") for _ in range(6)]
+async def _hand_over(stack: Stack, queue: str) -> None:
+    """Let the worker have the jobs of a queue; nobody rings."""
+    connection = await asyncpg.connect(stack.local.database_url)
+    await connection.execute("update public.jobs set queue = 'default' where queue = $1", queue)
+    await connection.close()
+
+
+async def test_redis_killed_and_restarted_empty(own_stack: Stack, own: Platform, worker: Child) -> None:
+    """With the rings of jobs that nobody has taken."""
+    queue = new_queue()
+    jobs = [await queue_job(own, photo(), OP, queue) for _ in range(6)]
     for _ in jobs:
-        await own.doorbell.ring("default")
+        await own.doorbell.ring(queue)
     await own_stack.kill_redis()
     await own_stack.start_redis()
-    assert await own.redis.dbsize() == 0
-    worker = await own_stack.start_worker(ENV)
+    assert not await own.redis.exists(queue_key(queue), wake_key(queue))
+    await _hand_over(own_stack, queue)
     rows = await asyncio.gather(*(finished(own, job) for job in jobs))
     assert {row.status for row in rows} == {"done"}
-    await worker.stop()
+    assert worker.returncode is None
 
 
-async def test_redis_killed_under_a_working_worker(own_stack: Stack, own: Platform) -> None:
+async def test_redis_killed_under_a_working_worker(own_stack: Stack, own: Platform, worker: Child) -> None:
     """The worker outlives it: what it was doing goes on, what comes later is found by the sweep."""
-    worker = await own_stack.start_worker(ENV)
-    first = [await queue_job(own, photo(1200, 900), OP, "default") for _ in range(6)]
-    await own.doorbell.ring("default", len(first))
+    queue = new_queue()
+    first = [await queue_job(own, photo(1200, 900), OP, queue) for _ in range(6)]
     async with own.shared(Progress).listen(first[0]) as listener:
-        await listener.next(20)
+        await _hand_over(own_stack, queue)
+        await own.doorbell.ring("default", len(first))
+        assert await listener.next(PATIENCE) is not None
     await own_stack.kill_redis()
     second = [await queue_job(own, photo(), OP, "default") for _ in range(3)]
     await own_stack.start_redis()
     rows = await asyncio.gather(*(finished(own, job) for job in (*first, *second)))
     assert {row.status for row in rows} == {"done"}
     assert worker.returncode is None
-    await worker.stop()
 
 
-async def test_postgres_restarted_under_load(own_stack: Stack, own: Platform) -> None:
+async def test_postgres_restarted_under_load(own_stack: Stack, own: Platform, worker: Child) -> None:
     user = await sign_up(own_stack.local)
-    api, worker = await own_stack.start_api(ENV), await own_stack.start_worker(ENV)
+    api = await own_stack.start_api(ENV)
     async with Client(api.url, user.token) as client:
         await client.process(photo(), OP)  # everybody is connected
         jobs = []
@@ -85,18 +105,25 @@ async def test_postgres_restarted_under_load(own_stack: Stack, own: Platform) ->
     assert {document["status"] for document in documents} == {"done"}
     assert not await Maintenance(own.database).check_invariants()
     assert worker.returncode is None
-    await worker.stop()
     await api.stop()
+
+
+async def _waits(own: Platform, job: UUID) -> bool:
+    row = await Jobs(own.database).get_job(job, None)
+    assert row is not None
+    return row.status == "queued"
 
 
 async def test_a_worker_that_is_told_to_stop_hands_over(own_stack: Stack, own: Platform) -> None:
     """SIGTERM with no time to drain: the job goes back without an attempt spent, and another worker takes it."""
+    queue = new_queue()
     env = ENV | {"DARKROOM_DRAIN_SECONDS": "1", "DARKROOM_LEASE_SECONDS": "60", "DARKROOM_WORKER_SLOTS": "1"}
+    env |= {"DARKROOM_QUEUE": queue}
     leaving = await own_stack.start_worker(env)
-    jobs = [await queue_job(own, photo(1200, 900), "bgremove-v1+shadow-v1", "default") for _ in range(2)]
-    async with own.shared(Progress).listen(jobs[0]) as listener:
-        await own.doorbell.ring("default")
-        await listener.next(20)
+    jobs = [await queue_job(own, photo(800, 600), "bgremove-v1+shadow-v1", queue) for _ in range(2)]
+    async with asyncio.timeout(PATIENCE):
+        while await _waits(own, jobs[0]):  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.05)
     await leaving.stop()
     staying = await own_stack.start_worker(env)
     rows = await asyncio.gather(*(finished(own, job) for job in jobs))

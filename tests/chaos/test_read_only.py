@@ -21,7 +21,7 @@ from service.platform.resources import Platform, open_platform
 from service.platform.settings import load_settings
 from tests.client import Client
 from tests.conftest import UNLIMITED
-from tests.jobs import finished, queue_job
+from tests.jobs import finished, new_queue, queue_job
 from tests.photos import photo
 from tests.support import MODELLESS, PATIENCE, User, set_plan, sign_up
 from tests.walking import OP, Account, Answer, furnish, walk
@@ -180,15 +180,24 @@ async def _a_new_job_is_refused(client: Client, visitor: Client) -> None:
         assert int(refusal.headers["retry-after"]) > 0
 
 
+async def _hand_over(stack: Stack, queue: str) -> None:
+    """Let the worker have the jobs of a queue."""
+    connection = await asyncpg.connect(stack.local.database_url)
+    await connection.execute("update public.jobs set queue = 'default' where queue = $1", queue)
+    await connection.close()
+
+
 async def test_jobs_wait_and_go_on(own_stack: Stack, own: Platform, api_url: str, worker: Child) -> None:
     """Made read-only under load, with jobs waiting and under way: none fails, and all are done afterwards."""
     user: User = await sign_up(own_stack.local)
     await set_plan(own_stack.local, user.id, "pro")
-    under_way = [await queue_job(own, photo(1600, 1200), OP, "default", user_id=user.id) for _ in range(6)]
+    queue = new_queue()  # whose jobs nobody takes before all are there
+    under_way = [await queue_job(own, photo(1600, 1200), OP, queue, user_id=user.id) for _ in range(6)]
+    waiting = [await queue_job(own, photo(), OP, queue, user_id=user.id) for _ in range(3)]
     async with own.shared(Progress).listen(under_way[0]) as listener:
+        await _hand_over(own_stack, queue)
         await own.doorbell.ring("default", len(under_way))
-        await listener.next(PATIENCE)
-    waiting = [await queue_job(own, photo(), OP, "default", user_id=user.id) for _ in range(3)]
+        assert await listener.next(PATIENCE) is not None
     async with read_only(own_stack, own):
         # A worker that starts now, and one that is rung, wait like the others.
         late = await own_stack.start_worker(ENV | MODELLESS)

@@ -73,14 +73,15 @@ def open_sandbox(root: Path, scene: Scene) -> Sandbox:
 
 
 async def run(block: Block, scene: Scene, sandbox: Sandbox) -> None:
-    parts = list(_commands(block, fill(block, scene.values)))
+    text = fill(block, scene.values)
+    parts = list(_commands(block, text))
     place = (block.document.name, block.heading)
     if place == BENCHMARKS:
         for number, command in parts:
             if complaint := programs.check_call("darkroom", shlex.split(command, comments=True)[1:]):
                 block.fail(complaint, number)
         return
-    checkout = _checkout(sandbox.root / block.name, scene)
+    checkout = _checkout(sandbox.root / block.name, scene, text)
     state = sandbox.root / f"{block.name}.state"
     state.mkdir()
     (state / "script").write_text(_script(parts, state), "utf-8")
@@ -158,13 +159,13 @@ def _script(parts: list[tuple[int, str]], state: Path) -> str:
     return "\n".join([*lines, "wait", ""])
 
 
-def _checkout(path: Path, scene: Scene) -> Path:
-    """A directory with the repository's entries as links, and the files that examples name."""
+def _checkout(path: Path, scene: Scene, text: str) -> Path:
+    """A directory with the repository's entries as links, and the files that the example `text` names."""
     path.mkdir()
     for entry in REPOSITORY.iterdir():
         if entry.name not in {".darkroom", ".env"}:
             (path / entry.name).symlink_to(entry)
-    write_files(scene, path)
+    write_files(scene, path, text)
     home = Home(path / ".darkroom")  # of the shared stack
     home.command.parent.mkdir(parents=True)
     home.write_local(scene.local)

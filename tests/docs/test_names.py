@@ -7,16 +7,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fastapi.routing import APIRoute
 from typer.core import TyperGroup
 
 from scripts.docs import errors, settings
 from scripts.local.home import REPOSITORY
+from service.app import create_app
 from service.platform.settings import Settings
 from tests.docs.blocks import BLOCKS, DOCUMENTS
 from tests.docs.programs import command_tree, setting_names
+from tests.service.conftest import settings_with
 
 _VARIABLE = re.compile(r"\b(?:DARKROOM|SUPABASE|STRIPE|CLAMD|SENTRY|PROMETHEUS|REDIS)_[A-Z0-9_]+\b")
 _COMMAND = re.compile(r"`darkroom ([^`]+)`")
+_ROUTE = re.compile(
+    r"\b((?:GET|POST|PUT|PATCH|DELETE|HEAD)(?:, (?:GET|POST|PUT|PATCH|DELETE))*) (/[\w/{}$.-]*)"
+)
 _LINK = re.compile(r"\]\(([^)#\s]+)?(#[^)\s]+)?\)")
 _LOCAL = {
     "DARKROOM_API_PORT": "scripts/run: port of the API",
@@ -26,6 +32,11 @@ _LOCAL = {
     "DARKROOM_EXAMPLES": "tests: how many times as many random examples",
 }
 """Variables that are no settings of the service."""
+_NOT_OURS = {
+    ("GET", "/v1/events"): "Stripe's",
+    ("DELETE", "/tenants/{}/buckets/{}/orphan-objects"): "Supabase Storage's",
+}
+_API = REPOSITORY / "docs" / "api.md"
 
 
 def _lines() -> Iterator[tuple[str, str]]:
@@ -59,6 +70,37 @@ def _named_commands() -> Iterator[tuple[str, list[str]]]:
             for command in re.findall(r"`([^`]+)`", cells[1]):
                 if not command.startswith(("darkroom", "/", "GET", "POST")):
                     yield place, ["admin", *command.split()]
+
+
+def _routes(*, in_schema: bool) -> set[tuple[str, str]]:
+    """(method, path) of each route, parameters without their names; or of those in the OpenAPI document alone."""
+    return {
+        (method, re.sub(r"\{[^}]*\}", "{}", route.path))
+        for route in create_app(settings_with()).routes
+        if isinstance(route, APIRoute) and (route.include_in_schema or not in_schema)
+        for method in route.methods or ()
+    }
+
+
+def _named_routes() -> dict[tuple[str, str], str]:
+    """Routes that docs/api.md and the guides that it links name, with a place of each."""
+    guides = {_API, *(_API.parent / path for path, _ in _LINK.findall(_API.read_text("utf-8")) if path)}
+    return {
+        (method, re.sub(r"\{[^}]*\}|\$\w+", "{}", path.rstrip("."))): place
+        for place, line in _lines()
+        if REPOSITORY / place.partition(":")[0] in guides
+        for methods, path in _ROUTE.findall(line)
+        for method in methods.split(", ")
+    }
+
+
+def test_every_route_is_described() -> None:
+    assert sorted(_routes(in_schema=True) - _named_routes().keys()) == []
+
+
+def test_every_route_that_is_named_exists() -> None:
+    known = _routes(in_schema=False) | _NOT_OURS.keys()
+    assert {place: route for route, place in _named_routes().items() if route not in known} == {}
 
 
 def test_every_variable_that_is_named_is_a_setting() -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from scripts.local.check import advisors, compare_types, lint
-from scripts.local.migration import MIGRATIONS
+from scripts.local.check import advisors, compare_types
 from scripts.local.process import StackError
 from scripts.local.stack import Stack
 
@@ -35,34 +34,3 @@ def test_other_types_than_the_committed_ones_are_a_failure(
     assert compare_types("export type A = string\n")
     assert not compare_types("export type A = number\n")
     assert "+export type A = number" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("statement", "rule"),
-    [
-        (
-            "alter table public.jobs add column at timestamptz default clock_timestamp();",
-            "adding-field-with-default",
-        ),
-        (
-            "alter table public.jobs add column half integer generated always as (width / 2) stored;",
-            "generated column",
-        ),
-        ("alter table public.jobs alter column step set not null;", "adding-not-nullable-field"),
-        ("alter table public.jobs alter column size type numeric;", "changing-column-type"),
-        ("create index jobs_by_step on public.jobs (step);", "require-concurrent-index-creation"),
-    ],
-)
-def test_what_rewrites_or_scans_a_table_under_a_lock_is_found(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], statement: str, rule: str
-) -> None:
-    migration = tmp_path / "20990101000000_hazard.sql"
-    migration.write_text(statement + "\n")
-    assert not lint([migration])
-    assert rule in capfd.readouterr().out
-    migration.write_text("alter table public.jobs add column note text;\n")
-    assert lint([migration])
-
-
-def test_the_migrations_have_no_finding() -> None:
-    assert lint(sorted(MIGRATIONS.glob("*.sql")))

@@ -14,6 +14,7 @@ from PIL import Image
 from scripts.local.demo import SAMPLE, stamped_sample
 from scripts.local.home import REPOSITORY
 from scripts.local.process import unmeasured
+from tests.support import MODELLESS
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ async def _run_once(home: Path, *arguments: str) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "scripts.local", "run", "--once", *arguments),
         cwd=REPOSITORY,
-        env={**os.environ, **unmeasured(), **ports, "COLUMNS": "200"},
+        env={**os.environ, **unmeasured(), **MODELLESS, **ports, "COLUMNS": "200"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

@@ -10,10 +10,22 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from scripts.local.__main__ import main
 from scripts.local.check import generate_migration
-from scripts.local.home import Local
+from scripts.local.home import REPOSITORY, Local
+from scripts.local.lint import lint
 from scripts.local.migrate import pending
-from scripts.local.migration import LOCK, Connection, changes, statements, without_comments, write_migration
+from scripts.local.migration import (
+    LOCK,
+    MIGRATIONS,
+    REMINDER,
+    Connection,
+    changes,
+    statements,
+    without_comments,
+    write_migration,
+    write_migration_of_tables,
+)
 from scripts.local.process import StackError
 
 TABLES = """
@@ -308,6 +320,29 @@ def test_a_migration_begins_with_the_locks_and_comes_last(tmp_path: Path) -> Non
     assert path.read_text("utf-8") == f"{LOCK}\n\n{DOUBLED}"
 
 
+def test_a_migration_of_tables_begins_with_the_locks_and_says_what_tests_demand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["scripts.local", "migration", "add_notes", "--table"])
+    monkeypatch.setattr(write_migration_of_tables, "__defaults__", (tmp_path,))
+    assert main() == 0
+    [path] = tmp_path.iterdir()
+    assert path.name.endswith("_add_notes.sql")
+    assert capsys.readouterr().out == f"{path}\n"
+    text = path.read_text("utf-8")
+    assert text.startswith(f"{LOCK}\n\n--")
+    assert without_comments(text) == without_comments(LOCK)
+    assert lint([path])
+    for name in re.findall(r"[\w/]+\.(?:py|sql|md)\b", REMINDER):
+        folders = (REPOSITORY, REPOSITORY / "supabase", REPOSITORY / "tests" / "sql")
+        assert any((folder / name).exists() for folder in folders), name
+
+
+def test_what_a_new_migration_of_tables_reminds_of_is_deleted_from_it() -> None:
+    first = REMINDER.splitlines()[0]
+    assert [file.name for file in MIGRATIONS.glob("*.sql") if first in file.read_text("utf-8")] == []
+
+
 def test_a_statement_ends_at_a_line_that_ends_with_its_semicolon() -> None:
     assert [without_comments(part).splitlines()[0] for part in statements(STAMP)] == [
         "create or replace function private.stamp() returns trigger",
@@ -326,9 +361,11 @@ def test_a_statement_without_an_end_is_refused(text: str) -> None:
         list(statements(f"{DOUBLED}\n{text}\n-- The end.\n"))
 
 
-async def test_a_name_that_the_cli_would_not_take_is_refused() -> None:
+async def test_a_name_that_the_cli_would_not_take_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StackError, match="no name of a migration"):
         await generate_migration("Add Teams")
+    with pytest.raises(StackError, match="no name of a migration"):
+        write_migration_of_tables("../teams", tmp_path)
 
 
 async def test_a_database_that_other_migrations_made_is_not_migrated(

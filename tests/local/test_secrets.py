@@ -18,6 +18,7 @@ from scripts.local.home import Home
 from scripts.local.process import Child, Command, unmeasured
 from scripts.local.stack import Stack
 from tests.local.secrecy import exposed, open_to_others, secret_values, told
+from tests.support import MODELLESS
 
 _listeners: list[list[list[str]]] = []
 """Each gets the arguments of every process that this one starts."""
@@ -50,7 +51,7 @@ async def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
     started: list[list[str]] = []
     _listeners.append(started)
     with pytest.MonkeyPatch.context() as environment:
-        for name, value in unmeasured().items():
+        for name, value in (unmeasured() | MODELLESS).items():
             environment.setenv(name, value)
         async with Stack(home, app=True, api_port=0, supabase_port=0):
             values = secret_values(home)

@@ -21,6 +21,7 @@ from scripts.local.home import REPOSITORY, Home, Local
 from scripts.local.migrate import pending
 from scripts.local.process import StackError, unmeasured
 from scripts.local.stack import Stack
+from tests.support import MODELLESS
 
 
 @pytest.fixture
@@ -42,10 +43,11 @@ def _own_stack(home: Path) -> Stack:
 @asynccontextmanager
 async def _supervisor(home: Path, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """`python -m scripts.local up` on `home`, running; killed at the end if it still is."""
+    ports = {"DARKROOM_API_PORT": "0", "DARKROOM_SUPABASE_PORT": "0"}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "scripts.local", "up", "--home", str(home), *arguments),
         cwd=REPOSITORY,
-        env={**os.environ, **unmeasured(), "DARKROOM_API_PORT": "0", "DARKROOM_SUPABASE_PORT": "0"},
+        env={**os.environ, **unmeasured(), **MODELLESS, **ports},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

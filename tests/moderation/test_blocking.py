@@ -39,11 +39,12 @@ from tests.moderation.judging import judged_by
 from tests.photos import Photo, photo
 from tests.support import PATIENCE, User, new_sha256
 from workers.cleanup import CleanupReport, purge
+from workers.context import Slots, WorkerContext
 from workers.imaging.pool import PixelPool
 from workers.originals import fetch_original
 from workers.run_job import run_job
-from workers.workbench import Slots, Workbench
 
+pytestmark = pytest.mark.usefixtures("model_server")
 OP = "resize-v1:width-16"
 Db: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -157,7 +158,7 @@ async def _work(platform: Platform, queue: str, *moderators: Moderator) -> tuple
     assert job is not None
     async with PixelPool(workers=1, models=tuple(platform.models.values())) as pixels:
         judged = judged_by(platform, *moderators)
-        await run_job(Workbench(judged, pixels, Slots(1), "test"), job)
+        await run_job(WorkerContext(judged, pixels, Slots(1), "test"), job)
     row = await Jobs(platform.database).get_job(job.id, job.user_id)
     assert row is not None
     error = row.error or {}

@@ -29,13 +29,13 @@ from tests.moderation.judging import judged_by
 from tests.nsfw import as_photo, discs, doubtful
 from tests.photos import Photo, photo
 from tests.support import until_gone
+from workers.context import Slots, WorkerContext
 from workers.imaging.pool import PixelPool
 from workers.look_again import look_again
 from workers.originals import originals
 from workers.run_job import run_job
-from workers.workbench import Slots, Workbench
 
-pytestmark = pytest.mark.usefixtures("worker")
+pytestmark = pytest.mark.usefixtures("worker", "model_server")
 OP = "resize-v1:width-160"
 OPERATOR = Actor(None, "cli:tests")
 
@@ -202,17 +202,17 @@ async def test_another_threshold_judges_by_what_was_seen(
 
 
 @asynccontextmanager
-async def _bench(platform: Platform, *, models: bool) -> AsyncIterator[Workbench]:
+async def _context(platform: Platform, *, models: bool) -> AsyncIterator[WorkerContext]:
     weights = tuple(platform.models.values()) if models else ()
     async with PixelPool(workers=1, models=weights) as pixels:
-        yield Workbench(platform, pixels, Slots(1), "test")
+        yield WorkerContext(platform, pixels, Slots(1), "test")
 
 
 async def _run(platform: Platform, queue: str, *, models: bool = True) -> Any:
     job = await Jobs(platform.database).claim_next(queue, "test", 30)
     assert job is not None
-    async with _bench(platform, models=models) as bench:
-        await run_job(bench, job)
+    async with _context(platform, models=models) as context:
+        await run_job(context, job)
     return await Jobs(platform.database).get_job(job.id, job.user_id)
 
 

@@ -22,40 +22,41 @@ from tests.moderation.conftest import EICAR, MARKER, Daemon
 from tests.moderation.test_clamd import png_with_text
 from tests.photos import Photo, photo
 from tests.support import User
+from workers.context import Slots, WorkerContext
 from workers.imaging.pool import PixelPool
 from workers.run_job import run_job
-from workers.workbench import Slots, Workbench
 
+pytestmark = pytest.mark.usefixtures("model_server")
 OP = "resize-v1:width-16"
 Db: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
 @asynccontextmanager
-async def _bench(stack: Stack, **settings: Any) -> AsyncIterator[Workbench]:
+async def _context(stack: Stack, **settings: Any) -> AsyncIterator[WorkerContext]:
     # Not validated: a scanner must take the largest upload, and an output may be larger still.
     changed = load_settings(**stack.environment()).model_copy(update=settings)
     async with (
         open_platform(changed) as platform,
         PixelPool(workers=1, models=tuple(platform.models.values())) as pixels,
     ):
-        yield Workbench(platform, pixels, Slots(1), "test")
+        yield WorkerContext(platform, pixels, Slots(1), "test")
 
 
 async def _run(
-    bench: Workbench, picture: Photo, *, user_id: UUID | None = None, persist: bool = False
+    context: WorkerContext, picture: Photo, *, user_id: UUID | None = None, persist: bool = False
 ) -> JobRow:
     """One attempt at a job on a picture."""
     queue = new_queue()
-    asked = await ask(bench.platform, picture, OP, queue, user_id=user_id, persist=persist)
+    asked = await ask(context.platform, picture, OP, queue, user_id=user_id, persist=persist)
     assert asked.job is not None
-    await bench.platform.storage.upload(
+    await context.platform.storage.upload(
         "uploads-ephemeral", asked.job.upload_path, picture.data, picture.content_type
     )
-    job = await Jobs(bench.platform.database).claim_next(queue, "test", 30)
+    job = await Jobs(context.platform.database).claim_next(queue, "test", 30)
     assert job is not None
     assert job.wants_persist is persist
-    await run_job(bench, job)
-    row = await Jobs(bench.platform.database).get_job(job.id, user_id)
+    await run_job(context, job)
+    row = await Jobs(context.platform.database).get_job(job.id, user_id)
     assert row is not None
     return row
 
@@ -70,8 +71,8 @@ async def test_an_infected_upload_is_refused_dropped_and_blocked(
     stack: Stack, clamd: Daemon, db: Db, *, way: str, text: bytes, signature: str
 ) -> None:
     picture = _infected(text)
-    async with _bench(stack, clamd_url=getattr(clamd, way), scan="all") as bench:
-        row = await _run(bench, picture)
+    async with _context(stack, clamd_url=getattr(clamd, way), scan="all") as context:
+        row = await _run(context, picture)
     assert (row.status, row.charged, row.output) == ("error", 0, None)
     assert row.error is not None
     assert (row.error["code"], row.error["category"]) == ("infected", "infected")
@@ -87,8 +88,8 @@ async def test_an_infected_upload_is_refused_dropped_and_blocked(
 
 
 async def test_a_clean_picture_is_stored_and_says_so(stack: Stack, clamd: Daemon) -> None:
-    async with _bench(stack, clamd_url=clamd.unix, scan="all") as bench:
-        row = await _run(bench, photo())
+    async with _context(stack, clamd_url=clamd.unix, scan="all") as context:
+        row = await _run(context, photo())
     assert row.status == "done"
     assert row.output is not None
     assert row.output.scan == "clean"
@@ -98,35 +99,35 @@ async def test_only_what_is_kept_is_scanned_unless_told_otherwise(
     stack: Stack, clamd: Daemon, db: Db, user: User
 ) -> None:
     await db.execute("update profiles set plan_id = 'pro' where user_id = $1", user.id)
-    async with _bench(stack, clamd_url=clamd.tcp) as bench:
-        passing = await _run(bench, _infected(), user_id=user.id)
+    async with _context(stack, clamd_url=clamd.tcp) as context:
+        passing = await _run(context, _infected(), user_id=user.id)
         assert passing.output is not None
         assert (passing.status, passing.output.scan) == ("done", "none")
-        kept = await _run(bench, photo(), user_id=user.id, persist=True)
+        kept = await _run(context, photo(), user_id=user.id, persist=True)
         assert kept.output is not None
         assert (kept.output.bucket, kept.output.scan) == ("user-library", "clean")
-        refused = await _run(bench, _infected(), user_id=user.id, persist=True)
+        refused = await _run(context, _infected(), user_id=user.id, persist=True)
         assert refused.error is not None
         assert (refused.status, refused.error["code"]) == ("error", "infected")
 
 
 async def test_without_a_scanner_nothing_is_kept(stack: Stack, mortal_clamd: Daemon) -> None:
     """Closed, the default: the job is tried again, as for any dependency that is away."""
-    async with _bench(stack, clamd_url=mortal_clamd.unix, scan="all") as bench:
+    async with _context(stack, clamd_url=mortal_clamd.unix, scan="all") as context:
         await mortal_clamd.kill()
-        row = await _run(bench, photo())
+        row = await _run(context, photo())
         assert row.status == "queued"
         assert row.error is not None
         assert (row.error["code"], row.error["retryable"]) == ("dependency_unavailable", True)
         await mortal_clamd.start()
-        assert (await _run(bench, photo())).status == "done"
+        assert (await _run(context, photo())).status == "done"
 
 
 async def test_without_a_scanner_what_is_kept_is_flagged(stack: Stack, mortal_clamd: Daemon) -> None:
     """Open, where a deployment says so."""
-    async with _bench(stack, clamd_url=mortal_clamd.tcp, scan="all", scan_when_away="open") as bench:
+    async with _context(stack, clamd_url=mortal_clamd.tcp, scan="all", scan_when_away="open") as context:
         await mortal_clamd.kill()
-        row = await _run(bench, _infected())
+        row = await _run(context, _infected())
     assert row.status == "done"
     assert row.output is not None
     assert row.output.scan == "unscanned"
@@ -136,10 +137,10 @@ async def test_without_a_scanner_what_is_kept_is_flagged(stack: Stack, mortal_cl
 async def test_a_picture_too_large_for_the_scanner(
     stack: Stack, clamd: Daemon, when_away: str, status: str
 ) -> None:
-    async with _bench(
+    async with _context(
         stack, clamd_url=clamd.unix, scan="all", scan_when_away=when_away, scan_max_bytes=100
-    ) as bench:
-        row = await _run(bench, photo())
+    ) as context:
+        row = await _run(context, photo())
     assert row.status == status
     if status == "error":
         assert row.error is not None

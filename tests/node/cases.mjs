@@ -7,8 +7,8 @@ export function test(name, body) {
 }
 
 /**
- * Runs the cases, or those whose name matches; `after` follows each. A line is {"name", "error", "seconds"}, its error
- * null when the case passed.
+ * Runs the cases, or those whose name matches; `after` follows each and is told its error. A line is {"name", "error",
+ * "seconds"}, its error null when the case passed.
  */
 export async function run({ only = /./, seconds = 60, after = async () => {} } = {}) {
   for (const { name, body } of cases.filter(({ name }) => only.test(name))) {
@@ -25,7 +25,7 @@ export async function run({ only = /./, seconds = 60, after = async () => {} } =
     }
     clearTimeout(timer)
     line.seconds = (performance.now() - started) / 1000
-    await after()
+    await after(line.error)
     process.stdout.write(JSON.stringify(line) + '\n')
   }
 }

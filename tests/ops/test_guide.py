@@ -22,6 +22,10 @@ def test_section_lists_the_parameters(op: Op) -> None:
         assert (GUIDE.parent / picture).is_file()
 
 
+def test_the_table_of_contents_has_every_op() -> None:
+    assert [op.key for op in OPS if f"](#{op.key})" not in GUIDE.read_text().partition("\n## ")[0]] == []
+
+
 def test_keys_in_the_guide_can_be_run() -> None:
     keys = re.findall(r"`((?:[a-z]+-v[0-9]+(?::[a-z]+-[^`\s:+]+)*\+?)+)`", GUIDE.read_text())
     assert len(keys) > 15

@@ -10,8 +10,7 @@ import asyncpg
 import pytest
 
 from scripts.local.stack import Stack
-from tests.fakes.stripe import Account
-from tests.payments.shop import Shop, empty, open_shop
+from tests.payments.shop import Catalogue, Shop, empty, open_shop
 
 
 @pytest.fixture(scope="session")
@@ -33,9 +32,20 @@ async def books(till: Stack) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]
     assert violations == []
 
 
+@pytest.fixture(scope="session")
+async def catalogue(till: Stack) -> Catalogue:
+    """What is sold, made known to Stripe once for all tests."""
+    connection = await asyncpg.connect(till.local.database_url)
+    await empty(connection)
+    made = await Catalogue.make(till.local, connection)
+    await connection.close()
+    return made
+
+
 @pytest.fixture
-async def shop(till: Stack, books: asyncpg.Connection[asyncpg.Record]) -> AsyncIterator[Shop]:
+async def shop(
+    till: Stack, books: asyncpg.Connection[asyncpg.Record], catalogue: Catalogue
+) -> AsyncIterator[Shop]:
     """The API in this process, a Stripe whose clock shows now, and what is sold known to both."""
-    async with open_shop(till.local, books, Account(int(time.time()))) as opened:
-        await opened.sync()
+    async with open_shop(till.local, books, await catalogue.account_at(int(time.time()), books)) as opened:
         yield opened

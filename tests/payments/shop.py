@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import re
+import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -142,6 +144,37 @@ async def empty(db: asyncpg.Connection[asyncpg.Record]) -> None:
         "truncate public.stripe_events, public.subscriptions, public.stripe_customers, public.stripe_closures,"
         " public.stripe_reversals, public.stripe_prices"
     )
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What a sync has made of what is sold: an account at Stripe that knows it, and what this database wrote down."""
+
+    account: Account
+    prices: list[tuple[str, str, str, str, int, str]]
+
+    @classmethod
+    async def make(cls, local: Local, db: asyncpg.Connection[asyncpg.Record]) -> Catalogue:
+        """By the first sync of an account that knows nothing."""
+        account = Account(int(time.time()))
+        async with open_shop(local, db, account) as shop:
+            await shop.sync()
+        rows = await db.fetch(
+            "select case when plan_id is null then 'pack' else 'plan' end, coalesce(plan_id, pack_id), price_id,"
+            " amount, currency from public.stripe_prices where active"
+        )
+        prices = [
+            (kind, item, account.find("price", price)["product"], price, amount, currency)
+            for kind, item, price, amount, currency in rows
+        ]
+        return cls(account, prices)
+
+    async def account_at(self, now: int, db: asyncpg.Connection[asyncpg.Record]) -> Account:
+        """An account of a test's own after that sync, whose clock shows `now`, and the same prices in the database."""
+        await db.executemany("select public.record_stripe_price($1, $2, $3, $4, $5, $6)", self.prices)
+        account = copy.deepcopy(self.account)
+        account.now = now
+        return account
 
 
 def plain(value: object) -> str:

@@ -16,13 +16,15 @@ from scripts.local.stack import Stack
 from service.payments.reconcile import close_customers, reconcile
 from service.payments.store import StripeStore
 from service.platform.errors import DependencyError
-from tests.fakes.stripe import Account, checkout, payments, subscriptions
+from service.privacy.store import DataRequests
+from tests.fakes.stripe import checkout, payments, subscriptions
 from tests.fakes.stripe.account import DAY, MONTH, Object
 from tests.fakes.stripe.api import answer
-from tests.payments.shop import RETURN, Person, Shop, open_shop
-from tests.privacy.estate import ended
-from tests.support import MODELLESS
+from tests.payments.shop import RETURN, Catalogue, Person, Shop, open_shop
 from workers.billing import billing, reconcile_billing
+from workers.context import Slots, WorkerContext
+from workers.data_requests import run_request
+from workers.imaging.pool import PixelPool
 
 
 def _prices(shop: Shop, **having: Any) -> list[Object]:
@@ -140,12 +142,11 @@ async def test_a_second_subscription_is_flagged(shop: Shop) -> None:
 
 
 async def test_a_second_subscription_is_refunded_and_canceled(
-    till: Stack, books: asyncpg.Connection[asyncpg.Record]
+    till: Stack, books: asyncpg.Connection[asyncpg.Record], catalogue: Catalogue
 ) -> None:
     """Also where the first try ends between the refund and the cancellation."""
-    account = Account(int(time.time()))
+    account = await catalogue.account_at(int(time.time()), books)
     async with open_shop(till.local, books, account, billing_second_subscription="refund") as shop:
-        await shop.sync()
         person, other = await shop.person(), await shop.person()
         await shop.subscribe(other, "pro")
         before = await shop.balance(person)
@@ -171,7 +172,7 @@ async def test_a_second_subscription_is_refunded_and_canceled(
 
 
 @pytest.mark.parametrize("way", ["request", "dashboard"])
-async def test_an_account_that_goes_takes_its_subscription_along(shop: Shop, till: Stack, way: str) -> None:
+async def test_an_account_that_goes_takes_its_subscription_along(shop: Shop, way: str) -> None:
     person = await shop.person()
     made = await shop.subscribe(person, "pro")
     await shop.news()
@@ -183,11 +184,14 @@ async def test_an_account_that_goes_takes_its_subscription_along(shop: Shop, til
             headers=person.user.bearer,
         )
         assert begun.status_code == 202, begun.text
-        worker = await till.start_worker(MODELLESS)
-        row = await ended(shop.platform, UUID(begun.json()["request_id"]), person.id)
+        requests = DataRequests(shop.platform.database)
+        claimed = await requests.claim_request(shop.platform.settings.queue, "test", 30)
+        assert claimed is not None
+        await run_request(WorkerContext(shop.platform, PixelPool(workers=1), Slots(1), "test"), claimed)
+        row = await requests.get_request(UUID(begun.json()["request_id"]), None)
+        assert row is not None
         assert row.receipt is not None
         assert row.receipt["account"] == "deleted"
-        await worker.stop()
     else:
         await shop.db.execute("delete from auth.users where id = $1", person.id)
     shop.server.failing = 3

@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Mapping
-from typing import Any, get_args
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias, get_args
 
 import asyncpg
 import pytest
 
 from scripts.local.stack import Stack
-from tests.fakes.stripe import Account
 from tests.payments.lives import Life, PostOffice, Treatment, buyer, defaulter, subscriber
-from tests.payments.shop import Person, Shop, empty, open_shop
+from tests.payments.shop import Catalogue, empty, open_shop
 
 SEEDS = int(os.environ.get("DARKROOM_LIFE_SEEDS", "1"))
 """How often each life is tried with each treatment of its events."""
@@ -29,23 +28,30 @@ TREATMENTS = [name for name in get_args(Treatment) if name != "in order"]
 _began = int(time.time())
 
 
-async def _lived(
-    till: Stack, books: asyncpg.Connection[asyncpg.Record], life: Life, treatment: Treatment, seed: int
-) -> tuple[Shop, Person, Mapping[str, Any]]:
-    async with open_shop(till.local, books, Account(_began)) as shop:
-        await shop.sync()
-        person = await shop.person()
-        office = PostOffice(shop, treatment, random.Random(seed))
-        async for _step in life(shop, person):
+Living: TypeAlias = Callable[[Life, Treatment, int], Awaitable[Mapping[str, Any]]]
+
+
+@pytest.fixture
+def lived(till: Stack, books: asyncpg.Connection[asyncpg.Record], catalogue: Catalogue) -> Living:
+    """How a life ends under a treatment, with this seed."""
+
+    async def lived(life: Life, treatment: Treatment, seed: int) -> Mapping[str, Any]:
+        await empty(books)
+        async with open_shop(till.local, books, await catalogue.account_at(_began, books)) as shop:
+            person = await shop.person()
+            office = PostOffice(shop, treatment, random.Random(seed))
+            async for _step in life(shop, person):
+                await office.call()
             await office.call()
-        await office.call()
-        await office.close()
-        await shop.value("select public.expire_grants(1000)")
-        left = await books.fetch(
-            "select type, status, error from public.stripe_events where status in ('waiting', 'failed')"
-        )
-        assert [tuple(row) for row in left] == []
-        return shop, person, await shop.state(person)
+            await office.close()
+            await shop.value("select public.expire_grants(1000)")
+            left = await books.fetch(
+                "select type, status, error from public.stripe_events where status in ('waiting', 'failed')"
+            )
+            assert [tuple(row) for row in left] == []
+            return await shop.state(person)
+
+    return lived
 
 
 @pytest.fixture(scope="module")
@@ -57,21 +63,14 @@ def ends() -> dict[Life, Mapping[str, Any]]:
 @pytest.mark.parametrize("seed", range(SEEDS))
 @pytest.mark.parametrize("treatment", TREATMENTS)
 @pytest.mark.parametrize("life", LIVES, ids=lambda life: life.__name__)
-async def test_a_life_ends_the_same(  # noqa: PLR0917 - fixtures and parameters
-    till: Stack,
-    books: asyncpg.Connection[asyncpg.Record],
-    ends: dict[Life, Mapping[str, Any]],
-    life: Life,
-    treatment: Treatment,
-    seed: int,
+async def test_a_life_ends_the_same(
+    lived: Living, ends: dict[Life, Mapping[str, Any]], life: Life, treatment: Treatment, seed: int
 ) -> None:
     if life not in ends:
-        _, _, ends[life] = await _lived(till, books, life, "in order", 0)
+        ends[life] = await lived(life, "in order", 0)
         by_hand = LIVES[life]
         assert {name: ends[life][name] for name in by_hand if name != "net"} == {
             name: by_hand[name] for name in by_hand if name != "net"
         }
         assert abs(ends[life]["net"] - by_hand.get("net", ends[life]["net"])) <= 2
-        await empty(books)
-    _, _, end = await _lived(till, books, life, treatment, seed)
-    assert end == ends[life]
+    assert await lived(life, treatment, seed) == ends[life]

@@ -15,9 +15,9 @@ from tests.fakes.gotrue import GoTrue
 from tests.jobs import new_queue
 from tests.privacy.estate import Connection, furnish, wiped_clean
 from tests.support import User
+from workers.context import Slots, WorkerContext
 from workers.data_requests import run_request
 from workers.imaging.pool import PixelPool
-from workers.workbench import Slots, Workbench
 
 pytestmark = pytest.mark.usefixtures("worker")
 
@@ -29,11 +29,11 @@ async def auth(db: Connection, local: Local) -> AsyncIterator[GoTrue]:
 
 
 @pytest.fixture
-def bench(platform: Platform, auth: GoTrue) -> Workbench:
+def context(platform: Platform, auth: GoTrue) -> WorkerContext:
     """A worker of this process; database and Storage are the stack's, Auth is the fake."""
     settings = platform.settings.model_copy(update={"supabase_url": auth.url})
     own = dataclasses.replace(platform, settings=settings)
-    return Workbench(own, PixelPool(workers=1, memory_mb=256), Slots(1), "account")
+    return WorkerContext(own, PixelPool(workers=1, memory_mb=256), Slots(1), "account")
 
 
 async def asked(platform: Platform, user_id: UUID) -> DataRequest:
@@ -42,21 +42,23 @@ async def asked(platform: Platform, user_id: UUID) -> DataRequest:
     )
 
 
-async def turn(bench: Workbench, db: Connection, request: DataRequest) -> DataRequest:
+async def turn(context: WorkerContext, db: Connection, request: DataRequest) -> DataRequest:
     """One turn of a worker, as soon as there may be one."""
     await db.execute("update public.data_requests set run_at = now() where id = $1", request.request_id)
-    claimed = await DataRequests(bench.platform.database).claim_request(request.queue, bench.name, 30)
+    claimed = await DataRequests(context.platform.database).claim_request(request.queue, context.name, 30)
     assert claimed is not None
-    await run_request(bench, claimed)
-    row = await DataRequests(bench.platform.database).get_request(request.request_id, request.user_id)
+    await run_request(context, claimed)
+    row = await DataRequests(context.platform.database).get_request(request.request_id, request.user_id)
     assert row is not None
     return row
 
 
-async def ended(bench: Workbench, db: Connection, request: DataRequest, *, turns: int = 4) -> DataRequest:
+async def ended(
+    context: WorkerContext, db: Connection, request: DataRequest, *, turns: int = 4
+) -> DataRequest:
     row = request
     for _ in range(turns):
-        row = await turn(bench, db, request)
+        row = await turn(context, db, request)
         if row.status == "done":
             return row
     raise AssertionError(row)
@@ -68,10 +70,10 @@ def account(row: DataRequest) -> str:
 
 
 async def test_the_auth_api_deletes_the_account(
-    bench: Workbench, platform: Platform, auth: GoTrue, db: Connection, user: User
+    context: WorkerContext, platform: Platform, auth: GoTrue, db: Connection, user: User
 ) -> None:
     estate = await furnish(platform, db, user, silent_seconds=0.01)
-    row = await ended(bench, db, await asked(platform, user.id))
+    row = await ended(context, db, await asked(platform, user.id))
     assert account(row) == "deleted"
     assert auth.requests == [("DELETE", f"/auth/v1/admin/users/{user.id}")]
     assert not await db.fetchval("select count(*) from auth.users where id = $1", user.id)
@@ -80,7 +82,7 @@ async def test_the_auth_api_deletes_the_account(
 
 @pytest.mark.parametrize("faults", [[500], [504, 500], [429], ["lost"]], ids=str)
 async def test_an_auth_that_fails_is_asked_again(  # noqa: PLR0917
-    bench: Workbench,
+    context: WorkerContext,
     platform: Platform,
     auth: GoTrue,
     db: Connection,
@@ -93,7 +95,7 @@ async def test_an_auth_that_fails_is_asked_again(  # noqa: PLR0917
     told = set()
     row = request
     while row.status != "done":
-        row = await turn(bench, db, request)
+        row = await turn(context, db, request)
         assert row.status in {"queued", "done"}
         if row.error is not None:
             told.add((row.error["code"], row.error["retryable"]))
@@ -107,29 +109,29 @@ async def test_an_auth_that_fails_is_asked_again(  # noqa: PLR0917
 
 
 async def test_an_account_that_has_gone_already(
-    bench: Workbench, platform: Platform, auth: GoTrue, db: Connection, user: User
+    context: WorkerContext, platform: Platform, auth: GoTrue, db: Connection, user: User
 ) -> None:
     request = await asked(platform, user.id)
     await db.execute("delete from auth.users where id = $1", user.id)
-    row = await ended(bench, db, request)
+    row = await ended(context, db, request)
     assert account(row) == "deleted"
     assert len(auth.requests) == 1
 
 
 async def test_where_the_auth_api_refuses_the_database_does_it(
-    bench: Workbench, platform: Platform, auth: GoTrue, db: Connection, user: User
+    context: WorkerContext, platform: Platform, auth: GoTrue, db: Connection, user: User
 ) -> None:
     auth.faults = [403]
-    row = await ended(bench, db, await asked(platform, user.id))
+    row = await ended(context, db, await asked(platform, user.id))
     assert account(row) == "deleted"
     assert not await db.fetchval("select count(*) from auth.users where id = $1", user.id)
 
 
 async def test_without_the_wish_auth_is_not_asked(
-    bench: Workbench, platform: Platform, auth: GoTrue, db: Connection, user: User
+    context: WorkerContext, platform: Platform, auth: GoTrue, db: Connection, user: User
 ) -> None:
     request = await DataRequests(platform.database).request_deletion(
         user.id, delete_account=False, queue=new_queue()
     )
-    assert account(await ended(bench, db, request)) == "kept"
+    assert account(await ended(context, db, request)) == "kept"
     assert auth.requests == []

@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 import httpx
@@ -30,6 +31,7 @@ from service.platform.errors import (
     unknown_op,
     unsupported_type,
 )
+from service.platform.pages import PageFiles
 from service.platform.settings import Settings, SettingsError, get_settings
 from service.platform.storage import UPLOADS
 from tests.library.people import Connection
@@ -243,6 +245,49 @@ async def test_the_client_module_is_served_as_a_module(client: httpx.AsyncClient
     outside = await client.get("/static/../app.py")
     assert outside.status_code == 404
     assert (await client.get("/static/%2e%2e/app.py")).status_code == 404
+
+
+async def test_what_the_page_loads_may_be_kept_for_ever(client: httpx.AsyncClient) -> None:
+    page = await client.get("/")
+    assert page.headers["cache-control"] == "no-cache"
+    [version] = set(re.findall(r"static/(v-[0-9a-f]{16})/", page.text))
+    assert '<a href="static/darkroom.js">' in page.text  # an address to copy
+    for path, cache in (
+        (f"/static/{version}/app.js", "public, max-age=31536000, immutable"),
+        (f"/static/{version}/darkroom/hash.js", "public, max-age=31536000, immutable"),
+        ("/static/app.js", "no-cache"),
+        (
+            f"/static/v-{'0' * 16}/app.js",
+            "no-cache",
+        ),  # a page of another release, while this one is rolled out
+    ):
+        answer = await client.get(path)
+        assert (answer.status_code, answer.headers["cache-control"]) == (200, cache), path
+        assert answer.headers["content-security-policy"] == page.headers["content-security-policy"]
+        again = await client.get(path, headers={"If-None-Match": answer.headers["etag"]})
+        assert (again.status_code, again.headers["cache-control"]) == (304, cache), path
+    for path in (
+        f"/static/{version}",
+        f"/static/{version}/../../app.py",
+        f"/static/{version}/{version}/app.js",
+    ):
+        assert (await client.get(path)).status_code == 404, path
+
+
+def test_the_version_of_pages_changes_with_bytes_and_names(tmp_path: Path) -> None:
+    (tmp_path / "ui").mkdir()
+    (tmp_path / "ui" / "a.js").write_text("1")
+    files = PageFiles(tmp_path, policy="default-src 'none'")
+    seen = [files.version()]
+    assert files.version() == seen[0] == PageFiles(tmp_path, policy="").version()
+    (tmp_path / "ui" / "a.js").write_text("2")
+    seen.append(files.version())
+    (tmp_path / "ui" / "a.js").rename(tmp_path / "ui" / "b.js")
+    seen.append(files.version())
+    assert len(set(seen)) == 3
+    assert files.versioned('<script src="static/app.js" type="module">') == (
+        f'<script src="static/{seen[2]}/app.js" type="module">'
+    )
 
 
 async def test_the_configuration_for_browsers_holds_no_secret(

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from httpx_aiohttp import HttpxAiohttpClient
 from starlette.requests import Request
+from structlog.testing import capture_logs
 
 from scripts.local.home import REPOSITORY, Local
 from service.access.auth import JWKS_SECONDS, Authenticator, Principal
@@ -314,8 +315,10 @@ class TestKeys:
         await outcome(authenticator, signer.sign(claims))
         clock.now += JWKS_SECONDS + 1
         jwks.document = document
-        await outcome(authenticator, signer.sign(claims | {"session_id": "another"}))
+        with capture_logs() as logs:
+            await outcome(authenticator, signer.sign(claims | {"session_id": "another"}))
         assert jwks.asked == 2
+        assert [line["event"] for line in logs] == ["jwks_malformed"]
 
     async def test_an_unknown_kid_refetches_at_most_every_ten_seconds(
         self, authenticator: Authenticator, claims: dict[str, Any], signer: Signer, jwks: Jwks, clock: Clock
@@ -342,10 +345,12 @@ class TestKeys:
         self, authenticator: Authenticator, claims: dict[str, Any], signer: Signer, jwks: Jwks, clock: Clock
     ) -> None:
         jwks.status = 503
-        for _ in range(2):
-            with pytest.raises(DependencyError):
-                await outcome(authenticator, signer.sign(claims))
+        with capture_logs() as logs:
+            for _ in range(2):
+                with pytest.raises(DependencyError):
+                    await outcome(authenticator, signer.sign(claims))
         assert jwks.asked == 1
+        assert [(line["event"], line["operation"]) for line in logs] == [("dependency_unavailable", "jwks")]
         clock.now += 11
         jwks.status = 200
         assert (await outcome(authenticator, signer.sign(claims))).user_id == USER

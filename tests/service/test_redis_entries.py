@@ -35,8 +35,8 @@ from tests.client import Client
 from tests.photos import photo
 from tests.service.conftest import RedisServer, settings_with
 from tests.support import PATIENCE, User
+from workers.context import Slots
 from workers.doorbell import DoorbellWorker
-from workers.workbench import Slots
 
 RESIZE = "resize-v1:width-64"
 

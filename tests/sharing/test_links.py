@@ -8,7 +8,7 @@ import io
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import ExitStack
 from typing import Any, TypeAlias
 from uuid import UUID, uuid4
@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from scripts.local.home import Local
+from scripts.local.process import unmeasured
 from scripts.local.stack import Stack
 from service.cache.store import Outputs
 from service.library.errors import output_not_found
@@ -217,25 +218,33 @@ async def test_guesses_sent_at_once_count_as_well(door: Door, share: Sharer) -> 
     assert statuses.count(403) < GUESSES * 2  # some come back meanwhile
 
 
-@pytest.mark.parametrize("address", ["2001:db8:{site:x}:{host:x}::1", "10.{site}.0.{host}"])
+async def _guesses(door: Door, url: str, addresses: Iterable[str]) -> list[int]:
+    return [(await door(url, "wrong", address)).status_code for address in addresses]
+
+
+async def test_hosts_of_a_site_share_their_guesses(door: Door, share: Sharer) -> None:
+    """Its /48, of which a provider gives its customers /64s; of IPv4 the test below says the same."""
+    link = await share(password="open sesame")
+    hosts = (f"2001:db8:1:{host:x}::1" for host in range(1, SITE_GUESSES + 4))
+    assert await _guesses(door, link["url"], hosts) == [403] * SITE_GUESSES + [429] * 3
+
+
 async def test_guesses_of_the_whole_world_are_limited_by_link_and_day(
-    door: Door, share: Sharer, user_client: Client, visitor: httpx.AsyncClient, address: str
+    door: Door, share: Sharer, user_client: Client, visitor: httpx.AsyncClient
 ) -> None:
     """However many networks an attacker has: one of them gets half of a day's guesses, all of them the whole."""
     link, other = await share(password="open sesame"), await share(password="open sesame")
 
     async def guesses(site: int) -> list[int]:
-        hosts = range(1, SITE_GUESSES + 6)
-        return [
-            (await door(link["url"], "wrong", address.format(site=site, host=host))).status_code
-            for host in hosts
-        ]
+        return await _guesses(
+            door, link["url"], (f"10.{site}.0.{host}" for host in range(1, SITE_GUESSES + 6))
+        )
 
     assert await guesses(1) == [403] * SITE_GUESSES + [429] * 5
     assert await listed(user_client, link) == ("active", None)
     second = await guesses(2)
     assert second == [403] * (LINK_GUESSES - SITE_GUESSES) + [429] * 5
-    elsewhere = address.format(site=3, host=1)
+    elsewhere = "10.3.0.1"
     locked = await door(link["url"], "open sesame", elsewhere)
     assert refused(locked) == (429, "share_locked")
     assert 0 < int(locked.headers["retry-after"]) <= 86_400 / LINK_GUESSES
@@ -329,7 +338,8 @@ async def test_only_a_live_link_of_ones_own_is_renewed(
 
 
 async def test_the_door_is_limited_by_address(stack: Stack) -> None:
-    api = await stack.start_api({"DARKROOM_TRUSTED_HOPS": "1", "DARKROOM_RATE_PER_IP_MINUTE": "5"})
+    env = {"DARKROOM_TRUSTED_HOPS": "1", "DARKROOM_RATE_PER_IP_MINUTE": "5"}
+    api = await stack.start_api({**env, **unmeasured()})
     async with httpx.AsyncClient(base_url=api.url, trust_env=False) as client:
         headers = {"X-Forwarded-For": "203.0.113.99"}
         url = "/s/" + "B" * 22

@@ -16,8 +16,8 @@ from tests.privacy.estate import Connection
 from tests.support import PATIENCE
 from workers import main
 from workers.alone import TaskRunningError, alone
+from workers.context import Slots, WorkerContext
 from workers.imaging.pool import PixelPool
-from workers.workbench import Slots, Workbench
 
 
 async def at_once(_platform: Platform) -> str:
@@ -58,8 +58,8 @@ async def test_the_lease_lasts_as_long_as_the_task(platform: Platform, db: Conne
 
     async def until_prolonged(_platform: Platform) -> str:
         first = await db.fetchval(ends, name)
-        while await db.fetchval(ends, name) == first:  # another connection writes it
-            pass
+        while await db.fetchval(ends, name) == first:  # noqa: ASYNC110 - another connection writes it
+            await asyncio.sleep(0.02)
         return "prolonged"
 
     async with asyncio.timeout(PATIENCE):
@@ -83,6 +83,6 @@ async def test_the_schedule_leaves_what_another_worker_is_at(platform: Platform,
     async with gated(platform) as (gate, own):
         gate.acts["lease_task"] = taken
         entry = next(entry for entry in main.cron_table(own.settings) if entry.name == name)
-        bench = Workbench(own, PixelPool(workers=1), Slots(1), "test")
-        await entry.coroutine({"bench": bench})
+        context = WorkerContext(own, PixelPool(workers=1), Slots(1), "test")
+        await entry.coroutine({"context": context})
         assert gate.asked == ["lease_task"]

@@ -23,10 +23,10 @@ from tests.jobs import new_queue
 from tests.service.test_scratch import holder
 from tests.support import PATIENCE
 from workers import main
+from workers.context import Slots, WorkerContext
 from workers.imaging.children import ForkServer, Models
 from workers.imaging.pool import PixelPool
 from workers.protections import UnprotectedError
-from workers.workbench import Slots, Workbench
 
 ALL = Protections(**dict.fromkeys(Protections.model_fields, True))
 
@@ -37,17 +37,17 @@ async def test_a_running_worker_sweeps_after_others(
     monkeypatch.setattr(main, "HOUSEKEEPING_SECONDS", 0.01)
     scratch = Scratch(tmp_path / "scratch")
     own = dataclasses.replace(platform, scratch=scratch)
-    bench = Workbench(own, PixelPool(workers=1), Slots(1), f"sweeping-{tmp_path.name}")
+    context = WorkerContext(own, PixelPool(workers=1), Slots(1), f"sweeping-{tmp_path.name}")
     dying, left = await asyncio.to_thread(holder, scratch.parent)
-    async with main._housekeeping(bench, ALL):
+    async with main._housekeeping(context, ALL):
         dying.kill()
         await asyncio.to_thread(dying.wait)
         async with asyncio.timeout(PATIENCE):
             while await asyncio.to_thread(left.parent.exists):  # noqa: ASYNC110 - the event is on the disk
                 await asyncio.sleep(0.005)
-            while bench.name not in await Presence(platform.redis).workers():  # noqa: ASYNC110 - nor does Redis tell
+            while context.name not in await Presence(platform.redis).workers():  # noqa: ASYNC110 - nor does Redis tell
                 await asyncio.sleep(0.005)
-    assert bench.name not in await Presence(platform.redis).workers()
+    assert context.name not in await Presence(platform.redis).workers()
 
 
 async def test_housekeeping_outlives_an_error_that_nobody_foresaw(
@@ -67,8 +67,8 @@ async def test_housekeeping_outlives_an_error_that_nobody_foresaw(
             return 0
 
     own = dataclasses.replace(platform, scratch=Stumbling(tmp_path / "scratch"))
-    bench = Workbench(own, PixelPool(workers=1), Slots(1), f"stumbling-{tmp_path.name}")
-    async with main._housekeeping(bench, ALL):
+    context = WorkerContext(own, PixelPool(workers=1), Slots(1), f"stumbling-{tmp_path.name}")
+    async with main._housekeeping(context, ALL):
         assert await asyncio.to_thread(swept.wait, 10)
 
 

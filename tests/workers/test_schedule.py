@@ -16,7 +16,9 @@ from redis.asyncio import Redis
 
 from scripts.local.home import Local
 from service.platform.breaker import Breaker
+from tests.service.conftest import settings_for
 from tests.support import PATIENCE
+from workers.main import cron_table
 from workers.schedule import Schedule
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -120,6 +122,19 @@ async def test_a_clock_that_leaps_repeats_nothing(nowhere: Redis) -> None:
     )
     await process.at(7200)
     assert process.ran == ["sweep", "cleanup"]
+
+
+@pytest.mark.parametrize(("seconds", "times"), [(20, 18), (60, 6), (180, 2)])
+async def test_the_cleanup_comes_as_often_as_its_setting_says(
+    local: Local, nowhere: Redis, seconds: int, times: int
+) -> None:
+    settings = settings_for(local, cleanup_seconds=seconds)
+    [cleanup] = [entry for entry in cron_table(settings) if entry.name == "cleanup"]
+    cleanup.calculate_next(START)
+    process = Process(nowhere, cleanup)
+    for second in range(1, 361):
+        await process.at(second + 0.5)
+    assert len(process.ran) == times
 
 
 async def test_an_entry_at_startup_is_run_at_once(nowhere: Redis) -> None:

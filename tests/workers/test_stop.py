@@ -10,10 +10,10 @@ from arq import func
 from service.platform.queue import DRAIN
 from service.platform.resources import Platform
 from tests.support import PATIENCE, new_sha256
+from workers.context import Slots
 from workers.doorbell import DoorbellWorker
 from workers.main import drain
 from workers.schedule import Schedule
-from workers.workbench import Slots
 
 
 def worker_of(platform: Platform, schedule: Schedule | None = None) -> DoorbellWorker:
@@ -23,7 +23,7 @@ def worker_of(platform: Platform, schedule: Schedule | None = None) -> DoorbellW
         blocking=platform.redis_blocking,
         slots=Slots(1),
         schedule=schedule,
-        functions=[func(drain, name=DRAIN)],  # type: ignore[arg-type]
+        functions=[func(drain, name=DRAIN)],
         handle_signals=False,
     )
 

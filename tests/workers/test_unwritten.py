@@ -15,10 +15,10 @@ from tests.gate import Pass, broken, gated
 from tests.jobs import new_queue, queue_job
 from tests.photos import photo
 from tests.support import PATIENCE, User
+from workers.context import Slots, WorkerContext
 from workers.data_requests import run_request
 from workers.imaging.pool import PixelPool
 from workers.run_job import run_job
-from workers.workbench import Slots, Workbench
 
 LEASE_SECONDS = 30.0
 
@@ -49,8 +49,8 @@ async def failing(platform: Platform, request: pytest.FixtureRequest) -> AsyncIt
         yield opened
 
 
-def bench_of(platform: Platform) -> Workbench:
-    return Workbench(platform, PixelPool(workers=1), Slots(1), "test")
+def context_of(platform: Platform) -> WorkerContext:
+    return WorkerContext(platform, PixelPool(workers=1), Slots(1), "test")
 
 
 async def test_a_job(platform: Platform, failing: Platform) -> None:
@@ -58,7 +58,7 @@ async def test_a_job(platform: Platform, failing: Platform) -> None:
     job_id = await queue_job(platform, photo(), "resize-v1:width-64", queue)
     job = await Jobs(platform.database).claim_next(queue, "test", LEASE_SECONDS)
     assert job is not None
-    await asyncio.wait_for(run_job(bench_of(failing), job), PATIENCE)
+    await asyncio.wait_for(run_job(context_of(failing), job), PATIENCE)
     row = await Jobs(platform.database).get_job(job_id, None)
     assert row is not None
     assert (row.status, row.error) == ("running", None)
@@ -73,7 +73,7 @@ async def test_a_data_request(platform: Platform, failing: Platform, user: User,
         asked = await requests.request_export(user.id, queue, None)
     request = await requests.claim_request(queue, "test", LEASE_SECONDS)
     assert request is not None
-    await asyncio.wait_for(run_request(bench_of(failing), request), PATIENCE)
+    await asyncio.wait_for(run_request(context_of(failing), request), PATIENCE)
     row = await requests.get_request(asked.request_id, user.id)
     assert row is not None
     assert (row.status, row.error) == ("running", None)

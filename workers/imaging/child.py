@@ -18,6 +18,7 @@ from typing import Any, Final, NoReturn
 
 from pydantic import TypeAdapter
 
+from workers.imaging import allocator
 from workers.pixel_errors import PixelError
 from workers.sandbox import landlock, seccomp
 
@@ -64,6 +65,7 @@ class Family:
     def live(self, handler: Handler, channel: int, memory_mb: int) -> NoReturn:
         """Do one task that comes through the channel, and end."""
         _let_go_of_everything_but(channel)
+        allocator.use_again()
         _limit(resource.RLIMIT_CORE, 0)
         _limit(resource.RLIMIT_FSIZE, MAX_FILE_BYTES)
         _limit(resource.RLIMIT_NOFILE, MAX_DESCRIPTORS)

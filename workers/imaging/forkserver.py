@@ -23,6 +23,7 @@ import sysconfig
 from pathlib import Path
 from typing import Any, Final
 
+from workers.imaging import allocator
 from workers.sandbox import kernel
 
 MESSAGE_BYTES: Final = 4096
@@ -35,6 +36,7 @@ def main(descriptor: int, models: str) -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM):  # meant for the worker, which lets its jobs end
         signal.signal(ignored, signal.SIG_IGN)
     isolated = kernel.isolate()  # before the first thread
+    allocator.leave_no_holes()
     from workers.imaging import child, preload
 
     weights = preload.warm_up(models)

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { createClient } from '@supabase/supabase-js'
 import postgres from 'postgres'
 import { violations } from './axe.mjs'
 import { assert, local, openPlayground, pictures, test } from './harness.mjs'
@@ -32,19 +33,28 @@ export async function ask(query) {
   return query(sql).finally(() => sql.end())
 }
 
-/** A playground whose user has a plan; `page.email` is theirs. */
+/** Signs up a new user, as the page does it: {id, email, and what supabase-js keeps in a browser's storage}. */
+async function newUser() {
+  const kept = {}
+  const storage = {
+    getItem: (name) => kept[name] ?? null,
+    setItem: (name, value) => void (kept[name] = value),
+    removeItem: (name) => void delete kept[name],
+  }
+  const auth = { storage, autoRefreshToken: false }
+  const { data, error } = await createClient(local.supabase_url, local.publishable_key, { auth }).auth.signUp(newCredentials())
+  assert.equal(error, null)
+  return { id: data.user.id, email: data.user.email, kept }
+}
+
+/** A playground whose user has signed in before and has a plan; `page.email` is theirs. */
 export async function openAccount({ plan = 'pro', ...options } = {}) {
-  const page = await openPlayground(options)
-  const credentials = newCredentials()
-  await enter(page, credentials, 'up')
-  await signedIn(page)
-  page.email = credentials.email
-  const changed = await ask(
-    (sql) => sql`
-      update profiles set plan_id = ${plan} from auth.users where id = user_id and email = ${page.email}`,
-  )
+  const { id, email, kept } = await newUser()
+  const changed = await ask((sql) => sql`update profiles set plan_id = ${plan} where user_id = ${id}`)
   assert.equal(changed.count, 1)
-  return page
+  const page = await openPlayground({ kept, ...options })
+  await signedIn(page)
+  return Object.assign(page, { email })
 }
 
 export const listed = (page, count) =>

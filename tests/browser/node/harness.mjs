@@ -11,8 +11,12 @@ export const { local, pictures, chromium: executablePath } = scene
 export { assert }
 export { test } from '../../node/cases.mjs'
 
-/** Runs the cases, or those whose name matches; each leaves its pages closed. */
-export const run = (only) => runCases({ only, after: () => Promise.all(opened.splice(0).map((context) => context.close())) })
+/** Runs the cases, or those whose name matches; none finds anything that another has left in a page. */
+export const run = (only) =>
+  runCases({
+    only,
+    after: (error) => Promise.all([...used].map((page) => (error ? discard(page) : clear(page).catch(() => discard(page))))),
+  })
 
 /** A TCP relay to a server, that can be told to break the connection in the middle. */
 export class Relay {
@@ -93,23 +97,72 @@ export const browser = await chromium.launch({
   ],
 })
 
-const opened = []
+/**
+ * Pages of cases that are over, each the only one of its context. A fresh one costs the processor three times as much:
+ * it starts a process, and reads and compiles all modules.
+ */
+const free = []
+const used = new Set()
+
+const EVENTS = ['console', 'download', 'pageerror', 'request', 'response', 'worker']
+
+/** For a page that is not known to be as before. */
+function discard(page) {
+  used.delete(page)
+  return page.context().close()
+}
+
+/** Leaves nothing of a case in the page but the files that the API lets a browser keep. */
+export async function clear(page) {
+  for (const event of EVENTS) page.removeAllListeners(event)
+  await page.unrouteAll({ behavior: 'ignoreErrors' })
+  const others = page.context().pages().filter((other) => other !== page)
+  await Promise.all(others.map((other) => other.close()))
+  await page.goto(`${local.api_url}/health`) // from here on no script of the case runs
+  await page.evaluate(() => sessionStorage.clear())
+  for (const url of [local.api_url, local.supabase_url])
+    await page.inspector.send('Storage.clearDataForOrigin', { origin: new URL(url).origin, storageTypes: 'all' })
+  used.delete(page)
+  free.push(page)
+}
+
+/** Spares the processor what it would draw at every frame. */
+function drawLess() {
+  const sheet = new CSSStyleSheet()
+  sheet.replaceSync(`
+    dialog::backdrop { backdrop-filter: none !important; }
+    @media (prefers-reduced-motion: reduce) { *, ::before, ::after { animation: none !important; } }`)
+  document.adoptedStyleSheets.push(sheet)
+}
+
+async function newPage(bypassCSP) {
+  const context = await browser.newContext({ bypassCSP })
+  await context.addInitScript(drawLess)
+  const page = await context.newPage()
+  return Object.assign(page, { bypassCSP, inspector: await context.newCDPSession(page) })
+}
 
 /**
- * A page of a fresh context, small and without motion unless asked for, since the processor draws each frame of it.
- * `page.complaints` collects errors of its scripts and refusals of its content policy.
+ * A page without cookies, whose storage is empty but for what is `kept` in it. It is small and without motion unless
+ * asked for, since the processor draws each frame of it. `page.complaints` collects errors of its scripts and refusals of its content policy.
  */
 export async function open(path = '/', options = {}) {
-  const usual = { viewport: { width: 1280, height: 640 }, reducedMotion: 'reduce' }
-  const context = await browser.newContext({ ...usual, ...options })
-  opened.push(context)
-  const page = await context.newPage()
+  const { bypassCSP = false, viewport = { width: 1280, height: 640 }, kept = {}, ...media } = options
+  const at = free.findLastIndex((page) => page.bypassCSP === bypassCSP)
+  const page = at < 0 ? await newPage(bypassCSP) : free.splice(at, 1)[0]
+  used.add(page)
+  await page.setViewportSize(viewport)
+  await page.emulateMedia({ reducedMotion: 'reduce', colorScheme: 'light', ...media })
   page.complaints = []
   page.on('pageerror', (error) => page.complaints.push(error.stack))
   page.on('console', (message) => {
     if (message.type() === 'error' && !/^Failed to load resource/.test(message.text()))
       page.complaints.push(message.text())
   })
+  if (Object.keys(kept).length) {
+    await page.goto(`${local.api_url}/health`)
+    await page.evaluate((kept) => Object.assign(localStorage, kept), kept)
+  }
   await page.goto(local.api_url + path)
   return page
 }

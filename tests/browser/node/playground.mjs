@@ -400,6 +400,7 @@ test('no page of the playground needs another origin than the API and Supabase',
   await page.reload()
   await page.click('#sample')
   await chosen(page)
+  await page.fill('#op-key', freshKey())
   await develop(page)
   for (const origin of origins)
     assert.ok(

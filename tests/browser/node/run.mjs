@@ -1,6 +1,7 @@
 // Every case. Reads {local, pictures, chromium} from BROWSER_TESTS.
 import { browser, run, supabase } from './harness.mjs'
 
+await import('./pages.mjs')
 await import('./hashing.mjs')
 await import('./prechecks.mjs')
 await import('./locally.mjs')

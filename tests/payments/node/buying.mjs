@@ -5,7 +5,7 @@ import { assert, browser, run, scene, supabase, test } from '../../browser/node/
 
 /** An account on the free plan; the pages of Stripe lead to the test's. */
 async function openBuyer() {
-  const page = await openAccount({ plan: 'free', reducedMotion: 'reduce' })
+  const page = await openAccount({ plan: 'free' })
   await page.route(/^https:\/\/(checkout|billing)\.stripe\.com\//, (route) => {
     const { hostname, pathname } = new URL(route.request().url())
     const headers = { location: `${scene.till}/${hostname.split('.')[0]}/${pathname.split('/').at(-1)}` }

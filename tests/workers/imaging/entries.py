@@ -6,6 +6,7 @@ import ctypes
 import os
 import resource
 import signal
+from typing import Final
 
 import numpy as np
 from PIL import Image
@@ -19,6 +20,12 @@ from workers.imaging.types import Encoding, PixelResult, PixelTask
 from workers.imaging.verify import verify
 from workers.ops import pipeline
 from workers.pixel_errors import PixelError
+
+LARGE_IMPORT: Final = 64 * 1024 * 1024
+"""Bytes that large_import.py takes while it is imported."""
+MB: Final = 1024 * 1024
+REUSED: Final = 20
+"""Blocks of a megabyte that the misdeed "reuse" takes one after the other."""
 
 _kept: list[np.ndarray] = []
 
@@ -81,6 +88,11 @@ def misbehave(task: PixelTask) -> PixelResult:  # noqa: PLR0912 - one branch per
             encode(Image.new("RGBA", (4000, 4000)), Encoding("webp"), task.workdir / "large.webp")
         case "leak":
             _kept.append(np.ones(100 * 1024 * 1024, dtype=np.uint8))
+        case "reuse":
+            before = _touched()
+            for _ in range(REUSED):
+                np.ones(MB, dtype=np.uint8)
+            (task.workdir / "touched").write_text(str(_touched() - before))
         case "flood":
             with (task.workdir / "flood").open("wb") as file:
                 for _ in range(600):
@@ -90,6 +102,11 @@ def misbehave(task: PixelTask) -> PixelResult:  # noqa: PLR0912 - one branch per
         case "raise":
             raise ZeroDivisionError("a bug of an op")
     return whole(task)
+
+
+def _touched() -> int:
+    """Pages that this process has touched for the first time."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 def cramped(task: PixelTask) -> PixelResult:

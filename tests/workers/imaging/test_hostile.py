@@ -14,6 +14,7 @@ from workers.imaging.pool import PixelPool
 from workers.imaging.types import Claim, PixelTask
 from workers.pixel_errors import CODES, PixelError
 
+pytestmark = pytest.mark.usefixtures("pixel_server")
 _MEMORY_MB = 768
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from workers.imaging.pool import PixelPool
 from workers.imaging.types import Claim, PixelTask
 
+pytestmark = pytest.mark.usefixtures("pixel_server")
 pillow_heif.register_heif_opener()  # so that Pillow can write the sources
 
 SIZE = (8064, 6048)

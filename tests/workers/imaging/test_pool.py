@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -15,6 +17,7 @@ from PIL import Image
 from structlog.testing import capture_logs
 
 from tests.support import PATIENCE
+from tests.workers.imaging.entries import LARGE_IMPORT, MB, REUSED
 from workers.imaging.pool import PixelPool
 from workers.imaging.types import PixelTask
 from workers.pixel_errors import PixelError
@@ -152,6 +155,24 @@ async def test_a_fork_server_that_is_killed_is_replaced(make_task: Make) -> None
         assert await _works(pool, make_task)
         _, alive = await asyncio.to_thread(psutil.wait_procs, family, 5)
         assert alive == []
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="relies on mallopt")
+async def test_children_do_not_inherit_what_imports_have_freed() -> None:
+    """They would be given that memory first, and copy it page by page before they write to it."""
+    sizes = []
+    for entry in (ENTRY, "tests.workers.imaging.large_import:misbehave"):
+        async with PixelPool(workers=1, entry=entry) as pool:
+            assert pool.forkserver is not None
+            sizes.append(psutil.Process(pool.forkserver).memory_info().rss)
+    assert sizes[1] - sizes[0] < LARGE_IMPORT / 4
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="relies on mallopt")
+async def test_a_child_uses_memory_again_that_it_has_freed(pool: PixelPool, make_task: Make) -> None:
+    task = make_task("reuse")
+    await pool.run(task)
+    assert int((task.workdir / "touched").read_text()) < REUSED * MB // resource.getpagesize() / 2
 
 
 async def test_tasks_wait_for_a_free_child(pool: PixelPool, make_task: Make) -> None:

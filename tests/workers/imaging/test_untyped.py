@@ -22,6 +22,7 @@ from workers.imaging.svg.size import drawing_size
 from workers.imaging.types import Claim, Limits, PixelTask
 from workers.pixel_errors import CODES, PixelError
 
+pytestmark = pytest.mark.usefixtures("pixel_server")
 REFUSALS = CODES - {"internal", "pixel_crash"}
 CODECS = sorted(
     {*aliases, *aliases.values(), *(module.name for module in pkgutil.iter_modules(encodings.__path__))}

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from scripts.docs.scene import Look, mug
+from service.ops.catalogue import OPS
 from service.ops.registry import parse
 from tests.workers.ops.conftest import open_models
 from tests.workers.ops.pictures import noise, pixels
@@ -61,7 +62,23 @@ CASES: Final[dict[str, tuple[str, Callable[[], Image.Image]]]] = {
     "twice": ("upscale-v2:factor-2", _little),
     "thrice": ("upscale-v2:factor-3", _little),
     "large": ("upscale-v2:factor-2:model-large", _little),
+    "compose": ("compose-v1", _little),
+    "scene": ("compose-v2", _little),
+    "blurred": ("blurbg-v1", _little),
+    "flat": ("bgremove-v1+flatten-v1:color-7fb2b8", _little),
+    "shadow-v1": ("bgremove-v1+shadow-v1", _little),
+    "shadow-v2": ("bgremove-v1+shadow-v2", _little),
+    "smartcrop": ("smartcrop-v1:aspect-1x1", _little),
+    "trim": ("bgremove-v1+trim-v1", _little),
+    "pad": ("pad-v1:aspect-1x1", _little),
+    "enhance": ("enhance-v1", _little),
+    "upscale-v1": ("upscale-v1", _little),
+    "resize": ("resize-v1:width-64", _little),
+    "crop": ("crop-v1:aspect-1x1", _little),
+    "watermark": ("watermark-v1:text-golden:tiled-true", _little),
 }
+ENCODINGS: Final = {"convert-v1", "compress-v1"}
+"""They say how a picture is written, and change none of its pixels."""
 
 
 def made(name: str) -> Image.Image:
@@ -76,6 +93,11 @@ def test_pixels_are_as_they_were(name: str) -> None:
     difference = np.abs(pixels(made(name).convert("RGBA")) - expected)
     assert difference.mean() < _MEAN
     assert (difference.max(axis=-1) > _CLEARLY).mean() < _FEW
+
+
+def test_every_op_has_a_golden_picture() -> None:
+    shown = {step.op.key for key, _ in CASES.values() for step in parse(key).steps}
+    assert {op.key for op in OPS} - shown == ENCODINGS
 
 
 def test_a_kept_shadow_is_seen_in_its_golden_picture() -> None:

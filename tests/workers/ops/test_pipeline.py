@@ -21,16 +21,27 @@ from workers.imaging.types import Claim, PixelResult, PixelTask
 from workers.ops import pipeline
 from workers.pixel_errors import PixelError
 
+SMALL, TINY = (500, 375), (200, 150)
 EXAMPLES = sorted({parse(example).key for op in OPS for example in op.examples})
+
+
+def _product(directory: Path, size: tuple[int, int]) -> Path:
+    path = directory / "mug.jpg"
+    exif = Image.Exif()
+    exif[0x010F] = "Maker of the camera"
+    mug(size).photo.save(path, quality=92, exif=exif)
+    return path
 
 
 @pytest.fixture(scope="session")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("product") / "mug.jpg"
-    exif = Image.Exif()
-    exif[0x010F] = "Maker of the camera"
-    mug((600, 450)).photo.save(path, quality=92, exif=exif)
-    return path
+    return _product(tmp_path_factory.mktemp("product"), (600, 450))
+
+
+@pytest.fixture(scope="session")
+def small_products(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], Path]:
+    """As small as every example works on and makes a thumbnail of full size of; smaller where it is enlarged."""
+    return {size: _product(tmp_path_factory.mktemp("small"), size) for size in (SMALL, TINY)}
 
 
 def process(source: Path, workdir: Path, op_key: str) -> PixelResult:
@@ -45,8 +56,11 @@ def opened(path: Path) -> Image.Image:
 
 
 @pytest.mark.parametrize("key", EXAMPLES)
-def test_every_example_runs_and_repeats_to_the_byte(key: str, product: Path, tmp_path: Path) -> None:
-    one, two = (process(product, tmp_path / name, key) for name in ("one", "two"))
+def test_every_example_runs_and_repeats_to_the_byte(
+    key: str, small_products: dict[tuple[int, int], Path], tmp_path: Path
+) -> None:
+    size = TINY if key.startswith("upscale") else SMALL
+    one, two = (process(small_products[size], tmp_path / name, key) for name in ("one", "two"))
     assert one.sha256 == two.sha256
     assert one.thumb.read_bytes() == two.thumb.read_bytes()
     image, thumb = opened(one.output), opened(one.thumb)
@@ -54,7 +68,7 @@ def test_every_example_runs_and_repeats_to_the_byte(key: str, product: Path, tmp
     assert image.size == (one.width, one.height)
     assert (thumb.format, max(thumb.size)) == ("WEBP", 256)
     assert (one.size, one.output.parent) == (one.output.stat().st_size, tmp_path / "one")
-    assert (one.source_format, one.source_width, one.source_height) == ("JPEG", 600, 450)
+    assert (one.source_format, one.source_width, one.source_height) == ("JPEG", *size)
     for picture in (image, thumb):
         assert not picture.getexif()
         assert b"Maker of the camera" not in one.output.read_bytes()

@@ -39,7 +39,9 @@ class Slots:
 
 
 @dataclass(frozen=True, slots=True)
-class Workbench:
+class WorkerContext:
+    """Passed to whatever works at a job; arq's own `ctx` has it under "context"."""
+
     platform: Platform
     pixels: PixelPool
     slots: Slots
