@@ -284,7 +284,8 @@ insert into public.jobs (
     status, sha256, filename, size, width, height, op_key, cache_key, queue, upload_path, expires_at, run_at, address,
     user_id, lane_id)
 select 'queued', key, 'bench.jpg', 1000, 40, 30, 'resize-v1:width-20',
-       public.cache_key(key, 'resize-v1:width-20', 'full'), $1, gen_random_uuid() || '/original', now() + interval '1 day', now() - interval '1 day' + n * interval '1 ms',
+       public.cache_key(key, 'resize-v1:width-20', 'full'), $1, gen_random_uuid() || '/original',
+       now() + interval '1 day', now() - interval '1 day' + n * interval '1 ms',
        case when n >= $4 then md5(lane::text) end, case when n < $4 then $6::uuid end,
        (select l.id from public.lanes l
         where l.queue = $1 and l.who = case when n < $4 then 'user:' || $6::uuid else 'address:' || md5(lane::text) end)
