@@ -12,7 +12,6 @@ from service.platform.resources import Platform
 from workers.imaging.pool import PixelPool
 from workers.lease import JobLease
 
-
 REQUEST_SECONDS = 5.0
 """How long deletions and exports wait at most before somebody looks for them, while jobs keep coming."""
 
