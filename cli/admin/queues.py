@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from cli.admin import console
-from cli.admin.common import AsJson, Because, actor, because, complaints, run
+from cli.admin.common import AsJson, Because, actor, because, run
+from cli.common import complaints
 from service.admin.store import Admin
 
 app = typer.Typer()

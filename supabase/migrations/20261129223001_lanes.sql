@@ -21,6 +21,8 @@ end $$;
 
 drop routine private.running_at(text);
 
+drop routine public.complete_from_cache(uuid,uuid,uuid);
+
 -- Which columns users may read over PostgREST, under the policies of their table; anon reads those of plans alone. A
 -- column that is not named here is closed to them: 99_rights.sql grants these and check_invariants compares.
 create or replace function private.readable_columns() returns table (name text, anon boolean, columns text[])
@@ -601,6 +603,7 @@ $$;
 -- Takes the first due job of the lane whose turn it is (33_lanes.sql). Jobs whose key another worker is computing at this
 -- moment are held until that has ended (the unique index jobs_single_flight has the last word); lanes at their plan's
 -- concurrency, of accounts that may not be used, or paused, are not ready. Returns null when there is nothing to do.
+-- `cached`: what the cache has for the job once its bytes are verified, to which nobody adds while it runs.
 create or replace function public.claim_next(p_queue text, p_worker text, p_lease_seconds double precision) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -659,7 +662,9 @@ begin
             (select i.id from public.images i where i.owner_id = v_job.owner_id and i.sha256 = v_job.sha256),
             image_id, gen_random_uuid()) end
       where id = v_job.id returning * into v_job;
-      return private.claimed_document(v_job);
+      return private.claimed_document(v_job) || jsonb_build_object(
+        'cached', private.cached_document(v_job, private.answering_output(
+          v_job.cache_key, v_job.owner_id, v_job.user_id, v_job.size, v_job.width, v_job.height, true)));
     exception when unique_violation then
       v_jobs := v_jobs || v_job.id; -- another worker was faster with the same key
     end;
@@ -722,6 +727,63 @@ as $$
                where p_job.source_bucket = 'user-library' and i.original_path = p_job.upload_path
                  and i.owner_id = p_job.owner_id))
 $$;
+
+-- What the cache has for a running job by now: null, or an output document and whether the job's owner holds it.
+-- p_verified: the worker has hashed the job's bytes, and they are what was announced; before, only what would answer the
+-- intake does. Called by workers of the release before.
+create or replace function public.cached_output(
+  p_job_id uuid, p_lease_token uuid, p_output_seconds integer, p_verified boolean default false
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs := private.leased_job(p_job_id, p_lease_token);
+begin
+  return private.cached_document(v_job, private.find_output(
+    v_job.cache_key, v_job.owner_id, v_job.user_id, v_job.size, v_job.width, v_job.height,
+    make_interval(secs => p_output_seconds), p_verified));
+end $$;
+
+-- Null for no output.
+create or replace function private.cached_document(p_job public.jobs, p_output public.image_outputs) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select jsonb_build_object(
+    'own', p_output.owner_id is not distinct from p_job.owner_id,
+    'output', private.output_document(p_output)
+      || jsonb_build_object('input_content_type', p_output.input_content_type, 'input_width', p_output.input_width,
+                            'input_height', p_output.input_height, 'input_size', p_output.input_size,
+                            'moderation_score', p_output.moderation_score, 'moderation_policy', p_output.moderation_policy))
+  where p_output.id is not null
+$$;
+
+-- running -> done with an output the owner already holds: nothing was computed, so nothing is charged. The job's own
+-- upload was never verified and goes; an earlier job's stays, since other re-runs may be reading it.
+create or replace function public.complete_from_cache(
+  p_job_id uuid, p_lease_token uuid, p_output_id uuid, p_output_seconds integer default null
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs := private.leased_job(p_job_id, p_lease_token);
+begin
+  if not exists (select 1 from public.image_outputs o
+                 where o.id = p_output_id and o.owner_id is not distinct from v_job.owner_id
+                   and o.cache_key = v_job.cache_key and o.deleted_at is null
+                   and (o.expires_at is null or o.expires_at > now())) then
+    raise exception using errcode = 'PT404', message = 'output_not_found', detail = 'The cached output has gone since.';
+  end if;
+  if p_output_seconds is not null then
+    -- Its life begins anew, as with a hit: the worker has hashed the bytes.
+    perform private.find_output(v_job.cache_key, v_job.owner_id, v_job.user_id, v_job.size, v_job.width, v_job.height,
+                                make_interval(secs => p_output_seconds), true);
+  end if;
+  v_job := private.finish_job(v_job, 'done', null, p_output_id, 0, v_job.upload_expires_at is not null);
+  -- Nothing was generated: it counts as the hit that it would have been a moment later.
+  perform private.uncount_generation(v_job);
+  perform private.note_hit(v_job.user_id, o, v_job.price, 0, 0) from public.image_outputs o where o.id = p_output_id;
+  return private.job_document(v_job);
+end $$;
 
 -- The delivery guarantee: whatever the queue, a worker or a client lost is found here. Called every second.
 create or replace function public.sweep() returns jsonb
@@ -1065,14 +1127,18 @@ as $$
     'running', p_lane.running, 'due_at', p_lane.due_at, 'paused_at', p_lane.paused_at)
 $$;
 
--- Lanes where something waits, runs or is paused, those with most waiting first.
+-- Lanes where something waits, runs or is paused, those with most waiting first; and the queues that are paused.
 create or replace function public.admin_lanes(p_limit integer) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
-  select coalesce(jsonb_agg(private.lane_document(l) order by l.waiting desc, l.running desc, l.id), '[]')
-  from (select * from public.lanes l
-        where l.waiting > 0 or l.running > 0 or l.paused_at is not null
-        order by l.waiting desc, l.running desc, l.id limit p_limit) l
+  select jsonb_build_object(
+    'lanes', (
+      select coalesce(jsonb_agg(private.lane_document(l) order by l.waiting desc, l.running desc, l.id), '[]')
+      from (select * from public.lanes l
+            where l.waiting > 0 or l.running > 0 or l.paused_at is not null
+            order by l.waiting desc, l.running desc, l.id limit p_limit) l),
+    'paused_queues', (
+      select coalesce(jsonb_agg(to_jsonb(q) order by q.queue), '[]') from public.queues q))
 $$;
 
 -- Holds back what waits in a lane, or lets it be claimed again. What is running goes on.
