@@ -15,7 +15,7 @@ from service.platform.problems import responses
 from service.platform.resources import platform_of
 
 MAX_LANES = 200
-LaneId = Annotated[int, Path(ge=1, le=2**63 - 1)]
+LaneId = Annotated[int, Path(ge=1, le=2**53 - 1)]
 Queue = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
 
 router = APIRouter(prefix="/admin/api", tags=["admin"])

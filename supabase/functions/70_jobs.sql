@@ -17,6 +17,8 @@ begin
   if exists (select 1 from public.queues q where q.queue = p_queue) then
     return null;
   end if;
+  -- A claim need not outlive a crash of the database: the job is queued then, and its worker finds the lease lost.
+  perform pg_catalog.set_config('synchronous_commit', 'off', true);
   perform private.wake_lanes(p_queue);
   loop
     v_lane := private.take_lane(p_queue, v_lanes);
