@@ -74,29 +74,33 @@ begin
   end loop;
 end $$;
 
--- The ready lane whose turn is first, locked; not one of p_except. Others that are claiming have theirs locked: it
--- takes the next, and waits for the first when all are locked. A visitor's lane whose network is full is put aside.
+-- The ready lane whose turn is first, locked; not one of p_except. Others that are claiming have theirs locked: it takes the next,
+-- and waits for the first when all are locked. A visitor's lane whose network is full is put aside. A lane that is no longer ready
+-- when it is locked stays locked until the block is left by an exception; nobody may wait meanwhile.
 create or replace function private.take_lane(p_queue text, p_except bigint[]) returns public.lanes
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_lane public.lanes;
+  v_id bigint;
 begin
   loop
-    select * into v_lane from public.lanes l
-    where l.queue = p_queue and l.state = 'ready' and l.id <> all (p_except)
-    order by l.turn, l.id limit 1 for no key update skip locked;
-    if v_lane.id is null then
-      select l.id into v_lane.id from public.lanes l
+    begin
+      select * into strict v_lane from public.lanes l
+      where l.queue = p_queue and l.state = 'ready' and l.id <> all (p_except)
+      order by l.turn, l.id limit 1 for no key update skip locked;
+    exception when no_data_found then
+      select l.id into v_id from public.lanes l
       where l.queue = p_queue and l.state = 'ready' and l.id <> all (p_except) order by l.turn, l.id limit 1;
-      if v_lane.id is null then
+      if not found then
         return null;
       end if;
-      select * into v_lane from public.lanes l where l.id = v_lane.id and l.state = 'ready' for no key update;
-      if v_lane.id is null then
+      begin
+        select * into strict v_lane from public.lanes l where l.id = v_id and l.state = 'ready' for no key update;
+      exception when no_data_found then
         continue;
-      end if;
-    end if;
+      end;
+    end;
     if v_lane.network is not null then
       -- Of two claims for one network each must see the other's.
       perform pg_catalog.pg_advisory_xact_lock(
