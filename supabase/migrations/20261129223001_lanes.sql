@@ -1149,6 +1149,48 @@ as $$
     ('audit_log', 'pseudonym', 'actor', 'id', '{}')
 $$;
 
+-- running -> done with its receipt: nothing is open, and nothing but the receipt names the user.
+create or replace function public.finish_deletion(
+  p_request_id uuid, p_lease_token uuid, p_account text, p_receipt_seconds integer
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_request public.data_requests := private.leased_request(p_request_id, p_lease_token);
+  v_objects jsonb;
+begin
+  if not v_request.cursor ? 'pseudonym'
+     or exists (select 1 from public.tombstones where request_id = p_request_id and purged_at is null)
+     or exists (select 1 from private.tombstones_in_folders(v_request) t where t.purged_at is null) then
+    raise exception using errcode = 'PT409', message = 'conflict', detail = 'This deletion is not at its end.';
+  end if;
+  perform private.pseudonymise_audit(v_request.user_id, (v_request.cursor ->> 'pseudonym')::uuid);
+  select coalesce(jsonb_object_agg(b.bucket, b.n), '{}') into v_objects
+  from (select t.bucket, count(*) as n from public.tombstones t where t.request_id = p_request_id group by t.bucket) b;
+  -- Closed ones of cleanups before the request name the user by the folder.
+  delete from public.tombstones
+  where request_id = p_request_id or id in (select t.id from private.tombstones_in_folders(v_request) t);
+  delete from public.lanes where user_id = v_request.user_id; -- empty by now
+  update public.data_requests
+  set status = 'done', progress = 1, step = null, cursor = '{}', error = null, lease_token = null,
+      lease_expires_at = null, finished_at = clock_timestamp(),
+      expires_at = now() + make_interval(secs => p_receipt_seconds),
+      user_id = case when p_account = 'deleted' then gen_random_uuid() else user_id end,
+      receipt = jsonb_build_object('rows', '{}'::jsonb) || receipt
+        || jsonb_build_object('objects', v_objects, 'account', p_account)
+        || case when p_account = 'deleted' then '{}' else jsonb_build_object(
+             'kept', receipt -> 'kept' || jsonb_build_array(
+               jsonb_build_object('what', 'profiles', 'rows', 1, 'why', 'The account stays, with its plan and settings.'),
+               jsonb_build_object('what', 'credits', 'rows', 1, 'why', 'The account stays, with its balance.'),
+               jsonb_build_object(
+                 'what', 'usage_daily', 'why', 'Counts by day, which quotas and bills go by; they name no picture.',
+                 'rows', (select count(*) from public.usage_daily u where u.user_id = v_request.user_id)))) end
+  where id = p_request_id returning * into v_request;
+  insert into public.audit_log (action, subject, data)
+  values ('data.delete.done', p_request_id::text, v_request.receipt - 'kept');
+  return private.request_document(v_request);
+end $$;
+
 -- Stops an account, or lets it be used again. Nothing of it is deleted; end_blocked_jobs, called after this is committed,
 -- cancels what it has under way.
 create or replace function public.admin_suspend(
