@@ -459,12 +459,6 @@ isOneToOne: false
 isOneToOne: false
       referencedRelation: "plans"
       referencedColumns: ["id"]
-    },{
-      foreignKeyName: "lanes_team_id_fkey"
-      columns: ["team_id"]
-isOneToOne: false
-      referencedRelation: "teams"
-      referencedColumns: ["id"]
     }
                   ]
                 },"moderation_reviews": {
@@ -865,14 +859,14 @@ isOneToOne: false
                   ]
                 },"usage_daily": {
                   Row: {
-                    "bytes_served": number,"bytes_stored": number,"cache_hits": number,"credits": number,"day": string,"failures": number,"generations": number,"high_res_exports": number,"jobs": number,"saved_credits": number,"saved_vendor_cost_micros": number,"user_id": string,"vendor_cost_micros": number
+                    "bytes_served": number,"bytes_stored": number,"cache_hits": number,"credits": number,"day": string,"designs": number | null,"failures": number,"generations": number,"high_res_exports": number,"jobs": number,"saved_credits": number,"saved_vendor_cost_micros": number,"user_id": string,"vendor_cost_micros": number
                   }
                   ComputedFields: never
                   Insert: {
-                    "bytes_served"?: number,"bytes_stored"?: number,"cache_hits"?: number,"credits"?: number,"day": string,"failures"?: number,"generations"?: number,"high_res_exports"?: number,"jobs"?: number,"saved_credits"?: number,"saved_vendor_cost_micros"?: number,"user_id": string,"vendor_cost_micros"?: number
+                    "bytes_served"?: number,"bytes_stored"?: number,"cache_hits"?: number,"credits"?: number,"day": string,"designs"?: number | null,"failures"?: number,"generations"?: number,"high_res_exports"?: number,"jobs"?: number,"saved_credits"?: number,"saved_vendor_cost_micros"?: number,"user_id": string,"vendor_cost_micros"?: number
                   }
                   Update: {
-                    "bytes_served"?: number,"bytes_stored"?: number,"cache_hits"?: number,"credits"?: number,"day"?: string,"failures"?: number,"generations"?: number,"high_res_exports"?: number,"jobs"?: number,"saved_credits"?: number,"saved_vendor_cost_micros"?: number,"user_id"?: string,"vendor_cost_micros"?: number
+                    "bytes_served"?: number,"bytes_stored"?: number,"cache_hits"?: number,"credits"?: number,"day"?: string,"designs"?: number | null,"failures"?: number,"generations"?: number,"high_res_exports"?: number,"jobs"?: number,"saved_credits"?: number,"saved_vendor_cost_micros"?: number,"user_id"?: string,"vendor_cost_micros"?: number
                   }
                   Relationships: [
                     
@@ -942,6 +936,15 @@ isOneToOne: false
                            },
 "admin_jobs":
 { Args: { "p_after": string,"p_after_id": string,"p_created_after": string,"p_created_before": string,"p_error": string,"p_limit": number,"p_op": string,"p_status": string,"p_user": string }; Returns: Json
+                           },
+"admin_lanes":
+{ Args: { "p_limit": number }; Returns: Json
+                           },
+"admin_pause_lane":
+{ Args: { "p_actor": string,"p_by": string,"p_lane_id": number,"p_paused": boolean,"p_reason": string }; Returns: Json
+                           },
+"admin_pause_queue":
+{ Args: { "p_actor": string,"p_by": string,"p_paused": boolean,"p_queue": string,"p_reason": string }; Returns: Json
                            },
 "admin_refund_job":
 { Args: { "p_actor": string,"p_by": string,"p_job_id": string,"p_reason": string }; Returns: boolean
@@ -1173,6 +1176,9 @@ isOneToOne: false
 "get_job_events":
 { Args: { "p_after": number,"p_job_id": string,"p_user_id": string }; Returns: Json
                            },
+"get_jobs":
+{ Args: { "p_looks": string }; Returns: Json
+                           },
 "get_output":
 { Args: { "p_output_id": string,"p_user_id": string }; Returns: Json
                            },
@@ -1309,6 +1315,15 @@ isOneToOne: false
                            },
 "promote_output":
 { Args: { "p_api_key_id"?: string,"p_charge": boolean,"p_output_id": string,"p_path": string,"p_thumb_path": string,"p_user_id": string }; Returns: Json
+                           },
+"prune_job_events":
+{ Args: { "p_after": number,"p_days": number,"p_limit": number }; Returns: Json
+                           },
+"prune_jobs":
+{ Args: { "p_after": string,"p_after_id": string,"p_days": number,"p_limit": number }; Returns: Json
+                           },
+"prune_lanes":
+{ Args: { "p_limit": number }; Returns: number
                            },
 "prune_versions":
 { Args: { "p_limit": number }; Returns: Json

@@ -41,6 +41,7 @@ from workers.context import Slots, WorkerContext
 from workers.data_requests import run_request
 from workers.doorbell import DoorbellWorker
 from workers.imaging.pool import PixelPool
+from workers.lanes import repair_lanes
 from workers.look_again import look_again
 from workers.originals import originals
 from workers.protections import UnprotectedError, demand, measure
@@ -55,6 +56,7 @@ TASK_SECONDS = 3600
 """The longest that a scheduled task may take."""
 MINUTE = 60
 RECONCILE_MINUTE = 17
+REPAIR_MINUTE = 41
 ORIGINALS_SECONDS = 5
 BILLING_SECONDS = 5
 RECONCILE_BILLING_HOUR = 3
@@ -142,7 +144,7 @@ def _every(seconds: int) -> dict[str, Any]:
 
 def cron_table(settings: Settings) -> list[CronJob]:
     """Sweep and originals every few seconds, looks at what is kept and rescans of it every minute where they are on,
-    cleanup every few minutes, reconciliation hourly; once per tick over all workers."""
+    cleanup every few minutes, reconciliation and the counts of lanes hourly; once per tick over all workers."""
     table = [
         cron(
             _scheduled(sweep),  # type: ignore[arg-type] # arq wants its own protocol of the same shape
@@ -163,6 +165,12 @@ def cron_table(settings: Settings) -> list[CronJob]:
             _scheduled(cleanup, single=True),  # type: ignore[arg-type]
             name="cleanup",
             **_every(settings.cleanup_seconds),
+        ),
+        cron(
+            _scheduled(repair_lanes, single=True),  # type: ignore[arg-type]
+            name="repair_lanes",
+            minute=REPAIR_MINUTE,
+            second=45,
         ),
         cron(
             _scheduled(reconcile, single=True),  # type: ignore[arg-type]

@@ -21,6 +21,7 @@ TINY = {
     "job": (["--jobs", "2", "--burst", "3"], "overhead beyond op and storage"),
     "cache": (["--rows", "2000", "--lookups", "20", "--calls", "20"], "prepared SQL, p95"),
     "cleanup": (["--rows", "100", "--rounds", "1"], "lookup p95, meanwhile : in peace"),
+    "streams": (["--streams", "100", "--seconds", "1", "--hits", "16"], "transition to the only one"),
     "pixels": (["--rounds", "1", "--scale", "0.1"], "0.24 MP, peak memory"),
     "cutout": (["--every", "139", "--scale", "0.1"], "products on paper, IoU >= 0.98"),
     "moderation": (["--every", "20"], "harmless, review from 0.4"),
