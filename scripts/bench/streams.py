@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import resource
 import statistics
 import sys
@@ -19,12 +20,13 @@ from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import asyncpg
+import httpx
 import orjson
 import psutil
 
 from scripts.bench.endpoints import SERVICE, claim_body
 from scripts.bench.load import fire, post
-from scripts.bench.measure import Row, Sample, at_most
+from scripts.bench.measure import Row, at_most
 from scripts.bench.site import RESIZE, UNLIMITED, Camera, clients, finished, sign_up, site, submit
 from scripts.local.home import REPOSITORY
 from scripts.local.process import Child
@@ -37,11 +39,14 @@ TITLE = "Event streams"
 SHARED_JOBS = 5
 OWN_TRANSITIONS = 20
 QUEUE = "bench-waiting"
-ROUNDS = 5
+ROUNDS = 8
 SETTLE_SECONDS = 3.0
 LINES = 2**24
 MANY = 1_000_000
+METRICS_TOKEN = "bench-metrics-token"
+CALLS = re.compile(r"^darkroom_database_calls_total{.*} (\S+)$", re.MULTILINE)
 CAPS = {
+    "DARKROOM_METRICS_TOKEN": METRICS_TOKEN,
     "DARKROOM_STREAMS_PER_USER": str(MANY),
     "DARKROOM_STREAMS_PER_PROCESS": str(MANY),
     "DARKROOM_MAX_CONNECTIONS": str(MANY),
@@ -56,7 +61,7 @@ from unnest($2::uuid[], $3::text[]) as j (id, queue)"""
 
 
 async def run(*, streams: int = 5000, seconds: float = 10, hits: int = 1000) -> list[Row]:
-    """`seconds`: how long the database's transactions are counted; `hits`: requests of a round beside the streams."""
+    """`seconds`: how long calls of the database are counted; `hits`: requests of a round beside the streams."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(
         resource.RLIMIT_NOFILE, (hard if hard == resource.RLIM_INFINITY else max(soft, hard), hard)
@@ -64,13 +69,14 @@ async def run(*, streams: int = 5000, seconds: float = 10, hits: int = 1000) -> 
     async with site() as stack:
         user_id, token = await sign_up(stack.local)
         hit = await _hit(stack, user_id, token)
-        api = await stack.start_api(UNLIMITED | CAPS)
+        api, other = [await stack.start_api(UNLIMITED | CAPS) for _ in range(2)]
         try:
             async with _listeners(api) as listeners, clients(stack) as platform:
-                bench = Bench(stack, api, listeners, platform, user_id, token)
+                bench = Bench(stack, api, other, listeners, platform, user_id, token)
                 return await bench.measure(streams, seconds, hits, hit)
         finally:
             await api.stop()
+            await other.stop()
 
 
 async def _hit(stack: Stack, user_id: UUID, token: str) -> bytes:
@@ -126,67 +132,60 @@ async def _listeners(api: Child) -> AsyncIterator[Listeners]:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """One API, its readers, and whose jobs they listen to."""
+    """One API, another without streams, the readers, and whose jobs they listen to."""
 
     stack: Stack
     api: Child
+    other: Child
     listeners: Listeners
     platform: Platform
     user_id: UUID
     token: str
 
     async def measure(self, streams: int, seconds: float, hits: int, hit: bytes) -> list[Row]:
-        connection = await asyncpg.connect(self.stack.local.database_url)
-        try:
-            shared, own = await self._jobs(connection, streams)
-            few, rest = _split(shared, own, streams)
-            alone = await self._hits(hit, hits)
-            calls_alone = await self._calls(connection, seconds)
-            memory = self._memory()
-            opened = time.monotonic()
-            await self._open(few)
-            calls_few = await self._calls(connection, seconds) - calls_alone
-            await self._open(rest)
-            opening = time.monotonic() - opened - seconds
-            await asyncio.sleep(SETTLE_SECONDS)
-            each = (self._memory() - memory) / streams / 1000
-            calls = await self._calls(connection, seconds) - calls_alone
-            beside = await self._hits(hit, hits)
-            many = [second for job in shared for second in await self._transitions(job, f"{QUEUE}-{job}")]
-            # All are due at the same moment: the first by id is the first to be claimed.
-            single = [
-                second
-                for job in sorted(own)[:OWN_TRANSITIONS]
-                for second in await self._transitions(job, QUEUE)
-            ]
-        finally:
-            await connection.close()
-        per_job = streams // 2 // SHARED_JOBS
+        shared, own = await self._jobs(streams)
+        few, rest = _split(shared, own, streams)
+        await self._hits(hit, hits)  # to be warm
+        calls_alone = await self._calls(seconds)
+        memory = self._memory()
+        await self._open(few)
+        calls_few = await self._calls(seconds) - calls_alone
+        opened = time.monotonic()
+        await self._open(rest)
+        opening = (time.monotonic() - opened) / sum(rest.values())
+        await asyncio.sleep(SETTLE_SECONDS)
+        each = (self._memory() - memory) / streams / 1000
+        calls = await self._calls(seconds) - calls_alone
+        beside, alone = await self._hits(hit, hits)
+        per_job = few[shared[0]] + rest[shared[0]]
+        many = [await self._transition(job, f"{QUEUE}-{job}") for job in shared]
+        # All are due at the same moment: the first by id is the first to be claimed.
+        first = sorted(own)[:OWN_TRANSITIONS]
+        single = [await self._transition(job, QUEUE) for job in first]
+        open_note = (
+            f"{opening * 1000:.1f} ms each; {per_job} on each of {SHARED_JOBS} jobs, one on each other"
+        )
+        hit_note = f"{alone * 1e3:.2f} and {beside * 1e3:.2f} ms"
         return [
-            Row(
-                "streams open",
-                f"{streams}",
-                note=f"{opening:.1f} s; {per_job} on each of {SHARED_JOBS} jobs, one on each other",
-            ),
-            at_most("memory of a stream", each, 40, "kB", note="resident memory of the API process"),
-            Row("database transactions for a tenth of them", f"{calls_few:.2f} /s", figure=calls_few),
-            at_most("database transactions for them", calls, 2, "/s", note="all of them wait in the queue"),
-            at_most(
-                "hit beside them : alone, p95",
-                beside / alone,
-                2,
-                note=f"{alone * 1e3:.2f} and {beside * 1e3:.2f} ms",
-            ),
-            at_most(f"transition to the last of {per_job}", max(many) * 1000, 100, "ms", note=_spread(many)),
-            at_most("transition to the only one", max(single) * 1000, 100, "ms", note=_spread(single)),
+            Row("streams open", f"{streams}", note=open_note),
+            at_most("memory of a stream", each, 40, "kB", note="resident, of the API process"),
+            Row("database calls for a tenth of them", f"{calls_few:.2f} /s", figure=calls_few),
+            at_most("database calls for them", calls, 2, "/s", note="all of them wait in the queue"),
+            at_most("hit beside them : alone, p95", beside / alone, 2, note=hit_note),
+            _last(f"transition to the last of {per_job}", many),
+            _last("transition to the only one", single),
         ]
 
-    async def _jobs(self, connection: Any, streams: int) -> tuple[list[str], list[str]]:
+    async def _jobs(self, streams: int) -> tuple[list[str], list[str]]:
         """Jobs that many listen to, each in a queue of its own, and jobs of one listener each."""
         shared = [uuid4() for _ in range(SHARED_JOBS)]
         own = [uuid4() for _ in range(streams - streams // 2 // SHARED_JOBS * SHARED_JOBS)]
         queues = [f"{QUEUE}-{job}" for job in shared] + [QUEUE] * len(own)
-        await connection.execute(INSERT, self.user_id, shared + own, queues)
+        connection = await asyncpg.connect(self.stack.local.database_url)
+        try:
+            await connection.execute(INSERT, self.user_id, shared + own, queues)
+        finally:
+            await connection.close()
         return [str(job) for job in shared], [str(job) for job in own]
 
     async def _open(self, jobs: dict[str, int]) -> None:
@@ -195,20 +194,30 @@ class Bench:
     def _memory(self) -> int:
         return int(psutil.Process(self.api.pid).memory_info().rss)
 
-    async def _calls(self, connection: Any, seconds: float) -> float:
-        """Transactions in a second, those of this look itself among them each time."""
-        count = "select xact_commit from pg_stat_database where datname = current_database()"
-        before = await connection.fetchval(count)
+    async def _calls(self, seconds: float) -> float:
+        """Calls of SQL functions in a second, as the API counts them."""
+        before = await self._called()
         await asyncio.sleep(seconds)
-        return float(await connection.fetchval(count) - before) / seconds
+        return (await self._called() - before) / seconds
 
-    async def _hits(self, hit: bytes, count: int) -> float:
-        """p95 of hits, one after the other: the median of some rounds."""
-        port = urlsplit(self.api.url).port or 0
-        loads = [await fire(port, hit, count, connections=1) for _ in range(ROUNDS + 1)]
-        return statistics.median(load.latencies.p95 for load in loads[1:])
+    async def _called(self) -> float:
+        async with httpx.AsyncClient(
+            trust_env=False, headers={"Authorization": f"Bearer {METRICS_TOKEN}"}
+        ) as client:
+            answer = await client.get(f"{self.api.url}/metrics")
+        answer.raise_for_status()
+        return sum(float(count) for count in CALLS.findall(answer.text))
 
-    async def _transitions(self, job_id: str, queue: str) -> list[float]:
+    async def _hits(self, hit: bytes, count: int) -> tuple[float, float]:
+        """p95 of hits, one after the other, beside the streams and on an API without: medians of rounds in turn."""
+        taken: dict[str, list[float]] = {self.api.url: [], self.other.url: []}
+        for number in range(ROUNDS):
+            for url in list(taken)[:: -1 if number % 2 else 1]:
+                load = await fire(urlsplit(url).port or 0, hit, count, connections=1)
+                taken[url].append(load.latencies.p95)
+        return statistics.median(taken[self.api.url]), statistics.median(taken[self.other.url])
+
+    async def _transition(self, job_id: str, queue: str) -> list[float]:
         """A job, the first of its queue, begins: seconds until each of its streams has heard of it."""
         await self.listeners.ask({"await": job_id, "event": "running"})
         claimed = await Jobs(self.platform.database).claim_next(queue, "bench", 3600)
@@ -231,6 +240,8 @@ def _split(shared: list[str], own: list[str], streams: int) -> tuple[dict[str, i
     return few, rest
 
 
-def _spread(seconds: list[float]) -> str:
-    sample = Sample(tuple(seconds))
-    return f"median {sample.median * 1000:.0f}, p95 {sample.p95 * 1000:.0f} ms, of {sample.count}"
+def _last(name: str, transitions: list[list[float]]) -> Row:
+    """When the last of its streams had heard of a transition: the median of some, one after the other."""
+    last = [max(heard) * 1000 for heard in transitions]
+    note = f"the slowest {max(last):.0f} ms, of {len(last)} transitions"
+    return at_most(name, statistics.median(last), 100, "ms", note=note)

@@ -18,7 +18,7 @@ from service.access.accounts import Accounts
 from service.access.auth import Principal
 from service.access.key_ring import KeyRing
 from service.jobs.errors import no_such_job
-from service.jobs.store import JobEvent, Jobs
+from service.jobs.store import TERMINAL, JobEvent, Jobs
 from service.jobs.streams import Place, Streams
 from service.jobs.watches import Watch
 from service.platform.http_protocol import ON_SHUTDOWN
@@ -57,7 +57,7 @@ class EventStream(Response):
         """Begin to watch a job. Raises ProblemError (job_not_found), DependencyError."""
         streams = self._platform.shared(Streams)
         self._watch = await streams.join(job_id, self._caller.user_id, self)
-        if self._watch.row is None:
+        if self._watch.status is None:
             await streams.leave(self._watch, self)
             raise self._watch.error or no_such_job(job_id)
 
@@ -109,7 +109,7 @@ class EventStream(Response):
         while not self._ended:
             if watch.error is not None:
                 raise watch.error
-            if watch.row is None:
+            if watch.status is None:
                 return
             if version == watch.version:
                 if self._silent:
@@ -121,15 +121,15 @@ class EventStream(Response):
             if not await self._may_be_told():
                 return  # the key was revoked meanwhile: coming back tells why
             # Everything from here to the last chunk is of one moment, though a slow reader may take long over it.
-            row, data, version, moving = watch.row, watch.data(), watch.version, watch.moving
-            present = row.last_event_id or 0
+            status, data, version, present = watch.status, watch.data, watch.version, watch.present
+            moving = watch.moving
             if told is None or present > told:
                 since = self._last_event_id if told is None else told
                 for event in await self._missed(since, present):
                     yield encoded(event.type, data, event.id)
-                yield encoded(row.status, data, row.last_event_id)
+                yield encoded(status, data, present or None)
                 told = present
-            if row.terminal:
+            if status in TERMINAL:
                 return
             if moving:
                 yield encoded("progress", data, None)
@@ -158,7 +158,7 @@ class EventStream(Response):
         return [event for event in events if told < event.id < present]
 
 
-def encoded(name: str, data: str, event_id: int | None) -> bytes:
+def encoded(name: str | None, data: bytes, event_id: int | None) -> bytes:
     """An event as it goes over the wire; JSON has no line breaks."""
     head = "" if event_id is None else f"id: {event_id}\r\n"
-    return f"{head}event: {name}\r\ndata: {data}\r\n\r\n".encode()
+    return b"%sevent: %s\r\ndata: %s\r\n\r\n" % (head.encode(), str(name).encode(), data)

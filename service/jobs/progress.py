@@ -78,6 +78,11 @@ Tell = Callable[[dict[str, Any]], None]
 """Hears of each hint, as it comes."""
 
 
+SETTLED = asyncio.Event()
+"""Set. One for all channels that stand: there are thousands."""
+SETTLED.set()
+
+
 class _Channel:
     def __init__(self) -> None:
         self.listeners: set[Tell] = set()
@@ -223,6 +228,7 @@ class Progress:
                 del self._unconfirmed[name]
                 if joined is not None:
                     joined.settled.set()
+                    joined.settled = SETTLED
         elif kind == b"message" and joined is not None:
             hint = parse_hint(message[2])
             if hint is None:

@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
+import orjson
 import structlog
 
 from service.jobs.progress import Progress
 from service.jobs.schemas import JobDocument
-from service.jobs.store import JobEvent, JobLook, JobRow, Jobs
+from service.jobs.store import TERMINAL, JobEvent, JobLook, JobRow, Jobs, Status, Waiting
 from service.platform.errors import DependencyError
 
 log = structlog.get_logger()
@@ -31,6 +32,7 @@ AWAY_SECONDS = 2.0
 """The same while Redis is away."""
 
 KEPT_EVENTS = 32
+NOTHING = Waiting()
 
 Show = Callable[[JobRow], Awaitable[JobDocument]]
 Asked: TypeAlias = asyncio.Future[Exception | None]
@@ -46,91 +48,83 @@ class Stream(Protocol):
 
 
 class Watch:
-    """A job as one caller sees it, for all streams of that caller on it.
+    """A job as one caller sees it, for all streams of that caller on it. There are thousands: it keeps what it needs.
 
-    `row` None: the job is gone, or is not to be seen any more. `moving`: progress has been made or the wait has changed
-    since that row's state was entered. `events`: transitions behind `since`, so that only a stream that knows less
-    has to ask the database.
+    `status` None: the job is gone, or is not to be seen any more. `data`: its document as it is sent. `moving`: the
+    worker has come further, or the wait has changed, since the transition `present`. `events`: transitions behind
+    `since`, so that only a stream that knows less has to ask the database.
     """
 
     __slots__ = (
-        "_sent",
+        "data",
         "error",
         "events",
         "job_id",
         "looked_at",
         "moving",
-        "row",
-        "shown",
+        "present",
         "since",
+        "status",
         "streams",
         "user_id",
         "version",
+        "waiting",
     )
 
     def __init__(self, job_id: UUID, user_id: UUID | None) -> None:
         self.job_id = job_id
         self.user_id = user_id
         self.streams: set[Stream] = set()
-        self.row: JobRow | None = None
-        self.shown: JobDocument | None = None
+        self.status: Status | None = None
+        self.waiting = NOTHING
+        self.data = b""
         self.moving = False
+        self.present = 0
         self.events: list[JobEvent] = []
         self.since = 0
         self.version = 0
         self.error: Exception | None = None
         self.looked_at = 0.0
-        self._sent: tuple[int, str] | None = None
 
-    @property
-    def present(self) -> int:
-        """The latest transition that is known."""
-        return 0 if self.row is None else self.row.last_event_id or 0
-
-    def data(self) -> str:
-        """The document as it is sent, written once for all streams."""
-        if self._sent is None or self._sent[0] != self.version:
-            self._sent = (self.version, "" if self.shown is None else self.shown.model_dump_json())
-        return self._sent[1]
-
-    def is_news(self, row: JobRow) -> bool:
-        """Whether a row tells more than what is known. An older one, of a look that was overtaken, does not."""
-        if self.row is None or (row.last_event_id or 0) > self.present:
+    def is_news(self, look: JobLook) -> bool:
+        """Whether a look tells more than what is known. An older one, that was overtaken, does not."""
+        present = look.last_event_id or 0
+        if self.status is None or present > self.present:
             return True
-        return row.last_event_id == self.row.last_event_id and row.waiting.differs(self.row.waiting)
+        return present == self.present and look.waiting.differs(self.waiting)
 
     def take(self, look: JobLook, shown: JobDocument) -> None:
         """Know this from now on, and wake the streams."""
-        if self.row is None:
-            self.since = look.last_event_id or 0
-        self.moving = self.row is not None and look.last_event_id == self.row.last_event_id
+        present = look.last_event_id or 0
+        if self.status is None:
+            self.since = present
+        self.moving = self.status is not None and present == self.present
         self.events += [event for event in look.events if event.id > max(self.since, self.present)]
         if len(self.events) > KEPT_EVENTS:
             self.since = self.events[-KEPT_EVENTS - 1].id
             del self.events[:-KEPT_EVENTS]
-        self.row, self.shown = look, shown
+        self.present, self.status = present, look.status
+        self.waiting = look.waiting if look.status == "queued" else NOTHING
+        self.data = shown.model_dump_json().encode()
         self.wake()
 
     def move(self, step: str, progress: float) -> None:
         """A worker has come this far."""
-        if self.row is not None and self.shown is not None and not self.row.terminal:
-            update: dict[str, Any] = {"status": "running", "step": step, "progress": progress}
-            self.shown = self.shown.model_copy(update=update | NO_WAIT)
+        if self.status is not None and self.status not in TERMINAL:
+            moved = {"status": "running", "step": step, "progress": progress}
+            self.data = orjson.dumps(orjson.loads(self.data) | moved | NOTHING.model_dump())
             self.moving = True
             self.wake()
 
     def lose(self, error: Exception | None = None) -> None:
         """The job is gone for this caller, or cannot be shown because of a bug."""
-        self.row, self.error = None, error
+        self.status, self.error = None, error
         self.wake()
 
     def wake(self) -> None:
         self.version += 1
         for stream in tuple(self.streams):
             stream.wake()
-
-
-NO_WAIT = {"ahead": None, "expected_start_at": None, "waiting_for": None}
 
 
 class Watches:
@@ -240,7 +234,7 @@ class Watches:
     def _patience(self, watch: Watch) -> float:
         if self._progress.away:
             return AWAY_SECONDS
-        return WAIT_SECONDS if watch.row is not None and watch.row.status == "queued" else LOOK_SECONDS
+        return WAIT_SECONDS if watch.status == "queued" else LOOK_SECONDS
 
     async def _look(self, batch: Mapping[Watch, Asked | None]) -> None:
         """Look at these in one call, and tell what is new without waiting for it: a result's URLs may take a while."""

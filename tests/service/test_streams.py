@@ -331,7 +331,7 @@ async def cancel(process: Platform, job_id: uuid.UUID, *, tell: bool = True) -> 
 
 async def until(stream: Woken, watch: Watch, status: str) -> None:
     async with asyncio.timeout(PATIENCE):
-        while watch.row is None or watch.row.status != status:
+        while watch.status != status:
             stream.changed.clear()
             await stream.changed.wait()
 
@@ -374,15 +374,16 @@ class TestOneLook:
         first, second = [await queue_job(process, photo(), OP, queue) for _ in range(2)]
         stream = Woken()
         watch = await watches.join(second, None, stream)
-        assert watch.shown is not None
-        assert (watch.shown.ahead, watch.shown.waiting_for, watch.moving) == (1, "others_ahead", False)
+        shown = JobDocument.model_validate_json(watch.data)
+        assert (shown.ahead, shown.waiting_for, watch.moving) == (1, "others_ahead", False)
         version = watch.version
         await cancel(process, first, tell=False)
         async with asyncio.timeout(PATIENCE):
             while watch.version == version:
                 stream.changed.clear()
                 await stream.changed.wait()
-        assert (watch.shown.ahead, watch.shown.waiting_for, watch.moving) == (0, None, True)
+        shown = JobDocument.model_validate_json(watch.data)
+        assert (shown.ahead, shown.waiting_for, watch.moving) == (0, None, True)
         await watches.leave(watch, stream)
         await cancel(process, second)
 
@@ -425,14 +426,14 @@ class TestOneLook:
         with pytest.raises(ValueError, match="a bug"):
             await watches.join(bad, None, streams[0])
         watch = await watches.join(good, None, streams[1])
-        assert watch.row is not None
+        assert watch.status == "awaiting_upload"
         assert len(watches) == 1
         await watches.close()
 
     async def test_a_job_of_somebody_else_is_not_there(self, process: Platform, watches: Watches) -> None:
         stream = Woken()
         watch = await watches.join(uuid.uuid4(), None, stream)
-        assert watch.row is None
+        assert watch.status is None
         await watches.leave(watch, stream)
 
 
