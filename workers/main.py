@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -75,13 +76,15 @@ async def drain(ctx: dict[str, Any]) -> None:
 async def _drain(context: WorkerContext, stopping: asyncio.Event) -> None:
     settings, jobs = context.platform.settings, Jobs(context.platform.database)
     while not stopping.is_set():
+        if context.slots.owes_a_look and await _data_request(context):
+            continue
         try:
             job = await jobs.claim_next(settings.queue, context.name, settings.lease_seconds)
         except DependencyError:
             log.warning("claim_skipped", reason="database is away")
             return
         if job is None:
-            # Deletions and exports when there is no job to do, one at a time: they are long and nobody watches them.
+            # Deletions and exports when there is no job to do, or now and then: they are long and nobody watches them.
             if not await _data_request(context):
                 return
             continue
@@ -92,11 +95,12 @@ async def _drain(context: WorkerContext, stopping: asyncio.Event) -> None:
 
 
 async def _data_request(context: WorkerContext) -> bool:
-    """Take a due request, if there is one, and a turn at it."""
+    """Take a due request, if there is one, and a turn at it; one at a time in a process."""
     settings = context.platform.settings
     if context.slots.at_request:
         return False
     context.slots.at_request = True
+    context.slots.looked_at = time.monotonic()
     try:
         request = await DataRequests(context.platform.database).claim_request(
             settings.queue, context.name, settings.lease_seconds
@@ -142,47 +146,28 @@ def _every(seconds: int) -> dict[str, Any]:
     return {"minute": set(range(0, 60, seconds // MINUTE)), "second": 0}
 
 
+def _entry(task: Callable[[Platform], Awaitable[object]], *, single: bool = False, **when: Any) -> CronJob:
+    run = _scheduled(task, single=single)
+    return cron(run, name=task.__name__, **when)  # type: ignore[arg-type] # arq wants its own protocol of the same shape
+
+
 def cron_table(settings: Settings) -> list[CronJob]:
     """Sweep and originals every few seconds, looks at what is kept and rescans of it every minute where they are on,
     cleanup every few minutes, reconciliation and the counts of lanes hourly; once per tick over all workers."""
     table = [
-        cron(
-            _scheduled(sweep),  # type: ignore[arg-type] # arq wants its own protocol of the same shape
-            name="sweep",
-            second=set(range(0, 60, settings.sweep_seconds)),
-            run_at_startup=True,
-        ),
-        cron(_scheduled(originals), name="originals", second=set(range(0, 60, ORIGINALS_SECONDS))),  # type: ignore[arg-type]
-        cron(_scheduled(usage), name="usage", second=set(range(5, 60, FOLD_SECONDS))),  # type: ignore[arg-type]
-        cron(_scheduled(billing), name="billing", second=set(range(2, 60, BILLING_SECONDS))),  # type: ignore[arg-type]
-        cron(
-            _scheduled(reconcile_billing, single=True),  # type: ignore[arg-type]
-            name="reconcile_billing",
-            hour=RECONCILE_BILLING_HOUR,
-            minute=23,
-        ),
-        cron(
-            _scheduled(cleanup, single=True),  # type: ignore[arg-type]
-            name="cleanup",
-            **_every(settings.cleanup_seconds),
-        ),
-        cron(
-            _scheduled(repair_lanes, single=True),  # type: ignore[arg-type]
-            name="repair_lanes",
-            minute=REPAIR_MINUTE,
-            second=45,
-        ),
-        cron(
-            _scheduled(reconcile, single=True),  # type: ignore[arg-type]
-            name="reconcile",
-            minute=RECONCILE_MINUTE,
-            second=30,
-        ),
+        _entry(sweep, second=set(range(0, 60, settings.sweep_seconds)), run_at_startup=True),
+        _entry(originals, second=set(range(0, 60, ORIGINALS_SECONDS))),
+        _entry(usage, second=set(range(5, 60, FOLD_SECONDS))),
+        _entry(billing, second=set(range(2, 60, BILLING_SECONDS))),
+        _entry(reconcile_billing, single=True, hour=RECONCILE_BILLING_HOUR, minute=23),
+        _entry(cleanup, single=True, **_every(settings.cleanup_seconds)),
+        _entry(reconcile, single=True, minute=RECONCILE_MINUTE, second=30),
+        _entry(repair_lanes, single=True, minute=REPAIR_MINUTE, second=45),
     ]
     if settings.moderation != "off":
-        table.append(cron(_scheduled(look_again), name="look_again", second=40))  # type: ignore[arg-type]
+        table.append(_entry(look_again, second=40))
     if settings.clamd_url is not None:
-        table.append(cron(_scheduled(rescan), name="rescan", second=10))  # type: ignore[arg-type]
+        table.append(_entry(rescan, second=10))
     return table
 
 
