@@ -859,14 +859,14 @@ isOneToOne: false
                   ]
                 },"usage_daily": {
                   Row: {
-                    "bytes_served": number,"bytes_stored": number,"cache_hits": number,"credits": number,"day": string,"failures": number,"generations": number,"high_res_exports": number,"jobs": number,"saved_credits": number,"saved_vendor_cost_micros": number,"user_id": string,"vendor_cost_micros": number
+                    "bytes_served": number,"bytes_stored": number,"cache_hits": number,"credits": number,"day": string,"designs": number | null,"failures": number,"generations": number,"high_res_exports": number,"jobs": number,"saved_credits": number,"saved_vendor_cost_micros": number,"user_id": string,"vendor_cost_micros": number
                   }
                   ComputedFields: never
                   Insert: {
-                    "bytes_served"?: number,"bytes_stored"?: number,"cache_hits"?: number,"credits"?: number,"day": string,"failures"?: number,"generations"?: number,"high_res_exports"?: number,"jobs"?: number,"saved_credits"?: number,"saved_vendor_cost_micros"?: number,"user_id": string,"vendor_cost_micros"?: number
+                    "bytes_served"?: number,"bytes_stored"?: number,"cache_hits"?: number,"credits"?: number,"day": string,"designs"?: number | null,"failures"?: number,"generations"?: number,"high_res_exports"?: number,"jobs"?: number,"saved_credits"?: number,"saved_vendor_cost_micros"?: number,"user_id": string,"vendor_cost_micros"?: number
                   }
                   Update: {
-                    "bytes_served"?: number,"bytes_stored"?: number,"cache_hits"?: number,"credits"?: number,"day"?: string,"failures"?: number,"generations"?: number,"high_res_exports"?: number,"jobs"?: number,"saved_credits"?: number,"saved_vendor_cost_micros"?: number,"user_id"?: string,"vendor_cost_micros"?: number
+                    "bytes_served"?: number,"bytes_stored"?: number,"cache_hits"?: number,"credits"?: number,"day"?: string,"designs"?: number | null,"failures"?: number,"generations"?: number,"high_res_exports"?: number,"jobs"?: number,"saved_credits"?: number,"saved_vendor_cost_micros"?: number,"user_id"?: string,"vendor_cost_micros"?: number
                   }
                   Relationships: [
                     
@@ -1176,6 +1176,9 @@ isOneToOne: false
 "get_job_events":
 { Args: { "p_after": number,"p_job_id": string,"p_user_id": string }; Returns: Json
                            },
+"get_jobs":
+{ Args: { "p_looks": string }; Returns: Json
+                           },
 "get_output":
 { Args: { "p_output_id": string,"p_user_id": string }; Returns: Json
                            },
@@ -1312,6 +1315,15 @@ isOneToOne: false
                            },
 "promote_output":
 { Args: { "p_api_key_id"?: string,"p_charge": boolean,"p_output_id": string,"p_path": string,"p_thumb_path": string,"p_user_id": string }; Returns: Json
+                           },
+"prune_job_events":
+{ Args: { "p_after": number,"p_days": number,"p_limit": number }; Returns: Json
+                           },
+"prune_jobs":
+{ Args: { "p_after": string,"p_after_id": string,"p_days": number,"p_limit": number }; Returns: Json
+                           },
+"prune_lanes":
+{ Args: { "p_limit": number }; Returns: number
                            },
 "prune_versions":
 { Args: { "p_limit": number }; Returns: Json

@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
@@ -30,6 +31,7 @@ BATCH = 1000
 REST = 2.0
 """Between two batches nothing is done for this many times as long as the last one took: lookups are waiting for the
 same processors and pages, the objects of a TTL are not waited for."""
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 MANY = 20
 """Rows without bytes in one batch that may be the backend's fault, when they are most of it."""
 AT_ONCE = 8
@@ -40,7 +42,7 @@ ORPHAN_SECONDS = 3600
 @dataclass(slots=True)
 class CleanupReport:
     """What one cleanup did: rows expired, objects removed, removals that must be tried again, images archived, credits
-    past their end taken; rows whose bytes were looked for, and those of them that had none."""
+    past their end taken, rows pruned by age; rows whose bytes were looked for, and those of them that had none."""
 
     expired_outputs: int = 0
     expired_uploads: int = 0
@@ -50,6 +52,9 @@ class CleanupReport:
     missing: int = 0
     archived: int = 0
     expired_credits: int = 0
+    pruned_jobs: int = 0
+    pruned_events: int = 0
+    pruned_lanes: int = 0
     looked_for: int = 0
     without_bytes: int = 0
 
@@ -88,6 +93,7 @@ async def cleanup(platform: Platform, *, batch: int = BATCH, notice: Notice = _s
         pass
     while await Inputs(platform.database).expire_inputs(batch) == batch:
         pass
+    await prune(platform, report, batch=batch)
     if report != CleanupReport():
         log.info("cleaned", **_fields(report))
     return report
@@ -98,6 +104,34 @@ async def expire_credits(platform: Platform, report: CleanupReport, *, batch: in
     for itself."""
     while (expired := await Credits(platform.database).expire_grants(batch)).accounts:
         report.expired_credits += expired.credits
+
+
+async def prune(platform: Platform, report: CleanupReport, *, batch: int = BATCH) -> None:
+    """Delete ended jobs and their transitions by age, and lanes that nobody has used for a day."""
+    maintenance, settings = Maintenance(platform.database), platform.settings
+    event: int | None = 0
+    while event is not None:
+        started = time.monotonic()
+        events = await maintenance.prune_job_events(
+            min(settings.job_events_days, settings.jobs_days), batch, event
+        )
+        report.pruned_events += events.pruned
+        event = events.after
+        if event is not None:
+            await _rest(started)
+    created: datetime | None = BEGINNING
+    job_id: UUID | None = UUID(int=0)
+    while created is not None and job_id is not None:
+        started = time.monotonic()
+        jobs = await maintenance.prune_jobs(settings.jobs_days, batch, created, job_id)
+        await forget(platform.invalidation, jobs.forget)
+        report.pruned_jobs += jobs.pruned
+        created, job_id = jobs.after, jobs.after_id
+        if created is not None:
+            await _rest(started)
+    while (lanes := await maintenance.prune_lanes(batch)) == batch:
+        report.pruned_lanes += lanes
+    report.pruned_lanes += lanes
 
 
 async def archive(platform: Platform, report: CleanupReport, *, batch: int = BATCH) -> None:

@@ -42,6 +42,7 @@ from workers.context import Slots, WorkerContext
 from workers.data_requests import run_request
 from workers.doorbell import DoorbellWorker
 from workers.imaging.pool import PixelPool
+from workers.lanes import repair_lanes
 from workers.look_again import look_again
 from workers.originals import originals
 from workers.protections import UnprotectedError, demand, measure
@@ -56,6 +57,7 @@ TASK_SECONDS = 3600
 """The longest that a scheduled task may take."""
 MINUTE = 60
 RECONCILE_MINUTE = 17
+REPAIR_MINUTE = 41
 ORIGINALS_SECONDS = 5
 BILLING_SECONDS = 5
 RECONCILE_BILLING_HOUR = 3
@@ -144,41 +146,28 @@ def _every(seconds: int) -> dict[str, Any]:
     return {"minute": set(range(0, 60, seconds // MINUTE)), "second": 0}
 
 
+def _entry(task: Callable[[Platform], Awaitable[object]], *, single: bool = False, **when: Any) -> CronJob:
+    run = _scheduled(task, single=single)
+    return cron(run, name=task.__name__, **when)  # type: ignore[arg-type] # arq wants its own protocol of the same shape
+
+
 def cron_table(settings: Settings) -> list[CronJob]:
     """Sweep and originals every few seconds, looks at what is kept and rescans of it every minute where they are on,
-    cleanup every few minutes, reconciliation hourly; once per tick over all workers."""
+    cleanup every few minutes, reconciliation and the counts of lanes hourly; once per tick over all workers."""
     table = [
-        cron(
-            _scheduled(sweep),  # type: ignore[arg-type] # arq wants its own protocol of the same shape
-            name="sweep",
-            second=set(range(0, 60, settings.sweep_seconds)),
-            run_at_startup=True,
-        ),
-        cron(_scheduled(originals), name="originals", second=set(range(0, 60, ORIGINALS_SECONDS))),  # type: ignore[arg-type]
-        cron(_scheduled(usage), name="usage", second=set(range(5, 60, FOLD_SECONDS))),  # type: ignore[arg-type]
-        cron(_scheduled(billing), name="billing", second=set(range(2, 60, BILLING_SECONDS))),  # type: ignore[arg-type]
-        cron(
-            _scheduled(reconcile_billing, single=True),  # type: ignore[arg-type]
-            name="reconcile_billing",
-            hour=RECONCILE_BILLING_HOUR,
-            minute=23,
-        ),
-        cron(
-            _scheduled(cleanup, single=True),  # type: ignore[arg-type]
-            name="cleanup",
-            **_every(settings.cleanup_seconds),
-        ),
-        cron(
-            _scheduled(reconcile, single=True),  # type: ignore[arg-type]
-            name="reconcile",
-            minute=RECONCILE_MINUTE,
-            second=30,
-        ),
+        _entry(sweep, second=set(range(0, 60, settings.sweep_seconds)), run_at_startup=True),
+        _entry(originals, second=set(range(0, 60, ORIGINALS_SECONDS))),
+        _entry(usage, second=set(range(5, 60, FOLD_SECONDS))),
+        _entry(billing, second=set(range(2, 60, BILLING_SECONDS))),
+        _entry(reconcile_billing, single=True, hour=RECONCILE_BILLING_HOUR, minute=23),
+        _entry(cleanup, single=True, **_every(settings.cleanup_seconds)),
+        _entry(reconcile, single=True, minute=RECONCILE_MINUTE, second=30),
+        _entry(repair_lanes, single=True, minute=REPAIR_MINUTE, second=45),
     ]
     if settings.moderation != "off":
-        table.append(cron(_scheduled(look_again), name="look_again", second=40))  # type: ignore[arg-type]
+        table.append(_entry(look_again, second=40))
     if settings.clamd_url is not None:
-        table.append(cron(_scheduled(rescan), name="rescan", second=10))  # type: ignore[arg-type]
+        table.append(_entry(rescan, second=10))
     return table
 
 

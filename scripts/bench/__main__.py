@@ -20,7 +20,19 @@ import typer
 import uvloop
 from rich.console import Console
 
-from scripts.bench import cache, cleanup, depth, intake, job, moderation, pixels, queue, recovery, upscale
+from scripts.bench import (
+    cache,
+    cleanup,
+    depth,
+    intake,
+    job,
+    moderation,
+    pixels,
+    queue,
+    recovery,
+    streams,
+    upscale,
+)
 from scripts.bench.cutout import compare as cutout
 from scripts.bench.cutout.sheet import Sheet
 from scripts.bench.measure import Row, table
@@ -118,6 +130,17 @@ def cleanup_command(
     _finish({cleanup.TITLE: _measured(lambda: cleanup.run(rows=rows, rounds=rounds))}, json)
 
 
+@app.command("streams")
+def streams_command(
+    count: Annotated[int, typer.Option("--streams", min=50, help="Streams on one API process.")] = 5000,
+    seconds: Annotated[float, typer.Option(min=1, help="How long the database is watched.")] = 10,
+    hits: Annotated[int, typer.Option(min=16, help="Hits of a round beside them.")] = 1000,
+    json: Json = None,
+) -> None:
+    """Many open event streams: what they cost while nothing happens, and how soon all hear of a transition."""
+    _finish({streams.TITLE: _measured(lambda: streams.run(streams=count, seconds=seconds, hits=hits))}, json)
+
+
 @app.command("pixels")
 def pixels_command(
     rounds: Annotated[int, typer.Option(min=1)] = 9, scale: Scale = 1, json: Json = None
@@ -186,6 +209,9 @@ def all_command(
         ),
         cleanup.TITLE: _measured(
             lambda: cleanup.run(rows=5_000, rounds=3) if quick else cleanup.run(rows=100_000)
+        ),
+        streams.TITLE: _measured(
+            lambda: streams.run(streams=500, seconds=5, hits=300) if quick else streams.run()
         ),
         pixels.TITLE: pixels.run(3 if quick else 9),
         cutout.TITLE: cutout.run(20 if quick else 1)[0],

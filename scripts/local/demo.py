@@ -197,8 +197,8 @@ class Demo:
 
     def _show(self, task: TaskID, job: dict[str, Any]) -> None:
         note = str(job["status"])
-        if job.get("queue_position") is not None:
-            note += f", {job['queue_position']} ahead"
+        if job.get("ahead") is not None:
+            note += f", {job['ahead']} ahead"
         if job.get("step"):
             note += f": {job['step']}"
         done = 1.0 if job["status"] == "done" else float(job.get("progress") or 0)

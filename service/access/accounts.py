@@ -5,12 +5,11 @@ version in Redis stands (platform/freshness.py), and for less than a second with
 when the watch of changes tells that their user changed.
 """
 
-import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import Self
 from uuid import UUID
 
 from cachetools import LRUCache
@@ -22,8 +21,6 @@ from service.platform.gcra import Admission
 from service.platform.resources import Platform
 
 REMEMBERED_ACCOUNTS = 10_000
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +43,7 @@ class Accounts:
         self._freshness = freshness
         self._clock = clock
         self._known: LRUCache[UUID, _Known] = LRUCache(REMEMBERED_ACCOUNTS)
-        self._streams: dict[UUID, set[asyncio.Event]] = {}
+        self._ends: dict[UUID, set[Callable[[], None]]] = {}
 
     @classmethod
     def open(cls, platform: Platform) -> Self:
@@ -88,48 +85,24 @@ class Accounts:
         return state
 
     @asynccontextmanager
-    async def watching(self, user_id: UUID | None) -> AsyncIterator[asyncio.Event]:
-        """An event that is set when the account may no longer be used; of a visitor, never."""
-        blocked = asyncio.Event()
+    async def watching(self, user_id: UUID | None, end: Callable[[], None]) -> AsyncIterator[None]:
+        """Call `end` when the account may no longer be used; of a visitor, never."""
         if user_id is None:
-            yield blocked
+            yield
             return
-        streams = self._streams.setdefault(user_id, set())
-        streams.add(blocked)
+        ends = self._ends.setdefault(user_id, set())
+        ends.add(end)
         try:
             # It may have changed since the request was let in.
             await self.changed(user_id)
-            yield blocked
+            yield
         finally:
-            streams.discard(blocked)
-            if not streams:
-                self._streams.pop(user_id, None)
+            ends.discard(end)
+            if not ends and self._ends.get(user_id) is ends:
+                del self._ends[user_id]
 
     async def changed(self, user_id: UUID) -> None:
         """Something of a user is different: end their streams if it is that. For the watch of changes."""
-        if user_id in self._streams and (await self._look_up(user_id)).status != "active":
-            for blocked in self._streams.get(user_id, ()):
-                blocked.set()
-
-
-async def until(stop: asyncio.Event, items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
-    """The items of an iterator, until `stop` is set: also while the next one is waited for. Closes a generator."""
-    stopped = asyncio.ensure_future(stop.wait())
-    following: asyncio.Future[T] | None = None
-    try:
-        while not stop.is_set():
-            following = asyncio.ensure_future(anext(items))
-            await asyncio.wait({stopped, following}, return_when=asyncio.FIRST_COMPLETED)
-            if not following.done():
-                return
-            try:
-                item = following.result()
-            except StopAsyncIteration:
-                return
-            yield item
-    finally:
-        stopped.cancel()
-        if following is not None and following.cancel():
-            await asyncio.wait({following})
-        if isinstance(items, AsyncGenerator):
-            await items.aclose()
+        if user_id in self._ends and (await self._look_up(user_id)).status != "active":
+            for end in tuple(self._ends.get(user_id, ())):
+                end()

@@ -72,6 +72,7 @@ async def document(platform: Platform, row: JobRow) -> JobDocument:
         await platform.shared(Meter).served(shown.user_id, shown.size)
     return JobDocument(
         **row.model_dump(include=_PLAIN),
+        **row.waiting.model_dump(),
         expires_at=shown.expires_at if shown else None if row.terminal else row.expires_at,
         output_urls=[signed.url] if signed else [],
         thumbnail_url=signed.thumbnail_url if signed else None,
@@ -92,7 +93,6 @@ _PLAIN = {
     "job_id",
     "status",
     "op_key",
-    "queue_position",
     "progress",
     "step",
     "attempts",

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import re
 from collections import Counter, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Self
 from uuid import UUID
@@ -74,9 +74,18 @@ class Listener:
         return self._hints.popleft() if self._hints else None
 
 
+Tell = Callable[[dict[str, Any]], None]
+"""Hears of each hint, as it comes."""
+
+
+SETTLED = asyncio.Event()
+"""Set. One for all channels that stand: there are thousands."""
+SETTLED.set()
+
+
 class _Channel:
     def __init__(self) -> None:
-        self.listeners: set[Listener] = set()
+        self.listeners: set[Tell] = set()
         self.settled = asyncio.Event()
         """The subscription stands, or Redis is away."""
 
@@ -112,19 +121,26 @@ class Progress:
     @asynccontextmanager
     async def listen(self, job_id: UUID) -> AsyncIterator[Listener]:
         """A subscription that stands before the block is entered. With Redis away it only ever times out."""
-        name, listener = channel(job_id), Listener()
+        listener = Listener()
         try:
-            await self._join(name, listener)
+            await self.join(job_id, listener.tell)
             yield listener
         finally:
-            await self._leave(name, listener)
+            await self.leave(job_id, listener.tell)
 
     async def close(self) -> None:
         if self._hearing is not None:
             self._hearing.cancel()
             await asyncio.gather(self._hearing, return_exceptions=True)
 
-    async def _join(self, name: str, listener: Listener) -> None:
+    @property
+    def away(self) -> bool:
+        """Whether nothing can be heard at the moment. When that is over every listener hears of an unknown status."""
+        return self._away
+
+    async def join(self, job_id: UUID, tell: Tell) -> None:
+        """Tell of all hints from now on: the subscription stands when this returns, or Redis is away."""
+        name = channel(job_id)
         joined = self._channels.get(name)
         if joined is None:
             joined = self._channels[name] = _Channel()
@@ -132,18 +148,19 @@ class Progress:
                 joined.settled.set()
             else:
                 await self._send("SUBSCRIBE", name)
-        joined.listeners.add(listener)
+        joined.listeners.add(tell)
         if self._hearing is None:
             self._hearing = asyncio.create_task(self._hear(), name="progress")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SUBSCRIBE_SECONDS):
                 await joined.settled.wait()
 
-    async def _leave(self, name: str, listener: Listener) -> None:
+    async def leave(self, job_id: UUID, tell: Tell) -> None:
+        name = channel(job_id)
         left = self._channels.get(name)
         if left is None:
             return
-        left.listeners.discard(listener)
+        left.listeners.discard(tell)
         if not left.listeners:
             del self._channels[name]
             await self._send("UNSUBSCRIBE", name)
@@ -182,8 +199,8 @@ class Progress:
                 self._away = False
                 log.info("progress_heard_again")
                 for missed in self._channels.values():
-                    for listener in missed.listeners:
-                        listener.tell({"status": "unknown"})  # a reason to look
+                    for tell in tuple(missed.listeners):
+                        tell({"status": "unknown"})  # a reason to look
             asked = False
             while True:
                 message = await connection.read_response(timeout=PING_SECONDS)
@@ -211,10 +228,11 @@ class Progress:
                 del self._unconfirmed[name]
                 if joined is not None:
                     joined.settled.set()
+                    joined.settled = SETTLED
         elif kind == b"message" and joined is not None:
             hint = parse_hint(message[2])
             if hint is None:
                 dropped("progress")
                 return
-            for listener in joined.listeners:
-                listener.tell(hint)
+            for tell in tuple(joined.listeners):
+                tell(hint)

@@ -1,19 +1,14 @@
 """Jobs: look, listen, report the upload, cancel."""
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Request
-from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from service.access.accounts import Accounts, until
-from service.access.key_ring import KeyRing
 from service.access.limits import Admitted
 from service.jobs.documents import document
 from service.jobs.errors import job_finished, job_not_found, no_such_job, too_many_streams, upload_missing
-from service.jobs.events import EventStream, stream
+from service.jobs.events import EventStream
 from service.jobs.progress import Progress
 from service.jobs.schemas import MAX_BATCH, JobDocument
 from service.jobs.store import Jobs
@@ -36,7 +31,7 @@ async def get_job(job_id: UUID, request: Request, caller: Admitted) -> JobDocume
 
 @router.get(
     "/{job_id}/events",
-    response_class=EventSourceResponse,
+    response_class=EventStream,
     responses=responses(job_not_found, too_many_streams)
     | {
         200: {
@@ -50,35 +45,22 @@ async def get_job_events(
     request: Request,
     caller: Admitted,
     last_event_id: Annotated[str | None, Header(description="resume after this event")] = None,
-) -> EventSourceResponse:
+) -> EventStream:
     """The job's life as server-sent events, from its present state to its end.
 
-    `event` is a status or `progress`; `id` counts transitions, and a stream that is opened again with
-    `Last-Event-ID` first tells what was missed.
+    `event` is a status, or `progress` when the worker has come further or what a queued job waits for has changed; `id`
+    counts transitions, and a stream that is opened again with `Last-Event-ID` first tells what was missed.
     """
     platform = platform_of(request)
     after = int(last_event_id) if last_event_id is not None and last_event_id.isdecimal() else 0
     place = platform.shared(Streams).admit(caller)
     try:
-        row = await Jobs(platform.database).get_job(job_id, caller.user_id)
-        if row is None:
-            raise no_such_job(job_id)
+        events = EventStream(platform, caller, place, min(after, 2**62))
+        await events.join(job_id)
     except BaseException:
         place.release()
         raise
-
-    async def events() -> AsyncIterator[ServerSentEvent]:
-        live = stream(platform, row, caller.user_id, min(after, 2**62))
-        async with (
-            platform.shared(Accounts).watching(caller.user_id) as suspended,
-            aclosing(until(suspended, live)) as told,
-        ):
-            async for event in told:
-                if caller.key is not None and not await platform.shared(KeyRing).still_good(caller.key):
-                    return  # revoked meanwhile: coming back tells why
-                yield event
-
-    return EventStream(events(), place)
+    return events
 
 
 @router.post("/{job_id}/uploaded", status_code=202, responses=responses(job_not_found, upload_missing))

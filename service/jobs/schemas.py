@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.cache.store import Moderation, Scan
-from service.jobs.store import Status
+from service.jobs.store import Status, WaitingFor
 from service.ops.outputs import Features, StepReport
 from service.platform.errors import Problem
 
@@ -54,7 +54,17 @@ class JobDocument(BaseModel):
     job_id: UUID
     status: Status
     op_key: str = Field(description="canonical form")
-    queue_position: int | None = Field(None, description="jobs ahead while queued; 0 is next")
+    ahead: int | None = Field(
+        None, description="while queued, about how many jobs start before it; 0 is next", examples=[3]
+    )
+    expected_start_at: datetime | None = Field(
+        None, description="while queued, at the pace of the last minute; null when that tells nothing"
+    )
+    waiting_for: WaitingFor | None = Field(
+        None,
+        description="while queued: own_concurrency, as many of your jobs run as your plan allows; others_ahead; "
+        "vendor_limit; paused, by an operator; null: nothing, it is next",
+    )
     progress: float = Field(0, ge=0, le=1)
     step: str | None = Field(None, description="what the worker is doing", examples=["pixels"])
     attempts: int = Field(0, description="how often a worker has begun")

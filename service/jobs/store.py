@@ -1,16 +1,29 @@
 """The SQL functions of jobs, for their callers and for workers, one typed method each; see platform/database.py, whose
 rules and errors hold here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
 from service.cache.store import Forget, OutputRow
-from service.platform.database import Database, Row
+from service.platform.database import Database, Row, json_text
 
 Status = Literal["awaiting_upload", "queued", "running", "done", "error", "expired", "canceled"]
+WaitingFor = Literal["own_concurrency", "others_ahead", "vendor_limit", "paused"]
 TERMINAL: frozenset[Status] = frozenset({"done", "error", "expired", "canceled"})
+
+
+class Waiting(Row):
+    """Of a job that is queued, else empty. `ahead`: about how many jobs start before it."""
+
+    ahead: int | None = None
+    expected_start_at: datetime | None = None
+    waiting_for: WaitingFor | None = None
+
+    def differs(self, other: "Waiting") -> bool:
+        """Noticeably: when it should start is another moment each time."""
+        return (self.ahead, self.waiting_for) != (other.ahead, other.waiting_for)
 
 
 class JobRow(Row):
@@ -24,7 +37,7 @@ class JobRow(Row):
     op_key: str
     variant: str
     queue: str
-    queue_position: int | None
+    waiting: Waiting = Waiting()
     progress: float
     step: str | None
     attempts: int
@@ -51,6 +64,12 @@ class JobEvent(Row):
     type: str
     attempt: int
     created_at: datetime
+
+
+class JobLook(JobRow):
+    """A job with the transitions behind the one that was asked for."""
+
+    events: list[JobEvent]
 
 
 class SourceFacts(Row):
@@ -136,6 +155,12 @@ class Jobs:
 
     async def get_job(self, job_id: UUID, user_id: UUID | None) -> JobRow | None:
         return await self._database.maybe(JobRow, "get_job", job_id=job_id, user_id=user_id)
+
+    async def get_jobs(self, looks: Sequence[tuple[UUID, UUID | None, int | None]]) -> list[JobLook | None]:
+        """Of each job, for each caller, behind each event; None where that caller may not see that job."""
+        asked = [{"job_id": job, "user_id": user, "after": after} for job, user, after in looks]
+        found = await self._database.run("get_jobs", looks=json_text(asked))
+        return [None if document is None else JobLook.model_validate(document) for document in found]
 
     async def get_job_events(self, job_id: UUID, user_id: UUID | None, after: int) -> list[JobEvent]:
         return await self._database.many(

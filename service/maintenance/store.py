@@ -1,7 +1,7 @@
 """The SQL functions of sweep, cleanup and reconciliation, one typed method each; see platform/database.py, whose rules
 and errors hold here."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
@@ -26,6 +26,22 @@ class ExpiryReport(Row):
     expired_uploads: int
     forget: list[Forget]
     more: bool
+
+
+class PrunedEvents(Row):
+    """`after`: where to go on; None at the end."""
+
+    pruned: int
+    after: int | None
+
+
+class PrunedJobs(Row):
+    """`after`, `after_id`: where to go on; None at the end. `forget`: outputs whose answers in caches name the jobs."""
+
+    pruned: int
+    after: datetime | None
+    after_id: UUID | None
+    forget: list[Forget]
 
 
 class QueueStats(Row):
@@ -88,6 +104,21 @@ class Maintenance:
         """Bury versions of up to `limit` images whose owner wants fewer by now; None when nobody does."""
         rows = await self._database.run("prune_versions", limit=limit)
         return None if rows is None else [Forget.model_validate(row) for row in rows]
+
+    async def prune_job_events(self, days: int, limit: int, after: int) -> PrunedEvents:
+        return await self._database.one(PrunedEvents, "prune_job_events", days=days, limit=limit, after=after)
+
+    async def prune_jobs(self, days: int, limit: int, after: datetime, after_id: UUID) -> PrunedJobs:
+        return await self._database.one(
+            PrunedJobs, "prune_jobs", days=days, limit=limit, after=after, after_id=after_id
+        )
+
+    async def prune_lanes(self, limit: int) -> int:
+        return int(await self._database.run("prune_lanes", limit=limit))
+
+    async def repair_lanes(self) -> list[str]:
+        """Count anew what waits and runs, where a lane or a queue has it wrong. Where that was, as sentences."""
+        return [str(fault) for fault in await self._database.run("repair_lanes")]
 
     async def lease_task(self, task: str, token: UUID, seconds: float) -> bool:
         """Take, keep or (0 seconds) give back the lease of a scheduled task. False: another process has it."""

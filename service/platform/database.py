@@ -27,6 +27,7 @@ from postgrest.exceptions import APIError
 from pydantic import BaseModel, ConfigDict
 
 from service.platform.errors import CODES, DatabaseReadOnlyError, DependencyError, ProblemError
+from service.platform.telemetry import DATABASE_CALLS
 from service.platform.transport import dependency
 
 log = structlog.get_logger()
@@ -123,6 +124,7 @@ class Database:
         parameters = {f"p_{name}": serialised(value) for name, value in arguments.items()}
         attempt = 1
         while True:
+            DATABASE_CALLS.labels(function).inc()
             try:
                 with dependency("database", function):
                     return (await self._rest.rpc(function, parameters).execute()).data

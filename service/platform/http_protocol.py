@@ -15,7 +15,7 @@ A request that comes in one piece costs some comparisons more. Timers are looked
 import resource
 from collections import Counter
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from starlette.datastructures import Headers
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -43,6 +43,8 @@ SLOW_BODIES = 16
 """Bodies of one network that are late at the same time; those of its site: SITE_FACTOR times as many."""
 SPARE_FILES = 128
 """Files that a process keeps for itself: connections to Redis, Supabase and Stripe, and what it reads from disk."""
+ON_SHUTDOWN = "darkroom.on_shutdown"
+"""In a request's scope: what to call when the process ends, of an answer that would never end by itself."""
 HEAD, BODY, ANSWER = range(3)
 """What a connection waits for. (Members of an Enum take longer to find than what is done with them here.)"""
 
@@ -183,6 +185,14 @@ class HttpProtocol(HttpToolsProtocol):
         """Say nothing: anybody can ask for it."""
 
     # The answer's way
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            scope = cast("dict[str, Any]", cycle.scope)
+            if ON_SHUTDOWN in scope:
+                scope[ON_SHUTDOWN]()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -132,6 +132,18 @@ class Settings(BaseSettings):
         le=3650,
         description="how long a library that is larger than its plan is promised to be kept",
     )
+    jobs_days: int = Field(
+        90,
+        ge=30,
+        le=3650,
+        description="how long an ended job is kept; after that its id is unknown, and its output needs it no more",
+    )
+    job_events_days: int = Field(
+        30,
+        ge=7,
+        le=3650,
+        description="how long the transitions of an ended job are kept, at most as long as it",
+    )
     receipt_ttl_days: int = Field(365, ge=30, le=3650, description="life of the receipt of a data deletion")
     signed_url_seconds: int = Field(900, ge=10, le=900, description="life of a signed download URL")
 

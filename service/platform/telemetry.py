@@ -79,6 +79,10 @@ QUEUE_DEPTH = Gauge(
     ("queue", "status"),
     multiprocess_mode="mostrecent",
 )
+LANE_FAULTS = Counter(
+    "darkroom_lane_faults_total", "Lanes and queues whose counts were wrong, and have been repaired"
+)
+DATABASE_CALLS = Counter("darkroom_database_calls_total", "Calls of SQL functions", ("function",))
 DATABASE_WRITABLE = Gauge(
     "darkroom_database_writable",
     "Whether the last write that readiness or a worker tried succeeded",

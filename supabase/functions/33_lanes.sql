@@ -7,7 +7,7 @@
 -- Triggers on jobs keep all of this, whoever writes a job. They run at the end of the transaction, so that a lane is locked
 -- after everything else and only while it commits; claim_next, which locks a lane first, waits for nothing else.
 
--- The lane of a job, made if there is none yet.
+-- The lane of a job, made if there is none yet. Until the transaction ends nobody removes it (prune_lanes).
 create or replace function private.lane_of(p_queue text, p_user_id uuid, p_team_id uuid, p_address text) returns bigint
 language plpgsql security definer set search_path = ''
 as $$
@@ -15,7 +15,7 @@ declare
   v_who text := coalesce('team:' || p_team_id, 'user:' || p_user_id, 'address:' || p_address, 'nobody');
   v_id bigint;
 begin
-  select l.id into v_id from public.lanes l where l.queue = p_queue and l.who = v_who;
+  select l.id into v_id from public.lanes l where l.queue = p_queue and l.who = v_who for key share;
   if found then
     return v_id;
   end if;
@@ -24,7 +24,7 @@ begin
           case when p_user_id is null then left(p_address, 16) end, 'anonymous')
   on conflict (queue, who) do nothing returning id into v_id;
   if v_id is null then
-    select l.id into v_id from public.lanes l where l.queue = p_queue and l.who = v_who;
+    select l.id into v_id from public.lanes l where l.queue = p_queue and l.who = v_who for key share;
   end if;
   return v_id;
 end $$;
@@ -505,14 +505,18 @@ as $$
      <> (coalesce(l.waiting, 0), coalesce(l.running, 0), coalesce(l.weight, 0))
 $$;
 
--- Counts everything anew and returns what was wrong, which is nothing unless something wrote around the triggers. While it
--- looks no lane changes: claims wait.
+-- Returns where the counts are wrong, which is nowhere unless something wrote around the triggers, and then counts everything
+-- anew. While it does that no lane changes: claims wait.
 create or replace function public.repair_lanes() returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_faults jsonb;
 begin
+  -- One statement sees lanes and jobs as they are at one moment, so that nobody has to wait for a look that finds nothing.
+  if not exists (select 1 from private.lane_faults()) then
+    return '[]';
+  end if;
   update public.jobs j set lane_id = private.lane_of(j.queue, j.user_id, j.team_id, j.address)
   where j.finished_at is null and j.lane_id is null;
   set constraints all immediate;

@@ -275,7 +275,8 @@ as $$
   delete from public.usage_folds where created_at < now() - interval '7 days'
 $$;
 
--- Days of a user from p_from to p_to, how many pictures (designs) were worked on in them, and the quotas as they are now.
+-- Days of a user from p_from to p_to, how many pictures (designs) were worked on in them, and the quotas as they are now. Of
+-- days whose jobs have been pruned only their number is known: a picture of two such days counts twice.
 create or replace function public.get_usage(p_user_id uuid, p_from date, p_to date) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
@@ -285,7 +286,13 @@ as $$
     'designs', (select count(distinct j.sha256) from public.jobs j
                 where j.user_id = p_user_id and j.status = 'done'
                   and j.created_at >= p_from::timestamp at time zone 'utc'
-                  and j.created_at < (p_to + 1)::timestamp at time zone 'utc'),
+                  and j.created_at < (p_to + 1)::timestamp at time zone 'utc'
+                  and not exists (select 1 from public.usage_daily u
+                                  where u.user_id = p_user_id and u.designs is not null
+                                    and u.day = (j.created_at at time zone 'utc')::date))
+      -- Of days whose jobs have been pruned.
+      + (select coalesce(sum(u.designs), 0) from public.usage_daily u
+         where u.user_id = p_user_id and u.day between p_from and p_to),
     'quotas', private.quotas_of(p_user_id, private.plan_of(p_user_id)),
     'over_quota_since', (select f.over_quota_since from public.profiles f where f.user_id = p_user_id))
 $$;

@@ -64,3 +64,20 @@ as $$
   from public.job_events e join public.jobs j on j.id = e.job_id
   where e.job_id = p_job_id and e.id > p_after and private.may_see_job(j, p_user_id)
 $$;
+
+-- Many jobs at once, each for a caller of its own: p_looks is [{job_id, user_id, after}]. In its order documents with
+-- `events`, the transitions behind the one that `after` names (none where it is null); null where that caller may not see
+-- the job.
+create or replace function public.get_jobs(p_looks text) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_agg(d.document order by l.place), '[]')
+  from rows from (jsonb_to_recordset(p_looks::jsonb) as (job_id uuid, user_id uuid, after bigint))
+       with ordinality as l (job_id, user_id, after, place)
+  left join lateral (
+    select private.job_document(j) || jsonb_build_object(
+      'events', (select coalesce(jsonb_agg(jsonb_build_object('id', e.id, 'type', e.type, 'attempt', e.attempt,
+                                                              'created_at', e.created_at) order by e.id), '[]')
+                 from public.job_events e where e.job_id = j.id and e.id > l.after)) as document
+    from public.jobs j where j.id = l.job_id and private.may_see_job(j, l.user_id)) d on true
+$$;

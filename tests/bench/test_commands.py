@@ -25,6 +25,7 @@ TINY = {
         "load of the queue, p95, 2,000 : 100 jobs",
     ),
     "cleanup": (["--rows", "100", "--rounds", "1"], "lookup p95, meanwhile : in peace"),
+    "streams": (["--streams", "100", "--seconds", "1", "--hits", "16"], "transition to the only one"),
     "pixels": (["--rounds", "1", "--scale", "0.1"], "0.24 MP, peak memory"),
     "cutout": (["--every", "139", "--scale", "0.1"], "products on paper, IoU >= 0.98"),
     "moderation": (["--every", "20"], "harmless, review from 0.4"),

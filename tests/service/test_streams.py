@@ -7,30 +7,39 @@ import contextlib
 import statistics
 import time
 import uuid
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, MutableMapping, Sequence
+from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from redis.asyncio import Redis
 
+from scripts.local.home import Local
 from scripts.local.process import Child
 from scripts.local.stack import Stack
 from service.access.auth import Principal
 from service.access.key_ring import VerifiedKey
+from service.jobs import events as events_module
 from service.jobs import progress
+from service.jobs import streams as streams_module
+from service.jobs import watches as module
 from service.jobs.documents import document
 from service.jobs.errors import too_many_streams
+from service.jobs.events import PING, EventStream
 from service.jobs.progress import HINTS, Progress
 from service.jobs.schemas import JobDocument
-from service.jobs.store import JobRow
+from service.jobs.store import JobLook, JobRow, Jobs
 from service.jobs.streams import Streams
+from service.jobs.watches import Watch, Watches
 from service.platform.errors import DependencyError, ProblemError
+from service.platform.http_protocol import ON_SHUTDOWN
 from service.platform.resources import Platform, open_platform
 from tests.client import Client
 from tests.conftest import UNLIMITED
+from tests.jobs import ask, new_queue, queue_job
 from tests.photos import photo
-from tests.service.conftest import RedisServer, settings_with
+from tests.service.conftest import RedisServer, settings_for, settings_with
 from tests.support import PATIENCE
 
 OP = "resize-v1:width-64"
@@ -72,7 +81,8 @@ class TestCaps:
         settings = settings_with(
             streams_per_visitor=2, streams_per_user=4, streams_per_key=3, streams_per_process=9
         )
-        streams = Streams(platform.shared(Progress), settings)
+        shared = platform.shared(Progress)
+        streams = Streams(Watches(shared, Jobs(platform.database), partial(document, platform)), settings)
         user_id = uuid.uuid4()
         key = a_key(user_id)
         session = Principal(user_id, "203.0.113.7")
@@ -263,73 +273,272 @@ class TestOneSubscription:
             assert waiting[-1] == {"status": "done"}
 
 
-def a_row() -> JobRow:
-    facts: dict[str, object] = dict.fromkeys(JobRow.model_fields)
-    facts |= {"job_id": uuid.uuid4(), "status": "queued", "queue": "default", "op_key": OP, "filename": ""}
-    facts |= {
-        "upload_path": "x",
-        "variant": "full",
-        "progress": 0,
-        "attempts": 0,
-        "charged": 0,
-        "upload_dropped": False,
-        "last_event_id": 1,
-    }
-    return JobRow.model_validate(facts | {"created_at": datetime.now(UTC), "expires_at": datetime.now(UTC)})
+class CountedJobs(Jobs):
+    """The real thing, and how many looks it has been asked for."""
+
+    calls = 0
+
+    async def get_jobs(
+        self, looks: Sequence[tuple[uuid.UUID, uuid.UUID | None, int | None]]
+    ) -> list[JobLook | None]:
+        self.calls += 1
+        return await super().get_jobs(looks)
+
+
+class Woken:
+    """A stream that only counts."""
+
+    def __init__(self) -> None:
+        self.changed = asyncio.Event()
+
+    def wake(self) -> None:
+        self.changed.set()
+
+    def keep_alive(self, now: float) -> None:
+        """Nothing is sent."""
+
+
+@pytest.fixture
+async def process(local: Local, own_redis: RedisServer) -> AsyncIterator[Platform]:
+    """What an API process holds, on the stack's database, with a Redis that can be taken away."""
+    async with open_platform(settings_for(local, redis_url=own_redis.url)) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def jobs(process: Platform) -> CountedJobs:
+    return CountedJobs(process.database)
+
+
+@pytest.fixture
+async def watches(process: Platform, jobs: CountedJobs) -> AsyncIterator[Watches]:
+    opened = Watches(process.shared(Progress), jobs, partial(document, process))
+    yield opened
+    await opened.close()
+
+
+async def some_jobs(process: Platform, count: int) -> list[uuid.UUID]:
+    """Jobs that await their uploads."""
+    answers = [await ask(process, photo(), OP, new_queue()) for _ in range(count)]
+    return [answer.job.job_id for answer in answers if answer.job is not None]
+
+
+async def cancel(process: Platform, job_id: uuid.UUID, *, tell: bool = True) -> None:
+    await Jobs(process.database).cancel_job(job_id, None)
+    if tell:
+        await process.shared(Progress).publish(job_id, {"status": "canceled"})
+
+
+async def until(stream: Woken, watch: Watch, status: str) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while watch.status != status:
+            stream.changed.clear()
+            await stream.changed.wait()
 
 
 class TestOneLook:
-    async def test_for_all_streams_of_a_caller_on_a_job(self, own: Platform) -> None:
-        row, looks = a_row(), 0
+    async def test_for_all_streams_and_none_while_nothing_happens(
+        self, process: Platform, jobs: CountedJobs, watches: Watches, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "TICK_SECONDS", 0.01)
+        made = await some_jobs(process, 12)
+        streams = [Woken() for _ in range(120)]
+        joined = await asyncio.gather(
+            *(watches.join(made[number % 12], None, stream) for number, stream in enumerate(streams))
+        )
+        assert len({id(watch) for watch in joined}) == len(watches) == 12
+        assert jobs.calls < 12
+        before = jobs.calls
+        for job_id in made[:4]:
+            await cancel(process, job_id)
+        for stream, watch in zip(streams, joined, strict=True):
+            if watch.job_id in made[:4]:
+                await until(stream, watch, "canceled")
+        assert before < jobs.calls <= before + 4  # some dozen of ticks have passed
+        assert not any(
+            stream.changed.is_set()
+            for stream, watch in zip(streams, joined, strict=True)
+            if watch.version > 1 and watch.job_id not in made[:4]
+        )
+        for stream, watch in zip(streams, joined, strict=True):
+            await watches.leave(watch, stream)
+        assert len(watches) == 0
 
-        async def look() -> tuple[JobRow, JobDocument]:
-            nonlocal looks, row
-            looks += 1
-            row = row.model_copy(update={"last_event_id": looks})
-            return row, await document(own, row)
+    async def test_a_change_of_the_wait_is_told(
+        self, process: Platform, jobs: CountedJobs, watches: Watches, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nobody publishes for a job that those ahead of it have gone."""
+        monkeypatch.setattr(module, "TICK_SECONDS", 0.01)
+        monkeypatch.setattr(module, "WAIT_SECONDS", 0.01)
+        queue = new_queue()
+        first, second = [await queue_job(process, photo(), OP, queue) for _ in range(2)]
+        stream = Woken()
+        watch = await watches.join(second, None, stream)
+        shown = JobDocument.model_validate_json(watch.data)
+        assert (shown.ahead, shown.waiting_for, watch.moving) == (1, "others_ahead", False)
+        version = watch.version
+        await cancel(process, first, tell=False)
+        async with asyncio.timeout(PATIENCE):
+            while watch.version == version:
+                stream.changed.clear()
+                await stream.changed.wait()
+        shown = JobDocument.model_validate_json(watch.data)
+        assert (shown.ahead, shown.waiting_for, watch.moving) == (0, None, True)
+        await watches.leave(watch, stream)
+        await cancel(process, second)
 
-        streams = own.shared(Streams)
-        async with contextlib.AsyncExitStack() as opened:
-            watches = [
-                await opened.enter_async_context(streams.watch(row.job_id, None, look)) for _ in range(200)
-            ]
-            changes = [watch.changes() for watch in watches]
-            seen = [await anext(change) for change in changes]
-            assert {one.row.last_event_id for one in seen if one.row is not None} == {1}
-            async with own.shared(Progress).listen(row.job_id):
-                await own.shared(Progress).publish(row.job_id, {"status": "running"})
-                seen = [await anext(change) for change in changes]
-            assert {one.row.last_event_id for one in seen if one.row is not None} == {2}
-            assert looks == 2
-            watches[0].expect(2)  # known
-            watches[0].expect(3)  # not known yet: another look
-            assert (await anext(changes[0])).row is not None
-            assert looks == 3
+    async def test_without_redis_by_the_clock(
+        self,
+        process: Platform,
+        own_redis: RedisServer,
+        jobs: CountedJobs,
+        watches: Watches,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(module, "TICK_SECONDS", 0.02)
+        monkeypatch.setattr(module, "AWAY_SECONDS", 0.01)
+        await own_redis.kill()
+        [job_id] = await some_jobs(process, 1)
+        stream = Woken()
+        watch = await watches.join(job_id, None, stream)
+        await cancel(process, job_id)
+        await until(stream, watch, "canceled")
+        await watches.leave(watch, stream)
 
-    async def test_what_a_look_raises_reaches_the_streams(self, own: Platform) -> None:
+    async def test_what_is_wrong_with_one_job_is_no_matter_of_others(
+        self, process: Platform, jobs: CountedJobs
+    ) -> None:
+        good, bad = await some_jobs(process, 2)
         tries = 0
 
-        async def look() -> tuple[JobRow, JobDocument] | None:
+        async def show(row: JobRow) -> JobDocument:
             nonlocal tries
-            tries += 1
+            tries += row.job_id == bad
             if tries == 1:
-                raise DependencyError("database")  # is tried again
-            raise ValueError("a bug")
+                raise DependencyError("storage")
+            if row.job_id == bad:
+                raise ValueError("a bug")
+            return await document(process, row)
 
-        async with own.shared(Streams).watch(uuid.uuid4(), None, look) as watch:
-            with pytest.raises(ValueError, match="a bug"):
-                await anext(watch.changes())
+        watches, streams = Watches(process.shared(Progress), jobs, show), [Woken(), Woken()]
+        with pytest.raises(DependencyError):
+            await watches.join(bad, None, streams[0])
+        with pytest.raises(ValueError, match="a bug"):
+            await watches.join(bad, None, streams[0])
+        watch = await watches.join(good, None, streams[1])
+        assert watch.status == "awaiting_upload"
+        assert len(watches) == 1
+        await watches.close()
 
-    async def test_more_jobs_are_looked_at_less_often(self, own: Platform) -> None:
-        streams = Streams(Progress(own.redis, own.redis_blocking, own.redis_breaker), own.settings)
+    async def test_a_job_of_somebody_else_is_not_there(self, process: Platform, watches: Watches) -> None:
+        stream = Woken()
+        watch = await watches.join(uuid.uuid4(), None, stream)
+        assert watch.status is None
+        await watches.leave(watch, stream)
 
-        async def look() -> tuple[JobRow, JobDocument]:
-            row = a_row()
-            return row, await document(own, row)
 
-        assert streams._pause() == 2
-        async with contextlib.AsyncExitStack() as opened:
-            for _ in range(500):
-                await opened.enter_async_context(streams.watch(uuid.uuid4(), None, look))
-            assert streams._pause() == 10
-        await streams.close()
+class Reading:
+    """An ASGI server's side of one stream: what was sent, a reader that can stop reading, and one that goes."""
+
+    def __init__(self, platform: Platform, job_id: uuid.UUID, last_event_id: int = 0) -> None:
+        self.sent: asyncio.Queue[bytes] = asyncio.Queue()
+        self.reads = asyncio.Event()
+        self.reads.set()
+        self.gone = asyncio.Event()
+        self.scope: dict[str, Any] = {}
+        self._task = asyncio.create_task(self._run(platform, job_id, last_event_id))
+
+    async def _run(self, platform: Platform, job_id: uuid.UUID, last_event_id: int) -> None:
+        stream = EventStream(platform, VISITOR, platform.shared(Streams).admit(VISITOR), last_event_id)
+        await stream.join(job_id)
+        await stream(self.scope, self._receive, self._send)
+
+    async def _receive(self) -> dict[str, Any]:
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: MutableMapping[str, Any]) -> None:
+        await self.reads.wait()
+        await self.sent.put(bytes(message.get("body", b"")))
+
+    async def next(self) -> bytes:
+        async with asyncio.timeout(PATIENCE):
+            while not (chunk := await self.sent.get()):
+                pass
+        return chunk
+
+    async def ended(self) -> None:
+        async with asyncio.timeout(PATIENCE):
+            await self._task
+
+
+class TestStream:
+    async def test_a_slow_reader_is_told_the_latest_and_every_transition(self, process: Platform) -> None:
+        queue = new_queue()
+        job_id = await queue_job(process, photo(), OP, queue)
+        slow, quick = Reading(process, job_id), Reading(process, job_id)
+        for reader in (slow, quick):
+            assert b"event: queued\r\n" in await reader.next()
+        slow.reads.clear()
+        claimed = await Jobs(process.database).claim_next(queue, "test", 30)
+        assert claimed is not None
+        await process.shared(Progress).publish(job_id, {"status": "running"})
+        assert b"event: running\r\n" in await quick.next()
+        for number in range(50):
+            await process.shared(Progress).publish(
+                job_id, {"step": f"step-{number}", "progress": number / 50}
+            )
+        while b'"step-49"' not in await quick.next():
+            pass
+        await cancel(process, job_id)
+        assert b"event: canceled\r\n" in await quick.next()
+        slow.reads.set()
+        told = [await slow.next() for _ in range(2)]
+        assert b"event: running\r\n" in told[0]
+        assert b"event: canceled\r\n" in told[1]  # nothing of fifty steps in between
+        await slow.ended()
+        await quick.ended()
+
+    async def test_it_resumes_behind_the_event_that_the_client_names(self, process: Platform) -> None:
+        queue = new_queue()
+        job_id = await queue_job(process, photo(), OP, queue)
+        events = await Jobs(process.database).get_job_events(job_id, None, 0)
+        reader = Reading(process, job_id, events[0].id)
+        first = await reader.next()
+        assert first.startswith(b"id: %d\r\nevent: queued\r\ndata: {" % events[-1].id)
+        await cancel(process, job_id)
+        assert b"event: canceled\r\n" in await reader.next()
+        await reader.ended()
+        again = Reading(process, job_id, events[0].id)
+        assert [b"event: " + name in await again.next() for name in (b"queued", b"canceled")] == [True, True]
+        await again.ended()
+
+    async def test_it_speaks_when_nothing_happens_and_ends_with_its_client_or_process(
+        self, process: Platform, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(events_module, "PING_SECONDS", 0.01)
+        monkeypatch.setattr(streams_module, "KEEP_ALIVE_SECONDS", 0.01)
+        [job_id] = await some_jobs(process, 1)
+        left, stopped = Reading(process, job_id), Reading(process, job_id)
+        for reader in (left, stopped):
+            assert b"event: awaiting_upload\r\n" in await reader.next()
+            for _ in range(2):
+                assert await reader.next() == PING
+        left.gone.set()
+        await left.ended()
+        stopped.scope[ON_SHUTDOWN]()
+        await stopped.ended()
+
+
+async def test_streams_end_with_their_process(stack: Stack) -> None:
+    """SIGTERM: each gets an end that its reader knows for one, and the process waits for nothing else."""
+    api = await stack.start_api()
+    async with Client(api.url) as client:
+        job_id = (await client.intake(photo(), OP))["job_id"]
+        streams = [await open_stream(api, job_id, "203.0.113.7") for _ in range(3)]
+        await asyncio.gather(*(stream.until(b"event: awaiting_upload") for stream in streams))
+        stopping = asyncio.create_task(api.stop())
+        await asyncio.gather(*(stream.until(b"\r\n0\r\n\r\n") for stream in streams))
+        await asyncio.wait_for(stopping, PATIENCE)
+        await asyncio.gather(*(stream.close() for stream in streams))
+    assert "Traceback" not in api.tail(50)

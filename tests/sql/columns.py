@@ -114,6 +114,7 @@ SERVICE: dict[str, str] = {
     "task_leases": "expires_at task token",
     "tombstones": "attempts bucket created_at id not_before path purged_at reason request_id",
     "usage_folds": "created_at id",
+    "usage_daily": "designs",
 }
 """Beside the columns of USERS."""
 

@@ -27,12 +27,14 @@ UNAUDITED = {
         ("expire_due", "expire_requests", "purge_shares", "expire_usage", "expire_grants", "expire_inputs"),
         "time",
     ),
+    **dict.fromkeys(("prune_jobs", "prune_job_events"), "time"),
     # What is removed was never anybody's picture: leftovers, and copies that lost a race.
     **dict.fromkeys(("entomb_orphans", "record_original"), "leftover"),
     # The bytes had gone before; the reconciler logs what it finds.
     **dict.fromkeys(("bury_output", "bury_missing"), "missing"),
     # Bookkeeping of the machinery itself.
-    **dict.fromkeys(("settle_storage", "purge_stripe_events", "keep_input", "repair_lanes"), "machinery"),
+    **dict.fromkeys(("settle_storage", "purge_stripe_events", "keep_input"), "machinery"),
+    **dict.fromkeys(("repair_lanes", "prune_lanes"), "machinery"),
     # A step of a deletion that its request and its receipt account for.
     **dict.fromkeys(("wipe_objects", "request_tombstones"), "receipt"),
 }

@@ -198,7 +198,13 @@ async function follow(client, answer, timings, { onStage, signal }) {
     signal,
     onEvent: (job) => {
       if (job.status === "queued" || job.status === "awaiting_upload")
-        onStage?.({ stage: "queued", queue_position: job.queue_position, job });
+        onStage?.({
+          stage: "queued",
+          ahead: job.ahead,
+          expected_start_at: job.expected_start_at,
+          waiting_for: job.waiting_for,
+          job,
+        });
       if (job.status !== "running") return;
       timings.taken.queue ??= performance.now() - waiting;
       onStage?.({ stage: "running", progress: job.progress, step: job.step, job });

@@ -187,12 +187,19 @@ export interface IntakeMiss {
 
 export type IntakeAnswer = IntakeHit | IntakeMiss;
 
+/** Your own jobs that run, others' jobs, a vendor's limit, or an operator. */
+export type WaitingFor = "own_concurrency" | "others_ahead" | "vendor_limit" | "paused";
+
 export interface JobDocument {
   job_id: string;
   status: JobStatus;
   op_key: string;
-  /** 0 is next; null unless queued. */
-  queue_position: number | null;
+  /** About how many jobs start before it: 0 is next; null unless queued. */
+  ahead: number | null;
+  /** ISO 8601; null unless queued, or where nothing tells. */
+  expected_start_at: string | null;
+  /** null unless queued, or when it is next. */
+  waiting_for: WaitingFor | null;
   /** 0..1. */
   progress: number;
   /** What the worker is doing. */
@@ -260,7 +267,13 @@ export type Stage =
   | { stage: "hash"; progress: number; sha256?: string }
   | { stage: "intake"; answer?: IntakeAnswer }
   | { stage: "upload"; progress: number; method: "put" | "tus" }
-  | { stage: "queued"; queue_position: number | null; job: JobDocument }
+  | {
+      stage: "queued";
+      ahead: number | null;
+      expected_start_at: string | null;
+      waiting_for: WaitingFor | null;
+      job: JobDocument;
+    }
   | { stage: "running"; progress: number; step: string | null; job: JobDocument }
   | { stage: "done"; result: ProcessResult };
 

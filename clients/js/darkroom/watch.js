@@ -90,7 +90,7 @@ async function poll(http, jobId, { onEvent, signal }) {
       /** @type {JobDocument} */
       const job = await http.json(jobPath(jobId), { signal });
       failures = 0;
-      const news = JSON.stringify([job.status, job.queue_position, job.progress, job.step]);
+      const news = JSON.stringify([job.status, job.ahead, job.waiting_for, job.progress, job.step]);
       interval = news === seen ? Math.min(interval * 1.5, POLL_MS.most) : POLL_MS.least;
       if (news !== seen) onEvent?.(job, { type: job.status, via: "poll" });
       seen = news;

@@ -24,7 +24,7 @@ export async function cutOut(file: File, signal: AbortSignal): Promise<string> {
       case "upload":
         return stage.method;
       case "queued":
-        return String(stage.queue_position);
+        return `${stage.ahead} ahead, ${stage.waiting_for}, ${stage.expected_start_at}`;
       case "running":
         return stage.job.status;
       case "done":

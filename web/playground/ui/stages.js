@@ -73,22 +73,25 @@ export function showStage(stage) {
         stage.progress,
       );
     case "queued":
-      return set(
-        "queue",
-        "active",
-        stage.queue_position === null
-          ? "waiting"
-          : stage.queue_position === 0
-            ? "next"
-            : `${stage.queue_position} before`,
-        null,
-      );
+      return set("queue", "active", waiting(stage), null);
     case "running":
       set("queue", "done");
       return set("run", "active", stage.step ?? percent(stage.progress), stage.progress);
     case "done":
       return showTimings(stage.result.timings, stage.result.cached);
   }
+}
+
+/** @param {Extract<Stage, {stage: "queued"}>} stage */
+function waiting({ ahead, expected_start_at, waiting_for }) {
+  if (waiting_for === "paused") return "paused";
+  if (waiting_for === "own_concurrency") return "waiting for your other jobs";
+  if (waiting_for === "vendor_limit") return "waiting for the vendor";
+  if (ahead === null) return "waiting";
+  if (ahead === 0) return "next";
+  if (expected_start_at === null) return `${ahead} ahead`;
+  const seconds = Math.max(1, Math.round((Date.parse(expected_start_at) - Date.now()) / 1000));
+  return `${ahead} ahead, about ${seconds < 120 ? `${seconds} s` : `${Math.round(seconds / 60)} min`}`;
 }
 
 /** @param {Record<string, number>} timings @param {boolean} cached */
