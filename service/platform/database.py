@@ -26,7 +26,14 @@ from postgrest import AsyncPostgrestClient
 from postgrest.exceptions import APIError
 from pydantic import BaseModel, ConfigDict
 
-from service.platform.errors import CODES, DatabaseReadOnlyError, DependencyError, ProblemError
+from service.platform import journal
+from service.platform.errors import (
+    CODES,
+    DatabaseReadOnlyError,
+    DependencyError,
+    ProblemError,
+    idempotency_in_progress,
+)
 from service.platform.transport import dependency
 
 log = structlog.get_logger()
@@ -118,14 +125,18 @@ class Database:
     async def run(self, function: str, /, **arguments: Any) -> Any:
         """Call a SQL function with arguments by name, without their `p_`, and return its JSON.
 
-        A call that was rolled back because of contention is repeated: none of its effects is there.
+        A call that was rolled back because of contention is repeated: none of its effects is there. For a request with
+        an Idempotency-Key each call is a step of its journal.
         """
-        parameters = {f"p_{name}": serialised(value) for name, value in arguments.items()}
+        called, parameters = function, {f"p_{name}": serialised(value) for name, value in arguments.items()}
+        journaled = journal.current()
+        if journaled is not None and function not in journal.UNRECORDED:
+            called, parameters = "run_once", journaled.step(function, orjson.dumps(parameters).decode())
         attempt = 1
         while True:
             try:
                 with dependency("database", function):
-                    return (await self._rest.rpc(function, parameters).execute()).data
+                    return (await self._rest.rpc(called, parameters).execute()).data
             except APIError as error:
                 trouble = trouble_of(str(error.code), str(error.message))
                 if trouble != "contention" or attempt == ATTEMPTS:
@@ -215,7 +226,9 @@ def _translated(error: APIError, trouble: Trouble | None, function: str) -> Exce
                 CODES[message],
                 error.details or None,
                 category=None if facts else error.hint or None,
-                headers=_retry_after(facts) if error.code == "PT429" else None,
+                headers=_retry_after(facts)
+                if error.code == "PT429" or message == idempotency_in_progress
+                else None,
                 facts=facts,
             )
     match trouble:
