@@ -21,7 +21,7 @@ from service.library.originals import lose_original
 from service.library.store import Library
 from service.maintenance.store import ByteCheck, Maintenance, Tombstone
 from service.platform.errors import DependencyError
-from service.platform.idempotency import IdempotencyKeys
+from service.platform.idempotency_store import IdempotencyKeys
 from service.platform.resources import Platform
 from service.platform.storage_errors import StorageError
 from service.platform.telemetry import BYTES_LOOKED_FOR

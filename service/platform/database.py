@@ -128,10 +128,11 @@ class Database:
         A call that was rolled back because of contention is repeated: none of its effects is there. For a request with
         an Idempotency-Key each call is a step of its journal.
         """
-        called, parameters = function, {f"p_{name}": serialised(value) for name, value in arguments.items()}
+        called, parameters = function, _parameters(arguments)
         journaled = journal.current()
         if journaled is not None and function not in journal.UNRECORDED:
-            called, parameters = "run_once", journaled.step(function, orjson.dumps(parameters).decode())
+            step = journaled.step(function, orjson.dumps(parameters).decode())
+            called, parameters = "run_once", _parameters(step)
         attempt = 1
         while True:
             try:
@@ -147,6 +148,10 @@ class Database:
             # Not both at the same moment again.
             await asyncio.sleep(CONTENTION_PAUSE_SECONDS * attempt * (1 + random.random()))  # noqa: S311
             attempt += 1
+
+
+def _parameters(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"p_{name}": serialised(value) for name, value in arguments.items()}
 
 
 def serialised(value: Any) -> Any:
@@ -220,6 +225,8 @@ def _translated(error: APIError, trouble: Trouble | None, function: str) -> Exce
             return LeaseLost(error.details)
         case "output_not_found":
             return OutputGone(error.details)
+        case "dependency_unavailable":
+            trouble = "outdated"  # run_once finds no such function
         case str(message) if str(error.code).startswith("PT") and message in CODES:
             facts = _facts(error.hint)
             return ProblemError(

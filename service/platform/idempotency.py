@@ -12,7 +12,7 @@ from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 from hashlib import sha256
 from hmac import digest as hmac_digest
-from typing import Any, Literal, Protocol, Self, cast
+from typing import Any, Protocol, Self, cast
 from uuid import UUID
 
 import orjson
@@ -25,7 +25,6 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.platform import journal
-from service.platform.database import Database, Row
 from service.platform.errors import (
     DependencyError,
     ProblemError,
@@ -33,6 +32,7 @@ from service.platform.errors import (
     idempotency_key_reused,
     invalid_idempotency_key,
 )
+from service.platform.idempotency_store import IdempotencyKeys
 from service.platform.journal import Journal
 from service.platform.resources import Platform
 from service.platform.secrets import derive
@@ -43,53 +43,12 @@ REPLAYED = (b"idempotent-replayed", b"true")
 METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 IGNORED = frozenset({"POST /webhooks/stripe"})
 """Routes whose caller names what it tells by an id of its own."""
-KEEP_SECONDS = 86_400
 NONCE_BYTES = 12
 _KEY = re.compile(rb'"([\x21\x23-\x7e]{1,255})"|([\x21-\x7e]{1,255})')
 """A structured header's string, as the draft writes it, or the same without its quotes."""
 _CALL = "darkroom.idempotency"
 _OF_THE_MOMENT = (b"ratelimit", b"ratelimit-policy", b"content-length", b"date")
 """Headers of an answer that are not stored."""
-
-
-class Reservation(Row):
-    outcome: Literal["new", "resumed", "answered", "busy", "reused"]
-    id: UUID | None = None
-    answer: str | None = None
-
-
-class IdempotencyKeys:
-    """Typed access to the functions of 13_idempotency.sql; `Database.run` calls `run_once` itself."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def reserve(
-        self, key_digest: str, user_id: UUID | None, request_digest: str, *, lease_seconds: float
-    ) -> Reservation:
-        return await self._database.one(
-            Reservation,
-            "reserve_idempotency_key",
-            key_digest=key_digest,
-            user_id=user_id,
-            request_digest=request_digest,
-            lease_seconds=lease_seconds,
-            keep_seconds=KEEP_SECONDS,
-        )
-
-    async def answer(self, reservation_id: UUID, sealed: str) -> str | None:
-        """Store a sealed answer. Returns the one that counts: another call's, if that was first."""
-        kept: str | None = await self._database.run(
-            "answer_idempotency_key", id=reservation_id, answer=sealed
-        )
-        return kept
-
-    async def release(self, reservation_id: UUID) -> None:
-        await self._database.run("release_idempotency_key", id=reservation_id)
-
-    async def expire(self, limit: int) -> int:
-        """Remove up to `limit` keys that are past their time; how many."""
-        return int(await self._database.run("expire_idempotency_keys", limit=limit))
 
 
 @dataclass(slots=True)

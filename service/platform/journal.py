@@ -32,7 +32,7 @@ class Journal:
     _draws: Counter[str] = field(default_factory=Counter)
 
     def step(self, function: str, arguments: str) -> dict[str, Any]:
-        """The parameters of `run_once` for the next call of a function with these arguments (JSON).
+        """The arguments of `run_once` for the next call of a function with these arguments (JSON).
 
         What changes something is known by its place among the calls of the function, so that a repetition with another
         request id or path is the same step. What reads is known by its arguments as well: which reads are made depends
@@ -41,12 +41,12 @@ class Journal:
         read = f"{function}:{sha256(arguments.encode()).hexdigest()[:16]}"
         self._calls.update((function, read))
         return {
-            "p_id": str(self.id),
-            "p_step": f"{function}:{self._calls[function]}",
-            "p_read": f"{read}:{self._calls[read]}",
-            "p_function": function,
-            "p_arguments": arguments,
-            "p_lease_seconds": self.lease_seconds,
+            "id": self.id,
+            "step": f"{function}:{self._calls[function]}",
+            "read": f"{read}:{self._calls[read]}",
+            "function": function,
+            "arguments": arguments,
+            "lease_seconds": self.lease_seconds,
         }
 
     def draw(self, purpose: str) -> bytes:

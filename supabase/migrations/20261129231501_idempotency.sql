@@ -100,8 +100,8 @@ begin
   from unnest(v_function.proargnames, v_function.proargtypes::oid[]) n (name, type) where v_arguments ? n.name;
   if v_function.oid is null
      or exists (select 1 from jsonb_object_keys(v_arguments) g (name) where g.name <> all (v_function.proargnames)) then
-    raise exception using errcode = 'undefined_function',
-      message = format('The service role may call no function %s with these arguments.', p_function);
+    raise exception using errcode = 'PT503', message = 'dependency_unavailable',
+      detail = 'The database is not of this release.';
   end if;
   v_reads := v_function.provolatile <> 'v';
   v_call := format('public.%I(%s)', p_function, v_given);

@@ -21,7 +21,7 @@ from service.library import promote, routes
 from service.library.store import Library, Promoted
 from service.platform import idempotency
 from service.platform.database import Database
-from service.platform.idempotency import IdempotencyKeys
+from service.platform.idempotency_store import IdempotencyKeys
 from service.platform.resources import Platform
 
 _STEP = ""

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
@@ -63,8 +64,6 @@ async def plan(local: Local, db_of_module: Connection) -> str:
 
 @pytest.fixture(scope="module")
 async def db_of_module(local: Local) -> AsyncIterator[Connection]:
-    import asyncpg
-
     connection = await asyncpg.connect(local.database_url)
     yield connection
     await connection.close()
@@ -265,7 +264,7 @@ async def test_a_key_belongs_to_one_request_of_one_caller(stage: Stage) -> None:
     assert (looking.status_code, len(looking.json()["collections"])) == (200, 1)
 
 
-@pytest.mark.parametrize("key", ["", " ", "x" * 256, "a b", "a\tb", "é".encode(), '"'])
+@pytest.mark.parametrize("key", ["", "x" * 256, "a b", "a\tb", "é".encode(), '"'])
 async def test_a_bad_key_is_refused(stage: Stage, key: str | bytes) -> None:
     person = await stage.person()
     if key == '"':

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from service.platform import idempotency
-from service.platform.idempotency import IdempotencyKeys
+from service.platform.idempotency_store import IdempotencyKeys
 from tests.payments.shop import Person, Shop
 from tests.support import new_sha256
 
