@@ -44,7 +44,7 @@ from service.payments.webhook_routes import router as webhooks_router
 from service.plans.profile_routes import router as profile_router
 from service.plans.routes import router as plans_router
 from service.plans.watch import watching
-from service.platform import openapi, problems, telemetry
+from service.platform import idempotency, openapi, problems, telemetry
 from service.platform.middleware import BodyLimitMiddleware, SecurityHeadersMiddleware
 from service.platform.pages import ADMIN, CLIENT, PLAYGROUND, PageFiles
 from service.platform.resources import open_platform
@@ -55,11 +55,11 @@ from service.teams.routes import router as teams_router
 from service.usage.routes import router as usage_router
 
 CORS_REQUEST_HEADERS = (
-    *("Authorization", "Content-Type", "X-Request-Id", "Last-Event-ID"),
+    *("Authorization", "Content-Type", "X-Request-Id", "Last-Event-ID", "Idempotency-Key"),
     # Of pages that trace: W3C, OpenTelemetry, Sentry.
     *("traceparent", "tracestate", "baggage", "sentry-trace"),
 )
-CORS_ANSWER_HEADERS = ("RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id")
+CORS_ANSWER_HEADERS = ("RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id", "Idempotent-Replayed")
 
 
 DOCS_FILES = "/static-offline-docs"
@@ -110,6 +110,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     problems.install(app)
+    idempotency.install(app)
     openapi.install(app, models=(IntakeRequest, BatchRequest), key_pattern=PATTERN, scope_of=scope_of)
     app.mount(DOCS_FILES, StaticFiles(packages=[("fastapi_offline", "static")]), name="docs")
     app.state.page_files = PageFiles(PLAYGROUND, CLIENT, policy=page_policy(settings))

@@ -311,6 +311,20 @@ isOneToOne: false
                   Relationships: [
                     
                   ]
+                },"idempotency_keys": {
+                  Row: {
+                    "answer": string | null,"answered_at": string | null,"created_at": string,"effects": NonNullable<Json>,"expires_at": string,"id": string,"key_digest": string,"leased_until": string,"reads": NonNullable<Json>,"request_digest": string,"user_id": string | null
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "answer"?: string | null,"answered_at"?: string | null,"created_at"?: string,"effects"?: NonNullable<Json>,"expires_at": string,"id": string,"key_digest": string,"leased_until": string,"reads"?: NonNullable<Json>,"request_digest": string,"user_id"?: string | null
+                  }
+                  Update: {
+                    "answer"?: string | null,"answered_at"?: string | null,"created_at"?: string,"effects"?: NonNullable<Json>,"expires_at"?: string,"id"?: string,"key_digest"?: string,"leased_until"?: string,"reads"?: NonNullable<Json>,"request_digest"?: string,"user_id"?: string | null
+                  }
+                  Relationships: [
+                    
+                  ]
                 },"image_outputs": {
                   Row: {
                     "bucket": string,"cache_key": string | null,"content_type": string,"created_at": string,"deleted_at": string | null,"expires_at": string | null,"features": Json | null,"height": number,"id": string,"image_id": string | null,"input_content_type": string,"input_height": number,"input_sha256": string,"input_size": number,"input_width": number,"job_id": string | null,"moderation": string,"moderation_policy": string | null,"moderation_score": number | null,"moderation_tried_at": string | null,"op_key": string,"ops": (string)[],"owner_id": string | null,"path": string,"report": NonNullable<Json>,"scan": string,"scan_tried_at": string | null,"sha256": string,"size": number,"team_id": string | null,"thumb_path": string,"user_id": string | null,"variant": string,"vendor_cost_micros": number,"version": number | null,"width": number
@@ -967,6 +981,9 @@ isOneToOne: false
 "adopt_output":
 { Args: { "p_api_key_id"?: string,"p_filename": string,"p_hit_price"?: number,"p_job_id": string,"p_object_key"?: string,"p_output_seconds": number,"p_path": string,"p_price"?: number,"p_request_id": string,"p_source_id": string,"p_team_id"?: string,"p_thumb_path": string,"p_user_id": string }; Returns: Json
                            },
+"answer_idempotency_key":
+{ Args: { "p_answer": string,"p_id": string }; Returns: string
+                           },
 "answer_invitation":
 { Args: { "p_accept": boolean,"p_invitation_id": string,"p_user_id": string }; Returns: Json
                            },
@@ -1097,6 +1114,9 @@ isOneToOne: false
                            },
 "expire_grants":
 { Args: { "p_limit": number }; Returns: Json
+                           },
+"expire_idempotency_keys":
+{ Args: { "p_limit": number }; Returns: number
                            },
 "expire_inputs":
 { Args: { "p_limit": number }; Returns: number
@@ -1376,6 +1396,9 @@ isOneToOne: false
 "refused_jobs":
 { Args: { "p_after": string,"p_after_id": string,"p_limit": number,"p_reviewed": boolean }; Returns: Json
                            },
+"release_idempotency_key":
+{ Args: { "p_id": string }; Returns: undefined
+                           },
 "remove_member":
 { Args: { "p_member_id": string,"p_team_id": string,"p_user_id": string }; Returns: undefined
                            },
@@ -1396,6 +1419,9 @@ isOneToOne: false
                            },
 "request_tombstones":
 { Args: { "p_lease_token": string,"p_limit": number,"p_request_id": string }; Returns: Json
+                           },
+"reserve_idempotency_key":
+{ Args: { "p_keep_seconds": number,"p_key_digest": string,"p_lease_seconds": number,"p_request_digest": string,"p_user_id": string }; Returns: Json
                            },
 "restore_output":
 { Args: { "p_output_id": string,"p_user_id": string }; Returns: Json
@@ -1420,6 +1446,9 @@ isOneToOne: false
                            },
 "rotate_api_key":
 { Args: { "p_hash": string,"p_key_id": string,"p_overlap_seconds": number,"p_prefix": string,"p_user_id": string }; Returns: Json
+                           },
+"run_once":
+{ Args: { "p_arguments": string,"p_function": string,"p_id": string,"p_lease_seconds": number,"p_read": string,"p_step": string }; Returns: Json
                            },
 "set_member_role":
 { Args: { "p_member_id": string,"p_role": string,"p_team_id": string,"p_user_id": string }; Returns: Json

@@ -22,6 +22,7 @@ from service.library.originals import lose_original
 from service.library.store import Library
 from service.maintenance.store import ByteCheck, Maintenance, Tombstone
 from service.platform.errors import DependencyError
+from service.platform.idempotency_store import IdempotencyKeys
 from service.platform.resources import Platform
 from service.platform.storage_errors import StorageError
 from service.platform.telemetry import BYTES_LOOKED_FOR
@@ -94,6 +95,8 @@ async def cleanup(platform: Platform, *, batch: int = BATCH, notice: Notice = _s
     while await Inputs(platform.database).expire_inputs(batch) == batch:
         pass
     await prune(platform, report, batch=batch)
+    while await IdempotencyKeys(platform.database).expire(batch) == batch:
+        pass
     if report != CleanupReport():
         log.info("cleaned", **_fields(report))
     return report

@@ -13,6 +13,7 @@ import asyncio
 import hmac
 import time
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Self
@@ -175,7 +176,8 @@ class KeyRing:
         if key_id in self._touched:
             return
         self._touched[key_id] = None
-        task = asyncio.create_task(self._touch(key_id))
+        # It is no step of the request that it comes with.
+        task = asyncio.create_task(self._touch(key_id), context=Context())
         self._touching.add(task)
         task.add_done_callback(self._touching.discard)
 

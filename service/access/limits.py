@@ -16,10 +16,11 @@ from starlette.types import Scope
 from service.access.accounts import Accounts
 from service.access.auth import Caller, Principal
 from service.access.key_ring import KeyRing
-from service.platform.addresses import Networks, networks
+from service.platform.addresses import Networks, networks, pseudonym
 from service.platform.errors import ProblemError, sign_in_required
 from service.platform.freshness import version_key
 from service.platform.gcra import COUNTS, HOUR, LOCAL_KEYS, MINUTE, Admission, Kept, Limit, by_address
+from service.platform.idempotency import begin, has_key
 from service.platform.resources import Platform, platform_of
 from service.platform.settings import Settings
 
@@ -81,9 +82,9 @@ async def admit(  # noqa: PLR0913
     may_be_deleted: bool = False,
 ) -> Admission:
     """Let a request through, reading the answer `get` along the way; its `scope` keeps the outcome, for the headers of
-    a refusal that comes later. Raises ProblemError: rate_limited, that the API key has ended since this process
-    verified it, or that the account may not be used; one that is deleted passes where `may_be_deleted`. `times`: as how
-    many requests it counts."""
+    a refusal that comes later, and its Idempotency-Key is taken. Raises ProblemError: rate_limited, that the API key
+    has ended since this process verified it, or that the account may not be used; one that is deleted passes where
+    `may_be_deleted`; and what idempotency.begin raises. `times`: as how many requests it counts."""
     user_id = principal.user_id
     limits = limits_of(principal, platform.settings, follow_up=follow_up)
     if times > 1:
@@ -102,6 +103,11 @@ async def admit(  # noqa: PLR0913
         await platform.shared(KeyRing).confirm(principal.key, admission)
     elif user_id is not None:
         await platform.shared(Accounts).confirm(user_id, admission, may_be_deleted=may_be_deleted)
+    if has_key(scope) and await begin(
+        platform, scope, user_id, pseudonym(platform.settings.secret, principal.ip)
+    ):
+        # What this call led to when it was made first may be in the answer that was read.
+        return admission._replace(value=None)
     return admission
 
 

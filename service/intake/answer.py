@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import PurePosixPath
 from typing import NamedTuple
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from service.cache.copies import copy_output
 from service.cache.hot_answers import remember
@@ -22,6 +22,7 @@ from service.plans.store import Plans, Profile
 from service.platform.database import OutputGone
 from service.platform.downloads import download_url, suggested_name
 from service.platform.errors import DatabaseReadOnlyError, DependencyError, ProblemError, overloaded
+from service.platform.journal import random_uuid
 from service.platform.resources import Platform
 from service.platform.storage import OUTPUTS, UPLOADS, SignedUpload, output_names
 from service.platform.storage_errors import ObjectExistsError, ObjectNotFoundError
@@ -50,7 +51,7 @@ async def answer(platform: Platform, order: Order, hot_key: str | None = None) -
     if refused is not None:
         raise refused
     for lookup in range(MAX_LOOKUPS + 1):
-        reference = str(uuid4())
+        reference = str(random_uuid("reference"))
         result = await _ask(platform, order, reference, use_cache=lookup < MAX_LOOKUPS)
         found = await answer_to(platform, order, result, reference, platform.storage.sign_upload)
         if found is not None:
@@ -139,13 +140,13 @@ async def _refund(platform: Platform, order: Order, charged: int, reference: str
 
 async def _adopt(platform: Platform, order: Order, source: OutputRow) -> JobRow | None:
     """Copy an output under a key of the caller's; None when it went away meanwhile."""
-    object_key, claim = uuid4(), order.claim
+    object_key, claim = random_uuid("object"), order.claim
     path, thumb = output_names(object_key, PurePosixPath(source.path).suffix)
     output_seconds = platform.settings.output_ttl_hours * 3600
     try:
         await copy_output(platform.storage, source, OUTPUTS, path, thumb)
         return await Intakes(platform.database).adopt_output(
-            job_id=uuid4(),
+            job_id=random_uuid("job"),
             object_key=object_key,
             user_id=order.user_id,
             source_id=source.output_id,

@@ -6,8 +6,6 @@ and told as a problem. New jobs read one upload.
 
 from __future__ import annotations
 
-from uuid import uuid4
-
 from starlette.types import Scope
 
 from service.access.auth import Principal
@@ -24,6 +22,7 @@ from service.platform.addresses import pseudonym
 from service.platform.chains import chain_of
 from service.platform.errors import ProblemError
 from service.platform.gcra import Admission
+from service.platform.journal import random_uuid
 from service.platform.resources import Platform
 from service.platform.storage import SignedUpload
 from service.platform.weights import weights_digest
@@ -65,7 +64,7 @@ async def _answers(platform: Platform, orders: list[Order]) -> dict[str, IntakeA
     """By canonical op_key."""
     if not orders:
         return {}
-    references = [str(uuid4()) for _ in orders]
+    references = [str(random_uuid("reference")) for _ in orders]
     results = await _ask(platform, orders, references)
     sign = _once(platform.storage.sign_upload)
     answers = {}

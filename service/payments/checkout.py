@@ -22,11 +22,13 @@ from service.payments.errors import (
 from service.payments.handlers import Handlers
 from service.payments.store import Offer, StripeStore, SubscriptionRow
 from service.plans.errors import plan_not_found
+from service.platform import journal
 from service.platform.errors import ProblemError, conflict
 from service.platform.resources import Platform
 from service.platform.settings import Settings
 
 if TYPE_CHECKING:
+    from stripe import RequestOptions
     from stripe.params import SubscriptionUpdateParams
     from stripe.params.checkout import SessionCreateParams
 
@@ -107,7 +109,7 @@ async def check_out(
     else:
         parameters |= {"mode": "payment", "metadata": metadata | {"pack_id": str(pack_id)}}
     session = await stripe.ask(
-        stripe.v1.checkout.sessions.create_async(cast("SessionCreateParams", parameters))
+        stripe.v1.checkout.sessions.create_async(cast("SessionCreateParams", parameters), _once())
     )
     log.info("checkout_started", plan=plan_id, pack=pack_id, session=session["id"])
     return str(session["url"])
@@ -160,6 +162,12 @@ async def change_plan(platform: Platform, user_id: UUID, plan_id: str) -> Subscr
     )
 
 
+def _once() -> "RequestOptions":
+    """For a change at Stripe: a request with an Idempotency-Key of its own makes it once."""
+    journaled = journal.current()
+    return {} if journaled is None else {"idempotency_key": f"darkroom-{journaled.id}"}
+
+
 async def _offer(platform: Platform, plan_id: str | None, pack_id: str | None) -> Offer:
     offer = await StripeStore(platform.database).offer(plan_id=plan_id, pack_id=pack_id)
     if offer is None:
@@ -197,7 +205,7 @@ async def _update(
     ticket = await store.ticket()
     try:
         fetched = await stripe.ask(
-            stripe.v1.subscriptions.update_async(subscription.subscription_id, parameters)
+            stripe.v1.subscriptions.update_async(subscription.subscription_id, parameters, _once())
         )
     except StripeRefusal as refusal:
         log.info("subscription_change_refused", code=refusal.code)

@@ -26,7 +26,14 @@ from postgrest import AsyncPostgrestClient
 from postgrest.exceptions import APIError
 from pydantic import BaseModel, ConfigDict
 
-from service.platform.errors import CODES, DatabaseReadOnlyError, DependencyError, ProblemError
+from service.platform import journal
+from service.platform.errors import (
+    CODES,
+    DatabaseReadOnlyError,
+    DependencyError,
+    ProblemError,
+    idempotency_in_progress,
+)
 from service.platform.telemetry import DATABASE_CALLS
 from service.platform.transport import dependency
 
@@ -119,15 +126,20 @@ class Database:
     async def run(self, function: str, /, **arguments: Any) -> Any:
         """Call a SQL function with arguments by name, without their `p_`, and return its JSON.
 
-        A call that was rolled back because of contention is repeated: none of its effects is there.
+        A call that was rolled back because of contention is repeated: none of its effects is there. For a request with
+        an Idempotency-Key each call is a step of its journal.
         """
-        parameters = {f"p_{name}": serialised(value) for name, value in arguments.items()}
+        called, parameters = function, _parameters(arguments)
+        journaled = journal.current()
+        if journaled is not None and function not in journal.UNRECORDED:
+            step = journaled.step(function, orjson.dumps(parameters).decode())
+            called, parameters = "run_once", _parameters(step)
         attempt = 1
         while True:
             DATABASE_CALLS.labels(function).inc()
             try:
                 with dependency("database", function):
-                    return (await self._rest.rpc(function, parameters).execute()).data
+                    return (await self._rest.rpc(called, parameters).execute()).data
             except APIError as error:
                 trouble = trouble_of(str(error.code), str(error.message))
                 if trouble != "contention" or attempt == ATTEMPTS:
@@ -138,6 +150,10 @@ class Database:
             # Not both at the same moment again.
             await asyncio.sleep(CONTENTION_PAUSE_SECONDS * attempt * (1 + random.random()))  # noqa: S311
             attempt += 1
+
+
+def _parameters(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"p_{name}": serialised(value) for name, value in arguments.items()}
 
 
 def serialised(value: Any) -> Any:
@@ -211,13 +227,17 @@ def _translated(error: APIError, trouble: Trouble | None, function: str) -> Exce
             return LeaseLost(error.details)
         case "output_not_found":
             return OutputGone(error.details)
+        case "dependency_unavailable":
+            trouble = "outdated"  # run_once finds no such function
         case str(message) if str(error.code).startswith("PT") and message in CODES:
             facts = _facts(error.hint)
             return ProblemError(
                 CODES[message],
                 error.details or None,
                 category=None if facts else error.hint or None,
-                headers=_retry_after(facts) if error.code == "PT429" else None,
+                headers=_retry_after(facts)
+                if error.code == "PT429" or message == idempotency_in_progress
+                else None,
                 facts=facts,
             )
     match trouble:

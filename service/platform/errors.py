@@ -213,6 +213,28 @@ overloaded = Code(
     facts={"estimated_wait_s": 120},
 )
 
+# Idempotency-Key
+
+invalid_idempotency_key = Code(
+    "invalid_idempotency_key",
+    400,
+    "The Idempotency-Key is not valid",
+    "Send one Idempotency-Key of 1 to 255 visible ASCII characters, a UUID, say.",
+)
+idempotency_key_reused = Code(
+    "idempotency_key_reused",
+    422,
+    "The Idempotency-Key belongs to another request",
+    "This key was sent with another body or to another route within 24 hours: use a new key for a new request.",
+)
+idempotency_in_progress = Code(
+    "idempotency_in_progress",
+    409,
+    "The first call with this Idempotency-Key is under way",
+    "Repeat this one after Retry-After seconds to get its answer.",
+    retryable=True,
+)
+
 # Us
 
 dependency_unavailable = Code(

@@ -287,6 +287,12 @@ class Settings(BaseSettings):
     connections_per_ip: int = Field(
         200, ge=1, description="open connections of one address, where no proxy stands in front"
     )
+    idempotency_lease_seconds: float = Field(
+        10,
+        gt=0,
+        le=600,
+        description="a call with an Idempotency-Key that is silent for this long may be taken over",
+    )
     rate_per_ip_minute: int = Field(100, ge=1, description="requests a minute from one address")
     rate_per_user_hour: int = Field(1000, ge=1, description="requests an hour from one user")
     key_guesses_per_minute: int = Field(

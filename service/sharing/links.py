@@ -9,7 +9,7 @@ view goes uncounted.
 import hashlib
 import math
 import re
-import secrets
+from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,6 +23,7 @@ from service.platform.addresses import Networks, networks
 from service.platform.downloads import suggested_name
 from service.platform.errors import Code, DependencyError, ProblemError, known
 from service.platform.gcra import HOUR, MINUTE, Admission, Limit, by_address
+from service.platform.journal import random_bytes
 from service.platform.resources import Platform
 from service.sharing.errors import (
     no_such_share,
@@ -77,7 +78,7 @@ async def make(
         limit = Limit("passwords", f"darkroom:rate:share:passwords:{user_id}", PASSWORDS, 10 * MINUTE)
         (await platform.limiter.admit([limit])).require()
         password_hash = await hash_password(wanted.password, str(user_id))
-    token = secrets.token_urlsafe(TOKEN_BYTES)
+    token = _new_token()
     row = await ShareLinks(platform.database).create_share(
         output_id=output_id,
         user_id=user_id,
@@ -94,7 +95,7 @@ async def make(
 async def renew(platform: Platform, share_id: UUID, user_id: UUID) -> tuple[ShareRow, str]:
     """The link under a new address, with no guess counted against it; the address before leads nowhere. Raises
     ProblemError (share_not_found, or how the link has ended)."""
-    token = secrets.token_urlsafe(TOKEN_BYTES)
+    token = _new_token()
     row = await ShareLinks(platform.database).renew_share(share_id, user_id, digest(token))
     if row is None:
         raise no_such_share(share_id)
@@ -114,6 +115,10 @@ async def locked_until(platform: Platform, rows: Sequence[ShareRow]) -> dict[UUI
         for share_id, standing in zip(guarded, admission.standings, strict=True)
         if standing.retry_after_s
     }
+
+
+def _new_token() -> str:
+    return urlsafe_b64encode(random_bytes(TOKEN_BYTES, "share")).rstrip(b"=").decode()
 
 
 def _public_address(platform: Platform, token: str) -> str:

@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 from service.access.limits import SignedIn
 from service.library.errors import no_such_output, output_expired, output_not_found
 from service.moderation.errors import in_review
-from service.platform.addresses import address_of
+from service.platform.addresses import address_of, pseudonym
 from service.platform.errors import (
     ProblemError,
     data_deletion_running,
@@ -19,6 +19,7 @@ from service.platform.errors import (
     overloaded,
     sign_in_required,
 )
+from service.platform.idempotency import begin, has_key
 from service.platform.problems import responses
 from service.platform.resources import platform_of
 from service.sharing.deliver import Part, deliver
@@ -34,7 +35,7 @@ from service.sharing.errors import (
     too_many_shares,
     wrong_password,
 )
-from service.sharing.links import check, door, locked_until, make, open_link, renew
+from service.sharing.links import admit_address, check, door, locked_until, make, open_link, renew
 from service.sharing.page import HEADERS, picture_page, refusal_page
 from service.sharing.schemas import NewShare, Share, ShareList, ShareRequest
 from service.sharing.store import ShareLinks
@@ -156,7 +157,12 @@ async def get_share(token: str, request: Request) -> Response:
 @router.post("/s/{token}", response_class=HTMLResponse, responses=_door(303), openapi_extra=FORM)
 async def post_share(token: str, request: Request) -> Response:
     """Open a link that needs a password."""
-    return await _opened(token, request, _password(await request.body()), 303)
+    password = _password(await request.body())
+    if has_key(request.scope):
+        platform, ip = platform_of(request), _ip(request)
+        await admit_address(platform, ip)
+        await begin(platform, request.scope, None, pseudonym(platform.settings.secret, ip))
+    return await _opened(token, request, password, 303)
 
 
 @router.head("/s/{token}", include_in_schema=False)

@@ -30,6 +30,7 @@ as $$
     ('storage_usage', 'account', 'owner_id', 'owner_id', '{}'),
     ('storage_changes', 'account', 'owner_id', 'id', '{}'),
     ('lanes', 'account', 'user_id', 'id', '{team_id,network,plan_id,weight,vtime,turn,paused_at}'),
+    ('idempotency_keys', 'account', 'user_id', 'id', '{key_digest,request_digest,effects,reads,answer,leased_until}'),
     ('subscriptions', 'account', 'user_id', 'id', '{ticket}'),
     ('stripe_customers', 'account', 'user_id', 'customer_id', '{}'),
     ('stripe_reversals', 'account', 'user_id', 'id', '{}'),
@@ -450,7 +451,7 @@ begin
       return v_count;
     end if;
   end loop;
-  return 0;
+  return private.forget_answers(p_request.user_id, p_request.created_at, p_limit);
 end $$;
 
 create or replace function private.wipe_images(
@@ -576,6 +577,7 @@ begin
   perform private.leave_teams(old.id);
   perform private.pseudonymise_ledger(old.id, v_pseudonym);
   delete from public.storage_changes where owner_id = old.id;
+  delete from public.idempotency_keys where user_id = old.id;
   if old.email_confirmed_at is not null and old.deleted_at is null then
     perform private.keep_usage(old.id, old.email);
   end if;

@@ -9,6 +9,9 @@ language sql immutable set search_path = ''
 as $$
   values
     ('{intake}'::text[], 'cache lookup, else the job in flight, else a new job with its credits held', 'API'),
+    ('{reserve_idempotency_key,run_once,answer_idempotency_key,release_idempotency_key}',
+     'what a request with an Idempotency-Key has led to: each step once, its answer again', 'API'),
+    ('{expire_idempotency_keys}', 'forgets these after 24 hours', 'cleanup'),
     ('{intake_batch}', 'the same for several op_keys of one picture, all or none; new jobs share one upload', 'API'),
     ('{adopt_output}', 'a finished job for a copy of what visitors share', 'API'),
     ('{mark_uploaded}', '`awaiting_upload -> queued`, when the object is there', 'API'),

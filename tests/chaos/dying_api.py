@@ -1,7 +1,8 @@
 """An API that kills itself with SIGKILL at one step of a call (tests/chaos/forkserver.py starts it).
 
 Steps: `copied`, a promotion whose objects are copied and whose row is not moved; `promoted`, whose row is moved and
-whose caller has no answer; `deleted`, an image deleted and Redis not told; `first-op`, a re-run after its first op.
+whose caller has no answer; `deleted`, an image deleted and Redis not told; `first-op`, a re-run after its first op;
+`answer`, any call with an Idempotency-Key whose answer is not stored; `ran-…`, whatever has called that SQL function.
 The product has no such hook; this file wraps its classes from outside.
 """
 
@@ -18,6 +19,9 @@ from service.intake.answer import answer
 from service.intake.order import Order
 from service.library import promote, routes
 from service.library.store import Library, Promoted
+from service.platform import idempotency
+from service.platform.database import Database
+from service.platform.idempotency_store import IdempotencyKeys
 from service.platform.resources import Platform
 
 _STEP = ""
@@ -41,6 +45,21 @@ class DyingLibrary(Library):
         return answer
 
 
+class DyingKeys(IdempotencyKeys):
+    async def answer(self, reservation_id: UUID, sealed: str) -> str | None:
+        _die_at("answer")
+        return await super().answer(reservation_id, sealed)
+
+
+_RUN = Database.run
+
+
+async def dying_run(self: Database, function: str, /, **arguments: Any) -> Any:
+    answer = await _RUN(self, function, **arguments)
+    _die_at(f"ran-{function}")
+    return answer
+
+
 async def dying_answer(platform: Platform, order: Order) -> bytes:
     body = await answer(platform, order)
     _die_at("first-op")
@@ -54,4 +73,6 @@ def run(step: str, port: str) -> None:
     for module in (promote, routes):
         setattr(module, "Library", DyingLibrary)  # noqa: B010 - modules' attributes, replaced from outside
     setattr(rerun, "answer", dying_answer)  # noqa: B010
+    setattr(idempotency, "IdempotencyKeys", DyingKeys)  # noqa: B010
+    setattr(Database, "run", dying_run)  # noqa: B010
     main.api(host="127.0.0.1", port=int(port), workers=1)

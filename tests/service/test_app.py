@@ -347,7 +347,7 @@ class TestOpenApi:
         def walk(node: Any) -> None:
             if isinstance(node, dict):
                 if isinstance(node.get("$ref"), str):
-                    found.add(node["$ref"].rpartition("/")[2])
+                    found.add(node["$ref"])
                 for value in node.values():
                     walk(value)
             elif isinstance(node, list):
@@ -356,7 +356,11 @@ class TestOpenApi:
 
         walk(document)
         assert found
-        assert found <= set(document["components"]["schemas"])
+        assert found <= {
+            f"#/components/{kind}/{name}"
+            for kind in ("schemas", "parameters", "headers")
+            for name in document["components"][kind]
+        }
 
     def test_errors_are_problems_and_nothing_else(self, document: dict[str, Any]) -> None:
         operations = [

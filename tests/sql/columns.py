@@ -74,6 +74,9 @@ SERVICE: dict[str, str] = {
     "image_outputs": (
         "cache_key moderation_policy moderation_score moderation_tried_at scan_tried_at vendor_cost_micros"
     ),
+    "idempotency_keys": (
+        "answer answered_at created_at effects expires_at id key_digest leased_until reads request_digest user_id"
+    ),
     "input_documents": "body created_at digest id kind used_at user_id",
     "images": (
         "moderation_tried_at original_attempts original_due_at original_moderation original_moderation_policy "

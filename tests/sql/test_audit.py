@@ -24,7 +24,17 @@ CALLED = re.compile(r"\b(?:public|private)\.(\w+)\(")
 UNAUDITED = {
     # Nobody's act: the time that was told from the beginning is over.
     **dict.fromkeys(
-        ("expire_due", "expire_requests", "purge_shares", "expire_usage", "expire_grants", "expire_inputs"),
+        (
+            *(
+                "expire_due",
+                "expire_requests",
+                "purge_shares",
+                "expire_usage",
+                "expire_grants",
+                "expire_inputs",
+            ),
+            "expire_idempotency_keys",
+        ),
         "time",
     ),
     **dict.fromkeys(("prune_jobs", "prune_job_events"), "time"),
@@ -33,8 +43,13 @@ UNAUDITED = {
     # The bytes had gone before; the reconciler logs what it finds.
     **dict.fromkeys(("bury_output", "bury_missing"), "missing"),
     # Bookkeeping of the machinery itself.
-    **dict.fromkeys(("settle_storage", "purge_stripe_events", "keep_input"), "machinery"),
-    **dict.fromkeys(("repair_lanes", "prune_lanes"), "machinery"),
+    **dict.fromkeys(
+        (
+            *("settle_storage", "purge_stripe_events", "keep_input", "repair_lanes", "prune_lanes"),
+            *("reserve_idempotency_key", "release_idempotency_key"),
+        ),
+        "machinery",
+    ),
     # A step of a deletion that its request and its receipt account for.
     **dict.fromkeys(("wipe_objects", "request_tombstones"), "receipt"),
 }

@@ -65,6 +65,7 @@ READS: dict[str, tuple[str, str, str, str]] = {
     "op_prices": (DENIED, DENIED, DENIED, EVERY),
     "op_costs": (DENIED, DENIED, DENIED, EVERY),
     "lanes": (DENIED, DENIED, DENIED, EVERY),
+    "idempotency_keys": (DENIED, DENIED, DENIED, EVERY),
     "queues": (DENIED, DENIED, DENIED, EVERY),
     "queue_counts": (DENIED, DENIED, DENIED, EVERY),
     "api_keys": (DENIED, NONE, OWN, EVERY),
@@ -219,6 +220,14 @@ async def _rows(world: World, user_id: uuid.UUID | None) -> None:
     await world.call("keep_input", p_user_id=user_id, p_digest=new_sha256(), p_kind="strokes", p_body=strokes)
     await world.call("block_hash", p_sha256=new_sha256(), p_category="test", p_reason="", p_by="test")
     await world.call("lease_task", p_task="test", p_token=uuid.uuid4(), p_seconds=0.0)
+    await world.call(
+        "reserve_idempotency_key",
+        p_key_digest=new_sha256(),
+        p_user_id=user_id,
+        p_request_digest=new_sha256(),
+        p_lease_seconds=60.0,
+        p_keep_seconds=3600,
+    )
     if user_id is not None:
         await world.share(done["output"]["output_id"], user_id)
         await world.call("request_export", p_user_id=user_id, p_queue=uuid.uuid4().hex, p_fresh_seconds=None)

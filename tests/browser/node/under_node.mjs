@@ -173,3 +173,34 @@ test('op_keys are written as the server reads them', async () => {
     assert.equal((await darkroom.intake({ ...request, op_key: written })).op_key, op_key, example)
   }
 })
+
+test('a call whose answer is lost is sent once more under its key, and done once', async () => {
+  const calls = []
+  const losing = (lost) => async (url, init) => {
+    const response = await fetch(url, init)
+    const body = await response.clone().text()
+    calls.push({ url, key: new Headers(init.headers).get('idempotency-key'), response, body })
+    if (lost()) throw new TypeError('the connection broke')
+    return response
+  }
+  const file = await openAsBlob(pictures['product.jpg'].path)
+  let left = 1
+  const darkroom = createDarkroom({ apiUrl: local.api_url, fetch: losing(() => left-- > 0) })
+  const meta = await createDarkroom({ apiUrl: local.api_url }).precheck(file)
+  const request = { ...meta, sha256: await darkroom.hash(file), filename: 'x.jpg', op_key: freshKey() }
+  const answer = await darkroom.intake(request)
+  assert.equal(calls.length, 2)
+  assert.match(calls[0].key, /^[0-9a-f-]{32,36}$/)
+  assert.equal(calls[1].key, calls[0].key)
+  assert.equal(calls[1].response.headers.get('idempotent-replayed'), 'true')
+  assert.equal(calls[1].body, calls[0].body)
+  assert.equal(answer.job_id, JSON.parse(calls[0].body).job_id)
+
+  left = 2
+  await assert.rejects(darkroom.cancel(answer.job_id), (error) => error.code === 'network')
+  assert.equal(calls.length, 4)
+  assert.notEqual(calls[2].key, calls[0].key)
+  calls.length = 0
+  await darkroom.ops()
+  assert.equal(calls[0].key, null) // what changes nothing carries none
+})
