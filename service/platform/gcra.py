@@ -174,6 +174,10 @@ class Admission(NamedTuple):
             headers["Retry-After"] = str(self._wait_s)
         return headers
 
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        """`headers()` as ASGI sends them."""
+        return [(name.lower().encode(), value.encode()) for name, value in self.headers().items()]
+
     def require(self) -> None:
         """Raise the 429 problem unless allowed."""
         if self.answer[0]:
