@@ -80,6 +80,7 @@ class _OpenConnection(asyncio.Protocol):
         self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
         """Who waits for the next answers, and until when by the loop's clock."""
         self._timer: asyncio.TimerHandle | None = None
+        self._unsent: list[bytes] = []
         # The writer closes its transport when it is collected, and so would the connection.
         self._writer = cast("asyncio.StreamWriter", connection._writer)
         connection._reader = connection._writer = None
@@ -93,8 +94,16 @@ class _OpenConnection(asyncio.Protocol):
         self._waiting.append((answer, self._loop.time() + self._seconds))
         if self._timer is None:
             self._timer = self._loop.call_later(self._seconds, self._look_at_the_clock)
-        self._transport.write(packed)
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent.append(packed)
         return answer
+
+    def _flush(self) -> None:
+        """One system call for all commands of one turn of the loop: it costs more than everything else here."""
+        if self.lost is None:
+            self._transport.write(b"".join(self._unsent))
+        self._unsent.clear()
 
     def lose(self, error: Exception) -> None:
         """Close the connection, and tell everybody who waits."""

@@ -121,9 +121,13 @@ class Ways:
         self.quick, self.plain = (create_app(settings) for _ in range(2))
         for app in (self.quick, self.plain):
             app.state.platform = platform
-        inside = next(at for at, one in enumerate(self.quick.user_middleware) if one.cls is OF_THE_HIT_PATH) + 1
+        inside = (
+            next(at for at, one in enumerate(self.quick.user_middleware) if one.cls is OF_THE_HIT_PATH) + 1
+        )
         self.quick.user_middleware.insert(inside, Middleware(Behind, self.seen))
-        self.plain.user_middleware = [one for one in self.plain.user_middleware if one.cls is not OF_THE_HIT_PATH]
+        self.plain.user_middleware = [
+            one for one in self.plain.user_middleware if one.cls is not OF_THE_HIT_PATH
+        ]
 
     async def both(self, sent: Sent) -> tuple[Told, Told]:
         """What the plain way and the quick one tell, the second time: by then both remember the caller."""
