@@ -33,6 +33,7 @@ from service.credits.routes import router as credits_router
 from service.health.checks import require_size_limits
 from service.health.routes import router as health_router
 from service.input_documents.routes import router as inputs_router
+from service.intake.hit_path import HitPath
 from service.intake.rerun_routes import router as rerun_router
 from service.intake.routes import router as intake_router
 from service.intake.schemas import BatchRequest, IntakeRequest
@@ -119,6 +120,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # The last one added is the outermost: even the answer to a bug carries CORS headers and a request id.
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(SecurityHeadersMiddleware, https_only=settings.production)
+    app.add_middleware(HitPath, https_only=settings.production)
     app.add_middleware(telemetry.TelemetryMiddleware, log_all=settings.log_level == "debug")
     if settings.allowed_origins:
         app.add_middleware(

@@ -27,7 +27,7 @@ from service.app import CORS_ANSWER_HEADERS, CORS_REQUEST_HEADERS
 from service.cache.hot_answers import claimed, hit_key
 from service.cache.store import cache_key
 from service.intake.checks import check
-from service.intake.routes import _REQUEST
+from service.intake.routes import REQUEST
 from service.platform.gcra import Kept
 from service.platform.middleware import BodyLimitMiddleware, SecurityHeadersMiddleware
 from service.platform.problems import validated
@@ -136,9 +136,9 @@ def _stages(caller: Caller, service: FastAPI) -> dict[str, Case]:
         await authenticator.principal(request)
 
     async def validate() -> None:
-        validated(_REQUEST, caller.body)
+        validated(REQUEST, caller.body)
 
-    claim = validated(_REQUEST, caller.body)
+    claim = validated(REQUEST, caller.body)
 
     async def checked() -> None:
         chain = check(claim, platform)

@@ -12,7 +12,7 @@ from service.credits.errors import insufficient_credits
 from service.input_documents.errors import input_not_found
 from service.intake.batch import intake_batch
 from service.intake.errors import too_many_jobs
-from service.intake.intake import intake
+from service.intake.intake import Asked, ask, find_or_make
 from service.intake.schemas import BatchAnswer, BatchRequest, IntakeAnswer, IntakeRequest
 from service.moderation.errors import refused
 from service.plans.errors import (
@@ -54,8 +54,10 @@ class PlainRoute(APIRoute):
             await super().handle(scope, receive, send)
 
 
+ASKED = "darkroom.asked"
+"""Where a request's scope holds what hit_path.py has found out: an Asked, or the exception that ended it."""
 router = APIRouter(tags=["intake"], route_class=PlainRoute)
-_REQUEST = TypeAdapter(IntakeRequest)
+REQUEST = TypeAdapter(IntakeRequest)
 _BATCH = TypeAdapter(BatchRequest)
 _REFUSALS = (
     malformed_json,
@@ -98,17 +100,25 @@ _REFUSALS = (
     },
 )
 async def post_intake(request: Request) -> Response:
-    """Announce a file. The answer is a hit with its URLs, the caller's job in flight, or a new job to upload for.
-
-    The body is parsed in one pass and the answer is sent as it is stored: this is the hot route.
-    """
+    """Announce a file. The answer is a hit with its URLs, the caller's job in flight, or a new job to upload for."""
     platform: Platform = request.app.state.platform
-    principal = await caller(request)
-    claim = validated(_REQUEST, await request.body())
-    body, admission = await intake(platform, principal, claim, request.scope)
+    asked: Asked | Exception | None = request.scope.pop(ASKED, None)
+    if asked is None:
+        principal = await caller(request)
+        asked = await ask(platform, principal, validated(REQUEST, await request.body()), request.scope)
+    elif isinstance(asked, Exception):
+        raise asked
+    body = asked.kept or await find_or_make(platform, asked, request.scope.get("darkroom.request_id"))
     return Response(
-        body, media_type="application/json", headers={**admission.headers(), "Cache-Control": "no-store"}
+        body,
+        media_type="application/json",
+        headers={**asked.admission.headers(), "Cache-Control": "no-store"},
     )
+
+
+INTAKE = next(
+    route for route in router.routes if isinstance(route, APIRoute) and route.endpoint is post_intake
+)
 
 
 @router.post(

@@ -9,18 +9,18 @@ requests the wait.
 import hashlib
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import structlog
 from cachetools import LRUCache
-from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from service.platform.addresses import Networks
 from service.platform.breaker import Breaker
 from service.platform.errors import ProblemError, rate_limited
+from service.platform.multiplexed import MultiplexedConnection, Word
 from service.platform.telemetry import RATE_LIMIT
 
 MINUTE = 60.0
@@ -174,6 +174,10 @@ class Admission(NamedTuple):
             headers["Retry-After"] = str(self._wait_s)
         return headers
 
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        """`headers()` as ASGI sends them."""
+        return [(name.lower().encode(), value.encode()) for name, value in self.headers().items()]
+
     def require(self) -> None:
         """Raise the 429 problem unless allowed."""
         if self.answer[0]:
@@ -194,11 +198,15 @@ def _policy(name: str, burst: int, period_s: float) -> str:
 class Limiter:
     """Decides requests in Redis or, with Redis away, in this process."""
 
-    def __init__(self, redis: Redis, breaker: Breaker, *, clock: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        connection: MultiplexedConnection,
+        breaker: Breaker,
+        *,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
         """`clock` (unix seconds) replaces the clock of Redis and of the fallback, for tests."""
-        self._redis = redis
-        self._pool = redis.connection_pool
-        self._give_back = redis.register_script(GIVE_BACK)
+        self._connection = connection
         self._breaker = breaker
         self._clock = clock
         self._local: LRUCache[str, float] = LRUCache(LOCAL_KEYS)
@@ -216,7 +224,7 @@ class Limiter:
         """
         if self._breaker.allows():
             now = "" if self._clock is None else str(round(self._clock() * 1_000_000))
-            arguments: list[Any] = [len(limits), now]
+            arguments: list[Word] = [len(limits), now]
             for limit in limits:
                 arguments += (limit.burst, limit.interval_us, limit.cost)
             keys = [limit.key for limit in limits]
@@ -244,7 +252,7 @@ class Limiter:
         """Forget all that these limits have spent. Best effort."""
         for limit in limits:
             self._local.pop(limit.key, None)
-        await self._best_effort(lambda: self._redis.delete(*(limit.key for limit in limits)))
+        await self._best_effort("DEL", *(limit.key for limit in limits))
 
     async def give_back(self, limits: Sequence[Limit]) -> None:
         """Give back one request that `admit` has spent of each limit. Best effort."""
@@ -252,29 +260,22 @@ class Limiter:
             if limit.key in self._local:
                 self._local[limit.key] -= limit.interval_us
         keys, intervals = [limit.key for limit in limits], [limit.interval_us for limit in limits]
-        await self._best_effort(lambda: self._give_back(keys=keys, args=intervals))
+        await self._best_effort("EVAL", GIVE_BACK, len(keys), *keys, *intervals)
 
-    async def _best_effort(self, command: Callable[[], Awaitable[Any]]) -> None:
+    async def _best_effort(self, *command: Word) -> None:
         if self._breaker.allows():
             try:
-                await command()
+                await self._connection.execute(*command)
             except (RedisError, OSError) as error:
                 self._breaker.failed()
                 log.warning("redis_unavailable", user="rate_limit", error=error)
 
-    async def _run(self, keys: Sequence[str], arguments: Sequence[Any]) -> Sequence[Any]:
-        """EVALSHA on a connection by hand: every intake does it, and redis-py's client would take a fifth longer."""
-        connection = await self._pool.get_connection()
-        tail = (len(keys), *keys, *arguments)
+    async def _run(self, keys: Sequence[str], arguments: Sequence[Word]) -> Sequence[Any]:
+        answer: Sequence[Any]
         try:
-            await connection.send_command("EVALSHA", SCRIPT_SHA, *tail)
-            try:
-                answer: Sequence[Any] = await connection.read_response()
-            except NoScriptError:  # the first time since Redis started; EVAL also keeps it
-                await connection.send_command("EVAL", SCRIPT, *tail)
-                answer = await connection.read_response()
-        finally:
-            await self._pool.release(connection)
+            answer = await self._connection.execute("EVALSHA", SCRIPT_SHA, len(keys), *keys, *arguments)
+        except NoScriptError:  # the first time since Redis started; EVAL also keeps it
+            answer = await self._connection.execute("EVAL", SCRIPT, len(keys), *keys, *arguments)
         return answer
 
     def _locally(self, limits: Sequence[Limit]) -> list[int]:

@@ -14,15 +14,18 @@ HTTPS_ONLY = (b"strict-transport-security", b"max-age=31536000")
 NO_CONTENT = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
 
-class SecurityHeadersMiddleware:
-    """Headers that belong on every answer. What has no content policy of its own may load nothing: it is data.
+def everywhere(*, https_only: bool) -> tuple[tuple[bytes, bytes], ...]:
+    """Headers that belong on every answer. `https_only`: browsers that have come once by HTTPS come by nothing else for
+    a year."""
+    return (*EVERYWHERE, HTTPS_ONLY) if https_only else EVERYWHERE
 
-    `https_only`: browsers that have come once by HTTPS come by nothing else for a year.
-    """
+
+class SecurityHeadersMiddleware:
+    """Adds the headers of `everywhere`. What has no content policy of its own may load nothing: it is data."""
 
     def __init__(self, app: ASGIApp, *, https_only: bool = False) -> None:
         self.app = app
-        self.added = (*EVERYWHERE, HTTPS_ONLY) if https_only else EVERYWHERE
+        self.added = everywhere(https_only=https_only)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:

