@@ -48,6 +48,162 @@ as $$
     ('api_keys', false, '{id,user_id,name,prefix,scopes,rate_per_minute,spend_cap,created_at,expires_at,rotated_at,last_used_at,revoked_at}')
 $$;
 
+-- Calls that may be repeated: what a request with an Idempotency-Key has led to (docs/decisions/0016-idempotency-keys.md).
+-- Each step of such a request goes through run_once, which commits the effect of a function and the record of its answer
+-- together. Whoever repeats the request after a crash runs the same steps again and gets the recorded answers.
+
+-- Takes a key for a request, or says what has become of it: {outcome, id, answer}. Outcomes: new; resumed (whoever had it
+-- has let it go, or has been silent for too long, and its steps stand); answered, with the answer as the service sealed
+-- it; busy; reused (for another request). p_key_digest: of caller and key, p_request_digest: of method, path and body.
+create or replace function public.reserve_idempotency_key(
+  p_key_digest text, p_user_id uuid, p_request_digest text, p_lease_seconds double precision, p_keep_seconds integer
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_key public.idempotency_keys;
+begin
+  delete from public.idempotency_keys k
+  where k.id in (select e.id from public.idempotency_keys e
+                 where e.key_digest = p_key_digest and e.expires_at <= now() for update skip locked);
+  insert into public.idempotency_keys (id, key_digest, user_id, request_digest, leased_until, expires_at)
+  values (gen_random_uuid(), p_key_digest, p_user_id, p_request_digest,
+          clock_timestamp() + make_interval(secs => p_lease_seconds), now() + make_interval(secs => p_keep_seconds))
+  on conflict (key_digest) do nothing returning * into v_key;
+  if found then
+    return jsonb_build_object('outcome', 'new', 'id', v_key.id);
+  end if;
+  -- Not waited for: whoever holds the row is at a step of this request.
+  select * into v_key from public.idempotency_keys where key_digest = p_key_digest for update skip locked;
+  case
+    when not found then
+      return jsonb_build_object('outcome', 'busy');
+    when v_key.request_digest <> p_request_digest then
+      return jsonb_build_object('outcome', 'reused');
+    when v_key.answer is not null then
+      return jsonb_build_object('outcome', 'answered', 'id', v_key.id, 'answer', v_key.answer);
+    when v_key.leased_until > clock_timestamp() then
+      return jsonb_build_object('outcome', 'busy');
+    else
+      update public.idempotency_keys set leased_until = clock_timestamp() + make_interval(secs => p_lease_seconds)
+      where id = v_key.id;
+      return jsonb_build_object('outcome', 'resumed', 'id', v_key.id);
+  end case;
+end $$;
+
+-- The answer of a function of ours that takes these arguments: what was recorded for this step of the request, else it is
+-- called, and what it answers is recorded in the same transaction. p_step names the step of a function that changes
+-- something, p_read that of one that only reads: the first by its place among the request's calls of the function, since
+-- arguments may differ when it is repeated. What the function raises ends the transaction, and nothing is recorded.
+create or replace function public.run_once(
+  p_id uuid, p_step text, p_read text, p_function text, p_arguments text, p_lease_seconds double precision
+) returns jsonb
+language plpgsql security definer set search_path = '' set statement_timeout = '5min'
+as $$
+declare
+  v_function pg_catalog.pg_proc;
+  v_key public.idempotency_keys;
+  v_arguments jsonb := p_arguments::jsonb;
+  v_given text;
+  v_types text;
+  v_call text;
+  v_reads boolean;
+  v_result jsonb;
+begin
+  -- Whoever asks first does it: an answer, or the end of the key, is seen by all who come later.
+  select * into v_key from public.idempotency_keys where id = p_id for update;
+  if not found or v_key.answer is not null then
+    raise exception using errcode = 'PT409', message = 'idempotency_in_progress',
+      detail = 'Another call with this key has come to its end meanwhile: repeat this one.';
+  end if;
+  if v_key.effects ? p_step or v_key.reads ? p_read then
+    return nullif(coalesce(v_key.effects -> p_step, v_key.reads -> p_read), 'null');
+  end if;
+
+  select * into v_function from pg_catalog.pg_proc p
+  where p.pronamespace = 'public'::regnamespace and p.proname = p_function and p.prokind = 'f' and not p.proretset
+    and pg_catalog.has_function_privilege('service_role', p.oid, 'execute');
+  select string_agg(format('%1$I => a.%1$I', n.name), ', '),
+         string_agg(format('%I %s', n.name, pg_catalog.format_type(n.type, null)), ', ')
+  into v_given, v_types
+  from unnest(v_function.proargnames, v_function.proargtypes::oid[]) n (name, type) where v_arguments ? n.name;
+  if v_function.oid is null
+     or exists (select 1 from jsonb_object_keys(v_arguments) g (name) where g.name <> all (v_function.proargnames)) then
+    raise exception using errcode = 'PT503', message = 'dependency_unavailable',
+      detail = 'The database is not of this release.';
+  end if;
+  v_reads := v_function.provolatile <> 'v';
+  v_call := format('public.%I(%s)', p_function, v_given);
+  if v_types is not null then
+    v_call := format('%s from pg_catalog.jsonb_to_record($1) a (%s)', v_call, v_types);
+  end if;
+  if v_function.prorettype = 'void'::regtype then
+    execute 'select ' || v_call using v_arguments;
+  else
+    execute 'select to_jsonb(r.r) from (select ' || v_call || ') r (r)' into v_result using v_arguments;
+  end if;
+
+  update public.idempotency_keys k
+  set effects = case when v_reads then k.effects
+                     else k.effects || jsonb_build_object(p_step, v_result) end,
+      reads = case when v_reads then k.reads || jsonb_build_object(p_read, v_result) else k.reads end,
+      leased_until = greatest(k.leased_until, clock_timestamp() + make_interval(secs => p_lease_seconds))
+  where k.id = p_id;
+  return v_result;
+end $$;
+
+-- Records the sealed answer of a request, and forgets its steps. Returns the answer that counts, which is that of another
+-- call with the same key where that was first; null: the key is gone.
+create or replace function public.answer_idempotency_key(p_id uuid, p_answer text) returns text
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update public.idempotency_keys
+  set answer = p_answer, answered_at = clock_timestamp(), effects = '{}', reads = '{}'
+  where id = p_id and answer is null;
+  return (select k.answer from public.idempotency_keys k where k.id = p_id);
+end $$;
+
+-- Lets a key go whose request was refused, or has failed: one without an effect as if it had never been used.
+create or replace function public.release_idempotency_key(p_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  delete from public.idempotency_keys where id = p_id and answer is null and effects = '{}';
+  -- What was read belongs to that refusal.
+  update public.idempotency_keys set leased_until = now(), reads = '{}' where id = p_id and answer is null;
+end $$;
+
+-- Removes up to p_limit keys that are past their time. Returns how many.
+create or replace function public.expire_idempotency_keys(p_limit integer) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  delete from public.idempotency_keys where id in (
+    select k.id from public.idempotency_keys k
+    where k.expires_at <= now() order by k.expires_at limit p_limit for update skip locked);
+  get diagnostics v_count = row_count;
+  return v_count;
+end $$;
+
+-- What a user's earlier requests were answered with, at the deletion of all data: all but what is under way, and the
+-- answer to the wish for this deletion, which end after a day.
+create or replace function private.forget_answers(p_user_id uuid, p_before timestamptz, p_limit integer) returns bigint
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_count bigint;
+begin
+  delete from public.idempotency_keys where id in (
+    select k.id from public.idempotency_keys k
+    where k.user_id = p_user_id and coalesce(k.answered_at, k.leased_until) < p_before
+    order by k.id limit p_limit for update skip locked);
+  get diagnostics v_count = row_count;
+  return v_count;
+end $$;
+
 -- The plan of a user, of visitors for null.
 create or replace function private.plan_of(p_user_id uuid) returns public.plans
 language plpgsql stable security definer set search_path = ''
@@ -72,7 +228,7 @@ end $$;
 -- Triggers on jobs keep all of this, whoever writes a job. They run at the end of the transaction, so that a lane is locked
 -- after everything else and only while it commits; claim_next, which locks a lane first, waits for nothing else.
 
--- The lane of a job, made if there is none yet.
+-- The lane of a job, made if there is none yet. Until the transaction ends nobody removes it (prune_lanes).
 create or replace function private.lane_of(p_queue text, p_user_id uuid, p_team_id uuid, p_address text) returns bigint
 language plpgsql security definer set search_path = ''
 as $$
@@ -80,7 +236,7 @@ declare
   v_who text := coalesce('team:' || p_team_id, 'user:' || p_user_id, 'address:' || p_address, 'nobody');
   v_id bigint;
 begin
-  select l.id into v_id from public.lanes l where l.queue = p_queue and l.who = v_who;
+  select l.id into v_id from public.lanes l where l.queue = p_queue and l.who = v_who for key share;
   if found then
     return v_id;
   end if;
@@ -89,7 +245,7 @@ begin
           case when p_user_id is null then left(p_address, 16) end, 'anonymous')
   on conflict (queue, who) do nothing returning id into v_id;
   if v_id is null then
-    select l.id into v_id from public.lanes l where l.queue = p_queue and l.who = v_who;
+    select l.id into v_id from public.lanes l where l.queue = p_queue and l.who = v_who for key share;
   end if;
   return v_id;
 end $$;
@@ -574,14 +730,18 @@ as $$
      <> (coalesce(l.waiting, 0), coalesce(l.running, 0), coalesce(l.weight, 0))
 $$;
 
--- Counts everything anew and returns what was wrong, which is nothing unless something wrote around the triggers. While it
--- looks no lane changes: claims wait.
+-- Returns where the counts are wrong, which is nowhere unless something wrote around the triggers, and then counts everything
+-- anew. While it does that no lane changes: claims wait.
 create or replace function public.repair_lanes() returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_faults jsonb;
 begin
+  -- One statement sees lanes and jobs as they are at one moment, so that nobody has to wait for a look that finds nothing.
+  if not exists (select 1 from private.lane_faults()) then
+    return '[]';
+  end if;
   update public.jobs j set lane_id = private.lane_of(j.queue, j.user_id, j.team_id, j.address)
   where j.finished_at is null and j.lane_id is null;
   set constraints all immediate;
@@ -599,6 +759,28 @@ begin
   end if;
   return v_faults;
 end $$;
+
+-- Days of a user from p_from to p_to, how many pictures (designs) were worked on in them, and the quotas as they are now. Of
+-- days whose jobs have been pruned only their number is known: a picture of two such days counts twice.
+create or replace function public.get_usage(p_user_id uuid, p_from date, p_to date) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'days', (select coalesce(jsonb_agg(to_jsonb(u) - 'user_id' order by u.day), '[]') from public.usage_daily u
+             where u.user_id = p_user_id and u.day between p_from and p_to),
+    'designs', (select count(distinct j.sha256) from public.jobs j
+                where j.user_id = p_user_id and j.status = 'done'
+                  and j.created_at >= p_from::timestamp at time zone 'utc'
+                  and j.created_at < (p_to + 1)::timestamp at time zone 'utc'
+                  and not exists (select 1 from public.usage_daily u
+                                  where u.user_id = p_user_id and u.designs is not null
+                                    and u.day = (j.created_at at time zone 'utc')::date))
+      -- Of days whose jobs have been pruned.
+      + (select coalesce(sum(u.designs), 0) from public.usage_daily u
+         where u.user_id = p_user_id and u.day between p_from and p_to),
+    'quotas', private.quotas_of(p_user_id, private.plan_of(p_user_id)),
+    'over_quota_since', (select f.over_quota_since from public.profiles f where f.user_id = p_user_id))
+$$;
 
 -- What a quote needs to know: whether an intake under p_cache_key (hex, may be null) with this claim would be a hit, how long
 -- the same ops took lately (null: never done), with the same parameters where there is enough of that, on the pictures that
@@ -660,6 +842,23 @@ as $$
                  and (o.expires_at is null or o.expires_at > now())
                  and (o.owner_id is null or private.may_read(o.owner_id, p_job.user_id))))
   from (select private.waiting_document(p_job) as waiting offset 0) w -- once, though it is used twice
+$$;
+
+-- Many jobs at once, each for a caller of its own: p_looks is [{job_id, user_id, after}]. In its order documents with
+-- `events`, the transitions behind the one that `after` names (none where it is null); null where that caller may not see
+-- the job.
+create or replace function public.get_jobs(p_looks text) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_agg(d.document order by l.place), '[]')
+  from rows from (jsonb_to_recordset(p_looks::jsonb) as (job_id uuid, user_id uuid, after bigint))
+       with ordinality as l (job_id, user_id, after, place)
+  left join lateral (
+    select private.job_document(j) || jsonb_build_object(
+      'events', (select coalesce(jsonb_agg(jsonb_build_object('id', e.id, 'type', e.type, 'attempt', e.attempt,
+                                                              'created_at', e.created_at) order by e.id), '[]')
+                 from public.job_events e where e.job_id = j.id and e.id > l.after)) as document
+    from public.jobs j where j.id = l.job_id and private.may_see_job(j, l.user_id)) d on true
 $$;
 
 -- The state machine of a job. Each transition is one function and one transaction; nothing else writes status.
@@ -1116,6 +1315,120 @@ as $$
   select f.invariant, f.subject from private.lane_faults() f
 $$;
 
+-- Age. What has ended long ago is deleted, so that tables grow with what is done in a while and not with what was ever done.
+-- Outputs, the ledger, usage and audit_log need none of it.
+
+create or replace function private.days_ago(p_days integer) returns timestamptz
+language sql stable security definer set search_path = ''
+as $$
+  select (private.utc_day() - p_days)::timestamp at time zone 'utc'
+$$;
+
+-- Deletes the transitions of ended jobs that are older than p_days, of up to p_limit behind p_after. {pruned, after}: where
+-- to go on; null at the end.
+create or replace function public.prune_job_events(p_days integer, p_limit integer, p_after bigint) returns jsonb
+language sql security definer set search_path = ''
+as $$
+  with next as materialized (
+    -- Ids ascend with time. A condition on the age here would look at all younger ones in vain.
+    select e.id, e.job_id, e.created_at from public.job_events e where e.id > p_after order by e.id limit p_limit
+  ), pruned as (
+    delete from public.job_events e using next n
+    where e.id = n.id and n.created_at < private.days_ago(p_days)
+      and not exists (select 1 from public.jobs j where j.id = n.job_id and j.finished_at is null)
+    returning 1
+  )
+  select jsonb_build_object(
+    'pruned', (select count(*) from pruned),
+    'after', (select case when count(*) = p_limit and min(n.created_at) < private.days_ago(p_days) then max(n.id) end from next n))
+$$;
+
+-- Keeps how many pictures each user worked on in a UTC day, before the jobs that tell it are deleted.
+create or replace function private.keep_designs(p_day date) returns void
+language sql security definer set search_path = ''
+as $$
+  insert into public.usage_daily as u (user_id, day, designs)
+  select j.user_id, p_day, count(distinct j.sha256) from public.jobs j
+  where j.user_id is not null and j.status = 'done'
+    and j.created_at >= p_day::timestamp at time zone 'utc' and j.created_at < (p_day + 1)::timestamp at time zone 'utc'
+  group by j.user_id
+  on conflict (user_id, day) do update set designs = excluded.designs where u.designs is null
+$$;
+
+-- Whether somebody still needs an ended job: its upload is there, an operator has yet to look at what it made or at why it
+-- was refused.
+create or replace function private.is_needed(p_job public.jobs) returns boolean
+language sql stable security definer set search_path = ''
+as $$
+  select p_job.upload_expires_at is not null
+    or exists (select 1 from public.image_outputs o left join public.images i on i.id = o.image_id
+               where o.job_id = p_job.id and o.deleted_at is null
+                 and 'review' in (o.moderation, i.original_moderation))
+    or p_job.status = 'error' and p_job.error ->> 'code' = 'refused'
+       and not exists (select 1 from public.moderation_reviews m where m.job_id = p_job.id)
+$$;
+
+-- Deletes jobs that ended more than p_days ago, with their transitions, of up to p_limit behind (p_after, p_after_id), the
+-- time and id of one. {pruned, after, after_id, forget}: where to go on, null at the end; and live outputs of theirs, whose
+-- answers in the caches name them.
+create or replace function public.prune_jobs(p_days integer, p_limit integer, p_after timestamptz, p_after_id uuid)
+returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_before timestamptz := private.days_ago(p_days);
+  v_ids uuid[];
+  v_last public.jobs;
+  v_more boolean;
+  v_answer jsonb;
+begin
+  select array_agg(n.id order by n.created_at, n.id), count(*) = p_limit and max(n.created_at) < v_before
+  into v_ids, v_more
+  from (select j.id, j.created_at from public.jobs j where (j.created_at, j.id) > (p_after, p_after_id)
+        order by j.created_at, j.id limit p_limit) n;
+  select j.* into v_last from public.jobs j where j.id = v_ids[array_length(v_ids, 1)];
+  perform private.keep_designs(d.day)
+  from (select distinct (j.created_at at time zone 'utc')::date as day from public.jobs j
+        where j.id = any (v_ids) and j.created_at < v_before) d
+  where d.day::timestamp at time zone 'utc' > p_after;
+  with old as (
+    select j.id from public.jobs j
+    where j.id = any (v_ids) and j.created_at < v_before and j.finished_at < v_before and not private.is_needed(j)
+    order by j.id for update skip locked
+  ), pruned as (
+    delete from public.jobs j using old where j.id = old.id returning j.output_id
+  )
+  select jsonb_build_object('pruned', count(*), 'forget', coalesce(
+    jsonb_agg(jsonb_build_object('cache_key', encode(o.cache_key, 'hex'), 'owner_id', o.owner_id))
+      filter (where o.cache_key is not null), '[]'))
+  into v_answer
+  from pruned p left join public.image_outputs o
+    on o.id = p.output_id and o.deleted_at is null and (o.expires_at is null or o.expires_at > now());
+  return v_answer || jsonb_build_object('after', case when v_more then v_last.created_at end,
+                                        'after_id', case when v_more then v_last.id end);
+end $$;
+
+-- Deletes up to p_limit lanes in which nothing has happened for a day, and returns how many. One that a job is entering is
+-- locked, and left.
+create or replace function public.prune_lanes(p_limit integer) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_ids bigint[] := array(
+    select l.id from public.lanes l
+    where l.state = 'idle' and l.running = 0 and l.waiting = 0 and l.paused_at is null
+      and l.used_at < now() - interval '1 day'
+      and not exists (select 1 from public.jobs j where j.lane_id = l.id)
+    order by l.used_at limit p_limit for update skip locked);
+  v_count integer;
+begin
+  -- Behind the lock: a job whose upload is awaited may have entered.
+  delete from public.lanes l
+  where l.id = any (v_ids) and not exists (select 1 from public.jobs j where j.lane_id = l.id);
+  get diagnostics v_count = row_count;
+  return v_count;
+end $$;
+
 -- All data of a user, deleted or handed out. A request is done by a worker under a lease, as a job is; a deletion knows
 -- from the rows that are left what is to be done next, so it can be taken over at any point.
 
@@ -1148,6 +1461,7 @@ as $$
     ('storage_usage', 'account', 'owner_id', 'owner_id', '{}'),
     ('storage_changes', 'account', 'owner_id', 'id', '{}'),
     ('lanes', 'account', 'user_id', 'id', '{team_id,network,plan_id,weight,vtime,turn,paused_at}'),
+    ('idempotency_keys', 'account', 'user_id', 'id', '{key_digest,request_digest,effects,reads,answer,leased_until}'),
     ('subscriptions', 'account', 'user_id', 'id', '{ticket}'),
     ('stripe_customers', 'account', 'user_id', 'customer_id', '{}'),
     ('stripe_reversals', 'account', 'user_id', 'id', '{}'),
@@ -1156,6 +1470,49 @@ as $$
     ('credit_uses', 'pseudonym', 'user_id', 'ledger_id || ''/'' || grant_id', '{}'),
     ('audit_log', 'pseudonym', 'actor', 'id', '{}')
 $$;
+
+create or replace function private.wipe_rows(p_request public.data_requests, p_limit integer) returns bigint
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_table text;
+  v_count bigint;
+begin
+  for v_table in select t.name from public.personal_tables() t where t.treatment = 'delete' loop
+    execute format('delete from public.%1$I where ctid = any (array('
+                   'select t.ctid from public.%1$I t where t.user_id = $1 limit $2))', v_table)
+    using p_request.user_id, p_limit;
+    get diagnostics v_count = row_count;
+    if v_count > 0 then
+      perform private.note_wiped(p_request.id, v_table, v_count);
+      return v_count;
+    end if;
+  end loop;
+  return private.forget_answers(p_request.user_id, p_request.created_at, p_limit);
+end $$;
+
+-- However an account is deleted (a request, the Auth API, the dashboard): its money records stay, and name nobody; what
+-- it has used of its quotas this month stays under the digest of its address, for whoever signs up with that again.
+create or replace function private.handle_deleted_user() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_pseudonym uuid := gen_random_uuid();
+begin
+  perform private.leave_teams(old.id);
+  perform private.pseudonymise_ledger(old.id, v_pseudonym);
+  delete from public.storage_changes where owner_id = old.id;
+  delete from public.idempotency_keys where user_id = old.id;
+  if old.email_confirmed_at is not null and old.deleted_at is null then
+    perform private.keep_usage(old.id, old.email);
+  end if;
+  perform private.pseudonymise_audit(old.id, v_pseudonym);
+  insert into public.deleted_accounts (id) values (old.id) on conflict (id) do update set at = excluded.at;
+  -- Receipts are known by their own id from here on.
+  update public.data_requests set user_id = gen_random_uuid()
+  where user_id = old.id and kind = 'delete' and finished_at is not null;
+  return old;
+end $$;
 
 -- running -> done with its receipt: nothing is open, and nothing but the receipt names the user.
 create or replace function public.finish_deletion(
@@ -1356,15 +1713,19 @@ language sql immutable set search_path = ''
 as $$
   values
     ('{intake}'::text[], 'cache lookup, else the job in flight, else a new job with its credits held', 'API'),
+    ('{reserve_idempotency_key,run_once,answer_idempotency_key,release_idempotency_key}',
+     'what a request with an Idempotency-Key has led to: each step once, its answer again', 'API'),
+    ('{expire_idempotency_keys}', 'forgets these after 24 hours', 'cleanup'),
     ('{intake_batch}', 'the same for several op_keys of one picture, all or none; new jobs share one upload', 'API'),
     ('{adopt_output}', 'a finished job for a copy of what visitors share', 'API'),
     ('{mark_uploaded}', '`awaiting_upload -> queued`, when the object is there', 'API'),
-    ('{get_job,get_job_events,queue_position}', 'what a caller may know of a job', 'API'),
+    ('{get_job,get_jobs,get_job_events,queue_position}', 'what callers may know of jobs', 'API'),
     ('{cancel_job}', 'any unfinished state `-> canceled`, credits released', 'API'),
     ('{claim_next}',
      'first job of the lane whose turn it is `-> running` with a lease; one per key, lanes within their plan', 'worker'),
     ('{admin_lanes,admin_pause_lane,admin_pause_queue}', 'who waits for how much; hold a lane or a queue back', 'API'),
-    ('{repair_lanes}', 'counts what waits and runs anew, and says what was wrong', 'cleanup'),
+    ('{repair_lanes}', 'says where the counts of what waits and runs are wrong, and counts anew', 'worker''s cron'),
+    ('{prune_jobs,prune_job_events,prune_lanes}', 'forgets what ended long ago, and lanes that nobody uses', 'cleanup'),
     ('{heartbeat}', 'prolongs the lease, tells progress', 'worker, with its lease'),
     ('{snooze}', '`running -> queued`, the attempt not counted', 'worker, with its lease'),
     ('{cached_output,complete_from_cache}',
