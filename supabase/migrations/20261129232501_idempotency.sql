@@ -19,7 +19,7 @@ begin
     message = 'The tables are in use all the time: push again when there is less load.';
 end $$;
 
--- Calls that may be repeated: what a request with an Idempotency-Key has led to (docs/decisions/0015-idempotency-keys.md).
+-- Calls that may be repeated: what a request with an Idempotency-Key has led to (docs/decisions/0016-idempotency-keys.md).
 -- Each step of such a request goes through run_once, which commits the effect of a function and the record of its answer
 -- together. Whoever repeats the request after a crash runs the same steps again and gets the recorded answers.
 
