@@ -1044,7 +1044,7 @@ isOneToOne: false
 { Args: { "p_lease_token": string,"p_request_id": string }; Returns: string
                            },
 "complete_from_cache":
-{ Args: { "p_job_id": string,"p_lease_token": string,"p_output_id": string }; Returns: Json
+{ Args: { "p_job_id": string,"p_lease_token": string,"p_output_id": string,"p_output_seconds"?: number }; Returns: Json
                            },
 "complete_job":
 { Args: { "p_job_id": string,"p_lease_token": string,"p_output": string,"p_output_seconds": number,"p_vendor_cost_micros"?: number }; Returns: Json
