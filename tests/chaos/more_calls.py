@@ -6,6 +6,7 @@ import secrets
 from typing import Any
 
 from tests.chaos.calls import WHY, Call, Stage, call
+from tests.jobs import new_queue, queue_job
 from tests.library.people import OP, Person
 from tests.photos import photo
 
@@ -174,3 +175,24 @@ async def _unblock(stage: Stage) -> Call:
     admin, body = await _blocked(stage)
     await admin.say("POST", "/admin/api/blocked", body)
     return Call(admin, f"/admin/api/blocked/{body['sha256']}/unblock", WHY)
+
+
+def _queue(route: str, *, lane: bool, act: str) -> None:
+    async def make(stage: Stage) -> Call:
+        admin, person, queue = await stage.admin(), await stage.person(), new_queue()
+        await queue_job(stage.platform, photo(48, 32), OP, queue, user_id=person.id)
+        found = await stage.db.fetchval(
+            "select id from public.lanes where queue = $1 and user_id = $2", queue, person.id
+        )
+        path = f"/admin/api/lanes/{found}" if lane else f"/admin/api/queues/{queue}"
+        if act == "resume":
+            await admin.say("POST", f"{path}/pause", WHY)
+        return Call(admin, f"{path}/{act}", WHY)
+
+    call(route)(make)
+
+
+_queue("POST /admin/api/lanes/{lane_id}/pause", lane=True, act="pause")
+_queue("POST /admin/api/lanes/{lane_id}/resume", lane=True, act="resume")
+_queue("POST /admin/api/queues/{queue}/pause", lane=False, act="pause")
+_queue("POST /admin/api/queues/{queue}/resume", lane=False, act="resume")
