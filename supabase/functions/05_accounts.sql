@@ -68,16 +68,23 @@ create or replace function public.end_blocked_jobs(p_user_id uuid default null) 
 language plpgsql security definer set search_path = ''
 as $$
 declare
+  v_users uuid[];
   v_jobs public.jobs[];
 begin
+  -- Few, and first: asked together with their jobs, all that is queued would be read.
+  v_users := array(
+    select f.user_id from public.profiles f
+    where (p_user_id is null or f.user_id = p_user_id)
+      and (f.suspended_at is not null or f.closed_at is not null or f.banned_until is not null)
+      and (f.suspended_at is not null or f.closed_at is not null or f.banned_until > now()));
+  if v_users = '{}' then
+    return '[]';
+  end if;
   -- Settles the credits of many users, as the sweep does: one at a time.
   perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('darkroom.sweep'));
   v_jobs := array(
     select j from public.jobs j
-    join public.profiles f on f.user_id = j.user_id
-    where j.status in ('awaiting_upload', 'queued', 'running') and (p_user_id is null or f.user_id = p_user_id)
-      and (f.suspended_at is not null or f.closed_at is not null or f.banned_until is not null)
-      and (f.suspended_at is not null or f.closed_at is not null or f.banned_until > now())
+    where j.user_id = any (v_users) and j.status in ('awaiting_upload', 'queued', 'running')
     order by j.id limit 500 for no key update of j skip locked);
   perform private.finish_job(j, 'canceled', null, null, 0, j.upload_expires_at is not null)
   from unnest(v_jobs) j;

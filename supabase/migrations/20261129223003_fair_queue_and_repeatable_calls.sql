@@ -21,6 +21,38 @@ end $$;
 
 drop routine public.complete_from_cache(uuid,uuid,uuid);
 
+-- Cancels what accounts that may not be used have under way, of one user or (null) of all; credits are returned.
+-- [job id], up to 500; a job that somebody has at this moment is left to the next sweep. Called after the transaction that blocks an account, never in it: claim_next takes a job before its user.
+create or replace function public.end_blocked_jobs(p_user_id uuid default null) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_users uuid[];
+  v_jobs public.jobs[];
+begin
+  -- Few, and first: asked together with their jobs, all that is queued would be read.
+  v_users := array(
+    select f.user_id from public.profiles f
+    where (p_user_id is null or f.user_id = p_user_id)
+      and (f.suspended_at is not null or f.closed_at is not null or f.banned_until is not null)
+      and (f.suspended_at is not null or f.closed_at is not null or f.banned_until > now()));
+  if v_users = '{}' then
+    return '[]';
+  end if;
+  -- Settles the credits of many users, as the sweep does: one at a time.
+  perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('darkroom.sweep'));
+  v_jobs := array(
+    select j from public.jobs j
+    where j.user_id = any (v_users) and j.status in ('awaiting_upload', 'queued', 'running')
+    order by j.id limit 500 for no key update of j skip locked);
+  perform private.finish_job(j, 'canceled', null, null, 0, j.upload_expires_at is not null)
+  from unnest(v_jobs) j;
+  insert into public.audit_log (action, subject, data)
+  select 'account.jobs_canceled', j.user_id::text, jsonb_build_object('jobs', count(*))
+  from unnest(v_jobs) j group by j.user_id;
+  return coalesce((select jsonb_agg(j.id) from unnest(v_jobs) j), '[]');
+end $$;
+
 -- Which columns users may read over PostgREST, under the policies of their table; anon reads those of plans alone. A
 -- column that is not named here is closed to them: 99_rights.sql grants these and check_invariants compares.
 create or replace function private.readable_columns() returns table (name text, anon boolean, columns text[])
