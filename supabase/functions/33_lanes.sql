@@ -336,6 +336,16 @@ as $$
   where l.network = p_network and (l.running > 0 or l.state = 'network')
 $$;
 
+-- The same for an address, or a tenth of its network where that is more. Called by claims of the release before that are under
+-- way when a migration comes.
+create or replace function private.running_at(p_address text) returns bigint
+language sql stable security definer set search_path = ''
+as $$
+  select greatest(coalesce(sum(l.running) filter (where l.who = 'address:' || p_address), 0),
+                  private.running_in_network(left(p_address, 16)) / 10)::bigint
+  from public.lanes l where l.network = left(p_address, 16) and l.running > 0
+$$;
+
 -- Jobs of a queue that ended in the last minute: those of this minute, and of the one before as much as is not past.
 create or replace function private.finished_lately(p_queue text) returns bigint
 language sql stable security definer set search_path = ''

@@ -19,8 +19,6 @@ begin
     message = 'The tables are in use all the time: push again when there is less load.';
 end $$;
 
-drop routine private.running_at(text);
-
 drop routine public.complete_from_cache(uuid,uuid,uuid);
 
 -- Which columns users may read over PostgREST, under the policies of their table; anon reads those of plans alone. A
@@ -405,6 +403,16 @@ language sql stable security definer set search_path = ''
 as $$
   select coalesce(sum(l.running), 0) from public.lanes l
   where l.network = p_network and (l.running > 0 or l.state = 'network')
+$$;
+
+-- The same for an address, or a tenth of its network where that is more. Called by claims of the release before that are under
+-- way when a migration comes.
+create or replace function private.running_at(p_address text) returns bigint
+language sql stable security definer set search_path = ''
+as $$
+  select greatest(coalesce(sum(l.running) filter (where l.who = 'address:' || p_address), 0),
+                  private.running_in_network(left(p_address, 16)) / 10)::bigint
+  from public.lanes l where l.network = left(p_address, 16) and l.running > 0
 $$;
 
 -- Jobs of a queue that ended in the last minute: those of this minute, and of the one before as much as is not past.
