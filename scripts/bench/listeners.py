@@ -17,7 +17,7 @@ from typing import Any, cast
 import orjson
 import uvloop
 
-AT_ONCE = 100
+AT_ONCE = 20
 """Streams that are being opened."""
 
 

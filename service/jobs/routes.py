@@ -4,6 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Request
+from fastapi.responses import StreamingResponse
 
 from service.access.limits import Admitted
 from service.jobs.documents import document
@@ -31,7 +32,7 @@ async def get_job(job_id: UUID, request: Request, caller: Admitted) -> JobDocume
 
 @router.get(
     "/{job_id}/events",
-    response_class=EventStream,
+    response_class=StreamingResponse,
     responses=responses(job_not_found, too_many_streams)
     | {
         200: {
