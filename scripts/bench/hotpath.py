@@ -14,7 +14,6 @@ import orjson
 import uvloop
 from fastapi import FastAPI
 from pydantic import BaseModel
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
@@ -29,7 +28,11 @@ from service.cache.store import cache_key
 from service.intake.checks import check
 from service.intake.routes import REQUEST
 from service.platform.gcra import Kept
-from service.platform.middleware import BodyLimitMiddleware, SecurityHeadersMiddleware
+from service.platform.middleware import (
+    BodyLimitMiddleware,
+    PreparedCorsMiddleware,
+    SecurityHeadersMiddleware,
+)
 from service.platform.problems import validated
 from service.platform.resources import Platform
 from service.platform.telemetry import TelemetryMiddleware
@@ -160,7 +163,7 @@ def _stages(caller: Caller, service: FastAPI) -> dict[str, Case]:
 def _middleware(caller: Caller) -> dict[str, Case]:
     """An empty application, and the same behind each middleware of the service."""
     answer = Response(b"{}", media_type="application/json")
-    cors = CORSMiddleware(
+    cors = PreparedCorsMiddleware(
         answer,
         allow_origins=("*",),
         allow_methods=("GET", "POST", "DELETE"),
