@@ -15,6 +15,14 @@ LARGER = {"/webhooks/stripe": 1_048_576}
 """Paths whose bodies may hold more: an invoice's event holds its lines."""
 EVERYWHERE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 HTTPS_ONLY = (b"strict-transport-security", b"max-age=31536000")
+CORS_ANSWERS = frozenset(
+    {
+        b"vary",
+        b"access-control-allow-origin",
+        b"access-control-allow-credentials",
+        b"access-control-expose-headers",
+    }
+)
 NO_CONTENT = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
 
@@ -59,9 +67,10 @@ class PreparedCorsMiddleware(CORSMiddleware):
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = message["headers"]
-                if any(name == b"vary" or name.startswith(b"access-control-") for name, _ in headers):
-                    await self.send(message, send, request_headers)
-                    return
+                for name, _ in headers:
+                    if name in CORS_ANSWERS:  # to be merged or replaced
+                        await self.send(message, send, request_headers)
+                        return
                 message["headers"] = [*headers, *added]
             await send(message)
 
