@@ -11,7 +11,7 @@ from rich.table import Table
 
 from cli.admin import app as admin
 from cli.common import complaints, refused_settings, run_task, settings_or_exit
-from service.platform.settings import CHECKOUT, SettingsError
+from service.platform.settings import CHECKOUT, Settings, SettingsError
 
 if TYPE_CHECKING:
     from service.platform.resources import Platform
@@ -38,22 +38,11 @@ def api(
     """Serve the HTTP API."""
     import uvicorn
 
-    from service.platform.ports import require_port
     from service.platform.telemetry import serve_metrics
 
     settings = settings_or_exit()
     with refused_settings():
-        if settings.metrics_port == port:
-            raise SettingsError(
-                f"DARKROOM_METRICS_PORT is {port}, where the API itself listens: set another, or change the API's"
-                " (--port or DARKROOM_API_PORT)."
-            )
-        require_port(
-            "DARKROOM_API_PORT",
-            host,
-            port,
-            "Choose another with it or with --port, or stop what listens there.",
-        )
+        _require_ports(settings, host, port)
         serve_metrics(settings)  # once, for all processes
     uvicorn.run(
         "service.app:create_app",
@@ -71,6 +60,19 @@ def api(
         timeout_graceful_shutdown=10,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
+
+
+def _require_ports(settings: Settings, host: str, port: int) -> None:
+    """Raises SettingsError where the API's port is taken, or is that of the metrics."""
+    from service.platform.ports import require_port
+
+    if settings.metrics_port == port:
+        raise SettingsError(
+            f"DARKROOM_METRICS_PORT is {port}, where the API itself listens: set another, or change the API's"
+            " (--port or DARKROOM_API_PORT)."
+        )
+    advice = "Choose another with it or with --port, or stop what listens there."
+    require_port("DARKROOM_API_PORT", host, port, advice)
 
 
 @app.command()

@@ -459,12 +459,6 @@ isOneToOne: false
 isOneToOne: false
       referencedRelation: "plans"
       referencedColumns: ["id"]
-    },{
-      foreignKeyName: "lanes_team_id_fkey"
-      columns: ["team_id"]
-isOneToOne: false
-      referencedRelation: "teams"
-      referencedColumns: ["id"]
     }
                   ]
                 },"moderation_reviews": {
@@ -943,6 +937,15 @@ isOneToOne: false
 "admin_jobs":
 { Args: { "p_after": string,"p_after_id": string,"p_created_after": string,"p_created_before": string,"p_error": string,"p_limit": number,"p_op": string,"p_status": string,"p_user": string }; Returns: Json
                            },
+"admin_lanes":
+{ Args: { "p_limit": number }; Returns: Json
+                           },
+"admin_pause_lane":
+{ Args: { "p_actor": string,"p_by": string,"p_lane_id": number,"p_paused": boolean,"p_reason": string }; Returns: Json
+                           },
+"admin_pause_queue":
+{ Args: { "p_actor": string,"p_by": string,"p_paused": boolean,"p_queue": string,"p_reason": string }; Returns: Json
+                           },
 "admin_refund_job":
 { Args: { "p_actor": string,"p_by": string,"p_job_id": string,"p_reason": string }; Returns: boolean
                            },
@@ -1024,7 +1027,7 @@ isOneToOne: false
 { Args: { "p_lease_token": string,"p_request_id": string }; Returns: string
                            },
 "complete_from_cache":
-{ Args: { "p_job_id": string,"p_lease_token": string,"p_output_id": string }; Returns: Json
+{ Args: { "p_job_id": string,"p_lease_token": string,"p_output_id": string,"p_output_seconds"?: number }; Returns: Json
                            },
 "complete_job":
 { Args: { "p_job_id": string,"p_lease_token": string,"p_output": string,"p_output_seconds": number,"p_vendor_cost_micros"?: number }; Returns: Json

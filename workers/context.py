@@ -1,6 +1,7 @@
 """What a worker process holds for its jobs: the clients, the pixel pool and its slots, opened once."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,19 +12,29 @@ from service.platform.resources import Platform
 from workers.imaging.pool import PixelPool
 from workers.lease import JobLease
 
+REQUEST_SECONDS = 5.0
+"""How long deletions and exports wait at most before somebody looks for them, while jobs keep coming."""
+
 
 class Slots:
-    """Places for jobs in this process; `free` of them at the moment."""
+    """Places for jobs in this process; `free` of them at the moment. `at_request`: one works on a deletion or an
+    export; `looked_at`: when one was last looked for."""
 
     def __init__(self, count: int) -> None:
         self.free = count
         self.at_request = False
+        self.looked_at = time.monotonic()
         self.available = asyncio.Event()
         self.available.set()
 
     @property
     def full(self) -> bool:
         return self.free == 0
+
+    @property
+    def owes_a_look(self) -> bool:
+        """Whether deletions and exports have waited for long."""
+        return time.monotonic() - self.looked_at >= REQUEST_SECONDS
 
     @asynccontextmanager
     async def take(self) -> AsyncIterator[None]:

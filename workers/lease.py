@@ -168,10 +168,10 @@ class JobLease(Lease):
         await self._tell(row)
         return row
 
-    async def reuse(self, output_id: UUID) -> JobRow:
+    async def reuse(self, output_id: UUID, output_seconds: int) -> JobRow:
         """Raises OutputGone: the job goes on."""
         async with self._ending():
-            row = await self._jobs.complete_from_cache(self.job, output_id)
+            row = await self._jobs.complete_from_cache(self.job, output_id, output_seconds)
         await self._tell(row)
         return row
 

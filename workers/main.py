@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -73,13 +74,15 @@ async def drain(ctx: dict[str, Any]) -> None:
 async def _drain(context: WorkerContext, stopping: asyncio.Event) -> None:
     settings, jobs = context.platform.settings, Jobs(context.platform.database)
     while not stopping.is_set():
+        if context.slots.owes_a_look and await _data_request(context):
+            continue
         try:
             job = await jobs.claim_next(settings.queue, context.name, settings.lease_seconds)
         except DependencyError:
             log.warning("claim_skipped", reason="database is away")
             return
         if job is None:
-            # Deletions and exports when there is no job to do, one at a time: they are long and nobody watches them.
+            # Deletions and exports when there is no job to do, or now and then: they are long and nobody watches them.
             if not await _data_request(context):
                 return
             continue
@@ -90,11 +93,12 @@ async def _drain(context: WorkerContext, stopping: asyncio.Event) -> None:
 
 
 async def _data_request(context: WorkerContext) -> bool:
-    """Take a due request, if there is one, and a turn at it."""
+    """Take a due request, if there is one, and a turn at it; one at a time in a process."""
     settings = context.platform.settings
     if context.slots.at_request:
         return False
     context.slots.at_request = True
+    context.slots.looked_at = time.monotonic()
     try:
         request = await DataRequests(context.platform.database).claim_request(
             settings.queue, context.name, settings.lease_seconds

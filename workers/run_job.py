@@ -1,4 +1,4 @@
-"""The steps of a job, in order: download and hash -> cache again -> verify and compute -> store -> complete.
+"""The steps of a job, in order: download and hash -> what the cache has -> verify and compute -> store -> complete.
 
 Each step may be repeated by another worker after a crash: reading changes nothing, every attempt stores under keys of
 its own, and completing is one transaction. What is verified is what is processed: the bytes are read once, hashed while
@@ -129,14 +129,15 @@ async def _complete(context: WorkerContext, lease: JobLease, output: dict[str, A
 
 
 async def _from_cache(context: WorkerContext, lease: JobLease) -> str | None:
-    """Use what another job has computed since the intake, whoever it was for: no second computation, and no charge for
-    the caller's own. Only after the download: whoever has sent the bytes may have what was made of them."""
+    """Use what another job has computed before this one was claimed, whoever it was for: no second computation, and no
+    charge for the caller's own. Only after the download: whoever has sent the bytes may have what was made of them."""
     found = await _cached(context, lease.job)
     if found is None:
         return None
     try:
         if found.own:
-            return (await lease.reuse(found.output.output_id)).status
+            seconds = context.platform.settings.output_ttl_hours * 3600
+            return (await lease.reuse(found.output.output_id, seconds)).status
         output = await _copy(context, lease.job, found.output)
     except OutputGone:
         return None
@@ -148,12 +149,7 @@ async def _from_cache(context: WorkerContext, lease: JobLease) -> str | None:
 
 async def _cached(context: WorkerContext, job: ClaimedJob) -> CacheCheck | None:
     """What the cache has for a job: scanned and looked at where it has to be, and with its bytes."""
-    settings = context.platform.settings
-    if job.cache_key is None:
-        return None
-    found = await Jobs(context.platform.database).cached_output(
-        job, settings.output_ttl_hours * 3600, verified=True
-    )
+    found = job.cached
     if found is None or not (found.own or _is_inspected(context, job, found.output)):
         return None
     if found.own and not await has_bytes(context.platform, found.output):

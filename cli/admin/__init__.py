@@ -3,8 +3,8 @@ API uses; the audit log names the user of the machine."""
 
 import typer
 
-from cli.admin import jobs, safety, system, users
+from cli.admin import jobs, queues, safety, system, users
 
 app = typer.Typer(no_args_is_help=True, help="Users, credits, jobs, refused and blocked pictures, the audit.")
-for part in (users, jobs, safety, system):
+for part in (users, jobs, queues, safety, system):
     app.add_typer(part.app)

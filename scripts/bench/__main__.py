@@ -20,7 +20,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from scripts.bench import cache, cleanup, intake, job, moderation, pixels, queue, recovery, upscale
+from scripts.bench import cache, cleanup, depth, intake, job, moderation, pixels, queue, recovery, upscale
 from scripts.bench.cutout import compare as cutout
 from scripts.bench.cutout.sheet import Sheet
 from scripts.bench.measure import Row, table
@@ -93,6 +93,17 @@ def cache_command(
 ) -> None:
     """The lookup in a cache of many rows against one of ten thousand."""
     _finish({cache.TITLE: _measured(lambda: cache.run(rows=rows, lookups=lookups, calls=calls))}, json)
+
+
+@app.command("depth")
+def depth_command(
+    rows: Annotated[int, typer.Option(min=1000, help="Jobs that wait; 1000000 for the full size.")] = 100_000,
+    calls: Annotated[int, typer.Option(min=20, help="Calls of each kind on each side.")] = 300,
+    drained: Annotated[int, typer.Option(min=100, help="Jobs to claim and complete.")] = 4_000,
+    json: Json = None,
+) -> None:
+    """The queue when much waits against one in which little does."""
+    _finish({depth.TITLE: _measured(lambda: depth.run(rows=rows, calls=calls, drained=drained))}, json)
 
 
 @app.command("cleanup")
@@ -169,6 +180,9 @@ def all_command(
         job.TITLE: _measured(lambda: job.run(jobs=20, burst=20) if quick else job.run()),
         cache.TITLE: _measured(
             lambda: cache.run(rows=50_000, lookups=1000, calls=100) if quick else cache.run()
+        ),
+        depth.TITLE: _measured(
+            lambda: depth.run(rows=20_000, calls=100, drained=1_000) if quick else depth.run(rows=1_000_000)
         ),
         cleanup.TITLE: _measured(
             lambda: cleanup.run(rows=5_000, rounds=3) if quick else cleanup.run(rows=100_000)

@@ -178,7 +178,6 @@ def _split(rung: float, spans: list[Span]) -> dict[str, float]:
     steps = {
         "ring to claim": first["claim_next"].start - rung,
         "claim": first["claim_next"].seconds,
-        "cache again": first["cached_output"].seconds,
         "download (storage)": first["download"].seconds,
         "pixels, inside the child (op)": pixels.inside,
         "pixels, to the child and back": pixels.seconds - pixels.inside,

@@ -2,7 +2,15 @@
 
 from uuid import UUID
 
-from service.admin.rows import AdminJob, AdminJobDetail, AdminUserDetail, Decision, PictureKind
+from service.admin.rows import (
+    AdminJob,
+    AdminJobDetail,
+    AdminUserDetail,
+    Decision,
+    Lane,
+    PictureKind,
+    QueuePause,
+)
 from service.admin.store import Actor, Admin
 from service.cache.hot_answers import forget
 from service.jobs.errors import job_not_found
@@ -66,6 +74,20 @@ async def cancel(platform: Platform, job_id: UUID, actor: Actor, reason: str) ->
     job = await Admin(platform.database).cancel_job(job_id, actor, reason)
     await platform.shared(Progress).publish(job_id, {"status": job.status})
     return job
+
+
+async def resume_lane(platform: Platform, lane_id: int, actor: Actor, reason: str) -> Lane:
+    """Let a lane be claimed from again, and tell a worker. Raises as Admin.pause_lane does."""
+    lane = await Admin(platform.database).pause_lane(lane_id, actor, reason, paused=False)
+    await platform.doorbell.ring(lane.queue)
+    return lane
+
+
+async def resume_queue(platform: Platform, queue: str, actor: Actor, reason: str) -> QueuePause:
+    """The same for all lanes of a queue."""
+    resumed = await Admin(platform.database).pause_queue(queue, actor, reason, paused=False)
+    await platform.doorbell.ring(queue)
+    return resumed
 
 
 async def block(platform: Platform, sha256: str, actor: Actor, reason: str, *, category: str) -> Blocked:

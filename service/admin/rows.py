@@ -145,6 +145,43 @@ class BlockedHash(Row):
     created_at: datetime
 
 
+LaneState = Literal["idle", "ready", "delayed", "full", "network", "blocked", "paused"]
+
+
+class Lane(Row):
+    """Whose jobs stand in a queue: a user's, a team's, or those of visitors at one address."""
+
+    lane_id: int
+    queue: str
+    user_id: UUID | None
+    email: str | None
+    team_id: UUID | None
+    plan_id: str
+    weight: int = Field(description="its share of the claims, relative to other lanes that wait")
+    state: LaneState = Field(
+        description="ready: may be claimed from; delayed: a retry is to come; full: as many run as the plan allows; "
+        "network: as many run as the visitor's network may have; blocked: the account may not be used"
+    )
+    waiting: int
+    running: int
+    due_at: datetime | None = Field(description="since when, or until when, its first job waits")
+    paused_at: datetime | None
+
+
+class QueuePause(Row):
+    """Whether a queue is held back; null: it is not."""
+
+    queue: str
+    paused_at: datetime | None
+
+
+class Lanes(Row):
+    """Who waits for how much."""
+
+    lanes: list[Lane] = Field(description="those with most waiting first, at most 200")
+    paused_queues: list[QueuePause]
+
+
 class AuditEntry(Row):
     """A row of the audit log. `data` of an operator's act: by, reason, before, after."""
 

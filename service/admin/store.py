@@ -16,8 +16,11 @@ from service.admin.rows import (
     BlockedHash,
     CreditChange,
     Decision,
+    Lane,
+    Lanes,
     PictureInReview,
     PictureKind,
+    QueuePause,
     RefusedJob,
     Role,
     RoleChange,
@@ -183,6 +186,21 @@ class Admin:
 
     async def _job(self, function: str, job_id: UUID, actor: Actor, reason: str) -> AdminJob:
         return await self._database.one(AdminJob, function, job_id=job_id, **actor.because(reason))
+
+    async def list_lanes(self, limit: int) -> Lanes:
+        return await self._database.one(Lanes, "admin_lanes", limit=limit)
+
+    async def pause_lane(self, lane_id: int, actor: Actor, reason: str, *, paused: bool) -> Lane:
+        """Hold back what waits in a lane, or let it be claimed again. Raises ProblemError (lane_not_found)."""
+        return await self._database.one(
+            Lane, "admin_pause_lane", lane_id=lane_id, paused=paused, **actor.because(reason)
+        )
+
+    async def pause_queue(self, queue: str, actor: Actor, reason: str, *, paused: bool) -> QueuePause:
+        """The same for all lanes of a queue."""
+        return await self._database.one(
+            QueuePause, "admin_pause_queue", queue=queue, paused=paused, **actor.because(reason)
+        )
 
     # Refused and blocked pictures
 

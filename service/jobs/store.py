@@ -64,7 +64,8 @@ class ClaimedJob(Row):
     """A job under lease: everything a worker needs to do it. The bytes lie at `upload_path` of `source_bucket`, as
     `source` says, or as the job's own claim does; `store_original`: the library wants them, too. `owner_id`: the user,
     or the team that the result is for; `object_key` names what the job writes; `batch_id`: other jobs may read the
-    same upload; `max_pixels`: of a picture, by the plan."""
+    same upload; `max_pixels`: of a picture, by the plan; `cached`: what the cache has for it, once its bytes are
+    verified."""
 
     id: UUID
     user_id: UUID | None
@@ -92,6 +93,7 @@ class ClaimedJob(Row):
     batch_id: UUID | None = None
     max_pixels: int | None = None
     request_id: str | None
+    cached: "CacheCheck | None" = None
 
 
 class CachedOutput(OutputRow):
@@ -161,16 +163,11 @@ class Jobs:
     async def snooze(self, job: ClaimedJob, seconds: float) -> None:
         await self._database.run("snooze", **_lease(job), seconds=seconds)
 
-    async def cached_output(
-        self, job: ClaimedJob, output_seconds: int, *, verified: bool
-    ) -> CacheCheck | None:
-        """`verified`: the caller has hashed the job's bytes; else only what would answer an intake is found."""
-        return await self._database.maybe(
-            CacheCheck, "cached_output", **_lease(job), output_seconds=output_seconds, verified=verified
+    async def complete_from_cache(self, job: ClaimedJob, output_id: UUID, output_seconds: int) -> JobRow:
+        """`output_seconds`: how long an ephemeral output lives from now on."""
+        return await self._database.one(
+            JobRow, "complete_from_cache", **_lease(job), output_id=output_id, output_seconds=output_seconds
         )
-
-    async def complete_from_cache(self, job: ClaimedJob, output_id: UUID) -> JobRow:
-        return await self._database.one(JobRow, "complete_from_cache", **_lease(job), output_id=output_id)
 
     async def complete_job(
         self,

@@ -38,7 +38,8 @@ class PlanOffer(BaseModel):
     max_running: int = Field(description="jobs of one user at work at once")
     max_pending: int = Field(description="unfinished jobs of one user at once")
     max_pixels: int | None = Field(description="width x height of an input; null: what the service takes")
-    priority: int = Field(description="more is further ahead in the queue")
+    priority: int = Field(description="under load, jobs of plans with less are refused first")
+    weight: int = Field(description="share of the queue: twice as much, twice as many jobs while others wait")
     watermark: bool = Field(description="whether results are previews")
     working_side: int = Field(description="pixels")
     api_access: bool

@@ -34,6 +34,7 @@ class PlanRow(Row):
     max_pending: int
     max_pixels: int | None
     priority: int
+    weight: int
     watermark: bool
     working_side: int
     api_access: bool

@@ -53,12 +53,18 @@ end $$;
 
 -- The plan of a user, of visitors for null.
 create or replace function private.plan_of(p_user_id uuid) returns public.plans
-language sql stable security definer set search_path = ''
+language plpgsql stable security definer set search_path = ''
 as $$
-  select p.* from public.plans p
-  where p.id = case when p_user_id is null then 'anonymous'
-                    else (select f.plan_id from public.profiles f where f.user_id = p_user_id) end
-$$;
+declare
+  v_plan public.plans;
+begin
+  if p_user_id is null then
+    select p.* into v_plan from public.plans p where p.id = 'anonymous';
+  else
+    select p.* into v_plan from public.profiles f join public.plans p on p.id = f.plan_id where f.user_id = p_user_id;
+  end if;
+  return v_plan;
+end $$;
 
 -- Gives a user another plan: at once, and without deleting anything.
 create or replace function public.set_plan(p_user_id uuid, p_plan_id text, p_reason text, p_actor uuid default null)

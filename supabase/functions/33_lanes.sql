@@ -31,11 +31,18 @@ end $$;
 
 -- What a job takes of its lane's share: the sum over the ops of its op_key.
 create or replace function private.cost_of(p_op_key text) returns bigint
-language sql stable security definer set search_path = ''
+language plpgsql stable security definer set search_path = ''
 as $$
-  select sum(coalesce((select c.cost from public.op_costs c where c.op = split_part(step.name, '-v', 1)), 1))
-  from unnest(string_to_array(p_op_key, '+')) as step (name)
-$$;
+declare
+  v_cost bigint := 0;
+  v_step text;
+begin
+  foreach v_step in array string_to_array(p_op_key, '+')
+  loop
+    v_cost := v_cost + coalesce((select c.cost from public.op_costs c where c.op = split_part(v_step, '-v', 1)), 1);
+  end loop;
+  return v_cost;
+end $$;
 
 -- The turn of the last claim, which is where lanes start that become ready.
 create or replace function private.virtual_time(p_queue text) returns bigint
@@ -329,6 +336,16 @@ as $$
   where l.network = p_network and (l.running > 0 or l.state = 'network')
 $$;
 
+-- The same for an address, or a tenth of its network where that is more. Called by claims of the release before that are under
+-- way when a migration comes.
+create or replace function private.running_at(p_address text) returns bigint
+language sql stable security definer set search_path = ''
+as $$
+  select greatest(coalesce(sum(l.running) filter (where l.who = 'address:' || p_address), 0),
+                  private.running_in_network(left(p_address, 16)) / 10)::bigint
+  from public.lanes l where l.network = left(p_address, 16) and l.running > 0
+$$;
+
 -- Jobs of a queue that ended in the last minute: those of this minute, and of the one before as much as is not past.
 create or replace function private.finished_lately(p_queue text) returns bigint
 language sql stable security definer set search_path = ''
@@ -351,16 +368,56 @@ as $$
   from public.queue_counts c where c.queue = p_queue
 $$;
 
--- What a queued job waits for: {ahead, expected_start_at, waiting_for}; empty for any other. ahead counts up to 500 jobs of
--- its own lane and as many lanes, and is an estimate beyond. expected_start_at goes by how many jobs ended in the last
--- minute; null when that tells nothing.
+-- How many jobs of its own lane are ahead of a queued one: counted up to 100; beyond, by when it was queued between the first
+-- and the last.
+create or replace function private.jobs_before(p_job public.jobs, p_lane public.lanes) returns bigint
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_counted bigint;
+  v_last timestamptz;
+begin
+  select count(*) into v_counted
+  from (select 1 from public.jobs j
+        where j.lane_id = p_job.lane_id and j.status = 'queued' and not j.held and (j.run_at, j.id) < (p_job.run_at, p_job.id)
+        order by j.run_at, j.id limit 100) n;
+  if v_counted < 100 then
+    return v_counted;
+  end if;
+  select j.run_at into v_last from public.jobs j
+  where j.lane_id = p_job.lane_id and j.status = 'queued' and not j.held order by j.run_at desc, j.id desc limit 1;
+  return greatest(v_counted, round((p_lane.waiting - 1) * coalesce(
+    extract(epoch from p_job.run_at - p_lane.due_at) / nullif(extract(epoch from v_last - p_lane.due_at), 0), 1)));
+end $$;
+
+-- How many claims of other lanes come before the next one of a ready lane: counted up to 100 lanes; beyond, by how far its turn
+-- is away.
+create or replace function private.lanes_before(p_lane public.lanes) returns bigint
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_counted bigint;
+begin
+  select count(*) into v_counted
+  from (select 1 from public.lanes l
+        where l.queue = p_lane.queue and l.state = 'ready' and (l.turn, l.id) < (p_lane.turn, p_lane.id)
+        order by l.turn, l.id limit 100) n;
+  if v_counted < 100 then
+    return v_counted;
+  end if;
+  return (select greatest(v_counted, round(sum(c.weight) * (p_lane.turn - private.virtual_time(p_lane.queue)) / 1000000))
+          from public.queue_counts c where c.queue = p_lane.queue);
+end $$;
+
+-- What a queued job waits for: {ahead, expected_start_at, waiting_for}; empty for any other. ahead is an estimate: what comes to
+-- other lanes meanwhile may go first. expected_start_at goes by how many jobs ended in the last minute; null when that tells
+-- nothing.
 create or replace function private.waiting_document(p_job public.jobs) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
   v_lane public.lanes;
   v_before bigint;
-  v_lanes bigint;
   v_ahead bigint;
   v_waiting bigint;
   v_finished bigint;
@@ -370,16 +427,11 @@ begin
     return '{}';
   end if;
   select * into v_lane from public.lanes l where l.id = p_job.lane_id;
-  select count(*) into v_before
-  from (select 1 from public.jobs j
-        where j.lane_id = p_job.lane_id and j.status = 'queued' and not j.held and (j.run_at, j.id) < (p_job.run_at, p_job.id)
-        limit 500) n;
-  select count(*) into v_lanes
-  from (select 1 from public.lanes l
-        where l.queue = p_job.queue and l.state = 'ready' and (l.turn, l.id) < (v_lane.turn, v_lane.id) limit 500) n;
+  v_before := private.jobs_before(p_job, v_lane);
   select sum(c.waiting) into v_waiting from public.queue_counts c where c.queue = p_job.queue;
-  v_ahead := greatest(0, least(v_waiting - v_lane.waiting + v_before,
-                               private.turns_before(p_job.queue, v_lane.weight, v_before, v_lanes)));
+  v_ahead := greatest(0, least(
+    v_waiting - v_lane.waiting + v_before,
+    private.turns_before(p_job.queue, v_lane.weight, v_before, private.lanes_before(v_lane))));
   v_paused := v_lane.state = 'paused' or exists (select 1 from public.queues q where q.queue = p_job.queue);
   v_finished := private.finished_lately(p_job.queue);
   return jsonb_build_object(

@@ -36,7 +36,7 @@ as $$
                where o.id = p_job.output_id and o.deleted_at is null
                  and (o.expires_at is null or o.expires_at > now())
                  and (o.owner_id is null or private.may_read(o.owner_id, p_job.user_id))))
-  from (select private.waiting_document(p_job) as waiting) w
+  from (select private.waiting_document(p_job) as waiting offset 0) w -- once, though it is used twice
 $$;
 
 -- Whether p_user_id may know of a job: their own, while they are in the team that it is for; an ownerless job is known

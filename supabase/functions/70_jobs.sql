@@ -4,6 +4,7 @@
 -- Takes the first due job of the lane whose turn it is (33_lanes.sql). Jobs whose key another worker is computing at this
 -- moment are held until that has ended (the unique index jobs_single_flight has the last word); lanes at their plan's
 -- concurrency, of accounts that may not be used, or paused, are not ready. Returns null when there is nothing to do.
+-- `cached`: what the cache has for the job once its bytes are verified, to which nobody adds while it runs.
 create or replace function public.claim_next(p_queue text, p_worker text, p_lease_seconds double precision) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -16,6 +17,8 @@ begin
   if exists (select 1 from public.queues q where q.queue = p_queue) then
     return null;
   end if;
+  -- A claim need not outlive a crash of the database: the job is queued then, and its worker finds the lease lost.
+  perform pg_catalog.set_config('synchronous_commit', 'off', true);
   perform private.wake_lanes(p_queue);
   loop
     v_lane := private.take_lane(p_queue, v_lanes);
@@ -62,36 +65,42 @@ begin
             (select i.id from public.images i where i.owner_id = v_job.owner_id and i.sha256 = v_job.sha256),
             image_id, gen_random_uuid()) end
       where id = v_job.id returning * into v_job;
-      return private.claimed_document(v_job);
+      return private.claimed_document(v_job) || jsonb_build_object(
+        'cached', private.cached_document(v_job, private.answering_output(
+          v_job.cache_key, v_job.owner_id, v_job.user_id, v_job.size, v_job.width, v_job.height, true)));
     exception when unique_violation then
       v_jobs := v_jobs || v_job.id; -- another worker was faster with the same key
     end;
   end loop;
 end $$;
 
--- The ready lane whose turn is first, locked; not one of p_except. Others that are claiming have theirs locked: it
--- takes the next, and waits for the first when all are locked. A visitor's lane whose network is full is put aside.
+-- The ready lane whose turn is first, locked; not one of p_except. Others that are claiming have theirs locked: it takes the next,
+-- and waits for the first when all are locked. A visitor's lane whose network is full is put aside. A lane that is no longer ready
+-- when it is locked stays locked until the block is left by an exception; nobody may wait meanwhile.
 create or replace function private.take_lane(p_queue text, p_except bigint[]) returns public.lanes
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_lane public.lanes;
+  v_id bigint;
 begin
   loop
-    select * into v_lane from public.lanes l
-    where l.queue = p_queue and l.state = 'ready' and l.id <> all (p_except)
-    order by l.turn, l.id limit 1 for no key update skip locked;
-    if v_lane.id is null then
-      select l.id into v_lane.id from public.lanes l
+    begin
+      select * into strict v_lane from public.lanes l
+      where l.queue = p_queue and l.state = 'ready' and l.id <> all (p_except)
+      order by l.turn, l.id limit 1 for no key update skip locked;
+    exception when no_data_found then
+      select l.id into v_id from public.lanes l
       where l.queue = p_queue and l.state = 'ready' and l.id <> all (p_except) order by l.turn, l.id limit 1;
-      if v_lane.id is null then
+      if not found then
         return null;
       end if;
-      select * into v_lane from public.lanes l where l.id = v_lane.id and l.state = 'ready' for no key update;
-      if v_lane.id is null then
+      begin
+        select * into strict v_lane from public.lanes l where l.id = v_id and l.state = 'ready' for no key update;
+      exception when no_data_found then
         continue;
-      end if;
-    end if;
+      end;
+    end;
     if v_lane.network is not null then
       -- Of two claims for one network each must see the other's.
       perform pg_catalog.pg_advisory_xact_lock(
@@ -267,7 +276,7 @@ end $$;
 
 -- What the cache has for a running job by now: null, or an output document and whether the job's owner holds it.
 -- p_verified: the worker has hashed the job's bytes, and they are what was announced; before, only what would answer the
--- intake does.
+-- intake does. Called by workers of the release before.
 create or replace function public.cached_output(
   p_job_id uuid, p_lease_token uuid, p_output_seconds integer, p_verified boolean default false
 ) returns jsonb
@@ -275,27 +284,30 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_job public.jobs := private.leased_job(p_job_id, p_lease_token);
-  v_output public.image_outputs;
 begin
-  if v_job.cache_key is null then
-    return null;
-  end if;
-  v_output := private.find_output(v_job.cache_key, v_job.owner_id, v_job.user_id, v_job.size, v_job.width, v_job.height,
-                                 make_interval(secs => p_output_seconds), p_verified);
-  if v_output.id is null then
-    return null;
-  end if;
-  return jsonb_build_object(
-    'own', v_output.owner_id is not distinct from v_job.owner_id,
-    'output', private.output_document(v_output)
-      || jsonb_build_object('input_content_type', v_output.input_content_type, 'input_width', v_output.input_width,
-                            'input_height', v_output.input_height, 'input_size', v_output.input_size,
-                            'moderation_score', v_output.moderation_score, 'moderation_policy', v_output.moderation_policy));
+  return private.cached_document(v_job, private.find_output(
+    v_job.cache_key, v_job.owner_id, v_job.user_id, v_job.size, v_job.width, v_job.height,
+    make_interval(secs => p_output_seconds), p_verified));
 end $$;
+
+-- Null for no output.
+create or replace function private.cached_document(p_job public.jobs, p_output public.image_outputs) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select jsonb_build_object(
+    'own', p_output.owner_id is not distinct from p_job.owner_id,
+    'output', private.output_document(p_output)
+      || jsonb_build_object('input_content_type', p_output.input_content_type, 'input_width', p_output.input_width,
+                            'input_height', p_output.input_height, 'input_size', p_output.input_size,
+                            'moderation_score', p_output.moderation_score, 'moderation_policy', p_output.moderation_policy))
+  where p_output.id is not null
+$$;
 
 -- running -> done with an output the owner already holds: nothing was computed, so nothing is charged. The job's own
 -- upload was never verified and goes; an earlier job's stays, since other re-runs may be reading it.
-create or replace function public.complete_from_cache(p_job_id uuid, p_lease_token uuid, p_output_id uuid) returns jsonb
+create or replace function public.complete_from_cache(
+  p_job_id uuid, p_lease_token uuid, p_output_id uuid, p_output_seconds integer default null
+) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -306,6 +318,11 @@ begin
                    and o.cache_key = v_job.cache_key and o.deleted_at is null
                    and (o.expires_at is null or o.expires_at > now())) then
     raise exception using errcode = 'PT404', message = 'output_not_found', detail = 'The cached output has gone since.';
+  end if;
+  if p_output_seconds is not null then
+    -- Its life begins anew, as with a hit: the worker has hashed the bytes.
+    perform private.find_output(v_job.cache_key, v_job.owner_id, v_job.user_id, v_job.size, v_job.width, v_job.height,
+                                make_interval(secs => p_output_seconds), true);
   end if;
   v_job := private.finish_job(v_job, 'done', null, p_output_id, 0, v_job.upload_expires_at is not null);
   -- Nothing was generated: it counts as the hit that it would have been a moment later.

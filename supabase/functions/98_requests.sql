@@ -687,6 +687,7 @@ begin
   -- Closed ones of cleanups before the request name the user by the folder.
   delete from public.tombstones
   where request_id = p_request_id or id in (select t.id from private.tombstones_in_folders(v_request) t);
+  delete from public.lanes where user_id = v_request.user_id; -- empty by now
   update public.data_requests
   set status = 'done', progress = 1, step = null, cursor = '{}', error = null, lease_token = null,
       lease_expires_at = null, finished_at = clock_timestamp(),

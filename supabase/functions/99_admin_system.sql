@@ -86,14 +86,18 @@ as $$
     'running', p_lane.running, 'due_at', p_lane.due_at, 'paused_at', p_lane.paused_at)
 $$;
 
--- Lanes where something waits, runs or is paused, those with most waiting first.
+-- Lanes where something waits, runs or is paused, those with most waiting first; and the queues that are paused.
 create or replace function public.admin_lanes(p_limit integer) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
-  select coalesce(jsonb_agg(private.lane_document(l) order by l.waiting desc, l.running desc, l.id), '[]')
-  from (select * from public.lanes l
-        where l.waiting > 0 or l.running > 0 or l.paused_at is not null
-        order by l.waiting desc, l.running desc, l.id limit p_limit) l
+  select jsonb_build_object(
+    'lanes', (
+      select coalesce(jsonb_agg(private.lane_document(l) order by l.waiting desc, l.running desc, l.id), '[]')
+      from (select * from public.lanes l
+            where l.waiting > 0 or l.running > 0 or l.paused_at is not null
+            order by l.waiting desc, l.running desc, l.id limit p_limit) l),
+    'paused_queues', (
+      select coalesce(jsonb_agg(to_jsonb(q) order by q.queue), '[]') from public.queues q))
 $$;
 
 -- Holds back what waits in a lane, or lets it be claimed again. What is running goes on.

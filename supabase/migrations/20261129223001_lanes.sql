@@ -19,7 +19,7 @@ begin
     message = 'The tables are in use all the time: push again when there is less load.';
 end $$;
 
-drop routine private.running_at(text);
+drop routine public.complete_from_cache(uuid,uuid,uuid);
 
 -- Which columns users may read over PostgREST, under the policies of their table; anon reads those of plans alone. A
 -- column that is not named here is closed to them: 99_rights.sql grants these and check_invariants compares.
@@ -47,6 +47,21 @@ as $$
     ('subscriptions', false, '{id,user_id,plan_id,status,current_period_start,current_period_end,cancel_at_period_end,grace_until,ended_at,updated_at}'),
     ('api_keys', false, '{id,user_id,name,prefix,scopes,rate_per_minute,spend_cap,created_at,expires_at,rotated_at,last_used_at,revoked_at}')
 $$;
+
+-- The plan of a user, of visitors for null.
+create or replace function private.plan_of(p_user_id uuid) returns public.plans
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_plan public.plans;
+begin
+  if p_user_id is null then
+    select p.* into v_plan from public.plans p where p.id = 'anonymous';
+  else
+    select p.* into v_plan from public.profiles f join public.plans p on p.id = f.plan_id where f.user_id = p_user_id;
+  end if;
+  return v_plan;
+end $$;
 
 -- Whose turn it is. Every unfinished job stands in a lane: its queue and whom it is for, a user, a team or an address of
 -- visitors. A lane keeps how many of its jobs wait and run, and its turn: the virtual time at which its first job would end,
@@ -81,11 +96,18 @@ end $$;
 
 -- What a job takes of its lane's share: the sum over the ops of its op_key.
 create or replace function private.cost_of(p_op_key text) returns bigint
-language sql stable security definer set search_path = ''
+language plpgsql stable security definer set search_path = ''
 as $$
-  select sum(coalesce((select c.cost from public.op_costs c where c.op = split_part(step.name, '-v', 1)), 1))
-  from unnest(string_to_array(p_op_key, '+')) as step (name)
-$$;
+declare
+  v_cost bigint := 0;
+  v_step text;
+begin
+  foreach v_step in array string_to_array(p_op_key, '+')
+  loop
+    v_cost := v_cost + coalesce((select c.cost from public.op_costs c where c.op = split_part(v_step, '-v', 1)), 1);
+  end loop;
+  return v_cost;
+end $$;
 
 -- The turn of the last claim, which is where lanes start that become ready.
 create or replace function private.virtual_time(p_queue text) returns bigint
@@ -383,6 +405,16 @@ as $$
   where l.network = p_network and (l.running > 0 or l.state = 'network')
 $$;
 
+-- The same for an address, or a tenth of its network where that is more. Called by claims of the release before that are under
+-- way when a migration comes.
+create or replace function private.running_at(p_address text) returns bigint
+language sql stable security definer set search_path = ''
+as $$
+  select greatest(coalesce(sum(l.running) filter (where l.who = 'address:' || p_address), 0),
+                  private.running_in_network(left(p_address, 16)) / 10)::bigint
+  from public.lanes l where l.network = left(p_address, 16) and l.running > 0
+$$;
+
 -- Jobs of a queue that ended in the last minute: those of this minute, and of the one before as much as is not past.
 create or replace function private.finished_lately(p_queue text) returns bigint
 language sql stable security definer set search_path = ''
@@ -405,16 +437,56 @@ as $$
   from public.queue_counts c where c.queue = p_queue
 $$;
 
--- What a queued job waits for: {ahead, expected_start_at, waiting_for}; empty for any other. ahead counts up to 500 jobs of
--- its own lane and as many lanes, and is an estimate beyond. expected_start_at goes by how many jobs ended in the last
--- minute; null when that tells nothing.
+-- How many jobs of its own lane are ahead of a queued one: counted up to 100; beyond, by when it was queued between the first
+-- and the last.
+create or replace function private.jobs_before(p_job public.jobs, p_lane public.lanes) returns bigint
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_counted bigint;
+  v_last timestamptz;
+begin
+  select count(*) into v_counted
+  from (select 1 from public.jobs j
+        where j.lane_id = p_job.lane_id and j.status = 'queued' and not j.held and (j.run_at, j.id) < (p_job.run_at, p_job.id)
+        order by j.run_at, j.id limit 100) n;
+  if v_counted < 100 then
+    return v_counted;
+  end if;
+  select j.run_at into v_last from public.jobs j
+  where j.lane_id = p_job.lane_id and j.status = 'queued' and not j.held order by j.run_at desc, j.id desc limit 1;
+  return greatest(v_counted, round((p_lane.waiting - 1) * coalesce(
+    extract(epoch from p_job.run_at - p_lane.due_at) / nullif(extract(epoch from v_last - p_lane.due_at), 0), 1)));
+end $$;
+
+-- How many claims of other lanes come before the next one of a ready lane: counted up to 100 lanes; beyond, by how far its turn
+-- is away.
+create or replace function private.lanes_before(p_lane public.lanes) returns bigint
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_counted bigint;
+begin
+  select count(*) into v_counted
+  from (select 1 from public.lanes l
+        where l.queue = p_lane.queue and l.state = 'ready' and (l.turn, l.id) < (p_lane.turn, p_lane.id)
+        order by l.turn, l.id limit 100) n;
+  if v_counted < 100 then
+    return v_counted;
+  end if;
+  return (select greatest(v_counted, round(sum(c.weight) * (p_lane.turn - private.virtual_time(p_lane.queue)) / 1000000))
+          from public.queue_counts c where c.queue = p_lane.queue);
+end $$;
+
+-- What a queued job waits for: {ahead, expected_start_at, waiting_for}; empty for any other. ahead is an estimate: what comes to
+-- other lanes meanwhile may go first. expected_start_at goes by how many jobs ended in the last minute; null when that tells
+-- nothing.
 create or replace function private.waiting_document(p_job public.jobs) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
   v_lane public.lanes;
   v_before bigint;
-  v_lanes bigint;
   v_ahead bigint;
   v_waiting bigint;
   v_finished bigint;
@@ -424,16 +496,11 @@ begin
     return '{}';
   end if;
   select * into v_lane from public.lanes l where l.id = p_job.lane_id;
-  select count(*) into v_before
-  from (select 1 from public.jobs j
-        where j.lane_id = p_job.lane_id and j.status = 'queued' and not j.held and (j.run_at, j.id) < (p_job.run_at, p_job.id)
-        limit 500) n;
-  select count(*) into v_lanes
-  from (select 1 from public.lanes l
-        where l.queue = p_job.queue and l.state = 'ready' and (l.turn, l.id) < (v_lane.turn, v_lane.id) limit 500) n;
+  v_before := private.jobs_before(p_job, v_lane);
   select sum(c.waiting) into v_waiting from public.queue_counts c where c.queue = p_job.queue;
-  v_ahead := greatest(0, least(v_waiting - v_lane.waiting + v_before,
-                               private.turns_before(p_job.queue, v_lane.weight, v_before, v_lanes)));
+  v_ahead := greatest(0, least(
+    v_waiting - v_lane.waiting + v_before,
+    private.turns_before(p_job.queue, v_lane.weight, v_before, private.lanes_before(v_lane))));
   v_paused := v_lane.state = 'paused' or exists (select 1 from public.queues q where q.queue = p_job.queue);
   v_finished := private.finished_lately(p_job.queue);
   return jsonb_build_object(
@@ -592,7 +659,7 @@ as $$
                where o.id = p_job.output_id and o.deleted_at is null
                  and (o.expires_at is null or o.expires_at > now())
                  and (o.owner_id is null or private.may_read(o.owner_id, p_job.user_id))))
-  from (select private.waiting_document(p_job) as waiting) w
+  from (select private.waiting_document(p_job) as waiting offset 0) w -- once, though it is used twice
 $$;
 
 -- The state machine of a job. Each transition is one function and one transaction; nothing else writes status.
@@ -601,6 +668,7 @@ $$;
 -- Takes the first due job of the lane whose turn it is (33_lanes.sql). Jobs whose key another worker is computing at this
 -- moment are held until that has ended (the unique index jobs_single_flight has the last word); lanes at their plan's
 -- concurrency, of accounts that may not be used, or paused, are not ready. Returns null when there is nothing to do.
+-- `cached`: what the cache has for the job once its bytes are verified, to which nobody adds while it runs.
 create or replace function public.claim_next(p_queue text, p_worker text, p_lease_seconds double precision) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -613,6 +681,8 @@ begin
   if exists (select 1 from public.queues q where q.queue = p_queue) then
     return null;
   end if;
+  -- A claim need not outlive a crash of the database: the job is queued then, and its worker finds the lease lost.
+  perform pg_catalog.set_config('synchronous_commit', 'off', true);
   perform private.wake_lanes(p_queue);
   loop
     v_lane := private.take_lane(p_queue, v_lanes);
@@ -659,36 +729,42 @@ begin
             (select i.id from public.images i where i.owner_id = v_job.owner_id and i.sha256 = v_job.sha256),
             image_id, gen_random_uuid()) end
       where id = v_job.id returning * into v_job;
-      return private.claimed_document(v_job);
+      return private.claimed_document(v_job) || jsonb_build_object(
+        'cached', private.cached_document(v_job, private.answering_output(
+          v_job.cache_key, v_job.owner_id, v_job.user_id, v_job.size, v_job.width, v_job.height, true)));
     exception when unique_violation then
       v_jobs := v_jobs || v_job.id; -- another worker was faster with the same key
     end;
   end loop;
 end $$;
 
--- The ready lane whose turn is first, locked; not one of p_except. Others that are claiming have theirs locked: it
--- takes the next, and waits for the first when all are locked. A visitor's lane whose network is full is put aside.
+-- The ready lane whose turn is first, locked; not one of p_except. Others that are claiming have theirs locked: it takes the next,
+-- and waits for the first when all are locked. A visitor's lane whose network is full is put aside. A lane that is no longer ready
+-- when it is locked stays locked until the block is left by an exception; nobody may wait meanwhile.
 create or replace function private.take_lane(p_queue text, p_except bigint[]) returns public.lanes
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_lane public.lanes;
+  v_id bigint;
 begin
   loop
-    select * into v_lane from public.lanes l
-    where l.queue = p_queue and l.state = 'ready' and l.id <> all (p_except)
-    order by l.turn, l.id limit 1 for no key update skip locked;
-    if v_lane.id is null then
-      select l.id into v_lane.id from public.lanes l
+    begin
+      select * into strict v_lane from public.lanes l
+      where l.queue = p_queue and l.state = 'ready' and l.id <> all (p_except)
+      order by l.turn, l.id limit 1 for no key update skip locked;
+    exception when no_data_found then
+      select l.id into v_id from public.lanes l
       where l.queue = p_queue and l.state = 'ready' and l.id <> all (p_except) order by l.turn, l.id limit 1;
-      if v_lane.id is null then
+      if not found then
         return null;
       end if;
-      select * into v_lane from public.lanes l where l.id = v_lane.id and l.state = 'ready' for no key update;
-      if v_lane.id is null then
+      begin
+        select * into strict v_lane from public.lanes l where l.id = v_id and l.state = 'ready' for no key update;
+      exception when no_data_found then
         continue;
-      end if;
-    end if;
+      end;
+    end;
     if v_lane.network is not null then
       -- Of two claims for one network each must see the other's.
       perform pg_catalog.pg_advisory_xact_lock(
@@ -722,6 +798,63 @@ as $$
                where p_job.source_bucket = 'user-library' and i.original_path = p_job.upload_path
                  and i.owner_id = p_job.owner_id))
 $$;
+
+-- What the cache has for a running job by now: null, or an output document and whether the job's owner holds it.
+-- p_verified: the worker has hashed the job's bytes, and they are what was announced; before, only what would answer the
+-- intake does. Called by workers of the release before.
+create or replace function public.cached_output(
+  p_job_id uuid, p_lease_token uuid, p_output_seconds integer, p_verified boolean default false
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs := private.leased_job(p_job_id, p_lease_token);
+begin
+  return private.cached_document(v_job, private.find_output(
+    v_job.cache_key, v_job.owner_id, v_job.user_id, v_job.size, v_job.width, v_job.height,
+    make_interval(secs => p_output_seconds), p_verified));
+end $$;
+
+-- Null for no output.
+create or replace function private.cached_document(p_job public.jobs, p_output public.image_outputs) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select jsonb_build_object(
+    'own', p_output.owner_id is not distinct from p_job.owner_id,
+    'output', private.output_document(p_output)
+      || jsonb_build_object('input_content_type', p_output.input_content_type, 'input_width', p_output.input_width,
+                            'input_height', p_output.input_height, 'input_size', p_output.input_size,
+                            'moderation_score', p_output.moderation_score, 'moderation_policy', p_output.moderation_policy))
+  where p_output.id is not null
+$$;
+
+-- running -> done with an output the owner already holds: nothing was computed, so nothing is charged. The job's own
+-- upload was never verified and goes; an earlier job's stays, since other re-runs may be reading it.
+create or replace function public.complete_from_cache(
+  p_job_id uuid, p_lease_token uuid, p_output_id uuid, p_output_seconds integer default null
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job public.jobs := private.leased_job(p_job_id, p_lease_token);
+begin
+  if not exists (select 1 from public.image_outputs o
+                 where o.id = p_output_id and o.owner_id is not distinct from v_job.owner_id
+                   and o.cache_key = v_job.cache_key and o.deleted_at is null
+                   and (o.expires_at is null or o.expires_at > now())) then
+    raise exception using errcode = 'PT404', message = 'output_not_found', detail = 'The cached output has gone since.';
+  end if;
+  if p_output_seconds is not null then
+    -- Its life begins anew, as with a hit: the worker has hashed the bytes.
+    perform private.find_output(v_job.cache_key, v_job.owner_id, v_job.user_id, v_job.size, v_job.width, v_job.height,
+                                make_interval(secs => p_output_seconds), true);
+  end if;
+  v_job := private.finish_job(v_job, 'done', null, p_output_id, 0, v_job.upload_expires_at is not null);
+  -- Nothing was generated: it counts as the hit that it would have been a moment later.
+  perform private.uncount_generation(v_job);
+  perform private.note_hit(v_job.user_id, o, v_job.price, 0, 0) from public.image_outputs o where o.id = p_output_id;
+  return private.job_document(v_job);
+end $$;
 
 -- The delivery guarantee: whatever the queue, a worker or a client lost is found here. Called every second.
 create or replace function public.sweep() returns jsonb
@@ -1024,6 +1157,48 @@ as $$
     ('audit_log', 'pseudonym', 'actor', 'id', '{}')
 $$;
 
+-- running -> done with its receipt: nothing is open, and nothing but the receipt names the user.
+create or replace function public.finish_deletion(
+  p_request_id uuid, p_lease_token uuid, p_account text, p_receipt_seconds integer
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_request public.data_requests := private.leased_request(p_request_id, p_lease_token);
+  v_objects jsonb;
+begin
+  if not v_request.cursor ? 'pseudonym'
+     or exists (select 1 from public.tombstones where request_id = p_request_id and purged_at is null)
+     or exists (select 1 from private.tombstones_in_folders(v_request) t where t.purged_at is null) then
+    raise exception using errcode = 'PT409', message = 'conflict', detail = 'This deletion is not at its end.';
+  end if;
+  perform private.pseudonymise_audit(v_request.user_id, (v_request.cursor ->> 'pseudonym')::uuid);
+  select coalesce(jsonb_object_agg(b.bucket, b.n), '{}') into v_objects
+  from (select t.bucket, count(*) as n from public.tombstones t where t.request_id = p_request_id group by t.bucket) b;
+  -- Closed ones of cleanups before the request name the user by the folder.
+  delete from public.tombstones
+  where request_id = p_request_id or id in (select t.id from private.tombstones_in_folders(v_request) t);
+  delete from public.lanes where user_id = v_request.user_id; -- empty by now
+  update public.data_requests
+  set status = 'done', progress = 1, step = null, cursor = '{}', error = null, lease_token = null,
+      lease_expires_at = null, finished_at = clock_timestamp(),
+      expires_at = now() + make_interval(secs => p_receipt_seconds),
+      user_id = case when p_account = 'deleted' then gen_random_uuid() else user_id end,
+      receipt = jsonb_build_object('rows', '{}'::jsonb) || receipt
+        || jsonb_build_object('objects', v_objects, 'account', p_account)
+        || case when p_account = 'deleted' then '{}' else jsonb_build_object(
+             'kept', receipt -> 'kept' || jsonb_build_array(
+               jsonb_build_object('what', 'profiles', 'rows', 1, 'why', 'The account stays, with its plan and settings.'),
+               jsonb_build_object('what', 'credits', 'rows', 1, 'why', 'The account stays, with its balance.'),
+               jsonb_build_object(
+                 'what', 'usage_daily', 'why', 'Counts by day, which quotas and bills go by; they name no picture.',
+                 'rows', (select count(*) from public.usage_daily u where u.user_id = v_request.user_id)))) end
+  where id = p_request_id returning * into v_request;
+  insert into public.audit_log (action, subject, data)
+  values ('data.delete.done', p_request_id::text, v_request.receipt - 'kept');
+  return private.request_document(v_request);
+end $$;
+
 -- Stops an account, or lets it be used again. Nothing of it is deleted; end_blocked_jobs, called after this is committed,
 -- cancels what it has under way.
 create or replace function public.admin_suspend(
@@ -1065,14 +1240,18 @@ as $$
     'running', p_lane.running, 'due_at', p_lane.due_at, 'paused_at', p_lane.paused_at)
 $$;
 
--- Lanes where something waits, runs or is paused, those with most waiting first.
+-- Lanes where something waits, runs or is paused, those with most waiting first; and the queues that are paused.
 create or replace function public.admin_lanes(p_limit integer) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
-  select coalesce(jsonb_agg(private.lane_document(l) order by l.waiting desc, l.running desc, l.id), '[]')
-  from (select * from public.lanes l
-        where l.waiting > 0 or l.running > 0 or l.paused_at is not null
-        order by l.waiting desc, l.running desc, l.id limit p_limit) l
+  select jsonb_build_object(
+    'lanes', (
+      select coalesce(jsonb_agg(private.lane_document(l) order by l.waiting desc, l.running desc, l.id), '[]')
+      from (select * from public.lanes l
+            where l.waiting > 0 or l.running > 0 or l.paused_at is not null
+            order by l.waiting desc, l.running desc, l.id limit p_limit) l),
+    'paused_queues', (
+      select coalesce(jsonb_agg(to_jsonb(q) order by q.queue), '[]') from public.queues q))
 $$;
 
 -- Holds back what waits in a lane, or lets it be claimed again. What is running goes on.

@@ -20,6 +20,10 @@ TINY = {
     "recovery": (["--repetitions", "1"], "kill -9 to done by another worker"),
     "job": (["--jobs", "2", "--burst", "3"], "overhead beyond op and storage"),
     "cache": (["--rows", "2000", "--lookups", "20", "--calls", "20"], "prepared SQL, p95"),
+    "depth": (
+        ["--rows", "2000", "--calls", "20", "--drained", "100"],
+        "load of the queue, p95, 2,000 : 100 jobs",
+    ),
     "cleanup": (["--rows", "100", "--rounds", "1"], "lookup p95, meanwhile : in peace"),
     "pixels": (["--rounds", "1", "--scale", "0.1"], "0.24 MP, peak memory"),
     "cutout": (["--every", "139", "--scale", "0.1"], "products on paper, IoU >= 0.98"),

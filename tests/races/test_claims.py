@@ -84,10 +84,10 @@ async def test_the_last_place_of_a_user_is_given_once(world: World, open_world: 
     assert second is None
 
 
-async def test_two_claims_that_meet_two_busy_users_do_not_lock_each_other_out(
+async def test_claims_that_find_all_lanes_locked_wait_and_look_again(
     world: World, open_world: Opener
 ) -> None:
-    """Two claims each find the last place of their user taken while they waited, and turn to the other's user."""
+    """Two claims wait for a lane that is full then, turn to the other one, and end at the place that came free."""
     queue = secrets.token_hex(6)
     red, blue = await world.user(), await world.user()
     in_order: list[uuid.UUID] = [red, blue, red, blue, red, blue, blue, red]
@@ -103,12 +103,13 @@ async def test_two_claims_that_meet_two_busy_users_do_not_lock_each_other_out(
     await takes_blue.start()
     assert (await blue_holder.claim(queue) or {})["user_id"] == str(blue)
     one_pid, two_pid = await one.pid(), await two.pid()
-    first = await begin_behind(world, one, one.claim(queue))  # takes red's third job and waits for red
-    second = await begin_behind(world, two, two.claim(queue))  # takes blue's third job and waits for blue
-    await takes_red.commit()  # the first finds red busy, turns to blue's fourth job, and queues for blue
-    await until_waiting(world, one_pid, first, behind=two_pid)
+    first = await begin_behind(red_holder, one, one.claim(queue))  # the turn is red's
+    second = await begin_behind(red_holder, two, two.claim(queue))
+    await takes_red.commit()  # red is full now: both turn to blue
+    await until_waiting(world, one_pid, first)
+    await until_waiting(world, two_pid, second)
     await world.complete(red_job)
-    await takes_blue.commit()  # the second finds blue busy, and turns to red's fourth job
+    await takes_blue.commit()  # blue is full as well, and red has a place again
     claimed = [await first, await second]
     assert [job["user_id"] for job in claimed if job] == [str(red)]
 
@@ -121,6 +122,8 @@ async def test_a_claim_that_is_rolled_back_leaves_the_job_as_it_was(world: World
     claimed = await world.claim(queue)
     assert claimed is not None
     await transaction.rollback()
-    assert await world.call("get_job", p_job_id=before["job_id"], p_user_id=None) == before
+    after = await world.call("get_job", p_job_id=before["job_id"], p_user_id=None)
+    assert (after.pop("waiting")["ahead"], before.pop("waiting")["ahead"]) == (0, 0)
+    assert after == before
     with refused("lease_lost"):
         await world.complete(claimed)

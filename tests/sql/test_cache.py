@@ -95,6 +95,7 @@ async def test_whose_outputs_answer(world: World, whose: str) -> None:
         may = whose in ({"own", "visitors", "stranger"} if verified else {"own", "visitors"})
         assert (found is not None) == may
         assert not may or found["output"]["output_id"] == output["output_id"]
+    assert (job["cached"] and job["cached"]["output"]["output_id"]) == (found and output["output_id"])
     await world.cancel(job["id"], who)
 
 
@@ -217,6 +218,24 @@ async def test_a_visitor_who_has_sent_the_bytes_prolongs_what_visitors_share(wor
     await _cached(world, job, verified=False)
     assert await _ends(world, output) == before
     await _cached(world, job, verified=True)
+    assert await _ends(world, output) > before + timedelta(minutes=30)
+
+
+async def test_a_claim_prolongs_nothing_and_the_reuse_of_verified_bytes_does(world: World) -> None:
+    """A claim knows what was announced. That the bytes are those is found out by the worker, who then completes."""
+    caller, sha256 = await world.user(), new_sha256()
+    output = await _made(world, sha256, caller)
+    await world.connection.execute(
+        "update public.image_outputs set expires_at = now() + interval '1 minute' where id = $1",
+        output["output_id"],
+    )
+    before = await _ends(world, output)
+    job = await world.running(caller, sha256=sha256, use_cache=False)
+    assert job["cached"]["own"]
+    assert await _ends(world, output) == before
+    await world.call(
+        "complete_from_cache", **lease(job), p_output_id=uuid.UUID(output["output_id"]), p_output_seconds=HOUR
+    )
     assert await _ends(world, output) > before + timedelta(minutes=30)
 
 

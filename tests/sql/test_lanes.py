@@ -7,67 +7,13 @@ import secrets
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import asyncpg
 import pytest
 
 from tests.sql.fixtures import Opener
+from tests.sql.lanes_model import COST, CUTOUT, RESIZE, UPSCALE, Lane, Model, bound, longest_waits
 from tests.sql.world import Document, World, lease
-
-RESIZE, CUTOUT, UPSCALE = "resize-v1:width-20", "bgremove-v1", "upscale-v1:factor-2"
-COST = {RESIZE: 1, CUTOUT: 4, UPSCALE: 8}
-UNIT = 1_000_000
-"""Of virtual time, for one job of cost 1 and weight 1."""
-
-
-@dataclass
-class Lane:
-    """A lane as the rule describes it."""
-
-    weight: int
-    jobs: list[str]
-    vtime: int = 0
-
-    @property
-    def turn(self) -> int:
-        return self.vtime + COST[self.jobs[0]] * UNIT // self.weight
-
-
-@dataclass
-class Model:
-    """Self-clocked fair queueing in a few lines."""
-
-    lanes: list[Lane] = field(default_factory=list)
-    clock: int = 0
-
-    def add(self, lane: Lane) -> None:
-        lane.vtime = max(lane.vtime, self.clock)
-        self.lanes.append(lane)
-
-    def claim(self) -> Lane:
-        lane = min((lane for lane in self.lanes if lane.jobs), key=lambda lane: lane.turn)
-        self.clock = lane.vtime = lane.turn
-        lane.jobs.pop(0)
-        return lane
-
-
-def longest_waits(order: Sequence[int], lanes: int) -> list[int]:
-    """Of each lane, the most claims of others between two of its own, or before its first."""
-    longest, since = [0] * lanes, [0] * lanes
-    for taken in order:
-        for lane in range(lanes):
-            since[lane] = 0 if lane == taken else since[lane] + 1
-            longest[lane] = max(longest[lane], since[lane])
-    return longest
-
-
-def bound(weights: Sequence[int], lane: int, *, dearest: int = 1) -> int:
-    """The longest that a lane waits, in claims, while all are busy: each other lane gets what its weight is worth in
-    the time of one job of this lane, and one more."""
-    return sum(
-        -(-dearest * weight // weights[lane]) + 1 for other, weight in enumerate(weights) if other != lane
-    )
 
 
 @pytest.mark.parametrize("costs", [(RESIZE,), (RESIZE, CUTOUT, UPSCALE)], ids=["alike", "dear ones too"])
@@ -77,12 +23,13 @@ def test_the_rule_keeps_its_bound(costs: tuple[str, ...]) -> None:
     model = Model()
     for number, weight in enumerate(weights):
         jobs = [costs[(number + place) % len(costs)] for place in range(4000)]
-        model.add(Lane(weight, jobs))
+        model.add(Lane(weight, jobs, max_running=4000))
     lanes = list(model.lanes)
     served: list[int] = []
     spent: Counter[int] = Counter()
     for _ in range(20_000):
         lane = model.claim()
+        assert lane is not None
         number = next(index for index, other in enumerate(lanes) if other is lane)
         served.append(number)
         spent[number] += COST[costs[(number + 3999 - len(lane.jobs)) % len(costs)]]

@@ -137,7 +137,7 @@ async def test_no_late_beat_cancels_who_has_reused_an_output(
         async with lease_of(own, job) as lease:
             lease.beat_now()
             await beating.wait()
-            row = await lease.reuse(uuid4())
+            row = await lease.reuse(uuid4(), 60)
         assert row.status == "canceled"
         assert await listener.next(PATIENCE) == {"status": "canceled"}
 
@@ -157,7 +157,7 @@ async def test_the_heart_goes_on_when_the_output_is_gone(
     job = await claimed(platform)
     async with asyncio.timeout(PATIENCE), lease_of(own, job) as lease:
         with pytest.raises(OutputGone):
-            await lease.reuse(uuid4())
+            await lease.reuse(uuid4(), 60)
         gate.acts["heartbeat"] = beat
         lease.beat_now()
         await passed.wait()

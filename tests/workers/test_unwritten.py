@@ -37,7 +37,6 @@ async def failing(platform: Platform, request: pytest.FixtureRequest) -> AsyncIt
 
     async with gated(platform) as (gate, opened):
         calls = (
-            "cached_output",
             "heartbeat",
             "complete_job",
             "fail_job",

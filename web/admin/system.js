@@ -1,10 +1,11 @@
 /** The state of the system, signs of abuse, the audit log. */
 import { call, query } from "./api.js";
 import { byId, make } from "./shared.js";
-import { age, button, explain, facts, link, list, panel, state, table, tiles, when } from "./view.js";
+import { act, age, button, explain, facts, link, list, panel, state, table, tiles, when } from "./view.js";
 
-export async function showSystem() {
-  const page = await call("/system");
+/** @param {{mayAct: boolean, again: () => void}} place */
+export async function showSystem({ mayAct, again }) {
+  const [page, { lanes, paused_queues: pausedQueues }] = await Promise.all([call("/system"), call("/lanes")]);
   const { readiness, report } = page;
   const checks = Object.entries(readiness.checks).map(([name, { ok, ms, detail }]) =>
     /** @type {[string, string, string]} */ ([name, ok ? (detail ?? `${ms} ms`) : (detail ?? "down"), ok ? "good" : "bad"]));
@@ -30,6 +31,21 @@ export async function showSystem() {
       Running: (row) => row.running,
       "Oldest due": (row) => age(row.oldest_due_seconds),
     })),
+    panel(null, table("Lanes", lanes, {
+      Lane: (row) => row.lane_id,
+      Queue: (row) => row.queue,
+      Whose: (row) => (row.user_id ? link("users", row.user_id, row.email) : row.team_id ? "a team" : "visitors"),
+      Plan: (row) => `${row.plan_id}, weight ${row.weight}`,
+      State: (row) => state(row.state),
+      Waiting: (row) => row.waiting,
+      Running: (row) => row.running,
+      ...(mayAct ? { "": (row) => hold(`lanes/${row.lane_id}`, `lane ${row.lane_id}`, Boolean(row.paused_at), again) } : {}),
+    })),
+    panel(null, table("Paused queues", pausedQueues, {
+      Queue: (row) => row.queue,
+      Since: (row) => when(row.paused_at),
+      ...(mayAct ? { "": (row) => hold(`queues/${row.queue}`, `queue ${row.queue}`, true, again) } : {}),
+    })),
     panel("Invariants", button("Check money and state", checkInvariants), invariants),
     panel("Versions", facts({
       Darkroom: `${page.version}, release ${page.release}, ${page.environment}`,
@@ -38,6 +54,18 @@ export async function showSystem() {
     })),
   ];
 }
+
+/** A button that pauses a lane or a queue, or lets it go on. @param {string} path @param {string} name @param {boolean} paused @param {() => void} again */
+const hold = (path, name, paused, again) => button(paused ? "Resume" : "Pause", async () => {
+  const done = await act({
+    title: `${paused ? "Resume" : "Pause"} ${name}`,
+    text: paused ? "What waits in it may be claimed again." : "What waits in it stays where it is. What is running goes on.",
+    action: paused ? "Resume" : "Pause",
+    done: paused ? "It goes on." : "It is held back.",
+    run: (values) => call(`/${path}/${paused ? "resume" : "pause"}`, values),
+  });
+  if (done) again();
+});
 
 async function checkInvariants() {
   const shown = byId("invariants");
