@@ -17,7 +17,6 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
-from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse, Response
 
 import service.error_codes  # noqa: F401 - so that every code is known
@@ -46,7 +45,11 @@ from service.plans.profile_routes import router as profile_router
 from service.plans.routes import router as plans_router
 from service.plans.watch import watching
 from service.platform import idempotency, openapi, problems, telemetry
-from service.platform.middleware import BodyLimitMiddleware, SecurityHeadersMiddleware
+from service.platform.middleware import (
+    BodyLimitMiddleware,
+    PreparedCorsMiddleware,
+    SecurityHeadersMiddleware,
+)
 from service.platform.pages import ADMIN, CLIENT, PLAYGROUND, PageFiles
 from service.platform.resources import open_platform
 from service.platform.settings import Settings, get_settings
@@ -124,7 +127,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(telemetry.TelemetryMiddleware, log_all=settings.log_level == "debug")
     if settings.allowed_origins:
         app.add_middleware(
-            CORSMiddleware,
+            PreparedCorsMiddleware,
             allow_origins=settings.allowed_origins,
             allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
             allow_headers=CORS_REQUEST_HEADERS,

@@ -14,8 +14,6 @@ import orjson
 import uvloop
 from fastapi import FastAPI
 from pydantic import BaseModel
-from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
@@ -29,7 +27,7 @@ from service.cache.store import cache_key
 from service.intake.checks import check
 from service.intake.routes import REQUEST
 from service.platform.gcra import Kept
-from service.platform.middleware import BodyLimitMiddleware, SecurityHeadersMiddleware
+from service.platform.middleware import PreparedCorsMiddleware
 from service.platform.problems import validated
 from service.platform.resources import Platform
 from service.platform.telemetry import TelemetryMiddleware
@@ -53,6 +51,7 @@ class Caller:
 
     def __init__(self, probe: Probe) -> None:
         self.body = probe.body.encode()
+        self.token = probe.token
         self._headers = [
             (b"host", b"127.0.0.1"),
             (b"content-type", b"application/json"),
@@ -130,10 +129,10 @@ def _stages(caller: Caller, service: FastAPI) -> dict[str, Case]:
     """The product's own steps of a hit, one by one, each with what the step before it has made."""
     platform: Platform = service.state.platform
     authenticator = platform.shared(Authenticator)
-    request = Request(caller.scope(SERVICE) | {"app": service})
+    token = f"Bearer {caller.token}"
 
     async def principal() -> None:
-        await authenticator.principal(request)
+        await authenticator.principal(token, "127.0.0.1")
 
     async def validate() -> None:
         validated(REQUEST, caller.body)
@@ -145,7 +144,7 @@ def _stages(caller: Caller, service: FastAPI) -> dict[str, Case]:
         hit_key(cache_key(claim.sha256, chain.key), None)
 
     async def admit() -> None:
-        who = await authenticator.principal(request)
+        who = await authenticator.principal(token, "127.0.0.1")
         key = hit_key(cache_key(claim.sha256, check(claim, platform).key), who.user_id)
         admission = await platform.limiter.admit(
             limits_of(who, platform.settings), get=Kept(key, claimed(claim))
@@ -158,9 +157,9 @@ def _stages(caller: Caller, service: FastAPI) -> dict[str, Case]:
 
 
 def _middleware(caller: Caller) -> dict[str, Case]:
-    """An empty application, and the same behind each middleware of the service."""
+    """An empty application, and the same behind each middleware that a hit passes."""
     answer = Response(b"{}", media_type="application/json")
-    cors = CORSMiddleware(
+    cors = PreparedCorsMiddleware(
         answer,
         allow_origins=("*",),
         allow_methods=("GET", "POST", "DELETE"),
@@ -171,8 +170,6 @@ def _middleware(caller: Caller) -> dict[str, Case]:
         "nothing": answer,
         "cors": cors,
         "telemetry": TelemetryMiddleware(answer),
-        "security": SecurityHeadersMiddleware(answer),
-        "body limit": BodyLimitMiddleware(answer),
     }
     return {f"middleware {name}": caller.case(app, SERVICE) for name, app in wrapped.items()}
 

@@ -20,11 +20,12 @@ import structlog
 from cachetools import LRUCache
 from fastapi import Depends
 from starlette.requests import Request
+from starlette.types import Scope
 
 from service.access.key_format import looks_like_key
 from service.access.key_ring import KeyRing, VerifiedKey
 from service.access.scopes import scope_of
-from service.platform.addresses import address_of
+from service.platform.addresses import client_ip
 from service.platform.errors import (
     DependencyError,
     ProblemError,
@@ -154,7 +155,6 @@ class Authenticator:
         self._issuer_optional = not settings.production
         secret = settings.supabase_jwt_secret
         self._secret = secret.get_secret_value() if secret else None
-        self._hops = settings.trusted_hops
         self._clock = clock
         headers = {"apikey": settings.supabase_publishable_key}
         self._keys = KeySet(http, f"{settings.supabase_url}/auth/v1/.well-known/jwks.json", headers, clock)
@@ -164,10 +164,9 @@ class Authenticator:
     def open(cls, platform: Platform) -> Self:
         return cls(platform.settings, platform.http)
 
-    async def principal(self, request: Request) -> Principal:
-        """Who sent this request. Raises ProblemError (401) for a malformed, foreign or expired token."""
-        ip = address_of(request, self._hops)
-        authorization = request.headers.get("authorization")
+    async def principal(self, authorization: str | None, ip: str) -> Principal:
+        """Who sends this header from this address. Raises ProblemError (401) for a malformed, foreign or expired
+        token."""
         if authorization is None:
             return Principal(None, ip)
         user = await self._user(authorization)
@@ -267,33 +266,42 @@ def _expired() -> ProblemError:
 
 
 async def caller(request: Request) -> Principal:
-    """Who sent this request. Raises ProblemError: 401 for what is no valid token or key, 403 for a key that may not be
-    used on this route."""
-    authorization = request.headers.get("authorization")
+    """Who sent this request. Raises ProblemError as `identify`."""
+    headers = request.headers
+    return await identify(
+        platform_of(request), request.scope, headers.get("authorization"), headers.getlist("x-forwarded-for")
+    )
+
+
+async def identify(
+    platform: Platform, scope: Scope, authorization: str | None, forwarded_for: list[str]
+) -> Principal:
+    """Who sent the request of this scope with these headers. Raises ProblemError: 401 for what is no valid token or
+    key, 403 for a key that may not be used on this route."""
+    peer = scope["client"][0] if scope.get("client") else ""
+    ip = client_ip(peer, forwarded_for, platform.settings.trusted_hops)
     # A session's token is not taken apart for this: no space stands in one.
     if (
         authorization is not None
         and " dk_" in authorization
         and looks_like_key(token := bearer(authorization))
     ):
-        return await _key_holder(request, token)
-    return await platform_of(request).shared(Authenticator).principal(request)
+        return await _key_holder(platform, scope, token, ip)
+    return await platform.shared(Authenticator).principal(authorization, ip)
 
 
-async def _key_holder(request: Request, key: str) -> Principal:
-    platform = platform_of(request)
-    ip = address_of(request, platform.settings.trusted_hops)
+async def _key_holder(platform: Platform, scope: Scope, key: str, ip: str) -> Principal:
     verified = await platform.shared(KeyRing).verify(key, ip)
-    scope = scope_of(request.method, request.scope["route"].path)
-    if scope is None:
+    allowed = scope_of(scope["method"], scope["route"].path)
+    if allowed is None:
         raise ProblemError(
             session_required, "API keys cannot be used here: send the access token of a signed-in user."
         )
-    if scope not in verified.scopes:
+    if allowed not in verified.scopes:
         raise ProblemError(
             insufficient_scope,
-            f"This needs the scope {scope}, which the key does not have.",
-            headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'},
+            f"This needs the scope {allowed}, which the key does not have.",
+            headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{allowed}"'},
         )
     return Principal(verified.user_id, ip, verified)
 

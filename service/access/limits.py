@@ -19,7 +19,7 @@ from service.access.key_ring import KeyRing
 from service.platform.addresses import Networks, networks, pseudonym
 from service.platform.errors import ProblemError, sign_in_required
 from service.platform.freshness import version_key
-from service.platform.gcra import COUNTS, HOUR, LOCAL_KEYS, MINUTE, Admission, Kept, Limit, by_address
+from service.platform.gcra import COUNTS, HOUR, LOCAL_KEYS, MINUTE, Admission, Kept, Limit, Limits, by_address
 from service.platform.idempotency import begin, has_key
 from service.platform.resources import Platform, platform_of
 from service.platform.settings import Settings
@@ -27,7 +27,7 @@ from service.platform.settings import Settings
 FOLLOW_UPS_PER_INTAKE = 10
 
 
-def limits_of(principal: Principal, settings: Settings, *, follow_up: bool = False) -> tuple[Limit, ...]:
+def limits_of(principal: Principal, settings: Settings, *, follow_up: bool = False) -> Limits:
     """The limits of a request: by address and the network around it, for a user by user and, where an API key has a
     rate, by key.
 
@@ -56,14 +56,14 @@ def _limits(  # noqa: PLR0913, PLR0917 - all that tells one caller's limits from
     per_user: int,
     key_id: UUID | None,
     per_key: int | None,
-) -> tuple[Limit, ...]:
+) -> Limits:
     """Remembered: to write the ids out anew for each request would be a tenth of a cache hit."""
     found = [*by_address("ip", prefix, per_ip, MINUTE, where)]
     if user_id is not None:
         found.append(Limit("user", f"{prefix}:user:{user_id}", per_user, HOUR))
     if per_key is not None:
         found.append(Limit("key", f"{prefix}:key:{key_id}", per_key, MINUTE))
-    return tuple(found)
+    return Limits(found)
 
 
 @lru_cache(maxsize=LOCAL_KEYS)
@@ -88,7 +88,7 @@ async def admit(  # noqa: PLR0913
     user_id = principal.user_id
     limits = limits_of(principal, platform.settings, follow_up=follow_up)
     if times > 1:
-        limits = tuple(limit._replace(cost=min(times, limit.burst)) for limit in limits)
+        limits = Limits(limit._replace(cost=min(times, limit.burst)) for limit in limits)
     admission = await platform.limiter.admit(
         limits,
         get=get,

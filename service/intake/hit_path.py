@@ -3,15 +3,15 @@
 The same functions do the same work as in routes.py; what is left out is the framework around them. FastAPI documents
 the route and serves everything else: what is no hit is handed on with what has been found out so far (`ASKED`), so that
 nothing is done or counted twice, and a refusal is raised where all others are. A request that is not plain (see
-`_is_plain`) is handed on untouched.
+`_headers_of`) is handed on untouched.
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.access.auth import caller
+from service.access.auth import identify
 from service.intake.intake import ask
 from service.intake.routes import ASKED, INTAKE, REQUEST
 from service.platform.gcra import Admission
@@ -29,11 +29,11 @@ class HitPath:
         self._headers = (*everywhere(https_only=https_only), NO_CONTENT)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if (
-            scope.get("path") != INTAKE.path
-            or scope.get("method") != "POST"
-            or not _is_plain(scope["headers"])
-        ):
+        if scope.get("path") != INTAKE.path or scope.get("method") != "POST":
+            await self.app(scope, receive, send)
+            return
+        headers = _headers_of(scope["headers"])
+        if headers is None:
             await self.app(scope, receive, send)
             return
         message = await receive()
@@ -43,7 +43,7 @@ class HitPath:
         scope["route"] = INTAKE
         platform = scope["app"].state.platform
         try:
-            principal = await caller(Request(scope))
+            principal = await identify(platform, scope, headers.authorization, headers.forwarded_for)
             asked = await ask(platform, principal, validated(REQUEST, message["body"]), scope)
         except Exception as error:
             scope[ASKED] = error
@@ -61,15 +61,30 @@ class HitPath:
         await send({"type": "http.response.body", "body": body})
 
 
-def _is_plain(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether a body follows whose length is announced and small, and nothing asks for more than an answer."""
-    length = None
-    for name, value in headers:
-        if name == b"content-length" and length is None:
+class _Headers(NamedTuple):
+    """What tells who calls."""
+
+    authorization: str | None
+    forwarded_for: list[str]
+
+
+def _headers_of(raw: Iterable[tuple[bytes, bytes]]) -> _Headers | None:
+    """Those of a plain request, whose body is announced and small, and which asks for nothing but an answer; None for
+    others. Of a header that is sent twice the first one counts, as it does for Starlette."""
+    length = authorization = None
+    forwarded_for = []
+    for name, value in raw:
+        if name == b"authorization" and authorization is None:
+            authorization = value.decode("latin-1")
+        elif name == b"content-length" and length is None:
             length = value
+        elif name == b"x-forwarded-for":
+            forwarded_for.append(value.decode("latin-1"))
         elif name == b"idempotency-key":
-            return False
-    return length is not None and length.isdigit() and int(length) <= MAX_BODY_BYTES
+            return None
+    if length is None or not length.isdigit() or int(length) > MAX_BODY_BYTES:
+        return None
+    return _Headers(authorization, forwarded_for)
 
 
 def _beginning_with(message: Message, receive: Receive) -> Receive:

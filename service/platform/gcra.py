@@ -10,7 +10,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import structlog
@@ -117,6 +117,29 @@ class Limit(NamedTuple):
         return max(1, round(self.period_s * 1_000_000 / self.burst))
 
 
+class Limits(tuple[Limit, ...]):
+    """The limits of a request, with what they put into the question to Redis and into the answer's headers: a caller
+    has the same ones each time, so that it is written once."""
+
+    @cached_property
+    def keys(self) -> list[str]:
+        return [limit.key for limit in self]
+
+    @cached_property
+    def arguments(self) -> list[Word]:
+        """For SCRIPT, without a clock of one's own."""
+        return [
+            len(self),
+            b"",
+            *(number for limit in self for number in (limit.burst, limit.interval_us, limit.cost)),
+        ]
+
+    @cached_property
+    def policy(self) -> str:
+        """RateLimit-Policy."""
+        return ", ".join(f'"{limit.name}";q={limit.burst};w={math.ceil(limit.period_s)}' for limit in self)
+
+
 class Kept(NamedTuple):
     """A kept answer that is looked for along the way, and the claim that it must be an answer to."""
 
@@ -141,7 +164,7 @@ class Admission(NamedTuple):
     it is absent. `shared`: decided in Redis, for all processes; else in this one.
     """
 
-    limits: Sequence[Limit]
+    limits: Limits
     answer: Sequence[int]
     value: bytes | None = None
     version: bytes | None = None
@@ -164,12 +187,11 @@ class Admission(NamedTuple):
         """RateLimit-Policy and RateLimit (lists of the IETF draft), and Retry-After for a refusal."""
         if not self.limits:
             return {}
-        policies, now, answer, at = [], [], self.answer, 1
+        answer, at, now = self.answer, 1, []
         for limit in self.limits:
-            policies.append(_policy(limit.name, limit.burst, limit.period_s))
             now.append(f'"{limit.name}";r={answer[at]};t={math.ceil(answer[at + 1] / 1e6)}')
             at += 3
-        headers = {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(now)}
+        headers = {"RateLimit-Policy": self.limits.policy, "RateLimit": ", ".join(now)}
         if answer[0]:
             headers["Retry-After"] = str(self._wait_s)
         return headers
@@ -188,11 +210,6 @@ class Admission(NamedTuple):
     @property
     def _wait_s(self) -> int:
         return max(1, math.ceil(self.answer[3 * self.answer[0]] / 1e6))
-
-
-@lru_cache(maxsize=1024)
-def _policy(name: str, burst: int, period_s: float) -> str:
-    return f'"{name}";q={burst};w={math.ceil(period_s)}'
 
 
 class Limiter:
@@ -222,12 +239,11 @@ class Limiter:
 
         `count`: the hash and the caller for which an answer under `get` is counted.
         """
+        limits = limits if isinstance(limits, Limits) else Limits(limits)
         if self._breaker.allows():
-            now = "" if self._clock is None else str(round(self._clock() * 1_000_000))
-            arguments: list[Word] = [len(limits), now]
-            for limit in limits:
-                arguments += (limit.burst, limit.interval_us, limit.cost)
-            keys = [limit.key for limit in limits]
+            arguments, keys = limits.arguments.copy(), limits.keys.copy()
+            if self._clock is not None:
+                arguments[1] = round(self._clock() * 1_000_000)
             if get is not None:
                 keys.append(get.key)
                 arguments.append(get.claimed)
@@ -301,7 +317,7 @@ class Limiter:
 
 
 def _decided(
-    limits: Sequence[Limit],
+    limits: Limits,
     answer: Sequence[Any],
     value: bytes | None = None,
     version: bytes | None = None,

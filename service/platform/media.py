@@ -1,5 +1,6 @@
 """Media types of the pictures that may be sent. Pure: constants that the service and workers/imaging both read."""
 
+from functools import lru_cache
 from typing import Final, Literal
 
 SourceFormat = Literal["JPEG", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "TIFF", "BMP", "SVG"]
@@ -59,6 +60,7 @@ def accepted_types(*, svg: bool) -> frozenset[str]:
     return ACCEPTED if svg else ACCEPTED - {SVG}
 
 
+@lru_cache(maxsize=256)
 def claimed_type(label: str | None) -> str | None:
     """The media type that a label such as `image/JPG; q=1` means, None where it claims nothing about the bytes."""
     plain = (label or "").partition(";")[0].strip().lower()

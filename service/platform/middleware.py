@@ -1,6 +1,10 @@
 """Pure ASGI middleware of the HTTP face: BaseHTTPMiddleware wraps responses in tasks and halves throughput."""
 
+from typing import Any
+
 from fastapi import HTTPException
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.platform.errors import body_too_large, problem
@@ -11,6 +15,14 @@ LARGER = {"/webhooks/stripe": 1_048_576}
 """Paths whose bodies may hold more: an invoice's event holds its lines."""
 EVERYWHERE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 HTTPS_ONLY = (b"strict-transport-security", b"max-age=31536000")
+CORS_ANSWERS = frozenset(
+    {
+        b"vary",
+        b"access-control-allow-origin",
+        b"access-control-allow-credentials",
+        b"access-control-expose-headers",
+    }
+)
 NO_CONTENT = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
 
@@ -37,6 +49,49 @@ class SecurityHeadersMiddleware:
             await send(message)
 
         await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class PreparedCorsMiddleware(CORSMiddleware):
+    """Starlette's, which writes the same headers into each answer one by one; here they are kept as it has written them
+    for an origin."""
+
+    def __init__(self, app: ASGIApp, /, **options: Any) -> None:
+        super().__init__(app, **options)
+        self._prepared: dict[str | bool, list[tuple[bytes, bytes]]] = {}
+
+    async def simple_response(
+        self, scope: Scope, receive: Receive, send: Send, request_headers: Headers
+    ) -> None:
+        added = await self._headers_for(request_headers)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = message["headers"]
+                for name, _ in headers:
+                    if name in CORS_ANSWERS:  # to be merged or replaced
+                        await self.send(message, send, request_headers)
+                        return
+                message["headers"] = [*headers, *added]
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+    async def _headers_for(self, request_headers: Headers) -> list[tuple[bytes, bytes]]:
+        """What is added to an answer without such headers. Depends on the origin where only some are allowed."""
+        origin = request_headers.get("origin")
+        if origin is None or self.allow_all_origins:
+            key: str | bool = origin is not None
+        else:
+            key = origin if self.is_allowed_origin(origin) else ""
+        if key not in self._prepared:
+            message: Message = {"type": "http.response.start", "headers": []}
+            await self.send(message, _nowhere, request_headers)
+            self._prepared[key] = message["headers"]
+        return self._prepared[key]
+
+
+async def _nowhere(_message: Message) -> None:
+    pass
 
 
 class BodyLimitMiddleware:

@@ -11,13 +11,19 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
+from redis.asyncio import Redis
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
+from service.admin import actions
+from service.admin.store import Actor
 from service.app import create_app
+from service.cache.hot_answers import hit_key
+from service.cache.store import cache_key
 from service.intake.hit_path import HitPath
-from service.platform.middleware import MAX_BODY_BYTES
+from service.platform.middleware import MAX_BODY_BYTES, PreparedCorsMiddleware
 from service.platform.resources import Platform
 from tests.access.conftest import Owner, http, owner
 from tests.client import Client
@@ -27,6 +33,7 @@ from tests.support import User, new_sha256
 __all__ = ["http", "owner"]
 OP = "resize-v1:width-64"
 OF_THE_HIT_PATH: object = HitPath
+PREPARED_CORS: object = PreparedCorsMiddleware
 ORIGIN = "https://shop.example"
 VOLATILE = {
     *("job_id", "expires_at", "output_urls", "thumbnail_url", "download_url", "request_id"),
@@ -112,7 +119,7 @@ class Behind:
 
 
 class Ways:
-    """The same application with and without the hit path, on one platform."""
+    """The same application with and without the hit path, and with Starlette's own CORS, on one platform."""
 
     def __init__(self, platform: Platform) -> None:
         settings = platform.settings.model_copy(update={"allowed_origins": [ORIGIN]})
@@ -125,8 +132,9 @@ class Ways:
             next(at for at, one in enumerate(self.quick.user_middleware) if one.cls is OF_THE_HIT_PATH) + 1
         )
         self.quick.user_middleware.insert(inside, Middleware(Behind, self.seen))
+        without: Any = [one for one in self.plain.user_middleware if one.cls is not OF_THE_HIT_PATH]
         self.plain.user_middleware = [
-            one for one in self.plain.user_middleware if one.cls is not OF_THE_HIT_PATH
+            Middleware(CORSMiddleware, **one.kwargs) if one.cls is PREPARED_CORS else one for one in without
         ]
 
     async def both(self, sent: Sent) -> tuple[Told, Told]:
@@ -342,3 +350,83 @@ async def test_a_user_hears_the_same(ways: Ways, member: Maker) -> None:
 
 async def test_the_holder_of_a_key_hears_the_same(ways: Ways, keyholder: Maker) -> None:
     await agree_on_all(ways, keyholder)
+
+
+async def test_who_may_not_ask_hears_the_same(
+    ways: Ways, member: Maker, keyholder: Maker, owner: Owner
+) -> None:
+    """Tokens and keys that are refused, in front of a picture that is in Redis."""
+    reader = (await owner.make(scopes=["library:read"]))["key"]
+    revoked = await owner.make()
+    await owner.revoke(revoked)
+    token = member.headers[0][1]
+    refused = [
+        *(
+            b"",
+            b"Bearer",
+            b"Bearer nonsense",
+            b"Bearer a.b.c",
+            b"Basic YTpi",
+            b"Bearer sb_secret_" + b"x" * 30,
+        ),
+        *(token + b"x", token[:-1], b"bearer " + token[7:] + b" x", b"Bearer " + b"x" * 20_000, b"\xff\xfe"),
+        *(b"Bearer dk_test_short", b"Bearer dk_live_" + b"0" * 46, keyholder.headers[0][1][:-1] + b"!"),
+        *(f"Bearer {key}".encode() for key in (reader, revoked["key"])),
+    ]
+    for authorization in refused:
+        told = await ways.agree(replace(member.hit(), headers=((b"authorization", authorization),)))
+        assert told.status in {401, 403}
+    two = (*member.headers, (b"authorization", b"Bearer nonsense"))
+    assert (await ways.agree(replace(member.hit(), headers=two), handed_on=False)).status == 200
+    assert (await ways.agree(replace(member.hit(), headers=two[::-1]))).status == 401
+
+
+async def test_a_suspended_account_hears_the_same(ways: Ways, member: Maker, user: User) -> None:
+    assert (await ways.agree(member.hit(), handed_on=False)).status == 200
+    await actions.suspend(ways.platform, user.id, Actor(None, "cli:test"), "test")
+    assert (await ways.agree(member.hit())).status == 403
+
+
+async def test_who_has_spent_a_limit_hears_the_same(ways: Ways, owner: Owner, client: Client) -> None:
+    key = (await owner.make(rate_per_minute=1))["key"]
+    async with Client(str(client.http.base_url), key) as holder:
+        answer = await holder.http.get("/me")
+        assert answer.status_code == 200
+    sent = Sent((json.dumps(photo().claim(OP)).encode(),), bearer(key))
+
+    async def spend() -> None:
+        await ways.quick(sent.scope(), _receiving(sent), _sending)
+
+    told = await ways.agree(replace(sent, before=spend))
+    assert told.status == 429
+    assert told.counted["darkroom_rate_limit_total", "refused"] == 1
+
+
+async def test_a_forged_answer_and_a_missing_redis_make_no_difference(
+    ways: Ways, member: Maker, user: User, redis_client: Redis
+) -> None:
+    key = hit_key(cache_key(member.picture.sha256, OP), user.id)
+
+    async def forge() -> None:
+        size = len(member.picture.data)
+        await redis_client.set(key, f"0:0:0:{size}:320:240\n{{}}", px=60_000)
+
+    told = await ways.agree(replace(member.hit(), before=forge))
+    assert told.counted["darkroom_redis_dropped_total", "answer"] == 1
+
+    async def miss_it() -> None:
+        ways.platform.redis_breaker.failed()
+        ways.platform.limiter._local.clear()
+
+    assert (await ways.agree(replace(member.hit(), before=miss_it))).status == 200
+
+
+async def _sending(_message: Message) -> None:
+    pass
+
+
+def _receiving(sent: Sent) -> Receive:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"".join(sent.chunks), "more_body": False}
+
+    return receive

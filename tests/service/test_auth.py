@@ -17,7 +17,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from httpx_aiohttp import HttpxAiohttpClient
-from starlette.requests import Request
 from structlog.testing import capture_logs
 
 from scripts.local.home import REPOSITORY, Local
@@ -51,13 +50,6 @@ class Signer:
 
     def sign(self, claims: dict[str, Any], **headers: Any) -> str:
         return jwt.encode(claims, self.key, self.algorithm, headers={"kid": self.kid, **headers})
-
-
-def request_with(authorization: str | None, **headers: str) -> Request:
-    sent = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in headers.items()]
-    if authorization is not None:
-        sent.append((b"authorization", authorization.encode("latin-1")))
-    return Request({"type": "http", "headers": sent, "client": ("192.0.2.9", 1234)})
 
 
 class Clock:
@@ -111,18 +103,18 @@ def claims(settings: Settings, clock: Clock) -> dict[str, Any]:
 
 
 async def outcome(authenticator: Authenticator, token: str) -> Principal:
-    return await authenticator.principal(request_with(f"Bearer {token}"))
+    return await authenticator.principal(f"Bearer {token}", "192.0.2.9")
 
 
 async def refusal(authenticator: Authenticator, authorization: str) -> ProblemError:
     with pytest.raises(ProblemError) as refused:
-        await authenticator.principal(request_with(authorization))
+        await authenticator.principal(authorization, "192.0.2.9")
     assert refused.value.problem().status == 401
     return refused.value
 
 
 async def test_without_a_header_the_caller_is_anonymous(authenticator: Authenticator) -> None:
-    principal = await authenticator.principal(request_with(None))
+    principal = await authenticator.principal(None, "192.0.2.9")
     assert principal == Principal(None, "192.0.2.9")
 
 
