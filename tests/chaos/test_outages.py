@@ -101,11 +101,24 @@ async def test_postgres_restarted_under_load(own_stack: Stack, own: Platform, wo
             jobs.append(answer["job_id"])
         await own_stack.restart_postgres()
         await answers(api, f"{api.url}/ready")
+        await _all_connected(client, jobs)
         documents = await asyncio.gather(*(client.wait(job) for job in jobs))
     assert {document["status"] for document in documents} == {"done"}
     assert not await Maintenance(own.database).check_invariants()
     assert worker.returncode is None
     await api.stop()
+
+
+async def _all_connected(client: Client, jobs: list[str]) -> None:
+    """Until the gateway has found out all connections that the restart has cut, which whoever uses one first is told
+    as a 503."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            answers = await asyncio.gather(*(client.http.get(f"/jobs/{job}") for job in jobs * 4))
+            found = {answer.status_code for answer in answers}
+            assert found <= {200, 503}
+            if found == {200}:
+                return
 
 
 async def _waits(own: Platform, job: UUID) -> bool:
