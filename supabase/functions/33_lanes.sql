@@ -184,7 +184,9 @@ begin
     return null;
   end if;
   if tg_op <> 'INSERT' and old.lane_id is not null then
-    perform private.move_lane(old.lane_id, -v_waited, -v_ran, p_finished => v_ran);
+    -- One that goes to another lane, or with its account, has not ended.
+    perform private.move_lane(old.lane_id, -v_waited, -v_ran,
+                              p_finished => case when tg_op = 'UPDATE' and new.lane_id is null then v_ran else 0 end);
   end if;
   if tg_op <> 'DELETE' and new.lane_id is not null then
     perform private.move_lane(new.lane_id, v_waits, v_runs);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import uuid
 from collections import Counter
@@ -291,6 +292,17 @@ async def test_what_a_job_says_of_its_wait(world: World) -> None:
         assert await world.claim(queue) is not None
     assert await waiting(jobs[0]) == {}
     assert (await waiting(jobs[2]))["waiting_for"] == "own_concurrency"
+
+
+async def test_only_jobs_that_ended_count_as_finished(world: World) -> None:
+    """Not one that a visitor takes along to an account while it runs."""
+    queue, user = secrets.token_hex(6), await world.user()
+    job = await world.running(queue=queue)
+    claims = json.dumps([{"job_id": job["id"], "path": None, "thumb_path": None}])
+    await world.call("claim_jobs", p_user_id=user, p_claims=claims, p_output_seconds=60)
+    assert await world.call("queue_load", p_queue=queue) == {"queued": 0, "running": 1, "finished": 0}
+    await world.fail(job)
+    assert await world.call("queue_load", p_queue=queue) == {"queued": 0, "running": 0, "finished": 1}
 
 
 async def test_a_stray_write_is_found_and_repaired(world: World) -> None:
